@@ -1,0 +1,295 @@
+"""The ports: what the agent needs from outside, as Protocols. Each has a real and a fake implementation.
+
+A port speaks in our values and raises our errors (`caravan.values.errors`); what is foreign stays behind it.
+Implementations: Cluster in `caravan/cluster/`, Reasoner in `caravan/agent/`, Memory in `memory.py`, Tracer in
+`observability.py`, Store and RunFolder in `caravan/runs/`, PromptBook in `prompts.py`, Toolbox in `tools.py`,
+Clock and Progress in `caravan/terminal/` and `main.py`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from caravan.values.base import Json
+from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
+from caravan.values.job import ClusterFacts, DryRun, RegisteredJob
+from caravan.values.plan import CodeSource, PlanChange, Question, TrainingPlan
+from caravan.values.repo import RepoProfile
+from caravan.values.run import Deployment, Outcome, RunEvent, RunRecord, RunStatus, Sentinel, Snapshot
+
+
+class Clock(Protocol):
+    """Time. The only place where anybody waits."""
+
+    def now(self) -> datetime:
+        """The time in UTC, aware."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never goes back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait. A fake returns at once and moves its time on."""
+
+
+class Cluster(Protocol):
+    """A Nomad cluster, real or built-in. Every method may raise a ClusterError."""
+
+    def facts(self) -> ClusterFacts:
+        """Version and node inventory as they are now."""
+
+    def parse(self, hcl: str) -> Json:
+        """The cluster's own canonical JSON for a job in HCL. Raises JobRefused with its words and positions."""
+
+    def check(self, job: Json) -> DryRun:
+        """Validate and plan a job without registering it. An invalid job is an answer (`errors`), not an exception."""
+
+    def find(self, job_id: str, namespace: str = "default") -> RegisteredJob | None:
+        """The job registered under that id, also a stopped one, or None."""
+
+    def register(self, job: Json) -> RegisteredJob:
+        """Register a job under an id that must be new (check-and-set on index 0).
+
+        Raises JobConflict when the id is taken, JobRefused when it is invalid, ClusterUnreachable when no answer
+        came: then it may have been registered, and `find` tells.
+        """
+
+    def snapshot(self, job_id: str, namespace: str = "default") -> Snapshot:
+        """The job now. A job that is not there has phase `gone`."""
+
+    def watch(self, job_id: str, namespace: str = "default") -> Iterator[Snapshot]:
+        """Snapshots, one at once and one for each change, until one has phase `ended` or `gone`.
+
+        Yields the last snapshot again at least every few seconds, so that the caller can look at its deadlines.
+        Short outages of the cluster are ridden out; a long one raises ClusterUnreachable.
+        """
+
+    def logs(self, alloc_id: str, task: str, stream: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """Up to `limit` bytes of `stdout` or `stderr` from `offset` on; empty when there is nothing more (yet)."""
+
+    def read_file(self, alloc_id: str, path: str) -> bytes | None:
+        """A file of the allocation (`alloc/data/x`), or None where there is none."""
+
+    def stop(self, job_id: str, namespace: str = "default", *, purge: bool = False) -> None:
+        """Stop a job. A job that is not there is no error."""
+
+
+class Toolbox(Protocol):
+    """What a reasoner may look at: read-only, bounded, without secrets."""
+
+    def read_file(self, path: str, *, start: int = 1, lines: int = 200) -> str:
+        """Lines of a file of the repository. Raises UsageError for a path outside, denied or not text."""
+
+    def list_directory(self, path: str = ".") -> tuple[str, ...]:
+        """Names in a directory of the repository, directories with a slash at their end."""
+
+    def search(self, text: str, *, limit: int = 50) -> tuple[str, ...]:
+        """`file:line: text` rows in which `text` occurs, ignoring case."""
+
+
+class Reasoner(Protocol):
+    """What needs judgement. The rules are one implementation, a language model the other.
+
+    No method has effects. What a reasoner returns is a proposal: it passes the same checks whoever made it.
+    """
+
+    @property
+    def name(self) -> str:
+        """`rules` or the model's name, for provenance and traces."""
+
+    def refine_profile(self, profile: RepoProfile, prompt: str, toolbox: Toolbox) -> RepoProfile:
+        """The profile, better understood in the light of the user's sentence."""
+
+    def questions(
+        self, profile: RepoProfile, prompt: str, facts: ClusterFacts, cases: Sequence[PastCase]
+    ) -> tuple[Question, ...]:
+        """What only the user can know and the plan needs: at most five, the costliest to guess wrong first."""
+
+    def propose(
+        self, plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, cases: Sequence[PastCase]
+    ) -> tuple[PlanChange, ...]:
+        """Changes to a drafted plan, from the repository, the prompt and past cases. May be empty."""
+
+    def diagnose(self, evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) -> Diagnosis:
+        """The cause of a failure. What is unknown stays `unknown`."""
+
+    def repairs(
+        self, diagnosis: Diagnosis, plan: TrainingPlan, cases: Sequence[PastCase], facts: ClusterFacts
+    ) -> tuple[Repair, ...]:
+        """The ladder: repairs in the order in which to try them. Empty: nothing can be mended here."""
+
+
+class Memory(Protocol):
+    """Long-term memory of failures and what mended them. Losing it loses no run: callers go on without."""
+
+    def recall(
+        self, *, text: str, diagnosis: Diagnosis | None, context: dict[str, Json], limit: int = 5
+    ) -> tuple[PastCase, ...]:
+        """Cases like this one, the most fitting first, each with why. Raises ServiceError when memory is down."""
+
+    def remember(self, lesson: Lesson) -> str:
+        """Store a lesson and return its id; an equal one is merged, so remembering twice is remembering once."""
+
+    def all(self, *, limit: int = 1000) -> tuple[PastCase, ...]:
+        """What is stored, the newest first."""
+
+    def forget(self, case_id: str) -> bool:
+        """Remove a lesson for good; False when there is none of that id."""
+
+    def close(self) -> None:
+        """Let go of the store."""
+
+
+class Span(Protocol):
+    """An open span of a trace."""
+
+    @property
+    def id(self) -> str:
+        """The span's id."""
+
+    def set(self, **attributes: Json) -> None:
+        """Add attributes. Values are masked and bounded by the tracer."""
+
+
+@runtime_checkable
+class Tracer(Protocol):
+    """Tracing. It never raises and never holds the run up."""
+
+    def span(self, name: str, kind: str = "span", **attributes: Json) -> AbstractContextManager[Span]:
+        """A span around a block; kinds: run, node, cluster, memory, generation, tool. Exceptions are recorded and go on."""
+
+    def event(self, name: str, **attributes: Json) -> None:
+        """A moment inside the current span."""
+
+    def url(self) -> str | None:
+        """Where the trace can be seen: a web address, or the local file's path."""
+
+    def close(self) -> None:
+        """Write out what is left."""
+
+
+class Store(Protocol):
+    """Runs, deployments and events. Every method is one transaction; all writes may be repeated without harm."""
+
+    def create_run(self, run: RunRecord) -> None:
+        """Store a new run. Raises StateError when the id is taken by another request."""
+
+    def run(self, run_id: str) -> RunRecord:
+        """The run of that id, or the only one whose id begins so. Raises UsageError when there is none or several."""
+
+    def runs(self, *, limit: int = 50) -> tuple[RunRecord, ...]:
+        """The newest runs first."""
+
+    def update_run(
+        self,
+        run_id: str,
+        *,
+        status: RunStatus | None = None,
+        node: str | None = None,
+        detail: str | None = None,
+        cost_usd: float | None = None,
+    ) -> None:
+        """Change the given fields and `updated_at`."""
+
+    def intend(self, deployment: Deployment) -> Deployment:
+        """Store the intent to deploy; the stored deployment comes back, which may be further on after a crash.
+
+        Raises StateError when that job id is stored with another spec.
+        """
+
+    def save_deployment(self, deployment: Deployment) -> None:
+        """Replace a stored deployment (matched by its job id)."""
+
+    def deployments(self, run_id: str) -> tuple[Deployment, ...]:
+        """The run's deployments in the order of their attempts."""
+
+    def add_event(self, run_id: str, event: RunEvent) -> None:
+        """Append an event; one with equal time, kind and text is stored once."""
+
+    def events(self, run_id: str) -> tuple[RunEvent, ...]:
+        """The run's events in order of time."""
+
+    def spent_usd(self, *, since: datetime | None = None) -> float:
+        """What all runs since then have cost, in US dollars."""
+
+    def delete_run(self, run_id: str) -> None:
+        """Remove a run with its deployments and events."""
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+
+class RunFolder(Protocol):
+    """The folder of one run, and its sole writer. Files appear whole: written under another name, then renamed."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+
+    @property
+    def outputs(self) -> Path:
+        """Where the run's outputs go on a cluster that shares this machine's files; made on first use."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the run: raises RunBusy, with the other agent's process id, while another process holds it."""
+
+    def save_code(self, files: Iterable[tuple[str, bytes, int]]) -> CodeSource:
+        """Pack (relative path, content, file mode) into code.tar.gz, the same bytes for the same files.
+
+        A code archive that is already there is kept: a run trains one version of the code.
+        """
+
+    def save_plan(self, plan: TrainingPlan) -> Path:
+        """Write plan.yaml."""
+
+    def save_job(self, attempt: int, hcl: str, job: Json) -> Path:
+        """Write the attempt's job.nomad.hcl and its JSON; the HCL's path comes back."""
+
+    def load_job(self, attempt: int) -> tuple[str, Json]:
+        """The attempt's HCL and JSON as saved."""
+
+    def append_log(self, alloc_id: str, task: str, stream: str, data: bytes) -> None:
+        """Append masked bytes to the copy of a task's log."""
+
+    def log_size(self, alloc_id: str, task: str, stream: str) -> int:
+        """How many bytes of the task's log (before masking) have been copied: the offset to go on from."""
+
+    def log_files(self) -> tuple[Path, ...]:
+        """The copies of task logs, oldest first."""
+
+    def save_report(self, text: str) -> Path:
+        """Write REPORT.md."""
+
+    def delete(self) -> None:
+        """Remove the folder and all that is in it."""
+
+
+class PromptBook(Protocol):
+    """The prompts of the steps, by name, with their version."""
+
+    def get(self, name: str) -> tuple[str, str]:
+        """The prompt's text (with `{{field}}` places) and its version. Raises UsageError for an unknown name."""
+
+    def names(self) -> tuple[str, ...]:
+        """All names."""
+
+
+class Progress(Protocol):
+    """What a person sees while the agent works. Never raises; a program's implementation does nothing."""
+
+    def node(self, name: str, text: str = "") -> None:
+        """The agent entered a node."""
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        """The cluster said something new about the job."""
+
+    def log(self, stream: str, lines: Sequence[str]) -> None:
+        """The task wrote these lines (masked)."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+
+
+Judge = Callable[[Snapshot, Sentinel | None, str], Outcome]
+"""Judges a deployment's end: last snapshot, sentinel, expected SHA-256 of the spec (`caravan.cluster.watch.judge`)."""

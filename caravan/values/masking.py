@@ -1,0 +1,63 @@
+"""Masking of secrets in texts that are written or sent. A pure function, used by every room that does either.
+
+Two nets: values known to be secret (from the environment, answers, tokens) are replaced wherever they stand, and
+texts that look like a secret by their shape or by the name before them are replaced too. Masking errs on the side
+of hiding; it never raises.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+MASK: Final = "[masked]"
+
+# A name that promises a secret, then its value: KEY=value, "key": "value", --key value, Authorization: Bearer value.
+_NAME = r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passphrase|credential|private[_-]?key)[A-Za-z0-9_-]*"
+_ASSIGNMENT: Final = re.compile(
+    rf"(?P<name>(?<![A-Za-z0-9_.-]){_NAME})(?P<sep>[\"']?\s*(?:=|:)\s*|\s+(?=[A-Za-z0-9+/_.-]*[0-9]))(?P<quote>[\"']?)(?P<value>[^\s\"',;]{{6,}})",
+    re.IGNORECASE,
+)
+_SHAPES: Final = tuple(
+    re.compile(p)
+    for p in (
+        r"hf_[A-Za-z0-9]{16,}",  # Hugging Face
+        r"sk-(?:proj-|ant-|lf-)?[A-Za-z0-9_-]{16,}",  # OpenAI-like, Anthropic, LangFuse secret keys
+        r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}",  # GitHub
+        r"glpat-[A-Za-z0-9_-]{16,}",  # GitLab
+        r"(?:AKIA|ASIA)[A-Z0-9]{16}",  # AWS access key id
+        r"xox[abprs]-[A-Za-z0-9-]{10,}",  # Slack
+        r"AIza[A-Za-z0-9_-]{30,}",  # Google API key
+        r"hvs\.[A-Za-z0-9_-]{16,}",  # Vault
+        r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # JSON web token
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    )
+)
+_BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
+_URL_USER: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+# Words that stand after such names in ordinary logs and are no secrets.
+_HARMLESS: Final = re.compile(
+    r"^(?:none|null|true|false|\d{1,12}(?:\.\d+)?|\[masked\].*|\$\{?[A-Za-z_].*|<.*|\{\{.*|os\.environ.*)$",
+    re.IGNORECASE,
+)
+_SHORTEST_KNOWN: Final = 6  # shorter "secrets" would blank out ordinary words
+
+
+def mask(text: str, known: Iterable[str] = ()) -> str:
+    """`text` with secrets replaced by `[masked]`.
+
+    `known` are values known to be secret; those shorter than 6 characters are ignored, because replacing them would
+    hide ordinary text. The function is idempotent: masking a masked text changes nothing.
+    """
+    for secret in sorted({k for k in known if len(k) >= _SHORTEST_KNOWN}, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    for shape in _SHAPES:
+        text = shape.sub(MASK, text)
+    text = _BEARER.sub(lambda m: f"{m[1]} {MASK}", text)
+    text = _URL_USER.sub(lambda m: f"{m['scheme']}{MASK}@", text)
+    return _ASSIGNMENT.sub(_masked_assignment, text)
+
+
+def _masked_assignment(match: re.Match[str]) -> str:
+    if _HARMLESS.match(match["value"]):
+        return match[0]
+    return f"{match['name']}{match['sep']}{match['quote']}{MASK}"

@@ -1,0 +1,474 @@
+"""The training plan: the one source of truth, and everything that speaks about it.
+
+Answers, rules, the language model, memory and repairs change only this value, through `apply_changes`; every field
+keeps who set it and why. The field paths follow the failure taxonomy's vocabulary, so that a fix named there is a
+field here.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from caravan.values.base import Confidence, Json, Value, sha256_text
+from caravan.values.errors import PlanError
+from caravan.values.repo import Launcher, SourceLine
+
+
+class Author(StrEnum):
+    """Who set a field of the plan."""
+
+    DEFAULT = "default"
+    REPOSITORY = "repository"
+    CLUSTER = "cluster"
+    ESTIMATE = "estimate"
+    MEMORY = "memory"
+    MODEL = "model"
+    ANSWER = "answer"
+    USER = "user"
+    REPAIR = "repair"
+
+
+STANDING = frozenset({Author.ANSWER, Author.USER, Author.REPAIR})
+"""Authors whose fields no rule, estimate, memory or model may change afterwards."""
+
+
+class Provenance(Value):
+    """Who set a field, and why, in a few words."""
+
+    by: Author
+    why: str = ""
+
+
+class PlanChange(Value):
+    """One change of one field. `path` is dotted (`training.micro_batch`, `env.HF_HOME`); `value` None unsets it."""
+
+    path: str
+    value: Json = None
+    by: Author
+    why: str = ""
+
+
+class ModelChoice(Value):
+    """The base model: a hub id or a path, and where it comes from."""
+
+    id: str | None = None
+    source: Literal["hub", "path", "repository", "scratch"] | None = None
+    revision: str | None = None
+
+
+class Dataset(Value):
+    """The training data: a hub id or a path as the job sees it."""
+
+    path: str | None = None
+    format: str | None = None
+    columns: tuple[str, ...] = ()
+    examples: int | None = Field(default=None, ge=0)
+
+
+class Training(Value):
+    """What is trained with which hyperparameters. None: the repository's own value stays.
+
+    `options` are further options of the repository's parser, spelled as it spells them, set to these values.
+    """
+
+    method: str | None = None
+    micro_batch: int | None = Field(default=None, ge=1, description="samples per GPU and step")
+    grad_accum: int | None = Field(default=None, ge=1, description="steps accumulated before an update")
+    max_len: int | None = Field(default=None, ge=1, description="tokens per sequence")
+    lr: float | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    warmup: float | None = Field(default=None, ge=0)
+    max_grad_norm: float | None = Field(default=None, gt=0)
+    optimizer: str | None = None
+    precision: Literal["fp32", "tf32", "fp16", "bf16"] | None = None
+    tf32: bool | None = None
+    quant_bits: Literal[4, 8] | None = None
+    grad_checkpointing: bool | None = None
+    attn: str | None = None
+    lora_rank: int | None = Field(default=None, ge=1)
+    num_workers: int | None = Field(default=None, ge=0)
+    seed: int | None = None
+    output_dir: str | None = None
+    save_total_limit: int | None = Field(default=None, ge=1)
+    resume_from: str | None = None
+    report_to: str | None = None
+    ddp_timeout: int | None = Field(default=None, ge=1, description="seconds")
+    gpu_memory_share: float | None = Field(default=None, gt=0, le=1)
+    resize_embeddings: bool | None = None
+    options: dict[str, Json] = Field(default_factory=dict)
+
+
+class Launch(Value):
+    """The launcher and its process layout."""
+
+    launcher: Launcher = Launcher.PYTHON
+    nproc: int = Field(default=1, ge=1, description="processes per node")
+    nodes: int = Field(default=1, ge=1)
+    master_port: int | None = Field(default=None, ge=1, le=65535)
+    rdzv_endpoint: str | None = None
+
+
+class Setup(Value):
+    """What happens in the job before the training: packages and commands.
+
+    `requirements` is a file of the repository; `pip` adds requirement lines to it.
+    """
+
+    python: str = Field(default="python3", description="interpreter that starts the environment")
+    requirements: str | None = None
+    pip: tuple[str, ...] = ()
+    apt: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+
+
+class Docker(Value):
+    """Options of the docker driver that have no name elsewhere in the plan."""
+
+    runtime: str | None = None
+    entrypoint: tuple[str, ...] = ()
+
+
+class CodeSource(Value):
+    """Where the job gets the code. `archive`: a tar.gz at a path or URL; `git`: a commit; `image`: it is inside."""
+
+    kind: Literal["archive", "git", "image"]
+    location: str = ""
+    ref: str | None = None
+    sha256: str | None = None
+
+
+class OutputSink(Value):
+    """Where weights and checkpoints go: a path on the node, a volume's mount, or nowhere that outlives the job."""
+
+    kind: Literal["path", "volume", "allocation"] = "allocation"
+    location: str = ""
+
+
+class Mount(Value):
+    """A host volume, CSI volume or bind mount. `source` is its name or host path, `destination` a path in the task."""
+
+    kind: Literal["host", "csi", "bind"]
+    source: str
+    destination: str
+    read_only: bool = True
+
+
+class Constraint(Value):
+    """A Nomad constraint or affinity target: `attribute` `operator` `value`."""
+
+    attribute: str
+    operator: str = "="
+    value: str = ""
+
+
+class Port(Value):
+    """A port label; `static` None asks for a dynamic one."""
+
+    label: str
+    static: int | None = Field(default=None, ge=1, le=65535)
+
+
+class TemplateFile(Value):
+    """A text rendered into the task directory; `env` makes its lines environment variables."""
+
+    destination: str
+    data: str
+    env: bool = False
+
+
+class Artifact(Value):
+    """Something the client downloads before the task starts (go-getter source)."""
+
+    source: str
+    destination: str = "local/"
+    mode: Literal["any", "file", "dir"] = "any"
+
+
+class ConfigOverlay(Value):
+    """A config file of the repository that the job sees replaced or with dotted keys overridden."""
+
+    path: str
+    values: dict[str, Json] = Field(default_factory=dict)
+    text: str | None = None
+
+
+class Resources(Value):
+    """What the task needs. GPU memory in MiB, host memory and disk in MB as Nomad counts them."""
+
+    gpus: int = Field(default=0, ge=0)
+    gpu_vendor: str = "nvidia"
+    gpu_model: str | None = None
+    gpu_memory_mib: int | None = Field(default=None, ge=1)
+    cpu_mhz: int = Field(default=1000, ge=1)
+    cores: int | None = Field(default=None, ge=1)
+    memory_mb: int = Field(default=2048, ge=10)
+    memory_max_mb: int | None = Field(default=None, ge=10)
+    disk_mb: int = Field(default=1024, ge=10)
+
+
+class Limits(Value):
+    """Deadlines in seconds, money in US dollars, deployed attempts and fixes of the run as a whole."""
+
+    max_run_s: int | None = Field(default=None, ge=1)
+    queue_s: int = Field(default=3600, ge=1, description="how long it may wait for room on the cluster")
+    max_cost_usd: float | None = Field(default=None, ge=0)
+    attempts: int = Field(default=3, ge=1, le=3)
+    fixes: int = Field(default=8, ge=0, le=8)
+
+
+class Target(Value):
+    """The metric that the training is judged by."""
+
+    metric: str
+    direction: Literal["min", "max"] = "min"
+    goal: float | None = None
+
+
+class TrainingPlan(Value):
+    """What to train, how it is started, where code, data and outputs are, what it needs, where it may run."""
+
+    goal: str
+    model: ModelChoice = ModelChoice()
+    dataset: Dataset = Dataset()
+    training: Training = Training()
+    target: Target | None = None
+
+    launch: Launch = Launch()
+    command: tuple[str, ...] = Field(description="program and its arguments, without the launcher's own")
+    workdir: str = "."
+    env: dict[str, str] = Field(default_factory=dict)
+    setup: Setup = Setup()
+    config_overlays: tuple[ConfigOverlay, ...] = ()
+    code: CodeSource = CodeSource(kind="image")
+    outputs: OutputSink = OutputSink()
+
+    job_type: Literal["batch", "service"] = "batch"
+    driver: str = "docker"
+    image: str | None = None
+    image_pull_timeout_s: int | None = Field(default=None, ge=1)
+    docker: Docker = Docker()
+    user: str | None = None
+    container_name: str | None = None
+    network_mode: str | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    templates: tuple[TemplateFile, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    secrets: tuple[str, ...] = Field(default=(), description="names of environment variables given by reference")
+    ports: tuple[Port, ...] = ()
+
+    resources: Resources = Resources()
+    shm_mb: int | None = Field(default=None, ge=1)
+    namespace: str | None = None
+    region: str | None = None
+    node_pool: str | None = None
+    datacenters: tuple[str, ...] = ("*",)
+    constraints: tuple[Constraint, ...] = ()
+    exclude_nodes: tuple[str, ...] = ()
+    priority: int = Field(default=50, ge=1, le=100)
+    kill_timeout_s: int = Field(default=30, ge=1)
+    progress_deadline_s: int | None = Field(default=None, ge=1)
+    limits: Limits = Limits()
+
+    provenance: dict[str, Provenance] = Field(default_factory=dict)
+
+    def digest(self) -> str:
+        """SHA-256 of the plan without its provenance: two plans that would run the same have the same digest."""
+        return sha256_text(self.canonical(exclude={"provenance"}))
+
+    def get(self, path: str) -> Json:
+        """The JSON value at a dotted path. Raises PlanError for a path that no plan has."""
+        here: Any = self.model_dump(mode="json")
+        walked: list[str] = []
+        for key in split_path(path):
+            walked.append(key)
+            if not isinstance(here, dict):
+                raise PlanError(f"The plan has no field {path!r}.")
+            if key not in here and walked[0] not in _FREE_ROOTS and tuple(walked[:2]) not in _FREE_PAIRS:
+                raise PlanError(f"The plan has no field {path!r}.")
+            here = here.get(key)
+        return here
+
+    def set_by(self, path: str) -> Author:
+        """Who set the field at `path`: the entry of its longest recorded prefix, else the default."""
+        parts = split_path(path)
+        for n in range(len(parts), 0, -1):
+            found = self.provenance.get(".".join(parts[:n]))
+            if found is not None:
+                return found.by
+        return Author.DEFAULT
+
+
+# Fields whose keys are the user's: env.ANY_NAME, training.options.--any-flag.
+_FREE_ROOTS = frozenset({"env"})
+_FREE_PAIRS = frozenset({("training", "options")})
+
+
+def split_path(path: str) -> list[str]:
+    """A dotted path's parts; the key of a free mapping (`env.`, `training.options.`) keeps its own dots."""
+    for prefix in ("env.", "training.options."):
+        if path.startswith(prefix) and len(path) > len(prefix):
+            return [*prefix.rstrip(".").split("."), path[len(prefix) :]]
+    return path.split(".")
+
+
+def apply_changes(plan: TrainingPlan, changes: Iterable[PlanChange]) -> TrainingPlan:
+    """The plan with the changes made in order and provenance recorded, validated as a whole.
+
+    A change by an author without standing (rule, estimate, memory, model) to a field that the user, an answer or a
+    repair has set is left out. Raises PlanError, naming the field, for an unknown path or an invalid value; then
+    nothing is changed.
+    """
+    document = plan.model_dump(mode="json", exclude={"provenance"})
+    provenance = dict(plan.provenance)
+    current = plan
+    for change in changes:
+        if change.by not in STANDING and current.set_by(change.path) in STANDING:
+            continue
+        current.get(change.path)  # raises for a path that no plan has
+        _put(document, split_path(change.path), change.value)
+        provenance[change.path] = Provenance(by=change.by, why=change.why)
+        try:
+            current = TrainingPlan.model_validate({**document, "provenance": provenance})
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(p) for p in first["loc"]) or change.path
+            raise PlanError(f"{where}: {first['msg']} (got {change.value!r}).") from error
+    return current
+
+
+def _put(document: dict[str, Any], path: list[str], value: Json) -> None:
+    *parents, last = path
+    for key in parents:
+        if document.get(key) is None:
+            document[key] = {}
+        document = document[key]
+    if value is None:
+        document.pop(last, None)  # back to the field's default
+    else:
+        document[last] = value
+
+
+def plan_diff(before: TrainingPlan, after: TrainingPlan) -> dict[str, tuple[Json, Json]]:
+    """The fields in which two plans differ, as dotted path → (before, after). Lists count as one value."""
+    a, b = (dict(_leaves(p.model_dump(mode="json", exclude={"provenance"}))) for p in (before, after))
+    return {k: (a.get(k), b.get(k)) for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)}
+
+
+def _leaves(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Json]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _leaves(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+class Question(Value):
+    """A question for the user: only about what changes the plan and can't be found.
+
+    `path` is the plan field that the answer sets; `choices` may be empty (free text).
+    """
+
+    id: str
+    text: str
+    path: str
+    default: Json = None
+    choices: tuple[Json, ...] = ()
+    reason: str = ""
+    evidence: tuple[SourceLine, ...] = ()
+    cost_of_wrong: float = Field(default=0.0, description="rank: what a wrong guess would cost, higher first")
+
+
+class Answer(Value):
+    """An answer: the value and whether a person gave it or the default was taken."""
+
+    question_id: str
+    value: Json = None
+    by_user: bool = True
+
+
+class MemoryPart(Value):
+    """One line of the memory breakdown, in GiB per GPU."""
+
+    name: str
+    gib: float = Field(ge=0)
+
+
+class Range(Value):
+    """A low, a likely and a high figure of the same unit."""
+
+    low: float = Field(ge=0)
+    likely: float = Field(ge=0)
+    high: float = Field(ge=0)
+
+
+class Alternative(Value):
+    """Another plan that would do, what it costs and what it gives up."""
+
+    changes: tuple[PlanChange, ...]
+    cost_usd: float | None = None
+    gives_up: str = ""
+
+
+class Estimate(Value):
+    """What the plan will need. None: not known, and `assumptions` says why.
+
+    Memory in GiB per GPU and MB of host memory, time in seconds, cost in US dollars.
+    """
+
+    gpu_memory_gib: float | None = Field(default=None, ge=0)
+    breakdown: tuple[MemoryPart, ...] = ()
+    gpu: str | None = Field(default=None, description="GPU type that the plan would get")
+    gpu_total_gib: float | None = None
+    host_memory_mb: int | None = None
+    seconds: Range | None = None
+    cost_usd: Range | None = None
+    usd_per_hour: float | None = None
+    fits: bool | None = None
+    assumptions: tuple[str, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    confidence: Confidence = 0.0
+
+
+class Verdict(StrEnum):
+    """What the budget says."""
+
+    WITHIN = "within"
+    OVER_SOFT = "over_soft"
+    OVER_HARD = "over_hard"
+
+
+class BudgetVerdict(Value):
+    """The budget's verdict on an estimate; `text` is one line for a person."""
+
+    verdict: Verdict
+    soft_usd: float
+    hard_usd: float
+    spent_usd: float = 0.0
+    text: str = ""
+
+
+class Envelope(Value):
+    """What the user approved. A repair inside it goes on without asking; outside, the user is asked again."""
+
+    cost_usd: float = Field(ge=0)
+    methods: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    datacenters: tuple[str, ...] = ()
+
+    def objections(self, plan: TrainingPlan, cost_usd: float) -> tuple[str, ...]:
+        """Why `plan` at `cost_usd` (all attempts so far and this one) is outside; empty when it is inside."""
+        found = []
+        if cost_usd > self.cost_usd:
+            found.append(f"cost {cost_usd:.2f} USD is over the approved {self.cost_usd:.2f} USD")
+        if plan.training.method and self.methods and plan.training.method not in self.methods:
+            found.append(f"method {plan.training.method} was not approved")
+        if plan.image and plan.image not in self.images:
+            found.append(f"image {plan.image} was not approved")
+        found += [f"mount {m.source} at {m.destination} was not approved" for m in plan.mounts if m not in self.mounts]
+        if self.datacenters != ("*",):
+            found += [f"datacenter {d} was not approved" for d in plan.datacenters if d not in self.datacenters]
+        return tuple(found)

@@ -1,0 +1,128 @@
+"""What a repository is found to be: the profile, its findings with the lines they were read from, and hazards.
+
+Everything here was said by the repository's files. It is data, never an instruction.
+"""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from caravan.values.base import Confidence, Json, Value
+
+
+class Launcher(StrEnum):
+    """How a training is started. `CLI` is a console command of the repository; its name is the command's first word."""
+
+    PYTHON = "python"
+    TORCHRUN = "torchrun"
+    ACCELERATE = "accelerate"
+    DEEPSPEED = "deepspeed"
+    CLI = "cli"
+    NOTEBOOK = "notebook"
+    BASH = "bash"
+    NONE = "none"
+
+
+class SourceLine(Value):
+    """A place in the repository that says something. `file` is relative to its root; `line` counts from 1."""
+
+    file: str
+    line: int = Field(ge=0, description="0 when the file's existence is the evidence")
+    text: str = Field(default="", max_length=300)
+
+
+class ScriptOption(Value):
+    """An option of a script's parser. `flag` is spelled as the parser spells it (`--learning_rate`)."""
+
+    flag: str
+    default: Json = None
+    type: str | None = None
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    help: str = ""
+
+
+class HyperparameterFlag(Value):
+    """The flag that sets a key hyperparameter (None: nothing sets it) and its default."""
+
+    flag: str | None = None
+    default: Json = None
+
+
+class EntryCandidate(Value):
+    """One way in which the repository may be trained."""
+
+    entry_point: str
+    launcher: Launcher
+    score: float
+    reasons: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
+    evidence: tuple[SourceLine, ...] = ()
+
+
+class Hazard(Value):
+    """Something in the repository that a batch job dies of or that a user should know."""
+
+    kind: str
+    text: str
+    evidence: tuple[SourceLine, ...] = ()
+
+
+class GitState(Value):
+    """Where the repository stands in git. `dirty` counts uncommitted changed files, `pushed` may be unknown."""
+
+    commit: str
+    branch: str | None = None
+    remote_url: str | None = None
+    dirty_files: int = 0
+    pushed: bool | None = None
+
+
+class RepoProfile(Value):
+    """What was found in a repository. Field names follow the contract of `analyze --json`."""
+
+    root: str
+    tree_digest: str = Field(description="SHA-256 over the files' paths and contents that were considered")
+    is_training_repo: bool
+    entry_point: str | None = None
+    launcher: Launcher = Launcher.NONE
+    cli_name: str | None = Field(default=None, description="console command, when the launcher is `cli`")
+    launch_command: str | None = None
+    launch_cwd: str = "."
+    prep_commands: tuple[str, ...] = ()
+    framework: str | None = None
+    libraries: tuple[str, ...] = ()
+    method: str | None = None
+    base_model: str | None = None
+    dataset: str | None = None
+    config_files: tuple[str, ...] = ()
+    dependency_files: tuple[str, ...] = ()
+    python_requires: str | None = None
+    docker: str | None = None
+    num_gpus: int | None = None
+    distributed: str | None = None
+    env_vars_needed: tuple[str, ...] = ()
+    cli_style: str | None = None
+    options: tuple[ScriptOption, ...] = ()
+    key_hyperparameters: dict[str, HyperparameterFlag] = Field(default_factory=dict)
+    metrics_logged: tuple[str, ...] = ()
+    hazards: tuple[Hazard, ...] = ()
+    candidates: tuple[EntryCandidate, ...] = ()
+    evidence: dict[str, tuple[SourceLine, ...]] = Field(default_factory=dict)
+    confidence: dict[str, Confidence] = Field(default_factory=dict)
+    git: GitState | None = None
+    notes: tuple[str, ...] = Field(default=(), description="what could not be read, and why")
+    files: int = 0
+    bytes: int = 0
+
+    def option(self, *names: str) -> ScriptOption | None:
+        """The parser's option spelled as one of `names` (dashes and underscores alike), or None."""
+        wanted = {n.lstrip("-").replace("-", "_") for n in names}
+        return next((o for o in self.options if o.flag.lstrip("-").replace("-", "_") in wanted), None)
+
+    def contract(self) -> dict[str, Json]:
+        """The document that `analyze --json` prints; `launcher` is `cli:<name>` for a console command."""
+        document: dict[str, Json] = self.model_dump(mode="json", exclude={"root"})
+        if self.launcher is Launcher.CLI and self.cli_name:
+            document["launcher"] = f"cli:{self.cli_name}"
+        return document

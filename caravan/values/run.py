@@ -1,0 +1,259 @@
+"""A run from its request to its outcome: request, record, deployments, snapshots of the cluster, the judged outcome."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from caravan.values.base import Json, Value
+from caravan.values.job import PlacementFailure
+from caravan.values.plan import Answer, BudgetVerdict, Envelope, Estimate, PlanChange, Question, TrainingPlan
+
+
+class RunRequest(Value):
+    """What the user asked for. `source` is a path or git URL; `sets` are `--set field=value`, already typed."""
+
+    prompt: str
+    source: str
+    cluster: str | None = Field(default=None, description="--cluster as given; None: the settings' default")
+    answers: dict[str, Json] = Field(default_factory=dict)
+    sets: tuple[PlanChange, ...] = ()
+    yes: bool = False
+    budget_usd: float | None = Field(default=None, ge=0)
+    dry_run: bool = False
+
+
+class RunStatus(StrEnum):
+    """Where a run stands."""
+
+    RUNNING = "running"
+    WAITING = "waiting"  # for a person: a question or an approval
+    PLANNED = "planned"  # ended before deployment because --dry-run asked so
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ESCALATED = "escalated"  # ended with something only a person can mend
+    REJECTED = "rejected"  # the user said no
+    STOPPED = "stopped"
+
+
+ENDED = frozenset(
+    {
+        RunStatus.PLANNED,
+        RunStatus.SUCCEEDED,
+        RunStatus.FAILED,
+        RunStatus.ESCALATED,
+        RunStatus.REJECTED,
+        RunStatus.STOPPED,
+    }
+)
+"""Statuses from which a run does not go on by itself."""
+
+EXIT_CODES: dict[RunStatus, int] = {
+    RunStatus.RUNNING: 130,  # left running: interrupted, or another agent has it
+    RunStatus.WAITING: 3,
+    RunStatus.PLANNED: 0,
+    RunStatus.SUCCEEDED: 0,
+    RunStatus.FAILED: 1,
+    RunStatus.ESCALATED: 3,
+    RunStatus.REJECTED: 3,
+    RunStatus.STOPPED: 130,
+}
+"""The command's exit code for each status a run can be left in."""
+
+
+class RunRecord(Value):
+    """A run as the store keeps it."""
+
+    id: str
+    created_at: datetime
+    updated_at: datetime
+    status: RunStatus = RunStatus.RUNNING
+    node: str = ""
+    request: RunRequest
+    detail: str = Field(default="", description="the reason of the status in one line")
+    cost_usd: float = 0.0
+
+
+class RunEvent(Value):
+    """Something that happened in a run, for `show`, the web page and later analysis. `data` is small."""
+
+    at: datetime
+    kind: str
+    text: str = ""
+    data: dict[str, Json] = Field(default_factory=dict)
+
+
+class DeploymentState(StrEnum):
+    """How far a deployment is known to have come."""
+
+    INTENDED = "intended"  # stored before the registration
+    REGISTERED = "registered"  # the cluster has it
+    FINISHED = "finished"  # judged
+    UNKNOWN = "unknown"  # was registered, is gone
+
+
+class Deployment(Value):
+    """One deployed attempt. `spec_sha256` recognises the registered job as this spec."""
+
+    run_id: str
+    attempt: int = Field(ge=1)
+    job_id: str
+    namespace: str = "default"
+    spec_sha256: str
+    plan_sha256: str
+    state: DeploymentState = DeploymentState.INTENDED
+    eval_id: str | None = None
+    job_modify_index: int | None = None
+    hcl_path: str | None = None
+
+
+class TaskEvent(Value):
+    """An event of a task's life, in Nomad's words. `at` is UTC."""
+
+    type: str
+    message: str = ""
+    at: datetime
+    exit_code: int | None = None
+    signal: int | None = None
+    oom_killed: bool = False
+    details: dict[str, str] = Field(default_factory=dict)
+
+
+class TaskState(Value):
+    """A task of an allocation. `state` is pending, running or dead."""
+
+    name: str
+    state: str
+    failed: bool = False
+    restarts: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    events: tuple[TaskEvent, ...] = ()
+
+    def terminated(self) -> TaskEvent | None:
+        """The last `Terminated` event, which carries exit code and signal, or None."""
+        return next((e for e in reversed(self.events) if e.type == "Terminated"), None)
+
+
+class Allocation(Value):
+    """An allocation. `client_status` is pending, running, complete, failed, lost or unknown."""
+
+    id: str
+    name: str
+    group: str
+    node_id: str = ""
+    node_name: str = ""
+    client_status: str
+    desired_status: str = "run"
+    previous_id: str | None = None
+    next_id: str | None = None
+    tasks: tuple[TaskState, ...] = ()
+
+
+class Phase(StrEnum):
+    """What a job is doing, for a person."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDED = "ended"
+    GONE = "gone"
+
+
+class Snapshot(Value):
+    """A job on the cluster at one moment. `reason` says in one line why it is in this phase, where that is known."""
+
+    job_id: str
+    at: datetime
+    phase: Phase
+    job_status: str = ""
+    stopped: bool = False
+    allocations: tuple[Allocation, ...] = ()
+    placement_failures: tuple[PlacementFailure, ...] = ()
+    reason: str = ""
+
+
+class Sentinel(Value):
+    """The result file that our launch script writes last, inside the allocation. It proves that the script ended."""
+
+    job_id: str
+    spec_sha256: str
+    exit_code: int
+
+
+class OutcomeKind(StrEnum):
+    """How a deployment ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # the task ended with an error or was killed
+    INTERRUPTED = "interrupted"  # from outside: stopped, preempted, node lost, drained
+    EXPIRED = "expired"  # its time limit
+    NOT_PLACED = "not_placed"  # never got an allocation
+    REFUSED = "refused"  # not accepted by the cluster
+    GONE = "gone"  # the job is not there any more
+    UNPROVEN = "unproven"  # it looks complete, but exit code, events and sentinel disagree
+
+
+class Outcome(Value):
+    """How a deployment ended, judged by task events, exit code and the sentinel together."""
+
+    kind: OutcomeKind
+    reason: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    oom_killed: bool = False
+    alloc_id: str | None = None
+    node_name: str = ""
+    task: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the training ended well."""
+        return self.kind is OutcomeKind.SUCCEEDED
+
+
+class Attempt(Value):
+    """One deployed attempt as the report tells it."""
+
+    number: int
+    job_id: str
+    hcl_path: str
+    plan_sha256: str
+    outcome: Outcome | None = None
+    diagnosis: dict[str, Json] | None = None
+    repair: dict[str, Json] | None = None
+
+
+class AskKind(StrEnum):
+    """What a person is asked."""
+
+    QUESTIONS = "questions"
+    APPROVAL = "approval"
+    LOST_JOB = "lost_job"  # a registered job is gone: deploy the plan again under a new id?
+
+
+class Ask(Value):
+    """What the agent waits for: the payload of an interrupt, with all that a person needs in view to answer it."""
+
+    kind: AskKind
+    text: str
+    questions: tuple[Question, ...] = ()
+    plan: TrainingPlan | None = None
+    estimate: Estimate | None = None
+    budget: BudgetVerdict | None = None
+    envelope: Envelope | None = Field(default=None, description="what approving would grant")
+    objections: tuple[str, ...] = Field(default=(), description="why it is not approved already")
+    warnings: tuple[str, ...] = ()
+    attempt: int = 1
+    job_id: str = ""
+    hcl_path: str = ""
+
+
+class Reply(Value):
+    """A person's reply to an Ask: answers to its questions, or yes / no to its approval."""
+
+    answers: tuple[Answer, ...] = ()
+    approved: bool | None = None
+    why: str = ""

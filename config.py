@@ -1,0 +1,65 @@
+"""Settings: built once from the environment, passed in everywhere. The only reader of the environment.
+
+Caravan's own settings are `CARAVAN_*`; those of Nomad, Qdrant, LangFuse and Hugging Face keep the names that their
+users already have set.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _env(*names: str, default: Any = None, description: str = "") -> Any:
+    return Field(default=default, validation_alias=AliasChoices(*names), description=description)
+
+
+def _default_home() -> Path:
+    from platformdirs import user_state_path
+
+    return user_state_path("caravan", appauthor=False)
+
+
+class Settings(BaseSettings):
+    """All settings, with their environment variables. Secrets are `SecretStr`: they don't print."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    home: Path = Field(
+        default_factory=_default_home,
+        validation_alias=AliasChoices("CARAVAN_HOME"),
+        description="state directory: database, checkpoints, memory, traces, runs",
+    )
+    soft_limit_usd: float = _env(
+        "CARAVAN_SOFT_LIMIT_USD", default=25.0, description="what --yes may spend on one run, in US dollars"
+    )
+    hard_limit_usd: float = _env(
+        "CARAVAN_HARD_LIMIT_USD", default=250.0, description="what no run may spend without --budget, in US dollars"
+    )
+    max_archive_mb: int = _env(
+        "CARAVAN_MAX_ARCHIVE_MB", default=512, description="largest code archive that is packed, in MB"
+    )
+    image: str | None = _env("CARAVAN_IMAGE", description="image for docker jobs whose repository names none")
+    usd_per_gpu_hour: float | None = _env(
+        "CARAVAN_USD_PER_GPU_HOUR", description="price of a GPU hour, in US dollars, in place of the catalogue's"
+    )
+
+    nomad_addr: str | None = _env("NOMAD_ADDR", description="address of the Nomad cluster; unset: the built-in one")
+    nomad_token: SecretStr | None = _env("NOMAD_TOKEN", description="Nomad ACL token")
+    nomad_namespace: str = _env("NOMAD_NAMESPACE", default="default", description="Nomad namespace")
+    nomad_region: str | None = _env("NOMAD_REGION", description="Nomad region")
+    nomad_cacert: Path | None = _env("NOMAD_CACERT", description="CA certificate of the Nomad server")
+    nomad_client_cert: Path | None = _env("NOMAD_CLIENT_CERT", description="client certificate for mTLS")
+    nomad_client_key: Path | None = _env("NOMAD_CLIENT_KEY", description="key of the client certificate")
+    nomad_skip_verify: bool = _env("NOMAD_SKIP_VERIFY", default=False, description="don't verify the server (unsafe)")
+
+    qdrant_url: str | None = _env("QDRANT_URL", description="Qdrant server for the memory; unset: embedded")
+    qdrant_api_key: SecretStr | None = _env("QDRANT_API_KEY", description="key of the Qdrant server")
+    memory: bool = _env("CARAVAN_MEMORY", default=True, description="use the long-term memory")
+    trace: bool = _env("CARAVAN_TRACE", default=True, description="write a local trace file for each run")
+
+    def secrets(self) -> tuple[str, ...]:
+        """The values of all secret settings that are set, for masking."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value())

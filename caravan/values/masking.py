@@ -12,7 +12,10 @@ from typing import Final
 MASK: Final = "[masked]"
 
 # A name that promises a secret, then its value: KEY=value, "key": "value", --key value, Authorization: Bearer value.
-_NAME = r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passphrase|credential|private[_-]?key)[A-Za-z0-9_-]*"
+_NAME = (
+    r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passphrase|credential|private[_-]?key)"
+    r"[A-Za-z0-9_-]*"
+)
 _ASSIGNMENT: Final = re.compile(
     rf"(?P<name>(?<![A-Za-z0-9_.-]){_NAME})(?P<sep>[\"']?\s*(?:=|:)\s*|\s+(?=[A-Za-z0-9+/_.-]*[0-9]))(?P<quote>[\"']?)(?P<value>[^\s\"',;]{{6,}})",
     re.IGNORECASE,

@@ -157,7 +157,7 @@ class Tracer(Protocol):
     """Tracing. It never raises and never holds the run up."""
 
     def span(self, name: str, kind: str = "span", **attributes: Json) -> AbstractContextManager[Span]:
-        """A span around a block; kinds: run, node, cluster, memory, generation, tool. Exceptions are noted, then go on."""
+        """A span around a block; kinds: run, node, cluster, memory, generation, tool. Exceptions pass through."""
 
     def event(self, name: str, **attributes: Json) -> None:
         """A moment inside the current span."""

@@ -13,7 +13,7 @@ MASK: Final = "[masked]"
 
 # A name that promises a secret, then its value: KEY=value, "key": "value", --key value, Authorization: Bearer value.
 _NAME = (
-    r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passphrase|credential|private[_-]?key)"
+    r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token(?!iz)|passw(?:or)?d|passphrase|credential|private[_-]?key)"
     r"[A-Za-z0-9_-]*"
 )
 _ASSIGNMENT: Final = re.compile(

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from caravan.values.base import Json, Value
+from caravan.values.failure import Diagnosis, Repair
 from caravan.values.job import PlacementFailure
 from caravan.values.plan import Answer, BudgetVerdict, Envelope, Estimate, PlanChange, Question, TrainingPlan
 
@@ -101,7 +102,9 @@ class Deployment(Value):
     namespace: str = "default"
     spec_sha256: str
     plan_sha256: str
+    counts: bool = Field(default=True, description="False once it ended by an interruption from outside")
     state: DeploymentState = DeploymentState.INTENDED
+    registered_at: datetime | None = None
     eval_id: str | None = None
     job_modify_index: int | None = None
     hcl_path: str | None = None
@@ -222,8 +225,11 @@ class Attempt(Value):
     hcl_path: str
     plan_sha256: str
     outcome: Outcome | None = None
-    diagnosis: dict[str, Json] | None = None
-    repair: dict[str, Json] | None = None
+    diagnosis: Diagnosis | None = None
+    repair: Repair | None = None
+    changed: dict[str, tuple[Json, Json]] = Field(
+        default_factory=dict, description="what the repair changed in the plan: path to (before, after)"
+    )
 
 
 class AskKind(StrEnum):

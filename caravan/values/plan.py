@@ -109,6 +109,7 @@ class Launch(Value):
     nodes: int = Field(default=1, ge=1)
     master_port: int | None = Field(default=None, ge=1, le=65535)
     rdzv_endpoint: str | None = None
+    args: tuple[str, ...] = Field(default=(), description="further arguments of the launcher itself")
 
 
 class Setup(Value):
@@ -238,6 +239,10 @@ class TrainingPlan(Value):
 
     launch: Launch = Launch()
     command: tuple[str, ...] = Field(description="program and its arguments, without the launcher's own")
+    flags: dict[str, str] = Field(
+        default_factory=dict,
+        description="plan path → the repository's flag that takes its value; `path=value` → a flag without a value",
+    )
     workdir: str = "."
     env: dict[str, str] = Field(default_factory=dict)
     setup: Setup = Setup()
@@ -284,6 +289,8 @@ class TrainingPlan(Value):
         walked: list[str] = []
         for key in split_path(path):
             walked.append(key)
+            if here is None and walked[0] == "target" and key in Target.model_fields:
+                return None  # no target yet: its fields can be set all the same
             if not isinstance(here, dict):
                 raise PlanError(f"The plan has no field {path!r}.")
             if key not in here and walked[0] not in _FREE_ROOTS and tuple(walked[:2]) not in _FREE_PAIRS:
@@ -301,14 +308,14 @@ class TrainingPlan(Value):
         return Author.DEFAULT
 
 
-# Fields whose keys are the user's: env.ANY_NAME, training.options.--any-flag.
-_FREE_ROOTS = frozenset({"env"})
+# Fields whose keys are the user's: env.ANY_NAME, training.options.--any-flag, flags.any.plan.path.
+_FREE_ROOTS = frozenset({"env", "flags"})
 _FREE_PAIRS = frozenset({("training", "options")})
 
 
 def split_path(path: str) -> list[str]:
-    """A dotted path's parts; the key of a free mapping (`env.`, `training.options.`) keeps its own dots."""
-    for prefix in ("env.", "training.options."):
+    """A dotted path's parts; the key of a free mapping (`env.`, `flags.`, `training.options.`) keeps its own dots."""
+    for prefix in ("env.", "flags.", "training.options."):
         if path.startswith(prefix) and len(path) > len(prefix):
             return [*prefix.rstrip(".").split("."), path[len(prefix) :]]
     return path.split(".")

@@ -102,7 +102,6 @@ class Deployment(Value):
     namespace: str = "default"
     spec_sha256: str
     plan_sha256: str
-    counts: bool = Field(default=True, description="False once it ended by an interruption from outside")
     state: DeploymentState = DeploymentState.INTENDED
     registered_at: datetime | None = None
     eval_id: str | None = None
@@ -224,6 +223,7 @@ class Attempt(Value):
     job_id: str
     hcl_path: str
     plan_sha256: str
+    counts: bool = Field(default=True, description="False when it ended by an interruption from outside")
     outcome: Outcome | None = None
     diagnosis: Diagnosis | None = None
     repair: Repair | None = None

@@ -1,0 +1,43 @@
+"""What the nodes work with: the ports of one run and the few settings that they need, wired by `main.py`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from caravan.agent.state import RunState
+from caravan.analysis.tree import SourceTree
+from caravan.planning.catalogue import Prices
+from caravan.ports import Clock, Cluster, Judge, Memory, Progress, Reasoner, RunFolder, Store, Toolbox, Tracer
+from caravan.values.run import Sentinel, Snapshot
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Money in US dollars: what `--yes` may spend, and what no run may spend without `--budget`."""
+
+    soft_usd: float
+    hard_usd: float
+
+
+@dataclass(frozen=True)
+class Context:
+    """The ports of one run. `open_tree` opens the repository, `toolbox` lets a reasoner look at it."""
+
+    cluster: Cluster
+    reasoner: Reasoner
+    memory: Memory
+    tracer: Tracer
+    store: Store
+    folder: RunFolder
+    clock: Clock
+    progress: Progress
+    judge: Judge
+    read_sentinel: Callable[[Cluster, Snapshot], Sentinel | None]
+    open_tree: Callable[[str], SourceTree]
+    toolbox: Callable[[SourceTree], Toolbox]
+    render_report: Callable[[RunState, "Context"], str]
+    templates: Path
+    limits: Limits
+    prices: Prices
+    namespace: str = "default"
+    image: str | None = None

@@ -1,0 +1,114 @@
+"""Driving one run: start it, let the graph go on until it ends or asks, hand a reply in, look at where it stands.
+
+The checkpoints are LangGraph's, in one SQLite file, written before each next step (`durability="sync"`), so a run
+that was killed goes on at the node in which it was killed.
+"""
+
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.types import Command
+
+from caravan.agent.context import Context
+from caravan.agent.graph import RECURSION_LIMIT, build_graph
+from caravan.agent.state import RunState
+from caravan.values.errors import CaravanError, Interrupted, StateError
+from caravan.values.run import ENDED, Ask, Reply, RunRecord, RunRequest, RunStatus
+
+
+def new_run(request: RunRequest, now: datetime) -> RunRecord:
+    """A record for a new run. The id is random, so that no two agents ever use the same job id."""
+    return RunRecord(id=secrets.token_hex(4), created_at=now, updated_at=now, request=request)
+
+
+@contextmanager
+def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
+    """The checkpoint database at `path`, made on first use. Raises StateError when it can't be used."""
+    try:
+        path.touch(mode=0o600)
+        connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
+    except (OSError, sqlite3.Error) as error:
+        raise StateError(f"The checkpoints at {path} can't be opened ({error}).") from error
+    try:
+        saver = SqliteSaver(connection)
+        saver.setup()
+        yield saver
+    except sqlite3.DatabaseError as error:
+        raise StateError(
+            f"The checkpoints at {path} can't be used ({error}).", hint="Is the disk full, read-only or the file broken?"
+        ) from error
+    finally:
+        connection.close()
+
+
+class Driver:
+    """Drives runs whose checkpoints are in one saver."""
+
+    def __init__(self, saver: SqliteSaver) -> None:
+        self._saver = saver
+        self._graph = build_graph(saver)
+
+    def drive(self, record: RunRecord, context: Context, reply: Reply | None = None) -> Ask | RunRecord:
+        """Go on with a run until it ends (its record) or needs a person (the open question).
+
+        Raises Interrupted on Ctrl-C and whatever CaravanError a node could not handle; in both cases the run can be
+        driven on later. `reply` answers the question that `open_question` shows.
+        """
+        if record.status in ENDED:
+            return record
+        try:
+            with context.tracer.span("run", "run", run_id=record.id):
+                return self._go_on(record, context, reply)
+        except KeyboardInterrupt as stop:
+            context.store.update_run(record.id, detail="interrupted; `resume` goes on")
+            raise Interrupted(f"Run {record.id} was interrupted.", hint=f"Go on with: resume {record.id}") from stop
+        except CaravanError as error:
+            context.store.update_run(record.id, detail=error.line())
+            raise
+
+    def _go_on(self, record: RunRecord, context: Context, reply: Reply | None) -> Ask | RunRecord:
+        config = _config(record.id)
+        snapshot = self._graph.get_state(config)
+        start: Any = None  # go on from the checkpoint
+        if not snapshot.values:
+            start = RunState(run_id=record.id, request=record.request)
+        elif snapshot.interrupts:
+            if reply is None:
+                return self._waiting(record, context, Ask.model_validate(snapshot.interrupts[0].value))
+            start = Command(resume={snapshot.interrupts[0].id: reply.model_dump(mode="json")})
+        context.store.update_run(record.id, status=RunStatus.RUNNING)
+        for _ in self._graph.stream(start, config, context=context, durability="sync", stream_mode="updates"):
+            pass
+        snapshot = self._graph.get_state(config)
+        if snapshot.interrupts:
+            return self._waiting(record, context, Ask.model_validate(snapshot.interrupts[0].value))
+        return context.store.run(record.id)
+
+    @staticmethod
+    def _waiting(record: RunRecord, context: Context, ask: Ask) -> Ask:
+        context.store.update_run(record.id, status=RunStatus.WAITING, detail=ask.text)
+        return ask
+
+    def open_question(self, run_id: str) -> Ask | None:
+        """What the run waits for, or None."""
+        interrupts = self._graph.get_state(_config(run_id)).interrupts
+        return Ask.model_validate(interrupts[0].value) if interrupts else None
+
+    def state(self, run_id: str) -> RunState | None:
+        """The run's state at its last checkpoint, or None before the first."""
+        values = self._graph.get_state(_config(run_id)).values
+        return RunState.model_validate(values) if values else None
+
+    def forget(self, run_id: str) -> None:
+        """Remove the run's checkpoints."""
+        self._saver.delete_thread(run_id)
+
+
+def _config(run_id: str) -> Any:
+    return {"configurable": {"thread_id": run_id}, "recursion_limit": RECURSION_LIMIT}

@@ -1,0 +1,97 @@
+"""The graph: the flow of a run in one screen.
+
+Each node is wrapped once: a span around it, the node's name in the store and on the terminal.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import GraphBubbleUp
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+
+from caravan.agent import routes
+from caravan.agent.context import Context
+from caravan.agent.nodes import commit, deploy, finish, mend, understand
+from caravan.agent.state import RunState, Update
+
+Node = Callable[[RunState, Context], Update]
+
+NODES: dict[str, Node] = {
+    "analyze_codebase": understand.analyze_codebase,
+    "generate_questions": understand.generate_questions,
+    "collect_responses": understand.collect_responses,
+    "recall": understand.recall,
+    "make_plan": understand.make_plan,
+    "estimate": commit.estimate,
+    "budget_gate": commit.budget_gate,
+    "generate_spec": commit.generate_spec,
+    "validate_spec": commit.validate_spec,
+    "approve": commit.approve,
+    "deploy_job": deploy.deploy_job,
+    "verify_deployment": deploy.verify_deployment,
+    "evaluate": finish.evaluate,
+    "diagnose": mend.diagnose,
+    "fix_iteration": mend.fix_iteration,
+    "escalate": mend.escalate,
+    "remember": finish.remember,
+    "report": finish.report,
+}
+
+EDGES = (
+    (START, "analyze_codebase"),
+    ("analyze_codebase", "generate_questions"),
+    ("generate_questions", "collect_responses"),
+    ("collect_responses", "recall"),
+    ("make_plan", "estimate"),
+    ("estimate", "budget_gate"),
+    ("budget_gate", "generate_spec"),
+    ("generate_spec", "validate_spec"),
+    ("escalate", "remember"),
+    ("remember", "report"),
+    ("report", END),
+)
+
+ROUTES: dict[str, Callable[[RunState], str]] = {
+    "recall": routes.after_recall,
+    "validate_spec": routes.after_validate,
+    "approve": routes.after_approve,
+    "deploy_job": routes.after_deploy,
+    "verify_deployment": routes.after_verify,
+    "evaluate": routes.after_evaluate,
+    "diagnose": routes.after_diagnose,
+    "fix_iteration": routes.after_fix,
+}
+
+RECURSION_LIMIT = 200
+"""Steps of one drive: eight fixes and the interruptions take at most 14 rounds of 10 nodes."""
+
+
+def build_graph(checkpointer: BaseCheckpointSaver[Any] | None = None) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """The compiled graph. Without a checkpointer it can be drawn but not interrupted."""
+    graph = StateGraph(RunState, context_schema=Context)
+    for name, node in NODES.items():
+        graph.add_node(name, _step(name, node))
+    for start, end in EDGES:
+        graph.add_edge(start, end)
+    for start, route in ROUTES.items():
+        graph.add_conditional_edges(start, route)
+    return graph.compile(checkpointer=checkpointer)
+
+
+def _step(name: str, node: Node) -> Callable[[RunState, Runtime[Context]], Update]:
+    def step(state: RunState, runtime: Runtime[Context]) -> Update:
+        context = runtime.context
+        context.progress.node(name)
+        context.store.update_run(state.run_id, node=name)
+        with context.tracer.span(name, "node", sequence=state.sequence) as span:
+            try:
+                return node(state, context)
+            except GraphBubbleUp:  # an interrupt: a person is asked, nothing went wrong
+                span.set(waiting=True)
+                raise
+
+    step.__name__ = name
+    return step

@@ -1,0 +1,35 @@
+"""Metrics that a training logs, read from its output by shape alone. Pure."""
+
+import json
+import math
+import re
+from typing import Final
+
+# loss=1.23, loss: 1.23, 'loss': 1.23, "eval_loss": 1.2e-3; the name is one word of letters, digits, _ / . or -
+_PAIR: Final = re.compile(r"[\"']?([A-Za-z][\w./-]{0,40})[\"']?\s*[=:]\s*(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w:.])")
+_METRIC: Final = re.compile(r"loss|acc|f1|perplexity|ppl|bleu|rouge|error|reward|score|lr|learning_rate|epoch|step")
+
+
+def last_metrics(text: str, *, names: tuple[str, ...] = ()) -> dict[str, float]:
+    """The last finite value of each metric in `text`: JSON lines first, else `name=value` and `name: value` pairs.
+
+    A name counts as a metric when it is in `names` or says so itself (loss, accuracy, step, ...).
+    """
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        for name, value in _json_pairs(line) or [(m[1], float(m[2])) for m in _PAIR.finditer(line)]:
+            if (name in names or _METRIC.search(name.lower())) and math.isfinite(value):
+                found[name] = value
+    return found
+
+
+def _json_pairs(line: str) -> list[tuple[str, float]]:
+    if not line.lstrip().startswith("{"):
+        return []
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return []
+    if not isinstance(record, dict):
+        return []
+    return [(k, float(v)) for k, v in record.items() if isinstance(v, int | float) and not isinstance(v, bool)]

@@ -1,0 +1,186 @@
+"""From a plan to an approved job: estimate, budget, specification, validation, approval."""
+
+from langgraph.types import interrupt
+
+from caravan.agent.context import Context
+from caravan.agent.state import RunState, Update
+from caravan.hcl import mismatches, render_hcl
+from caravan.planning.budget import judge_budget
+from caravan.planning.checks import check_plan
+from caravan.planning.choose import choose
+from caravan.planning.estimate import estimate as estimate_plan
+from caravan.planning.jobspec import to_job_spec
+from caravan.values.errors import JobRefused
+from caravan.values.failure import Evidence, Stage
+from caravan.values.job import DryRun, JobSpec
+from caravan.values.plan import Envelope, TrainingPlan, Verdict, apply_changes
+from caravan.values.run import Ask, AskKind, Deployment, Reply, RunStatus
+
+
+def estimate(state: RunState, context: Context) -> Update:
+    """Estimate the plan; where it does not fit, take the chooser's cheapest that does."""
+    plan, facts = state.need_plan(), context.cluster.facts()
+    first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile)
+    chosen = apply_changes(plan, choose(plan, first, facts))
+    if chosen.digest() == plan.digest():
+        return {"estimate": first}
+    context.folder.save_plan(chosen)
+    return {
+        "plan": chosen,
+        "estimate": estimate_plan(chosen, facts, prices=context.prices, profile=state.profile),
+    }
+
+
+def budget_gate(state: RunState, context: Context) -> Update:
+    """Hold the estimate, and what was spent already, against the limits."""
+    verdict = judge_budget(
+        state.need_estimate(),
+        soft_usd=context.limits.soft_usd,
+        hard_usd=context.limits.hard_usd,
+        spent_usd=state.spent_usd,
+        budget_usd=state.request.budget_usd,
+    )
+    return {"budget": verdict}
+
+
+def generate_spec(state: RunState, context: Context) -> Update:
+    """Render the job of this sequence number and keep it in the run's folder."""
+    spec = _job_spec(state, context)
+    hcl = render_hcl(spec, templates=context.templates)
+    path = context.folder.save_job(state.sequence, hcl, None)
+    deployment = Deployment(
+        run_id=state.run_id,
+        attempt=state.sequence,
+        job_id=spec.id,
+        namespace=spec.namespace or context.namespace,
+        spec_sha256=spec.digest(),
+        plan_sha256=state.need_plan().digest(),
+        hcl_path=str(path),
+    )
+    # A failure that the repair before this answered is over; what comes now is judged anew.
+    return {"deployment": deployment, "failure": None, "outcome": None, "diagnosis": None}
+
+
+def validate_spec(state: RunState, context: Context) -> Update:
+    """Prove the job before anything is registered: by ourselves first, then by the cluster's parse, validate, plan."""
+    problems = check_plan(state.need_plan(), context.cluster.facts())
+    if problems:
+        return {"failure": Evidence(stage=Stage.VALIDATE, message=problems[0], validation_errors=problems)}
+    hcl, _ = context.folder.load_job(state.sequence)
+    try:
+        job = context.cluster.parse(hcl)
+    except JobRefused as error:
+        return {"failure": Evidence(stage=Stage.VALIDATE, message=error.message, validation_errors=(error.message,))}
+    different = mismatches(_job_spec(state, context), job)
+    if different:
+        message = f"the job reads back differently: {different[0]}"
+        return {"failure": Evidence(stage=Stage.VALIDATE, message=message, validation_errors=different)}
+    answer = context.cluster.check(job)
+    context.folder.save_job(state.sequence, hcl, job)
+    failure = _refusal(answer)
+    if failure:
+        return {"failure": failure}
+    warnings = [*answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
+    return {"warnings": _joined(state.warnings, tuple(warnings))}
+
+
+def _job_spec(state: RunState, context: Context) -> JobSpec:
+    """The job of this sequence number: a pure function of the state and the cluster's facts."""
+    plan = state.need_plan()
+    return to_job_spec(
+        plan.model_copy(update={"exclude_nodes": _joined(plan.exclude_nodes, state.avoid_nodes)}),
+        context.cluster.facts(),
+        run_id=state.run_id,
+        attempt=state.sequence,
+        # Two digits, because Nomad's evaluations endpoint matches ids by prefix: a1 would also answer for a10.
+        job_id=f"caravan-{state.run_id}-a{state.sequence:02d}",
+        templates=context.templates,
+    )
+
+
+def _refusal(answer: DryRun) -> Evidence | None:
+    """Evidence when the job is invalid or no node could ever take it; None when it can run now or has to wait."""
+    if answer.errors:
+        return Evidence(stage=Stage.VALIDATE, message=answer.errors[0], validation_errors=answer.errors)
+    hopeless = tuple(f for f in answer.failures if f.nodes_exhausted == 0 and not f.quota_exhausted)
+    if hopeless:
+        return Evidence(stage=Stage.VALIDATE, message=hopeless[0].line(), placement_failures=hopeless)
+    return None
+
+
+def approve(state: RunState, context: Context) -> Update:
+    """Ask once, with plan, estimate, cost and job in view (the second interrupt); go on inside what was granted."""
+    if state.lost:
+        return _ask_about_lost_job(state)
+    plan, verdict = state.need_plan(), state.budget
+    cost = state.spent_usd + _cost(state)
+    granted = state.envelope
+    objections = granted.objections(plan, cost) if granted else ("nothing was approved yet",)
+    if granted and not objections:
+        return {}
+    if verdict and verdict.verdict is Verdict.OVER_HARD:
+        return {"status": RunStatus.REJECTED, "detail": verdict.text}
+    limit = state.request.budget_usd if state.request.budget_usd is not None else context.limits.soft_usd
+    envelope = _envelope(plan, max(cost, limit), granted)
+    if granted is None and state.request.yes and verdict and verdict.verdict is Verdict.WITHIN:
+        context.progress.note(f"Approved by --yes: {verdict.text}")
+        return {"envelope": envelope}
+    deployment = state.need_deployment()
+    ask = Ask(
+        kind=AskKind.APPROVAL,
+        text=f"Deploy {deployment.job_id}?",
+        plan=plan,
+        estimate=state.estimate,
+        budget=verdict,
+        envelope=envelope,
+        objections=objections if granted else (),
+        warnings=state.warnings,
+        attempt=state.sequence,
+        job_id=deployment.job_id,
+        hcl_path=deployment.hcl_path or "",
+    )
+    reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
+    if not reply.approved:
+        return {"status": RunStatus.REJECTED, "detail": reply.why or "the job was not approved"}
+    return {"envelope": envelope}
+
+
+def _ask_about_lost_job(state: RunState) -> Update:
+    deployment = state.need_deployment()
+    ask = Ask(
+        kind=AskKind.LOST_JOB,
+        text=(
+            f"Job {deployment.job_id} was registered but the cluster does not know it any more. It may have been "
+            "purged while it ran or after its end. Deploy the plan again, under a new id?"
+        ),
+        plan=state.plan,
+        estimate=state.estimate,
+        attempt=state.sequence,
+        job_id=deployment.job_id,
+    )
+    reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
+    if not reply.approved:
+        detail = reply.why or f"job {deployment.job_id} is gone and was not deployed again"
+        return {"lost": False, "status": RunStatus.REJECTED, "detail": detail}
+    return {"lost": False, "sequence": state.sequence + 1}
+
+
+def _cost(state: RunState) -> float:
+    """The dearer end of the estimated cost; 0 when it is not known (then the budget's verdict asks)."""
+    cost = state.need_estimate().cost_usd
+    return cost.high if cost else 0.0
+
+
+def _envelope(plan: TrainingPlan, cost_usd: float, granted: Envelope | None) -> Envelope:
+    """What approving grants: this plan's choices beside those granted before."""
+    return Envelope(
+        cost_usd=cost_usd,
+        methods=_joined(granted.methods if granted else (), (plan.training.method,) if plan.training.method else ()),
+        images=_joined(granted.images if granted else (), (plan.image,) if plan.image else ()),
+        mounts=tuple(dict.fromkeys((*(granted.mounts if granted else ()), *plan.mounts))),
+        datacenters=_joined(granted.datacenters if granted else (), plan.datacenters),
+    )
+
+
+def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *second)))

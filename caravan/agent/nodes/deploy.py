@@ -1,0 +1,142 @@
+"""Deploying a job exactly once, and following it to its end."""
+
+from caravan.agent.context import Context
+from caravan.agent.logs import copy_logs, log_tail
+from caravan.agent.state import RunState, Update
+from caravan.diagnosis.evidence import evidence_of
+from caravan.values.errors import JobConflict, JobRefused
+from caravan.values.failure import Evidence, Stage
+from caravan.values.job import RegisteredJob
+from caravan.values.run import (
+    Attempt,
+    Deployment,
+    DeploymentState,
+    Outcome,
+    OutcomeKind,
+    Phase,
+    RunEvent,
+    RunStatus,
+    Snapshot,
+)
+
+
+def deploy_job(state: RunState, context: Context) -> Update:
+    """Store the intent, look whether the job is there already, register it only if it is certainly new.
+
+    A job under our id with our SHA-256 is taken over (a crash came between registering and recording). One that was
+    recorded as registered but is gone is lost: a person decides, it is never registered anew by itself.
+    """
+    if context.store.run(state.run_id).status is RunStatus.STOPPED:
+        return {"status": RunStatus.STOPPED, "detail": "stopped by the user before the job was deployed"}
+    deployment = context.store.intend(state.need_deployment())
+    found = context.cluster.find(deployment.job_id, deployment.namespace)
+    if found is None and deployment.state is not DeploymentState.INTENDED:
+        context.store.save_deployment(deployment.model_copy(update={"state": DeploymentState.UNKNOWN}))
+        return {"lost": True, "deployment": deployment}
+    if found is None:
+        _, job = context.folder.load_job(state.sequence)
+        try:
+            found = context.cluster.register(job)
+        except JobConflict:
+            found = context.cluster.find(deployment.job_id, deployment.namespace)
+        except JobRefused as error:
+            return {"failure": Evidence(stage=Stage.DEPLOY, message=error.message, validation_errors=(error.message,))}
+    if found is None or found.spec_sha256 != deployment.spec_sha256:
+        message = f"job id {deployment.job_id} is taken by a job that is not this run's"
+        return {"failure": Evidence(stage=Stage.DEPLOY, message=message, validation_errors=(message,))}
+    return _registered(state, context, deployment, found)
+
+
+def _registered(state: RunState, context: Context, deployment: Deployment, job: RegisteredJob) -> Update:
+    registered = deployment.model_copy(
+        update={
+            "state": max(deployment.state, DeploymentState.REGISTERED, key=list(DeploymentState).index),
+            "registered_at": deployment.registered_at or context.clock.now(),
+            "job_modify_index": job.modify_index,
+        }
+    )
+    context.store.save_deployment(registered)
+    context.store.add_event(
+        state.run_id,
+        RunEvent(
+            # The deployment's own time, so that a node that runs twice stores one event.
+            at=registered.registered_at or context.clock.now(),
+            kind="deployed",
+            text=f"attempt {state.sequence} deployed as {registered.job_id}",
+            data={"job_id": registered.job_id, "attempt": state.sequence},
+        ),
+    )
+    return {
+        "deployment": registered,
+        "deployed_plans": tuple(dict.fromkeys((*state.deployed_plans, registered.plan_sha256))),
+    }
+
+
+def verify_deployment(state: RunState, context: Context) -> Update:
+    """Watch the job to its end, keep its logs, and judge the outcome by events, exit code and sentinel together."""
+    deployment = state.need_deployment()
+    last = _watch(state, context, deployment)
+    sentinel = context.read_sentinel(context.cluster, last)
+    outcome = context.judge(last, sentinel, deployment.spec_sha256)
+    finished = deployment.model_copy(update={"state": DeploymentState.FINISHED})
+    context.store.save_deployment(finished)
+    attempt = Attempt(
+        number=deployment.attempt,
+        job_id=deployment.job_id,
+        hcl_path=deployment.hcl_path or "",
+        plan_sha256=deployment.plan_sha256,
+        counts=outcome.kind is not OutcomeKind.INTERRUPTED,
+        outcome=outcome,
+    )
+    spent = state.spent_usd + _cost_usd(state, outcome)
+    context.store.update_run(state.run_id, cost_usd=spent)
+    update: Update = {
+        "deployment": finished,
+        "outcome": outcome,
+        "attempts": (*(a for a in state.attempts if a.number != attempt.number), attempt),
+        "spent_usd": spent,
+    }
+    if context.store.run(state.run_id).status is RunStatus.STOPPED:
+        update |= {"status": RunStatus.STOPPED, "detail": "stopped by the user"}
+    elif not outcome.succeeded:
+        update["failure"] = _evidence(state, context, last, outcome)
+    return update
+
+
+def _watch(state: RunState, context: Context, deployment: Deployment) -> Snapshot:
+    """The last snapshot of the job, stopped by us where it waits for room longer than the plan allows."""
+    last: Snapshot | None = None
+    gave_up = False
+    for snapshot in context.cluster.watch(deployment.job_id, deployment.namespace):
+        last = snapshot
+        context.progress.snapshot(snapshot)
+        copy_logs(context, snapshot)
+        if snapshot.phase is Phase.QUEUED and not gave_up and _overdue(state, context, deployment):
+            gave_up = True
+            context.progress.note(f"No room within {state.need_plan().limits.queue_s} s: {snapshot.reason}")
+            context.cluster.stop(deployment.job_id, deployment.namespace)
+    if last is None:
+        raise AssertionError("watch yields at least one snapshot")
+    return last
+
+
+def _overdue(state: RunState, context: Context, deployment: Deployment) -> bool:
+    since = deployment.registered_at or context.clock.now()
+    return (context.clock.now() - since).total_seconds() > state.need_plan().limits.queue_s
+
+
+def _cost_usd(state: RunState, outcome: Outcome) -> float:
+    rate = state.need_estimate().usd_per_hour
+    if rate is None or outcome.started_at is None or outcome.finished_at is None:
+        return 0.0
+    return rate * max((outcome.finished_at - outcome.started_at).total_seconds(), 0.0) / 3600
+
+
+def _evidence(state: RunState, context: Context, last: Snapshot, outcome: Outcome) -> Evidence:
+    return evidence_of(
+        Stage.VERIFY,
+        outcome=outcome,
+        snapshot=last,
+        log=log_tail(context, outcome.alloc_id),
+        driver=state.need_plan().driver,
+    )

@@ -1,0 +1,93 @@
+"""From a repository and a sentence to a plan: analyse, ask, recall, draft."""
+
+from langgraph.types import interrupt
+
+from caravan.agent.context import Context
+from caravan.agent.state import RunState, Update
+from caravan.analysis import analyze
+from caravan.planning.answers import answers_to_changes, given_answers, with_defaults
+from caravan.planning.draft import draft_plan
+from caravan.values.base import Json
+from caravan.values.errors import ServiceError
+from caravan.values.failure import PastCase
+from caravan.values.plan import OutputSink, apply_changes
+from caravan.values.run import Ask, AskKind, Reply
+
+
+def analyze_codebase(state: RunState, context: Context) -> Update:
+    """Read the repository and let the reasoner refine what was found."""
+    tree = context.open_tree(state.request.source)
+    profile = analyze(tree, state.request.prompt)
+    profile = context.reasoner.refine_profile(profile, state.request.prompt, context.toolbox(tree))
+    context.progress.note(
+        f"{profile.files} files read"
+        + (f"; trains with {profile.entry_point}" if profile.entry_point else "; no training entry point found")
+    )
+    return {"profile": profile, "warnings": tuple(h.text for h in profile.hazards)}
+
+
+def generate_questions(state: RunState, context: Context) -> Update:
+    """What only the user can know; nothing that the request already answers."""
+    questions = context.reasoner.questions(
+        state.need_profile(), state.request.prompt, context.cluster.facts(), state.cases
+    )
+    fixed = {change.path for change in state.request.sets}
+    return {"questions": tuple(q for q in questions if q.path not in fixed)}
+
+
+def collect_responses(state: RunState, context: Context) -> Update:
+    """Answers from the request, by default where `--yes` allows it, else from a person (the first interrupt)."""
+    answers = given_answers(state.questions, state.request.answers)
+    if state.request.yes:
+        answers = with_defaults(state.questions, answers)
+    answered = {a.question_id for a in answers}
+    still_open = tuple(q for q in state.questions if q.id not in answered)
+    if still_open:
+        ask = Ask(kind=AskKind.QUESTIONS, text="Please answer before I plan.", questions=still_open)
+        reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
+        answers += reply.answers
+    return {"answers": answers}
+
+
+def recall(state: RunState, context: Context) -> Update:
+    """Past cases for the first plan or for the failure at hand. Memory that is down costs a warning, not the run."""
+    profile = state.need_profile()
+    known: dict[str, Json] = {
+        "framework": profile.framework,
+        "method": state.plan.training.method if state.plan else profile.method,
+        "base_model": state.plan.model.id if state.plan else profile.base_model,
+        "entry_point": profile.entry_point,
+        "tree_digest": profile.tree_digest,
+    }
+    text = state.diagnosis.cause if state.diagnosis else state.request.prompt
+    try:
+        cases = context.memory.recall(text=text, diagnosis=state.diagnosis, context=known)
+    except ServiceError as error:
+        context.progress.note(f"Going on without memory: {error.line()}")
+        return {"cases": (), "warnings": _with(state.warnings, f"memory was not used: {error.message}")}
+    _trace_cases(context, cases)
+    return {"cases": cases}
+
+
+def make_plan(state: RunState, context: Context) -> Update:
+    """Pack the code, draft the plan, and let answers, `--set` and the reasoner's proposals change it."""
+    profile, facts = state.need_profile(), context.cluster.facts()
+    code = context.folder.save_code(context.open_tree(state.request.source).delivery())
+    outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
+    plan = draft_plan(profile, state.request, facts, code=code, outputs=outputs, image=context.image)
+    plan = apply_changes(plan, answers_to_changes(state.questions, state.answers))
+    plan = apply_changes(plan, state.request.sets)
+    plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, state.cases))
+    context.folder.save_plan(plan)
+    return {"plan": plan}
+
+
+def _trace_cases(context: Context, cases: tuple[PastCase, ...]) -> None:
+    for case in cases:
+        context.tracer.event("recalled", case=case.id, why=case.why, score=case.score)
+
+
+def _with(warnings: tuple[str, ...], text: str) -> tuple[str, ...]:
+    return warnings if text in warnings else (*warnings, text)
+
+

@@ -1,0 +1,67 @@
+"""The routes: which node comes next, as pure functions of the state. Limits are enforced here and nowhere else."""
+
+from typing import Literal
+
+from caravan.agent.nodes.mend import INTERRUPTION_LIMIT
+from caravan.agent.state import RunState
+from caravan.values.run import RunStatus
+
+
+def after_recall(state: RunState) -> Literal["make_plan", "fix_iteration"]:
+    """Memory is asked before the first plan and after each failure."""
+    return "fix_iteration" if state.diagnosis else "make_plan"
+
+
+def after_validate(state: RunState) -> Literal["diagnose", "report", "approve"]:
+    """A refused job is diagnosed; a dry run ends here; else a person sees it."""
+    if state.failure:
+        return "diagnose"
+    return "report" if state.request.dry_run else "approve"
+
+
+def after_approve(state: RunState) -> Literal["deploy_job", "generate_spec", "report"]:
+    """Approved: deploy. Refused: report. A lost job that is deployed anew needs a specification with a new id."""
+    if state.status is RunStatus.REJECTED:
+        return "report"
+    if state.deployment is None or state.deployment.attempt != state.sequence:
+        return "generate_spec"
+    return "deploy_job"
+
+
+def after_deploy(state: RunState) -> Literal["verify_deployment", "diagnose", "approve", "report"]:
+    """Registered: watch. Refused: diagnose. Lost: ask."""
+    if state.status is RunStatus.STOPPED:
+        return "report"
+    if state.lost:
+        return "approve"
+    return "diagnose" if state.failure else "verify_deployment"
+
+
+def after_verify(state: RunState) -> Literal["evaluate", "diagnose", "remember"]:
+    """Finished: evaluate. Stopped by the user: no repair. Failed: diagnose."""
+    if state.status is RunStatus.STOPPED:
+        return "remember"
+    return "diagnose" if state.failure else "evaluate"
+
+
+def after_evaluate(state: RunState) -> Literal["diagnose", "remember"]:
+    """A result that does not pass is a failure like any other."""
+    return "diagnose" if state.failure else "remember"
+
+
+def after_diagnose(state: RunState) -> Literal["recall", "escalate"]:
+    """Repair only what is ours to mend, within three attempts, eight fixes and the allowance for interruptions."""
+    diagnosis, limits = state.diagnosis, state.need_plan().limits
+    if diagnosis is None or diagnosis.escalate:
+        return "escalate"
+    exhausted = (
+        state.counted_attempts() >= limits.attempts
+        or state.fixes >= limits.fixes
+        or state.interruptions > INTERRUPTION_LIMIT
+    )
+    return "escalate" if exhausted else "recall"
+
+
+def after_fix(state: RunState) -> Literal["estimate", "escalate"]:
+    """A repair was taken, or none was left."""
+    return "escalate" if state.status is RunStatus.ESCALATED else "estimate"

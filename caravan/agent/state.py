@@ -1,0 +1,87 @@
+"""The state of a run as LangGraph checkpoints it: small frozen values only; no logs, no clients, no file contents."""
+
+from typing import Any
+
+from pydantic import Field
+
+from caravan.values.base import Value
+from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
+from caravan.values.plan import (
+    Answer,
+    BudgetVerdict,
+    Envelope,
+    Estimate,
+    PlanChange,
+    Question,
+    TrainingPlan,
+)
+from caravan.values.repo import RepoProfile
+from caravan.values.run import Attempt, Deployment, Outcome, RunRequest, RunStatus
+
+Update = dict[str, Any]
+"""A node's partial update: field name of RunState → new value."""
+
+
+class RunState(Value):
+    """Everything the nodes hand on. `sequence` numbers the job ids; `fixes` counts repairs of any kind."""
+
+    run_id: str
+    request: RunRequest
+    profile: RepoProfile | None = None
+    questions: tuple[Question, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    cases: tuple[PastCase, ...] = ()
+
+    plan: TrainingPlan | None = None
+    avoid_nodes: tuple[str, ...] = Field(default=(), description="nodes that a retry keeps away from")
+    estimate: Estimate | None = None
+    budget: BudgetVerdict | None = None
+    envelope: Envelope | None = None
+
+    sequence: int = 1
+    deployment: Deployment | None = Field(default=None, description="the deployment of this sequence number")
+    lost: bool = Field(default=False, description="the registered job is gone: a person decides")
+    deployed_plans: tuple[str, ...] = Field(default=(), description="digests of the plans that were deployed")
+    attempts: tuple[Attempt, ...] = ()
+    fixes: int = 0
+    interruptions: int = 0
+
+    outcome: Outcome | None = None
+    failure: Evidence | None = None
+    diagnosis: Diagnosis | None = None
+    tried: tuple[Repair, ...] = ()
+    pending_changes: tuple[PlanChange, ...] = Field(default=(), description="of the last repair, for the lessons")
+
+    metrics: dict[str, float] = Field(default_factory=dict, description="last logged value of each metric")
+    spent_usd: float = 0.0
+    warnings: tuple[str, ...] = ()
+    status: RunStatus = RunStatus.RUNNING
+    detail: str = ""
+
+    def need_plan(self) -> TrainingPlan:
+        """The plan, in nodes that come after `make_plan`."""
+        if self.plan is None:
+            raise AssertionError("no plan yet")  # a wrong edge in the graph, never a user's error
+        return self.plan
+
+    def need_profile(self) -> RepoProfile:
+        """The profile, in nodes that come after `analyze_codebase`."""
+        if self.profile is None:
+            raise AssertionError("no profile yet")
+        return self.profile
+
+    def need_estimate(self) -> Estimate:
+        """The estimate, in nodes that come after `estimate`."""
+        if self.estimate is None:
+            raise AssertionError("no estimate yet")
+        return self.estimate
+
+    def need_deployment(self) -> Deployment:
+        """The deployment, in nodes that come after `generate_spec`."""
+        if self.deployment is None:
+            raise AssertionError("no deployment yet")
+        return self.deployment
+
+    def counted_attempts(self) -> int:
+        """Deployed attempts, those left out that were interrupted from outside."""
+        return sum(1 for a in self.attempts if a.counts)

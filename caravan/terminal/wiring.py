@@ -1,0 +1,76 @@
+"""What the commands need from outside, as a Protocol that `main.py` fulfils. No adapter is named here."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caravan.agent.context import Context
+    from caravan.agent.driver import Driver
+    from caravan.analysis.tree import SourceTree
+    from caravan.ports import Clock, Cluster, Progress, RunFolder, Store
+    from caravan.values.base import Json
+    from caravan.values.run import RunRecord
+
+
+class LocalClusterControl(Protocol):
+    """Starting and ending the built-in cluster; the documents name address, token file, pid and inventory."""
+
+    def up(self, inventory: Path | None) -> dict[str, Json]:
+        """Start it, or find it running."""
+
+    def down(self) -> bool:
+        """End it; False when it does not run."""
+
+    def status(self) -> dict[str, Json] | None:
+        """What runs, or None."""
+
+
+class Wiring(Protocol):
+    """Settings and adapters, made on first use."""
+
+    @property
+    def home(self) -> Path:
+        """CARAVAN_HOME."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock."""
+
+    @property
+    def local_cluster(self) -> LocalClusterControl:
+        """The built-in cluster's control."""
+
+    def store(self) -> Store:
+        """The store of runs."""
+
+    def folder(self, run_id: str) -> RunFolder:
+        """A run's folder."""
+
+    def cluster(self, name: str | None) -> Cluster:
+        """The cluster that `--cluster` names: None the settings' default, `local`, or an address.
+
+        The built-in cluster is started when it is chosen and does not run.
+        """
+
+    def driver(self) -> AbstractContextManager[Driver]:
+        """The driver, over the checkpoints."""
+
+    def context(self, record: RunRecord, progress: Progress) -> AbstractContextManager[Context]:
+        """The ports of one run, closed at the end. The run's folder is locked meanwhile (raises RunBusy)."""
+
+    def open_tree(self, source: str) -> SourceTree:
+        """The repository at a path or git URL."""
+
+    def trace_path(self, run_id: str) -> Path:
+        """The run's local trace file."""
+
+    def trace_lines(self, run_id: str) -> Sequence[tuple[int, str, float | None, str]]:
+        """The run's spans in the order of a tree: depth, name, seconds (None while open), status."""
+
+    def settings(self) -> list[tuple[str, str, str]]:
+        """Each setting with its environment variable, its value (secrets masked), and where the value comes from."""

@@ -1,0 +1,71 @@
+"""The database's tables as SQLAlchemy Core sees them. The migrations make them; a test compares the two.
+
+Columns hold what is searched, sorted or summed; the whole value stands beside them as JSON, so that a new field of
+a value needs no migration. Times are UTC. This module must not open a database.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+metadata: Final = sa.MetaData()
+
+
+class UtcTime(sa.types.TypeDecorator[datetime]):
+    """An aware time in UTC. SQLite keeps no zone, so it is taken off on the way in and put back on the way out."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:  # noqa: ARG002
+        """The time without its zone, in UTC. Raises ValueError for a time without a zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"the time {value} has no zone")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """The stored time, aware again."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+runs: Final = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("created_at", UtcTime, nullable=False, index=True),
+    sa.Column("updated_at", UtcTime, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, index=True),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("cost_usd", sa.Float, nullable=False),
+    sa.Column("request", sa.JSON, nullable=False),
+)
+
+deployments: Final = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column("job_id", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("spec_sha256", sa.Text, nullable=False),
+    sa.Column("updated_at", UtcTime, nullable=False),
+    sa.Column("document", sa.JSON, nullable=False),
+)
+
+events: Final = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("at", UtcTime, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    # The text's digest stands in the unique key for the text, which may be long.
+    sa.Column("text_sha256", sa.Text, nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.UniqueConstraint("run_id", "at", "kind", "text_sha256", name="uq_events_once"),
+)

@@ -1,0 +1,216 @@
+"""What every Store does: the real one and the fake pass the same tests."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from caravan.ports import Store
+from caravan.runs.store import SqlStore
+from caravan.values.errors import StateError, UsageError
+from caravan.values.plan import Author, PlanChange
+from caravan.values.run import Deployment, DeploymentState, RunEvent, RunRecord, RunRequest, RunStatus
+from tests.fakes.store import MemoryStore
+
+START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
+
+
+class StepClock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.at = START
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at.timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+Make = Callable[[], Store]
+
+
+@pytest.fixture
+def clock() -> StepClock:
+    return StepClock()
+
+
+@pytest.fixture(params=["sql", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, clock: StepClock) -> Iterator[Store]:
+    made: Store = SqlStore(tmp_path / "caravan.db", clock) if request.param == "sql" else MemoryStore(clock)
+    yield made
+    made.close()
+
+
+def record(run_id: str = "r-abc123", *, minutes: int = 0, cost: float = 0.0, prompt: str = "fine-tune it") -> RunRecord:
+    at = START + timedelta(minutes=minutes)
+    sets = (PlanChange(path="training.lr", value=1e-4, by=Author.USER, why="--set"),)
+    request = RunRequest(prompt=prompt, source="/repo", answers={"q": [1, None, {"a": 0.5}]}, sets=sets, budget_usd=3.5)
+    return RunRecord(id=run_id, created_at=at, updated_at=at, request=request, cost_usd=cost)
+
+
+def deployment(attempt: int = 1, *, run_id: str = "r-abc123", sha: str = "s" * 64) -> Deployment:
+    return Deployment(
+        run_id=run_id, attempt=attempt, job_id=f"{run_id}-{attempt}", spec_sha256=sha, plan_sha256="p" * 64
+    )
+
+
+def event(text: str = "placed", *, seconds: float = 0, kind: str = "node") -> RunEvent:
+    return RunEvent(at=START + timedelta(seconds=seconds), kind=kind, text=text, data={"n": 1, "deep": [None, 1.5]})
+
+
+def test_a_run_comes_back_as_it_was_stored(store: Store) -> None:
+    store.create_run(record())
+    assert store.run("r-abc123") == record()
+    assert store.run("r-abc123").created_at.utcoffset() == timedelta(0)
+
+
+def test_times_of_other_zones_are_the_same_moment(store: Store) -> None:
+    east = timezone(timedelta(hours=8))
+    store.create_run(record().model_copy(update={"created_at": START.astimezone(east)}))
+    assert store.run("r-abc123").created_at == START
+
+
+def test_creating_twice_keeps_what_became_of_it(store: Store) -> None:
+    store.create_run(record())
+    store.update_run("r-abc123", status=RunStatus.SUCCEEDED)
+    store.create_run(record())
+    assert store.run("r-abc123").status is RunStatus.SUCCEEDED
+
+
+def test_an_id_is_not_given_to_two_requests(store: Store) -> None:
+    store.create_run(record())
+    with pytest.raises(StateError, match="taken"):
+        store.create_run(record(prompt="something else"))
+
+
+def test_a_unique_beginning_finds_the_run(store: Store) -> None:
+    for run_id in ("r-abc123", "r-abd456", "r-ab"):
+        store.create_run(record(run_id))
+    assert store.run("r-abd").id == "r-abd456"
+    assert store.run("r-ab").id == "r-ab"  # an exact id is not ambiguous, though others begin with it
+
+
+@pytest.mark.parametrize("prefix", ["", "x", "R-ABC", "%", "r_abc", "r-abc1234", "\udc80", "r-abc\x00"])
+def test_no_run_is_found_by_what_it_does_not_begin_with(store: Store, prefix: str) -> None:
+    store.create_run(record())
+    with pytest.raises(UsageError):
+        store.run(prefix)
+
+
+def test_an_ambiguous_beginning_names_the_runs(store: Store) -> None:
+    store.create_run(record("r-abc1"))
+    store.create_run(record("r-abc2"))
+    with pytest.raises(UsageError, match="r-abc1, r-abc2"):
+        store.run("r-a")
+
+
+def test_runs_come_newest_first_up_to_the_limit(store: Store) -> None:
+    for n in (2, 0, 1):
+        store.create_run(record(f"r-{n}", minutes=n))
+    assert [r.id for r in store.runs()] == ["r-2", "r-1", "r-0"]
+    assert [r.id for r in store.runs(limit=1)] == ["r-2"]
+
+
+def test_an_update_changes_only_what_is_given(store: Store, clock: StepClock) -> None:
+    store.create_run(record())
+    clock.sleep(60)
+    store.update_run("r-abc123", status=RunStatus.WAITING, detail="asks")
+    store.update_run("r-abc123", node="approve", cost_usd=1.25)
+    store.update_run("r-abc123", detail="")
+    expected = {
+        "status": RunStatus.WAITING,
+        "detail": "",
+        "node": "approve",
+        "cost_usd": 1.25,
+        "updated_at": START + timedelta(seconds=60),
+    }
+    assert store.run("r-abc123") == record().model_copy(update=expected)
+
+
+def test_what_belongs_to_no_run_is_refused(store: Store) -> None:
+    for write in (
+        lambda: store.update_run("r-abc123", node="x"),
+        lambda: store.add_event("r-abc123", event()),
+        lambda: store.intend(deployment()),
+    ):
+        with pytest.raises(UsageError, match="no run"):
+            write()
+    assert store.deployments("r-abc123") == ()
+    assert store.events("r-abc123") == ()
+
+
+def test_an_intent_repeated_gives_what_is_stored(store: Store) -> None:
+    store.create_run(record())
+    assert store.intend(deployment()) == deployment()
+    update = {"state": DeploymentState.REGISTERED, "eval_id": "e1", "job_modify_index": 7, "hcl_path": "/x"}
+    further = deployment().model_copy(update=update)
+    store.save_deployment(further)
+    assert store.intend(deployment()) == further
+    assert store.deployments("r-abc123") == (further,)
+
+
+def test_an_intent_with_another_spec_is_refused(store: Store) -> None:
+    store.create_run(record())
+    store.intend(deployment())
+    with pytest.raises(StateError, match="another spec"):
+        store.intend(deployment(sha="t" * 64))
+    assert store.deployments("r-abc123") == (deployment(),)
+
+
+def test_a_job_of_another_run_is_not_taken_over(store: Store) -> None:
+    store.create_run(record())
+    store.create_run(record("r-other"))
+    store.intend(deployment())
+    with pytest.raises(StateError):
+        store.intend(deployment().model_copy(update={"run_id": "r-other"}))
+
+
+def test_only_an_intended_deployment_is_replaced(store: Store) -> None:
+    store.create_run(record())
+    with pytest.raises(StateError, match="never"):
+        store.save_deployment(deployment())
+
+
+def test_deployments_come_in_the_order_of_attempts(store: Store) -> None:
+    store.create_run(record())
+    for n in (2, 10, 1):
+        store.intend(deployment(n))
+    assert [d.attempt for d in store.deployments("r-abc123")] == [1, 2, 10]
+
+
+def test_events_come_in_order_of_time_and_once_each(store: Store) -> None:
+    store.create_run(record())
+    for e in (event("b", seconds=2), event("a", seconds=1), event("b", seconds=2), event("b", seconds=2, kind="other")):
+        store.add_event("r-abc123", e)
+    seen = [(e.kind, e.text) for e in store.events("r-abc123")]
+    assert seen == [("node", "a"), ("node", "b"), ("other", "b")]
+    assert store.events("r-abc123")[0] == event("a", seconds=1)
+
+
+def test_spending_counts_runs_since_then(store: Store) -> None:
+    assert store.spent_usd() == 0.0
+    store.create_run(record("r-1", minutes=0, cost=1.5))
+    store.create_run(record("r-2", minutes=10, cost=2.0))
+    assert store.spent_usd() == pytest.approx(3.5)
+    assert store.spent_usd(since=START + timedelta(minutes=10)) == pytest.approx(2.0)
+    assert store.spent_usd(since=START + timedelta(hours=1)) == 0.0
+
+
+def test_deleting_takes_all_of_the_run_and_nothing_else(store: Store) -> None:
+    for run_id in ("r-1", "r-2"):
+        store.create_run(record(run_id))
+        store.intend(deployment(run_id=run_id))
+        store.add_event(run_id, event())
+    store.delete_run("r-1")
+    store.delete_run("r-1")
+    assert store.deployments("r-1") == ()
+    assert store.events("r-1") == ()
+    assert [r.id for r in store.runs()] == ["r-2"]
+    assert store.deployments("r-2")
+    assert store.events("r-2")

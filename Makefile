@@ -1,0 +1,49 @@
+# `make demo` and `make test` on a machine with Python 3.11 or newer, make and git; nothing else is needed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PYTEST ?= $(BIN)/python -m pytest -n 2
+
+.PHONY: help setup demo test check docs lock clean
+
+help:
+	@echo "make demo   run the agent on an example, on the built-in cluster"
+	@echo "make test   run the tests"
+	@echo "make check  lint, types, docs"
+	@echo "make docs   write the generated parts of docs/ anew"
+	@echo "make lock   resolve the dependencies anew into constraints.txt"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.txt requirements-dev.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Caravan needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv: install your system's python3-venv package"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+demo: setup
+	@$(BIN)/python main.py --prompt "Fine-tune the character model on my text with LoRA" \
+	  --codebase-path examples/numpy-lora --cluster local --yes
+
+test: setup
+	$(PYTEST)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+docs: setup
+	$(BIN)/python docs/generate.py
+
+lock:
+	rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
+	.cache/lock/bin/python -m pip install --quiet -r requirements-dev.txt
+	echo '# Every dependency of requirements-dev.txt at the version that was tested; written by `make lock`.' > .cache/constraints.txt
+	.cache/lock/bin/python -m pip freeze >> .cache/constraints.txt
+	mv .cache/constraints.txt constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .cache

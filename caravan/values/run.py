@@ -146,7 +146,9 @@ class Allocation(Value):
     node_id: str = ""
     node_name: str = ""
     client_status: str
+    client_description: str = ""
     desired_status: str = "run"
+    desired_description: str = ""
     previous_id: str | None = None
     next_id: str | None = None
     tasks: tuple[TaskState, ...] = ()

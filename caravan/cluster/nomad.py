@@ -1,0 +1,349 @@
+"""`NomadCluster`: the port `Cluster` over Nomad's HTTP API, for a real Nomad and for the built-in cluster alike.
+
+Holds which calls are made and what their answers mean for the port. What JSON means is read in `facts`, `snapshots`
+and `watch`; how requests fail is mapped in `connection`. Must not know why a job is deployed.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import quote
+
+from caravan.cluster.connection import Connection
+from caravan.cluster.facts import to_facts
+from caravan.cluster.snapshots import one_line, to_placement_failures, to_registered, to_snapshot
+from caravan.ports import Clock
+from caravan.values.base import Json
+from caravan.values.errors import (
+    ClusterDenied,
+    ClusterError,
+    ClusterUnreachable,
+    JobNotFound,
+    JobRefused,
+)
+from caravan.values.job import ClusterFacts, DryRun, RegisteredJob
+from caravan.values.run import Phase, Snapshot
+
+WAIT: Final = 3.0  # seconds that a blocking query is held, so that a heartbeat comes every few seconds
+PACE: Final = 0.2  # least seconds between two rounds without news, should a server not hold the query
+MAX_BACKOFF: Final = 5.0  # seconds between two tries while the cluster is away: no longer than a heartbeat
+MAX_FILE: Final = 16 << 20  # bytes of a file that is read whole; results that we read are small
+
+_NO_FILE: Final = ("no such file", "not found", "unknown allocation", "does not exist")
+_NO_LOG_YET: Final = ("not started yet", "no logs available", "no such file")
+
+
+class NomadCluster:
+    """A Nomad cluster at `address` (http or https).
+
+    `namespace` is used where a job or call names none. `verify` is True, False or the path of a CA file, `cert` the
+    paths of client certificate and key. `timeout`: seconds for an answer; `outage_limit`: seconds that `watch` rides
+    out. Raises UsageError for an address or token that can't be used; nothing is sent yet.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None,
+        namespace: str,
+        region: str | None,
+        verify: bool | str,
+        cert: tuple[str, str] | None,
+        clock: Clock,
+        timeout: float = 15.0,
+        outage_limit: float = 120.0,
+    ) -> None:
+        from nomad import api
+
+        self._connection = Connection(
+            address, token=token, region=region, verify=verify, cert=cert, clock=clock, timeout=timeout
+        )
+        self._namespace = namespace or "default"
+        self._clock = clock
+        self._outage_limit = outage_limit
+        # python-nomad's endpoints one by one: its `Nomad` class takes token, namespace, region and certificates from
+        # the environment where they are not given, so another cluster's token could go to this one. The namespace
+        # is passed with each call, because one in the query would outrank the job's own. The token is in the session.
+        settings: dict[str, Any] = {
+            "address": self._connection.address,
+            "region": region,
+            "verify": verify,
+            "cert": cert or (),
+            "timeout": self._connection.timeouts,
+            "session": self._connection.session,
+        }
+        self._agent = api.Agent(**settings)
+        self._nodes = api.Nodes(**settings)
+        self._node = api.Node(**settings)
+        self._job = api.Job(**settings)
+        self._jobs = api.Jobs(**settings)
+        self._validate = api.Validate(**settings)
+
+    def __repr__(self) -> str:
+        return f"NomadCluster({self._connection!r}, namespace={self._namespace!r})"
+
+    def _ask(self, request: Callable[[], Any], kind: type, what: str, *, repeat: bool = True) -> Json:
+        """A plain call of python-nomad whose answer is a JSON value of that kind."""
+        return self._connection.shape(self._connection.call(request, what=what, repeat=repeat), kind, what)
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """Answers whose JSON is well-formed but not Nomad's become a ClusterError."""
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            self._connection.misshapen(what, error)
+
+    def facts(self) -> ClusterFacts:
+        """Version and node inventory. A token that may not read the agent gets the nodes' version instead."""
+        what = "read the agent"
+        try:
+            agent = self._ask(self._agent.get_agent, dict, what)
+        except ClusterDenied:
+            agent = {}
+        what = "list the nodes"
+        stubs = self._ask(self._nodes.get_nodes, list, what)
+        with self._reading(what):
+            nodes = [self._whole_node(stub) for stub in stubs]
+            return to_facts(agent, nodes, address=self._connection.address, region=self._connection.region)
+
+    def _whole_node(self, stub: Json) -> Json:
+        """A ready node's document; a node that is away keeps its stub, and one that just left is no error."""
+        if stub["Status"] != "ready":
+            return stub
+        try:
+            return self._ask(lambda: self._node.get_node(stub["ID"]), dict, "read a node")
+        except JobNotFound:
+            return stub | {"Status": "down"}
+
+    def parse(self, hcl: str) -> Json:
+        """The cluster's canonical JSON of a job in HCL."""
+        what = "parse the job"
+        # By the session: python-nomad's parse follows redirects, and takes no variables (needed later).
+        response = self._connection.send(
+            "POST",
+            "/v1/jobs/parse",
+            what=what,
+            params={"namespace": self._namespace},
+            json={"JobHCL": hcl, "Canonicalize": True},
+            repeat=True,
+        )
+        return self._connection.shape(self._connection.call(response.json, what=what), dict, what)
+
+    def check(self, job: Json) -> DryRun:
+        """Nomad's validate, then (for a valid job) its plan."""
+        body = {"Job": self._placed(job)}
+        what = "validate the job"
+        try:
+            # python-nomad hands back the response here: Nomad answers 200 for invalid jobs too.
+            said = self._ask(lambda: self._validate.validate_job(body).json(), dict, what)
+            with self._reading(what):
+                errors = _lines(said.get("ValidationErrors") or ([said["Error"]] if said.get("Error") else []))
+                warnings = _bullets(said.get("Warnings") or "")
+            if errors:
+                return DryRun(errors=errors, warnings=warnings)
+            what = "plan the job"
+            plan = self._ask(lambda: self._job.plan_job(quote(job["ID"], safe=""), body), dict, what)
+        except JobRefused as refusal:
+            return DryRun(errors=_lines([refusal.message]))
+        with self._reading(what):
+            return DryRun(
+                warnings=tuple(dict.fromkeys(warnings + _bullets(plan.get("Warnings") or ""))),
+                failures=to_placement_failures(plan.get("FailedTGAllocs")),
+            )
+
+    def _placed(self, job: Json) -> Json:
+        return job if job.get("Namespace") else {**job, "Namespace": self._namespace}
+
+    def find(self, job_id: str, namespace: str = "default") -> RegisteredJob | None:
+        """The job of that id, or None."""
+        job = self._job_document(job_id, namespace, repeat=True)
+        if job is None:
+            return None
+        with self._reading("read the job"):
+            return to_registered(job)
+
+    def _job_document(self, job_id: str, namespace: str, *, repeat: bool) -> Json | None:
+        try:
+            return self._ask(
+                lambda: self._job.get_job(quote(job_id, safe=""), namespace), dict, "read the job", repeat=repeat
+            )
+        except JobNotFound:
+            return None
+
+    def register(self, job: Json) -> RegisteredJob:
+        """Register a job under a new id. Never repeated: without an answer it may have taken effect."""
+        job = self._placed(job)
+        what = f"register the job {job['ID']}"
+        body = {"Job": job, "EnforceIndex": True, "JobModifyIndex": 0}
+        answer = self._ask(lambda: self._jobs.register_job(body), dict, what, repeat=False)
+        with self._reading(what):
+            return RegisteredJob(
+                id=job["ID"],
+                namespace=job["Namespace"],
+                status="pending",
+                modify_index=answer["JobModifyIndex"],
+                meta=job.get("Meta") or {},
+            )
+
+    def snapshot(self, job_id: str, namespace: str = "default") -> Snapshot:
+        """The job now."""
+        return self._observe(job_id, namespace, index=0, repeat=True)[0]
+
+    def _observe(self, job_id: str, namespace: str, *, index: int, repeat: bool) -> tuple[Snapshot, int]:
+        """A snapshot and the allocations' index, after a change since `index` or WAIT seconds (0: at once).
+
+        The job is read last: when it says `dead`, the allocations read before may lag behind, never the reverse.
+        """
+        base = f"/v1/job/{quote(job_id, safe='')}"
+        allocations, seen = self._list(f"{base}/allocations", namespace, index=index, repeat=repeat)
+        evaluations, _ = self._list(f"{base}/evaluations", namespace, index=0, repeat=repeat)
+        job = self._job_document(job_id, namespace, repeat=repeat)
+        with self._reading("read the job"):
+            snapshot = to_snapshot(job, allocations, evaluations, job_id=job_id, at=self._clock.now())
+        # An index that goes back (a server restored from a backup) would never be reached again.
+        return snapshot, seen if seen >= index else 0
+
+    def _list(self, path: str, namespace: str, *, index: int, repeat: bool) -> tuple[list[Json], int]:
+        # By the session: python-nomad loses X-Nomad-Index and has neither index nor wait.
+        what = "read the job's state"
+        params: dict[str, str | int] = {"namespace": namespace}
+        if index:
+            params |= {"index": index, "wait": f"{int(WAIT * 1000)}ms"}
+        try:
+            # The server adds up to a sixteenth to the wait.
+            answer = self._connection.send(
+                "GET", path, what=what, params=params, wait=WAIT * 1.1 if index else 0.0, repeat=repeat
+            )
+        except JobNotFound:
+            return [], 0
+        found = self._connection.shape(self._connection.call(answer.json, what=what), list, what)
+        number = answer.headers.get("X-Nomad-Index", "")
+        return found, int(number) if number.isdigit() else 0
+
+    def watch(self, job_id: str, namespace: str = "default") -> Iterator[Snapshot]:
+        """Snapshots until the job has ended or is gone; the last one again as a heartbeat, in an outage too."""
+        last: Snapshot | None = None
+        index, yielded = 0, self._clock.monotonic()
+        outage = _Outage(self._clock, self._outage_limit)
+        while True:
+            began = self._clock.monotonic()
+            try:
+                snapshot, index = self._observe(job_id, namespace, index=index, repeat=False)
+            except ClusterError as error:
+                outage.ride_out(error)
+                index = 0
+                if last is not None:
+                    yield last
+                continue
+            outage.over()
+            changed = last is None or last.model_copy(update={"at": snapshot.at}) != snapshot
+            if changed or self._clock.monotonic() - yielded >= WAIT:
+                last, yielded = snapshot, self._clock.monotonic()
+                yield snapshot
+            if snapshot.phase in {Phase.ENDED, Phase.GONE}:
+                return
+            if not changed:
+                self._clock.sleep(max(0.0, PACE - (self._clock.monotonic() - began)))
+
+    def logs(self, alloc_id: str, task: str, stream: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """Bytes of a task's log from `offset` on. JobNotFound when allocation or task are not there.
+
+        The offset counts from the oldest log file that the client still keeps.
+        """
+        # By the session: python-nomad decodes logs to text, and has no limit.
+        try:
+            return self._connection.read(
+                f"/v1/client/fs/logs/{quote(alloc_id, safe='')}",
+                what="read a log",
+                params={
+                    "task": task,
+                    "type": stream,
+                    "plain": "true",
+                    "origin": "start",
+                    "offset": offset,
+                    "namespace": self._namespace,
+                },
+                limit=limit,
+            )
+        except JobNotFound as error:
+            if any(words in error.message.lower() for words in _NO_LOG_YET):
+                return b""
+            raise
+        except JobRefused as refusal:
+            raise JobNotFound(f"No such log: {one_line(refusal.message)}.") from refusal
+
+    def read_file(self, alloc_id: str, path: str) -> bytes | None:
+        """A file of the allocation, whole, or None. A file of more than 16 MiB raises ClusterError."""
+        try:
+            data = self._connection.read(
+                f"/v1/client/fs/cat/{quote(alloc_id, safe='')}",
+                what=f"read {path} of the allocation",
+                params={"path": path, "namespace": self._namespace},
+                limit=MAX_FILE + 1,
+            )
+        except JobNotFound:
+            return None
+        except ClusterError as error:
+            # Nomad's client answers 400 or 500 for a file that is not there, by version.
+            if any(words in error.message.lower() for words in _NO_FILE):
+                return None
+            raise
+        if len(data) > MAX_FILE:
+            raise ClusterError(f"{path} of the allocation has more than {MAX_FILE >> 20} MiB.")
+        return data
+
+    def stop(self, job_id: str, namespace: str = "default", *, purge: bool = False) -> None:
+        """Stop a job; `purge` also forgets it."""
+        job = quote(job_id, safe="")
+        flag = "true" if purge else None  # python-nomad would write True
+
+        def request() -> Any:
+            return self._job.deregister_job(job, namespace=namespace, purge=flag)
+
+        try:
+            self._connection.call(request, what=f"stop the job {job_id}")
+        except JobNotFound:
+            return
+
+
+class _Outage:
+    """How long the cluster has been away, as `watch` sees it."""
+
+    def __init__(self, clock: Clock, limit: float) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._since: float | None = None
+        self._tries = 0
+
+    def over(self) -> None:
+        self._since, self._tries = None, 0
+
+    def ride_out(self, error: ClusterError) -> None:
+        """Wait before the next try, or raise: what no waiting mends at once, the rest after the limit.
+
+        A plain ClusterError (status 500, an answer that is none of Nomad's) passes as an outage too: proxies and
+        restarting servers give both.
+        """
+        if not isinstance(error, ClusterUnreachable) and type(error) is not ClusterError:
+            raise error
+        now = self._clock.monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= self._limit:
+            raise ClusterUnreachable(
+                f"The cluster has been away for {self._limit:.0f} s: {error.message}",
+                hint="The job may go on; resume the run when the cluster is back.",
+            ) from error
+        self._clock.sleep(min(MAX_BACKOFF, 0.5 * 2.0 ** min(self._tries, 6)))
+        self._tries += 1
+
+
+def _lines(texts: list[str]) -> tuple[str, ...]:
+    return tuple(one_line(t, 2000) for t in texts)
+
+
+def _bullets(warnings: str) -> tuple[str, ...]:
+    """Nomad's `2 warnings:\\n\\n* one\\n* two` as the single warnings."""
+    found = [one_line(line.strip()[1:], 2000) for line in warnings.splitlines() if line.strip().startswith("*")]
+    return tuple(found) if found else _lines([warnings] if warnings.strip() else [])

@@ -1,0 +1,148 @@
+"""How a deployment ended: `judge`, and the sentinel that a task's launch script writes last. Pure.
+
+A batch job's own word can't be trusted: Nomad has reported an out-of-memory kill as `complete`, and a stop by hand or
+a time limit ends as `complete` too. So success needs task events, exit code and sentinel to agree; whatever falls
+between is `unproven`. Must not know how snapshots are fetched.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Final
+
+from pydantic import ValidationError
+
+from caravan.cluster.snapshots import (
+    TERMINAL,
+    allocation_words,
+    expired,
+    first_failed,
+    last_end,
+    latest,
+    one_line,
+    task_words,
+    was_killed,
+)
+from caravan.values.run import Allocation, Outcome, OutcomeKind, Phase, Sentinel, Snapshot, TaskState
+
+SENTINEL_PATH: Final = "alloc/data/caravan-result.json"
+"""The sentinel's path inside the allocation, as `Cluster.read_file` takes it."""
+
+_MAX_SENTINEL: Final = 1 << 16  # a result file of ours has about 150 bytes
+
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def parse_sentinel(data: bytes) -> Sentinel | None:
+    """The sentinel in a result file, or None when the bytes are none (cut off, foreign, wrong types)."""
+    if len(data) > _MAX_SENTINEL:
+        return None
+    try:
+        found = json.loads(data)
+        if not isinstance(found, dict):
+            return None
+        return Sentinel.model_validate({k: found.get(k) for k in Sentinel.model_fields}, strict=True)
+    except (ValueError, RecursionError, ValidationError):
+        return None
+
+
+def judge(snapshot: Snapshot, sentinel: Sentinel | None, spec_sha256: str) -> Outcome:
+    """How a deployment ended, from its last snapshot.
+
+    `sentinel` is the result file of its (last) allocation, None where there is none; `spec_sha256` the digest of the
+    spec that was deployed. Never raises: what does not fit together is `unproven`.
+    """
+    if snapshot.phase is Phase.GONE:
+        return Outcome(kind=OutcomeKind.GONE, reason=snapshot.reason or "the cluster does not know the job")
+    allocations = latest(snapshot.allocations)
+    if not allocations:
+        return _without_allocation(snapshot)
+    if snapshot.phase is not Phase.ENDED:
+        return _outcome(OutcomeKind.UNPROVEN, "it has not ended yet", allocations[-1])
+    verdicts = [_judge_allocation(a) for a in allocations]
+    bad = [v for v in verdicts if not v.succeeded]
+    if bad:
+        # Where one member of a group drags the others down, the first to end is the cause.
+        return min(bad, key=lambda v: (v.kind is OutcomeKind.UNPROVEN, v.finished_at or _NEVER))
+    if snapshot.placement_failures:
+        why = "; ".join(f.line() for f in snapshot.placement_failures)
+        return Outcome(kind=OutcomeKind.NOT_PLACED, reason=one_line(f"only a part of it was placed: {why}"))
+    doubt = _doubt(snapshot.job_id, sentinel, spec_sha256)
+    return verdicts[-1].model_copy(update={"kind": OutcomeKind.UNPROVEN, "reason": doubt}) if doubt else verdicts[-1]
+
+
+def _without_allocation(snapshot: Snapshot) -> Outcome:
+    why = "; ".join(f.line() for f in snapshot.placement_failures) or snapshot.reason
+    if snapshot.phase is Phase.ENDED and not snapshot.stopped and not snapshot.placement_failures:
+        # A dead batch job without a trace of an allocation: it may have run, and the cluster cleaned up since.
+        return Outcome(kind=OutcomeKind.UNPROVEN, reason="the cluster keeps no allocation of it any more")
+    return Outcome(kind=OutcomeKind.NOT_PLACED, reason=one_line(why or "it was never placed"))
+
+
+def _judge_allocation(alloc: Allocation) -> Outcome:
+    """The verdict on one ended allocation, by its events alone."""
+    failed = first_failed(alloc)
+    words = allocation_words(alloc)
+    ended = last_end(failed) if failed else None
+    if failed is not None and ended is not None and ended.oom_killed:
+        return _outcome(OutcomeKind.FAILED, task_words(failed), alloc, failed)
+    if expired(alloc):
+        return _outcome(OutcomeKind.EXPIRED, words, alloc)
+    if alloc.client_status == "lost":
+        return _outcome(OutcomeKind.INTERRUPTED, words, alloc, failed)
+    if failed is not None and not (alloc.desired_status != "run" and was_killed(failed)):
+        return _outcome(OutcomeKind.FAILED, task_words(failed), alloc, failed)
+    if alloc.desired_status != "run":
+        return _outcome(OutcomeKind.INTERRUPTED, words, alloc, failed)
+    if alloc.client_status == "failed":
+        return _outcome(OutcomeKind.FAILED, words or "the allocation failed", alloc)
+    doubt = _half_ended(alloc)
+    if doubt:
+        return _outcome(OutcomeKind.UNPROVEN, doubt, alloc)
+    return _outcome(OutcomeKind.SUCCEEDED, "", alloc)
+
+
+def _half_ended(alloc: Allocation) -> str:
+    """What speaks against a complete allocation whose tasks all look well, or an empty text."""
+    if alloc.client_status not in TERMINAL:
+        return f"allocation {alloc.name} is {alloc.client_status}"
+    if not alloc.tasks:
+        return f"allocation {alloc.name} is complete, but has no tasks"
+    for task in alloc.tasks:
+        event = last_end(task)
+        if task.state != "dead":
+            return f"the allocation is complete, but task {task.name} is {task.state}"
+        if event is None or event.exit_code is None:
+            return f"task {task.name} ended without an exit code"
+        if was_killed(task):
+            return f"task {task.name} was told to end, and then ended with exit code {event.exit_code}"
+    return ""
+
+
+def _doubt(job_id: str, sentinel: Sentinel | None, spec_sha256: str) -> str:
+    """Why the sentinel does not prove a success, or an empty text."""
+    if sentinel is None:
+        return "the task ended with exit code 0, but left no result file"
+    if sentinel.job_id != job_id or sentinel.spec_sha256 != spec_sha256:
+        return f"the result file is of another job ({one_line(sentinel.job_id, 80)})"
+    if sentinel.exit_code != 0:
+        return f"the task ended with exit code 0, but its result file says {sentinel.exit_code}"
+    return ""
+
+
+def _outcome(kind: OutcomeKind, reason: str, alloc: Allocation, task: TaskState | None = None) -> Outcome:
+    """An outcome with the facts of the task that it is about: the failed one, else the last to end."""
+    ends = [t for t in alloc.tasks if t.finished_at]
+    task = task or max(ends, key=lambda t: t.finished_at or _NEVER, default=None)
+    event = last_end(task) if task else None
+    return Outcome(
+        kind=kind,
+        reason=one_line(reason),
+        exit_code=event.exit_code if event else None,
+        signal=event.signal if event else None,
+        oom_killed=bool(event and event.oom_killed),
+        alloc_id=alloc.id,
+        node_name=alloc.node_name,
+        task=task.name if task else "",
+        started_at=min((t.started_at for t in alloc.tasks if t.started_at), default=None),
+        finished_at=max((t.finished_at for t in ends if t.finished_at), default=None),
+    )

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from caravan.values.base import Json
+
 MASK: Final = "[masked]"
 
 # A name that promises a secret, then its value: KEY=value, "key": "value", --key value, Authorization: Bearer value.
@@ -64,3 +66,25 @@ def _masked_assignment(match: re.Match[str]) -> str:
     if _HARMLESS.match(match["value"]):
         return match[0]
     return f"{match['name']}{match['sep']}{match['quote']}{MASK}"
+
+
+def mask_json(value: Json, known: Iterable[str] = ()) -> Json:
+    """A JSON value with the secrets in all its strings masked, keys included.
+
+    The key above a string counts as the name before it: `{"HF_TOKEN": "abcdef"}` gives `{"HF_TOKEN": "[masked]"}`.
+    It does not count for the items of a list, which are names as often as values (`{"secrets": ["HF_TOKEN"]}`).
+    Numbers and booleans stay; tuples become lists.
+    """
+    return _masked_under("", value, tuple(known))
+
+
+def _masked_under(name: str, value: Json, known: tuple[str, ...]) -> Json:
+    if isinstance(value, str):
+        text = mask(value, known)
+        named = f"{name}={text}"
+        return text if not name or mask(named) == named else MASK
+    if isinstance(value, dict):
+        return {mask(str(k), known): _masked_under(str(k), v, known) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked_under("", item, known) for item in value]
+    return value

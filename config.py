@@ -4,11 +4,16 @@ Caravan's own settings are `CARAVAN_*`; those of Nomad, Qdrant, LangFuse and Hug
 users already have set.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from caravan.values.errors import UsageError
+from caravan.values.masking import MASK
 
 
 def _env(*names: str, default: Any = None, description: str = "") -> Any:
@@ -63,3 +68,45 @@ class Settings(BaseSettings):
         """The values of all secret settings that are set, for masking."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value())
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Each setting's environment variable, its value (secrets masked), and where the value comes from."""
+        rows = []
+        for name, field in type(self).model_fields.items():
+            variable = _variable(field)
+            value = getattr(self, name)
+            shown = MASK if isinstance(value, SecretStr) else "" if value is None else str(value)
+            rows.append((variable, shown, "environment" if os.environ.get(variable) else "default"))
+        return rows
+
+
+def _variable(field: FieldInfo) -> str:
+    alias = field.validation_alias
+    assert isinstance(alias, AliasChoices)
+    return str(alias.choices[0])
+
+
+def load_settings() -> Settings:
+    """The settings of this process. Raises UsageError naming the variable whose value can't be used."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise UsageError(f"{first['loc'][0]}: {first['msg']}.", hint="Correct this environment variable.") from error
+
+
+def process_environment() -> dict[str, str]:
+    """The environment of this process, for children that are given a chosen part of it."""
+    return dict(os.environ)
+
+
+def prepare_third_party_environment(home: Path) -> None:
+    """Set what libraries read from the environment when they are imported; call it before any of them is.
+
+    Mem0 sends telemetry and writes into the user's home directory unless told otherwise, and only the environment
+    tells it. `home` is the state directory.
+    """
+    os.environ["MEM0_TELEMETRY"] = "False"
+    os.environ["MEM0_DIR"] = str(home / "memory" / "mem0")
+    # LangGraph's runs would go to a vendor's tracing service if the user's shell asks for that; ours go nowhere.
+    os.environ["LANGSMITH_TRACING"] = os.environ["LANGCHAIN_TRACING_V2"] = "false"

@@ -29,7 +29,7 @@ def _default_home() -> Path:
 class Settings(BaseSettings):
     """All settings, with their environment variables. Secrets are `SecretStr`: they don't print."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     home: Path = Field(
         default_factory=_default_home,
@@ -82,8 +82,7 @@ class Settings(BaseSettings):
 
 def _variable(field: FieldInfo) -> str:
     alias = field.validation_alias
-    assert isinstance(alias, AliasChoices)
-    return str(alias.choices[0])
+    return str(alias.choices[0] if isinstance(alias, AliasChoices) else alias)
 
 
 def load_settings() -> Settings:

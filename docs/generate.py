@@ -1,0 +1,114 @@
+"""Writes the generated parts of the docs, or with `--check` says which are not up to date (exit code 1).
+
+A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->` in a page; everything else in the page
+is written by hand. Parts: the graph, the settings, the plan's fields, the command line's help.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+_PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def graph() -> str:
+    """The flow as a Mermaid diagram, drawn from the compiled graph."""
+    from caravan.agent.graph import build_graph
+
+    return f"```mermaid\n{build_graph().get_graph().draw_mermaid().strip()}\n```"
+
+
+def settings() -> str:
+    """The settings with their variables, defaults and meanings."""
+    from config import Settings
+
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        variable = field.validation_alias.choices[0]  # type: ignore[union-attr]
+        default = "the platform's state directory" if name == "home" else field.get_default()
+        rows.append(f"| `{variable}` | {'' if default is None else default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def plan() -> str:
+    """The plan's fields by their dotted paths."""
+    from caravan.values.plan import TrainingPlan
+
+    rows = ["| field | type | default | |", "|---|---|---|---|", *_fields(TrainingPlan, "")]
+    return "\n".join(rows)
+
+
+def _fields(model: Any, prefix: str) -> list[str]:
+    from pydantic import BaseModel
+    from pydantic_core import PydanticUndefined
+
+    rows = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if name == "provenance":
+            continue
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and field.default is not PydanticUndefined:
+            rows += _fields(kind, f"{prefix}{name}.")
+            continue
+        default = field.get_default(call_default_factory=True)
+        shown = "required" if default is PydanticUndefined else "" if default is None else f"`{default}`"
+        rows.append(f"| `{prefix}{name}` | {_type(kind)} | {shown} | {field.description or ''} |")
+    return rows
+
+
+def _type(kind: Any) -> str:
+    text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
+    text = re.sub(r"\b(?:caravan\.values\.\w+|typing|types)\.", "", text)
+    return text.replace("NoneType", "None").replace(" | None", "?").replace("|", "or")
+
+
+def help_page() -> str:
+    """The help of the main command and of each subcommand."""
+    import typer
+    from typer.main import get_command
+
+    from caravan.terminal.app import build_app
+
+    command: Any = get_command(build_app())
+    context = typer.Context(command, info_name="main.py", terminal_width=100, max_content_width=100)
+    parts = [f"```\n{command.get_help(context)}\n```"]
+    for name in command.list_commands(context):
+        sub = command.get_command(context, name)
+        inner = typer.Context(sub, info_name=name, parent=context, terminal_width=100, max_content_width=100)
+        parts.append(f"### {name}\n\n```\n{sub.get_help(inner)}\n```")
+    return "\n\n".join(parts)
+
+
+PARTS: dict[str, Callable[[], str]] = {"graph": graph, "settings": settings, "plan": plan, "help": help_page}
+
+
+def render(text: str) -> str:
+    """A page with its generated parts written anew. Raises KeyError for a part that nobody writes."""
+    return _PART.sub(lambda m: f"{m[1]}{PARTS[m['name']]()}\n{m[3]}", text)
+
+
+def outdated() -> list[Path]:
+    """The pages whose generated parts are not up to date."""
+    return [page for page in _pages() if render(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")]
+
+
+def _pages() -> list[Path]:
+    return [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+
+
+def main(argv: list[str]) -> int:
+    """Write or check."""
+    pages = outdated()
+    for page in pages:
+        print(f"{page.relative_to(ROOT)}: {'not up to date, run `make docs`' if '--check' in argv else 'written'}")
+        if "--check" not in argv:
+            page.write_text(render(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return 1 if pages and "--check" in argv else 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""A memory in a dictionary, with the real merging and ranking; words in common stand for the likeness of texts."""
+
+import re
+import uuid
+from collections.abc import Sequence
+
+from caravan.lessons import (
+    Candidate,
+    Sought,
+    StoredLesson,
+    as_case,
+    first,
+    lesson_key,
+    merge,
+    prepared,
+    rank,
+    search_text,
+)
+from caravan.ports import Clock
+from caravan.values.base import Json
+from caravan.values.errors import ServiceError
+from caravan.values.failure import Diagnosis, Lesson, PastCase
+
+
+class FakeMemory:
+    """The port Memory. `down` makes every call raise ServiceError."""
+
+    def __init__(self, clock: Clock, *, secrets: Sequence[str] = ()) -> None:
+        self.clock = clock
+        self.secrets = tuple(secrets)
+        self.down = False
+        self.stored: dict[str, StoredLesson] = {}
+        self.closed = False
+
+    def recall(
+        self, *, text: str, diagnosis: Diagnosis | None, context: dict[str, Json], limit: int = 5
+    ) -> tuple[PastCase, ...]:
+        self._answer()
+        sought = Sought(
+            failure=diagnosis.failure if diagnosis else None,
+            fingerprint=diagnosis.fingerprint if diagnosis else "",
+            context=context,
+        )
+        words = _words(text or (diagnosis.cause if diagnosis else ""))
+        found = [
+            Candidate(id=case_id, stored=stored, similarity=_alike(words, _words(search_text(stored.lesson))))
+            for case_id, stored in self.stored.items()
+        ]
+        return rank(found, sought, self.clock.now(), limit=limit)
+
+    def remember(self, lesson: Lesson) -> str:
+        self._answer()
+        lesson = prepared(lesson, self.secrets)
+        case_id = str(uuid.uuid5(uuid.NAMESPACE_OID, lesson_key(lesson)))
+        known, now = self.stored.get(case_id), self.clock.now()
+        self.stored[case_id] = merge(known, lesson, now) if known else first(lesson, now)
+        return case_id
+
+    def all(self, *, limit: int = 1000) -> tuple[PastCase, ...]:
+        self._answer()
+        found = [Candidate(id=case_id, stored=stored) for case_id, stored in self.stored.items()]
+        found.sort(key=lambda c: (c.stored.last_seen, c.id), reverse=True)
+        return tuple(as_case(candidate, self.clock.now()) for candidate in found[:limit])
+
+    def forget(self, case_id: str) -> bool:
+        self._answer()
+        return self.stored.pop(case_id, None) is not None
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _answer(self) -> None:
+        if self.down:
+            raise ServiceError("The memory can't be reached.", hint="It is down on purpose.")
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]{3,}", text.casefold()))
+
+
+def _alike(a: set[str], b: set[str]) -> float:
+    return len(a & b) / len(a | b) if a and b else 0.0

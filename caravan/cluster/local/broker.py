@@ -1,0 +1,358 @@
+"""The server's side: registering and stopping jobs, processing evaluations, running blocked ones again.
+
+It owns no process and no socket: what it places and stops it hands to a `Client`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from caravan.cluster.local import scheduler, validation
+from caravan.cluster.local.allocs import new_alloc
+from caravan.cluster.local.canonical import canonical_job, group_of, same_spec
+from caravan.cluster.local.diff import job_diff
+from caravan.cluster.local.inventory import Node
+from caravan.cluster.local.reconcile import Decision, reconcile, reschedule_at
+from caravan.cluster.local.state import AllocRecord, Change, State
+from caravan.cluster.local.words import SECOND, JsonDict, grouped, new_id, now_ns, rfc3339
+
+NAMESPACES = ("default",)
+_log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """A request that Nomad answers with an error. `status` is the HTTP status, the text its body."""
+
+    def __init__(self, text: str, status: int = 500) -> None:
+        super().__init__(text)
+        self.text = text
+        self.status = status
+
+
+class Client(Protocol):
+    """What runs allocations."""
+
+    def run(self, alloc_id: str) -> None:
+        """Start an allocation that has been placed."""
+
+    def stop(self, alloc_id: str) -> None:
+        """End an allocation's tasks; nothing happens when they have ended."""
+
+    def forget(self, alloc_id: str) -> None:
+        """Remove what an ended allocation has left on disk."""
+
+
+class Broker:
+    """Turns requests into evaluations, and evaluations into allocations."""
+
+    def __init__(self, state: State, machines: Sequence[Node]) -> None:
+        self._state = state
+        self._machines = machines
+        self._client: Client | None = None
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    @property
+    def pools(self) -> list[str]:
+        """The node pools: the built-in ones and those of the nodes."""
+        return sorted({"all", "default", *(n.node_pool for n in self._machines)})
+
+    async def serve(self, client: Client) -> None:
+        """Process evaluations until cancelled, those first that a former process has left open."""
+        self._client = client
+        for evaluation in sorted(self._state.evals.values(), key=lambda e: int(e["CreateIndex"])):
+            if evaluation["Status"] == "pending":
+                self._enqueue(evaluation)
+        self.unblock()
+        while True:
+            eval_id = await self._queue.get()
+            self._process(eval_id)
+
+    def check(self, job: JsonDict) -> tuple[JsonDict, list[str], str]:
+        """The canonical job, what it would be refused for, and warnings."""
+        whole = canonical_job(job)
+        errors = validation.errors_of(whole, namespaces=NAMESPACES, pools=self.pools)
+        return whole, errors, "" if errors else validation.warnings_of(whole)
+
+    def register(self, job: JsonDict, *, enforce: int | None) -> JsonDict:
+        """Store a job and evaluate it. `enforce`: the JobModifyIndex that it must have now, 0 for a new job.
+
+        Raises Refused for an invalid job and a failed check-and-set.
+        """
+        whole, errors, warnings = self.check(job)
+        if errors:
+            raise Refused(grouped(errors))
+        known = self._state.jobs.get(whole["ID"])
+        self._check_and_set(known, enforce)
+        with self._state.change("JobRegistered") as change:
+            stored = known
+            if known is None or not same_spec(known, whole):
+                stored = self._stored(whole, known, change)
+                change.put_job(stored, version=True)
+            evaluation = self._evaluation(whole["ID"], whole["Type"], "job-register", whole["Priority"])
+            if stored is not known and stored is not None:
+                evaluation["JobModifyIndex"] = stored["JobModifyIndex"]
+            evaluation = change.put_eval(evaluation)
+        self._enqueue(evaluation)
+        index = change.index if stored is not known else (known or {})["ModifyIndex"]
+        return self._answer(evaluation, index) | {"Warnings": warnings}
+
+    @staticmethod
+    def _check_and_set(known: JsonDict | None, enforce: int | None) -> None:
+        if enforce is None:
+            return
+        if enforce == 0 and known is not None:
+            raise Refused(f"Enforcing job modify index {enforce}: job already exists")
+        if enforce and known is None:
+            raise Refused(f"Enforcing job modify index {enforce}: job does not exist")
+        if enforce and known is not None and known["JobModifyIndex"] != enforce:
+            have = known["JobModifyIndex"]
+            raise Refused(f"Enforcing job modify index {enforce}: job exists with conflicting job modify index: {have}")
+
+    @staticmethod
+    def _stored(job: JsonDict, known: JsonDict | None, change: Change) -> JsonDict:
+        marks = {"ModifyIndex": change.index, "JobModifyIndex": change.index, "SubmitTime": change.now}
+        if known is None:
+            return {**job, **marks, "CreateIndex": change.index, "Version": 0, "Status": "pending"}
+        same = {"CreateIndex": known["CreateIndex"], "Version": known["Version"] + 1, "Status": known["Status"]}
+        return {**job, **marks, **same}
+
+    def deregister(self, job_id: str, *, purge: bool) -> JsonDict:
+        """Stop a job, or forget it too. A job that is not there is no error, as in Nomad."""
+        known = self._state.jobs.get(job_id)
+        if known is None:
+            return {**self._answer(None, 0), "VolumeEvalID": "", "VolumeEvalIndex": 0}
+        with self._state.change("JobDeregistered") as change:
+            if purge:
+                change.drop_job(job_id)
+            elif not known["Stop"]:
+                marks = {"ModifyIndex": change.index, "JobModifyIndex": change.index}
+                change.put_job({**known, **marks, "Stop": True, "Version": known["Version"] + 1}, version=True)
+            evaluation = change.put_eval(self._evaluation(job_id, "service", "job-deregister", known["Priority"]))
+        self._enqueue(evaluation)
+        return {**self._answer(evaluation, change.index), "VolumeEvalID": "", "VolumeEvalIndex": 0}
+
+    def stop_alloc(self, record: AllocRecord) -> JsonDict:
+        """Stop one allocation; its job gets another in its place, as in Nomad."""
+        with self._state.change("AllocationUpdateDesiredStatus") as change:
+            if not record.client_terminal:
+                body = {**record.body, "DesiredStatus": "stop", "DesiredDescription": "alloc is being migrated"}
+                change.put_alloc(replace(record, body=body))
+            job = record.job
+            evaluation = change.put_eval(self._evaluation(job["ID"], job["Type"], "alloc-stop", job["Priority"]))
+        if self._client:
+            self._client.stop(record.id)
+        self._enqueue(evaluation)
+        return {"EvalID": evaluation["ID"], "Index": change.index}
+
+    def evaluate(self, job: JsonDict) -> JsonDict:
+        """Evaluate a job again, as `POST /v1/job/:id/evaluate`."""
+        with self._state.change("JobRegistered") as change:
+            evaluation = change.put_eval(self._evaluation(job["ID"], job["Type"], "job-register", job["Priority"]))
+        self._enqueue(evaluation)
+        return self._answer(evaluation, job["ModifyIndex"])
+
+    def plan(self, job: JsonDict, *, diff: bool) -> JsonDict:
+        """What registering the job would do; nothing is stored. Raises Refused for an invalid job."""
+        whole, errors, warnings = self.check(job)
+        if errors:
+            raise Refused(grouped(errors))
+        known = self._state.jobs.get(whole["ID"])
+        trial = {**whole, "CreateIndex": self._state.index + 1, "Version": 0}
+        if known is not None:
+            changed = not same_spec(known, whole)
+            trial |= {"CreateIndex": known["CreateIndex"], "Version": known["Version"] + changed}
+        decision = reconcile(trial, self._state.allocs_of(whole["ID"]), now_ns())
+        _, failed = self._place(trial, decision, new_id())
+        created = None
+        if failed:
+            blocked = self._blocked(self._evaluation(whole["ID"], whole["Type"], "", whole["Priority"]), failed)
+            created = [{**blocked, "CreateTime": now_ns(), "ModifyTime": now_ns()}]
+        return {
+            "Annotations": {"DesiredTGUpdates": decision.updates, "PreemptedAllocs": None},
+            "CreatedEvals": created,
+            "Diff": job_diff(known, whole, decision.updates) if diff else None,
+            "FailedTGAllocs": {g: m.shown() for g, m in failed.items()} or None,
+            "JobModifyIndex": known["JobModifyIndex"] if known else 0,
+            "NextPeriodicLaunch": None,
+            "Warnings": warnings,
+            "Index": known["JobModifyIndex"] if known else 0,
+        }
+
+    def freed(self, record: AllocRecord) -> None:
+        """An allocation has ended: place it anew if it is to be, and try what is blocked."""
+        job = self._state.jobs.get(record.body["JobID"])
+        group = group_of(record.job, record.body["TaskGroup"])
+        newest = self._state.allocs.get(record.id)
+        if job is not None and group is not None and newest is not None and not job["Stop"]:
+            at = reschedule_at(newest, group)
+            if at is not None or newest.body["ClientStatus"] == "lost":
+                self._follow_up(newest, job, at)
+        self.unblock()
+
+    def _follow_up(self, record: AllocRecord, job: JsonDict, at: int | None) -> None:
+        with self._state.change("EvaluationUpdated") as change:
+            why = "alloc-reschedule" if at is not None else "node-update"
+            evaluation = self._evaluation(job["ID"], job["Type"], why, job["Priority"])
+            if at is not None:
+                evaluation |= {"WaitUntil": rfc3339(at), "WaitUntilNs": at}
+            evaluation = change.put_eval(evaluation)
+            change.put_alloc(replace(record, body={**record.body, "FollowupEvalID": evaluation["ID"]}))
+        self._enqueue(evaluation)
+
+    def unblock(self) -> None:
+        """Queue all blocked evaluations, the highest priority and the oldest first."""
+        blocked = [e for e in self._state.evals.values() if e["Status"] == "blocked"]
+        for evaluation in sorted(blocked, key=lambda e: (-int(e["Priority"]), int(e["CreateIndex"]))):
+            self._queue.put_nowait(evaluation["ID"])
+
+    def _enqueue(self, evaluation: JsonDict) -> None:
+        wait = int(evaluation.get("WaitUntilNs") or 0) - now_ns()
+        if wait <= 0:
+            self._queue.put_nowait(evaluation["ID"])
+            return
+        loop = asyncio.get_running_loop()
+        self._timers[evaluation["ID"]] = loop.call_later(wait / SECOND, self._queue.put_nowait, evaluation["ID"])
+
+    @staticmethod
+    def _evaluation(job_id: str, kind: str, why: str, priority: int) -> JsonDict:
+        return {
+            "ID": new_id(),
+            "JobID": job_id,
+            "Namespace": "default",
+            "Priority": priority,
+            "Status": "pending",
+            "TriggeredBy": why,
+            "Type": kind,
+        }
+
+    def _blocked(self, evaluation: JsonDict, failed: dict[str, scheduler.Metrics]) -> JsonDict:
+        eligible: dict[str, bool] = {}
+        for metrics in failed.values():
+            eligible |= metrics.eligibility
+        fields = self._evaluation(evaluation["JobID"], evaluation["Type"], "queued-allocs", evaluation["Priority"])
+        return {
+            **fields,
+            "ClassEligibility": eligible or None,
+            "FailedTGAllocs": {g: m.shown() for g, m in failed.items()},
+            "PreviousEval": evaluation["ID"],
+            "SnapshotIndex": self._state.index,
+            "Status": "blocked",
+            "StatusDescription": "created to place remaining allocations",
+        }
+
+    @staticmethod
+    def _answer(evaluation: JsonDict | None, index: int) -> JsonDict:
+        made = evaluation or {"ID": "", "CreateIndex": 0}
+        return {
+            "EvalCreateIndex": made["CreateIndex"],
+            "EvalID": made["ID"],
+            "Index": made["CreateIndex"],
+            "JobModifyIndex": index,
+            "KnownLeader": False,
+            "LastContact": 0,
+            "NextToken": "",
+        }
+
+    def _place(
+        self, job: JsonDict, decision: Decision, eval_id: str
+    ) -> tuple[list[AllocRecord], dict[str, scheduler.Metrics]]:
+        """Find nodes for what is wanted: the new allocations, and why the rest of a group has none."""
+        held = [a.body for a in self._state.allocs.values() if a.holds]
+        placed: list[AllocRecord] = []
+        failed: dict[str, scheduler.Metrics] = {}
+        for wanted in decision.place:
+            title = wanted.group["Name"]
+            if title in failed:
+                failed[title].coalesced += 1
+                continue
+            found = scheduler.place(job, wanted.group, self._machines, held)
+            if isinstance(found, scheduler.Metrics):
+                failed[title] = found
+                continue
+            record = AllocRecord(new_alloc(job, wanted, found, eval_id), job)
+            held.append(record.body)
+            placed.append(record)
+        return placed, failed
+
+    def _process(self, eval_id: str) -> None:
+        evaluation = self._state.evals.get(eval_id)
+        self._timers.pop(eval_id, None)
+        if evaluation is None or evaluation["Status"] not in ("pending", "blocked"):
+            return
+        job = self._state.jobs.get(evaluation["JobID"])
+        decision = reconcile(job, self._state.allocs_of(evaluation["JobID"]), now_ns())
+        placed, failed = self._place(job, decision, eval_id) if job else ([], {})
+        if evaluation["Status"] == "blocked" and failed and not placed:
+            return  # still no room: it stays blocked as it is
+        self._finish(evaluation, job, decision, placed, failed)
+        for record, _ in decision.stop:
+            if self._client:
+                self._client.stop(record.id)
+        for record in placed:
+            if self._client:
+                self._client.run(record.id)
+        self._collect()
+
+    def _finish(
+        self,
+        evaluation: JsonDict,
+        job: JsonDict | None,
+        decision: Decision,
+        placed: list[AllocRecord],
+        failed: dict[str, scheduler.Metrics],
+    ) -> None:
+        """Store the plan's result, then the evaluation's end."""
+        fields: JsonDict = {"SnapshotIndex": self._state.index, "Status": "complete"}
+        with self._state.change("PlanResult") as change:
+            for record, why in decision.stop:
+                body = {**record.body, "DesiredStatus": "stop", "DesiredDescription": why}
+                change.put_alloc(replace(record, body=body))
+            for record in decision.keep:
+                change.put_alloc(replace(record, job=job or record.job))
+            for record in placed:
+                change.put_alloc(record)
+                self._link(change, record)
+            for other in self._state.evals_of(evaluation["JobID"]):
+                if other["Status"] == "blocked" and other["ID"] != evaluation["ID"]:
+                    why = f"evaluation {evaluation['ID']} has taken its place"
+                    change.put_eval({**other, "Status": "canceled", "StatusDescription": why})
+            if failed:
+                blocked = change.put_eval(self._blocked(evaluation, failed))
+                fields["BlockedEval"] = blocked["ID"]
+        queued = {g: 0 for g in decision.updates}
+        for title, metrics in failed.items():
+            queued[title] = 1 + metrics.coalesced
+        fields["QueuedAllocations"] = queued
+        if decision.updates:
+            fields["PlanAnnotations"] = {"DesiredTGUpdates": decision.updates, "PreemptedAllocs": None}
+        with self._state.change("EvaluationUpdated") as change:
+            rest = {k: v for k, v in evaluation.items() if k not in ("FailedTGAllocs", "ClassEligibility")}
+            if failed:
+                fields["FailedTGAllocs"] = {g: m.shown() for g, m in failed.items()}
+            if evaluation["Status"] == "blocked":
+                rest.pop("StatusDescription", None)
+            change.put_eval({**rest, **fields})
+
+    def _link(self, change: Change, record: AllocRecord) -> None:
+        """Tell the allocation that another follows that it is followed."""
+        previous = self._state.allocs.get(record.body.get("PreviousAllocation") or "")
+        if previous is not None:
+            change.put_alloc(replace(previous, body={**previous.body, "NextAllocation": record.id}))
+
+    def _collect(self) -> None:
+        """Drop what is over and no longer wanted, beyond what is kept."""
+        allocs, evals = self._state.orphans(), self._state.stale_evals()
+        if not allocs and not evals:
+            return
+        with self._state.change("Collected") as change:
+            for alloc_id in allocs:
+                change.drop_alloc(alloc_id)
+            for eval_id in evals:
+                change.drop_eval(eval_id)
+        _log.info("collected %d allocations and %d evaluations", len(allocs), len(evals))
+        for alloc_id in allocs:
+            if self._client:
+                self._client.forget(alloc_id)

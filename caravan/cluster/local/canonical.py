@@ -1,0 +1,309 @@
+"""Jobs as the server stores them: defaults filled in, and what makes two jobs the same. Pure.
+
+The defaults are those of Nomad's job specification (https://developer.hashicorp.com/nomad/docs/job-specification).
+"""
+
+import copy
+import json
+from typing import Any
+
+from caravan.cluster.local.words import SECOND, JsonDict
+
+_MINUTE = 60 * SECOND
+_HOUR = 60 * _MINUTE
+
+_JOB: JsonDict = {
+    "Affinities": None,
+    "AllAtOnce": False,
+    "Constraints": None,
+    "ConsulNamespace": "",
+    "DispatchIdempotencyToken": "",
+    "Dispatched": False,
+    "Meta": None,
+    "Multiregion": None,
+    "Namespace": "default",
+    "NodePool": "default",
+    "NomadTokenID": "",
+    "ParameterizedJob": None,
+    "ParentID": "",
+    "Payload": None,
+    "Periodic": None,
+    "Priority": 50,
+    "Region": "global",
+    "Spreads": None,
+    "Stable": False,
+    "Status": "pending",
+    "StatusDescription": "",
+    "Stop": False,
+    "SubmitTime": 0,
+    "TaskGroups": None,
+    "Type": "service",
+    "UI": None,
+    "Update": {
+        "AutoPromote": False,
+        "AutoRevert": False,
+        "Canary": 0,
+        "HealthCheck": "",
+        "HealthyDeadline": 0,
+        "MaxParallel": 0,
+        "MinHealthyTime": 0,
+        "ProgressDeadline": 0,
+        "Stagger": 0,
+    },
+    "VaultNamespace": "",
+    "Version": 0,
+    "VersionTag": None,
+}
+_GROUP: JsonDict = {
+    "Affinities": None,
+    "Constraints": None,
+    "Consul": None,
+    "Count": 1,
+    "Disconnect": None,
+    "MaxClientDisconnect": None,
+    "MaxRunDuration": None,
+    "Meta": None,
+    "Migrate": None,
+    "Networks": None,
+    "PreventRescheduleOnLost": False,
+    "Scaling": None,
+    "Services": None,
+    "ShutdownDelay": None,
+    "Spreads": None,
+    "StopAfterClientDisconnect": None,
+    "Tasks": None,
+    "Update": None,
+    "Volumes": None,
+}
+_DISK: JsonDict = {"Migrate": False, "SizeMB": 300, "Sticky": False}
+_TASK: JsonDict = {
+    "Actions": None,
+    "Affinities": None,
+    "Artifacts": None,
+    "CSIPluginConfig": None,
+    "Config": None,
+    "Constraints": None,
+    "Consul": None,
+    "DispatchPayload": None,
+    "Driver": "",
+    "Env": None,
+    "Identities": None,
+    "KillSignal": "",
+    "KillTimeout": 5 * SECOND,
+    "Kind": "",
+    "Leader": False,
+    "Lifecycle": None,
+    "Meta": None,
+    "ScalingPolicies": None,
+    "Schedule": None,
+    "Secrets": None,
+    "Services": None,
+    "ShutdownDelay": 0,
+    "Templates": None,
+    "User": "",
+    "Vault": None,
+    "VolumeMounts": None,
+}
+_IDENTITY: JsonDict = {
+    "Audience": ["nomadproject.io"],
+    "ChangeMode": "",
+    "ChangeSignal": "",
+    "Env": False,
+    "ExtraClaims": None,
+    "File": False,
+    "Filepath": "",
+    "Name": "default",
+    "ServiceName": "",
+    "TTL": 0,
+}
+_RESOURCES: JsonDict = {
+    "CPU": 100,
+    "Cores": 0,
+    "Devices": None,
+    "DiskMB": 0,
+    "IOPS": 0,
+    "MemoryMB": 300,
+    "MemoryMaxMB": 0,
+    "NUMA": None,
+    "Networks": None,
+    "SecretsMB": 0,
+}
+_LOGS: JsonDict = {"Disabled": False, "MaxFileSizeMB": 10, "MaxFiles": 10}
+_TEMPLATE: JsonDict = {
+    "ChangeMode": "restart",
+    "ChangeScript": None,
+    "ChangeSignal": "",
+    "DestPath": "",
+    "EmbeddedTmpl": "",
+    "Envvars": False,
+    "ErrMissingKey": False,
+    "Gid": None,
+    "LeftDelim": "{{",
+    "Once": False,
+    "Perms": "0644",
+    "RightDelim": "}}",
+    "SourcePath": "",
+    "Splay": 5 * SECOND,
+    "Uid": None,
+    "VaultGrace": 0,
+    "Wait": None,
+}
+_RESTART: dict[str, JsonDict] = {
+    "batch": {"Attempts": 3, "Delay": 15 * SECOND, "Interval": 24 * _HOUR, "Mode": "fail", "RenderTemplates": False},
+    "service": {"Attempts": 2, "Delay": 15 * SECOND, "Interval": 30 * _MINUTE, "Mode": "fail"},
+}
+_RESCHEDULE: dict[str, JsonDict] = {
+    "batch": {
+        "Attempts": 1,
+        "Delay": 5 * SECOND,
+        "DelayFunction": "constant",
+        "Interval": 24 * _HOUR,
+        "MaxDelay": 0,
+        "Unlimited": False,
+    },
+    "service": {
+        "Attempts": 0,
+        "Delay": 30 * SECOND,
+        "DelayFunction": "exponential",
+        "Interval": 0,
+        "MaxDelay": _HOUR,
+        "Unlimited": True,
+    },
+}
+
+BOOKKEEPING = frozenset(
+    {
+        "CreateIndex",
+        "JobModifyIndex",
+        "ModifyIndex",
+        "NomadTokenID",
+        "Stable",
+        "Status",
+        "StatusDescription",
+        "SubmitTime",
+        "Version",
+        "VersionTag",
+    }
+)
+"""Fields of a job that the server keeps; they don't make a job another one."""
+
+
+_LISTS = frozenset(
+    {
+        "Affinities",
+        "Artifacts",
+        "Constraints",
+        "Datacenters",
+        "Devices",
+        "Networks",
+        "Services",
+        "Spreads",
+        "TaskGroups",
+        "Tasks",
+        "Templates",
+        "VolumeMounts",
+    }
+)
+_OBJECTS = frozenset({"Config", "Env", "Lifecycle", "Meta", "Volumes"})
+
+
+class ShapeError(ValueError):
+    """A job in JSON with a field of the wrong type."""
+
+
+def _fill(given: Any, defaults: JsonDict) -> JsonDict:
+    """`given` over the defaults; null counts as not given, unknown fields stay. Raises ShapeError on a wrong type."""
+    if given is None:
+        return copy.deepcopy(defaults)
+    if not isinstance(given, dict):
+        raise ShapeError(f"json: cannot unmarshal {json.dumps(given)[:60]} into an object")
+    own = {k: v for k, v in given.items() if v is not None}
+    for key, value in own.items():
+        _check(key, value, defaults.get(key))
+    return {**copy.deepcopy(defaults), **own}
+
+
+def _check(key: str, value: Any, default: Any) -> None:
+    if key in _LISTS:
+        whole = isinstance(value, list) and (key == "Datacenters" or all(isinstance(v, dict) for v in value))
+    elif key in _OBJECTS:
+        whole = isinstance(value, dict)
+    elif key in ("ID", "Name"):
+        whole = isinstance(value, str)
+    else:
+        whole = default is None or type(value) is type(default)
+    if not whole:
+        raise ShapeError(f"json: cannot unmarshal {json.dumps(value)[:60]} into the field {key}")
+
+
+def canonical_job(job: JsonDict) -> JsonDict:
+    """The job with Nomad's defaults filled in, as a deep copy. Raises ShapeError on a field of the wrong type.
+
+    What the job says is checked elsewhere: see `validation`.
+    """
+    whole = _fill(copy.deepcopy(job), _JOB)
+    for dropped in ("Reschedule", "Migrate"):  # job-wide shorthands; their meaning is in the groups
+        whole.pop(dropped, None)
+    whole["Name"] = whole.get("Name") or whole.get("ID") or ""
+    whole["NodePool"] = whole["NodePool"] or "default"
+    whole["Namespace"] = whole["Namespace"] or "default"
+    whole["Region"] = whole["Region"] or "global"
+    whole["Datacenters"] = whole.get("Datacenters") or ["*"]
+    kind = whole["Type"] if whole["Type"] in _RESTART else "service"
+    whole["TaskGroups"] = [_group(group, kind) for group in whole["TaskGroups"] or []]
+    return whole
+
+
+def _group(group: JsonDict, kind: str) -> JsonDict:
+    whole = _fill(group, _GROUP)
+    whole["EphemeralDisk"] = _fill(group.get("EphemeralDisk"), _DISK)
+    whole["RestartPolicy"] = _fill(group.get("RestartPolicy"), {"RenderTemplates": False, **_RESTART[kind]})
+    whole["ReschedulePolicy"] = _fill(group.get("ReschedulePolicy"), _RESCHEDULE[kind])
+    whole["Tasks"] = [_task(task, whole["RestartPolicy"]) for task in whole["Tasks"] or []]
+    return whole
+
+
+def _task(task: JsonDict, restart: JsonDict) -> JsonDict:
+    whole = _fill(task, _TASK)
+    whole["Identity"] = _fill(task.get("Identity"), _IDENTITY)
+    whole["Resources"] = _fill(task.get("Resources"), _RESOURCES)
+    if whole["Resources"]["Cores"]:
+        whole["Resources"]["CPU"] = 0  # whole cores stand in the place of MHz
+    whole["Resources"]["Devices"] = [
+        _fill(d, {"Affinities": None, "Constraints": None, "Count": 1}) for d in whole["Resources"]["Devices"] or []
+    ] or None
+    whole["LogConfig"] = _fill(task.get("LogConfig"), _LOGS)
+    whole["LogConfig"].pop("Enabled", None)
+    whole["RestartPolicy"] = _fill(task.get("RestartPolicy"), restart)
+    whole["Templates"] = [_fill(t, _TEMPLATE) for t in whole["Templates"] or []] or None
+    return whole
+
+
+def same_spec(one: JsonDict, other: JsonDict) -> bool:
+    """Whether two canonical jobs ask for the same: bookkeeping fields aside."""
+
+    def bare(job: JsonDict) -> str:
+        return json.dumps({k: v for k, v in job.items() if k not in BOOKKEEPING}, sort_keys=True)
+
+    return bare(one) == bare(other)
+
+
+def same_group(one: JsonDict, other: JsonDict) -> bool:
+    """Whether an allocation of one group serves the other without being started anew: only the count may differ."""
+    loose = {"Count", "ReschedulePolicy", "RestartPolicy"}
+
+    def bare(group: JsonDict) -> str:
+        return json.dumps({k: v for k, v in group.items() if k not in loose}, sort_keys=True)
+
+    return bare(one) == bare(other)
+
+
+def group_of(job: JsonDict, name: str) -> JsonDict | None:
+    """The job's task group of that name."""
+    return next((g for g in job["TaskGroups"] if g["Name"] == name), None)
+
+
+def task_of(job: JsonDict, group: str, task: str) -> JsonDict | None:
+    """The task of that name in a group of the job."""
+    found = group_of(job, group)
+    return next((t for t in found["Tasks"] if t["Name"] == task), None) if found else None

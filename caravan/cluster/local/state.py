@@ -1,0 +1,287 @@
+"""Jobs, evaluations and allocations with their indexes: in memory, and in SQLite before anything is answered.
+
+Everything happens on one event loop, so there are no locks. Stored objects are never changed in place: a `Change`
+collects whole new ones and commits them in one transaction; then readers and waiters see them. Knows nothing of
+scheduling, processes or HTTP.
+"""
+
+import asyncio
+import json
+import sqlite3
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from caravan.cluster.local.words import JsonDict, now_ns
+
+_VERSIONS_KEPT = 6  # as Nomad
+_EVENTS_KEPT = 1000
+_ORPHANS_KEPT = 100  # allocations of purged jobs
+_EVALS_KEPT = 2000
+TERMINAL = ("complete", "failed", "lost")
+_OPEN_EVALS = ("pending", "blocked")
+_TABLES = ("jobs", "evals", "allocs")
+
+
+@dataclass(frozen=True)
+class AllocRecord:
+    """An allocation: `body` is what the API shows (without the job), the rest is the cluster's own.
+
+    `runs`: how many runs of each task have been recorded to their end. `expired`: max_run_duration was exceeded.
+    """
+
+    body: JsonDict
+    job: JsonDict
+    runs: dict[str, int] = field(default_factory=dict)
+    expired: bool = False
+
+    @property
+    def id(self) -> str:
+        """The allocation's id."""
+        return str(self.body["ID"])
+
+    @property
+    def client_terminal(self) -> bool:
+        """Whether the client has reported its end."""
+        return self.body["ClientStatus"] in TERMINAL
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds resources: until its last task has ended, also when it already counts as ended."""
+        states = (self.body.get("TaskStates") or {}).values()
+        return not self.client_terminal or any(s["StartedAt"] and s["State"] != "dead" for s in states)
+
+
+@dataclass(frozen=True)
+class Event:
+    """An entry of the event stream."""
+
+    index: int
+    topic: str
+    type: str
+    key: str
+    filter_keys: tuple[str, ...]
+    payload: JsonDict
+
+    def shown(self) -> JsonDict:
+        """The event as the API shows it."""
+        return {
+            "FilterKeys": list(self.filter_keys) or None,
+            "Index": self.index,
+            "Key": self.key,
+            "Namespace": "default",
+            "Payload": self.payload,
+            "Topic": self.topic,
+            "Type": self.type,
+        }
+
+
+class State:
+    """The cluster's memory. Open it with the file it lives in; SQLite errors pass through to the caller."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("CREATE TABLE IF NOT EXISTS objects(kind TEXT, id TEXT, body TEXT, PRIMARY KEY(kind, id))")
+        self.jobs: dict[str, JsonDict] = {}
+        self.versions: dict[str, list[JsonDict]] = {}
+        self.evals: dict[str, JsonDict] = {}
+        self.allocs: dict[str, AllocRecord] = {}
+        self.index = 1
+        self.tables = dict.fromkeys(_TABLES, 1)
+        self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+        self._moved = asyncio.Event()
+        self._load()
+
+    def _load(self) -> None:
+        rows: dict[str, dict[str, Any]] = {}
+        for kind, key, body in self._db.execute("SELECT kind, id, body FROM objects"):
+            rows.setdefault(kind, {})[key] = json.loads(body)
+        self.jobs, self.versions, self.evals = (rows.get(kind, {}) for kind in ("job", "versions", "eval"))
+        jobs = rows.get("alloc_job", {})
+        for key, stored in rows.get("alloc", {}).items():
+            self.allocs[key] = AllocRecord(stored["body"], jobs[key], stored["runs"], stored["expired"])
+        self.index = rows.get("meta", {}).get("index", 1)
+        self.tables = dict.fromkeys(_TABLES, self.index)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def change(self, cause: str) -> Iterator["Change"]:
+        """Collect changes under one new index and commit them together; `cause` is the event's type."""
+        change = Change(self, cause)
+        yield change
+        change.settle()
+        if change.puts or change.drops:
+            self._commit(change)
+
+    def _commit(self, change: "Change") -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            rows = [(kind, key, json.dumps(body)) for (kind, key), body in change.rows().items()]
+            rows.append(("meta", "index", json.dumps(change.index)))
+            self._db.executemany("INSERT OR REPLACE INTO objects(kind, id, body) VALUES(?, ?, ?)", rows)
+            self._db.executemany("DELETE FROM objects WHERE kind = ? AND id = ?", change.drops)
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        change.apply()
+        self.index = change.index
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    async def moved(self, seconds: float) -> None:
+        """Return after the next commit, or after so many seconds."""
+        try:
+            await asyncio.wait_for(self._moved.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def allocs_of(self, job_id: str) -> list[AllocRecord]:
+        """The allocations of a job, the newest first."""
+        found = [a for a in self.allocs.values() if a.body["JobID"] == job_id]
+        return sorted(found, key=lambda a: (-a.body["CreateIndex"], a.body["Name"]))
+
+    def evals_of(self, job_id: str) -> list[JsonDict]:
+        """The evaluations of a job, the newest first."""
+        found = [e for e in self.evals.values() if e["JobID"] == job_id]
+        return sorted(found, key=lambda e: -int(e["CreateIndex"]))
+
+    def orphans(self) -> list[str]:
+        """Ended allocations of jobs that are gone, beyond the number that is kept: the oldest first."""
+        ended = [a for a in self.allocs.values() if not a.holds and a.body["JobID"] not in self.jobs]
+        ended.sort(key=lambda a: int(a.body["ModifyIndex"]))
+        return [a.id for a in ended[: max(0, len(ended) - _ORPHANS_KEPT)]]
+
+    def stale_evals(self) -> list[str]:
+        """Ended evaluations beyond the number that is kept: the oldest first."""
+        ended = [e for e in self.evals.values() if e["Status"] not in _OPEN_EVALS]
+        ended.sort(key=lambda e: int(e["ModifyIndex"]))
+        return [str(e["ID"]) for e in ended[: max(0, len(self.evals) - _EVALS_KEPT)]]
+
+
+class Change:
+    """New objects under one index. `now` is the change's time in nanoseconds."""
+
+    def __init__(self, state: State, cause: str) -> None:
+        self._state = state
+        self._cause = cause
+        self.index = state.index + 1
+        self.now = now_ns()
+        self.puts: dict[tuple[str, str], Any] = {}
+        self.drops: list[tuple[str, str]] = []
+        self._touched: set[str] = set()
+
+    def put_job(self, job: JsonDict, *, version: bool) -> None:
+        """Store a job; `version` adds it to its history instead of replacing the newest entry."""
+        key = job["ID"]
+        history = list(self.puts.get(("versions", key)) or self._state.versions.get(key, []))
+        history = [job, *history][:_VERSIONS_KEPT] if version else [job, *history[1:]]
+        self.puts["job", key] = job
+        self.puts["versions", key] = history
+        self._touched.add(key)
+
+    def drop_job(self, job_id: str) -> None:
+        """Forget a job and its versions; its evaluations and allocations stay."""
+        self.drops += [("job", job_id), ("versions", job_id)]
+
+    def put_eval(self, evaluation: JsonDict) -> JsonDict:
+        """Store an evaluation with this change's index and time; the stored one comes back."""
+        stored = {**evaluation, "ModifyIndex": self.index, "ModifyTime": self.now}
+        stored.setdefault("CreateIndex", self.index)
+        stored.setdefault("CreateTime", self.now)
+        self.puts["eval", stored["ID"]] = stored
+        self._touched.add(stored["JobID"])
+        return stored
+
+    def put_alloc(self, record: AllocRecord) -> None:
+        """Store an allocation with this change's index and time."""
+        body = {**record.body, "ModifyIndex": self.index, "ModifyTime": self.now}
+        body.setdefault("CreateIndex", self.index)
+        body.setdefault("CreateTime", self.now)
+        body.setdefault("AllocModifyIndex", self.index)
+        self.puts["alloc", record.id] = AllocRecord(body, record.job, record.runs, record.expired)
+        self._touched.add(body["JobID"])
+
+    def drop_alloc(self, alloc_id: str) -> None:
+        """Forget an allocation."""
+        self.drops += [("alloc", alloc_id), ("alloc_job", alloc_id)]
+
+    def drop_eval(self, eval_id: str) -> None:
+        """Forget an evaluation."""
+        self.drops.append(("eval", eval_id))
+
+    def settle(self) -> None:
+        """Give each touched job the status that its evaluations and allocations now make."""
+        dropped = set(self.drops)
+        for job_id in self._touched:
+            job = self.puts.get(("job", job_id)) or self._state.jobs.get(job_id)
+            if job is None or ("job", job_id) in dropped:
+                continue
+            status = self._status(job)
+            if status != job["Status"]:
+                self.put_job({**job, "Status": status, "ModifyIndex": self.index}, version=False)
+
+    def _status(self, job: JsonDict) -> str:
+        """Nomad's rule: running with an allocation that is not over, pending with an open evaluation, else dead."""
+        key = job["ID"]
+        allocs = {a.id: a for a in self._state.allocs_of(key)}
+        allocs |= {k: v for (kind, k), v in self.puts.items() if kind == "alloc" and v.body["JobID"] == key}
+        evals = {e["ID"]: e for e in self._state.evals_of(key)}
+        evals |= {k: v for (kind, k), v in self.puts.items() if kind == "eval" and v["JobID"] == key}
+        own = [a for a in allocs.values() if a.job["CreateIndex"] == job["CreateIndex"]]
+        if any(not a.client_terminal and a.body["DesiredStatus"] == "run" for a in own):
+            return "running"
+        if any(not a.client_terminal for a in own):
+            return "dead" if job["Stop"] else "running"
+        if any(e["Status"] in _OPEN_EVALS for e in evals.values()) and not job["Stop"]:
+            return "pending"
+        return "dead" if job["Stop"] or own or evals else "pending"
+
+    def rows(self) -> dict[tuple[str, str], Any]:
+        """The rows to write."""
+        rows: dict[tuple[str, str], Any] = {}
+        for (kind, key), value in self.puts.items():
+            if kind != "alloc":
+                rows[kind, key] = value
+                continue
+            rows[kind, key] = {"body": value.body, "runs": value.runs, "expired": value.expired}
+            if key not in self._state.allocs or self._state.allocs[key].job is not value.job:
+                rows["alloc_job", key] = value.job
+        return rows
+
+    def apply(self) -> None:
+        """Make the committed objects visible and tell the event stream."""
+        state = self._state
+        stores: dict[str, tuple[dict[str, Any], str]] = {
+            "job": (state.jobs, "jobs"),
+            "versions": (state.versions, "jobs"),
+            "eval": (state.evals, "evals"),
+            "alloc": (state.allocs, "allocs"),
+        }
+        for (kind, key), value in self.puts.items():
+            store, table = stores[kind]
+            store[key] = value
+            state.tables[table] = self.index
+            self._tell(kind, key, value)
+        for kind, key in self.drops:
+            if kind in stores:
+                stores[kind][0].pop(key, None)
+                state.tables[stores[kind][1]] = self.index
+
+    def _tell(self, kind: str, key: str, value: Any) -> None:
+        topics = {"job": "Job", "eval": "Evaluation", "alloc": "Allocation"}
+        if kind not in topics:
+            return
+        body = value.body if isinstance(value, AllocRecord) else value
+        related = () if kind == "job" else (str(body["JobID"]), "")
+        event = Event(self.index, topics[kind], self._cause, key, related, {topics[kind]: body})
+        self._state.events.append(event)

@@ -1,0 +1,22 @@
+"""A clock that nobody waits for."""
+
+from datetime import UTC, datetime, timedelta
+
+
+class FakeClock:
+    """The port Clock: `sleep` returns at once and moves the time on. `slept` lists what was asked for."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) -> None:
+        self._start = start
+        self._passed = 0.0
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self._passed)
+
+    def monotonic(self) -> float:
+        return self._passed
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self._passed += max(0.0, seconds)

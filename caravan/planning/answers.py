@@ -1,0 +1,207 @@
+"""Answers: typed, checked, and turned into changes of the plan. Also `--set` and the answers file.
+
+Pure: texts and values in, changes out. Wrong input is a UsageError that names the question or field and what it takes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from caravan.planning.command import OUTPUTS_IN_ALLOCATION, read_command
+from caravan.planning.fields import is_path, require_path, typed
+from caravan.values.base import Json
+from caravan.values.errors import PlanError, UsageError
+from caravan.values.plan import Answer, Author, PlanChange, Question
+
+QUESTION_PATHS: Final = {
+    "entry_point": "command",
+    "base_model": "model.id",
+    "dataset": "dataset.path",
+    "method": "training.method",
+    "gpus": "resources.gpus",
+    "gpu_type": "resources.gpu_model",
+    "epochs": "training.epochs",
+    "max_cost": "limits.max_cost_usd",
+    "time_limit": "limits.max_run_s",
+    "target_metric": "target",
+    "outputs": "outputs",
+    "seed": "training.seed",
+}
+"""Ids of the questions that may be asked → the plan field that each answers. `option:--x` asks for an option."""
+
+OPTION: Final = "option:"
+VOLUME_MOUNT: Final = "/caravan/outputs"
+_LOWER_IS_BETTER: Final = ("loss", "perplexity", "ppl", "error", "wer", "cer", "mae", "mse", "rmse", "bpc", "bits")
+
+
+def parse_set(text: str) -> PlanChange:
+    """`training.lr=1e-4` as a change by the user. Raises UsageError for an unknown field or a wrong value."""
+    path, equals, value = text.partition("=")
+    path = path.strip()
+    if not equals or not path:
+        raise UsageError(f"--set {text!r} isn't field=value.", hint="For example --set training.lr=1e-4.")
+    return _user_change(require_path(path), value.strip(), f"--set {path}")
+
+
+def load_answers(text: str) -> dict[str, Json]:
+    """An answers file, YAML or JSON: question id or plan field → value, checked and typed.
+
+    Raises UsageError that names every unknown field, or the first wrong value.
+    """
+    import yaml
+
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where else ""
+        raise UsageError(
+            f"The answers file is neither YAML nor JSON{line}.", hint="Write `id: value` lines."
+        ) from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise UsageError("The answers file must be a mapping.", hint="Write `question id or plan field: value` lines.")
+    unknown = [str(k) for k in document if not isinstance(k, str) or not _known(k)]
+    if unknown:
+        raise UsageError(
+            f"The answers file has unknown fields: {', '.join(unknown)}.",
+            hint=f"Question ids are {', '.join(QUESTION_PATHS)}; plan fields are dotted (training.lr).",
+        )
+    changes_from(document)
+    return dict(document)
+
+
+def _known(key: str) -> bool:
+    return key in QUESTION_PATHS or (key.startswith(OPTION) and len(key) > len(OPTION)) or is_path(key)
+
+
+def _path_of(key: str) -> str:
+    return f"training.options.{key.removeprefix(OPTION)}" if key.startswith(OPTION) else QUESTION_PATHS.get(key, key)
+
+
+def changes_from(given: Mapping[str, Json]) -> tuple[PlanChange, ...]:
+    """The changes that answers by question id or plan field make, whether the question was asked or not."""
+    changes: list[PlanChange] = []
+    for key, value in given.items():
+        if value is None:
+            continue
+        path = require_path(_path_of(key)) if not key.startswith(OPTION) else _path_of(key)
+        changes += _changes(path, value, f"answers: {key}")
+    return tuple(changes)
+
+
+def given_answers(questions: Sequence[Question], given: Mapping[str, Json]) -> tuple[Answer, ...]:
+    """The answers that a mapping of question id or plan field → value holds for these questions, typed."""
+    values = {q.id: given.get(q.id, given.get(q.path)) for q in questions}
+    return tuple(
+        Answer(question_id=q.id, value=type_answer(q, values[q.id])) for q in questions if values[q.id] is not None
+    )
+
+
+def with_defaults(questions: Sequence[Question], answers: Sequence[Answer]) -> tuple[Answer, ...]:
+    """The answers, and for every other question its default, marked as not given by the user."""
+    answered = {a.question_id for a in answers}
+    open_ones = (q for q in questions if q.id not in answered)
+    return (*answers, *(Answer(question_id=q.id, value=q.default, by_user=False) for q in open_ones))
+
+
+def answers_from(
+    questions: Sequence[Question], given: Mapping[str, Json], *, defaults: bool = False
+) -> tuple[Answer, ...]:
+    """`given_answers`, with `defaults` completed by `with_defaults`."""
+    found = given_answers(questions, given)
+    return with_defaults(questions, found) if defaults else found
+
+
+def type_answer(question: Question, value: Json) -> Json:
+    """A value or a typed-in text as the question's field takes it; an empty text is the default.
+
+    Raises UsageError that names the question and what it expects.
+    """
+    if isinstance(value, str) and not value.strip():
+        return question.default
+    if question.choices:
+        for choice in question.choices:
+            if value == choice or str(value).strip().lower() == str(choice).lower():
+                return choice
+        expected = "one of " + ", ".join(str(c) for c in question.choices)
+        raise UsageError(f"Answer {value!r} to {question.id!r} isn't possible.", hint=f"It takes {expected}.")
+    try:
+        _changes(question.path, value, "")
+        if question.path in ("command", "target", "outputs"):
+            return value
+        return typed(question.path, value)
+    except PlanError as error:
+        raise UsageError(f"Answer {value!r} to {question.id!r} doesn't fit.", hint=_expected(error)) from error
+
+
+def answers_to_changes(questions: Sequence[Question], answers: Sequence[Answer]) -> tuple[PlanChange, ...]:
+    """The changes of the plan that the answers make.
+
+    An answer that is None, or the default of a question whose default is what the plan has anyway, changes nothing.
+    Raises UsageError for an answer to no question or one that its field doesn't take.
+    """
+    by_id = {q.id: q for q in questions}
+    changes: list[PlanChange] = []
+    for answer in answers:
+        question = by_id.get(answer.question_id)
+        if question is None:
+            raise UsageError(f"No question is called {answer.question_id!r}.", hint=f"Asked: {', '.join(by_id)}.")
+        value = type_answer(question, answer.value) if answer.value is not None else None
+        if value is None or (question.id == "entry_point" and value == question.default):
+            continue
+        author = Author.ANSWER if answer.by_user else Author.DEFAULT
+        why = f"answer to: {question.text}" if answer.by_user else f"default of: {question.text}"
+        changes += [c.model_copy(update={"by": author, "why": why}) for c in _changes(question.path, value, why)]
+    return tuple(changes)
+
+
+def _changes(path: str, value: Json, why: str) -> tuple[PlanChange, ...]:
+    """The changes that setting `path` to what a person wrote means; some answers touch more than one field."""
+    special = {"command": _entry, "target": _target, "outputs": _outputs}.get(path)
+    if special is not None and isinstance(value, str):
+        return tuple(PlanChange(path=p, value=v, by=Author.ANSWER, why=why) for p, v in special(value))
+    return (_user_change(path, value, why).model_copy(update={"by": Author.ANSWER}),)
+
+
+def _user_change(path: str, value: Json, why: str) -> PlanChange:
+    try:
+        return PlanChange(path=path, value=typed(path, value), by=Author.USER, why=why)
+    except PlanError as error:
+        raise UsageError(f"{path} doesn't take {value!r}.", hint=_expected(error)) from error
+
+
+def _expected(error: PlanError) -> str:
+    said = error.message.partition(": ")[2].rpartition(" (got")[0] or error.message
+    return f"{said.rstrip('.')}."
+
+
+def _entry(text: str) -> list[tuple[str, Json]]:
+    read = read_command(text)
+    if read is None:
+        raise UsageError(f"{text!r} is no command.", hint="Name a script, like train.py or torchrun train.py.")
+    changes: list[tuple[str, Json]] = [
+        ("command", list(read.command)),
+        ("launch.launcher", read.launcher.value),
+        ("launch.args", list(read.launcher_args)),
+        ("flags", {}),  # they were those of another program's parser
+    ]
+    return changes
+
+
+def _target(text: str) -> list[tuple[str, Json]]:
+    lower = any(word in text.lower() for word in _LOWER_IS_BETTER)
+    return [("target", {"metric": text.strip(), "direction": "min" if lower else "max"})]
+
+
+def _outputs(text: str) -> list[tuple[str, Json]]:
+    kind, _, place = text.strip().partition(":")
+    if kind == "volume" and place:
+        mount = {"kind": "host", "source": place, "destination": VOLUME_MOUNT, "read_only": False}
+        return [("outputs", {"kind": "volume", "location": VOLUME_MOUNT}), ("mounts", [mount])]
+    if text.strip() == "allocation":
+        return [("outputs", {"kind": "allocation", "location": OUTPUTS_IN_ALLOCATION})]
+    path = place if kind == "path" else text.strip()
+    if not path.startswith("/"):
+        raise UsageError(f"{text!r} is no place for outputs.", hint="Say volume:NAME, path:/DIRECTORY or allocation.")
+    return [("outputs", {"kind": "path", "location": path})]

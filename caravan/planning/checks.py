@@ -1,0 +1,130 @@
+"""What makes a plan impossible on this cluster, in words, each with the nearest thing that is possible.
+
+Looks at totals; what is free now is Nomad's to say. Pure.
+"""
+
+from collections.abc import Iterator
+
+from caravan.planning.catalogue import matches_model
+from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver
+from caravan.planning.command import launch_words
+from caravan.values.job import ClusterFacts, NodeFacts
+from caravan.values.plan import TrainingPlan
+from caravan.values.repo import Launcher
+
+
+def check_plan(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
+    """The problems; empty when nothing speaks against the plan."""
+    problems = [*_texts(plan), *_code(plan, facts), *_image(plan, facts)]
+    nodes = in_target(plan, facts)
+    if not nodes:
+        return (*problems, _nowhere(plan, facts))
+    able = with_driver(nodes, plan.driver)
+    if not able:
+        drivers = sorted({name for n in nodes for name, d in n.drivers.items() if d.healthy})
+        problems.append(f"No node has a healthy driver {plan.driver}; they have {', '.join(drivers) or 'none'}.")
+        able = nodes
+    fitting = _with_gpus(plan, able)
+    if not fitting:
+        return (*problems, _no_gpus(plan, able))
+    return (*problems, *_room(plan, fitting), *_mounts(plan, fitting))
+
+
+def _texts(plan: TrainingPlan) -> Iterator[str]:
+    texts = (*launch_words(plan), *plan.env.keys(), *plan.env.values(), plan.workdir, *plan.setup.cmd)
+    if any("\0" in t for t in texts):
+        yield "A command, a path or an environment variable holds a NUL character: no process can be given one."
+    if plan.launch.nodes > 1:
+        yield f"launch.nodes is {plan.launch.nodes}: jobs run on one node; the nearest is 1."
+    if plan.setup.apt and plan.driver != "docker":
+        yield f"setup.apt needs an image (driver docker), not {plan.driver}: the nodes' own packages stay as they are."
+    if plan.launch.launcher is Launcher.NOTEBOOK and not plan.command[0].endswith(".ipynb"):
+        yield f"{plan.command[0]} is no notebook, but the launcher is notebook."
+
+
+def _code(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[str]:
+    code = plan.code
+    if code.kind == "archive" and not facts.shared_files and "://" not in code.location:
+        yield (
+            "The nodes can't see the code on this machine: push the repository and give its git URL, "
+            "or use an image that holds it (code.kind=image)."
+        )
+    if code.kind != "image" and not code.location:
+        yield f"code.location is empty: the job would have no code ({code.kind})."
+    if code.kind == "image" and plan.driver != "docker":
+        yield f"The code is in an image, but the driver is {plan.driver}: the nearest is driver docker with that image."
+
+
+def _image(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[str]:
+    if plan.driver != "docker":
+        return
+    if not plan.image:
+        yield "The driver is docker, but no image is named: set CARAVAN_IMAGE or image."
+        return
+    nodes = with_driver(in_target(plan, facts), "docker")
+    known = [n.drivers["docker"].images for n in nodes]
+    if known and all(images is not None and plan.image not in images for images in known):
+        have = sorted({i for images in known for i in images or ()})
+        yield f"No node of the built-in cluster has the image {plan.image}; they have {', '.join(have) or 'none'}."
+
+
+def _nowhere(plan: TrainingPlan, facts: ClusterFacts) -> str:
+    usable = facts.usable_nodes()
+    if not usable:
+        return "The cluster has no node that takes new work."
+    centers = ", ".join(sorted({n.datacenter for n in usable}))
+    pools = ", ".join(sorted({n.node_pool for n in usable}))
+    asked = f"datacenters {', '.join(plan.datacenters)} and node pool {plan.node_pool or 'default'}"
+    return f"No node is in {asked}; there are nodes in datacenters {centers}, in pools {pools}."
+
+
+def _with_gpus(plan: TrainingPlan, nodes: tuple[NodeFacts, ...]) -> tuple[NodeFacts, ...]:
+    need = plan.resources
+    return tuple(
+        n
+        for n in nodes
+        if not need.gpus
+        or any(
+            g.count >= need.gpus
+            and (need.gpu_model is None or matches_model(need.gpu_model, g.model))
+            and (need.gpu_memory_mib is None or g.memory_mib is None or g.memory_mib >= need.gpu_memory_mib)
+            for g in gpu_groups(n, need.gpu_vendor)
+        )
+    )
+
+
+def _no_gpus(plan: TrainingPlan, nodes: tuple[NodeFacts, ...]) -> str:
+    need = plan.resources
+    offers = sorted({(g.count, g.model, g.memory_mib or 0) for n in nodes for g in gpu_groups(n)}, reverse=True)
+    asked = f"{need.gpus} {need.gpu_model or need.gpu_vendor} GPU{'s' if need.gpus > 1 else ''}"
+    asked += f" with {need.gpu_memory_mib} MiB" if need.gpu_memory_mib else ""
+    if not offers:
+        return f"No node has a GPU, and the plan asks for {asked}; the nearest is resources.gpus=0."
+    most = most_gpus(nodes, need.gpu_vendor, need.gpu_model)
+    seen = ", ".join(f"{count} x {model} ({memory} MiB)" for count, model, memory in offers[:6])
+    nearest = f" The nearest is resources.gpus={most}." if 0 < most < need.gpus else ""
+    return f"No node has {asked}; nodes have {seen}.{nearest}"
+
+
+def _room(plan: TrainingPlan, nodes: tuple[NodeFacts, ...]) -> Iterator[str]:
+    asked = {
+        "memory_mb": (plan.resources.memory_mb, "MB of memory"),
+        "cpu_mhz": (plan.resources.cpu_mhz if plan.resources.cores is None else 0, "MHz of CPU"),
+        "cores": (plan.resources.cores or 0, "cores"),
+        "disk_mb": (plan.resources.disk_mb, "MB of disk"),
+    }
+    for name, (amount, unit) in asked.items():
+        most = max(getattr(n, name) for n in nodes)
+        if most and amount > most:
+            yield f"The plan asks for {amount} {unit}; the largest fitting node has {most} (resources.{name})."
+
+
+def _mounts(plan: TrainingPlan, nodes: tuple[NodeFacts, ...]) -> Iterator[str]:
+    volumes = sorted({v for n in nodes for v in n.host_volumes})
+    for mount in plan.mounts:
+        if mount.kind == "host" and mount.source not in volumes:
+            yield f"No fitting node has the host volume {mount.source}; they have {', '.join(volumes) or 'none'}."
+        if mount.kind != "bind" and plan.driver == "raw_exec":
+            yield f"The driver raw_exec can't mount the volume {mount.source}; docker and exec can."
+        if mount.kind == "bind" and plan.driver != "docker" and mount.source != mount.destination:
+            yield f"Only docker can show {mount.source} at {mount.destination}; use the path itself."

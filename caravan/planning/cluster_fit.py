@@ -1,0 +1,73 @@
+"""What of a cluster a plan could use: nodes, GPU types, drivers. Pure questions on `ClusterFacts`.
+
+Totals, not what is free now: Nomad's own plan call knows that. It knows no repository.
+"""
+
+import fnmatch
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from caravan.planning.catalogue import Prices, matches_model, usd_per_hour
+from caravan.values.job import ClusterFacts, DeviceGroup, NodeFacts
+from caravan.values.plan import TrainingPlan
+
+
+class GpuOffer(NamedTuple):
+    """A GPU type that one node has enough of. Memory in MiB (None: not known), US dollars a GPU hour (None too)."""
+
+    model: str
+    memory_mib: int | None
+    usd_per_hour: float | None
+    most_on_a_node: int
+    declared: bool
+
+
+def in_target(plan: TrainingPlan, facts: ClusterFacts) -> tuple[NodeFacts, ...]:
+    """The usable nodes in the plan's node pool and datacenters that it doesn't exclude."""
+    pool = plan.node_pool or "default"
+    return tuple(
+        n
+        for n in facts.usable_nodes()
+        if pool in ("all", n.node_pool)
+        and any(fnmatch.fnmatchcase(n.datacenter, d) for d in plan.datacenters)
+        and n.name not in plan.exclude_nodes
+    )
+
+
+def with_driver(nodes: Iterable[NodeFacts], driver: str) -> tuple[NodeFacts, ...]:
+    """The nodes on which that driver is healthy."""
+    return tuple(n for n in nodes if driver in n.drivers and n.drivers[driver].healthy)
+
+
+def gpu_groups(node: NodeFacts, vendor: str | None = None) -> tuple[DeviceGroup, ...]:
+    """The node's GPUs, of one vendor or of all."""
+    return tuple(d for d in node.devices if d.type == "gpu" and d.count and vendor in (None, d.vendor))
+
+
+def most_gpus(nodes: Iterable[NodeFacts], vendor: str | None = None, model: str | None = None) -> int:
+    """The largest number of equal GPUs on one node, of one model or of any."""
+    counts = (d.count for n in nodes for d in gpu_groups(n, vendor) if model is None or matches_model(model, d.model))
+    return max(counts, default=0)
+
+
+def gpu_offers(plan: TrainingPlan, facts: ClusterFacts, prices: Prices) -> tuple[GpuOffer, ...]:
+    """The GPU types of which one node in the plan's target has as many as it asks for, the cheapest first.
+
+    Without a price the smaller memory counts as the cheaper; priced types come before types without a price.
+    """
+    found: dict[str, GpuOffer] = {}
+    wanted = plan.resources.gpu_model
+    for node in with_driver(in_target(plan, facts), plan.driver):
+        for group in gpu_groups(node, plan.resources.gpu_vendor):
+            if group.count < plan.resources.gpus or (wanted and not matches_model(wanted, group.model)):
+                continue
+            before = found.get(group.model)
+            price, _ = usd_per_hour(group.model, prices)
+            most = max(group.count, before.most_on_a_node if before else 0)
+            memory = min((m for m in (group.memory_mib, before and before.memory_mib) if m), default=None)
+            found[group.model] = GpuOffer(group.model, memory, price, most, group.declared)
+    return tuple(sorted(found.values(), key=_cheapness))
+
+
+def _cheapness(offer: GpuOffer) -> tuple[bool, float, int, str]:
+    return offer.usd_per_hour is None, offer.usd_per_hour or 0.0, offer.memory_mib or 0, offer.model

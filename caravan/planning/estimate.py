@@ -1,0 +1,209 @@
+"""The estimate: memory of a GPU by the textbook formula, host memory, time and cost as far as they are known.
+
+What isn't known stays None and `assumptions` says why; nothing unknown is ever zero. Pure.
+"""
+
+from typing import Final
+
+from caravan.planning.catalogue import USABLE_SHARE, Prices, gpu_named, usd_per_hour
+from caravan.planning.cluster_fit import GpuOffer, gpu_offers
+from caravan.planning.command import DISTRIBUTED, unpassed
+from caravan.planning.flags import fitting, repository_values
+from caravan.planning.memory_model import Setting, memory_parts
+from caravan.planning.shapes import Shape, shape_of
+from caravan.values.job import ClusterFacts, ClusterKind
+from caravan.values.plan import Author, Estimate, MemoryPart, Range, TrainingPlan, apply_changes
+from caravan.values.repo import RepoProfile
+
+_DEFAULT_SEQ: Final = 1024
+_HOST_BASE_MB: Final = 6144
+"""Host memory of Python, torch with CUDA, tokenizers and a few data loaders: 4 to 8 GB seen."""
+_ALL_TARGETS: Final = ("q", "k", "v", "o", "gate", "up", "down")
+
+
+def estimate(
+    plan: TrainingPlan, facts: ClusterFacts, *, prices: Prices, profile: RepoProfile | None = None
+) -> Estimate:
+    """What the plan will need on this cluster.
+
+    `profile` fills in what the repository does itself where the plan leaves a field to it, and lets the estimate say
+    which wishes no option of the repository takes.
+    """
+    full = _with_repository(plan, profile)
+    notes = list(_unheard(plan, full, profile))
+    if plan.resources.gpus == 0:
+        return _on_cpu(plan, facts, notes)
+    parts, confidence, more = gpu_memory(full)
+    notes += more
+    total = sum(p.gib for p in parts) if parts else None
+    offer = _offer(plan, facts, prices, total)
+    price, from_where = usd_per_hour(offer.model, prices) if offer else (None, "no such GPU on the cluster")
+    per_hour = None if price is None else price * plan.resources.gpus * plan.launch.nodes
+    notes.append(f"price: {from_where}" if price is None else f"{price:.2f} USD a GPU hour ({from_where})")
+    if offer is not None and offer.declared:
+        notes.append(f"{offer.model} is declared in the inventory of the built-in cluster, not real")
+    seconds, cost = _time_and_cost(plan, per_hour, notes)
+    size = gpu_size_gib(offer) if offer else None
+    return Estimate(
+        gpu_memory_gib=total,
+        breakdown=parts,
+        gpu=offer.model if offer else None,
+        gpu_total_gib=size,
+        host_memory_mb=_host_memory_mb(full),
+        seconds=seconds,
+        cost_usd=cost,
+        usd_per_hour=per_hour,
+        fits=None if total is None or size is None else total <= size * USABLE_SHARE,
+        assumptions=tuple(notes),
+        confidence=confidence if parts else 0.0,
+    )
+
+
+def gpu_memory(plan: TrainingPlan) -> tuple[tuple[MemoryPart, ...], float, list[str]]:
+    """The parts of one GPU's peak memory, how sure they are, and what was assumed. No parts: the model isn't known."""
+    shape = shape_of(plan.model.id) if plan.model.id else None
+    if shape is None:
+        what = f"the shape of {plan.model.id} isn't known" if plan.model.id else "no base model is known"
+        return (), 0.0, [f"GPU memory isn't estimated: {what}"]
+    setting, notes = _setting(plan, shape)
+    confidence = 0.6 if shape.exact else 0.3
+    if not shape.exact:
+        notes.append(f"{plan.model.id} is sized by the {shape.params_b:g} B in its name: the error may be 50 %")
+    return memory_parts(shape, setting), confidence, notes
+
+
+def gpu_size_gib(offer: GpuOffer) -> float | None:
+    """The memory of an offered GPU in GiB: as the node says it, else as the catalogue does."""
+    known = gpu_named(offer.model)
+    size = offer.memory_mib or (known.memory_mib if known else None)
+    return None if size is None else size / 1024
+
+
+def _with_repository(plan: TrainingPlan, profile: RepoProfile | None) -> TrainingPlan:
+    """The plan with the repository's own defaults in the fields that nobody set."""
+    if profile is None:
+        return plan
+    values = {p: v for p, v in repository_values(profile, None).items() if plan.get(p) is None}
+    values |= {
+        path: (value, "named in the repository")
+        for path, value in (("model.id", profile.base_model), ("training.method", profile.method))
+        if value and plan.get(path) is None
+    }
+    return apply_changes(plan, fitting(plan, values, Author.REPOSITORY))
+
+
+def _unheard(plan: TrainingPlan, full: TrainingPlan, profile: RepoProfile | None) -> list[str]:
+    own = repository_values(profile, None) if profile else {}
+    if profile is not None:
+        own |= {"training.method": (profile.method, ""), "model.id": (profile.base_model, "")}
+    return [
+        f"{path} = {plan.get(path)} is not passed on: the repository has no option for it"
+        for path in unpassed(full)
+        if own.get(path, (None, ""))[0] != plan.get(path)
+    ]
+
+
+def _setting(plan: TrainingPlan, shape: Shape) -> tuple[Setting, list[str]]:
+    training = plan.training
+    notes = []
+    if training.max_len is None:
+        notes.append(f"sequence length taken as {_DEFAULT_SEQ}")
+    if training.micro_batch is None:
+        notes.append("batch size taken as 1")
+    method = (training.method or "full").lower()
+    if training.method is None:
+        notes.append("method taken as full fine-tuning, the costliest")
+    quant = training.quant_bits or (4 if method == "qlora" else None)
+    precision = training.precision or "bf16"
+    adapter = method in ("lora", "qlora", "dora")
+    parallel = "none" if plan.resources.gpus == 1 else _parallel(plan)
+    if parallel == "ddp":
+        notes.append("every GPU holds the whole model (no sharding found)")
+    checkpointing = bool(training.grad_checkpointing)
+    if training.grad_checkpointing is None:
+        notes.append("no gradient checkpointing")
+    setting = Setting(
+        method="qlora" if adapter and quant else method,
+        weights_dtype="fp32" if precision in ("fp32", "tf32") else precision,
+        compute_dtype="fp32" if precision in ("fp32", "tf32") else precision,
+        quant_bits=quant,
+        optimizer=_optimizer(training.optimizer),
+        micro_batch=training.micro_batch or 1,
+        seq_len=training.max_len or _DEFAULT_SEQ,
+        lora_rank=training.lora_rank or 16,
+        lora_targets=_ALL_TARGETS if adapter else (),
+        grad_checkpointing=checkpointing,
+        flash_attention=training.attn not in ("eager",),
+        gpus=plan.resources.gpus,
+        parallel=parallel,
+    )
+    if training.attn is None:
+        notes.append("attention computed blockwise (SDPA or flash)")
+    if not shape.gated and shape.exact:
+        notes.append("MLP without a gate")
+    return setting, notes
+
+
+def _optimizer(name: str | None) -> str:
+    plain = (name or "adamw").lower().replace("-", "_").removesuffix("_torch").removesuffix("_hf")
+    if "8bit" in plain:
+        return "paged_adamw8bit" if "paged" in plain else "adamw8bit"
+    return next((k for k in ("adafactor", "lion", "sgd") if k in plain), "adamw")
+
+
+def _parallel(plan: TrainingPlan) -> str:
+    """How the states are spread, by the words of the command and the launcher."""
+    words = " ".join((*plan.launch.args, *plan.command)).lower()
+    for sign, kind in (("zero3", "zero3"), ("zero_3", "zero3"), ("zero2", "zero2"), ("fsdp", "fsdp")):
+        if sign in words:
+            return kind
+    return "ddp" if plan.launch.launcher in DISTRIBUTED else "none"
+
+
+def _offer(plan: TrainingPlan, facts: ClusterFacts, prices: Prices, gib: float | None) -> GpuOffer | None:
+    """The GPU type that the plan would get: the cheapest that holds it, else the one with the most memory."""
+    offers = gpu_offers(plan, facts, prices)
+    least = plan.resources.gpu_memory_mib or 0
+    for offer in offers:
+        size = gpu_size_gib(offer)
+        if size is not None and size * 1024 >= least and (gib is None or gib <= size * USABLE_SHARE):
+            return offer
+    return max(offers, key=lambda o: gpu_size_gib(o) or 0.0, default=None)
+
+
+def _host_memory_mb(plan: TrainingPlan) -> int | None:
+    """Host memory of a GPU job: the weights once while they are loaded (per process), and the usual base."""
+    shape = shape_of(plan.model.id) if plan.model.id else None
+    if shape is None:
+        return None
+    each = 4 if plan.training.precision in ("fp32", "tf32") else 2
+    return round(plan.launch.nproc * (_HOST_BASE_MB / 2 + shape.params_b * 1e9 * each / 1e6) + _HOST_BASE_MB / 2)
+
+
+def _on_cpu(plan: TrainingPlan, facts: ClusterFacts, notes: list[str]) -> Estimate:
+    where = "the built-in cluster runs on this machine" if facts.kind is ClusterKind.BUILTIN else "no GPU is asked for"
+    notes += ["no GPU is asked for: no GPU memory is needed", f"costs nothing: {where}, and only GPU hours are priced"]
+    notes.append("host memory isn't estimated: the usual amount is asked for")
+    seconds, _ = _time_and_cost(plan, 0.0, notes)
+    return Estimate(
+        seconds=seconds,
+        cost_usd=Range(low=0, likely=0, high=0),
+        usd_per_hour=0.0,
+        fits=True,
+        assumptions=tuple(notes),
+        confidence=0.5,
+    )
+
+
+def _time_and_cost(plan: TrainingPlan, per_hour: float | None, notes: list[str]) -> tuple[Range | None, Range | None]:
+    """Time and cost. The speed isn't known before a first run, so a time limit is the only bound there is."""
+    limit = plan.limits.max_run_s
+    if limit is None:
+        notes.append("time isn't estimated: the training's speed isn't known and no time limit is set")
+        return None, (Range(low=0, likely=0, high=0) if per_hour == 0 else None)
+    notes.append("time: the speed isn't known, so the time limit is taken as the time")
+    seconds = Range(low=0, likely=limit, high=limit)
+    if per_hour is None:
+        return seconds, None
+    most = per_hour * limit / 3600
+    return seconds, Range(low=0, likely=most, high=most)

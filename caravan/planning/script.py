@@ -1,0 +1,96 @@
+"""The task's launch script and what it needs beside it, rendered from `templates/`.
+
+Every value goes through one filter that quotes it for the shell. It knows the plan and nothing of clusters.
+"""
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Final
+
+from caravan.planning.command import launch_words, output_dir
+from caravan.values.errors import PlanError, StateError
+from caravan.values.plan import TrainingPlan
+from caravan.values.repo import Launcher
+
+_PLACES: Final = re.compile(r"\$\{(NOMAD_ALLOC_DIR|NOMAD_TASK_DIR|NOMAD_SECRETS_DIR|CARAVAN_OUTPUT_DIR)\}")
+"""The places that only the node knows: the only variables that the shell fills in in a plan's words."""
+
+
+def shell_word(text: str) -> str:
+    """One word for a POSIX shell that stands for exactly `text`, but for `${NOMAD_ALLOC_DIR}` and its like.
+
+    Raises PlanError for a NUL character, which no argument can hold.
+    """
+    if "\0" in text:
+        raise PlanError(f"{text[:40]!r} holds a NUL character: no process can be given it.")
+    pieces = _PLACES.split(text)  # odd pieces are variable names
+    words = [f'"${{{p}}}"' if i % 2 else (shlex.quote(p) if p else "") for i, p in enumerate(pieces)]
+    return "".join(words) or "''"
+
+
+def launch_script(plan: TrainingPlan, templates: Path) -> str:
+    """The launch script of the plan's task. Raises StateError when the template can't be read."""
+    import jinja2
+
+    environment = jinja2.Environment(  # noqa: S701 (a shell script, no HTML: every value goes through `word`)
+        loader=jinja2.FileSystemLoader(templates),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["word"] = shell_word
+    code = plan.code
+    remote = "://" in code.location
+    try:
+        template = environment.get_template("launch.sh.j2")
+    except (jinja2.TemplateNotFound, OSError) as error:
+        raise StateError(f"The template {templates}/launch.sh.j2 can't be read.") from error
+    return template.render(
+        code_kind=code.kind,
+        code_dir=code.location if code.kind == "image" else "",
+        archive=None if remote else code.location,
+        sha256=code.sha256,
+        output_dir=output_dir(plan),
+        apt=plan.setup.apt if plan.driver == "docker" else (),
+        python=plan.setup.python,
+        environment=environment_words(plan),
+        overlays=plan.config_overlays,
+        workdir=plan.workdir or ".",
+        setup=plan.setup.cmd,
+        command=launch_words(plan),
+        group=plan.launch.launcher in (Launcher.BASH, Launcher.CLI),
+    )
+
+
+def environment_words(plan: TrainingPlan) -> tuple[str, ...]:
+    """The arguments of the environment helper; empty when the plan needs no packages."""
+    setup = plan.setup
+    if not setup.requirements and not setup.pip:
+        return ()
+    files = (f"--file={setup.requirements}",) if setup.requirements else ()
+    salt = (f"--salt={plan.code.sha256 or plan.code.ref or ''}",)
+    return (*files, *(f"--pip={line}" for line in setup.pip), *salt)
+
+
+def environment_helper(templates: Path) -> str:
+    """The text of the helper that the script calls. Raises StateError when it can't be read."""
+    try:
+        return (templates / "environment.py").read_text(encoding="utf-8")
+    except OSError as error:
+        raise StateError(f"The template {templates}/environment.py can't be read.") from error
+
+
+def overlay_texts(plan: TrainingPlan) -> tuple[str, ...]:
+    """What is laid over each config file, as JSON, in the plan's order."""
+    return tuple(json.dumps({"text": o.text, "values": o.values}, sort_keys=True) for o in plan.config_overlays)
+
+
+def free_delimiters(text: str) -> tuple[str, str]:
+    """Template delimiters that `text` doesn't contain, so that nothing in it is taken for a template."""
+    n = 0
+    while f"[[caravan{n}" in text or f"caravan{n}]]" in text:
+        n += 1
+    return f"[[caravan{n}", f"caravan{n}]]"

@@ -1,0 +1,173 @@
+"""Git as a child process: a shallow clone, and where a working tree stands. Opens no file itself.
+
+The repository is not trusted: no hook, file-system monitor, filter or submodule of it runs, git never asks for a
+password, and a URL can't be an option or a command (`ext::`).
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from caravan.values.base import sha256_text
+from caravan.values.errors import RepositoryError
+from caravan.values.masking import mask
+from caravan.values.repo import GitState
+
+CLONE_SECONDS: Final = 600.0
+STATE_SECONDS: Final = 30.0
+_URL: Final = re.compile(r"^(?:https?|ssh|git|file)://\S+$|^[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:(?!:)\S+$")
+_TRANSPORT: Final = re.compile(r"^[A-Za-z0-9+.-]*::")
+_USER: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]*@")
+# Nothing that the repository's own configuration could start.
+_SAFE: Final = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+_CLONES: Final = "https:http:ssh:git:file"  # transports; all others, `ext` above all, are refused
+
+
+@dataclass(frozen=True)
+class WorkTree:
+    """What git says of a directory: its state (None outside git), the files it tracks below it, and remarks."""
+
+    state: GitState | None = None
+    tracked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def is_url(source: str) -> bool:
+    """Whether `source` is a git URL. Raises RepositoryError for one that could run something (`-x`, `ext::`)."""
+    if source.startswith("-") or _TRANSPORT.match(source):
+        raise RepositoryError(f"{source!r} is no repository.", hint="Give a path or an https, ssh or git URL.")
+    return bool(_URL.match(source))
+
+
+def without_credentials(url: str) -> str:
+    """The URL without user and password (an ssh user alone says nothing and stays)."""
+    return url if url.startswith("ssh://") and ":" not in url[6:].split("@")[0] else _USER.sub(r"\g<scheme>", url)
+
+
+def clone(url: str, cache: Path, *, environment: Mapping[str, str] | None, seconds: float = CLONE_SECONDS) -> Path:
+    """A fresh shallow clone of `url` in a folder of `cache`; the folder appears whole and replaces an older one.
+
+    Raises RepositoryError, without the URL's credentials, when git is missing, refuses or takes too long.
+    """
+    shown = without_credentials(url)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", shown.rstrip("/").removesuffix(".git").rsplit("/", 1)[-1]) or "repository"
+    folder = cache / f"{name}-{sha256_text(shown)[:12]}"
+    part = cache / f".{folder.name}.{os.getpid()}.part"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        arguments = ("clone", "--quiet", "--depth", "1", "--single-branch", "--no-recurse-submodules", "--", url)
+        code, _, errors = _run((*_SAFE, *arguments, str(part)), cache, environment, seconds, protocols=_CLONES)
+        if code != 0:
+            said = without_credentials(mask(errors.decode("utf-8", "replace"))).strip().splitlines()
+            reason = (said or ["git gave no reason"])[-1]
+            raise RepositoryError(f"Can't clone {shown}: {reason}.", hint="Check the URL and your access to it.")
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    except OSError as error:
+        raise RepositoryError(f"Can't clone {shown} into {cache}: {error.strerror or error}.") from error
+    except subprocess.TimeoutExpired as error:
+        raise RepositoryError(f"Cloning {shown} took more than {seconds:.0f} s.", hint="Clone it yourself.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def look(root: Path, *, environment: Mapping[str, str] | None = None) -> WorkTree:
+    """Where the directory stands in git. Outside git, without git or when git refuses: no state, and a note."""
+    try:
+        return _look(root, environment)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return WorkTree(notes=(f"git could not be asked: {type(error).__name__}",))
+
+
+def _look(root: Path, environment: Mapping[str, str] | None) -> WorkTree:
+    # The owner check guards against what a foreign configuration could start; `_SAFE` and the look for filters do so.
+    safe = (*_SAFE, "-c", "safe.directory=*")
+
+    def ask(*arguments: str) -> bytes | None:
+        code, output, _ = _run((*safe, *arguments), root, environment, STATE_SECONDS)
+        return output if code == 0 else None
+
+    inside = ask("rev-parse", "--is-inside-work-tree")
+    if inside is None or inside.strip() != b"true":
+        return WorkTree()
+    settings = _settings(ask("config", "--local", "--includes", "--list", "-z") or b"")
+    tracked = (ask("ls-files", "-z", "--cached") or b"").decode("utf-8", "surrogateescape").split("\0")
+    if any(key.startswith("filter.") for key in settings):
+        head = ask("rev-parse", "--verify", "--quiet", "HEAD")
+        state = GitState(commit=head.decode().strip()) if head else None
+        note = "the repository configures git filters: uncommitted changes were not counted"
+        return WorkTree(state, tuple(filter(None, tracked)), (note,))
+    status = ask("status", "--porcelain=v2", "--branch", "-z", "--ignore-submodules=all", "--", ".")
+    state = parse_status(status or b"", settings.get("remote.origin.url"))
+    notes = () if state else ("the git repository has no commit yet",)
+    return WorkTree(state, tuple(filter(None, tracked)), notes)
+
+
+def _settings(listing: bytes) -> dict[str, str]:
+    rows = (row.partition("\n") for row in listing.decode("utf-8", "replace").split("\0") if row)
+    return {key: value for key, _, value in rows}
+
+
+def parse_status(output: bytes, remote: str | None) -> GitState | None:
+    """The state in the output of `git status --porcelain=v2 --branch -z`; None before the first commit."""
+    head: dict[str, str] = {}
+    dirty = 0
+    rows = iter(output.decode("utf-8", "replace").split("\0"))
+    for row in rows:
+        if row.startswith("# branch."):
+            key, _, value = row[len("# branch.") :].partition(" ")
+            head[key] = value
+        elif row[:1] in ("1", "2", "u", "?"):
+            dirty += 1
+            if row[:1] == "2":
+                next(rows, None)  # the name before the renaming
+    commit = head.get("oid", "")
+    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
+        return None
+    branch = head.get("head")
+    ahead = re.match(r"\+(\d+) ", head.get("ab", ""))
+    return GitState(
+        commit=commit,
+        branch=None if branch in (None, "(detached)") else branch,
+        remote_url=without_credentials(remote) if remote else None,
+        dirty_files=dirty,
+        pushed=ahead[1] == "0" if ahead else None,
+    )
+
+
+def _run(
+    arguments: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str] | None,
+    seconds: float,
+    *,
+    protocols: str = "none",
+) -> tuple[int, bytes, bytes]:
+    """Exit code, output and errors of git. Raises OSError without git, TimeoutExpired after killing all it started."""
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+    quiet |= {"GIT_ALLOW_PROTOCOL": protocols, "GIT_NO_LAZY_FETCH": "1"}
+    base = dict(environment) if environment is not None else {"PATH": os.defpath}
+    base.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
+    with subprocess.Popen(
+        ("git", *arguments),
+        cwd=cwd,
+        env=base | quiet,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # git's helpers too
+            raise
+    return process.returncode, output, errors

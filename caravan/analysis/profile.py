@@ -1,0 +1,288 @@
+"""Files → `RepoProfile`: gathers what the readers find, ranks the entries and fills the profile's fields.
+
+Pure over a tree that reads texts; it never imports or runs the repository's code, and changes nothing. The texts are
+data: nothing in them is an instruction.
+"""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from posixpath import basename, dirname, relpath
+from typing import Final, Protocol
+
+from caravan.analysis import fields, training
+from caravan.analysis.configs import flat
+from caravan.analysis.dependencies import Dependencies, is_dependency_file, read_dependencies
+from caravan.analysis.documents import Documented, documented, stale
+from caravan.analysis.findings import Found, Module
+from caravan.analysis.prompt import Wishes, read_prompt
+from caravan.analysis.rank import Candidate, best_command, candidates, entry_folder, entry_modules, unknown_flags
+from caravan.analysis.sources import Sources
+from caravan.analysis.tree import FileEntry
+from caravan.analysis.vocabulary import OTHER_NAME
+from caravan.values.base import Json
+from caravan.values.masking import mask
+from caravan.values.repo import GitState, Hazard, Launcher, RepoProfile, ScriptOption, SourceLine
+
+_MAX_CANDIDATES: Final = 10
+_MAX_CONFIGS: Final = 20
+
+
+class Tree(Protocol):
+    """What is read: a `SourceTree`, or a fake of it."""
+
+    @property
+    def root(self) -> Path:
+        """The directory."""
+
+    @property
+    def git(self) -> GitState | None:
+        """Where it stands in git."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be read."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all files."""
+
+    def files(self) -> tuple[FileEntry, ...]:
+        """The files that may be read."""
+
+    def text(self, path: str) -> str | None:
+        """A file's text, None for one that is no text or can't be read."""
+
+
+def analyze(tree: Tree, prompt: str = "") -> RepoProfile:
+    """The profile of a repository in the light of the user's sentence. A repository that trains nothing is an answer."""
+    files = tree.files()
+    sources = Sources((f.path for f in files), tree.text)
+    wishes = read_prompt(prompt)
+    dependencies = [d for p in sorted(sources.paths) if is_dependency_file(p) and (d := _dependencies(sources, p))]
+    scripts = {name: target for d in reversed(dependencies) for name, target in d.scripts.items()}
+    commands = documented(sources, scripts)
+    ranked = candidates(sources, commands, scripts, wishes)
+    document: dict[str, Json] = {"is_training_repo": bool(ranked), "candidates": tuple(c.value() for c in ranked)}
+    document["candidates"] = document["candidates"][:_MAX_CANDIDATES]
+    if ranked:
+        document |= _entry(ranked[0], sources, wishes, dependencies, commands)
+    else:
+        document |= {"confidence": {"is_training_repo": 0.7}}
+        sources.note("nothing in the repository was found to train a model when it is started")
+    profile = RepoProfile(
+        root=str(tree.root),
+        tree_digest=tree.digest,
+        git=tree.git,
+        files=len(files),
+        bytes=sum(f.size for f in files),
+        notes=(*tree.notes, *sources.notes),
+        **document,
+    )
+    return _masked(profile)
+
+
+def _dependencies(sources: Sources, path: str) -> Dependencies | None:
+    text = sources.text(path)
+    found = read_dependencies(path, text) if text is not None else None
+    if found and found.error:
+        sources.note(found.error)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    command: str
+    cwd: str
+
+
+def _entry(
+    best: Candidate,
+    sources: Sources,
+    wishes: Wishes,
+    dependencies: Sequence[Dependencies],
+    commands: Sequence[Documented],
+) -> dict[str, Json]:
+    """All fields that depend on the chosen entry."""
+    used = best_command(best, sources, wishes)
+    parser = sources.parser(best.path) if best.path and best.launcher is not Launcher.NOTEBOOK else None
+    needed = _needed(dependencies, best)
+    configs = fields.config_files(used, sources.paths)
+    entry = fields.Entry(
+        launcher=best.launcher,
+        modules=entry_modules(best, sources),
+        options=parser.options if parser else (),
+        documented=used,
+        configs=_configurations(sources, configs),
+        packages=frozenset(p.replace("-", "_") for d in needed for p in d.packages),
+        wishes=wishes,
+        paths=sources.paths,
+    )
+    launch = _launch(best, used, needed)
+    found = _found(entry, sources)
+    hyperparameters, places = fields.hyperparameters(entry)
+    options = tuple(o.option for o in entry.options)
+    sure = _sureness(best)
+    evidence = {name: f.evidence for name, f in found.items() if f.evidence}
+    evidence |= {"entry_point": tuple(best.evidence[:8]), "key_hyperparameters": places}
+    evidence["launch_command"] = (used.command.where,) if used else ()
+    return {
+        "entry_point": best.entry_point,
+        "launcher": best.launcher,
+        "cli_name": best.entry_point.split()[0] if best.launcher is Launcher.CLI else None,
+        "launch_command": launch.command,
+        "launch_cwd": launch.cwd,
+        "prep_commands": _preparation(used, commands),
+        "config_files": tuple(configs),
+        "dependency_files": tuple(d.path for d in needed),
+        "python_requires": next((d.python_requires for d in [*needed, *dependencies] if d.python_requires), None),
+        "docker": _dockerfile(best, sources),
+        "cli_style": parser.style if parser else None,
+        "options": options,
+        "key_hyperparameters": hyperparameters,
+        "hazards": _hazards(entry.modules, best, used, commands, sources, options),
+        **{name: tuple(f.value) if isinstance(f.value, list) else f.value for name, f in found.items()},
+        "evidence": {k: v for k, v in evidence.items() if v},
+        "confidence": {
+            **{name: f.confidence for name, f in found.items()},
+            **dict.fromkeys(("is_training_repo", "entry_point", "launcher"), sure),
+            "launch_command": 0.9 * sure if used else 0.5 * sure,
+            "key_hyperparameters": 0.9 if options else 0.5,
+            "dependency_files": 0.9 if needed else 0.4,
+        },
+    }
+
+
+def _found(entry: fields.Entry, sources: Sources) -> dict[str, Found]:
+    own = {name.split(".")[0] for name in sources.names} | {basename(p)[:-3] for p in sources.paths if p[-3:] == ".py"}
+    framework = fields.framework(entry)
+    model = fields.base_model(entry)
+    gpus = fields.num_gpus(entry, framework.value)
+    return {
+        "framework": framework,
+        "libraries": fields.libraries(entry, own, sys.stdlib_module_names),
+        "method": fields.method(entry, model),
+        "base_model": model,
+        "dataset": fields.dataset(entry),
+        "num_gpus": gpus,
+        "distributed": fields.distributed(entry, gpus.value),
+        "env_vars_needed": fields.environment(entry),
+        "metrics_logged": fields.metrics(entry),
+    }
+
+
+def _sureness(best: Candidate) -> float:
+    """How sure the entry is: 0.95 for a documented one that scores high, less for less."""
+    return round(max(0.2, min(0.95, 0.35 + 0.07 * best.score)), 2)
+
+
+def _configurations(sources: Sources, paths: Sequence[str]) -> Mapping[str, Mapping[str, Json]]:
+    texts = ((p, sources.text(p)) for p in paths[:_MAX_CONFIGS])
+    return {p: flat(p, t) for p, t in texts if t is not None}
+
+
+def _needed(dependencies: Sequence[Dependencies], best: Candidate) -> list[Dependencies]:
+    """The dependency files that count for the entry: those of the nearest directory at or above it that has some."""
+    folder = entry_folder(best)
+    while True:
+        here = [d for d in dependencies if d.declares and (dirname(d.path) or ".") == folder]
+        plain = [d for d in here if basename(d.path).startswith(("requirements", "environment"))]
+        if here:
+            rest = [d for d in here if d not in plain]
+            ordered = sorted(plain, key=lambda d: (len(basename(d.path)), d.path))
+            return [*ordered[:1], *rest] if rest or ordered else here
+        if folder == ".":
+            return [d for d in dependencies if d.declares and d.path.startswith("requirements/")][:1]
+        folder = dirname(folder) or "."
+
+
+def _launch(best: Candidate, used: Documented | None, needed: Sequence[Dependencies]) -> _Launch:
+    """The command that starts the entry, and where: as documented, else made from the launcher."""
+    if used:
+        return _Launch(used.command.text, used.cwd)
+    folder = entry_folder(best)
+    own = any(dirname(d.path) == folder for d in needed)
+    cwd = folder if own else "."
+    script = shlex.quote(relpath(best.entry_point, cwd)) if best.path else best.entry_point
+    words = {
+        Launcher.PYTHON: f"python {script}",
+        Launcher.TORCHRUN: f"torchrun --standalone --nproc_per_node=1 {script}",
+        Launcher.ACCELERATE: f"accelerate launch {script}",
+        Launcher.DEEPSPEED: f"deepspeed {script}",
+        Launcher.NOTEBOOK: f"jupyter nbconvert --to notebook --execute {script}",
+        Launcher.BASH: f"bash {script}",
+    }
+    return _Launch(words.get(best.launcher, best.entry_point), "." if best.launcher is Launcher.CLI else cwd)
+
+
+def _preparation(used: Documented | None, commands: Sequence[Documented]) -> tuple[str, ...]:
+    """Commands of the same document that stand before the launch and prepare data or models."""
+    if used is None:
+        return ()
+    found = [
+        d.command.text
+        for d in commands
+        if d.command.where.file == used.command.where.file
+        and d.command.where.line < used.command.where.line
+        and d.path
+        and d.cwd == used.cwd
+        and OTHER_NAME.match(basename(d.path))
+        and any(w in basename(d.path).lower() for w in ("prepar", "preprocess", "download", "tokeniz", "convert"))
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _dockerfile(best: Candidate, sources: Sources) -> str | None:
+    folder = entry_folder(best)
+    for place in dict.fromkeys((folder, ".")):
+        for name in ("Dockerfile", "docker/Dockerfile"):
+            path = name if place == "." else f"{place}/{name}"
+            if path in sources.paths:
+                return path
+    return None
+
+
+def _hazards(
+    modules: Sequence[Module],
+    best: Candidate,
+    used: Documented | None,
+    commands: Sequence[Documented],
+    sources: Sources,
+    options: Sequence[ScriptOption],
+) -> tuple[Hazard, ...]:
+    """What a batch job may die of, and where the documents are wrong."""
+    found: dict[tuple[str, str], list[SourceLine]] = {}
+    for module in modules:
+        for kind, text, where in training.hazards(module):
+            found.setdefault((kind, text), []).append(where)
+    for old in stale(commands):
+        text = f"{old.command.where.file} documents {old.command.target}, which does not exist"
+        found.setdefault(("stale-document", text), []).append(old.command.where)
+    if used and best.path and (unknown := unknown_flags(sources, best.path, used)):
+        text = f"the documented command uses options that {best.entry_point} doesn't have: {', '.join(unknown[:6])}"
+        found.setdefault(("stale-document", text), []).append(used.command.where)
+    if used and "--push_to_hub" in used.command.args:
+        found.setdefault(("hub-push", "the documented command pushes to the model hub"), []).append(used.command.where)
+    needed = [o.flag for o in options if o.required]
+    given = {str(f) for f, _ in used.command.given_flags()} if used else set()
+    missing = [f for f in needed if f.startswith("--") and f not in given]
+    if missing:
+        found.setdefault(("required-option", f"the parser requires {', '.join(missing[:6])}"), [])
+    return tuple(Hazard(kind=k, text=t, evidence=tuple(dict.fromkeys(w))[:3]) for (k, t), w in list(found.items())[:20])
+
+
+def _masked(profile: RepoProfile) -> RepoProfile:
+    """The profile without anything in its texts that looks like a secret."""
+
+    def clean(value: Json) -> Json:
+        if isinstance(value, str):
+            return mask(value)
+        if isinstance(value, list | tuple):
+            return [clean(v) for v in value]
+        return {k: clean(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    document = profile.model_dump(mode="json")
+    cleaned = {k: v if k in ("root", "tree_digest", "git") else clean(v) for k, v in document.items()}
+    return RepoProfile.model_validate(cleaned)

@@ -1,0 +1,78 @@
+"""Names by which scripts call the same things: hyperparameters, models, data, frameworks. Tables of the trade."""
+
+import re
+from typing import Final
+
+HYPERPARAMETERS: Final[dict[str, tuple[str, ...]]] = {
+    "batch_size": (
+        *("per_device_train_batch_size", "per_device_batch_size", "train_batch_size", "micro_batch_size"),
+        *("batch_size", "batchsize", "batch", "bs", "global_batch_size", "train_micro_batch_size_per_gpu", "b"),
+    ),
+    "learning_rate": ("learning_rate", "lr", "base_lr", "max_lr", "peak_lr", "init_lr", "initial_lr", "lr0"),
+    "epochs": (
+        *("num_train_epochs", "num_epochs", "max_train_epochs", "max_epochs", "n_epochs", "nepochs", "epochs", "epoch"),
+        *("epoch_num", "max_steps", "max_train_steps", "max_iters", "total_steps", "total_step", "train_steps"),
+        *("num_steps", "steps", "iters", "num_iterations"),
+    ),
+    "seq_len": (
+        *(
+            "max_seq_length",
+            "max_seq_len",
+            "max_length",
+            "model_max_length",
+            "seq_length",
+            "seq_len",
+            "sequence_length",
+        ),
+        *("block_size", "context_length", "context_len", "cutoff_len", "max_len", "max_source_length", "ctx_len"),
+        *("n_ctx", "imgsz", "resolution"),
+    ),
+    "gradient_accumulation": (
+        *("gradient_accumulation_steps", "gradient_accumulation", "grad_accum_steps", "grad_accum", "accum_steps"),
+        *("accumulation_steps", "accumulate_grad_batches", "gradient_accumulation_iters", "update_freq", "accumulate"),
+    ),
+    "output_dir": (
+        *("output_dir", "out_dir", "outdir", "save_dir", "work_dir", "workdir", "model_dir", "checkpoint_dir"),
+        *("ckpt_dir", "output_path", "save_path", "output", "out", "exp_dir", "project"),
+    ),
+}
+"""Key hyperparameter → the names of its option, the most telling first; dashes and underscores are alike."""
+
+MODEL_NAMES: Final = (
+    *("model_name_or_path", "base_model", "pretrained_model_name_or_path", "model_name", "model_id", "base_model_name"),
+    *("model_path", "checkpoint", "pretrained", "weights", "init_from", "model", "load_from"),
+)
+DATASET_NAMES: Final = (
+    *("dataset_name", "dataset", "data_path", "train_file", "train_data", "dataset_path", "data_file", "data_files"),
+    *("train_path", "training_data", "dataset_config", "data_dir", "dataset_id", "input_file", "data"),
+)
+
+# The first that is imported decides; the specific ones stand before those that they are often imported beside.
+FRAMEWORKS: Final = (
+    ("jax", ("jax", "flax", "optax", "haiku", "equinox")),
+    ("pytorch", ("torch", "pytorch_lightning", "lightning", "transformers", "peft", "trl", "accelerate", "diffusers")),
+    ("tensorflow", ("tensorflow", "keras", "tf_keras")),
+    ("paddle", ("paddle",)),
+    ("mxnet", ("mxnet",)),
+    ("mlx", ("mlx",)),
+    ("sklearn", ("sklearn", "xgboost", "lightgbm")),
+    ("numpy", ("numpy",)),
+)
+GPU_FRAMEWORKS: Final = frozenset({"jax", "pytorch", "tensorflow", "paddle", "mxnet"})
+
+TRAIN_NAME: Final = re.compile(
+    r"(?i)(?:^|[_.-])(?:train(?:er|ing)?|finetun(?:e|ing)|fine[_-]tun(?:e|ing)|sft|pretrain)"
+)
+OTHER_NAME: Final = re.compile(
+    r"(?i)(?:^|[_.-])(?:eval\w*|test\w*|infer\w*|generat\w*|sampl\w*|serv\w*|demo|app|chat|convert\w*|export\w*|prepar\w*"
+    r"|preprocess\w*|download\w*|tokenize\w*|bench\w*|predict\w*|plot\w*|visuali[sz]e\w*|setup|conf|merge\w*|upload\w*)"
+)
+ASIDE: Final = re.compile(
+    r"(?i)(?:^|/)(?:tests?|testing|benchmarks?|docs?|scripts/ci|\.github|\.ci)/|(?:^|/)conftest\.py$"
+)
+OLD: Final = re.compile(r"(?i)(?:^|[/_.-])(?:legacy|old|deprecated|archived?|obsolete|backup|bak)(?:$|[/_.-])")
+
+
+def plain(name: str) -> str:
+    """An option's name without dashes at its front, with underscores."""
+    return name.lstrip("-+").replace("-", "_")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from caravan.runs.files import make_folder
 from caravan.values.errors import StateError
 
 HEAD: Final = "0001"
@@ -85,7 +86,7 @@ def _explained(path: Path, words: str) -> StateError:
 
 def _make_file(path: Path) -> None:
     """The file with mode 0600 before SQLite opens it; its journal files take over that mode."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 

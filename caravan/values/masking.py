@@ -16,7 +16,7 @@ MASK: Final = "[masked]"
 # A name that promises a secret, then its value: KEY=value, "key": "value", --key value, Authorization: Bearer value.
 _NAME = (
     r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token(?!iz)|passw(?:or)?d|passphrase|credential|private[_-]?key)"
-    r"[A-Za-z0-9_-]*"
+    r"[A-Za-z0-9_-]{0,40}"  # bounded, as the scheme below: a long line must not take quadratic time
 )
 _ASSIGNMENT: Final = re.compile(
     rf"(?P<name>(?<![A-Za-z0-9_.-]){_NAME})(?P<sep>[\"']?\s*(?:=|:)\s*|\s+(?=[A-Za-z0-9+/_.-]*[0-9]))(?P<quote>[\"']?)(?P<value>[^\s\"',;]{{6,}})",
@@ -38,7 +38,7 @@ _SHAPES: Final = tuple(
     )
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
-_URL_USER: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+_URL_USER: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
 # Words that stand after such names in ordinary logs and are no secrets.
 _HARMLESS: Final = re.compile(
     r"^(?:none|null|true|false|\d{1,12}(?:\.\d+)?|\[masked\].*|\$\{?[A-Za-z_].*|<.*|\{\{.*|os\.environ.*)$",

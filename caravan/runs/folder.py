@@ -1,0 +1,176 @@
+"""`DiskFolder`: the folder of one run under the state directory, and its sole writer.
+
+    plan.yaml   code.tar.gz   attempt-N/job.nomad.hcl   attempt-N/job.json   logs/   outputs/   REPORT.md
+
+Folders have mode 0700, files 0600. It must not know what is in plans and jobs beyond how to write them.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from caravan.runs.archive import file_sha256, write_archive
+from caravan.runs.files import make_folder, state_errors, write_file
+from caravan.runs.logs import LogCopies
+from caravan.values.base import Json
+from caravan.values.errors import RunBusy, StateError, UsageError
+from caravan.values.masking import mask
+from caravan.values.plan import CodeSource, TrainingPlan
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
+_ALLOC_DIGITS: Final = 8  # as Nomad itself shortens allocation ids
+
+
+class DiskFolder:
+    """The port RunFolder on `home`/runs/`run_id`. Nothing is made before something is written.
+
+    `secrets` are values known to be secret: they appear in no log copy, plan or report. Job files are kept to the
+    letter, because what was registered must be found again; secrets reach a job by reference. Every method may raise
+    StateError: the folder can't be written or the disk is full. Raises UsageError for an id that is no file name.
+    """
+
+    def __init__(self, home: Path, run_id: str, *, secrets: Sequence[str] = ()) -> None:
+        if not _RUN_ID.match(run_id):
+            raise UsageError(f"{run_id!r} is no run id.", hint="`main.py runs` lists them.")
+        self._run_id = run_id
+        self._path = home / "runs" / run_id
+        self._secrets = tuple(secrets)
+        self._logs = LogCopies(self._path / "logs", self._secrets)
+        self._lock: BaseFileLock | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    @property
+    def outputs(self) -> Path:
+        """Where the run's outputs go on a cluster that shares this machine's files; made on first use."""
+        path = self._path / "outputs"
+        with state_errors(path):
+            make_folder(path)
+        return path
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the run: raises RunBusy, with the other agent's process id, while another process holds it.
+
+        The lock is the kernel's: it ends with the process, however that ends. Held already by this object, it nests.
+        """
+        return self._locked()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        if self._lock is not None:
+            yield
+            return
+        holder = self._path / ".lock.pid"
+        lock = FileLock(self._path / ".lock", mode=0o600, thread_local=False, fallback_to_soft=False)
+        with state_errors(self._path):
+            make_folder(self._path)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise RunBusy(
+                    f"The run {self._run_id} is driven by {_holder(holder)}.",
+                    hint=f"`main.py watch {self._run_id}` follows it.",
+                ) from error
+        self._lock = lock
+        try:
+            with state_errors(holder):
+                write_file(holder, str(os.getpid()).encode(), durable=False)
+            yield
+        finally:
+            self._lock = None
+            with suppress(OSError):
+                holder.unlink()
+            lock.release()
+
+    def save_code(self, files: Iterable[tuple[str, bytes, int]]) -> CodeSource:
+        """Pack (relative path, content, file mode) into code.tar.gz, the same bytes for the same files.
+
+        An archive that is already there is kept, and `files` is not looked at. Raises UsageError for a path that
+        leads outside or comes twice.
+        """
+        path = self._path / "code.tar.gz"
+        with state_errors(path):
+            if not path.exists():
+                write_archive(path, files)
+            return CodeSource(kind="archive", location=str(path), sha256=file_sha256(path))
+
+    def save_plan(self, plan: TrainingPlan) -> Path:
+        """Write plan.yaml, which `load_plan` reads back; a secret in it is masked."""
+        from caravan.runs.plan_file import plan_text
+
+        return self._save("plan.yaml", plan_text(plan, self._secrets))
+
+    def save_job(self, attempt: int, hcl: str, job: Json) -> Path:
+        """Write the attempt's job.nomad.hcl and its JSON; the HCL's path comes back. The HCL is there last."""
+        self._save(f"attempt-{attempt}/job.json", json.dumps(job, indent=2, sort_keys=True) + "\n")
+        return self._save(f"attempt-{attempt}/job.nomad.hcl", hcl)
+
+    def load_job(self, attempt: int) -> tuple[str, Json]:
+        """The attempt's HCL and JSON as saved. Raises StateError when they are not there or damaged."""
+        folder = self._path / f"attempt-{attempt}"
+        with state_errors(folder):
+            try:
+                hcl = _decoded((folder / "job.nomad.hcl").read_bytes())
+                return hcl, json.loads(_decoded((folder / "job.json").read_bytes()))
+            except ValueError as error:
+                raise StateError(f"The job files in {folder} are damaged.", hint="Start the run again.") from error
+
+    def append_log(self, alloc_id: str, task: str, stream: str, data: bytes) -> None:
+        """Append masked bytes to the copy of a task's log; `data` follows after `log_size` bytes."""
+        with state_errors(self._path / "logs"):
+            self._logs.append(_log_name(alloc_id, task, stream), data)
+
+    def log_size(self, alloc_id: str, task: str, stream: str) -> int:
+        """How many bytes of the task's log (before masking) have been copied: the offset to go on from."""
+        with state_errors(self._path / "logs"):
+            return self._logs.size(_log_name(alloc_id, task, stream))
+
+    def log_files(self) -> tuple[Path, ...]:
+        """The copies of task logs, oldest first."""
+        with state_errors(self._path / "logs"):
+            return self._logs.files()
+
+    def save_report(self, text: str) -> Path:
+        """Write REPORT.md, with secrets masked."""
+        whole = text.encode("utf-8", "replace").decode("utf-8")
+        return self._save("REPORT.md", mask(whole, self._secrets))
+
+    def delete(self) -> None:
+        """Remove the folder and all that is in it. A folder that is not there is no error."""
+        with state_errors(self._path), suppress(FileNotFoundError):
+            shutil.rmtree(self._path)
+
+    def _save(self, name: str, text: str) -> Path:
+        path = self._path / name
+        with state_errors(path):
+            write_file(path, text.encode("utf-8", "surrogatepass"))
+        return path
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _holder(path: Path) -> str:
+    try:
+        return f"another agent (process {int(path.read_text('ascii'))})"
+    except (OSError, ValueError):
+        return "another agent"
+
+
+def _log_name(alloc_id: str, task: str, stream: str) -> str:
+    return ".".join(_UNSAFE.sub("_", part) for part in (alloc_id[:_ALLOC_DIGITS], task, stream)) + ".log"

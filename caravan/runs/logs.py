@@ -1,0 +1,177 @@
+"""Copies of task logs: masked line by line, with an account of how much has been copied that survives a crash.
+
+Beside each copy lies an account: how many bytes of the task's log are in it as finished lines, and how long it was
+then. The account is replaced after the copy was written. After a crash between the two the copy is cut back to
+the account and the caller fetches again from there: no byte twice, none lost. The unfinished last line stands in the
+copy as far as it can't be the beginning of a secret, and is written anew when more of it comes; it is kept in memory
+alone, because the account must not hold a secret either.
+
+It must not know where logs come from.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from caravan.runs.files import make_folder, write_file
+from caravan.values.masking import MASK, mask
+
+MAX_LINE: Final = 1 << 14
+"""Bytes of a line that are kept. What is longer is cut, and the copy says by how much."""
+
+_LINE: Final = re.compile(rb"([^\r\n]*)([\r\n]?)")  # a carriage return ends a line too: progress bars use nothing else
+_KEY_BEGIN: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?![\s\S]*-----END)")
+_KEY_END: Final = "-----END"
+_KEY_LINES: Final = 200  # no private key in PEM form is longer; a stray BEGIN must not hide the rest of a log
+_FILLER: Final = "A1" * 20  # continues any secret that is known by its shape
+_TELLING: Final = 4  # so many first characters of a known secret are held back at the end of an unfinished line
+
+
+@dataclass(frozen=True)
+class _Account:
+    """`raw`: bytes of the task's log copied as finished lines; `written`: the copy's length then."""
+
+    raw: int = 0
+    written: int = 0
+    number: int = 0
+    in_key: int = 0
+
+
+@dataclass
+class _Line:
+    """The line that is being read: its first bytes, how many more there were, and where it began in the log."""
+
+    raw: int
+    kept: bytes = b""
+    left_out: int = 0
+
+    def add(self, data: bytes) -> None:
+        taken = data[: MAX_LINE - len(self.kept)]
+        self.kept += taken
+        self.left_out += len(data) - len(taken)
+
+    @property
+    def size(self) -> int:
+        return len(self.kept) + self.left_out
+
+
+class LogCopies:
+    """The copies in one folder. `secrets` are values known to be secret. All methods may raise OSError."""
+
+    def __init__(self, folder: Path, secrets: Sequence[str] = ()) -> None:
+        self._folder = folder
+        lines = (line.strip() for secret in secrets for line in secret.splitlines())
+        self._known = tuple(sorted({line for line in lines if line}))
+        self._open: dict[str, _Line] = {}
+
+    def append(self, name: str, data: bytes) -> None:
+        """Append what follows after `size(name)` bytes of the log."""
+        account = self._account(name)
+        line = self._unfinished(name, account)
+        done = bytearray()
+        for text, ending in _LINE.findall(data):
+            line.add(text)
+            if ending:
+                shown, in_key = self._finished(line, account.in_key)
+                done += shown + ending
+                end = line.raw + line.size + 1
+                account = replace(account, raw=end, in_key=in_key)
+                line = _Line(raw=end)
+        self._write(name, account, bytes(done), self._shown_so_far(line, account.in_key))
+        self._open[name] = line
+
+    def size(self, name: str) -> int:
+        """How many bytes of the log are in the copy, before masking."""
+        account = self._account(name)
+        return account.raw + self._unfinished(name, account).size
+
+    def files(self) -> tuple[Path, ...]:
+        """The copies in the order in which they were begun."""
+        if not self._folder.is_dir():
+            return ()
+        names = [path.name for path in self._folder.glob("*.log")]
+        return tuple(self._folder / name for name in sorted(names, key=lambda n: (self._account(n).number, n)))
+
+    def _account_path(self, name: str) -> Path:
+        return self._folder / f".{name}.account"
+
+    def _account(self, name: str) -> _Account:
+        """The account as saved; a new one when there is none, it is damaged, or says more than the copy holds."""
+        try:
+            account = _Account(**json.loads(self._account_path(name).read_bytes()))
+            whole = account.written <= (self._folder / name).stat().st_size
+        except (FileNotFoundError, ValueError, TypeError):
+            whole = False
+        return account if whole else _Account(number=self._next_number())
+
+    def _next_number(self) -> int:
+        return len(list(self._folder.glob(".*.account"))) + 1
+
+    def _unfinished(self, name: str, account: _Account) -> _Line:
+        """The line being read, unless somebody else has written the account since."""
+        line = self._open.get(name)
+        return line if line is not None and line.raw == account.raw else _Line(raw=account.raw)
+
+    def _write(self, name: str, account: _Account, done: bytes, so_far: bytes) -> None:
+        make_folder(self._folder)
+        handle = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "r+b") as copy:
+            copy.truncate(account.written)
+            copy.seek(account.written)
+            copy.write(done + so_far)
+        saved = replace(account, written=account.written + len(done))
+        if done or not self._account_path(name).exists():
+            # Not forced to the disk: if the machine dies, the account is at worst older than the copy.
+            write_file(self._account_path(name), json.dumps(vars(saved)).encode(), durable=False)
+
+    def _finished(self, line: _Line, in_key: int) -> tuple[bytes, int]:
+        """A finished line as the copy shows it, and how many lines of a private key came before the next line."""
+        text = _text(line.kept)
+        if in_key:
+            return MASK.encode(), 0 if _KEY_END in text or in_key >= _KEY_LINES else in_key + 1
+        starts_key = 1 if _KEY_BEGIN.search(text) else 0
+        if line.left_out:
+            return _bytes(f"{self._safe(text)} [{line.left_out} bytes left out]"), starts_key
+        return _bytes(mask(text, self._known)), starts_key
+
+    def _shown_so_far(self, line: _Line, in_key: int) -> bytes:
+        if not line.kept:
+            return b""
+        return MASK.encode() if in_key else _bytes(self._safe(_text(line.kept)))
+
+    def _safe(self, text: str) -> str:
+        """A text that goes on, masked; an ending that may be the first half of a secret is masked too."""
+        held = min((len(text) - n for n in self._begun_secrets(text)), default=len(text))
+        text, cut = text[:held], held < len(text)
+        shown = mask(text, self._known)
+        for ending in ("", "@"):  # a password in a URL is known by the sign that follows it
+            probe = mask(text + _FILLER + ending, self._known)
+            if probe not in (shown, shown + _FILLER + ending):
+                return _common(shown, probe).removesuffix(MASK) + MASK
+        return shown + MASK if cut else shown
+
+    def _begun_secrets(self, text: str) -> Iterator[int]:
+        """For each known secret with which the text may end: how much of it stands there."""
+        for secret in self._known:
+            for n in range(min(len(secret) - 1, len(text)), _TELLING - 1, -1):
+                if text.endswith(secret[:n]):
+                    yield n
+                    break
+
+
+def _common(a: str, b: str) -> str:
+    """The beginning that both texts share."""
+    return a[: next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))]
+
+
+def _text(data: bytes) -> str:
+    """Bytes as text from which the same bytes come back, whatever they are."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,107 @@
+"""A run's folder without atomicity, accounts or kernel locks. It keeps the port's contract within one process."""
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from caravan.runs.plan_file import plan_text
+from caravan.values.base import Json
+from caravan.values.errors import RunBusy, StateError
+from caravan.values.masking import mask
+from caravan.values.plan import CodeSource, TrainingPlan
+
+
+class PlainFolder:
+    """The port RunFolder on plain files under `home`/runs/`run_id`. `held` are the runs that are locked, by anyone."""
+
+    held: ClassVar[set[Path]] = set()
+
+    def __init__(self, home: Path, run_id: str, *, secrets: Iterable[str] = ()) -> None:
+        self._path = home / "runs" / run_id
+        self._secrets = tuple(secrets)
+        self._logs: dict[str, bytes] = {}
+        self._mine = False
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def outputs(self) -> Path:
+        path = self._path / "outputs"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def lock(self) -> AbstractContextManager[None]:
+        return self._locked()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._mine:
+            yield
+            return
+        if self._path in self.held:
+            raise RunBusy("The run is driven by another agent (process 1).")
+        self.held.add(self._path)
+        self._mine = True
+        try:
+            yield
+        finally:
+            self._mine = False
+            self.held.discard(self._path)
+
+    def save_code(self, files: Iterable[tuple[str, bytes, int]]) -> CodeSource:
+        path = self._path / "code.tar.gz"
+        if not path.exists():
+            packed = io.BytesIO()
+            with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+                for name, content, mode in sorted(files):
+                    member = tarfile.TarInfo(name)
+                    member.size, member.mode = len(content), mode & 0o777
+                    archive.addfile(member, io.BytesIO(content))
+            self._save("code.tar.gz", packed.getvalue())
+        return CodeSource(kind="archive", location=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+    def save_plan(self, plan: TrainingPlan) -> Path:
+        return self._save("plan.yaml", plan_text(plan, self._secrets).encode())
+
+    def save_job(self, attempt: int, hcl: str, job: Json) -> Path:
+        self._save(f"attempt-{attempt}/job.json", json.dumps(job).encode())
+        return self._save(f"attempt-{attempt}/job.nomad.hcl", hcl.encode())
+
+    def load_job(self, attempt: int) -> tuple[str, Json]:
+        folder = self._path / f"attempt-{attempt}"
+        if not (folder / "job.nomad.hcl").exists():
+            raise StateError(f"There is no job in {folder}.")
+        return (folder / "job.nomad.hcl").read_text("utf-8"), json.loads((folder / "job.json").read_bytes())
+
+    def append_log(self, alloc_id: str, task: str, stream: str, data: bytes) -> None:
+        name = f"{alloc_id[:8]}.{task}.{stream}.log"
+        self._logs[name] = self._logs.get(name, b"") + data
+        text = mask(self._logs[name].decode("utf-8", "surrogateescape"), self._secrets)
+        self._save(f"logs/{name}", text.encode("utf-8", "surrogateescape"))
+
+    def log_size(self, alloc_id: str, task: str, stream: str) -> int:
+        return len(self._logs.get(f"{alloc_id[:8]}.{task}.{stream}.log", b""))
+
+    def log_files(self) -> tuple[Path, ...]:
+        return tuple(self._path / "logs" / name for name in self._logs)
+
+    def save_report(self, text: str) -> Path:
+        return self._save("REPORT.md", mask(text, self._secrets).encode("utf-8", "replace"))
+
+    def delete(self) -> None:
+        self._logs.clear()
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def _save(self, name: str, data: bytes) -> Path:
+        path = self._path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path

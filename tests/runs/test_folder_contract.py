@@ -1,0 +1,110 @@
+"""What every RunFolder does: the real one and the fake pass the same tests."""
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from caravan.ports import RunFolder
+from caravan.runs.folder import DiskFolder
+from caravan.runs.plan_file import load_plan
+from caravan.values.errors import RunBusy, StateError
+from caravan.values.plan import Author, Provenance, TrainingPlan
+from tests.fakes.folder import PlainFolder
+
+ALLOC = "0a1b2c3d-ffff-eeee-dddd-cccccccccccc"
+SECRET = "correct-horse-battery"
+PLAN = TrainingPlan(
+    goal="fine-tune", command=("python", "train.py"), provenance={"command": Provenance(by=Author.REPOSITORY, why="x")}
+)
+Make = Callable[[str], RunFolder]
+
+
+@pytest.fixture(params=["disk", "plain"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    if request.param == "disk":
+        return lambda run_id: DiskFolder(tmp_path, run_id, secrets=[SECRET])
+    return lambda run_id: PlainFolder(tmp_path, run_id, secrets=[SECRET])
+
+
+@pytest.fixture
+def folder(make: Make) -> RunFolder:
+    return make("r-1")
+
+
+def test_nothing_is_made_before_something_is_written(folder: RunFolder) -> None:
+    assert folder.path.name == "r-1"
+    assert folder.log_files() == ()
+    assert folder.log_size(ALLOC, "train", "stdout") == 0
+    assert not folder.path.exists()
+    assert folder.outputs.is_dir()
+    assert folder.outputs.parent == folder.path
+
+
+def test_the_plan_reads_back_equal(folder: RunFolder) -> None:
+    assert load_plan(folder.save_plan(PLAN)) == PLAN
+
+
+def test_a_job_comes_back_to_the_letter(folder: RunFolder) -> None:
+    path = folder.save_job(2, 'job "ä" {}\n', {"ID": "ä", "Meta": None, "N": [1, 2.5]})
+    assert path.name == "job.nomad.hcl"
+    assert folder.load_job(2) == ('job "ä" {}\n', {"ID": "ä", "Meta": None, "N": [1, 2.5]})
+    with pytest.raises(StateError):
+        folder.load_job(1)
+
+
+def test_code_is_packed_once(folder: RunFolder) -> None:
+    first = folder.save_code([("train.py", b"one", 0o644), ("bin/run", b"#!", 0o755)])
+    with tarfile.open(first.location) as archive:
+        assert {m.name: m.mode for m in archive} == {"train.py": 0o644, "bin/run": 0o755}
+    again = folder.save_code([("train.py", b"two", 0o644)])
+    assert again == first
+    assert first.kind == "archive"
+
+
+def test_logs_grow_by_their_offset_and_hide_secrets(folder: RunFolder) -> None:
+    data = f"step 1\npassword is {SECRET}\nend".encode()
+    for n in range(0, len(data), 7):
+        assert folder.log_size(ALLOC, "train", "stdout") == n
+        folder.append_log(ALLOC, "train", "stdout", data[n : n + 7])
+    (copy,) = folder.log_files()
+    assert copy.name == "0a1b2c3d.train.stdout.log"
+    assert copy.read_text() == "step 1\npassword is [masked]\nend"
+
+
+def test_log_files_come_in_the_order_they_were_begun(folder: RunFolder) -> None:
+    for alloc in ("zz", "aa", "zz"):
+        folder.append_log(alloc, "train", "stdout", b"x\n")
+    folder.append_log("aa", "train", "stderr", b"")
+    assert [p.name.rsplit(".", 1)[0] for p in folder.log_files()] == [
+        "zz.train.stdout",
+        "aa.train.stdout",
+        "aa.train.stderr",
+    ]
+
+
+def test_a_held_run_is_busy_until_it_is_let_go(folder: RunFolder, make: Make) -> None:
+    with folder.lock():
+        with pytest.raises(RunBusy, match="process"), make("r-1").lock():
+            pass
+        with folder.lock(), make("r-2").lock():
+            pass
+        with pytest.raises(RunBusy), make("r-1").lock():
+            pass
+    with make("r-1").lock():
+        pass
+
+
+def test_the_report_hides_secrets(folder: RunFolder) -> None:
+    assert folder.save_report(f"# Report\n{SECRET}\n").read_text() == "# Report\n[masked]\n"
+
+
+def test_deleting_takes_all_and_may_be_repeated(folder: RunFolder) -> None:
+    folder.save_plan(PLAN)
+    folder.append_log(ALLOC, "train", "stdout", b"x\n")
+    with folder.lock():
+        folder.delete()
+        folder.delete()
+    assert not folder.path.exists()
+    assert folder.log_files() == ()

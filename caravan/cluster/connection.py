@@ -86,6 +86,10 @@ class Connection:
         self.session.trust_env = False
         self.session.verify = verify
         self.session.cert = cert
+        if verify is False:  # asked for by the user; a warning for each request would tell them nothing new
+            import urllib3
+
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self.session.headers["User-Agent"] = "caravan"
         if token:
             self.session.headers["X-Nomad-Token"] = token
@@ -124,7 +128,7 @@ class Connection:
         except nomad.api.exceptions.BaseNomadException as error:
             found = error.nomad_resp
             if isinstance(found, requests.Response):
-                raise self._from_answer(found, what) from error
+                raise self._from_answer(found, what) from None  # its text is unmasked, ours holds it masked
             raise self._from_failure(found, what) from error
         except requests.RequestException as error:
             raise self._from_failure(error, what) from error
@@ -197,6 +201,7 @@ class Connection:
 
     def _refuse_redirect(self, response: "requests.Response", *_args: Any, **_kwargs: Any) -> None:
         if response.is_redirect:
+            response.close()
             host = urlsplit(response.headers["location"]).hostname or "another path"
             raise ClusterError(
                 f"{self._shown} redirects to {self.masked(host)}, and redirects are not followed.",

@@ -83,6 +83,10 @@ class NomadCluster:
     def __repr__(self) -> str:
         return f"NomadCluster({self._connection!r}, namespace={self._namespace!r})"
 
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._connection.session.close()
+
     def _ask(self, request: Callable[[], Any], kind: type, what: str, *, repeat: bool = True) -> Json:
         """A plain call of python-nomad whose answer is a JSON value of that kind."""
         return self._connection.shape(self._connection.call(request, what=what, repeat=repeat), kind, what)
@@ -194,12 +198,16 @@ class NomadCluster:
     def _observe(self, job_id: str, namespace: str, *, index: int, repeat: bool) -> tuple[Snapshot, int]:
         """A snapshot and the allocations' index, after a change since `index` or WAIT seconds (0: at once).
 
-        The job is read last: when it says `dead`, the allocations read before may lag behind, never the reverse.
+        Here an event stream would come in: whatever wakes this method, it reads the whole state anew.
         """
         base = f"/v1/job/{quote(job_id, safe='')}"
         allocations, seen = self._list(f"{base}/allocations", namespace, index=index, repeat=repeat)
         evaluations, _ = self._list(f"{base}/evaluations", namespace, index=0, repeat=repeat)
         job = self._job_document(job_id, namespace, repeat=repeat)
+        if job is not None and job.get("Status") == "dead":
+            # A dead job changes no more, but its end may have come after its allocations were read.
+            allocations, seen = self._list(f"{base}/allocations", namespace, index=0, repeat=repeat)
+            evaluations, _ = self._list(f"{base}/evaluations", namespace, index=0, repeat=repeat)
         with self._reading("read the job"):
             snapshot = to_snapshot(job, allocations, evaluations, job_id=job_id, at=self._clock.now())
         # An index that goes back (a server restored from a backup) would never be reached again.

@@ -19,6 +19,8 @@ def job_status(allocs: list[Any], evals: list[Any]) -> str:
         return "running"
     if any(e["Status"] not in {"complete", "failed", "canceled"} for e in evals):
         return "pending"
+    if any(e.get("BlockedEval") not in {None, "", *(o["ID"] for o in evals)} for e in evals):
+        return "pending"  # the recorder read them one by one: the blocked one comes with the next state
     placed = [e for e in evals if e["Status"] == "complete" and e.get("QueuedAllocations")]
     if not allocs and any(not e.get("FailedTGAllocs") for e in placed):
         return "running"  # the recorder read the evaluations first, so the allocation comes with the next state

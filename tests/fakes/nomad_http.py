@@ -1,0 +1,106 @@
+"""A tiny HTTP server that answers as it is told, for what a client meets on a bad day. Loopback, free port."""
+
+import json
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str  # as sent, without the query
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    body: Any = None  # bytes as they are, anything else as JSON
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int = 0  # promise that many bytes more than are sent
+    silent: bool = False  # never answer
+
+
+class NomadHttp:
+    """Answers every request by `answer`; `requests` holds what came in."""
+
+    def __init__(
+        self, answer: Callable[[Request], Answer], *, certificate: str | None = None, key: str | None = None
+    ) -> None:
+        self.answer = answer
+        self.requests: list[Request] = []
+        self._closing = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+            def _serve(self) -> None:
+                outer._serve(self)
+
+            do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *args: Any) -> None:
+                pass  # clients hang up on purpose
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._scheme = "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self._scheme = "https"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
+
+    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        length = int(handler.headers.get("Content-Length") or 0)
+        raw = handler.rfile.read(length) if length else b""
+        parts = urlsplit(handler.path)
+        request = Request(
+            handler.command,
+            parts.path,
+            dict(parse_qsl(parts.query)),
+            {k.lower(): v for k, v in handler.headers.items()},
+            json.loads(raw) if raw else None,
+        )
+        self.requests.append(request)
+        answer = self.answer(request)
+        if answer.silent:
+            self._closing.wait(30)
+            handler.close_connection = True
+            return
+        body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+        handler.send_response(answer.status)
+        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(body) + answer.cut))
+        handler.end_headers()
+        handler.wfile.write(body)
+        handler.close_connection = bool(answer.cut)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

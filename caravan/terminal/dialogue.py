@@ -1,0 +1,102 @@
+"""Asking a person: questions with their reasons and defaults, approval of a job, what to do about a lost one.
+
+Ctrl-C and Ctrl-D pass through as KeyboardInterrupt and EOFError: the run then waits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caravan.planning.answers import type_answer
+from caravan.terminal.summary import show_approval
+from caravan.terminal.text import clean, one_line, words
+from caravan.values.errors import UsageError
+from caravan.values.plan import Answer
+from caravan.values.run import AskKind, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from caravan.terminal.streams import Terminal
+    from caravan.terminal.summary import Scene
+    from caravan.values.plan import Question
+    from caravan.values.run import Ask
+
+_YES = ("y", "yes")
+_NO = ("n", "no")
+
+
+def answer_in_person(terminal: Terminal, ask: Ask, scene: Callable[[], Scene], known: Sequence[Answer] = ()) -> Reply:
+    """The person's reply. `known` are answers that need not be asked any more; `scene` stands around an approval."""
+    if ask.kind is AskKind.QUESTIONS:
+        return _questions(terminal, ask, known)
+    if ask.kind is AskKind.APPROVAL:
+        show_approval(terminal, ask, scene())
+    terminal.err(clean(ask.text))
+    approved = _yes_or_no(terminal, ask.hcl_path)
+    return Reply(approved=approved, why="" if approved else "the user said no")
+
+
+def confirm(terminal: Terminal, text: str) -> bool:
+    """A yes or no to a question of ours; Enter is no."""
+    return terminal.read(f"{text} [y/N] ").lower() in _YES
+
+
+def question_lines(question: Question, number: int, total: int) -> list[str]:
+    """A question as it is shown: text, why it is asked with its evidence, choices."""
+    lines = [f"{number}/{total}  {one_line(question.text)}"]
+    places = ", ".join(one_line(f"{e.file}:{e.line}" if e.line else e.file) for e in question.evidence)
+    why = " ".join(part for part in (one_line(question.reason), f"({places})" if places else "") if part)
+    if why:
+        lines.append(f"     why: {why}")
+    if question.choices:
+        lines.append(f"     choices: {', '.join(words(c) for c in question.choices)}")
+    return lines
+
+
+def _questions(terminal: Terminal, ask: Ask, known: Sequence[Answer]) -> Reply:
+    answers = list(known)
+    answered = {a.question_id for a in answers}
+    missing = [q for q in ask.questions if q.id not in answered]
+    terminal.err(f"{one_line(ask.text)} Enter takes the default in brackets.")
+    for number, question in enumerate(missing, 1):
+        terminal.err()
+        for line in question_lines(question, number, len(missing)):
+            terminal.err(line)
+        answers.append(_answer(terminal, question))
+    terminal.err()
+    return Reply(answers=tuple(answers))
+
+
+def _answer(terminal: Terminal, question: Question) -> Answer:
+    default = "no default: leave it open" if question.default is None else words(question.default)
+    while True:
+        text = terminal.read(f"     [{default}] > ")
+        if not text:
+            return Answer(question_id=question.id, value=question.default, by_user=False)
+        try:
+            return Answer(question_id=question.id, value=type_answer(question, text))
+        except UsageError as error:
+            terminal.err(f"     {one_line(error.line())}")
+
+
+def _yes_or_no(terminal: Terminal, hcl_path: str) -> bool:
+    choices = "yes, no or show (the job file)" if hcl_path else "yes or no"
+    while True:
+        said = terminal.read(f"{choices} > ").lower()
+        if said in _YES:
+            return True
+        if said in _NO:
+            return False
+        if said == "show" and hcl_path:
+            _show(terminal, Path(hcl_path))
+        else:
+            terminal.err(f"Please answer {choices}.")
+
+
+def _show(terminal: Terminal, path: Path) -> None:
+    try:
+        terminal.err(clean(path.read_text("utf-8", "replace")))
+    except OSError as error:
+        terminal.err(one_line(f"The job file {path} can't be read ({error.strerror})."))

@@ -1,0 +1,159 @@
+"""Driving a run from the terminal: progress while it works, questions when it asks, the result at its end.
+
+The run's folder stays locked while a person is asked, so that no second agent answers. Loaded by the commands that
+drive, in their bodies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from caravan.planning.answers import answers_from
+from caravan.terminal.dialogue import answer_in_person
+from caravan.terminal.progress import make_view
+from caravan.terminal.results import Result, show_result
+from caravan.terminal.summary import scene_of
+from caravan.values.errors import Interrupted, UsageError
+from caravan.values.plan import Verdict
+from caravan.values.run import EXIT_CODES, Ask, AskKind, DeploymentState, Reply, RunRecord, RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from caravan.agent.context import Context
+    from caravan.agent.driver import Driver
+    from caravan.terminal.progress import View
+    from caravan.terminal.streams import Terminal
+    from caravan.terminal.wiring import Wiring
+    from caravan.values.base import Json
+    from caravan.values.plan import Answer
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line already says to the open question: answers, yes or no; `yes` takes defaults."""
+
+    answers: Mapping[str, Json] | None = None
+    approved: bool | None = None
+    yes: bool = False
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there must be a question that it answers."""
+        return self.answers is not None or self.approved is not None
+
+
+def drive_run(
+    wiring: Wiring, terminal: Terminal, record: RunRecord, *, as_json: bool, given: Given | None = None
+) -> int:
+    """Drive a run until it ends or waits for a person who is not here; print what it came to, return the exit code.
+
+    Raises Interrupted on Ctrl-C, UsageError when what was given fits no open question, and the run's own errors.
+    """
+    terminal.exit_code = EXIT_CODES[RunStatus.RUNNING]  # stands until there is another
+    view = make_view(terminal, as_json=as_json)
+    with wiring.driver() as driver, wiring.context(record, view) as context:
+        if not as_json:
+            terminal.err(f"Run {record.id}")
+        drive = _Drive(driver, context, terminal, view, interactive=terminal.interactive and not as_json)
+        ended = drive.to_the_end(record, given or Given())
+        result = Result(
+            record=context.store.run(record.id),
+            state=driver.state(record.id),
+            ask=ended if isinstance(ended, Ask) else None,
+            folder=context.folder.path,
+            trace_url=context.tracer.url(),
+        )
+    terminal.exit_code = EXIT_CODES[result.record.status]
+    show_result(terminal, result, as_json=as_json)
+    return terminal.exit_code
+
+
+@dataclass
+class _Drive:
+    driver: Driver
+    context: Context
+    terminal: Terminal
+    view: View
+    interactive: bool
+
+    def to_the_end(self, record: RunRecord, given: Given) -> Ask | RunRecord:
+        """Until the run ends, or asks what nobody here answers."""
+        if given.says_something and self.driver.open_question(record.id) is None:
+            raise UsageError(
+                f"Run {record.id} waits for no answer and no approval.",
+                hint=f"Go on with `main.py resume {record.id}`.",
+            )
+        ended = self._on(record, None)
+        while isinstance(ended, Ask):
+            reply = self._reply(record, ended, given)
+            if reply is None:
+                break
+            given = Given(yes=given.yes)  # what was given answers the first question alone
+            ended = self._on(self.context.store.run(record.id), reply)
+        return ended
+
+    def _on(self, record: RunRecord, reply: Reply | None) -> Ask | RunRecord:
+        try:
+            with self.view:
+                return self.driver.drive(record, self.context, reply)
+        except Interrupted as stop:
+            raise _interrupted(self.context, record.id) from stop
+
+    def _reply(self, record: RunRecord, ask: Ask, given: Given) -> Reply | None:
+        if given.says_something:
+            _must_fit(record.id, ask, given)
+        if ask.kind is AskKind.QUESTIONS:
+            known = _known_answers(ask, given)
+            if len(known) == len(ask.questions):
+                return Reply(answers=known)
+        else:
+            known = ()
+            approved = given.approved if given.approved is not None else _approved_by_yes(ask, given)
+            if approved is not None:
+                return Reply(approved=approved, why="" if approved else "the user said no")
+        if not self.interactive:
+            return None
+        try:
+            return answer_in_person(self.terminal, ask, partial(scene_of, record, self.context.cluster), known)
+        except (KeyboardInterrupt, EOFError) as stop:
+            self.terminal.err()
+            raise Interrupted(
+                f"Run {record.id} waits for your answer.", hint=f"Go on with `main.py resume {record.id}`."
+            ) from stop
+
+
+def _must_fit(run_id: str, ask: Ask, given: Given) -> None:
+    if ask.kind is AskKind.QUESTIONS and given.approved is not None:
+        raise UsageError(f"Run {run_id} waits for answers, not for approval.", hint="Give them with --answers FILE.")
+    if ask.kind is not AskKind.QUESTIONS and given.answers is not None:
+        raise UsageError(f"Run {run_id} waits for a yes or no.", hint="Use --approve or --reject.")
+
+
+def _known_answers(ask: Ask, given: Given) -> tuple[Answer, ...]:
+    answers = given.answers or {}
+    asked = {name for q in ask.questions for name in (q.id, q.path)}
+    unknown = sorted(answers.keys() - asked)
+    if unknown:
+        ids = ", ".join(q.id for q in ask.questions)
+        raise UsageError(f"The answers file answers what isn't asked: {', '.join(unknown)}.", hint=f"Asked: {ids}.")
+    return answers_from(ask.questions, answers, defaults=given.yes)
+
+
+def _approved_by_yes(ask: Ask, given: Given) -> bool | None:
+    """`--yes` approves what is within the soft limit and was not approved otherwise before; never a lost job."""
+    within = ask.budget is not None and ask.budget.verdict is Verdict.WITHIN
+    return True if given.yes and ask.kind is AskKind.APPROVAL and within and not ask.objections else None
+
+
+def _interrupted(context: Context, run_id: str) -> Interrupted:
+    """What an interrupted run leaves behind, and how to go on."""
+    running = [d.job_id for d in context.store.deployments(run_id) if d.state is DeploymentState.REGISTERED]
+    if not running:
+        return Interrupted(f"Run {run_id} was interrupted.", hint=f"Go on with `main.py resume {run_id}`.")
+    return Interrupted(
+        f"Run {run_id} was interrupted; its job {running[-1]} keeps running on the cluster.",
+        hint=f"Go on with `main.py resume {run_id}`, or end the job with `main.py stop {run_id}`.",
+    )

@@ -1,0 +1,99 @@
+"""Input that is checked before anything is written: prompt, repository, `--set`, answers file, budget."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caravan.values.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caravan.terminal.wiring import Wiring
+    from caravan.values.base import Json
+    from caravan.values.run import RunRequest
+
+_LARGEST_ANSWERS = 1 << 20  # bytes; an answers file is a page of text
+
+
+def check_prompt(prompt: str | None) -> str:
+    """The prompt without blanks around it. Raises UsageError for one of nothing."""
+    if prompt is None:
+        raise UsageError("Say what to train:", hint="--prompt TEXT --codebase-path PATH_OR_GIT_URL (see --help).")
+    if not prompt.strip():
+        raise UsageError("The prompt is empty.", hint="Say in a sentence what to train, with --prompt.")
+    return prompt.strip()
+
+
+def check_source(source: str | None) -> str:
+    """A local path made absolute, because a run may be resumed from elsewhere; a URL as it is."""
+    if source is None or not source.strip():
+        raise UsageError("Name the repository:", hint="--codebase-path PATH_OR_GIT_URL (see --help).")
+    try:
+        path = Path(source)
+        return str(path.resolve()) if path.exists() else source
+    except OSError:  # longer than a path can be
+        return source
+
+
+def check_budget(budget: float | None) -> float | None:
+    """US dollars. Raises UsageError for a negative or an infinite budget."""
+    if budget is not None and not (math.isfinite(budget) and budget >= 0):
+        raise UsageError(f"--budget {budget:g} is no amount of money.", hint="Give US dollars, 0 or more.")
+    return budget
+
+
+def read_answers(file: str | None) -> dict[str, Json]:
+    """The answers in a file, checked; none without a file. Raises UsageError for what can't be read or is wrong."""
+    from caravan.planning.answers import load_answers
+
+    if file is None:
+        return {}
+    try:
+        with Path(file).open("rb") as stream:
+            data = stream.read(_LARGEST_ANSWERS + 1)
+    except OSError as error:
+        raise UsageError(
+            f"The answers file {file} can't be read ({error.strerror}).", hint="Check --answers."
+        ) from error
+    if len(data) > _LARGEST_ANSWERS:
+        raise UsageError(f"The answers file {file} is too large.", hint="It holds `question id: value` lines.")
+    try:
+        return load_answers(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"The answers file {file} is not UTF-8 text.", hint="Write `question id: value` lines."
+        ) from error
+
+
+def make_request(
+    wiring: Wiring,
+    *,
+    prompt: str | None,
+    source: str | None,
+    cluster: str | None,
+    answers: str | None,
+    sets: Sequence[str],
+    budget: float | None,
+    yes: bool,
+    dry_run: bool,
+) -> RunRequest:
+    """The request of a new run, wholly checked; nothing has been written. Raises UsageError."""
+    from caravan.planning.answers import parse_set
+    from caravan.values.run import RunRequest
+
+    prompt, source = check_prompt(prompt), check_source(source)
+    request = RunRequest(
+        prompt=prompt,
+        source=source,
+        cluster=cluster,
+        answers=read_answers(answers),
+        sets=tuple(parse_set(text) for text in sets),
+        yes=yes,
+        budget_usd=check_budget(budget),
+        dry_run=dry_run,
+    )
+    wiring.open_tree(source)
+    return request

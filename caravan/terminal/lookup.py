@@ -1,0 +1,28 @@
+"""A run as it stands, read without driving it: checkpoints, folder and trace put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caravan.terminal.results import Result
+from caravan.values.run import ENDED
+
+if TYPE_CHECKING:
+    from caravan.terminal.wiring import Wiring
+    from caravan.values.run import RunRecord
+
+
+def look_up(wiring: Wiring, record: RunRecord) -> Result:
+    """What is known of a run now."""
+    with wiring.driver() as driver:
+        state = driver.state(record.id)
+        # A run that was stopped while it waited keeps its question in the checkpoint; it asks no more.
+        ask = None if record.status in ENDED else driver.open_question(record.id)
+    trace = wiring.trace_path(record.id)
+    return Result(
+        record=record,
+        state=state,
+        ask=ask,
+        folder=wiring.folder(record.id).path,
+        trace_url=str(trace) if trace.is_file() else None,
+    )

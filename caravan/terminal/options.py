@@ -1,0 +1,30 @@
+"""Options and arguments that several commands share, and what typer's context carries for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from caravan.terminal.streams import Terminal
+    from caravan.terminal.wiring import Wiring
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or the beginning of one.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+AnswersOption = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Answers as YAML or JSON: question id or plan field to value.")
+]
+
+TERMINAL = "caravan.terminal"
+"""Key of the Terminal in typer's `Context.meta`."""
+
+
+def wiring_of(ctx: typer.Context) -> Wiring:
+    """What `main.py` wired."""
+    return cast("Wiring", ctx.obj)
+
+
+def terminal_of(ctx: typer.Context) -> Terminal:
+    """The streams of this command."""
+    return cast("Terminal", ctx.meta[TERMINAL])

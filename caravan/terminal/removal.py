@@ -1,0 +1,115 @@
+"""`stop` and `delete`: ending a run's job on the cluster, and removing what a run left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from caravan.terminal.options import RunArgument, terminal_of, wiring_of
+from caravan.terminal.text import one_line
+from caravan.values.errors import UsageError
+
+if TYPE_CHECKING:
+    from caravan.ports import Cluster
+    from caravan.terminal.streams import Terminal
+    from caravan.terminal.wiring import Wiring
+    from caravan.values.run import Deployment, RunRecord
+
+_DEAD = "dead"  # Nomad's status of a job none of whose allocations runs or waits
+
+
+def stop(ctx: typer.Context, run: RunArgument) -> None:
+    """Stop a run: its job on the cluster ends and nothing is repaired. Stopping twice is stopping once."""
+    from caravan.values.run import ENDED, RunEvent, RunStatus
+
+    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    store = wiring.store()
+    record = store.run(run)
+    if record.status in ENDED and record.status is not RunStatus.STOPPED:
+        terminal.out(f"Run {record.id} had ended already ({record.status.value}).")
+        return
+    if record.status is not RunStatus.STOPPED:
+        # Marked first: an agent that watches the job must not take its end for a failure to repair.
+        store.update_run(record.id, status=RunStatus.STOPPED, detail="stopped by the user")
+        store.add_event(record.id, RunEvent(at=wiring.clock.now(), kind="stopped", text="stopped by the user"))
+    stopped = _stop_jobs(wiring, record)
+    jobs = f" Its job {', '.join(stopped)} was told to end." if stopped else " No job of it runs on the cluster."
+    terminal.out(f"Run {record.id} is stopped.{jobs}")
+
+
+def delete(
+    ctx: typer.Context,
+    run: RunArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask, and stop a job that still runs.")] = False,
+) -> None:
+    """Delete a run: its folder with logs and outputs, its rows, checkpoints and trace."""
+    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    store = wiring.store()
+    record = store.run(run)
+    folder = wiring.folder(record.id)
+    with folder.lock():
+        running = _running(wiring, record)
+        if not yes and not _may_delete(terminal, record, running):
+            terminal.out(f"Run {record.id} was not deleted.")
+            return
+        if running:
+            _stop_jobs(wiring, record)
+        with wiring.driver() as driver:
+            driver.forget(record.id)
+        wiring.trace_path(record.id).unlink(missing_ok=True)
+        folder.delete()
+        store.delete_run(record.id)  # last: a deletion that was cut short can be repeated
+    terminal.out(f"Run {record.id} is deleted.")
+
+
+def _may_delete(terminal: Terminal, record: RunRecord, running: list[str]) -> bool:
+    """Whether the person agrees. Raises UsageError where nobody can be asked and a job still runs."""
+    from caravan.terminal.dialogue import confirm
+
+    if terminal.interactive:
+        jobs = f" Its job {', '.join(running)} still runs and will be stopped." if running else ""
+        try:
+            return confirm(terminal, f"Delete run {record.id} with its logs and outputs?{jobs}")
+        except EOFError:
+            terminal.err()
+            return False
+    if running:
+        raise UsageError(
+            f"The job {', '.join(running)} of run {record.id} still runs.",
+            hint=f"Stop it with `main.py stop {record.id}`, or delete with --yes.",
+        )
+    return True
+
+
+def _open_deployments(wiring: Wiring, record: RunRecord) -> list[Deployment]:
+    """Deployments that may still have a job on the cluster; one that was only intended may have been registered."""
+    from caravan.values.run import DeploymentState
+
+    return [d for d in wiring.store().deployments(record.id) if d.state is not DeploymentState.FINISHED]
+
+
+def _running(wiring: Wiring, record: RunRecord) -> list[str]:
+    deployments = _open_deployments(wiring, record)
+    if not deployments:
+        return []  # and the cluster need not answer
+    cluster = wiring.cluster(record.request.cluster)
+    return [one_line(d.job_id) for d in deployments if _is_ours_and_alive(cluster, d)]
+
+
+def _stop_jobs(wiring: Wiring, record: RunRecord) -> list[str]:
+    deployments = _open_deployments(wiring, record)
+    if not deployments:
+        return []
+    cluster = wiring.cluster(record.request.cluster)
+    stopped = []
+    for deployment in deployments:
+        if _is_ours_and_alive(cluster, deployment):
+            cluster.stop(deployment.job_id, deployment.namespace)
+            stopped.append(one_line(deployment.job_id))
+    return stopped
+
+
+def _is_ours_and_alive(cluster: Cluster, deployment: Deployment) -> bool:
+    job = cluster.find(deployment.job_id, deployment.namespace)
+    return job is not None and job.spec_sha256 == deployment.spec_sha256 and not job.stopped and job.status != _DEAD

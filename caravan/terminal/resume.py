@@ -1,0 +1,45 @@
+"""`resume`: go on with a run, answering what it asks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from caravan.terminal.inputs import read_answers
+from caravan.terminal.options import AnswersOption, JsonOption, RunArgument, terminal_of, wiring_of
+from caravan.values.errors import UsageError
+
+
+def resume(
+    ctx: typer.Context,
+    run: RunArgument,
+    answers: AnswersOption = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Say yes to what it asks.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Say no to what it asks.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Go on with a run: answer its question, or take it up where it was interrupted.
+
+    On a run that has ended its result is printed again.
+    """
+    if (answers is not None) + approve + reject > 1:
+        raise UsageError("--answers, --approve and --reject exclude each other.", hint="Give one of them.")
+    given_answers = read_answers(answers) if answers is not None else None
+    from caravan.terminal.driving import Given, drive_run
+    from caravan.terminal.lookup import look_up
+    from caravan.terminal.results import show_result
+    from caravan.values.run import ENDED, EXIT_CODES
+
+    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    record = wiring.store().run(run)
+    terminal.run_id = record.id
+    given = Given(answers=given_answers, approved=True if approve else False if reject else None, yes=yes)
+    if record.status not in ENDED:
+        return drive_run(wiring, terminal, record, as_json=as_json, given=given)
+    if given.says_something:
+        raise UsageError(f"Run {record.id} has ended ({record.status.value}).", hint="There is nothing to answer.")
+    terminal.exit_code = EXIT_CODES[record.status]
+    show_result(terminal, look_up(wiring, record), as_json=as_json)
+    return terminal.exit_code

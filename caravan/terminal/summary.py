@@ -1,0 +1,185 @@
+"""What a plan would do, as tables: before an approval, after a dry run, in `show`."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from caravan.terminal.console import cell, console_on, listing
+from caravan.terminal.text import duration, joined, money, one_line, span, words
+from caravan.values.errors import ClusterError
+from caravan.values.job import ClusterKind
+from caravan.values.repo import Launcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.table import Table
+
+    from caravan.ports import Cluster
+    from caravan.terminal.streams import Terminal
+    from caravan.values.plan import Estimate, Range, TrainingPlan
+    from caravan.values.run import Ask, RunRecord
+
+_MIB_PER_GIB: Final = 1024
+_ASSUMPTIONS: Final = 4  # shown; the report has them all
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What stands around a plan: the repository and the cluster, each in a line."""
+
+    source: str
+    cluster: str
+
+
+def scene_of(record: RunRecord, cluster: Cluster) -> Scene:
+    """The scene of a run. A cluster that does not answer now is named as the request names it."""
+    try:
+        facts = cluster.facts()
+    except ClusterError as error:
+        named = record.request.cluster or "the default cluster"
+        return Scene(record.request.source, f"{named} (does not answer now: {error.message})")
+    nodes = len(facts.usable_nodes())
+    count = f"{nodes} node{'' if nodes == 1 else 's'}"
+    if facts.kind is ClusterKind.BUILTIN:
+        pretended = any(d.declared for n in facts.nodes for d in n.devices)
+        note = "; its declared GPUs are not real" if pretended else ""
+        return Scene(record.request.source, f"built-in, for trying ({facts.address}, {count}{note})")
+    return Scene(record.request.source, f"Nomad {facts.version} at {facts.address} ({count})")
+
+
+def show_approval(terminal: Terminal, ask: Ask, scene: Scene) -> None:
+    """Everything that approving means, on stderr."""
+    console = console_on(terminal.stderr)
+    if ask.plan is not None:
+        console.print(_rule(f"Attempt {ask.attempt}: {one_line(ask.plan.goal, 100)}"))
+        console.print(plan_table(ask.plan, scene))
+    if ask.estimate is not None:
+        console.print(estimate_table(ask.estimate))
+    rows = [("budget", ask.budget.text if ask.budget else "")]
+    if ask.envelope is not None:
+        rows.append(("approving grants", f"up to {money(ask.envelope.cost_usd)} for the whole run, repairs included"))
+    rows += [("asked because", text) for text in ask.objections]
+    rows += [("warning", text) for text in ask.warnings]
+    rows.append(("job file", ask.hcl_path))
+    console.print(_table([(name, value, "") for name, value in rows if value]))
+
+
+def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
+    """The plan's important fields, each with who set it."""
+    rows = [
+        ("repository", scene.source, ""),
+        ("command", command_line(plan), _by(plan, "command")),
+        ("directory", plan.workdir if plan.workdir != "." else "", _by(plan, "workdir")),
+        ("cluster", scene.cluster, ""),
+        ("driver", joined((plan.driver, plan.image or ""), ", image "), _by(plan, "image" if plan.image else "driver")),
+        ("GPUs", _gpus(plan), _by(plan, "resources.gpus")),
+        ("memory", f"{plan.resources.memory_mb} MB", _by(plan, "resources.memory_mb")),
+        ("CPU", _cpu(plan), _by(plan, "resources.cores" if plan.resources.cores else "resources.cpu_mhz")),
+        ("disk", f"{plan.resources.disk_mb} MB", _by(plan, "resources.disk_mb")),
+        ("model", plan.model.id or "", _by(plan, "model.id")),
+        ("data", plan.dataset.path or "", _by(plan, "dataset.path")),
+        *_training(plan),
+        ("environment", words(sorted(plan.env)) if plan.env else "", _by(plan, "env")),
+        ("secrets", words(plan.secrets) if plan.secrets else "", _by(plan, "secrets")),
+        ("setup", _setup(plan), _by(plan, "setup.requirements")),
+        ("outputs", joined((plan.outputs.kind, plan.outputs.location), ": "), _by(plan, "outputs")),
+        ("time limit", duration(plan.limits.max_run_s) if plan.limits.max_run_s else "", _by(plan, "limits.max_run_s")),
+    ]
+    return _table([row for row in rows if row[1]])
+
+
+def estimate_table(estimate: Estimate) -> Table:
+    """What the plan will need, what that rests on, and how sure it is."""
+    time, cost = estimate.seconds, estimate.cost_usd
+    parts = words([f"{one_line(p.name)} {p.gib:.2f}" for p in estimate.breakdown]) if estimate.breakdown else ""
+    rows = [
+        ("GPU memory", _gpu_memory(estimate)),
+        ("of which, GiB", parts),
+        ("host memory", f"{estimate.host_memory_mb} MB" if estimate.host_memory_mb else ""),
+        ("time", _likely(time, duration) if time else "not known"),
+        ("cost", _likely(cost, money) if cost else "not known"),
+        ("fits", {True: "yes", False: "no", None: "not known"}[estimate.fits]),
+        ("confidence", f"{estimate.confidence:.0%}"),
+    ]
+    rows += [("assumed", text) for text in estimate.assumptions[:_ASSUMPTIONS]]
+    if len(estimate.assumptions) > _ASSUMPTIONS:
+        rows.append(("", f"and {len(estimate.assumptions) - _ASSUMPTIONS} more, see the report"))
+    return _table([(name, value, "") for name, value in rows if value])
+
+
+def command_line(plan: TrainingPlan) -> str:
+    """The command as a person would type it; a launcher that the command does not name stands before it."""
+    launcher = "" if plan.launch.launcher in (Launcher.NONE, Launcher.CLI, Launcher.BASH) else plan.launch.launcher
+    first = plan.command[0] if plan.command else ""
+    return joined(("" if first == launcher else str(launcher), shlex.join(plan.command)), " ")
+
+
+def provenance_table(plan: TrainingPlan) -> Table:
+    """Every field whose author is known, with value and reason."""
+    table = listing("field", "value", "set by", "why")
+    for path in sorted(plan.provenance):
+        origin = plan.provenance[path]
+        table.add_row(cell(path), cell(words(plan.get(path))), origin.by.value, cell(one_line(origin.why, 80)))
+    return table
+
+
+def _table(rows: Sequence[tuple[str, str, str]]) -> Table:
+    table = listing("", "", "")
+    table.show_header = False
+    table.columns[0].no_wrap = True
+    table.columns[0].style = "bold"
+    table.columns[0].min_width = 16
+    table.columns[2].style = "dim"
+    for name, value, by in rows:
+        table.add_row(Text(name), cell(one_line(value)), Text(by))
+    return table
+
+
+def _rule(text: str) -> Text:
+    return cell(text, "bold underline")
+
+
+def _by(plan: TrainingPlan, path: str) -> str:
+    return f"by {plan.set_by(path).value}"
+
+
+def _gpus(plan: TrainingPlan) -> str:
+    need = plan.resources
+    if not need.gpus:
+        return "none"
+    memory = f"≥ {need.gpu_memory_mib / _MIB_PER_GIB:g} GiB" if need.gpu_memory_mib else ""
+    return joined((f"{need.gpus} × {need.gpu_model or need.gpu_vendor}", memory))
+
+
+def _cpu(plan: TrainingPlan) -> str:
+    return f"{plan.resources.cores} cores" if plan.resources.cores else f"{plan.resources.cpu_mhz} MHz"
+
+
+def _setup(plan: TrainingPlan) -> str:
+    setup = plan.setup
+    return joined((setup.requirements or "", *setup.pip, *setup.apt, *setup.cmd))
+
+
+def _training(plan: TrainingPlan) -> list[tuple[str, str, str]]:
+    """The hyperparameters that the plan sets; what it leaves to the repository is not shown."""
+    given = {k: v for k, v in plan.training.model_dump(mode="json").items() if v not in (None, {})}
+    rows = [(k, words(v), _by(plan, f"training.{k}")) for k, v in given.items() if k != "options"]
+    options = given.get("options", {})
+    return rows + [(k, words(v), _by(plan, f"training.options.{k}")) for k, v in options.items()]
+
+
+def _gpu_memory(estimate: Estimate) -> str:
+    if estimate.gpu_memory_gib is None:
+        return ""
+    total = f"of {estimate.gpu_total_gib:.1f} GiB" if estimate.gpu_total_gib else ""
+    return joined((f"{estimate.gpu_memory_gib:.1f} GiB", total, f"({estimate.gpu})" if estimate.gpu else ""), " ")
+
+
+def _likely(range_: Range, form: Callable[[float], str]) -> str:
+    both = span(range_.low, range_.high, form)
+    return both if form(range_.likely) == both else f"{form(range_.likely)} ({both})"

@@ -1,0 +1,71 @@
+"""The main job: a repository and a sentence become a finished training."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from caravan.terminal.inputs import make_request
+from caravan.terminal.options import AnswersOption, JsonOption, terminal_of, wiring_of
+from caravan.values.errors import UsageError
+
+
+def train(
+    ctx: typer.Context,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to train, in a sentence.")] = None,
+    codebase_path: Annotated[
+        str | None, typer.Option(metavar="PATH_OR_GIT_URL", help="The training repository. It is never changed.")
+    ] = None,
+    answers: AnswersOption = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the plan; repeatable.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
+    budget: Annotated[float | None, typer.Option(metavar="USD", help="What the whole run may cost.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and check the job, deploy nothing.")] = False,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="local|URL", help="The Nomad cluster; else NOMAD_ADDR, else the built-in one.")
+    ] = None,
+    as_json: JsonOption = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001  (`run` reads it)
+) -> int:
+    """Bring the fine-tune of a repository to its end on a Nomad cluster.
+
+    Without a command the main job runs: read the repository, ask, plan, estimate, deploy, watch, repair, report.
+
+    Exit codes: 0 done, 1 failed for good, 2 wrong use, 3 a person is needed, 4 cluster, 5 other service,
+    130 interrupted.
+    """
+    if ctx.invoked_subcommand is not None:
+        _refuse_options(ctx)
+        return 0
+    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    request = make_request(
+        wiring,
+        prompt=prompt,
+        source=codebase_path,
+        cluster=cluster,
+        answers=answers,
+        sets=sets or (),
+        budget=budget,
+        yes=yes,
+        dry_run=dry_run,
+    )
+    from caravan.agent.driver import new_run  # after the checks, because it costs a second
+    from caravan.terminal.driving import drive_run
+
+    record = new_run(request, wiring.clock.now())
+    wiring.store().create_run(record)
+    terminal.run_id = record.id
+    return drive_run(wiring, terminal, record, as_json=as_json)
+
+
+def _refuse_options(ctx: typer.Context) -> None:
+    """Options of the main job before a command would do nothing: say so."""
+    given = [name for name, value in ctx.params.items() if value not in (None, False, []) and name != "debug"]
+    if given:
+        flag = {"sets": "--set", "as_json": "--json"}.get(given[0], f"--{given[0].replace('_', '-')}")
+        raise UsageError(
+            f"{flag} stands before the command {ctx.invoked_subcommand!r}.", hint="Put the command's options after it."
+        )

@@ -5,7 +5,7 @@ A command is resolved against the files: as written from its own `cd`, from the 
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from posixpath import basename, dirname, join, normpath
 from typing import Final
 
@@ -79,7 +79,7 @@ def _resolved(command: Command, sources: Sources, scripts: Mapping[str, str]) ->
         for cwd in (normpath(join(base, command.cwd)), _existing(command.cwd, sources)):
             path = _file(command, cwd, sources)
             if path:
-                return Documented(_local(command), path, cwd)
+                return Documented(command, path, cwd)
     return Documented(command, None, here)
 
 
@@ -89,11 +89,6 @@ def _file(command: Command, cwd: str, sources: Sources) -> str | None:
         return next((p for s in (stem, f"{stem}.__main__") if (p := sources.names.get(s))), None)
     path = normpath(join(cwd, command.target))
     return path if path in sources.paths else None
-
-
-def _local(command: Command) -> Command:
-    """The command with the variables of its line's environment left in place, its text without a prompt's rest."""
-    return replace(command, text=command.text.strip())
 
 
 def _existing(cwd: str, sources: Sources) -> str:

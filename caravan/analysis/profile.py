@@ -57,7 +57,7 @@ class Tree(Protocol):
 
 
 def analyze(tree: Tree, prompt: str = "") -> RepoProfile:
-    """The profile of a repository in the light of the user's sentence. A repository that trains nothing is an answer."""
+    """The profile of a repository in the light of the user's sentence. That it trains nothing is an answer."""
     files = tree.files()
     sources = Sources((f.path for f in files), tree.text)
     wishes = read_prompt(prompt)

@@ -16,7 +16,8 @@ _MODEL_NAME: Final = re.compile(
 _NUMBERS: Final = {"one": 1, "a": 1, "single": 1, "two": 2, "four": 4, "eight": 8, "sixteen": 16}
 _GPUS: Final = re.compile(
     r"(?i)\b(\d{1,4}|one|a|single|two|four|eight|sixteen)[ -]?(?:x[ -]?)?(?:nvidia |amd )?"
-    r"(?:[ABHL]\d{2,3}s?\b|V100s?|T4s?|RTX ?\d{4}s?|MI\d{3}\w?)?\s*(?:\d+ ?GB )?(?:gpus?\b|(?<=\ds)(?=\W|$)|(?<=\d)(?=\W|$))"
+    r"(?:[ABHL]\d{2,3}s?\b|V100s?|T4s?|RTX ?\d{4}s?|MI\d{3}\w?)?\s*(?:\d+ ?GB )?"
+    r"(?:gpus?\b|(?<=\ds)(?=\W|$)|(?<=\d)(?=\W|$))"
 )
 _GPU_WORD: Final = re.compile(r"(?i)gpu|[ABHL]\d{2,3}|V100|T4|RTX|MI\d{3}")
 _METHODS: Final = (

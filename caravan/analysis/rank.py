@@ -25,7 +25,8 @@ MAX_TRIED: Final = 120
 ENOUGH: Final = 1.5
 """Weight of training signs from which a file is taken to train."""
 _STARTS: Final = re.compile(
-    r"__main__|\.backward\(|Trainer\b|\.fit\(|optimi[sz]er|add_argument|HfArgumentParser|fire\.Fire|import (?:click|typer)"
+    r"__main__|\.backward\(|Trainer\b|\.fit\(|optimi[sz]er|add_argument|HfArgumentParser"
+    r"|fire\.Fire|import (?:click|typer)"
 )
 _FROM_IMPORTS: Final = 0.7
 _KNOWN_TO_LAUNCHERS: Final = frozenset({"local_rank", "local-rank", "deepspeed", "deepspeed_config", "help"})
@@ -82,6 +83,8 @@ def candidates(
             by_path[d.path].append(d)
     found = [_script(sources, path, by_path.get(path, []), wishes) for path in _tried(sources, by_path, wishes)]
     found += [_console(sources, target, used, scripts, wishes) for target, used in consoles.items()]
+    silent = (name for name in scripts if not any(t.split()[0] == name for t in consoles))
+    found += [_console(sources, name, [], scripts, wishes) for name in silent]
     found += _notebooks(sources, wishes)
     return sorted((c for c in found if c.trains), key=lambda c: (-round(c.score, 6), c.entry_point))
 

@@ -119,6 +119,7 @@ class Diagnosis(Value):
     escalate: bool = False
     advice: str = ""
     fingerprint: str = Field(default="", description="the failure's shape without paths and numbers")
+    node_name: str = Field(default="", description="the node it happened on, empty where none is known")
     by: str = "rules"
 
 

@@ -1,0 +1,162 @@
+"""Causes that lie in the job, the cluster or its nodes, before the training's own code runs.
+
+Only data: see `taxonomy.py`.
+"""
+
+from typing import Final
+
+from caravan.diagnosis.entry import Entry, Fixable
+from caravan.values.failure import FailureClass
+
+CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
+    FailureClass.JOBSPEC_INVALID: Entry(
+        Fixable.YES,
+        "The job file does not parse or does not validate (HCL/JSON syntax, unknown key, bad value, dangling "
+        "reference).",
+        "Nomad refuses the job, and it can't be repaired from the message: {message}",
+        ("jobspec",),
+    ),
+    FailureClass.ACL_PERMISSION_DENIED: Entry(
+        Fixable.NO,
+        "Nomad refuses the request: the token is missing, wrong, or lacks a capability.",
+        "Nomad denies the request in namespace {namespace}. Please give a token (the secret id) whose policy allows "
+        "it.",
+        ("mounts",),
+    ),
+    FailureClass.NOMAD_API_UNREACHABLE: Entry(
+        Fixable.NO,
+        "No answer from the Nomad API: refused connection, no cluster leader, TLS/timeout.",
+        "Nomad does not answer ({message}). Is the address right and the cluster up?",
+        ("retry.after_s",),
+    ),
+    FailureClass.NOMAD_OBJECT_NOT_FOUND: Entry(
+        Fixable.YES,
+        "A job/allocation/evaluation that the agent asks for does not exist or the id is malformed.",
+        "Nomad does not know the job; was it stopped or purged by somebody?",
+        ("query.id",),
+    ),
+    FailureClass.CLUSTER_TARGET_MISMATCH: Entry(
+        Fixable.YES,
+        "Region, namespace, datacenter or node pool named by the job does not exist or holds no node.",
+        "No node is where the job asks for ({message}). Which datacenter, node pool or namespace shall be used?",
+        ("datacenters", "node_pool", "namespace", "region"),
+    ),
+    FailureClass.PLACEMENT_CONSTRAINT_FILTERED: Entry(
+        Fixable.YES,
+        "A constraint (node class, meta, attribute, computed class) excludes every node.",
+        "No node meets a constraint of the job ({message}). May it be dropped?",
+        ("constraints",),
+    ),
+    FailureClass.PLACEMENT_RESOURCES_EXHAUSTED: Entry(
+        Fixable.PARTLY,
+        "Nodes qualify but lack cpu / cores / memory / disk, or the namespace quota is used up.",
+        "The cluster (or the quota) has no room: {message}. Wait, ask for less, or free something?",
+        ("resources.{dimension}", "retry.after_s"),
+    ),
+    FailureClass.PLACEMENT_GPU_UNAVAILABLE: Entry(
+        Fixable.PARTLY,
+        "No node offers the devices asked for: wrong model/count, no fingerprinted GPU, or all in use.",
+        "No node can give {gpus} x {gpu} ({message}). Wait, take fewer, or another model?",
+        ("resources.gpu_model", "resources.gpus", "retry.after_s"),
+    ),
+    FailureClass.DRIVER_UNAVAILABLE: Entry(
+        Fixable.PARTLY,
+        "The task driver (docker, exec, raw_exec, ...) is missing, disabled or misspelt on the nodes.",
+        "No node offers the task driver {driver}. Can it be enabled, or shall another one be used?",
+        ("driver",),
+    ),
+    FailureClass.VOLUME_UNAVAILABLE: Entry(
+        Fixable.PARTLY,
+        "A host volume or CSI volume/plugin that the job asks for is not there for any node.",
+        "A volume of the job does not exist on the nodes ({message}). Where are the data, or may it run without?",
+        ("mounts",),
+    ),
+    FailureClass.DEPLOY_PROGRESS_DEADLINE: Entry(
+        Fixable.YES,
+        "The deployment (service job) did not become healthy within its deadline.",
+        "The deployment never became healthy: {message}",
+        ("job_type", "progress_deadline"),
+    ),
+    FailureClass.INTERRUPTED_EXTERNALLY: Entry(
+        Fixable.YES,
+        "The task was ended from outside: node lost or drained, preemption, stop, update, time limit, kill after "
+        "kill_timeout (exit 137/143 without memory trouble).",
+        "The job was ended from outside: {message}. Shall it be submitted again, or with a higher priority or limit?",
+        ("training.resume_from", "kill_timeout", "retry.max"),
+    ),
+    FailureClass.IMAGE_NOT_FOUND: Entry(
+        Fixable.YES,
+        "The image or tag does not exist in the registry.",
+        "The image {image} does not exist. Which image or tag is meant?",
+        ("image",),
+    ),
+    FailureClass.REGISTRY_AUTH_DENIED: Entry(
+        Fixable.NO,
+        "The registry refuses the pull: private repository, missing or wrong credentials (or a name that does not "
+        "exist and is reported so).",
+        "The registry denies {image}. Please give credentials for it, or check the name.",
+        ("image",),
+    ),
+    FailureClass.IMAGE_PULL_TRANSIENT: Entry(
+        Fixable.YES,
+        "The pull failed for now: rate limit, timeout, gateway error, cancelled for lack of progress.",
+        "The registry does not deliver {image} ({message}). A login or a mirror would help.",
+        ("retry.after_s", "image_pull_timeout", "image"),
+    ),
+    FailureClass.GPU_NODE_BROKEN: Entry(
+        Fixable.PARTLY,
+        "The node's GPU stack or card is at fault: nvidia runtime/toolkit missing, NVML driver/library mismatch, Xid,"
+        " ECC, fallen off the bus.",
+        "GPU trouble on node {node}: {message}. It needs its admin (driver or toolkit install, reset or repair).",
+        ("exclude_nodes", "training.resume_from"),
+    ),
+    FailureClass.CUDA_DRIVER_TOO_OLD: Entry(
+        Fixable.YES,
+        "The host driver is older than the CUDA of the image / torch build.",
+        "The nodes' driver is older than the CUDA of the job ({message}). Can the driver be raised?",
+        ("image", "setup.pip"),
+    ),
+    FailureClass.BIND_MOUNT_REJECTED: Entry(
+        Fixable.PARTLY,
+        "docker refuses a mount or a privilege: volumes disabled, source path missing, wrong type, privileged/caps "
+        "not allowed.",
+        "The nodes refuse a mount of the job ({message}). Where shall it read its data from?",
+        ("mounts",),
+    ),
+    FailureClass.PORT_CONFLICT: Entry(
+        Fixable.YES,
+        "A static or reserved port is taken (at placement or when the container starts).",
+        "A port of the job is taken on every node ({message}); must it be that one?",
+        ("ports",),
+    ),
+    FailureClass.CONTAINER_NAME_CONFLICT: Entry(
+        Fixable.PARTLY,
+        "A container of that name is left over on the node.",
+        "A stale container blocks node {node} ({message}); please remove it.",
+        ("retry.max", "container_name"),
+    ),
+    FailureClass.ENTRYPOINT_NOT_FOUND: Entry(
+        Fixable.YES,
+        "The command, script, module path or working directory is wrong, or the file may not be executed.",
+        "{command} is not found in the image or the repository ({message}). Which entry point is meant?",
+        ("command", "workdir", "env.PYTHONPATH"),
+    ),
+    FailureClass.ARCH_MISMATCH: Entry(
+        Fixable.YES,
+        "The image is for another CPU architecture.",
+        "The image {image} has no build for the nodes' architecture ({message}).",
+        ("image", "constraints"),
+    ),
+    FailureClass.ARTIFACT_DOWNLOAD_FAILED: Entry(
+        Fixable.PARTLY,
+        "An artifact could not be fetched or unpacked (404, DNS, getter error).",
+        "An artifact can't be fetched: {message}.",
+        ("artifacts", "retry.after_s"),
+    ),
+    FailureClass.TEMPLATE_SECRET_UNAVAILABLE: Entry(
+        Fixable.NO,
+        "A template waits for / is refused a Vault secret, Consul key or Nomad variable.",
+        "A secret or key is missing or not readable for this job ({message}). Please create it or grant access.",
+        ("templates",),
+    ),
+}

@@ -1,0 +1,253 @@
+"""Causes that show while the task runs, and what is told when none fits.
+
+Only data: see `taxonomy.py`.
+"""
+
+from typing import Final
+
+from caravan.diagnosis.entry import Entry, Fixable
+from caravan.values.failure import FailureClass
+
+TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
+    FailureClass.HOST_MEMORY_OOM: Entry(
+        Fixable.YES,
+        "Host memory (cgroup or machine) ran out: oom-kill, exit 137 with OOM, SIGKILLed rank, DataLoader worker "
+        "'Killed', CPU allocator.",
+        "The job needs more than {memory} MB of host memory and no node offers more.",
+        ("resources.memory_mb", "training.num_workers", "training.method"),
+    ),
+    FailureClass.DISK_FULL: Entry(
+        Fixable.PARTLY,
+        "No space left on the data/checkpoint disk (also failed checkpoint writes).",
+        "The disk is full ({message}). Please give room or another path.",
+        ("resources.disk_mb", "training.save_total_limit", "env.HF_HOME"),
+    ),
+    FailureClass.OUTPUT_PERMISSION_DENIED: Entry(
+        Fixable.YES,
+        "The task may not write to its output, cache or shm directory.",
+        "The task may not write where it wants to ({message}); please grant it or name another place.",
+        ("training.output_dir", "env.HF_HOME", "user"),
+    ),
+    FailureClass.CUDA_OOM: Entry(
+        Fixable.YES,
+        "The GPU's memory is too small for this model/batch/sequence (torch, TF, JAX, cuBLAS ALLOC_FAILED); also when"
+        " other ranks then time out.",
+        "Even with micro batch 1, checkpointing and QLoRA the model does not fit {gpu}. A larger GPU or a smaller "
+        "model?",
+        (
+            "training.micro_batch",
+            "training.grad_accum",
+            "training.grad_checkpointing",
+            "training.method",
+            "training.max_len",
+        ),
+    ),
+    FailureClass.GPU_MEMORY_CONTENDED: Entry(
+        Fixable.YES,
+        "The GPU is held by another process: little free at the start.",
+        "The GPU on node {node} is used by another process ({message}). Whose is it?",
+        ("exclude_nodes", "retry.after_s", "training.gpu_memory_share"),
+    ),
+    FailureClass.SHM_TOO_SMALL: Entry(
+        Fixable.YES,
+        "The shared memory (/dev/shm) is too small: bus error in DataLoader workers, NCCL can't extend its segment, "
+        "semaphores fail with ENOSPC.",
+        "Shared memory can't be raised on these nodes ({message}).",
+        ("shm_mb", "training.num_workers"),
+    ),
+    FailureClass.CUDA_DEVICE_UNAVAILABLE: Entry(
+        Fixable.YES,
+        "The process sees no GPU/driver at all: the task did not ask for the device or the runtime is not used.",
+        "The task has no GPU although it asked for one; is the node's GPU plug-in working?",
+        ("resources.gpus", "docker.runtime"),
+    ),
+    FailureClass.GPU_COUNT_MISMATCH: Entry(
+        Fixable.YES,
+        "More processes/ranks than GPUs (invalid device ordinal, not enough slots for the GPUs).",
+        "The script wants another number of GPUs than the {gpus} of the job ({message}).",
+        ("launch.nproc", "resources.gpus"),
+    ),
+    FailureClass.TORCH_BUILD_MISMATCH: Entry(
+        Fixable.YES,
+        "The torch build does not serve this GPU: CPU-only wheel, or no kernels for the compute capability.",
+        "No torch build serves {gpu} together with the pinned versions ({message}).",
+        ("setup.pip", "image", "resources.gpu_model"),
+    ),
+    FailureClass.BF16_UNSUPPORTED: Entry(
+        Fixable.YES,
+        "bf16 / tf32 on a GPU older than Ampere.",
+        "The model must be trained in bf16, but the GPU can't. Another GPU?",
+        ("training.precision", "training.tf32"),
+    ),
+    FailureClass.FLASH_ATTN_UNUSABLE: Entry(
+        Fixable.YES,
+        "flash-attn is missing, of another ABI (undefined symbol), or not for this GPU.",
+        "The code insists on flash-attn and no wheel fits.",
+        ("training.attn", "setup.pip"),
+    ),
+    FailureClass.BITSANDBYTES_SETUP: Entry(
+        Fixable.YES,
+        "bitsandbytes finds no CUDA runtime / has no binary for this CUDA.",
+        "8/4-bit training does not work in this image.",
+        ("setup.pip", "env.LD_LIBRARY_PATH", "training.method"),
+    ),
+    FailureClass.BUILD_TOOLCHAIN_MISSING: Entry(
+        Fixable.YES,
+        "A package must be compiled and nvcc / CUDA_HOME / gcc / ninja is missing.",
+        "A package can't be built in this image ({message}).",
+        ("image", "setup.apt"),
+    ),
+    FailureClass.INDEX_OUT_OF_RANGE: Entry(
+        Fixable.PARTLY,
+        "Device-side assert: a token or label index exceeds the embedding / classes.",
+        "Token or label ids exceed the model ({message}); tokenizer and model, or the labels, do not belong together.",
+        ("training.resize_embeddings", "training.max_len"),
+    ),
+    FailureClass.NUMERIC_DIVERGENCE: Entry(
+        Fixable.YES,
+        "nan/inf loss or gradient, loss scale at its minimum, loss blow-up.",
+        "The loss diverges even with a small learning rate in bf16/fp32; the data or the model code may be at fault.",
+        ("training.precision", "training.lr", "training.max_grad_norm", "training.warmup"),
+    ),
+    FailureClass.NCCL_TIMEOUT: Entry(
+        Fixable.PARTLY,
+        "A collective timed out (watchdog) without another cause in the log.",
+        "Ranks lose step ({message}); the logs of all ranks may say more.",
+        ("training.ddp_timeout", "env.NCCL_DEBUG", "training.num_workers"),
+    ),
+    FailureClass.NCCL_ERROR: Entry(
+        Fixable.PARTLY,
+        "NCCL can't connect: wrong interface, refused, no route, socket abort.",
+        "The nodes can't talk to each other over NCCL ({message}). Is it the cluster's network?",
+        ("env.NCCL_SOCKET_IFNAME", "env.NCCL_IB_DISABLE", "exclude_nodes"),
+    ),
+    FailureClass.RENDEZVOUS_PORT_IN_USE: Entry(
+        Fixable.YES,
+        "torchrun/TCPStore can't bind its port.",
+        "The rendezvous port is fixed in the code and taken ({message}).",
+        ("launch.master_port",),
+    ),
+    FailureClass.RENDEZVOUS_UNREACHABLE: Entry(
+        Fixable.PARTLY,
+        "Workers can't reach or resolve the rendezvous/head host.",
+        "Workers can't reach the first one ({message}); a firewall, or DNS?",
+        ("launch.rdzv_endpoint", "network_mode"),
+    ),
+    FailureClass.LAUNCHER_MISCONFIGURED: Entry(
+        Fixable.YES,
+        "The script was started without / with the wrong launcher: RANK, MASTER_ADDR missing, slots not given, "
+        "accelerate config missing.",
+        "How is this script meant to be started?",
+        ("launch.launcher",),
+    ),
+    FailureClass.PROCESS_HANG: Entry(
+        Fixable.PARTLY,
+        "No progress and no error: DataLoader/fork deadlock.",
+        "The job hangs again and again ({message}).",
+        ("training.num_workers", "env.TOKENIZERS_PARALLELISM", "env.OMP_NUM_THREADS", "training.resume_from"),
+    ),
+    FailureClass.PROCESS_CRASH_NATIVE: Entry(
+        Fixable.PARTLY,
+        "Native crash: SIGSEGV, SIGILL, core dump.",
+        "The process crashes in native code: {message}",
+        ("training.num_workers", "image", "constraints"),
+    ),
+    FailureClass.MISSING_PYTHON_PACKAGE: Entry(
+        Fixable.YES,
+        "A Python package is not installed.",
+        "Which package provides what is missing? {message}",
+        ("setup.pip",),
+    ),
+    FailureClass.PACKAGE_VERSION_CONFLICT: Entry(
+        Fixable.YES,
+        "Versions do not fit: ImportError of a name, removed argument, unknown model type, pip resolution failure, no"
+        " wheel for this Python.",
+        "The requirements contradict each other: {message}",
+        ("setup.pip", "image"),
+    ),
+    FailureClass.CLI_ARGS_INVALID: Entry(
+        Fixable.YES,
+        "Unknown, missing or malformed command-line argument / hydra override.",
+        "The script does not take its arguments: {message}. Which value is meant?",
+        ("args",),
+    ),
+    FailureClass.TRAINING_CONFIG_INVALID: Entry(
+        Fixable.YES,
+        "Arguments are known but contradict each other or the data (strategies, batch sizes, pad token, epochs).",
+        "The settings contradict each other: {message}",
+        ("training.*",),
+    ),
+    FailureClass.CHECKPOINT_UNUSABLE: Entry(
+        Fixable.PARTLY,
+        "The checkpoint is missing, incomplete, corrupt or of another shape.",
+        "The checkpoint does not fit this model ({message}). Start afresh?",
+        ("training.resume_from", "training.output_dir"),
+    ),
+    FailureClass.DATA_PATH_MISSING: Entry(
+        Fixable.PARTLY,
+        "A data file or directory does not exist in the task.",
+        "A file is not in the job ({message}). Where is it?",
+        ("dataset.path", "mounts", "setup.cmd"),
+    ),
+    FailureClass.DATASET_FORMAT_ERROR: Entry(
+        Fixable.PARTLY,
+        "The data set's format or columns are not what the trainer expects.",
+        "The data set cannot be read as expected: {message}. Please check rows/columns.",
+        ("dataset.columns", "dataset.format"),
+    ),
+    FailureClass.HF_GATED_AUTH: Entry(
+        Fixable.NO,
+        "Gated or private hub repository: token or licence acceptance missing.",
+        "{model} is gated. Please accept its terms and give a token (secret HF_TOKEN) with access to gated "
+        "repositories.",
+        ("model.id",),
+    ),
+    FailureClass.HUB_NOT_FOUND: Entry(
+        Fixable.PARTLY,
+        "The hub repository/path does not exist as named (often answered with 401), or a local model path is missing.",
+        "Which model is meant by {model}? ({message})",
+        ("model.id",),
+    ),
+    FailureClass.HUB_RATE_LIMITED: Entry(
+        Fixable.YES,
+        "The hub answers 429.",
+        "The hub limits our requests; a token or a mirror would help.",
+        ("retry.after_s", "model.source", "env.HF_HUB_OFFLINE"),
+    ),
+    FailureClass.NETWORK_UNREACHABLE: Entry(
+        Fixable.PARTLY,
+        "No route/DNS/timeouts to the hub or the internet from the node.",
+        "The nodes can't reach what the job needs ({message}). Is there a mirror or a local copy?",
+        ("retry.after_s", "model.source", "env.HF_HUB_OFFLINE"),
+    ),
+    FailureClass.WANDB_LOGIN_MISSING: Entry(
+        Fixable.YES,
+        "wandb wants a login and there is no terminal, or refuses the key/entity (403): tracking stops the run.",
+        "Give WANDB_API_KEY as a secret if runs shall be tracked.",
+        ("env.WANDB_MODE", "training.report_to"),
+    ),
+    FailureClass.USER_CODE_BUG: Entry(
+        Fixable.NO,
+        "A programming error in the training code that no job field mends.",
+        "The training code fails: {message}. It needs a code change.",
+        (),
+    ),
+    FailureClass.NO_FAILURE: Entry(
+        Fixable.YES,
+        "Nothing failed: warnings only, or the run ended well.",
+        "",
+        (),
+    ),
+    FailureClass.OUTPUTS_MISSING: Entry(
+        Fixable.PARTLY,
+        "The task ended with exit code 0 but wrote no weights or checkpoint where the plan says they go; no log line "
+        "need show it.",
+        "The training ended but saved nothing ({message}). Which option makes the script save, or where does it write?",
+        ("args", "training.output_dir"),
+    ),
+    FailureClass.UNKNOWN: Entry(
+        Fixable.NO,
+        "The evidence fits no cause that is told apart.",
+        "The cause is not known ({message}). Please read the lines above and the log.",
+    ),
+}

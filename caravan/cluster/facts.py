@@ -6,6 +6,9 @@ from typing import Final
 from caravan.values.base import Json
 from caravan.values.job import ClusterFacts, ClusterKind, DeviceGroup, DriverFacts, HostVolume, NodeFacts
 
+IMAGES_ATTRIBUTE: Final = "caravan.images"
+"""The driver attribute in which the built-in cluster names the images of its inventory."""
+
 BUILTIN_TAG: Final = "caravan_builtin"
 """The tag in `member.Tags` by which the built-in cluster shows itself."""
 
@@ -88,7 +91,7 @@ def _reserved(resources: Mapping[str, Json], kind: str, field: str) -> int:
 
 def _driver(name: str, driver: Json, attributes: Mapping[str, str]) -> DriverFacts:
     said = {**attributes} | {k: str(v) for k, v in (driver.get("Attributes") or {}).items()}
-    images = said.get(f"driver.{name}.images")  # only the built-in cluster knows its images beforehand
+    images = said.get(IMAGES_ATTRIBUTE)
     return DriverFacts(
         healthy=bool(driver.get("Healthy")),
         version=said.get(f"driver.{name}.version", ""),

@@ -83,6 +83,7 @@ def test_the_builtin_cluster_is_recognised(server: NomadHttp, cluster: NomadClus
     node["NodeResources"]["Devices"][0]["Attributes"]["caravan_declared"] = {"Bool": True}
     node["NodeResources"]["Devices"][0]["Attributes"]["memory"] = {"Float": 79.6, "Unit": "GiB"}
     node["NodeResources"]["Devices"][0]["Instances"][0]["Healthy"] = False
+    node["Drivers"]["docker"]["Attributes"]["caravan.images"] = "a:1,b:2"
     node["ReservedResources"] = {"Memory": {"MemoryMB": 105}, "Cpu": {"CpuShares": 200}, "Disk": {"DiskMB": 19}}
     table = {"/v1/agent/self": agent(caravan_builtin="true"), "/v1/nodes": [node], f"/v1/node/{node['ID']}": node}
     route(server, table)
@@ -90,6 +91,7 @@ def test_the_builtin_cluster_is_recognised(server: NomadHttp, cluster: NomadClus
     assert (facts.kind, facts.shared_files) == (ClusterKind.BUILTIN, True)
     (found,) = facts.nodes
     assert (found.memory_mb, found.cpu_mhz, found.disk_mb) == (24000, 5000, 258000)
+    assert found.drivers["docker"].images == ("a:1", "b:2")
     assert found.devices[0].declared
     assert (found.devices[0].count, found.devices[0].memory_mib) == (1, 81510)
 

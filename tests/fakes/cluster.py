@@ -129,13 +129,10 @@ class FakeCluster:
             return self._facts
 
     def parse(self, hcl: str) -> Json:
-        from caravan.hcl import HclError, parse_hcl
+        from caravan.hcl import parse_hcl
 
         with self._call("parse"):
-            try:
-                return parse_hcl(hcl)
-            except HclError as error:
-                raise JobRefused(str(error)) from error
+            return parse_hcl(hcl)
 
     def check(self, job: Json) -> DryRun:
         with self._call("check"):

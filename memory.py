@@ -298,7 +298,7 @@ def _engine(path: Path | None, url: str | None, api_key: str | None, timeout_s: 
         from mem0 import Memory
         from mem0.memory import telemetry
     if telemetry.MEM0_TELEMETRY:
-        raise RuntimeError("Mem0 was imported with its telemetry on")
+        raise ServiceError("Mem0 was imported with its telemetry on.", hint="CARAVAN_MEMORY=0 goes on without it.")
     vectors: dict[str, Any] = {"collection_name": COLLECTION, "embedding_model_dims": DIMENSION, "path": str(path)}
     if url is not None:
         vectors["client"] = _server(url, api_key, timeout_s)  # then the path, which Mem0 insists on, is not used

@@ -40,13 +40,13 @@ class StillClock:
         self.at += timedelta(seconds=seconds)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    kept = dict(os.environ)
-    prepare_third_party_environment(tmp_path_factory.mktemp("third-party"))
-    yield
-    os.environ.clear()
-    os.environ.update(kept)
+@pytest.fixture(autouse=True)
+def _third_party_environment(
+    _scrubbed_environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for name in ("MEM0_TELEMETRY", "MEM0_DIR"):
+        monkeypatch.setenv(name, "")  # so that what is set next is undone after the test
+    prepare_third_party_environment(tmp_path_factory.getbasetemp() / "third-party")
 
 
 @pytest.fixture

@@ -6,52 +6,76 @@ Errors become one line and an exit code here. What is no CaravanError passes thr
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
 import typer
 from typer.main import get_command
 
-from caravan.terminal import analyze, cluster, config, logs, removal, resume, runs, train
 from caravan.terminal.options import TERMINAL
 from caravan.terminal.streams import Terminal, system_terminal
 from caravan.terminal.text import one_line
+from caravan.terminal.train import train
 from caravan.values.errors import CaravanError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
 
 PROGRAM: Final = "main.py"
+COMMANDS: Final = {
+    "analyze": ("analyze", "Say what a repository trains and how."),
+    "runs": ("runs", "List the newest runs."),
+    "show": ("runs", "Show one run: status, attempts, plan, events."),
+    "logs": ("logs", "Print the logs of a run's tasks."),
+    "resume": ("resume", "Go on with a run, answering what it asks."),
+    "stop": ("removal", "Stop a run and its job on the cluster."),
+    "delete": ("removal", "Delete a run with its logs and outputs."),
+    "report": ("logs", "Print a run's report (Markdown)."),
+    "traces": ("logs", "Print a run's steps with their time and status."),
+    "config": ("config", "Show the settings and where each comes from."),
+}
+"""Command → its module in this room and its line on the help page (the first of its docstring; a test compares).
+
+Loading a command costs milliseconds, and a help page or another command does without them.
+"""
+
+CLUSTER_COMMANDS: Final = ("up", "down", "status")
 _INTERRUPTED: Final = 130
 
 
-def build_app() -> typer.Typer:
-    """The application: the main job as its callback, everything else as commands."""
-    # Plain help, no completion, no pretty tracebacks: each would import what `--help` does not need.
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.callback(invoke_without_command=True)(train.train)
-    app.command()(analyze.analyze)
-    app.command("runs")(runs.list_runs)
-    app.command()(runs.show)
-    app.command()(logs.logs)
-    app.command()(resume.resume)
-    app.command()(removal.stop)
-    app.command()(removal.delete)
-    app.command()(logs.report)
-    app.command()(logs.traces)
-    app.add_typer(_cluster(), name="cluster")
-    app.command()(config.config)
+def build_app(wanted: Collection[str] | None = None) -> typer.Typer:
+    """The application: the main job as its callback, everything else as commands.
+
+    `wanted` names the commands to load; the others only stand in the list of the help page. None: all.
+    """
+    app = _typer()
+    app.callback(invoke_without_command=True)(train)
+    for name, (module, summary) in COMMANDS.items():
+        if wanted is None or name in wanted:
+            app.command(name)(_load(module, name))
+        else:
+            app.command(name, help=summary)(_not_loaded)
+    cluster = _typer()
+    for name in CLUSTER_COMMANDS if wanted is None or "cluster" in wanted else ():
+        cluster.command(name)(_load("cluster", name))
+    app.add_typer(cluster, name="cluster", help="The built-in cluster, for trying and testing.")
     return app
 
 
-def _cluster() -> typer.Typer:
-    group = typer.Typer(help="The built-in cluster: for trying, developing and testing.", rich_markup_mode=None)
-    group.command()(cluster.up)
-    group.command()(cluster.down)
-    group.command()(cluster.status)
-    return group
+def _typer() -> typer.Typer:
+    # Plain help, no completion, no pretty tracebacks: each would import what `--help` does not need.
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def _load(module: str, name: str) -> Callable[..., int | None]:
+    return cast("Callable[..., int | None]", getattr(import_module(f"caravan.terminal.{module}"), name))
+
+
+def _not_loaded() -> None:
+    raise AssertionError("a command that is named on the command line is loaded")
 
 
 def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -> int:
@@ -67,8 +91,8 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
     except typer.Exit as end:
         return end.exit_code
     except typer.TyperException as error:
-        hint = f"See `{PROGRAM} --help`."
-        return _fail(terminal, error.format_message(), hint, error.exit_code, as_json=as_json)
+        message = one_line(error.format_message()).rstrip(".")
+        return _fail(terminal, f"{message}.", f"See `{PROGRAM} --help`.", error.exit_code, as_json=as_json)
     except CaravanError as error:
         if debug:
             _traceback(terminal, error)
@@ -82,7 +106,7 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
 
 
 def _invoke(wiring: Wiring, argv: list[str], terminal: Terminal) -> int:
-    command = get_command(build_app())
+    command = get_command(build_app(argv))
     # Not `command.main`: it would end the process itself on Ctrl-C and on a broken pipe.
     with command.make_context(PROGRAM, argv, obj=wiring) as context:
         context.meta[TERMINAL] = terminal

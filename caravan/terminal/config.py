@@ -8,7 +8,7 @@ from caravan.terminal.options import JsonOption, terminal_of, wiring_of
 
 
 def config(ctx: typer.Context, as_json: JsonOption = False) -> None:
-    """Show the settings: environment variable, value, source. Secrets are masked."""
+    """Show the settings and where each comes from."""
     terminal = terminal_of(ctx)
     rows = wiring_of(ctx).settings()
     if as_json:

@@ -111,7 +111,7 @@ def report(ctx: typer.Context, run: RunArgument) -> None:
 
 
 def traces(ctx: typer.Context, run: RunArgument) -> None:
-    """Print a run's trace: its steps with their time and status."""
+    """Print a run's steps with their time and status."""
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     record = wiring.store().run(run)
     lines = wiring.trace_lines(record.id)

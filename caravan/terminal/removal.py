@@ -20,7 +20,9 @@ _DEAD = "dead"  # Nomad's status of a job none of whose allocations runs or wait
 
 
 def stop(ctx: typer.Context, run: RunArgument) -> None:
-    """Stop a run: its job on the cluster ends and nothing is repaired. Stopping twice is stopping once."""
+    """Stop a run and its job on the cluster.
+
+    Nothing is repaired afterwards. Stopping twice is stopping once."""
     from caravan.values.run import ENDED, RunEvent, RunStatus
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
@@ -43,7 +45,7 @@ def delete(
     run: RunArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask, and stop a job that still runs.")] = False,
 ) -> None:
-    """Delete a run: its folder with logs and outputs, its rows, checkpoints and trace."""
+    """Delete a run with its logs and outputs."""
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     store = wiring.store()
     record = store.run(run)

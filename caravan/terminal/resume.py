@@ -20,9 +20,9 @@ def resume(
     yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Go on with a run: answer its question, or take it up where it was interrupted.
+    """Go on with a run, answering what it asks.
 
-    On a run that has ended its result is printed again.
+    An interrupted run is taken up where it was; of one that has ended the result is printed again.
     """
     if (answers is not None) + approve + reject > 1:
         raise UsageError("--answers, --approve and --reject exclude each other.", hint="Give one of them.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _TIME = "%Y-%m-%d %H:%M"
 
 
-def list_runs(
+def runs(
     ctx: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
     as_json: JsonOption = False,
@@ -59,7 +59,7 @@ def _print_runs(terminal: Terminal, records: Sequence[RunRecord]) -> None:
 
 
 def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
-    """Show a run: where it stands, its attempts, open question, plan with who set what, events."""
+    """Show one run: status, attempts, plan, events."""
     from caravan.terminal.lookup import look_up
     from caravan.terminal.results import document
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
-import math
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
@@ -50,6 +48,8 @@ class Terminal:
 
     def document(self, value: Json) -> None:
         """The one JSON document of a command, in ASCII, so that it harms no terminal and fits every encoding."""
+        import json
+
         print(json.dumps(_finite(value), indent=2, allow_nan=False), file=self.stdout)
 
     def read(self, prompt: str) -> str:
@@ -74,6 +74,8 @@ def system_terminal() -> Terminal:
 
 def _finite(value: Any) -> Any:
     """JSON has no infinities: they become texts."""
+    import math
+
     if isinstance(value, dict):
         return {str(k): _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -10,16 +10,15 @@ from datetime import timedelta
 from typing import Any, Final
 
 # ECMA-48: control sequences (CSI), strings up to BEL or ST (OSC, DCS, SOS, PM, APC), then two-character escapes.
-_SEQUENCES: Final = re.compile(
+# Texts, compiled on first use by `re`: compiling costs milliseconds that a help page does not need.
+_SEQUENCES: Final = (
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-Z\\-~]"
 )
 # What is left of controls, marks that turn the direction of writing (they can hide what a command does), line
 # separators, and lone surrogates, which can't be encoded.
-_UNSAFE: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]",
-)
+_UNSAFE: Final = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def clean(text: str) -> str:
@@ -27,10 +26,10 @@ def clean(text: str) -> str:
 
     A carriage return inside a line starts it anew, as a progress bar does it: what it overwrote is left out.
     """
-    text = _SEQUENCES.sub("", text).replace("\r\n", "\n")
+    text = re.sub(_SEQUENCES, "", text).replace("\r\n", "\n")
     if "\r" in text:
         text = "\n".join(_overwritten(line) for line in text.split("\n"))
-    return _UNSAFE.sub(_visible, text)
+    return re.sub(_UNSAFE, _visible, text)
 
 
 def _overwritten(line: str) -> str:

@@ -63,9 +63,14 @@ def train(
 
 def _refuse_options(ctx: typer.Context) -> None:
     """Options of the main job before a command would do nothing: say so."""
-    given = [name for name, value in ctx.params.items() if value not in (None, False, []) and name != "debug"]
+    given = [name for name in ctx.params if name != "debug" and _is_given(ctx, name)]
     if given:
         flag = {"sets": "--set", "as_json": "--json"}.get(given[0], f"--{given[0].replace('_', '-')}")
         raise UsageError(
             f"{flag} stands before the command {ctx.invoked_subcommand!r}.", hint="Put the command's options after it."
         )
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -47,8 +47,8 @@ COLLECTION: Final = "lessons"
 DIMENSION: Final = 256  # of the embedding model that wordllama's package brings
 
 _EVERYTHING: Final = 100_000  # more lessons than a store will hold: Mem0 lists only with a bound
-_STRUCTURED: Final = 200  # cases of one cause or fingerprint that are looked at, the most alike first
-_ALIKE: Final = 20  # cases that are looked at for the likeness of their text alone
+_STRUCTURED: Final = 500  # cases of one cause or fingerprint that are looked at
+_ALIKE: Final = 200  # cases that are looked at for the likeness of their text
 _QUERY_LIMIT: Final = 4000  # characters of a query that are embedded
 
 # What Mem0, Qdrant's embedded store and the HTTP client raise for a broken, locked or unreachable store, beside their
@@ -246,23 +246,23 @@ class NullMemory:
 
 
 def _candidates(engine: Any, sought: Sought, query: str) -> list[Candidate]:
-    """What may fit: by cause, by fingerprint, by likeness of text. Each lesson once, with its likeness where known."""
-    scopes: list[tuple[dict[str, Json], int]] = []
-    if sought.failure is not None:
-        scopes.append(({"failure": str(sought.failure)}, _STRUCTURED))
-    if sought.fingerprint:
-        scopes.append(({"fingerprint": sought.fingerprint}, _STRUCTURED))
-    scopes.append(({}, _ALIKE if scopes else _STRUCTURED))
-    found: dict[str, Candidate] = {}
-    for fields, top_k in scopes:
-        filters = {"user_id": SCOPE, **fields}
+    """What may fit: by likeness of text, and by cause or fingerprint. Each lesson once, with its likeness where known.
+
+    Two questions to the store, because the embedded one looks at every lesson for each of them.
+    """
+    rows: list[dict[str, Any]] = []
+    if query.strip():
         # No threshold: the cause decides, not the words.
-        alike = {"filters": filters, "top_k": top_k, "threshold": 0.0, "show_expired": True}
-        rows = engine.search(query, **alike)["results"] if query.strip() else []
-        if fields and len(rows) < top_k:
-            rows = [*rows, *engine.get_all(filters=filters, top_k=top_k, show_expired=True)["results"]]
-        for candidate in _readable(rows):
-            found.setdefault(candidate.id, candidate)
+        alike = {"filters": {"user_id": SCOPE}, "top_k": _ALIKE, "threshold": 0.0, "show_expired": True}
+        rows += engine.search(query, **alike)["results"]
+    structure = {"failure": sought.failure and str(sought.failure), "fingerprint": sought.fingerprint}
+    either = [{name: value} for name, value in structure.items() if value]
+    filters = {"user_id": SCOPE, "OR": either} if either else {"user_id": SCOPE}
+    if either or not rows:
+        rows += engine.get_all(filters=filters, top_k=_STRUCTURED, show_expired=True)["results"]
+    found: dict[str, Candidate] = {}
+    for candidate in _readable(rows):
+        found.setdefault(candidate.id, candidate)
     return list(found.values())
 
 

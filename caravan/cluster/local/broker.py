@@ -322,7 +322,7 @@ class Broker:
             if failed:
                 blocked = change.put_eval(self._blocked(evaluation, failed))
                 fields["BlockedEval"] = blocked["ID"]
-        queued = {g: 0 for g in decision.updates}
+        queued = dict.fromkeys(decision.updates, 0)
         for title, metrics in failed.items():
             queued[title] = 1 + metrics.coalesced
         fields["QueuedAllocations"] = queued

@@ -24,7 +24,7 @@ _DEFAULT_MHZ = 2000
 
 
 class HostVolume(Value):
-    """A directory of the node that jobs may mount. `files` are made there when they are missing, for trying."""
+    """A directory of the node that jobs may mount. `files` says what lies there, for people; nothing is made."""
 
     path: str
     read_only: bool = False

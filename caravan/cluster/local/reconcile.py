@@ -131,7 +131,7 @@ def reschedule_at(record: AllocRecord, group: JsonDict) -> int | None:
 def _delay(policy: JsonDict, tries: int) -> int:
     base, ceiling = int(policy["Delay"]), int(policy["MaxDelay"])
     if policy["DelayFunction"] == "exponential":
-        delay = base * 2 ** min(tries, 30)
+        delay = base << min(tries, 30)
     elif policy["DelayFunction"] == "fibonacci":
         one, other = base, base
         for _ in range(min(tries, 60)):
@@ -146,4 +146,4 @@ def _ended(record: AllocRecord) -> int:
     """The time of the last task event; without one, of the last change."""
     states = (record.body.get("TaskStates") or {}).values()
     times = [e["Time"] for s in states for e in s["Events"] or []]
-    return max(times, default=int(record.body["ModifyTime"]))
+    return int(max(times, default=record.body["ModifyTime"]))

@@ -1,0 +1,232 @@
+"""The supervisor of one task: `python -m caravan.cluster.local.executor SPECFILE`. Stands alone.
+
+It starts the command, keeps its output in bounded files, holds it to its memory limit, stops it when told to and
+writes how it stands into a file. It shares nothing with the cluster's process but files, so a cluster that is killed
+and started again finds the task as it is. Its folder holds
+
+    spec.json    what to run, from the cluster
+    state.json   {"pid", "started", "finished", "exit_code", "signal", "oom", "error"}; times in ns since 1970
+    stop.json    {"signal", "timeout_s"}: written by the cluster to end the task
+    lock         held while the supervisor lives
+
+No import of ours but the memory guard, for a fast start. The task's processes end with the supervisor.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from caravan.cluster.local.memory_guard import Guard, guard_for, tree_of
+
+_LOOK_SECONDS = 0.05
+_CHUNK = 1 << 16
+_DRAIN_SECONDS = 2.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a file whole: under another name, then renamed."""
+    new = path.with_suffix(".new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+        json.dump(value, out)
+        out.flush()
+        os.fsync(out.fileno())
+    new.replace(path)
+
+
+class RotatedLog:
+    """`<task>.<stream>.<n>` files of bounded size, of which the newest few are kept."""
+
+    def __init__(self, folder: Path, name: str, max_files: int, max_bytes: int) -> None:
+        self._folder, self._name = folder, name
+        self._max_files, self._max_bytes = max(1, max_files), max(1, max_bytes)
+        numbers = [int(p.suffix[1:]) for p in folder.glob(f"{name}.*") if p.suffix[1:].isdigit()]
+        self._number = max(numbers, default=0)
+        self._open()
+
+    def _open(self) -> None:
+        self._file = (self._folder / f"{self._name}.{self._number}").open("ab", buffering=0)
+        self._size = self._file.tell()
+
+    def write(self, data: bytes) -> None:
+        """Append, going on to a new file at the limit."""
+        while data:
+            room = self._max_bytes - self._size
+            if room <= 0:
+                self._file.close()
+                self._number += 1
+                self._open()
+                (self._folder / f"{self._name}.{self._number - self._max_files}").unlink(missing_ok=True)
+                continue
+            written = self._file.write(data[:room]) or 0
+            self._size += written
+            data = data[written:]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Supervisor:
+    """One task from start to end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._spec: dict[str, Any] = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+        self._state: dict[str, Any] = {"pid": None, "started": None, "finished": None, "error": None, "oom": False}
+        self._guard: Guard = guard_for(self._spec["name"], self._spec["memory_bytes"])
+        self._selector = selectors.DefaultSelector()
+        self._kill_at: float | None = None
+        self._signalled = False
+
+    def run(self) -> None:
+        """Start the command and stay until it and all its children have ended."""
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # children that outlive their parents become ours, and end with the task
+        try:
+            child = self._start()
+        except OSError as error:
+            self._save(error=error.strerror or str(error), finished=time.time_ns())
+            self._guard.close()
+            return
+        self._save(pid=child.pid, started=time.time_ns())
+        while child.poll() is None:
+            self._pump(_LOOK_SECONDS)
+            self._look(child)
+        oom = bool(self._state["oom"]) or self._guard.exceeded([])
+        self._end_tree()
+        self._drain()
+        self._guard.close()
+        number = -child.returncode if child.returncode < 0 else 0
+        code = 128 + number if number else child.returncode  # as a shell and Nomad count signals
+        self._save(finished=time.time_ns(), exit_code=code, signal=number, oom=oom)
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        spec, guard = self._spec, self._guard
+
+        def prepare() -> None:  # in the child, before it becomes the command
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            guard.add(os.getpid())
+
+        pipes = {stream: os.pipe() for stream in ("stdout", "stderr")}
+        try:
+            child = subprocess.Popen(
+                spec["argv"],
+                executable=spec["executable"],
+                cwd=spec["cwd"],
+                env=spec["env"],
+                stdin=subprocess.DEVNULL,
+                stdout=pipes["stdout"][1],
+                stderr=pipes["stderr"][1],
+                start_new_session=True,
+                preexec_fn=prepare,  # noqa: PLW1509 - this process has one thread
+            )
+        finally:
+            for _, writer in pipes.values():
+                os.close(writer)
+        for stream, (reader, _) in pipes.items():
+            name = f"{spec['task']}.{stream}"
+            log = RotatedLog(Path(spec["logs"]), name, spec["max_files"], spec["max_file_bytes"])
+            os.set_blocking(reader, False)
+            self._selector.register(reader, selectors.EVENT_READ, log)
+        with contextlib.suppress(OSError, AttributeError):  # no Linux 5.3: its end is noticed at the next look
+            self._selector.register(os.pidfd_open(child.pid), selectors.EVENT_READ, None)
+        return child
+
+    def _pump(self, seconds: float) -> bool:
+        """Move output into the logs for at most so long; False when nothing is left to read."""
+        readers = [k for k in self._selector.get_map().values() if k.data is not None]
+        for key, _ in self._selector.select(seconds):
+            if key.data is None:
+                self._selector.unregister(key.fd)
+                os.close(key.fd)
+                continue
+            data = os.read(key.fd, _CHUNK)
+            if data:
+                key.data.write(data)
+                continue
+            self._selector.unregister(key.fd)
+            os.close(key.fd)
+            key.data.close()
+        return bool(readers)
+
+    def _look(self, child: "subprocess.Popen[bytes]") -> None:
+        tree = tree_of(os.getpid())
+        if not self._state["oom"] and self._guard.exceeded(tree):
+            self._state["oom"] = True
+            _kill(tree)
+        self._obey(child, tree)
+        self._reap(child.pid)
+
+    def _obey(self, child: "subprocess.Popen[bytes]", tree: list[int]) -> None:
+        """Do what stop.json says: the signal to the command, and after the time-out an end to the whole tree."""
+        if self._kill_at is None:
+            try:
+                order = json.loads((self._folder / "stop.json").read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                return
+            self._kill_at = time.monotonic() + float(order["timeout_s"])
+            if child.poll() is None:
+                child.send_signal(int(order["signal"]))
+        elif time.monotonic() >= self._kill_at:
+            _kill(tree)
+
+    def _reap(self, main: int) -> None:
+        """Bury orphans that have ended; the command itself is left to its own handle."""
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None or ended.si_pid == main:
+                return
+            os.waitpid(ended.si_pid, 0)
+
+    def _end_tree(self) -> None:
+        """A task's processes end with its command."""
+        limit = time.monotonic() + _DRAIN_SECONDS
+        while (tree := tree_of(os.getpid())) and time.monotonic() < limit:
+            _kill(tree)
+            self._pump(0.01)
+            self._reap(0)
+
+    def _drain(self) -> None:
+        limit = time.monotonic() + _DRAIN_SECONDS
+        while self._pump(_LOOK_SECONDS) and time.monotonic() < limit:
+            pass
+
+    def _save(self, **fields: Any) -> None:
+        self._state |= fields
+        write_json(self._folder / "state.json", self._state)
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
+    """Set a property of this process; nothing happens where there is no prctl."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def main(arguments: list[str]) -> int:
+    """Supervise the task whose spec file is named."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Supervisor(Path(arguments[0]).parent).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,223 @@
+"""The client's side: allocations and their tasks in order, restarts of the cluster survived.
+
+It implements the broker's `Client`: allocations come in by id, everything else is in the state.
+"""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from caravan.cluster.local import events, taskdir
+from caravan.cluster.local.allocs import client_status
+from caravan.cluster.local.canonical import group_of
+from caravan.cluster.local.inventory import Node
+from caravan.cluster.local.lifecycle import Assignment, Site, TaskRunner, blank_state
+from caravan.cluster.local.state import AllocRecord, State
+from caravan.cluster.local.words import SECOND, JsonDict, now_ns
+
+_log = logging.getLogger(__name__)
+_EXPIRED = "allocation exceeded max_run_duration"
+_LOST = "alloc is lost since the supervisor of its task is gone"
+
+
+class AllocRunner:
+    """Runs the tasks of one allocation."""
+
+    def __init__(self, state: State, record: AllocRecord, node: Node, site: Site) -> None:
+        self._state = state
+        self._id = record.id
+        self._expired = record.expired
+        group = group_of(record.job, record.body["TaskGroup"])
+        if group is None:
+            raise ValueError(f"allocation {record.id} is of no group of its job")
+        self._group = group
+        known = record.body.get("TaskStates") or {}
+        self._tasks: dict[str, TaskRunner] = {}
+        for task in group["Tasks"]:
+            given = Assignment(record.job, group, task, record.body, node, site)
+            name = task["Name"]
+            now = {**known[name]} if name in known else blank_state()
+            self._tasks[name] = TaskRunner(given, now, record.runs.get(name, 0), self._publish)
+        self._site = site
+
+    def _publish(self) -> None:
+        """Store the states of all tasks, and the allocation's status that they make."""
+        record = self._state.allocs[self._id]
+        states: dict[str, JsonDict] = {name: dict(t.state) for name, t in self._tasks.items()}
+        status, description = client_status(states)
+        if any(t.lost for t in self._tasks.values()):
+            status, description = "lost", _LOST
+        elif self._expired:
+            status, description = "complete", _EXPIRED
+        body = {
+            **record.body,
+            "ClientDescription": description,
+            "ClientStatus": status,
+            "NetworkStatus": {"Address": "", "AddressIPv6": "", "DNS": None, "InterfaceName": ""},
+            "TaskStates": states,
+        }
+        runs = {name: t.runs for name, t in self._tasks.items()}
+        with self._state.change("AllocationUpdated") as change:
+            change.put_alloc(replace(record, body=body, runs=runs, expired=self._expired))
+
+    async def run(self) -> None:
+        """Run the allocation to its end."""
+        deadline = self._deadline()
+        try:
+            await self._run_tasks()
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+
+    def _deadline(self) -> asyncio.TimerHandle | None:
+        limit = self._group["MaxRunDuration"]
+        if not limit:
+            return None
+        rest = self._state.allocs[self._id].body["CreateTime"] + int(limit) - now_ns()
+        return asyncio.get_running_loop().call_later(max(0.0, rest / SECOND), self._expire)
+
+    def _expire(self) -> None:
+        """As Nomad: the allocation counts as complete at once, its tasks are then ended."""
+        if all(t.dead for t in self._tasks.values()):
+            return
+        self._expired = True
+        for task in self._tasks.values():
+            task.kill(reason=_EXPIRED)
+        self._publish()
+
+    async def _run_tasks(self) -> None:
+        self._receive()
+        first, helpers, main, last = self._phases()
+        started = [asyncio.ensure_future(t.run()) for t in helpers]
+        try:
+            if await self._all(first):
+                await self._all(main)
+            for helper in helpers:
+                helper.kill()
+            await asyncio.gather(*started)
+            await self._all(last)
+        finally:
+            for helper_task in started:
+                helper_task.cancel()
+        rest = [t for t in self._tasks.values() if not t.dead]
+        for task in rest:  # those that never came to run because an earlier one failed
+            task.kill()
+        await asyncio.gather(*(t.run() for t in rest))
+
+    def _receive(self) -> None:
+        for task in self._tasks.values():
+            if not task.state["Events"] and not task.dead:
+                task.note(events.received())
+        for task in self._tasks.values():
+            if not task.dead:
+                taskdir.build(taskdir.place_of(self._site.allocs, self._id, task.name))
+            if [e["Type"] for e in task.state["Events"]] == ["Received"]:
+                task.note(events.setup())
+
+    def _phases(self) -> tuple[list[TaskRunner], list[TaskRunner], list[TaskRunner], list[TaskRunner]]:
+        """Tasks that come first, those that stay alongside, the main ones, and those that come last."""
+        phases: dict[str, list[TaskRunner]] = {"prestart": [], "sidecar": [], "main": [], "poststop": []}
+        for task in self._group["Tasks"]:
+            life = task["Lifecycle"] or {}
+            hook = life.get("Hook") or "main"
+            phase = "sidecar" if life.get("Sidecar") else "main" if hook == "poststart" else hook
+            phases[phase].append(self._tasks[task["Name"]])
+        return phases["prestart"], phases["sidecar"], phases["main"], phases["poststop"]
+
+    async def _all(self, tasks: Sequence[TaskRunner]) -> bool:
+        """Run tasks together; one that fails, or a leader that ends, ends the others. Whether all went well."""
+        leaders = {t["Name"] for t in self._group["Tasks"] if t["Leader"]}
+
+        async def follow(task: TaskRunner) -> None:
+            await task.run()
+            because = events.sibling_failed(task.name) if task.state["Failed"] else None
+            if because is None and task.name in leaders:
+                because = events.leader_dead()
+            if because is not None:
+                for other in tasks:
+                    other.kill(because)
+
+        await asyncio.gather(*(follow(t) for t in tasks))
+        return not any(t.state["Failed"] for t in tasks)
+
+    def stop(self) -> None:
+        """End all tasks."""
+        for task in self._tasks.values():
+            task.kill()
+
+
+class Runner:
+    """Runs allocations on the declared nodes. `freed` is told of each end, `crashed` of an error of our own."""
+
+    def __init__(
+        self,
+        state: State,
+        machines: Sequence[Node],
+        site: Site,
+        freed: Callable[[AllocRecord], None],
+        crashed: Callable[[BaseException], None],
+    ) -> None:
+        self._state = state
+        self._nodes = {n.id: n for n in machines}
+        self._site = site
+        self._freed = freed
+        self._crashed = crashed
+        self._running: dict[str, tuple[AllocRunner, asyncio.Task[None]]] = {}
+
+    def recover(self) -> None:
+        """Go on with the allocations that a former process has left."""
+        for record in list(self._state.allocs.values()):
+            if record.holds:
+                self.run(record.id)
+                if record.body["DesiredStatus"] == "stop":
+                    self.stop(record.id)
+
+    def run(self, alloc_id: str) -> None:
+        """Run an allocation."""
+        record = self._state.allocs[alloc_id]
+        node = self._nodes.get(record.body["NodeID"])
+        if node is None:
+            self._lose(record)
+            return
+        runner = AllocRunner(self._state, record, node, self._site)
+        task = asyncio.ensure_future(runner.run())
+        self._running[alloc_id] = runner, task
+        task.add_done_callback(lambda done: self._over(alloc_id, done))
+
+    def _lose(self, record: AllocRecord) -> None:
+        """The inventory has changed and the allocation's node is no more."""
+        body = {**record.body, "ClientStatus": "lost", "ClientDescription": "alloc is lost since its node is gone"}
+        states = {n: {**s, "State": "dead"} for n, s in (body.get("TaskStates") or {}).items()}
+        with self._state.change("AllocationUpdated") as change:
+            change.put_alloc(replace(record, body={**body, "TaskStates": states}))
+        self._freed(self._state.allocs[record.id])
+
+    def _over(self, alloc_id: str, done: "asyncio.Task[None]") -> None:
+        self._running.pop(alloc_id, None)
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            _log.error("allocation %s: %r", alloc_id, error, exc_info=error)
+            self._crashed(error)
+            return
+        self._freed(self._state.allocs[alloc_id])
+
+    def stop(self, alloc_id: str) -> None:
+        """End an allocation's tasks."""
+        if alloc_id in self._running:
+            self._running[alloc_id][0].stop()
+
+    def forget(self, alloc_id: str) -> None:
+        """Remove the directories of an allocation that has ended."""
+        taskdir.remove(self._site.allocs, alloc_id)
+        shutil.rmtree(self._site.runs / alloc_id, ignore_errors=True)
+
+    async def close(self) -> None:
+        """Stop watching; the tasks themselves go on under their supervisors."""
+        watching = [task for _, task in self._running.values()]
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)

@@ -1,0 +1,92 @@
+"""The application: all routes behind the guard, errors as Nomad words them, the event stream."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from caravan.cluster.local.api_cluster import Cluster, Identity
+from caravan.cluster.local.api_jobs import Jobs
+from caravan.cluster.local.broker import Broker, Refused
+from caravan.cluster.local.canonical import ShapeError
+from caravan.cluster.local.files import Files
+from caravan.cluster.local.inventory import Node
+from caravan.cluster.local.state import Event, State
+from caravan.cluster.local.web import Guard
+
+_BEAT_SECONDS = 10.0
+
+
+class Stream:
+    """`/v1/event/stream`: what changes, one JSON object to a line, `{}` now and then."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def read(self, request: Request) -> Response:
+        """GET /v1/event/stream; `topic=Job:id` (more than once), `index` to begin with older events."""
+        topics = [t.partition(":") for t in request.query_params.getlist("topic")] or [("*", ":", "*")]
+        wanted = [(topic, key or "*") for topic, _, key in topics]
+        first = request.query_params.get("index") or "0"
+        if not first.isdigit():
+            raise Refused("Invalid index", 400)
+        after = int(first) - 1 if int(first) else self._state.index
+        return StreamingResponse(self._lines(wanted, after), media_type="application/json")
+
+    async def _lines(self, wanted: Sequence[tuple[str, str]], after: int) -> AsyncIterator[bytes]:
+        yield b"{}\n"
+        while True:
+            by_index: dict[int, list[Event]] = {}
+            for event in list(self._state.events):
+                if event.index > after and _matches(event, wanted):
+                    by_index.setdefault(event.index, []).append(event)
+            after = max(after, self._state.index)
+            for index, events in by_index.items():
+                line = {"Events": [e.shown() for e in events], "Index": index}
+                yield json.dumps(line, separators=(",", ":")).encode() + b"\n"
+            if self._state.index > after:
+                continue
+            before = self._state.index
+            await self._state.moved(_BEAT_SECONDS)
+            if self._state.index == before:
+                yield b"{}\n"
+
+
+def _matches(event: Event, wanted: Sequence[tuple[str, str]]) -> bool:
+    keys = (event.key, *event.filter_keys, "*")
+    return any(topic in ("*", event.topic) and key in keys for topic, key in wanted)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if isinstance(error, Refused):
+        return PlainTextResponse(error.text, error.status)
+    return PlainTextResponse(str(error), 400)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    """Nomad answers an unknown path with an empty body."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return PlainTextResponse("" if status == 404 else "Invalid method", status)
+
+
+def build_app(
+    state: State, broker: Broker, machines: Sequence[Node], identity: Identity, *, allocs: Path, token: str
+) -> Starlette:
+    """The application over its parts; `allocs` is the directory of all allocations."""
+    routes: list[Route] = [
+        *Cluster(state, broker, machines, identity).routes(),
+        *Jobs(state, broker).routes(),
+        *Files(state, allocs).routes(),
+        Route("/v1/event/stream", Stream(state).read, methods=["GET"]),
+    ]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, token=token)],
+        exception_handlers={Refused: _refused, ShapeError: _refused, HTTPException: _http_error},
+    )

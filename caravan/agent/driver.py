@@ -41,7 +41,8 @@ def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
         yield saver
     except sqlite3.DatabaseError as error:
         raise StateError(
-            f"The checkpoints at {path} can't be used ({error}).", hint="Is the disk full, read-only or the file broken?"
+            f"The checkpoints at {path} can't be used ({error}).",
+            hint="Is the disk full, read-only or the file broken?",
         ) from error
     finally:
         connection.close()

@@ -4,7 +4,7 @@ Each node is wrapped once: a span around it, the node's name in the store and on
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphBubbleUp
@@ -81,8 +81,12 @@ def build_graph(checkpointer: BaseCheckpointSaver[Any] | None = None) -> Compile
     return graph.compile(checkpointer=checkpointer)
 
 
-def _step(name: str, node: Node) -> Callable[[RunState, Runtime[Context]], Update]:
-    def step(state: RunState, runtime: Runtime[Context]) -> Update:
+class _Step(Protocol):
+    def __call__(self, state: RunState, *, runtime: Runtime[Context]) -> Update: ...
+
+
+def _step(name: str, node: Node) -> _Step:
+    def step(state: RunState, *, runtime: Runtime[Context]) -> Update:
         context = runtime.context
         context.progress.node(name)
         context.store.update_run(state.run_id, node=name)

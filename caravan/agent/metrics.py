@@ -17,9 +17,8 @@ def last_metrics(text: str, *, names: tuple[str, ...] = ()) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for line in text.splitlines():
-        for name, value in _json_pairs(line) or [(m[1], float(m[2])) for m in _PAIR.finditer(line)]:
-            if (name in names or _METRIC.search(name.lower())) and math.isfinite(value):
-                found[name] = value
+        pairs = _json_pairs(line) or [(m[1], float(m[2])) for m in _PAIR.finditer(line)]
+        found |= {k: v for k, v in pairs if (k in names or _METRIC.search(k.lower())) and math.isfinite(v)}
     return found
 
 

@@ -41,7 +41,7 @@ class RuleReasoner:
         self, plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, cases: Sequence[PastCase]
     ) -> tuple[PlanChange, ...]:
         """Changes that past cases and the repository suggest."""
-        return propose_changes(plan, profile, facts, cases)
+        return propose_changes(plan, profile, facts, tuple(cases))
 
     def diagnose(self, evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) -> Diagnosis:
         """The cause by rules; unknown stays unknown."""

@@ -4,6 +4,7 @@ from langgraph.types import interrupt
 
 from caravan.agent.context import Context
 from caravan.agent.state import RunState, Update
+from caravan.diagnosis.evidence import evidence_of
 from caravan.hcl import mismatches, render_hcl
 from caravan.planning.budget import judge_budget
 from caravan.planning.checks import check_plan
@@ -101,10 +102,12 @@ def _job_spec(state: RunState, context: Context) -> JobSpec:
 def _refusal(answer: DryRun) -> Evidence | None:
     """Evidence when the job is invalid or no node could ever take it; None when it can run now or has to wait."""
     if answer.errors:
-        return Evidence(stage=Stage.VALIDATE, message=answer.errors[0], validation_errors=answer.errors)
+        return evidence_of(Stage.VALIDATE, check=answer)
     hopeless = tuple(f for f in answer.failures if f.nodes_exhausted == 0 and not f.quota_exhausted)
     if hopeless:
-        return Evidence(stage=Stage.VALIDATE, message=hopeless[0].line(), placement_failures=hopeless)
+        return evidence_of(
+            Stage.VALIDATE, check=answer.model_copy(update={"failures": hopeless}), message=hopeless[0].line()
+        )
     return None
 
 

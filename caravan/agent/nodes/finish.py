@@ -19,10 +19,10 @@ def evaluate(state: RunState, context: Context) -> Update:
     text = log_tail(context, outcome.alloc_id if outcome else None).decode("utf-8", "replace")
     metrics = last_metrics(text, names=state.need_profile().metrics_logged)
     update: Update = {"metrics": metrics}
-    if plan.outputs.kind == "path" and plan.training.output_dir == plan.outputs.location:
-        if not _anything_in(Path(plan.outputs.location)):
-            message = f"the training ended well but wrote nothing to {plan.outputs.location}"
-            return update | {"failure": Evidence(stage=Stage.EVALUATE, message=message)}
+    asked_for = plan.outputs.kind == "path" and plan.training.output_dir == plan.outputs.location
+    if asked_for and not _anything_in(Path(plan.outputs.location)):
+        message = f"the training ended well but wrote nothing to {plan.outputs.location}"
+        return update | {"failure": Evidence(stage=Stage.EVALUATE, message=message)}
     if plan.target and plan.target.goal is not None and plan.target.metric in metrics:
         value, goal = metrics[plan.target.metric], plan.target.goal
         if value > goal if plan.target.direction == "min" else value < goal:

@@ -42,7 +42,8 @@ def fix_iteration(state: RunState, context: Context) -> Update:
         if isinstance(repair, ChangePlan) and (check_plan(mended, facts) or not _fits(mended, context)):
             continue
         return _take(repair, mended, state, context)
-    return {"status": RunStatus.ESCALATED, "detail": f"{diagnosis.cause} No repair is left to try."}
+    detail = f"{diagnosis.cause} No repair is left to try. {diagnosis.advice}".strip()
+    return {"status": RunStatus.ESCALATED, "detail": detail}
 
 
 def _mended(repair: Repair, state: RunState) -> TrainingPlan | None:
@@ -98,12 +99,13 @@ def _same_id(repair: Repair, evidence: Evidence) -> bool:
 def escalate(state: RunState, context: Context) -> Update:
     """Hand over to a person: the cause, and what to do."""
     diagnosis = state.diagnosis
-    if state.status is RunStatus.ESCALATED:
-        status, detail = state.status, state.detail
+    status: RunStatus = RunStatus.ESCALATED
+    if state.status is RunStatus.ESCALATED:  # no repair was left
+        detail = state.detail
     elif diagnosis is None:
-        status, detail = RunStatus.ESCALATED, _evidence(state).message
+        detail = _evidence(state).message
     elif diagnosis.escalate:
-        status, detail = RunStatus.ESCALATED, f"{diagnosis.cause} {diagnosis.advice}".strip()
+        detail = f"{diagnosis.cause} {diagnosis.advice}".strip()
     else:
         status, detail = RunStatus.FAILED, f"{diagnosis.cause} No attempt is left."
     context.progress.note(detail)

@@ -43,6 +43,7 @@ def collect_responses(state: RunState, context: Context) -> Update:
     answered = {a.question_id for a in answers}
     still_open = tuple(q for q in state.questions if q.id not in answered)
     if still_open:
+        context.progress.note(f"{len(still_open)} questions are open")
         ask = Ask(kind=AskKind.QUESTIONS, text="Please answer before I plan.", questions=still_open)
         reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
         answers += reply.answers
@@ -89,5 +90,3 @@ def _trace_cases(context: Context, cases: tuple[PastCase, ...]) -> None:
 
 def _with(warnings: tuple[str, ...], text: str) -> tuple[str, ...]:
     return warnings if text in warnings else (*warnings, text)
-
-

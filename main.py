@@ -1,0 +1,281 @@
+"""The entry point: wires settings and adapters, and hands them to the terminal.
+
+Everything is made on first use, so that a help page costs no more than the command line itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from caravan.agent.context import Context
+    from caravan.agent.driver import Driver
+    from caravan.agent.state import RunState
+    from caravan.analysis.tree import SourceTree
+    from caravan.cluster.local.control import LocalCluster
+    from caravan.ports import Clock, Cluster, Memory, Progress, Store, Tracer
+    from caravan.runs.folder import DiskFolder
+    from caravan.values.base import Json
+    from caravan.values.run import RunRecord
+    from config import Settings
+
+
+class SystemClock:
+    """The real time."""
+
+    def now(self) -> datetime:
+        """The time in UTC."""
+        from datetime import UTC, datetime
+
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start."""
+        import time
+
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        import time
+
+        time.sleep(seconds)
+
+
+class LocalControl:
+    """The built-in cluster's control over the state directory."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def up(self, inventory: Path | None) -> dict[str, Json]:
+        """Start it, or find it running."""
+        from caravan.cluster.local import control
+        from config import process_environment
+
+        return _document(control.start(self._home, inventory=inventory, environment=process_environment()))
+
+    def down(self) -> bool:
+        """End it; False when it does not run."""
+        from caravan.cluster.local import control
+
+        return control.stop(self._home)
+
+    def status(self) -> dict[str, Json] | None:
+        """What runs, or None."""
+        from caravan.cluster.local import control
+
+        running = control.status(self._home)
+        return _document(running) if running else None
+
+
+def _document(running: LocalCluster) -> dict[str, Json]:
+    from dataclasses import asdict
+
+    return {k: v if isinstance(v, int | str) else str(v) for k, v in asdict(running).items()}
+
+
+class Application:
+    """Settings and adapters, made on first use; fulfils the terminal's `Wiring`."""
+
+    clock: Clock = SystemClock()
+
+    @cached_property
+    def _settings(self) -> Settings:
+        from config import load_settings, prepare_third_party_environment
+
+        settings = load_settings()
+        prepare_third_party_environment(settings.home)
+        return settings
+
+    @cached_property
+    def home(self) -> Path:
+        """CARAVAN_HOME, made with mode 0700 on first use."""
+        from caravan.values.errors import StateError
+
+        home = self._settings.home
+        try:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"The state directory {home} can't be made ({error.strerror}).", hint="Set CARAVAN_HOME."
+            ) from error
+        return home
+
+    @cached_property
+    def local_cluster(self) -> LocalControl:
+        """The built-in cluster's control."""
+        return LocalControl(self.home / "cluster")
+
+    @cached_property
+    def _store(self) -> Store:
+        from caravan.runs.store import SqlStore
+
+        return SqlStore(self.home / "caravan.db", self.clock)
+
+    def store(self) -> Store:
+        """The store of runs."""
+        return self._store
+
+    def folder(self, run_id: str) -> DiskFolder:
+        """A run's folder."""
+        from caravan.runs.folder import DiskFolder
+
+        return DiskFolder(self.home, run_id, secrets=self._settings.secrets())
+
+    def cluster(self, name: str | None) -> Cluster:
+        """The cluster that `name` means: None the settings' default, `local`, or an address."""
+        from caravan.cluster.nomad import NomadCluster
+
+        settings = self._settings
+        address = name if name else settings.nomad_addr or "local"
+        if address == "local":
+            running = self.local_cluster.up(None)
+            from pathlib import Path
+
+            token = Path(running["token_file"]).read_text(encoding="ascii").strip()
+            return NomadCluster(
+                running["address"],
+                token=token,
+                namespace="default",
+                region=None,
+                verify=True,
+                cert=None,
+                clock=self.clock,
+            )
+        cert = (
+            (str(settings.nomad_client_cert), str(settings.nomad_client_key))
+            if settings.nomad_client_cert and settings.nomad_client_key
+            else None
+        )
+        return NomadCluster(
+            address,
+            token=settings.nomad_token.get_secret_value() if settings.nomad_token else None,
+            namespace=settings.nomad_namespace,
+            region=settings.nomad_region,
+            verify=False if settings.nomad_skip_verify else str(settings.nomad_cacert or "") or True,
+            cert=cert,
+            clock=self.clock,
+        )
+
+    @contextmanager
+    def driver(self) -> Iterator[Driver]:
+        """The driver, over the checkpoints."""
+        from caravan.agent.driver import Driver, open_checkpoints
+
+        with open_checkpoints(self.home / "checkpoints.db") as saver:
+            yield Driver(saver)
+
+    @contextmanager
+    def context(self, record: RunRecord, progress: Progress) -> Iterator[Context]:
+        """The ports of one run; its folder is locked meanwhile."""
+        from contextlib import closing
+
+        from caravan import TEMPLATES
+        from caravan.agent.context import Context, Limits
+        from caravan.agent.rules import RuleReasoner
+        from caravan.cluster.sentinel import read_sentinel
+        from caravan.cluster.watch import judge
+        from caravan.planning.catalogue import Prices
+        from tools import RepositoryToolbox
+
+        settings, folder = self._settings, self.folder(record.id)
+        prices = Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour)
+        with folder.lock(), closing(self._tracer(record.id)) as tracer, closing(self._memory()) as memory:
+            yield Context(
+                cluster=self.cluster(record.request.cluster),
+                reasoner=RuleReasoner(prices),
+                memory=memory,
+                tracer=tracer,
+                store=self._store,
+                folder=folder,
+                clock=self.clock,
+                progress=progress,
+                judge=judge,
+                read_sentinel=read_sentinel,
+                open_tree=self.open_tree,
+                toolbox=RepositoryToolbox,
+                render_report=_report,
+                templates=TEMPLATES,
+                limits=Limits(soft_usd=settings.soft_limit_usd, hard_usd=settings.hard_limit_usd),
+                prices=prices,
+                namespace=settings.nomad_namespace,
+                image=settings.image,
+            )
+
+    def _tracer(self, run_id: str) -> Tracer:
+        from observability import LocalTracer, NullTracer
+
+        if not self._settings.trace:
+            return NullTracer()
+        return LocalTracer(self.trace_path(run_id), run_id=run_id, clock=self.clock, secrets=self._settings.secrets())
+
+    def _memory(self) -> Memory:
+        from memory import Mem0Memory, NullMemory
+
+        settings = self._settings
+        if not settings.memory:
+            return NullMemory()
+        key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
+        folder = None if settings.qdrant_url else self.home / "memory"
+        return Mem0Memory(folder, settings.qdrant_url, api_key=key, clock=self.clock, secrets=settings.secrets())
+
+    def open_tree(self, source: str) -> SourceTree:
+        """The repository at a path or git URL."""
+        from caravan.analysis import open_source
+
+        return open_source(source, cache=self.home / "repositories")
+
+    def trace_path(self, run_id: str) -> Path:
+        """The run's local trace file."""
+        return self.home / "traces" / f"{run_id}.jsonl"
+
+    def trace_lines(self, run_id: str) -> Sequence[tuple[int, str, float | None, str]]:
+        """The run's spans in the order of a tree: depth, name, seconds (None while open), status."""
+        from observability import read_trace, trace_tree
+
+        return [(depth, s.name, s.seconds, s.status) for depth, s in trace_tree(read_trace(self.trace_path(run_id)))]
+
+    def settings(self) -> list[tuple[str, str, str]]:
+        """Each setting's environment variable, its value (secrets masked), and where the value comes from."""
+        return self._settings.rows()
+
+
+def _report(state: RunState, context: Context) -> str:
+    from caravan.runs.report import render_report
+
+    return render_report(
+        context.store.run(state.run_id).model_copy(update={"status": state.status, "detail": state.detail}),
+        plan=state.plan,
+        profile=state.profile,
+        estimate=state.estimate,
+        attempts=state.attempts,
+        outcome=state.outcome,
+        events=context.store.events(state.run_id),
+        templates=context.templates,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code comes back."""
+    from caravan.terminal.app import run
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return run(Application(), arguments)
+    except Exception as error:  # the boundary: a defect of ours, never an ordinary error
+        if "--debug" in arguments:
+            raise
+        print(f"Caravan failed unexpectedly: {type(error).__name__}: {error}. Run again with --debug.", file=sys.stderr)
+        return 70
+
+
+if __name__ == "__main__":
+    sys.exit(main())

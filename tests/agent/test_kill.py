@@ -1,0 +1,189 @@
+"""Killing the agent with -9 in each node, before and after each effect and after the node returned: the resumed run
+has the same result, and no job is registered twice. Real graph, real checkpoints, real built-in cluster."""
+
+import json
+import multiprocessing
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from caravan.agent.driver import new_run
+from caravan.agent.graph import NODES
+from caravan.values.run import RunRequest
+from main import Application, LocalControl
+from tests.agent import killing
+
+SCRIPT = '''
+"""Trains nothing much, but says a loss for each epoch and writes a result."""
+import argparse
+import os
+import pathlib
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", type=int, default=2)
+parser.add_argument("--output-dir", default="out")
+args = parser.parse_args()
+out = pathlib.Path(args.output_dir)
+out.mkdir(parents=True, exist_ok=True)
+with (out / "executions").open("a") as file:
+    file.write(os.environ["NOMAD_ALLOC_ID"] + "\\n")
+for epoch in range(args.epochs):
+    print(f"epoch {epoch} loss {1 / (epoch + 1):.3f}", flush=True)
+if os.environ.get("FIXED") != "yes":
+    raise SystemExit("FIXED is not set")
+(out / "weights").write_text("done")
+'''
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.agent.killing"])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("home")
+    control = LocalControl(home / "cluster")
+    control.up(None)
+    yield home
+    control.down()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repository")
+    (folder / "train.py").write_text(SCRIPT)
+    (folder / "README.md").write_text("# Tiny\n\nTrain it:\n\n    python train.py --epochs 2\n")
+    return folder
+
+
+class Scenario:
+    """A request and how it ends when nobody disturbs it."""
+
+    def __init__(self, home: Path, repository: Path, folder: Path, *, fixing: bool, **request: Any) -> None:
+        self.home, self.folder, self.fixing = home, folder, fixing
+        self.request = RunRequest(prompt="Train it", source=str(repository), cluster="local", **request)
+        self._number = 0
+        self.app = Application()
+
+    def run(self, target: str | None) -> tuple[dict[str, Any], list[str], bool]:
+        """The result, the points passed before the kill, and whether it came to be killed."""
+        self._number += 1
+        record = new_run(self.request, datetime.now(UTC))
+        self.app.store().create_run(record)
+        log, result = self.folder / f"points-{self._number}", self.folder / f"result-{self._number}"
+        log.touch()
+        code = self._process(record.id, log, target, result)
+        points = log.read_text().split()
+        killed = code == -9
+        if killed:
+            assert points[-1] == target
+            code = self._process(record.id, self.folder / f"resumed-{self._number}", None, result)
+        assert code == 0
+        return {**json.loads(result.read_text()), **self._on_the_cluster(record.id)}, points, killed
+
+    def _process(self, run_id: str, log: Path, target: str | None, result: Path) -> int | None:
+        arguments = (str(self.home), run_id, str(log), target, self.fixing, str(result))
+        process = PROCESSES.Process(target=killing.drive, args=arguments)
+        process.start()
+        process.join()
+        return process.exitcode
+
+    def _on_the_cluster(self, run_id: str) -> dict[str, Any]:
+        running = LocalControl(self.home / "cluster").up(None)
+        headers = {"X-Nomad-Token": Path(running["token_file"]).read_text().strip()}
+
+        def get(path: str) -> Any:
+            answer = requests.get(running["address"] + path, headers=headers, timeout=30)
+            answer.raise_for_status()
+            return answer.json()
+
+        jobs = [j for j in get(f"/v1/jobs?prefix=caravan-{run_id}") if j["ID"].startswith(f"caravan-{run_id}")]
+        registrations = [
+            sum(
+                e["TriggeredBy"] == "job-register"
+                for e in get(f"/v1/job/{j['ID']}/evaluations")
+                if e["JobID"] == j["ID"]
+            )
+            for j in jobs
+        ]
+        executions = self.home / "runs" / run_id / "outputs" / "executions"
+        return {
+            "jobs": sorted(j["ID"].removeprefix(f"caravan-{run_id}") for j in jobs),
+            "registrations": registrations,
+            "executions": len(executions.read_text().split()) if executions.exists() else 0,
+        }
+
+
+def _same(result: dict[str, Any]) -> dict[str, Any]:
+    """What must not depend on being killed: not times, ids and allocations."""
+    return {
+        **{k: result[k] for k in ("status", "detail", "fixes", "jobs", "registrations", "executions", "events")},
+        "attempts": [
+            (a["number"], a["counts"], a["outcome"]["kind"], a["outcome"]["exit_code"], a["repair"])
+            for a in result["attempts"]
+        ],
+        "deployments": [(d["attempt"], d["state"]) for d in result["deployments"]],
+    }
+
+
+def _kill_everywhere(scenario: Scenario, nodes: set[str]) -> set[str]:
+    """Kill at each point of these nodes; the nodes in which a kill was tried."""
+    undisturbed, points, _ = scenario.run(None)
+    expected, tried = _same(undisturbed), set()
+    for point in [p for p in points if p.split("/")[0] in nodes]:
+        result, _, killed = scenario.run(point)
+        assert killed, point
+        assert _same(result) == expected, point
+        tried.add(point.split("/")[0])
+    return tried
+
+
+ESCALATING = {"escalate"}
+ASKING = {"collect_responses", "approve"}
+REPAIRING = (
+    {"analyze_codebase", "generate_questions", "recall", "make_plan"},
+    {"estimate", "budget_gate", "generate_spec", "validate_spec"},
+    {"deploy_job", "verify_deployment"},
+    {"diagnose", "fix_iteration", "evaluate", "remember", "report"},
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", REPAIRING, ids=lambda nodes: "+".join(sorted(nodes)))
+def test_killed_in_a_run_that_repairs_itself(
+    home: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nodes: set[str]
+) -> None:
+    monkeypatch.setenv("CARAVAN_HOME", str(home))
+    scenario = Scenario(home, repository, tmp_path, fixing=True, yes=True)
+    undisturbed, _, _ = scenario.run(None)
+    assert undisturbed["status"] == "succeeded"
+    assert undisturbed["registrations"] == [1, 1]
+    assert undisturbed["executions"] == 2
+    assert _kill_everywhere(scenario, nodes) == nodes
+
+
+@pytest.mark.slow
+def test_killed_while_a_person_is_asked(
+    home: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARAVAN_HOME", str(home))
+    scenario = Scenario(home, repository, tmp_path, fixing=True)
+    assert _kill_everywhere(scenario, ASKING) == ASKING
+
+
+@pytest.mark.slow
+def test_killed_in_a_run_that_is_escalated(
+    home: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARAVAN_HOME", str(home))
+    scenario = Scenario(home, repository, tmp_path, fixing=False, yes=True)
+    undisturbed, _, _ = scenario.run(None)
+    assert undisturbed["status"] == "escalated"
+    assert _kill_everywhere(scenario, ESCALATING) == ESCALATING
+
+
+def test_every_node_is_killed_somewhere() -> None:
+    assert set().union(*REPAIRING, ASKING, ESCALATING) == set(NODES)

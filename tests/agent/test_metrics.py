@@ -1,0 +1,27 @@
+"""Metrics read from a training's output by shape alone."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caravan.agent.metrics import last_metrics
+
+
+def test_last_value_of_each_metric() -> None:
+    text = (
+        "epoch 1 loss=2.5 lr: 1e-4\n{'loss': 1.25, 'grad_norm': 3}\n" + '{"step": 10, "eval_loss": 0.5, "ok": true}\n'
+    )
+    assert last_metrics(text) == {"loss": 1.25, "lr": 1e-4, "step": 10.0, "eval_loss": 0.5}
+
+
+def test_names_of_the_repository_count_too() -> None:
+    assert last_metrics("mIoU: 0.7", names=("mIoU",)) == {"mIoU": 0.7}
+    assert last_metrics("mIoU: 0.7") == {}
+
+
+def test_times_and_versions_are_no_metrics() -> None:
+    assert last_metrics("step_time 12:30:01 loss: 1.2.3 accuracy=nan score: 10ms") == {}
+
+
+@given(st.text())
+def test_any_text_is_read(text: str) -> None:
+    last_metrics(text)

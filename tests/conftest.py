@@ -1,0 +1,20 @@
+"""What every test starts from: an environment without the user's settings, and strict checkpoints."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Read by LangGraph when it is imported: a type that checkpoints don't know is an error, not a warning.
+os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
+
+_OURS = ("CARAVAN_", "NOMAD_", "QDRANT_", "LANGFUSE_", "LANGSMITH_", "LANGCHAIN_", "HF_", "OPENAI_", "MEM0_")
+
+
+@pytest.fixture(autouse=True)
+def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the person who runs the tests reaches them, and nothing is written to their state directory."""
+    for name in list(os.environ):
+        if name.startswith(_OURS):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CARAVAN_HOME", str(tmp_path / "caravan-home"))

@@ -135,24 +135,31 @@ def environment(files: list, pip: list, lines: list, salt: str):
             say(f"using {home}")
             return python
         shutil.rmtree(home, ignore_errors=True)  # a half-made one
-        arguments = [word for file in files for word in ("-r", str(file))] + list(pip)
-        steps = (
-            [sys.executable, "-m", "venv", "--system-site-packages", str(home)],
-            [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *arguments],
-        )
-        for step in steps:
+        for step in building_steps(home, [word for file in files for word in ("-r", str(file))] + list(pip)):
             code = subprocess.call(step, stdout=sys.stderr)
-            if not code and step is steps[0]:
-                share_packages(home)
             if code:
                 shutil.rmtree(home, ignore_errors=True)
                 say(f"{' '.join(step[:4])} failed with exit code {code}")
                 return code
+            share_packages(home)
         # An environment knows its own path, so it is made in place and a last file says that it is whole.
         part = home / f"complete.{os.getpid()}"
         part.write_text(what, encoding="utf-8")
         part.rename(home / "complete")
     return python
+
+
+def building_steps(home: Path, arguments: list) -> list:
+    """The commands that make an environment: with this interpreter's own pip where it can: much faster."""
+    make = [sys.executable, "-m", "venv", "--system-site-packages", str(home)]
+    install = ["install", "--disable-pip-version-check", "--no-input", *arguments]
+    try:
+        own = numbers(metadata.version("pip")) >= (22, 3)  # since then it installs into another environment
+    except metadata.PackageNotFoundError:
+        own = False
+    if own:
+        return [[*make, "--without-pip"], [sys.executable, "-m", "pip", "--python", str(home), *install]]
+    return [make, [str(home / "bin" / "python"), "-m", "pip", *install]]
 
 
 def share_packages(home: Path) -> None:

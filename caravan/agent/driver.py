@@ -9,15 +9,19 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 
 from caravan.agent.context import Context
 from caravan.agent.graph import RECURSION_LIMIT, build_graph
 from caravan.agent.state import RunState
+from caravan.values import failure, job, plan, repo, run
+from caravan.values.base import Value
 from caravan.values.errors import CaravanError, Interrupted, StateError
 from caravan.values.run import ENDED, Ask, Reply, RunRecord, RunRequest, RunStatus
 
@@ -25,6 +29,17 @@ from caravan.values.run import ENDED, Ask, Reply, RunRecord, RunRequest, RunStat
 def new_run(request: RunRequest, now: datetime) -> RunRecord:
     """A record for a new run. The id is random, so that no two agents ever use the same job id."""
     return RunRecord(id=secrets.token_hex(4), created_at=now, updated_at=now, request=request)
+
+
+def _serializer() -> JsonPlusSerializer:
+    """Writes our values, and on reading makes nothing else but them: a checkpoint can't name any other class."""
+    allowed = {
+        (kind.__module__, kind.__name__)
+        for module in (failure, job, plan, repo, run)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Value | Enum) and kind.__module__.startswith("caravan.values.")
+    }
+    return JsonPlusSerializer(allowed_msgpack_modules=sorted(allowed))
 
 
 @contextmanager
@@ -36,7 +51,7 @@ def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
     except (OSError, sqlite3.Error) as error:
         raise StateError(f"The checkpoints at {path} can't be opened ({error}).") from error
     try:
-        saver = SqliteSaver(connection)
+        saver = SqliteSaver(connection, serde=_serializer())
         saver.setup()
         yield saver
     except sqlite3.DatabaseError as error:

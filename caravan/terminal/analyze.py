@@ -23,7 +23,10 @@ def analyze(
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="What you want to train: it tells which entry.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a repository trains and how. Nothing is run and nothing is written."""
+    """Say what a repository trains and how.
+
+    Nothing is run and nothing is written.
+    """
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     tree = wiring.open_tree(check_source(path))
     from caravan.analysis import analyze as analyze_tree

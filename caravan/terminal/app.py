@@ -44,6 +44,7 @@ Loading a command costs milliseconds, and a help page or another command does wi
 
 CLUSTER_COMMANDS: Final = ("up", "down", "status")
 _INTERRUPTED: Final = 130
+_LONGEST: Final = 1000  # characters of an error's message that are shown
 
 
 def build_app(wanted: Collection[str] | None = None) -> typer.Typer:
@@ -117,7 +118,7 @@ def _fail(terminal: Terminal, message: str, hint: str, code: int, *, as_json: bo
     """Say in one line what is wrong, for a program also as a document."""
     try:
         terminal.stdout.flush()
-        terminal.err(f"Error: {one_line(f'{message} {hint}')}")
+        terminal.err(f"Error: {one_line(f'{one_line(message, _LONGEST)} {hint}')}")
         if as_json:
             document: dict[str, Json] = {"error": one_line(message), "hint": one_line(hint), "exit_code": code}
             if terminal.run_id:

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caravan.values.errors import UsageError
+from caravan.values.errors import RepositoryError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +31,13 @@ def check_source(source: str | None) -> str:
     """A local path made absolute, because a run may be resumed from elsewhere; a URL as it is."""
     if source is None or not source.strip():
         raise UsageError("Name the repository:", hint="--codebase-path PATH_OR_GIT_URL (see --help).")
-    try:
-        path = Path(source)
-        return str(path.resolve()) if path.exists() else source
-    except OSError:  # longer than a path can be
+    if "://" in source:
         return source
+    path = Path(source)
+    try:
+        return str(path.resolve()) if path.exists() else source
+    except OSError as error:
+        raise RepositoryError(f"The repository can't be opened ({error.strerror}): {source}") from error
 
 
 def check_budget(budget: float | None) -> float | None:

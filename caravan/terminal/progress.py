@@ -109,7 +109,7 @@ class PlainProgress:
 
     def node(self, name: str, text: str = "") -> None:
         """The agent entered a node."""
-        self._node = name
+        self._node = one_line(name)
         self._line(text or DOING.get(name, ""))
 
     def snapshot(self, snapshot: Snapshot) -> None:

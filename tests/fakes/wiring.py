@@ -1,0 +1,182 @@
+"""What `main.py` wires, made of fakes, with a driver that follows a script, and a terminal that types by itself."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from caravan.ports import Progress
+from caravan.terminal.streams import Terminal
+from caravan.values.base import Json
+from caravan.values.errors import RepositoryError
+from caravan.values.run import ENDED, Ask, Reply, RunRecord, RunStatus
+from tests.fakes.clock import FakeClock
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.folder import PlainFolder
+from tests.fakes.store import MemoryStore
+from tests.fakes.tracer import MemoryTracer
+
+
+class ScriptedDriver:
+    """The driver without a graph. Each step is a question to ask, a status to end with, or an error to raise.
+
+    `replies` lists what `drive` was given; `states` and `questions` are what it says of a run.
+    """
+
+    def __init__(self, store: MemoryStore, steps: Sequence[Ask | RunStatus | BaseException] = ()) -> None:
+        self._store = store
+        self.steps = list(steps)
+        self.replies: list[Reply | None] = []
+        self.states: dict[str, Any] = {}
+        self.questions: dict[str, Ask] = {}
+
+    def drive(self, record: RunRecord, context: Any, reply: Reply | None = None) -> Ask | RunRecord:
+        if record.status in ENDED:
+            return record
+        self.replies.append(reply)
+        waiting = self.questions.get(record.id)
+        if waiting is not None and reply is None:
+            return waiting
+        self.questions.pop(record.id, None)
+        context.progress.node("analyze_codebase")
+        context.progress.note("3 files read")
+        step = self.steps.pop(0)
+        if isinstance(step, BaseException):
+            raise step
+        if isinstance(step, Ask):
+            self.questions[record.id] = step
+            self._store.update_run(record.id, status=RunStatus.WAITING, detail=step.text)
+            return step
+        self._store.update_run(record.id, status=step, detail=f"the script says {step.value}")
+        return self._store.run(record.id)
+
+    def open_question(self, run_id: str) -> Ask | None:
+        return self.questions.get(run_id)
+
+    def state(self, run_id: str) -> Any:
+        return self.states.get(run_id)
+
+    def forget(self, run_id: str) -> None:
+        self.states.pop(run_id, None)
+        self.questions.pop(run_id, None)
+
+
+@dataclass(frozen=True)
+class RunPorts:
+    """The ports of a run that the terminal itself touches."""
+
+    store: MemoryStore
+    folder: PlainFolder
+    cluster: FakeCluster
+    tracer: MemoryTracer
+    clock: FakeClock
+    progress: Progress
+
+
+class FakeLocalCluster:
+    """The built-in cluster's control, on one attribute."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, Json] | None = None
+
+    def up(self, inventory: Path | None) -> dict[str, Json]:
+        self.running = self.running or {
+            "address": "http://127.0.0.1:1",
+            "token_file": "/state/token",
+            "pid": 1,
+            "inventory": str(inventory or "this machine"),
+        }
+        return self.running
+
+    def down(self) -> bool:
+        was, self.running = self.running, None
+        return was is not None
+
+    def status(self) -> dict[str, Json] | None:
+        return self.running
+
+
+class FakeWiring:
+    """The terminal's Wiring. `opened` lists the repositories that were opened, `clusters` the clusters asked for."""
+
+    def __init__(self, home: Path, steps: Sequence[Ask | RunStatus | BaseException] = ()) -> None:
+        self.home = home
+        self.clock = FakeClock()
+        self.local_cluster = FakeLocalCluster()
+        self.runs = MemoryStore(self.clock)
+        self.nomad = FakeCluster(self.clock)
+        self.scripted = ScriptedDriver(self.runs, steps)
+        self.folders: dict[str, PlainFolder] = {}
+        self.opened: list[str] = []
+        self.clusters: list[str | None] = []
+        self.spans: list[tuple[int, str, float | None, str]] = []
+
+    def store(self) -> MemoryStore:
+        return self.runs
+
+    def folder(self, run_id: str) -> PlainFolder:
+        return self.folders.setdefault(run_id, PlainFolder(self.home, run_id))
+
+    def cluster(self, name: str | None) -> FakeCluster:
+        self.clusters.append(name)
+        return self.nomad
+
+    @contextmanager
+    def driver(self) -> Iterator[ScriptedDriver]:
+        yield self.scripted
+
+    @contextmanager
+    def context(self, record: RunRecord, progress: Progress) -> Iterator[RunPorts]:
+        folder = self.folder(record.id)
+        with folder.lock():
+            yield RunPorts(self.runs, folder, self.nomad, MemoryTracer(self.clock), self.clock, progress)
+
+    def open_tree(self, source: str) -> Any:
+        self.opened.append(source)
+        if not Path(source).is_dir():
+            raise RepositoryError(f"{source} is no repository.", hint="Give a directory or a git URL.")
+        from caravan.analysis import open_source
+
+        return open_source(source, cache=self.home / "repositories")
+
+    def trace_path(self, run_id: str) -> Path:
+        return self.home / "traces" / f"{run_id}.jsonl"
+
+    def trace_lines(self, run_id: str) -> Sequence[tuple[int, str, float | None, str]]:
+        return self.spans
+
+    def settings(self) -> list[tuple[str, str, str]]:
+        return [("CARAVAN_HOME", str(self.home), "environment"), ("NOMAD_TOKEN", "[masked]", "environment")]
+
+
+class Keyboard(io.StringIO):
+    """What is typed: texts, each a line, or exceptions (Ctrl-C). At its end it is Ctrl-D."""
+
+    def __init__(self, *typed: str | BaseException) -> None:
+        super().__init__()
+        self.typed = list(typed)
+
+    def readline(self, size: int | None = -1, /) -> str:
+        if not self.typed:
+            return ""
+        said = self.typed.pop(0)
+        if isinstance(said, BaseException):
+            raise said
+        return f"{said}\n"
+
+
+def person(*typed: str | BaseException) -> Terminal:
+    """A terminal before which somebody sits and types these lines."""
+    return Terminal(Keyboard(*typed), io.StringIO(), io.StringIO(), interactive=True)
+
+
+def nobody() -> Terminal:
+    """A terminal without a person, as a program's."""
+    return Terminal(io.StringIO(), io.StringIO(), io.StringIO())
+
+
+def printed(terminal: Terminal) -> tuple[str, str]:
+    """What stands on stdout and stderr."""
+    return cast("io.StringIO", terminal.stdout).getvalue(), cast("io.StringIO", terminal.stderr).getvalue()

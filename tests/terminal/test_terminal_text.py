@@ -1,0 +1,74 @@
+"""Texts for the terminal: nothing harmful gets through, figures read well."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caravan.terminal.text import clean, duration, money, one_line, span, words
+
+_FORBIDDEN_CATEGORIES = {"Cc", "Cs"}
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=())))
+def test_no_control_character_survives(text: str) -> None:
+    cleaned = clean(text)
+    left = [c for c in cleaned if unicodedata.category(c) in _FORBIDDEN_CATEGORIES and c not in "\n\t"]
+    assert left == []
+    assert clean(cleaned) == cleaned
+    cleaned.encode()
+
+
+@given(st.text(), st.integers(1, 50))
+def test_one_line_is_one_line_within_its_limit(text: str, limit: int) -> None:
+    line = one_line(text, limit)
+    assert len(line) <= limit
+    assert len(line.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;new title\x07after", "after"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x9b2Jwiped", "wiped"),
+        ("bell\x07", "bell\\x07"),
+        ("10%\r50%\r100%\n", "100%\n"),
+        ("done\r\nnext\r\n", "done\nnext\n"),
+        ("rm \u202ex", "rm \\u202ex"),
+        ("\udcff", "\\udcff"),
+        ("tab\tkept", "tab\tkept"),
+        ("[bold]not markup[/bold]", "[bold]not markup[/bold]"),
+    ],
+)
+def test_clean(text: str, shown: str) -> None:
+    assert clean(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (None, "not known"),
+        (0, "0 s"),
+        (0.04, "0.0 s"),
+        (12.3, "12 s"),
+        (89.6, "90 s"),
+        (600, "10 min"),
+        (3599, "1 h 00 min"),
+        (3 * 3600 + 300, "3 h 05 min"),
+        (52 * 3600, "2 d 4 h"),
+    ],
+)
+def test_duration(seconds: float | None, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_figures_and_values() -> None:
+    assert money(1.5) == "1.50 USD"
+    assert money(None) == "not known"
+    assert span(1, 2, money) == "1.00 USD to 2.00 USD"
+    assert span(1, 1.001, money) == "1.00 USD"
+    assert words([1, "a", True, None]) == "1, a, yes, -"
+    assert words({"lr": 0.0001}) == "lr=0.0001"

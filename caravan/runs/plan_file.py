@@ -36,7 +36,7 @@ _Dumper.add_representer(str, _text)
 def plan_text(plan: TrainingPlan, known: tuple[str, ...] = ()) -> str:
     """The plan as YAML with secrets masked (`known`: their values). Without a secret in it, it reads back equal."""
     provenance = mask_json(plan.model_dump(mode="json")["provenance"], known)
-    text = _HEAD + _yaml(mask_json(_shown(plan, {"provenance"}), known))
+    text = _HEAD + _yaml(mask_json(shown_fields(plan, {"provenance"}), known))
     if provenance:
         text += _WHO + _yaml({"provenance": dict(sorted(provenance.items()))}, flow_leaves=True)
     return text
@@ -66,7 +66,7 @@ def load_plan(path: Path) -> TrainingPlan:
     return read_plan(text)
 
 
-def _shown(value: BaseModel, leave_out: frozenset[str] | set[str] = frozenset()) -> dict[str, Json]:
+def shown_fields(value: BaseModel, leave_out: frozenset[str] | set[str] = frozenset()) -> dict[str, Json]:
     """The fields in their order, without those that are empty and are so by default."""
     plain = value.model_dump(mode="json")
     shown: dict[str, Json] = {}
@@ -75,7 +75,7 @@ def _shown(value: BaseModel, leave_out: frozenset[str] | set[str] = frozenset())
         if name in leave_out:
             continue
         by_default = not field.is_required() and held == field.get_default(call_default_factory=True)
-        item = _shown(held) if isinstance(held, BaseModel) else plain[name]
+        item = shown_fields(held) if isinstance(held, BaseModel) else plain[name]
         if by_default and item in (None, "", [], {}):
             continue
         shown[name] = item

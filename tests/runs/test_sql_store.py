@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -190,4 +191,13 @@ def test_long_and_odd_texts_survive(tmp_path: Path) -> None:
     assert store.events("r-1") == (long,)
     store.update_run("r-1", detail="file \udcff name")
     assert store.run("r-1").detail == "file ? name"
+    store.close()
+
+
+def test_threads_share_a_store(tmp_path: Path) -> None:
+    store = make(tmp_path / "c.db")
+    store.create_run(record())
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: store.add_event("r-1", RunEvent(at=NOW, kind=f"k{n}")), range(64)))
+    assert len(store.events("r-1")) == 64
     store.close()

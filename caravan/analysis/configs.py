@@ -5,6 +5,7 @@ import tomllib
 from posixpath import splitext
 from typing import Any, Final
 
+from caravan.analysis.findings import clean
 from caravan.values.base import Json
 
 ENDINGS: Final = (".yaml", ".yml", ".json", ".toml")
@@ -56,7 +57,7 @@ def flat(path: str, text: str) -> dict[str, Json]:
         elif isinstance(value, list) and value and isinstance(value[0], dict) and depth < 20:
             pending += [(f"{prefix}.{i}", v, depth + 1) for i, v in enumerate(value[:20])]
         elif prefix and isinstance(value, str | int | float | bool | list | None):
-            found[prefix] = value
+            found[clean(prefix)] = clean(value) if isinstance(value, str) else value
     return found
 
 

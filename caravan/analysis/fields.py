@@ -7,7 +7,7 @@ sentence, the documented command, the configuration that it names, the parser's 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from posixpath import basename, join, normpath
+from posixpath import basename, dirname, join, normpath
 from typing import Final
 
 from caravan.analysis import training
@@ -96,9 +96,11 @@ def method(entry: Entry, model: Found) -> Found:
     if entry.wishes.method:
         return Found(entry.wishes.method, 0.9)
     signs: dict[str, SourceLine] = {}
+    near = dirname(entry.modules[0].path) if entry.modules else ""
     for module in entry.modules:
-        for kind, where in training.adapters(module):
-            signs.setdefault(kind, where)
+        if module.path.startswith(near):  # a library's own adapters say nothing of this entry
+            for kind, where in training.adapters(module):
+                signs.setdefault(kind, where)
     switch = next(
         (o for o in entry.options if re.search(r"(?i)(?:use|enable)_?\w*lora|lora_?enable", o.option.flag)), None
     )

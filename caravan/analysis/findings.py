@@ -10,7 +10,12 @@ from caravan.values.repo import Launcher, ScriptOption, SourceLine
 
 def source_line(file: str, line: int, text: str = "") -> SourceLine:
     """A place in a file; its text on one line, shortened to what a `SourceLine` holds."""
-    return SourceLine(file=file, line=max(0, line), text=" ".join(text.split())[:300])
+    return SourceLine(file=file, line=max(0, line), text=clean(" ".join(text.split()))[:300])
+
+
+def clean(text: str) -> str:
+    """The text without lone surrogates (a literal can spell them) makes them), which no file or terminal can take."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(frozen=True, slots=True)

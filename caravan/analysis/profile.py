@@ -107,6 +107,7 @@ def _entry(
 ) -> dict[str, Json]:
     """All fields that depend on the chosen entry."""
     used = best_command(best, sources, wishes)
+    best.launcher = used.command.launcher if used else best.launcher
     parser = sources.parser(best.path) if best.path and best.launcher is not Launcher.NOTEBOOK else None
     needed = _needed(dependencies, best)
     configs = fields.config_files(used, sources.paths)
@@ -281,7 +282,12 @@ def _masked(profile: RepoProfile) -> RepoProfile:
             return mask(value)
         if isinstance(value, list | tuple):
             return [clean(v) for v in value]
-        return {k: clean(v) for k, v in value.items()} if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        cleaned = {k: clean(v) for k, v in value.items()}
+        if "line" in cleaned and isinstance(cleaned.get("text"), str):
+            cleaned["text"] = cleaned["text"][:300]  # a mask may be longer than what it hides
+        return cleaned
 
     document = profile.model_dump(mode="json")
     cleaned = {k: v if k in ("root", "tree_digest", "git") else clean(v) for k, v in document.items()}

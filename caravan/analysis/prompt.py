@@ -123,7 +123,8 @@ def read_prompt(prompt: str) -> Wishes:
 
 def words_of(text: str) -> frozenset[str]:
     """The telling words of a sentence or a path, in lower case."""
-    found = re.findall(r"[a-z][a-z0-9]+", text.lower().replace("fine-tun", "finetun"))
+    plain = re.sub(r"(?i)fine[-_ ]?tun(?:e|ing)", "finetune", text).lower()
+    found = re.findall(r"[a-z][a-z0-9]+|\d+(?:\.\d+)?[bm]\b", plain)
     return frozenset(w for w in found if len(w) > 1 and w not in _STOP)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from posixpath import dirname, join, normpath
 from typing import Any, Final
 
-from caravan.analysis.findings import Call, Import, Module
+from caravan.analysis.findings import Call, Import, Module, clean
 from caravan.values.base import Json
 
 MAX_SOURCE: Final = 1_000_000
@@ -153,7 +153,9 @@ def _value(node: ast.expr, module: Module | None, depth: int) -> Json:
 
 
 def _plain(value: object) -> Json:
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, str):
+        return clean(value)
+    if value is None or isinstance(value, bool | int):
         return value if not isinstance(value, int) or abs(value) < 1 << 63 else None
     if isinstance(value, float) and value - value == 0:  # finite
         return value

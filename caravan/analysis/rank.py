@@ -3,6 +3,7 @@
 Pure, over `Sources` and documented commands. There is no table of repositories here: only what files say.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from caravan.analysis.vocabulary import ASIDE, HYPERPARAMETERS, OLD, OTHER_NAME,
 from caravan.values.repo import EntryCandidate, Launcher, SourceLine
 
 MAX_SCANNED: Final = 5000
-MAX_TRIED: Final = 120
+MAX_TRIED: Final = 80
 ENOUGH: Final = 1.5
 """Weight of training signs from which a file is taken to train."""
 _STARTS: Final = re.compile(
@@ -81,11 +82,13 @@ def candidates(
             consoles[d.command.target].append(d)
         elif d.path and d.path.endswith(".py"):
             by_path[d.path].append(d)
-    found = [_script(sources, path, by_path.get(path, []), wishes) for path in _tried(sources, by_path, wishes)]
+    tried = _tried(sources, by_path, wishes)
+    found = [_script(sources, path, by_path.get(path, []), wishes) for path in tried]
     found += [_console(sources, target, used, scripts, wishes) for target, used in consoles.items()]
     silent = (name for name in scripts if not any(t.split()[0] == name for t in consoles))
     found += [_console(sources, name, [], scripts, wishes) for name in silent]
-    found += _notebooks(sources, wishes)
+    found += _notebooks(sources)
+    _telling(found, wishes)
     return sorted((c for c in found if c.trains), key=lambda c: (-round(c.score, 6), c.entry_point))
 
 
@@ -119,7 +122,7 @@ def _script(sources: Sources, path: str, used: list[Documented], wishes: Wishes)
         candidate.plus(1.0, "has a main guard", module.at(module.main_line))
     elif starts:
         candidate.plus(0.5, "does its work when it is started", module.at(module.runs_at_top or 0))
-    _naming(candidate, path, wishes)
+    _naming(candidate, path)
     parser = sources.parser(path) if candidate.trains else None
     if parser:
         known = {plain(n).rsplit(".", 1)[-1] for o in parser.options for n in o.names()}
@@ -131,13 +134,13 @@ def _script(sources: Sources, path: str, used: list[Documented], wishes: Wishes)
 
 def _signs(candidate: Candidate, sources: Sources, path: str) -> float:
     """Weigh the signs of training in the file itself, else in what it imports."""
-    own = training_signs(sources.module(path))
+    own = sources.signs(sources.module(path))
     weight = sum(w for w, _, _ in own)
     for points, what, where in own:
         candidate.plus(min(points, 2.0), what, where)
     if weight < 2:
         for module in sources.reached(path)[1:]:
-            for points, what, where in training_signs(module):
+            for points, what, where in sources.signs(module):
                 if weight < 3:
                     weight += _FROM_IMPORTS * points
                     candidate.plus(_FROM_IMPORTS * points, f"{what} in {module.path}", where)
@@ -157,7 +160,7 @@ def _documentation(candidate: Candidate, sources: Sources, used: list[Documented
         candidate.minus(0.5, f"the documented command uses options that it doesn't have: {', '.join(unknown[:4])}")
 
 
-def _naming(candidate: Candidate, path: str, wishes: Wishes) -> None:
+def _naming(candidate: Candidate, path: str) -> None:
     name = basename(path)
     if TRAIN_NAME.match(name):
         candidate.plus(2.0, "is named after training")
@@ -168,10 +171,18 @@ def _naming(candidate: Candidate, path: str, wishes: Wishes) -> None:
     if ASIDE.search(path):
         candidate.minus(4.0, "stands among tests, benchmarks or documentation")
     if OLD.search(path):
-        candidate.minus(2.0, "its path says that it is old")
-    if fits := words_of(path) & wishes.words:
-        candidate.plus(min(4.0, 1.2 * len(fits)), f"the request speaks of {', '.join(sorted(fits))}")
+        candidate.minus(3.0, "its path says that it is old")
     candidate.score -= 0.15 * path.count("/")
+
+
+def _telling(found: Sequence[Candidate], wishes: Wishes) -> None:
+    """Points for words of the request in a candidate's path: the rarer a word among the candidates, the more."""
+    words = [words_of(c.entry_point) for c in found]
+    for candidate, mine in zip(found, words, strict=True):
+        for word in sorted(mine & wishes.words):
+            share = sum(word in w for w in words) / len(words)
+            points = min(3.0, 0.4 - 0.6 * math.log2(share))
+            candidate.plus(points, f"the request speaks of {word}")
 
 
 def _console(
@@ -187,12 +198,14 @@ def _console(
     _documentation(candidate, sources, used, wishes)
     if trains_by_name:
         candidate.plus(1.5, "its command is named after training")
+        if module:
+            candidate.plus(3.0, "is a console command of the repository")
     if module is None:
         candidate.minus(1.0, "the command comes from another package")
     return candidate
 
 
-def _notebooks(sources: Sources, wishes: Wishes) -> Iterator[Candidate]:
+def _notebooks(sources: Sources) -> Iterator[Candidate]:
     for path in sorted(p for p in sources.paths if p.endswith(".ipynb"))[:50]:
         text = sources.text(path)
         code = code_of(text) if text else None
@@ -207,7 +220,7 @@ def _notebooks(sources: Sources, wishes: Wishes) -> Iterator[Candidate]:
         for points, what, _ in signs:
             candidate.plus(min(points, 2.0), what, source_line(path, 0, "in a code cell"))
         candidate.minus(3.0, "a script serves a batch job better than a notebook")
-        _naming(candidate, path, wishes)
+        _naming(candidate, path)
         yield candidate
 
 
@@ -233,11 +246,11 @@ def best_command(candidate: Candidate, sources: Sources, wishes: Wishes) -> Docu
 
     def fit(d: Documented) -> float:
         points = 1.0 * len(words_of(f"{d.command.heading} {d.command.text} {d.command.where.file}") & wishes.words)
-        points += 1.5 * (d.command.launcher is candidate.launcher)
+        points += 0.5 * (d.command.launcher is candidate.launcher)
         points -= 0.7 * len(unknown_flags(sources, candidate.path, d)) if candidate.path else 0.0
         if wishes.gpus is not None:
             several = d.command.launcher not in (Launcher.PYTHON, Launcher.CLI)
-            points += 1.5 * (several == (wishes.gpus > 1))
+            points += 2 * (several == (wishes.gpus > 1))
         if wishes.model_name and wishes.model_name.lower() in d.command.text.lower():
             points += 2
         return points

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from posixpath import basename, join, normpath
 from typing import Final
 
-from caravan.analysis.findings import Command, source_line
+from caravan.analysis.findings import Command, clean, source_line
 from caravan.values.repo import Launcher
 
 MAX_LINES: Final = 20_000
@@ -60,7 +60,8 @@ def read_commands(text: str, file: str, *, first_line: int = 1, cwd: str = ".", 
             command = _command(words, state)
             if command:
                 launcher, kind, target, own, args, environment = command
-                typed = " ".join([f"{k}={shlex.quote(v)}" for k, v in environment.items()] + [_typed(w) for w in words])
+                before = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
+                typed = clean(" ".join(before + [_typed(w) for w in words]))
                 where = source_line(file, number, line)
                 found.append(Command(launcher, target, kind, own, args, environment, state.cwd, typed, where, heading))
     return found

@@ -1,16 +1,18 @@
 """The repository's texts as the readers share them: read once, parsed once, within bounds. Opens nothing itself."""
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from caravan.analysis.findings import Module
+from caravan.analysis.findings import FoundOption, Module
 from caravan.analysis.options import Parser, read_options
 from caravan.analysis.python import imported_files, module_paths, read_module
+from caravan.analysis.training import training_signs
+from caravan.values.repo import SourceLine
 
 MAX_PARSED: Final = 400
 """Python files that are parsed at most: the likeliest first, so that the time is bounded in any repository."""
-MAX_REACHED: Final = 40
+MAX_REACHED: Final = 25
 _MAX_DEPTH: Final = 3
 
 
@@ -26,6 +28,8 @@ class Sources:
         self._texts: dict[str, str | None] = {}
         self._modules: dict[str, Module] = {}
         self._reached: dict[str, tuple[Module, ...]] = {}
+        self._signs: dict[str, list[tuple[float, str, SourceLine]]] = {}
+        self._parsers: dict[str, Parser | None] = {}
 
     def text(self, path: str) -> str | None:
         """A file's text, or None."""
@@ -65,13 +69,30 @@ class Sources:
         return self._reached[path]
 
     def parser(self, path: str) -> Parser | None:
-        """The options of a script: its own parser's, else those of the nearest module that it imports."""
-        modules = self.reached(path)
+        """The options of a script: of its own parser and of the modules that it imports."""
+        if path not in self._parsers:
+            self._parsers[path] = self._parser(self.reached(path))
+        return self._parsers[path]
 
+    def signs(self, module: Module) -> list[tuple[float, str, SourceLine]]:
+        """The module's signs of training (`training_signs`)."""
+        if module.path not in self._signs:
+            self._signs[module.path] = training_signs(module)
+        return self._signs[module.path]
+
+    @staticmethod
+    def _parser(modules: Sequence[Module]) -> Parser | None:
         def find(name: str) -> tuple[Module, ast.ClassDef] | None:
             return next(((m, m.classes[name]) for m in modules if name in m.classes), None)
 
-        return next((p for m in modules if (p := read_options(m, find))), None)
+        parsers = [p for m in modules if (p := read_options(m, find))]
+        if not parsers or parsers[0].style != "argparse":
+            return parsers[0] if parsers else None
+        # Scripts let imported helpers add options to their parser, so those count too, after the script's own.
+        merged: dict[str, FoundOption] = {}
+        for option in (o for p in parsers if p.style == "argparse" for o in p.options):
+            merged.setdefault(option.option.flag, option)
+        return Parser("argparse", tuple(merged.values()))
 
     def note(self, text: str) -> None:
         """Keep a remark for the profile, once."""

@@ -1,0 +1,146 @@
+"""Git: clones by URL without asking, and the state of a working tree, robust against odd repositories."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from caravan.analysis import git, open_source
+from caravan.values.errors import RepositoryError
+from tests.analysis.repositories import opened, write
+
+ENVIRONMENT = {
+    "PATH": os.defpath,
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+    **{
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "A"), ("EMAIL", "a@b.c"))
+    },
+}
+
+
+def run(root: Path, *arguments: str) -> str:
+    done = subprocess.run(("git", *arguments), cwd=root, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def repository(root: Path, files: dict[str, str]) -> Path:
+    write(root, files)
+    run(root, "init", "-q", "-b", "main")
+    run(root, "add", "-A", "-f")
+    run(root, "commit", "-q", "-m", "first")
+    return root
+
+
+def test_outside_git_there_is_no_state(tmp_path):
+    tree = opened(tmp_path, {"a.py": ""})
+    assert tree.git is None
+
+
+def test_the_state_of_a_working_tree(tmp_path):
+    root = repository(tmp_path / "r", {"a.py": "1", "b.py": "1", "c.py": "1"})
+    run(root, "remote", "add", "origin", "https://user:hunter2hunter2@example.com/x/y.git")
+    write(root, {"a.py": "2", "new.py": "n"})
+    run(root, "mv", "b.py", "moved.py")
+    tree = opened(root)
+    assert tree.git
+    assert tree.git.commit == run(root, "rev-parse", "HEAD")
+    assert (tree.git.branch, tree.git.dirty_files, tree.git.pushed) == ("main", 3, None)
+    assert tree.git.remote_url == "https://example.com/x/y.git"
+
+
+def test_a_repository_without_commits_and_a_detached_one(tmp_path):
+    fresh = write(tmp_path / "fresh", {"a.py": ""})
+    run(fresh, "init", "-q")
+    tree = opened(fresh)
+    assert tree.git is None
+    assert any("no commit" in n for n in tree.notes)
+    root = repository(tmp_path / "r", {"a.py": "1"})
+    run(root, "checkout", "-q", "--detach")
+    state = opened(root).git
+    assert state
+    assert state.branch is None
+
+
+def test_a_broken_git_directory_is_no_state(tmp_path):
+    assert opened(tmp_path, {"a.py": "", ".git/HEAD": "nonsense"}).git is None
+    assert opened(tmp_path / "f", {"a.py": "", ".git": "gitdir: /nowhere"}).git is None
+
+
+def test_tracked_files_count_though_they_are_ignored(tmp_path):
+    root = repository(tmp_path / "r", {".gitignore": "data/\n*.txt\n", "data/train.csv": "x", "kept.txt": "x"})
+    write(root, {"data/own.csv": "x", "own.txt": "x"})
+    assert [f.path for f in opened(root).files()] == [".gitignore", "data/train.csv", "kept.txt"]
+
+
+def test_nothing_of_the_repositorys_configuration_runs(tmp_path):
+    root = repository(tmp_path / "r", {"a.py": "1", ".gitattributes": "*.py filter=evil\n"})
+    marker = tmp_path / "ran"
+    run(root, "config", "core.fsmonitor", f"touch {marker}; false")
+    run(root, "config", "filter.evil.clean", f"touch {marker}; cat")
+    run(root, "config", "core.sshCommand", f"touch {marker}; false")
+    write(root, {"a.py": "2"})
+    tree = opened(root)
+    assert not marker.exists()
+    assert tree.git
+    assert any("filters" in n for n in tree.notes)
+
+
+def test_without_git_on_the_path_the_tree_is_read_all_the_same(tmp_path):
+    root = repository(tmp_path / "r", {"a.py": "1"})
+    tree = open_source(str(root), cache=tmp_path / "cache", environment={"PATH": str(tmp_path)})
+    assert tree.git is None
+    assert [f.path for f in tree.files()] == ["a.py"]
+    assert any("git could not be asked" in n for n in tree.notes)
+
+
+def test_a_clone_is_shallow_whole_and_renewed(tmp_path):
+    origin = repository(tmp_path / "origin", {"train.py": "1"})
+    write(origin, {"train.py": "2"})
+    run(origin, "commit", "-q", "-a", "-m", "second")
+    cache, url = tmp_path / "cache", f"file://{origin}"
+    tree = open_source(url, cache=cache)
+    assert tree.read_text("train.py") == "2"
+    assert run(tree.root, "rev-list", "--count", "HEAD") == "1"
+    write(origin, {"train.py": "3"})
+    run(origin, "commit", "-q", "-a", "-m", "third")
+    assert open_source(url, cache=cache).read_text("train.py") == "3"
+    assert [p.name for p in cache.iterdir()] == [tree.root.name]
+
+
+def test_a_clone_that_fails_is_one_line_without_the_password(tmp_path):
+    url = "https://user:hunter2hunter2@127.0.0.1:1/x/y.git"
+    with pytest.raises(RepositoryError) as caught:
+        open_source(url, cache=tmp_path / "cache")
+    assert "hunter2" not in caught.value.line()
+    assert "Can't clone https://127.0.0.1:1/x/y.git" in caught.value.line()
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_clone_that_hangs_is_ended(tmp_path):
+    slow = tmp_path / "bin" / "git"
+    write(tmp_path, {"bin/git": "#!/bin/sh\nsleep 600\n"})
+    slow.chmod(0o755)
+    environment = {"PATH": f"{slow.parent}:{os.defpath}"}
+    with pytest.raises(RepositoryError, match="took more than"):
+        git.clone("https://example.com/x", tmp_path / "cache", environment=environment, seconds=0.2)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        *(("https://a.b/c.git", True), ("ssh://git@a.b/c", True), ("git@a.b:c/d.git", True), ("file:///x", True)),
+        *(("./x", False), ("x/y", False), ("C:/x", False), ("https://a b", False)),
+    ],
+)
+def test_urls(source, expected):
+    assert git.is_url(source) is expected
+
+
+@pytest.mark.parametrize("source", ["ext::sh -c x", "fd::17", "-x", "--upload-pack=x", "git::x"])
+def test_urls_that_could_run_something(source):
+    with pytest.raises(RepositoryError):
+        git.is_url(source)

@@ -1,0 +1,151 @@
+"""Property tests: no reader raises on broken input, whatever it is; the profile carries notes instead."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from caravan.analysis import configs, dependencies, makefile, markdown, notebooks, prompt, shell
+from caravan.analysis.options import read_options
+from caravan.analysis.python import read_module, value_of
+from caravan.analysis.sources import Sources
+from caravan.analysis.training import adapters, environment_names, hazards, loads, metrics, training_signs
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "import click",
+            "@click.option(",
+            "parser.add_argument('--x', default=",
+            "fire.Fire(main)",
+            "def main(a=1, *, b",
+            "):",
+        ),
+        *(
+            "HfArgumentParser((A, B))",
+            "@dataclass",
+            "class A:",
+            "    x: int = field(default=",
+            "= Path(__file__) / 'x'",
+            "lambda",
+        ),
+        *(
+            "\t",
+            "    ",
+            "\n",
+            "(" * 50,
+            "[" * 300,
+            "'",
+            '"""',
+            "\\",
+            "\0",
+            "é",
+            "\ud800",
+            "{**",
+            "x = x + x",
+            "-" * 400 + "1",
+        ),
+        *(
+            "```bash\n",
+            "~~~",
+            "torchrun --nproc_per_node=$N ",
+            "python -m ",
+            "cd ../..",
+            "$((",
+            "`",
+            "&&",
+            "| ;",
+            "> <",
+            "\\\n",
+        ),
+        *(
+            "[project]\n",
+            "dependencies = [",
+            "&a *a",
+            "- pip:\n",
+            "{" * 100,
+            ":",
+            "import typer\n",
+            "typer.run(main)\n",
+        ),
+    ]
+)
+TEXTS = st.one_of(st.text(max_size=300), st.lists(PIECES, max_size=25).map("".join))
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXTS)
+def test_python_never_raises(text):
+    module = read_module("x.py", text)
+    sources = Sources(["x.py"], {"x.py": text}.get)
+    assert sources.module("x.py") == module or module.error is None
+    assert bool(sources.notes) == (module.error is not None)
+    read_options(module)
+    list(loads(module)), list(metrics(module)), list(environment_names(module)), list(hazards(module))
+    training_signs(module), list(adapters(module))
+    for constant in module.constants.values():
+        value_of(constant.value, module)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXTS)
+def test_documents_never_raise(text):
+    for command in shell.read_commands(text, "x.sh"):
+        assert command.where.line >= 1
+        assert not command.cwd.startswith("..")
+        command.value("x"), command.given_flags(), command.launcher_value("n")
+    for block in markdown.shell_blocks(text):
+        assert block.line >= 1
+        shell.read_commands(block.text, "README.md", first_line=block.line)
+    for recipe in makefile.recipes(text):
+        shell.read_commands(recipe.text, "Makefile")
+    notebooks.code_of(text)
+    prompt.read_prompt(text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    TEXTS,
+    st.sampled_from(["pyproject.toml", "setup.py", "setup.cfg", "environment.yml", "requirements.txt", "Pipfile"]),
+)
+def test_dependency_files_never_raise(text, name):
+    found = dependencies.read_dependencies(name, text)
+    assert found.path == name
+    dependencies.docker_base(text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXTS, st.sampled_from(["a.yaml", "a.json", "a.toml"]))
+def test_configurations_never_raise(text, name):
+    assert isinstance(configs.flat(name, text), dict)
+
+
+def test_deep_nesting_is_a_note_not_a_crash():
+    for text in (
+        "(" * 5000 + ")" * 5000,
+        "-" * 20_000 + "1",
+        "x" + ".y" * 20_000,
+        "f" + "()" * 5000,
+        "a = " + "1+" * 20_000 + "1",
+    ):
+        module = read_module("deep.py", text)
+        training_signs(module)
+        read_options(module)
+    assert configs.flat("a.json", "[" * 100_000) == {}
+    assert configs.flat("a.yaml", "[" * 5000) == {}
+    assert notebooks.code_of("[" * 100_000) is None
+
+
+def test_values_do_not_explode():
+    lines = (
+        ["a0 = 'x' * 9"]
+        + ["a0 = 'xxxxxxxxxx'"]
+        + [f"a{i} = a{i - 1} + a{i - 1}" for i in range(1, 40)]
+        + ["b = 9 ** 9 ** 9"]
+    )
+    module = read_module("x.py", "\n".join(lines))
+    assert all(len(str(value_of(c.value, module))) < 20_000 for c in module.constants.values())
+
+
+def test_yaml_aliases_do_not_explode():
+    rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    rows += [f"a{i}: &a{i} [" + ", ".join([f"*a{i - 1}"] * 9) + "]" for i in range(1, 12)]
+    assert configs.flat("bomb.yaml", "\n".join(rows)) is not None

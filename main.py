@@ -260,6 +260,10 @@ def _report(state: RunState, context: Context) -> str:
         outcome=state.outcome,
         events=context.store.events(state.run_id),
         templates=context.templates,
+        questions=state.questions,
+        answers=state.answers,
+        metrics=state.metrics,
+        warnings=state.warnings,
     )
 
 

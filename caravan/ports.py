@@ -138,7 +138,7 @@ class Memory(Protocol):
         """Remove a lesson for good; False when there is none of that id."""
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Let go of the store; a later call opens it again."""
 
 
 class Span(Protocol):

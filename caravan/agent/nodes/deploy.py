@@ -75,6 +75,7 @@ def _registered(state: RunState, context: Context, deployment: Deployment, job: 
 def verify_deployment(state: RunState, context: Context) -> Update:
     """Watch the job to its end, keep its logs, and judge the outcome by events, exit code and sentinel together."""
     deployment = state.need_deployment()
+    context.memory.close()  # watching may take days, and an embedded memory has one owner; the next call opens it again
     last = _watch(state, context, deployment)
     sentinel = context.read_sentinel(context.cluster, last)
     outcome = context.judge(last, sentinel, deployment.spec_sha256)

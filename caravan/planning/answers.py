@@ -3,7 +3,7 @@
 Pure: texts and values in, changes out. Wrong input is a UsageError that names the question or field and what it takes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from caravan.planning.command import OUTPUTS_IN_ALLOCATION, read_command
@@ -127,12 +127,11 @@ def type_answer(question: Question, value: Json) -> Json:
         expected = "one of " + ", ".join(str(c) for c in question.choices)
         raise UsageError(f"Answer {value!r} to {question.id!r} isn't possible.", hint=f"It takes {expected}.")
     try:
-        _changes(question.path, value, "")
-        if question.path in ("command", "target", "outputs"):
-            return value
-        return typed(question.path, value)
-    except PlanError as error:
-        raise UsageError(f"Answer {value!r} to {question.id!r} doesn't fit.", hint=_expected(error)) from error
+        changes = _changes(question.path, value, "")
+    except UsageError as error:
+        hint = error.hint or error.message
+        raise UsageError(f"Answer {value!r} to {question.id!r} doesn't fit.", hint=hint) from error
+    return value if question.path in _SPECIAL and isinstance(value, str) else changes[0].value
 
 
 def answers_to_changes(questions: Sequence[Question], answers: Sequence[Answer]) -> tuple[PlanChange, ...]:
@@ -158,7 +157,7 @@ def answers_to_changes(questions: Sequence[Question], answers: Sequence[Answer])
 
 def _changes(path: str, value: Json, why: str) -> tuple[PlanChange, ...]:
     """The changes that setting `path` to what a person wrote means; some answers touch more than one field."""
-    special = {"command": _entry, "target": _target, "outputs": _outputs}.get(path)
+    special = _SPECIAL.get(path)
     if special is not None and isinstance(value, str):
         return tuple(PlanChange(path=p, value=v, by=Author.ANSWER, why=why) for p, v in special(value))
     return (_user_change(path, value, why).model_copy(update={"by": Author.ANSWER}),)
@@ -172,7 +171,8 @@ def _user_change(path: str, value: Json, why: str) -> PlanChange:
 
 
 def _expected(error: PlanError) -> str:
-    said = error.message.partition(": ")[2].rpartition(" (got")[0] or error.message
+    """What the field takes, out of `path: what (got value).`"""
+    said = error.message.partition(" (got")[0].partition(": ")[2] or error.message
     return f"{said.rstrip('.')}."
 
 
@@ -205,3 +205,11 @@ def _outputs(text: str) -> list[tuple[str, Json]]:
     if not path.startswith("/"):
         raise UsageError(f"{text!r} is no place for outputs.", hint="Say volume:NAME, path:/DIRECTORY or allocation.")
     return [("outputs", {"kind": "path", "location": path})]
+
+
+_SPECIAL: Final[dict[str, Callable[[str], list[tuple[str, Json]]]]] = {
+    "command": _entry,
+    "target": _target,
+    "outputs": _outputs,
+}
+"""Fields that a person writes as one line of words."""

@@ -44,8 +44,10 @@ def read_command(text: str, launcher: Launcher | None = None) -> Documented | No
 
     `launcher`: what is known already; else it is told from the first words and the file's ending.
     """
+    text = re.sub(r"(?:^|\s)#.*$", "", text.replace("\\\n", " "), flags=re.MULTILINE)
+    text = re.sub(r"<\w[^<>|&;'\"]*>", lambda m: m[0].replace(" ", "_"), text)  # <a placeholder> is one word
     try:
-        words = shlex.split(text.replace("\\\n", " "), comments=True)
+        words = shlex.split(text)
     except ValueError:
         return None
     if not words or any(w in {"|", "&&", "||", ";", "&", ">", ">>", "<"} for w in words):
@@ -95,7 +97,9 @@ def _launcher_args(words: list[str]) -> tuple[list[str], int | None]:
             value = words.pop(0)
         if name in _NPROC:
             nproc = int(value) if value.isdigit() and int(value) > 0 else nproc
-        elif not name.startswith(("--master", "--rdzv", "--include", "--hostfile", "--nnodes", "--node_rank")):
+        elif not name.startswith(
+            ("--master", "--rdzv", "--standalone", "--include", "--hostfile", "--nnodes", "--node_rank")
+        ):
             kept += [option] if joined or not value else [name, value]
     return kept, nproc
 

@@ -1,0 +1,179 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caravan.planning.answers import (
+    QUESTION_PATHS,
+    answers_from,
+    answers_to_changes,
+    changes_from,
+    load_answers,
+    parse_set,
+    type_answer,
+)
+from caravan.planning.fields import is_path, plan_paths
+from caravan.values.base import Json
+from caravan.values.errors import UsageError
+from caravan.values.plan import Answer, Author, Question, apply_changes
+from tests.planning.scenes import bare_plan
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("training.lr=1e-4", 1e-4),
+        ("training.micro_batch=2", 2),
+        ("training.grad_checkpointing=yes", True),
+        ("model.id=Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-7B"),
+        ("model.id=7", "7"),
+        ("env.A.B=1", "1"),
+        ("env.URL=a=b", "a=b"),
+        ("training.options.--flag.x=3", 3),
+        ('datacenters=["dc1", "dc2"]', ["dc1", "dc2"]),
+        ("training.seed=null", None),
+        ("target.metric=eval_loss", "eval_loss"),
+        (" driver = docker ", "docker"),
+    ],
+)
+def test_set_types_the_value_for_its_field(text: str, value: Json) -> None:
+    change = parse_set(text)
+    assert (change.value, change.by) == (value, Author.USER)
+    apply_changes(bare_plan(), [change])
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("training.lr", "--set 'training.lr' isn't field=value. For example --set training.lr=1e-4."),
+        ("traning.lr=1", "The plan has no field 'traning.lr'. Did you mean training.lr"),
+        ("lr=1", "The plan has no field 'lr'. Did you mean training.lr?"),
+        ("provenance.x=1", "The plan has no field 'provenance.x'."),
+        ("training.micro_batch=two", "training.micro_batch doesn't take 'two'. Input should be a valid integer"),
+        (
+            "training.micro_batch=0",
+            "training.micro_batch doesn't take '0'. Input should be greater than or equal to 1.",
+        ),
+        ("training.micro_batch=true", "training.micro_batch doesn't take 'true'. yes or no isn't expected here."),
+        ("training.lr=NaN", "training.lr doesn't take 'NaN'. Input should be a finite number."),
+        ("launch.launcher=rocket", "launch.launcher doesn't take 'rocket'. Input should be 'python'"),
+    ],
+)
+def test_set_says_what_is_wrong(text: str, line: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_set(text)
+    assert caught.value.line().startswith(line)
+
+
+def _question(path: str, **more: object) -> Question:
+    return Question(id="q", text="?", path=path, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "value"),
+    [
+        ("resources.gpus", "2", 2),
+        ("training.lr", "1e-4", 1e-4),
+        ("training.tf32", "yes", True),
+        ("model.id", "my/model", "my/model"),
+        ("limits.max_cost_usd", 20, 20),
+        ("training.epochs", "  ", None),
+    ],
+)
+def test_answers_are_typed(path: str, given: Json, value: Json) -> None:
+    assert type_answer(_question(path), given) == value
+
+
+def test_choices_are_enforced_and_matched_by_their_text() -> None:
+    question = _question("resources.gpus", choices=(1, 2, 4), default=1)
+    assert type_answer(question, "4") == 4
+    assert type_answer(question, "") == 1
+    with pytest.raises(UsageError, match="Answer '3' to 'q' isn't possible") as caught:
+        type_answer(question, "3")
+    assert caught.value.hint == "It takes one of 1, 2, 4."
+
+
+def test_a_wrong_answer_names_question_and_type() -> None:
+    with pytest.raises(UsageError) as caught:
+        type_answer(_question("resources.gpus"), "many")
+    assert "'q'" in caught.value.line()
+    assert "valid integer" in caught.value.line()
+
+
+def test_given_answers_and_defaults_become_changes_with_their_author() -> None:
+    questions = (
+        _question("training.epochs", default=1),
+        Question(id="m", text="Model?", path="model.id"),
+        Question(id="d", text="Data?", path="dataset.path"),
+    )
+    answers = answers_from(questions, {"model.id": "a/b", "d": None}, defaults=True)
+    changes = answers_to_changes(questions, answers)
+    assert [(c.path, c.value, c.by) for c in changes] == [
+        ("model.id", "a/b", Author.ANSWER),
+        ("training.epochs", 1, Author.DEFAULT),
+    ]
+    assert changes[0].why == "answer to: Model?"
+
+
+def test_answers_that_touch_several_fields() -> None:
+    questions = tuple(
+        Question(id=i, text="?", path=QUESTION_PATHS[i]) for i in ("entry_point", "outputs", "target_metric")
+    )
+    given = {
+        "entry_point": "torchrun --nproc_per_node 2 x.py -a 'b c'",
+        "outputs": "volume:ckpt",
+        "target_metric": "accuracy",
+    }
+    plan = apply_changes(
+        bare_plan(flags={"training.lr": "--lr"}), answers_to_changes(questions, answers_from(questions, given))
+    )
+    assert plan.command == ("x.py", "-a", "b c")
+    assert plan.launch.launcher == "torchrun"
+    assert plan.flags == {}
+    assert plan.outputs.kind == "volume"
+    assert (plan.mounts[0].source, plan.mounts[0].read_only) == ("ckpt", False)
+    assert plan.target is not None
+    assert (plan.target.metric, plan.target.direction) == ("accuracy", "max")
+
+
+def test_an_answer_to_nothing_is_an_error() -> None:
+    with pytest.raises(UsageError, match="No question is called 'x'"):
+        answers_to_changes((_question("model.id"),), (Answer(question_id="x", value=1),))
+
+
+def test_answers_files_in_yaml_and_json() -> None:
+    assert load_answers("base_model: a/b\ntraining.lr: 1e-4\n") == {"base_model": "a/b", "training.lr": "1e-4"}
+    assert load_answers('{"gpus": 2, "option:--x": "y"}') == {"gpus": 2, "option:--x": "y"}
+    assert load_answers("# nothing\n") == {}
+    assert changes_from(load_answers("training.lr: 1e-4"))[0].value == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("gpuz: 2\n1: 3\n", "The answers file has unknown fields: gpuz, 1."),
+        ("gpus: many\n", "resources.gpus doesn't take 'many'."),
+        ("- a\n", "The answers file must be a mapping."),
+        ("a: [\n", "The answers file is neither YAML nor JSON (line 2)."),
+        ("outputs: somewhere\n", "'somewhere' is no place for outputs."),
+    ],
+)
+def test_answers_files_that_are_wrong(text: str, line: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_answers(text)
+    assert caught.value.line().startswith(line)
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    lines = []
+    for read in (load_answers, parse_set):
+        try:
+            read(text)
+        except UsageError as error:
+            lines.append(error.line())
+    assert all(lines)
+
+
+def test_every_listed_path_is_one() -> None:
+    assert all(is_path(p.replace("*", "x")) for p in plan_paths())
+    assert all(is_path(p) for p in QUESTION_PATHS.values())

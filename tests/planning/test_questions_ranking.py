@@ -1,0 +1,73 @@
+import pytest
+
+from caravan.planning.questions import draft_questions
+from caravan.values.failure import FailureClass, PastCase
+from caravan.values.repo import Launcher, ScriptOption
+from tests.planning.scenes import builtin, candidates, llm_profile, node, nomad, numpy_profile, volumes
+
+A100 = ("NVIDIA A100-SXM4-80GB", 81920, 4)
+L4 = ("NVIDIA L4", 23034, 1)
+
+
+def ids(*args: object, **more: object) -> list[str]:
+    return [q.id for q in draft_questions(*args, **more)]  # type: ignore[arg-type]
+
+
+def test_a_repository_without_gaps_is_not_asked_about() -> None:
+    assert ids(numpy_profile(), "fine-tune it", builtin(), ()) == []
+
+
+def test_the_costliest_gaps_come_first_and_no_more_than_five() -> None:
+    facts = nomad(node("a", A100, host_volumes=volumes(ckpt=False, data=True)), node("b", L4))
+    assert ids(llm_profile(), "fine-tune it", facts, ()) == ["base_model", "dataset", "outputs", "max_cost", "method"]
+
+
+def test_what_the_sentence_says_is_not_asked() -> None:
+    facts = nomad(node("a", A100), node("b", L4))
+    prompt = "LoRA on Qwen/Qwen2.5-7B for 2 epochs on 2 A100 under $30"
+    assert ids(llm_profile(), prompt, facts, ()) == ["dataset", "target_metric"]
+
+
+def test_what_set_or_an_answers_file_gives_is_not_asked() -> None:
+    answered = ("model.id", "dataset", "limits.max_cost_usd")
+    found = ids(llm_profile(), "go", nomad(node("a", A100)), (), answered=answered)
+    assert found == ["method", "gpus", "epochs", "target_metric"]
+
+
+def test_close_entry_points_are_asked_with_their_launchers() -> None:
+    near = candidates(
+        ("sft.py", Launcher.TORCHRUN, 1.0), ("dpo.py", Launcher.PYTHON, 0.9), ("x.py", Launcher.BASH, 0.1)
+    )
+    first = draft_questions(llm_profile(candidates=near), "go", builtin(), ())[0]
+    assert (first.id, first.default, first.choices) == ("entry_point", "torchrun sft.py", ("torchrun sft.py", "dpo.py"))
+    assert "entry_point" not in ids(llm_profile(candidates=near), "train with dpo.py", builtin(), ())
+
+
+def test_a_placeholder_in_the_documented_command_is_a_gap() -> None:
+    profile = numpy_profile(
+        launch_command="python train.py --config <your config> --data x",
+        options=(ScriptOption(flag="--config", help="a file"), ScriptOption(flag="--key", required=True)),
+    )
+    found = draft_questions(profile, "go", builtin(), ())
+    assert [(q.id, q.path) for q in found] == [
+        ("option:--config", "training.options.--config"),
+        ("option:--key", "training.options.--key"),
+    ]
+    assert found[0].text == "Which value shall --config have? (a file)"
+
+
+@pytest.mark.parametrize(("kind", "asked"), [(nomad, True), (builtin, False)])
+def test_money_is_asked_for_where_gpus_cost_some(kind: object, asked: bool) -> None:
+    facts = kind(node("a", A100))  # type: ignore[operator]
+    assert ("max_cost" in ids(llm_profile(), "go", facts, ())) is asked
+
+
+def test_without_gpus_nothing_about_gpus_is_asked() -> None:
+    assert not {"gpus", "gpu_type", "max_cost"} & set(ids(llm_profile(), "go", nomad(node("a")), ()))
+    assert not {"gpus", "gpu_type", "max_cost"} & set(ids(llm_profile(), "on the cpu", nomad(node("a", A100)), ()))
+
+
+def test_a_past_failure_makes_its_question_more_urgent() -> None:
+    case = PastCase(id="1", failure=FailureClass.DATA_PATH_MISSING, text="no data")
+    assert ids(llm_profile(), "go", builtin(), (case,))[0] == "dataset"
+    assert ids(llm_profile(), "go", builtin(), ())[0] == "base_model"

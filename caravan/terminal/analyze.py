@@ -39,13 +39,12 @@ def analyze(
 
 
 def _print(terminal: Terminal, profile: RepoProfile) -> None:
-    from caravan.terminal.console import console_on, pairs
+    from caravan.terminal.console import draw, pairs
 
     kind = "a training repository" if profile.is_training_repo else "no training repository that was recognised"
     terminal.out(f"{one_line(profile.root)} is {kind} ({profile.files} files).")
     found = [(name, value) for name, value in _rows(profile) if value not in ("", "-")]
-    console = console_on(terminal.stdout)
-    console.print(pairs(found))
+    draw(terminal.stdout, pairs(found))
     others = [c for c in profile.candidates if c.entry_point != profile.entry_point][:_SHOWN]
     if others:
         terminal.out("Other entry points: " + ", ".join(one_line(c.entry_point) for c in others))

@@ -14,10 +14,10 @@ def config(ctx: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         terminal.document([{"name": name, "value": value, "source": source} for name, value, source in rows])
         return
-    from caravan.terminal.console import cell, console_on, listing
+    from caravan.terminal.console import cell, draw, listing
 
     table = listing("setting", "value", "from")
     for row in rows:
         table.add_row(*(cell(text) for text in row))
     table.columns[0].no_wrap = True
-    console_on(terminal.stdout).print(table)
+    draw(terminal.stdout, table)

@@ -13,6 +13,8 @@ from caravan.terminal.text import clean
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from rich.console import RenderableType
+
 _PLAIN_WIDTH = 120  # columns where no terminal says its width
 
 
@@ -28,6 +30,15 @@ def console_on(stream: TextIO) -> OurConsole:
     """A console on a stream. It takes no markup from texts and colours a real terminal only, and not with NO_COLOR."""
     width = None if stream.isatty() else _PLAIN_WIDTH
     return OurConsole(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=False, width=width)
+
+
+def draw(stream: TextIO, *pictures: RenderableType) -> None:
+    """Draw one under the other, without the blanks with which rich fills every line."""
+    console = console_on(stream)
+    with console.capture() as captured:
+        for picture in pictures:
+            console.print(picture)
+    stream.write("\n".join(line.rstrip() for line in captured.get().split("\n")))
 
 
 def cell(text: str, style: str = "") -> Text:

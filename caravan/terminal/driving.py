@@ -59,14 +59,16 @@ def drive_run(
             terminal.err(f"Run {record.id}")
         drive = _Drive(driver, context, terminal, view, interactive=terminal.interactive and not as_json)
         ended = drive.to_the_end(record, given or Given())
+        record = context.store.run(record.id)
         result = Result(
-            record=context.store.run(record.id),
+            record=record,
             state=driver.state(record.id),
             ask=ended if isinstance(ended, Ask) else None,
             folder=context.folder.path,
             trace_url=context.tracer.url(),
+            cluster=scene_of(record, context.cluster).cluster if record.status is RunStatus.PLANNED else "",
         )
-    terminal.exit_code = EXIT_CODES[result.record.status]
+    terminal.exit_code = EXIT_CODES[record.status]
     show_result(terminal, result, as_json=as_json)
     return terminal.exit_code
 

@@ -20,13 +20,17 @@ REPORT: Final = "REPORT.md"
 
 @dataclass(frozen=True)
 class Result:
-    """A run as it stands. `state` is None before its first checkpoint, `ask` when it waits for nothing."""
+    """A run as it stands. `state` is None before its first checkpoint, `ask` when it waits for nothing.
+
+    `cluster` says in a line where it runs.
+    """
 
     record: RunRecord
     state: RunState | None
     ask: Ask | None
     folder: Path
     trace_url: str | None
+    cluster: str = "the default cluster"
 
     @property
     def report(self) -> Path | None:
@@ -80,7 +84,8 @@ def show_result(terminal: Terminal, result: Result, *, as_json: bool) -> None:
 def result_lines(result: Result) -> list[str]:
     """The result in a few lines."""
     record, state = result.record, result.state
-    lines = [one_line(joined((f"Run {record.id}: {record.status.value}", record.detail), ". "))]
+    detail = record.detail.removeprefix(f"{record.status.value};").strip()
+    lines = [one_line(joined((f"Run {record.id}: {record.status.value}", detail), "; "))]
     if result.ask is not None:
         return lines + _waiting(record.id, result.ask)
     plan = state.plan if state else None
@@ -137,16 +142,14 @@ def _waiting(run_id: str, ask: Ask) -> list[str]:
 
 def _show_plan(terminal: Terminal, result: Result) -> None:
     """After a dry run: what would have been deployed."""
-    from caravan.terminal.console import console_on
+    from caravan.terminal.console import draw
     from caravan.terminal.summary import Scene, estimate_table, plan_table
 
     state = result.state
     if state is None or state.plan is None:
         return
-    request = result.record.request
-    console = console_on(terminal.stdout)
-    console.print(plan_table(state.plan, Scene(request.source, request.cluster or "the default cluster")))
+    draw(terminal.stdout, plan_table(state.plan, Scene(result.record.request.source, result.cluster)))
     if state.estimate is not None:
-        console.print(estimate_table(state.estimate))
+        draw(terminal.stdout, estimate_table(state.estimate))
     if state.deployment is not None and state.deployment.hcl_path:
         terminal.out(f"job file          {state.deployment.hcl_path}")

@@ -43,7 +43,7 @@ def _row(record: RunRecord) -> dict[str, Json]:
 
 
 def _print_runs(terminal: Terminal, records: Sequence[RunRecord]) -> None:
-    from caravan.terminal.console import cell, console_on, listing
+    from caravan.terminal.console import cell, draw, listing
 
     table = listing("run", "status", "since (UTC)", "cost", "prompt")
     for record in records:
@@ -55,7 +55,7 @@ def _print_runs(terminal: Terminal, records: Sequence[RunRecord]) -> None:
             cell(one_line(record.request.prompt, 60)),
         )
     table.columns[0].no_wrap = True
-    console_on(terminal.stdout).print(table)
+    draw(terminal.stdout, table)
 
 
 def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
@@ -84,12 +84,11 @@ def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> N
 def _print_run(
     terminal: Terminal, result: Result, deployments: Sequence[Deployment], events: Sequence[RunEvent]
 ) -> None:
-    from caravan.terminal.console import cell, console_on, listing
+    from caravan.terminal.console import cell, draw, listing
     from caravan.terminal.results import result_lines
     from caravan.terminal.summary import Scene, estimate_table, plan_table, provenance_table
 
     record, state = result.record, result.state
-    console = console_on(terminal.stdout)
     for line in result_lines(result):
         terminal.out(line)
     terminal.out(f"  prompt     {one_line(record.request.prompt)}")
@@ -98,15 +97,16 @@ def _print_run(
         terminal.out(f"  job        {one_line(deployment.job_id)} {deployment.state.value}")
     if state is not None and state.plan is not None:
         terminal.out("\nPlan")
-        console.print(plan_table(state.plan, Scene(record.request.source, record.request.cluster or "the default one")))
+        scene = Scene(record.request.source, result.cluster)
+        draw(terminal.stdout, plan_table(state.plan, scene))
         if state.estimate is not None:
             terminal.out("\nEstimate")
-            console.print(estimate_table(state.estimate))
+            draw(terminal.stdout, estimate_table(state.estimate))
         terminal.out("\nWho set what")
-        console.print(provenance_table(state.plan))
+        draw(terminal.stdout, provenance_table(state.plan))
     if events:
         terminal.out("\nEvents (UTC)")
         table = listing("time", "event", "")
         for event in events:
             table.add_row(f"{event.at:{_TIME}}", cell(one_line(event.kind)), cell(one_line(event.text)))
-        console.print(table)
+        draw(terminal.stdout, table)

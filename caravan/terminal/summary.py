@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from caravan.terminal.console import cell, console_on, listing
+from caravan.terminal.console import cell, draw, listing
 from caravan.terminal.text import duration, joined, money, one_line, span, words
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
@@ -17,6 +17,7 @@ from caravan.values.repo import Launcher
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rich.console import RenderableType
     from rich.table import Table
 
     from caravan.ports import Cluster
@@ -54,19 +55,20 @@ def scene_of(record: RunRecord, cluster: Cluster) -> Scene:
 
 def show_approval(terminal: Terminal, ask: Ask, scene: Scene) -> None:
     """Everything that approving means, on stderr."""
-    console = console_on(terminal.stderr)
+    pictures: list[RenderableType] = []
     if ask.plan is not None:
-        console.print(_rule(f"Attempt {ask.attempt}: {one_line(ask.plan.goal, 100)}"))
-        console.print(plan_table(ask.plan, scene))
+        title = f"Attempt {ask.attempt}: {one_line(ask.plan.goal, 100)}"
+        pictures += [cell(title, "bold underline"), plan_table(ask.plan, scene)]
     if ask.estimate is not None:
-        console.print(estimate_table(ask.estimate))
+        pictures.append(estimate_table(ask.estimate))
     rows = [("budget", ask.budget.text if ask.budget else "")]
     if ask.envelope is not None:
         rows.append(("approving grants", f"up to {money(ask.envelope.cost_usd)} for the whole run, repairs included"))
     rows += [("asked because", text) for text in ask.objections]
     rows += [("warning", text) for text in ask.warnings]
     rows.append(("job file", ask.hcl_path))
-    console.print(_table([(name, value, "") for name, value in rows if value]))
+    pictures.append(_table([(name, value, "") for name, value in rows if value]))
+    draw(terminal.stderr, *pictures)
 
 
 def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
@@ -138,10 +140,6 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> Table:
     for name, value, by in rows:
         table.add_row(Text(name), cell(one_line(value)), Text(by))
     return table
-
-
-def _rule(text: str) -> Text:
-    return cell(text, "bold underline")
 
 
 def _by(plan: TrainingPlan, path: str) -> str:

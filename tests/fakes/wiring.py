@@ -124,11 +124,11 @@ class FakeWiring:
         return self.nomad
 
     @contextmanager
-    def driver(self) -> Iterator[ScriptedDriver]:
+    def driver(self) -> Iterator[Any]:
         yield self.scripted
 
     @contextmanager
-    def context(self, record: RunRecord, progress: Progress) -> Iterator[RunPorts]:
+    def context(self, record: RunRecord, progress: Progress) -> Iterator[Any]:
         folder = self.folder(record.id)
         with folder.lock():
             yield RunPorts(self.runs, folder, self.nomad, MemoryTracer(self.clock), self.clock, progress)
@@ -158,7 +158,7 @@ class Keyboard(io.StringIO):
         super().__init__()
         self.typed = list(typed)
 
-    def readline(self, size: int | None = -1, /) -> str:
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
         if not self.typed:
             return ""
         said = self.typed.pop(0)

@@ -34,6 +34,7 @@ from caravan.values.run import (
     Outcome,
     OutcomeKind,
     Reply,
+    RunRecord,
     RunRequest,
     RunStatus,
 )
@@ -289,7 +290,7 @@ def test_the_run_is_held_while_a_person_is_asked(job: list[str], tmp_path: Path)
         assert "another agent" in printed(second)[1]
         return readline(size)
 
-    terminal.stdin.readline = other_agent  # type: ignore[method-assign]
+    terminal.stdin.readline = other_agent  # type: ignore[method-assign,assignment]
     assert run(wiring, job, terminal) == 0
     assert codes == [2, 2]
 
@@ -318,8 +319,8 @@ def test_interrupted_while_the_job_runs(job: list[str], tmp_path: Path) -> None:
     wiring, terminal = FakeWiring(tmp_path, [Interrupted("The run was interrupted.")]), nobody()
     create = wiring.runs.create_run
 
-    def with_job(record: object) -> None:
-        create(record)  # type: ignore[arg-type]
+    def with_job(record: RunRecord) -> None:
+        create(record)
         deployment = Deployment(
             run_id=only_run(wiring),
             attempt=1,
@@ -330,7 +331,7 @@ def test_interrupted_while_the_job_runs(job: list[str], tmp_path: Path) -> None:
         )
         wiring.runs.intend(deployment)
 
-    wiring.runs.create_run = with_job  # type: ignore[method-assign]
+    wiring.runs.create_run = with_job  # type: ignore[method-assign,assignment]
     assert run(wiring, [*job, "--json"], terminal) == 130
     out, err = printed(terminal)
     last = err.splitlines()[-1]
@@ -351,8 +352,8 @@ def test_the_result_for_a_person(job: list[str], tmp_path: Path) -> None:
     wiring, terminal = FakeWiring(tmp_path, [RunStatus.SUCCEEDED]), nobody()
     create = wiring.runs.create_run
 
-    def with_state(record: object) -> None:
-        create(record)  # type: ignore[arg-type]
+    def with_state(record: RunRecord) -> None:
+        create(record)
         run_id = only_run(wiring)
         wiring.folder(run_id).save_report("# Report\n")
         wiring.scripted.states[run_id] = RunState(
@@ -375,7 +376,7 @@ def test_the_result_for_a_person(job: list[str], tmp_path: Path) -> None:
             ),
         )
 
-    wiring.runs.create_run = with_state  # type: ignore[method-assign]
+    wiring.runs.create_run = with_state  # type: ignore[method-assign,assignment]
     assert run(wiring, job, terminal) == 0
     out, _ = printed(terminal)
     for text in (
@@ -406,12 +407,14 @@ def test_a_dry_run_shows_the_plan(job: list[str], tmp_path: Path) -> None:
     wiring, terminal = FakeWiring(tmp_path, [RunStatus.PLANNED]), nobody()
     create = wiring.runs.create_run
 
-    def with_plan(record: object) -> None:
-        create(record)  # type: ignore[arg-type]
+    def with_plan(record: RunRecord) -> None:
+        create(record)
         run_id = only_run(wiring)
         request = RunRequest(prompt="p", source="s")
         wiring.scripted.states[run_id] = RunState(run_id=run_id, request=request, plan=plan(), estimate=estimate())
 
-    wiring.runs.create_run = with_plan  # type: ignore[method-assign]
+    wiring.runs.create_run = with_plan  # type: ignore[method-assign,assignment]
     assert run(wiring, [*job, "--dry-run"], terminal) == 0
-    assert "python train.py" in printed(terminal)[0]
+    out, _ = printed(terminal)
+    assert "python train.py" in out
+    assert "built-in, for trying" in out

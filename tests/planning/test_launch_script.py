@@ -111,8 +111,8 @@ def test_exits_with_the_commands_code(place: Place) -> None:
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_reaches_the_command_and_its_last_words_count(place: Place, name: signal.Signals) -> None:
     text = (
-        "import signal,sys,time\n"
-        "def stop(*_):\n    print('saved', flush=True); sys.exit(43)\n"
+        "import os,signal,sys,time\n"
+        "def stop(*_):\n    os.write(1, b'saved\\n'); sys.exit(43)\n"
         "signal.signal(signal.SIGTERM, stop)\nprint('ready', flush=True)\n"
         "while True: time.sleep(60)\n"
     )
@@ -127,7 +127,7 @@ def test_a_stop_reaches_the_command_and_its_last_words_count(place: Place, name:
 
 
 def test_a_stop_reaches_what_a_shell_script_started(place: Place) -> None:
-    inner = "import signal,sys,time\nsignal.signal(15, lambda *_: (print('saved', flush=True), sys.exit(0)))\n"
+    inner = "import os,signal,sys,time\nsignal.signal(15, lambda *_: (os.write(1, b'saved'), sys.exit(0)))\n"
     inner += "print('ready', flush=True)\nwhile True: time.sleep(60)\n"
     code = place.pack(run_sh="python train.py\n", train_py=inner)
     process = place.start(place.plan(code, "run.sh", launch=Launch(launcher=Launcher.BASH)))

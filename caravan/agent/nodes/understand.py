@@ -5,7 +5,7 @@ from langgraph.types import interrupt
 from caravan.agent.context import Context
 from caravan.agent.state import RunState, Update
 from caravan.analysis import analyze
-from caravan.planning.answers import answers_to_changes, given_answers, with_defaults
+from caravan.planning.answers import answers_to_changes, changes_from, given_answers, with_defaults
 from caravan.planning.draft import draft_plan
 from caravan.values.base import Json
 from caravan.values.errors import ServiceError
@@ -76,6 +76,9 @@ def make_plan(state: RunState, context: Context) -> Update:
     code = context.folder.save_code(context.open_tree(state.request.source).delivery())
     outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
     plan = draft_plan(profile, state.request, facts, code=code, outputs=outputs, image=context.image)
+    asked = {name for q in state.questions for name in (q.id, q.path)}
+    unasked = {name: value for name, value in state.request.answers.items() if name not in asked}
+    plan = apply_changes(plan, changes_from(unasked))
     plan = apply_changes(plan, answers_to_changes(state.questions, state.answers))
     plan = apply_changes(plan, state.request.sets)
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, state.cases))

@@ -43,16 +43,16 @@ class Call:
 
     name: str
     node: ast.Call
+    last: str = field(init=False, compare=False, default="")
+
+    def __post_init__(self) -> None:
+        """Keep the name's last part: every reader asks for it."""
+        object.__setattr__(self, "last", self.name.rpartition(".")[2])
 
     @property
     def line(self) -> int:
         """The line on which the call begins."""
         return self.node.lineno
-
-    @property
-    def last(self) -> str:
-        """The name's last part."""
-        return self.name.rsplit(".", 1)[-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class Sources:
         self._reached: dict[str, tuple[Module, ...]] = {}
         self._signs: dict[str, list[tuple[float, str, SourceLine]]] = {}
         self._parsers: dict[str, Parser | None] = {}
+        self._own: dict[str, Parser | None] = {}
 
     def text(self, path: str) -> str | None:
         """A file's text, or None."""
@@ -80,12 +81,18 @@ class Sources:
             self._signs[module.path] = training_signs(module)
         return self._signs[module.path]
 
-    @staticmethod
-    def _parser(modules: Sequence[Module]) -> Parser | None:
-        def find(name: str) -> tuple[Module, ast.ClassDef] | None:
-            return next(((m, m.classes[name]) for m in modules if name in m.classes), None)
+    def _own_parser(self, module: Module) -> Parser | None:
+        """The parser that a module makes itself; its dataclasses may stand in modules that it imports."""
+        if module.path not in self._own:
 
-        parsers = [p for m in modules if (p := read_options(m, find))]
+            def find(name: str) -> tuple[Module, ast.ClassDef] | None:
+                return next(((m, m.classes[name]) for m in self.reached(module.path) if name in m.classes), None)
+
+            self._own[module.path] = read_options(module, find)
+        return self._own[module.path]
+
+    def _parser(self, modules: Sequence[Module]) -> Parser | None:
+        parsers = [p for m in modules if (p := self._own_parser(m))]
         if not parsers or parsers[0].style != "argparse":
             return parsers[0] if parsers else None
         # Scripts let imported helpers add options to their parser, so those count too, after the script's own.

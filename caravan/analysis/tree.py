@@ -44,7 +44,10 @@ def open_source(source: str, *, cache: Path, environment: Mapping[str, str] | No
     """
     if not source.strip() or "\0" in source:
         raise RepositoryError("No repository was named.", hint="Give a path or a git URL.")
-    root = Path(source).expanduser()
+    try:
+        root = Path(source).expanduser()
+    except RuntimeError as error:  # ~nobody/x
+        raise RepositoryError(f"There is no directory {source}.", hint="Write the path in full.") from error
     if not source.startswith("-") and os.path.lexists(root):
         return SourceTree(_directory(root), environment=environment)
     if git.is_url(source):

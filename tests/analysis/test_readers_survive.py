@@ -71,7 +71,7 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.text(max_size=300), st.lists(PIECES, max_size=25).map("".join))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TEXTS)
 def test_python_never_raises(text):
     module = read_module("x.py", text)
@@ -85,7 +85,7 @@ def test_python_never_raises(text):
         value_of(constant.value, module)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TEXTS)
 def test_documents_never_raise(text):
     for command in shell.read_commands(text, "x.sh"):
@@ -101,7 +101,7 @@ def test_documents_never_raise(text):
     prompt.read_prompt(text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     TEXTS,
     st.sampled_from(["pyproject.toml", "setup.py", "setup.cfg", "environment.yml", "requirements.txt", "Pipfile"]),
@@ -112,7 +112,7 @@ def test_dependency_files_never_raise(text, name):
     dependencies.docker_base(text)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TEXTS, st.sampled_from(["a.yaml", "a.json", "a.toml"]))
 def test_configurations_never_raise(text, name):
     assert isinstance(configs.flat(name, text), dict)

@@ -32,6 +32,7 @@ def test_files_are_sorted_with_size_and_mode(tmp_path):
     [
         ("nowhere", "no directory"),
         ("", "No repository was named"),
+        ("~no-such-user/x", "no directory"),
         ("file.txt", "no directory"),
         ("empty", "no files"),
         ("loop", "no directory"),

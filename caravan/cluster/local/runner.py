@@ -6,6 +6,7 @@ It implements the broker's `Client`: allocations come in by id, everything else 
 import asyncio
 import logging
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -15,10 +16,12 @@ from caravan.cluster.local.canonical import group_of
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.lifecycle import Assignment, Site, TaskRunner, blank_state
 from caravan.cluster.local.state import AllocRecord, State
+from caravan.cluster.local.supervise import Run
 from caravan.cluster.local.words import SECOND, JsonDict, now_ns
 
 _log = logging.getLogger(__name__)
 _EXPIRED = "allocation exceeded max_run_duration"
+_LOST_SECONDS = 5.0
 _LOST = "alloc is lost since the supervisor of its task is gone"
 
 
@@ -187,7 +190,12 @@ class Runner:
         task.add_done_callback(lambda done: self._over(alloc_id, done))
 
     def _lose(self, record: AllocRecord) -> None:
-        """The inventory has changed and the allocation's node is no more."""
+        """The inventory has changed and the allocation's node is no more; what still runs of it is ended."""
+        for task in record.body["AllocatedResources"]["Tasks"]:
+            folder = self._site.runs / record.id / task / str(record.runs.get(task, 0) + 1)
+            run = Run(folder, record.id, task)
+            if run.begun:
+                run.stop(signal.SIGTERM, _LOST_SECONDS)
         body = {**record.body, "ClientStatus": "lost", "ClientDescription": "alloc is lost since its node is gone"}
         states = {n: {**s, "State": "dead"} for n, s in (body.get("TaskStates") or {}).items()}
         with self._state.change("AllocationUpdated") as change:

@@ -37,8 +37,7 @@ class RepositoryToolbox:
 
         Raises UsageError for a path outside, denied, ignored or not text.
         """
-        text = mask(self._tree.read_text(_inside(path)), self._secrets)
-        rows = text.split("\n")
+        rows = self._masked(self._tree.read_text(_inside(path)))
         first = max(1, start)
         last = min(len(rows), first - 1 + max(1, min(lines, MAX_LINES)))
         numbered = [f"{n}: {_cut(rows[n - 1])}" for n in range(first, last + 1)]
@@ -69,12 +68,16 @@ class RepositoryToolbox:
             content = self._tree.text(entry.path)
             if content is None or wanted not in content.lower():
                 continue
-            for number, row in enumerate(mask(content, self._secrets).split("\n"), 1):
+            for number, row in enumerate(self._masked(content), 1):
                 if wanted in row.lower():
                     found.append(f"{entry.path}:{number}: {_cut(row.strip())}")
                     if len(found) >= min(max(limit, 1), MAX_HITS):
                         return tuple(found)
         return tuple(found)
+
+    def _masked(self, text: str) -> list[str]:
+        """The text's lines without secrets. Lines are cut before, far enough that a secret at the cut is still seen."""
+        return mask("\n".join(row[: 2 * MAX_LINE] for row in text.split("\n")), self._secrets).split("\n")
 
 
 def _inside(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from caravan.planning.command import OUTPUTS_IN_ALLOCATION, read_command
 from caravan.planning.fields import is_path, require_path, typed
+from caravan.planning.metrics import direction_of
 from caravan.values.base import Json
 from caravan.values.errors import PlanError, UsageError
 from caravan.values.plan import Answer, Author, PlanChange, Question
@@ -30,7 +31,6 @@ QUESTION_PATHS: Final = {
 
 OPTION: Final = "option:"
 VOLUME_MOUNT: Final = "/caravan/outputs"
-_LOWER_IS_BETTER: Final = ("loss", "perplexity", "ppl", "error", "wer", "cer", "mae", "mse", "rmse", "bpc", "bits")
 
 
 def parse_set(text: str) -> PlanChange:
@@ -190,8 +190,8 @@ def _entry(text: str) -> list[tuple[str, Json]]:
 
 
 def _target(text: str) -> list[tuple[str, Json]]:
-    lower = any(word in text.lower() for word in _LOWER_IS_BETTER)
-    return [("target", {"metric": text.strip(), "direction": "min" if lower else "max"})]
+    metric = text.strip()
+    return [("target", {"metric": metric, "direction": direction_of(metric)})]
 
 
 def _outputs(text: str) -> list[tuple[str, Json]]:

@@ -23,7 +23,7 @@ def judge_budget(
         text = f"What it will cost isn't known{spent}: set limits.max_run_s or a price to bound it."
         return _verdict(Verdict.OVER_HARD if over else Verdict.OVER_SOFT, soft, hard, spent_usd, text)
     total = spent_usd + estimate.cost_usd.high
-    said = f"Up to {estimate.cost_usd.high:.2f} USD{spent}"
+    said = f"Up to {estimate.cost_usd.high:.2f} USD{spent}" if total else "It costs nothing"
     if total <= soft:
         return _verdict(Verdict.WITHIN, soft, hard, spent_usd, f"{said}: within {soft:.2f} USD.")
     if total <= hard:

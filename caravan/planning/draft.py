@@ -9,6 +9,7 @@ from caravan.planning.answers import changes_from
 from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver
 from caravan.planning.command import DISTRIBUTED, Documented, read_command
 from caravan.planning.flags import fitting, known_flags, repository_values
+from caravan.planning.metrics import clear_metric, direction_of
 from caravan.planning.naming import resolve_gpu, resolve_model
 from caravan.planning.prompt_reading import read_prompt
 from caravan.values.base import Json
@@ -124,6 +125,9 @@ def _from_repository(plan: TrainingPlan, profile: RepoProfile, documented: Docum
         ),
         "flags": (dict(known_flags(profile)), "the parser's own spelling"),
     }
+    metric = clear_metric(profile.metrics_logged)
+    if metric is not None:
+        found["target"] = {"metric": metric, "direction": direction_of(metric)}, "what the repository logs"
     if documented is not None:
         found["launch.args"] = list(documented.launcher_args), "documented"
         found["env"] = dict(documented.env), "documented"

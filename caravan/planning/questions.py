@@ -11,6 +11,7 @@ from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.command import Documented, read_command
 from caravan.planning.draft import wants_gpu
 from caravan.planning.flags import known_flags, repository_values
+from caravan.planning.metrics import clear_metric, judging
 from caravan.planning.prompt_reading import read_prompt
 from caravan.values.base import Json
 from caravan.values.failure import FailureClass, PastCase
@@ -259,25 +260,20 @@ def _length(scene: _Scene) -> Iterator[Question]:
 
 
 def _target(scene: _Scene) -> Iterator[Question]:
-    metrics = [m for m in dict.fromkeys(scene.profile.metrics_logged) if m.lower() not in _NO_TARGET]
-    if len(metrics) > 1 and not any(m in scene.prompt for m in metrics):
+    metrics = judging(scene.profile.metrics_logged)
+    if len(metrics) > 1 and clear_metric(metrics) is None and not any(m in scene.prompt for m in metrics):
         best = next((m for m in metrics if "eval" in m or "val" in m), metrics[0])
         yield Question(
             id="target_metric",
             text="By which metric shall the training be judged?",
             path="target",
             default=best,
-            choices=tuple(metrics[:8]),
+            choices=metrics[:8],
             reason=f"{len(metrics)} are logged",
             evidence=_lines(scene.profile, "metrics_logged"),
             cost_of_wrong=10,
         )
 
-
-_NO_TARGET: Final = frozenset(
-    {"lr", "learning_rate", "epoch", "step", "global_step", "tokens_per_second", "grad_norm", "time", "memory"}
-)
-"""What is logged beside the metrics that a training is judged by."""
 
 _RULES: Final[tuple[Callable[[_Scene], Iterator[Question]], ...]] = (
     _entry_point,

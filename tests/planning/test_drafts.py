@@ -139,6 +139,13 @@ def test_a_wrong_set_is_an_error_of_the_user() -> None:
         draft(numpy_profile(), builtin(), sets=(PlanChange(path="training.lr", value=-1, by=Author.USER),))
 
 
+def test_the_metric_that_is_clearly_meant_is_the_target() -> None:
+    target = draft(llm_profile(), builtin()).target
+    assert target is not None
+    assert (target.metric, target.direction, target.goal) == ("eval_loss", "min", None)
+    assert draft(llm_profile(metrics_logged=("accuracy", "loss")), builtin()).target is None
+
+
 def test_past_cases_only_raise_room() -> None:
     facts = nomad(node("a", A100))
     plan = draft(llm_profile(), facts)

@@ -25,13 +25,13 @@ def test_the_costliest_gaps_come_first_and_no_more_than_five() -> None:
 def test_what_the_sentence_says_is_not_asked() -> None:
     facts = nomad(node("a", A100), node("b", L4))
     prompt = "LoRA on Qwen/Qwen2.5-7B for 2 epochs on 2 A100 under $30"
-    assert ids(llm_profile(), prompt, facts, ()) == ["dataset", "target_metric"]
+    assert ids(llm_profile(), prompt, facts, ()) == ["dataset"]
 
 
 def test_what_set_or_an_answers_file_gives_is_not_asked() -> None:
     answered = ("model.id", "dataset", "limits.max_cost_usd")
     found = ids(llm_profile(), "go", nomad(node("a", A100)), (), answered=answered)
-    assert found == ["method", "gpus", "epochs", "target_metric"]
+    assert found == ["method", "gpus", "epochs"]
 
 
 def test_close_entry_points_are_asked_with_their_launchers() -> None:
@@ -71,3 +71,11 @@ def test_a_past_failure_makes_its_question_more_urgent() -> None:
     case = PastCase(id="1", failure=FailureClass.DATA_PATH_MISSING, text="no data")
     assert ids(llm_profile(), "go", builtin(), (case,))[0] == "dataset"
     assert ids(llm_profile(), "go", builtin(), ())[0] == "base_model"
+
+
+def test_the_metric_is_asked_for_when_several_could_be_meant() -> None:
+    assert ids(numpy_profile(metrics_logged=("loss", "eval_loss", "tokens/s", "lr")), "go", builtin(), ()) == []
+    logged = ("eval_loss", "eval_accuracy", "step")
+    found = draft_questions(numpy_profile(metrics_logged=logged), "go", builtin(), ())
+    assert [(q.id, q.default, q.choices) for q in found] == [("target_metric", "eval_loss", logged[:2])]
+    assert ids(numpy_profile(metrics_logged=logged), "best eval_accuracy please", builtin(), ()) == []

@@ -63,6 +63,8 @@ def read_command(text: str, launcher: Launcher | None = None) -> Documented | No
     if told is None:
         told = launcher or Launcher.CLI
     args, nproc = ([], None) if told not in {*DISTRIBUTED, Launcher.PYTHON, Launcher.BASH} else _launcher_args(words)
+    if words and words[0].endswith((".py", ".sh", ".ipynb")):
+        words[0] = re.sub(r"^\$\{?\w+\}?/", "", words[0])  # ${REPO}/train.py: the code's own directory
     command, gaps = _without_placeholders(words)
     return Documented(told, tuple(args), tuple(command), env, nproc, tuple(gaps)) if command else None
 

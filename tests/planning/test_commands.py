@@ -22,6 +22,7 @@ from tests.planning.scenes import ARCHIVE, OUTPUTS, bare_plan, builtin, llm_prof
         ("accelerate launch --config_file z3.yaml src/sft.py --config c.yaml", "accelerate",
          ("--config_file", "z3.yaml"), ("src/sft.py", "--config", "c.yaml"), None),
         ("deepspeed --num_gpus 2 t.py \\\n  --a 1 \\\n  --b", "deepspeed", (), ("t.py", "--a", "1", "--b"), 2),
+        ("python3 ${REPO_DIR}/a/t.py --x 1", "python", (), ("a/t.py", "--x", "1"), None),
         ("bash scripts/run.sh x", "bash", (), ("scripts/run.sh", "x"), None),
         ("./run.sh", "bash", (), ("./run.sh",), None),
         ("litgpt finetune m --out_dir o", "cli", (), ("litgpt", "finetune", "m", "--out_dir", "o"), None),

@@ -193,6 +193,12 @@ def test_parse_gives_the_canonical_job(bench: Bench) -> None:
     assert group["Tasks"][0]["Config"]["args"] == ["-c", WORK["good"][0]]
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_nothing_to_parse(bench: Bench, text: str) -> None:
+    with pytest.raises(JobRefused, match=r"^Job spec is empty$"):
+        bench.cluster.parse(text)
+
+
 @pytest.mark.parametrize("recording", ["parse-one-line", "parse-unclosed", "parse-unknown-attribute"])
 def test_parse_errors_are_nomads(bench: Bench, recording: str) -> None:
     exchange = load(recording)["exchanges"][0]

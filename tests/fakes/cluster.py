@@ -129,10 +129,15 @@ class FakeCluster:
             return self._facts
 
     def parse(self, hcl: str) -> Json:
-        from caravan.hcl import parse_hcl
+        from caravan.hcl import HclError, parse_hcl
 
         with self._call("parse"):
-            return parse_hcl(hcl)
+            if not hcl.strip():
+                raise JobRefused("Job spec is empty")
+            try:
+                return parse_hcl(hcl)
+            except HclError as error:
+                raise JobRefused(f"Failed to parse job: {error}") from error
 
     def check(self, job: Json) -> DryRun:
         with self._call("check"):

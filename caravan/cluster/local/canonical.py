@@ -224,14 +224,14 @@ def _fill(given: Any, defaults: JsonDict) -> JsonDict:
 
 
 def _check(key: str, value: Any, default: Any) -> None:
-    if key in _LISTS:
+    if default is not None:
+        whole = type(value) is type(default)
+    elif key in _LISTS:
         whole = isinstance(value, list) and (key == "Datacenters" or all(isinstance(v, dict) for v in value))
     elif key in _OBJECTS:
         whole = isinstance(value, dict)
-    elif key in ("ID", "Name"):
-        whole = isinstance(value, str)
     else:
-        whole = default is None or type(value) is type(default)
+        whole = key not in ("ID", "Name") or isinstance(value, str)
     if not whole:
         raise ShapeError(f"json: cannot unmarshal {json.dumps(value)[:60]} into the field {key}")
 

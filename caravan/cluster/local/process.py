@@ -65,7 +65,7 @@ async def serve(home: Path) -> None:
     inventory = _inventory(home, launch)
     try:
         state = State(home / "state.db")
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         raise StateError(f"The built-in cluster's state {home / 'state.db'} can't be opened: {error}.") from error
     listening = _listen(home)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -7,6 +7,7 @@ scheduling, processes or HTTP.
 
 import asyncio
 import json
+import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterator
@@ -80,9 +81,10 @@ class Event:
 
 
 class State:
-    """The cluster's memory. Open it with the file it lives in; SQLite errors pass through to the caller."""
+    """The cluster's memory. Open it with the file it lives in; OSError and SQLite errors pass through to the caller."""
 
     def __init__(self, path: Path) -> None:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite's other files take over its mode
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")

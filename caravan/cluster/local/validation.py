@@ -122,7 +122,7 @@ def _task_errors(task: JsonDict, group: JsonDict) -> Iterator[str]:
         yield "KillTimeout must be a positive value"
     resources = list(_resource_errors(task["Resources"]))
     if resources:
-        yield grouped([grouped(resources)]).rstrip("\n")
+        yield grouped([grouped(resources)])
     yield from _constraint_errors(task["Constraints"])
     for number, template in enumerate(task["Templates"] or [], start=1):
         inner = list(_template_errors(template))

@@ -67,10 +67,10 @@ def parse_duration(text: str) -> int:
 
 
 def grouped(errors: Iterable[str]) -> str:
-    """Several errors as one text, as Go's multierror writes them: counted, indented, one to a line."""
+    """Several errors as one text, as Nomad's multierror writes them: counted, one to a line."""
     lines = list(errors)
     head = "1 error occurred:" if len(lines) == 1 else f"{len(lines)} errors occurred:"
-    return head + "\n\t* " + "\n\t* ".join(line.replace("\n", "\n\t") for line in lines) + "\n\n"
+    return head + "\n\t* " + "\n\t* ".join(lines) + "\n\n"
 
 
 def go_quote(text: str) -> str:

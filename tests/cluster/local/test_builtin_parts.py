@@ -1,0 +1,247 @@
+"""The pure parts of the built-in cluster: formats, constraints, placement, restarts, templates, memory."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caravan.cluster.local import constraints, events, scheduler
+from caravan.cluster.local.allocs import new_alloc
+from caravan.cluster.local.canonical import ShapeError, canonical_job, same_spec
+from caravan.cluster.local.inventory import Node, measure, parse_inventory
+from caravan.cluster.local.memory_guard import PollGuard, tree_of
+from caravan.cluster.local.reconcile import Wanted
+from caravan.cluster.local.taskdir import EscapesDirectory, TemplateRefused, inside, parse_env, render
+from caravan.cluster.local.taskenv import inheritable
+from caravan.cluster.local.words import SECOND, go_duration, grouped, parse_duration, rfc3339
+from tests.cluster.local.bench import NODE, PYTHON
+
+
+@given(st.integers(min_value=1, max_value=10**18))
+def test_durations_are_read_as_they_are_written(ns: int) -> None:
+    assert parse_duration(go_duration(ns)) == pytest.approx(ns, rel=1e-12, abs=1)
+
+
+def test_formats() -> None:
+    assert [go_duration(n) for n in (0, 1500, 5 * SECOND, 600 * SECOND, 3600 * SECOND, 1_105_545_605)] == [
+        "0s",
+        "1.5µs",
+        "5s",
+        "10m0s",
+        "1h0m0s",
+        "1.105545605s",
+    ]
+    assert rfc3339(1_500_000_000) == "1970-01-01T00:00:01.5Z"
+    assert grouped(["a"]) == "1 error occurred:\n\t* a\n\n"
+    for wrong in ("", "5", "5 s", "h", "1d"):
+        with pytest.raises(ValueError, match="duration"):
+            parse_duration(wrong)
+
+
+@pytest.mark.parametrize(
+    ("operator", "left", "right", "good"),
+    [
+        ("=", "linux", "linux", True),
+        ("=", "81920 MiB", "80 GiB", True),
+        ("!=", "a", None, True),
+        (">=", "81920 MiB", "40 GiB", True),
+        (">=", "81920 MiB", "120 GiB", False),
+        (">", "9", "10", False),
+        (">", "b", "a", True),
+        (">", "1 GHz", "1 GiB", False),
+        ("is_set", None, "", False),
+        ("is_not_set", None, "", True),
+        ("regexp", "NVIDIA A100", "A1?00$", True),
+        ("regexp", "x", "(", False),
+        ("version", "20.10.24+dfsg1", ">= 20.0, < 21", True),
+        ("semver", "1.2.0-beta", ">= 1.2.0", False),
+        ("version", "1.3.5", "~> 1.3.1", True),
+        ("version", "nothing", ">= 1", False),
+        ("set_contains", "a,b,c", "a, c", True),
+        ("set_contains_any", "a,b", "x,b", True),
+        ("=", None, "x", False),
+        ("unheard", "x", "x", False),
+    ],
+)
+def test_constraints(operator: str, left: str | None, right: str | None, good: bool) -> None:
+    assert constraints.matches(operator, left, right) is good
+
+
+@given(st.text(), st.text(), st.sampled_from(sorted(constraints._OPERATORS)))
+def test_no_text_breaks_a_constraint(left: str, right: str, operator: str) -> None:
+    assert constraints.matches(operator, left, right) in (True, False)
+
+
+def node(name: str, **more: Any) -> Node:
+    return parse_inventory({"nodes": [{**NODE, "name": name, **more}]}, "test").nodes[0]
+
+
+def job(**resources: Any) -> dict[str, Any]:
+    task = {"Name": "t", "Driver": "raw_exec", "Resources": {"CPU": 1000, "MemoryMB": 1000, **resources}}
+    return canonical_job({"ID": "j", "Type": "batch", "TaskGroups": [{"Name": "g", "Tasks": [task]}]})
+
+
+def place(asked: dict[str, Any], nodes: list[Node], count: int = 1) -> list[Any]:
+    """Place the job's group so many times, one after the other."""
+    found: list[Any] = []
+    held: list[dict[str, Any]] = []
+    for number in range(count):
+        placed = scheduler.place(asked, asked["TaskGroups"][0], nodes, held)
+        found.append(placed)
+        if isinstance(placed, scheduler.Placement):
+            held.append(new_alloc(asked, Wanted(asked["TaskGroups"][0], f"j.g[{number}]"), placed, "e"))
+    return found
+
+
+def test_nodes_of_a_class_are_filtered_together() -> None:
+    asked = job()
+    asked["TaskGroups"][0]["Tasks"][0]["Driver"] = "podman"
+    (metrics,) = place(asked, [node("a"), node("b"), node("c", attributes={"kernel.name": "other"})])
+    assert metrics.constraint_filtered == {"missing drivers": 2, "computed class ineligible": 1}
+    assert (metrics.evaluated, metrics.filtered, metrics.available) == (3, 3, {"dc1": 3})
+
+
+def test_unique_attributes_are_looked_at_on_every_node() -> None:
+    asked = job()
+    asked["Constraints"] = [{"LTarget": "${node.unique.name}", "RTarget": "b", "Operand": "="}]
+    (placed,) = place(asked, [node("a"), node("b")])
+    assert placed.node.name == "b"
+    assert placed.metrics.constraint_filtered == {"${node.unique.name} = b": 1}
+
+
+@pytest.mark.parametrize(
+    ("resources", "dimension"),
+    [
+        ({"MemoryMB": 5000}, "memory"),
+        ({"CPU": 9000}, "cpu"),
+        ({"Cores": 5}, "cores"),
+    ],
+)
+def test_what_is_exhausted(resources: dict[str, Any], dimension: str) -> None:
+    (metrics,) = place(job(**resources), [node("a")])
+    assert metrics.dimension_exhausted == {dimension: 1}
+    assert metrics.shown()["ResourcesExhausted"]["t"]
+
+
+def test_room_is_used_up_and_then_there_is_none() -> None:
+    found = place(job(), [node("a")], count=5)
+    assert [isinstance(f, scheduler.Placement) for f in found] == [True] * 4 + [False]
+    assert found[4].dimension_exhausted == {"memory": 1}
+
+
+def test_pool_and_datacenter() -> None:
+    nodes = [node("a", node_pool="gpu"), node("b", datacenter="east-1"), node("c", datacenter="west")]
+    asked = job() | {"Datacenters": ["east-*"]}
+    assert place(asked, nodes)[0].node.name == "b"
+    assert place(job() | {"NodePool": "gpu"}, nodes)[0].node.name == "a"
+    assert place(job() | {"Datacenters": ["mars"]}, nodes)[0].shown()["NodesAvailable"] == {}
+
+
+def test_distinct_hosts() -> None:
+    asked = job()
+    asked["TaskGroups"][0]["Constraints"] = [{"Operand": "distinct_hosts"}]
+    found = place(asked, [node("a"), node("b")], count=3)
+    assert {f.node.name for f in found[:2]} == {"a", "b"}
+    assert found[2].constraint_filtered == {"distinct_hosts": 2}
+
+
+def test_affinity_and_device_affinity() -> None:
+    asked = job(
+        Devices=[{"Name": "gpu", "Affinities": [{"LTarget": "${device.model}", "RTarget": "L4", "Operand": "="}]}]
+    )
+    asked["Affinities"] = [{"LTarget": "${node.class}", "RTarget": "good", "Operand": "=", "Weight": 100}]
+    cards = [{"model": "T4", "count": 1}, {"model": "L4", "count": 1}]
+    (placed,) = place(asked, [node("a", devices=cards), node("b", devices=cards, node_class="good")])
+    assert placed.node.name == "b"
+    assert placed.resources["tasks"]["t"]["Devices"][0]["Name"] == "L4"
+
+
+def test_defaults_and_sameness_of_jobs() -> None:
+    one = canonical_job({"ID": "x", "TaskGroups": [{"Name": "g", "Tasks": [{"Name": "t", "Driver": "raw_exec"}]}]})
+    assert (one["Datacenters"], one["NodePool"], one["Type"], one["Priority"]) == (["*"], "default", "service", 50)
+    assert canonical_job(one) == one
+    assert same_spec(one, {**one, "ModifyIndex": 9, "Status": "dead"})
+    assert not same_spec(one, {**one, "Meta": {"a": "b"}})
+    with pytest.raises(ShapeError):
+        canonical_job({"ID": "x", "TaskGroups": "g"})
+
+
+def test_restart_rule() -> None:
+    policy = {"Attempts": 2, "Interval": 60 * SECOND, "Delay": SECOND, "Mode": "fail"}
+    common: dict[str, Any] = {"service": False, "hopeless": False}
+    now = 1000 * SECOND
+    again = events.next_run(policy, [], now, failed=True, **common)
+    assert again.again
+    assert SECOND <= again.delay <= 1.25 * SECOND
+    assert not events.next_run(policy, [now - 1, now - 2], now, failed=True, **common).again
+    assert events.next_run(policy, [now - 61 * SECOND, now - 2], now, failed=True, **common).again
+    assert not events.next_run(policy, [], now, failed=False, **common).failed
+    assert events.next_run(policy, [], now, failed=False, service=True, hopeless=False).again
+    hopeless = events.next_run(policy, [], now, failed=True, service=False, hopeless=True)
+    assert hopeless.reason == "Error was unrecoverable"
+    waiting = events.next_run({**policy, "Mode": "delay"}, [now - 10 * SECOND, now], now, failed=True, **common)
+    assert (waiting.again, waiting.delay) == (True, 50 * SECOND)
+
+
+@given(st.text().filter(lambda t: "{{" not in t))
+def test_a_template_without_actions_stays_as_it_is(text: str) -> None:
+    assert render(text, {}) == text
+
+
+def test_template_actions() -> None:
+    text = 'a {{ env "X" }}{{/* no */}} {{- "q\\"" -}}  z {{ env `Y` }}'
+    assert render(text, {"X": "1"}) == 'a 1q"z '
+    for wrong in ("{{ x", "{{ range }}", '{{ key "a" }}'):
+        with pytest.raises(TemplateRefused):
+            render(wrong, {})
+    assert parse_env("A=1\nexport B = 'two'\nC=\"x\\ny\"\n#c\n\nD=") == {"A": "1", "B": "two", "C": "x\ny", "D": ""}
+    with pytest.raises(TemplateRefused):
+        parse_env("nonsense")
+
+
+@given(st.text(alphabet="./ab", max_size=30))
+def test_no_path_escapes(path: str) -> None:
+    root = Path("/tmp/some/root")
+    try:
+        found = inside(root, path)
+    except EscapesDirectory:
+        return
+    assert found == root or root in found.parents
+
+
+def test_what_tasks_inherit() -> None:
+    given = {
+        "PATH": "/bin",
+        "LC_ALL": "C",
+        "NOMAD_TOKEN": "s",
+        "HF_TOKEN": "s",
+        "PIP_PASSWORD": "s",
+        "PIP_INDEX_URL": "u",
+    }
+    assert inheritable(given) == {"PATH": "/bin", "LC_ALL": "C", "PIP_INDEX_URL": "u"}
+
+
+def test_this_machine_is_measured(tmp_path: Path) -> None:
+    (own,) = measure(tmp_path).nodes
+    assert own.cores > 0
+    assert own.cpu_mhz > 0
+    assert own.memory_mb > 0
+    assert set(own.drivers) == {"raw_exec", "exec"}
+    assert all(not d.declared for d in own.devices)
+
+
+def test_memory_is_looked_at_where_the_kernel_does_not_guard_it() -> None:
+    grow = "x = bytearray(60 * 10**6); print(1, flush=True); input()"
+    with subprocess.Popen([PYTHON, "-c", grow], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        tree = tree_of(os.getpid())
+        assert child.pid in tree
+        assert PollGuard(50 * 10**6).exceeded([child.pid])
+        assert not PollGuard(500 * 10**6).exceeded([child.pid])
+        child.communicate(b"\n")
+    assert not PollGuard(0).exceeded([child.pid])

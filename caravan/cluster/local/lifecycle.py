@@ -180,6 +180,7 @@ class TaskRunner:
     async def _prepare(self) -> JsonDict:
         """Do everything before the start: configuration, artifacts, templates, driver. Returns the spec of the run."""
         given, task = self._given, self._given.task
+        taskdir.build(given.place)
         environment = task_environment(given.job, given.group, task, given.body, given.node, given.place)
         config = resolve_all(task["Config"] or {}, environment, given.node)
         try:

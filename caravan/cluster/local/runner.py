@@ -7,6 +7,7 @@ import asyncio
 import logging
 import shutil
 import signal
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -43,7 +44,6 @@ class AllocRunner:
             name = task["Name"]
             now = {**known[name]} if name in known else blank_state()
             self._tasks[name] = TaskRunner(given, now, record.runs.get(name, 0), self._publish)
-        self._site = site
 
     def _publish(self) -> None:
         """Store the states of all tasks, and the allocation's status that they make."""
@@ -114,8 +114,6 @@ class AllocRunner:
             if not task.state["Events"] and not task.dead:
                 task.note(events.received())
         for task in self._tasks.values():
-            if not task.dead:
-                taskdir.build(taskdir.place_of(self._site.allocs, self._id, task.name))
             if [e["Type"] for e in task.state["Events"]] == ["Received"]:
                 task.note(events.setup())
 
@@ -211,7 +209,10 @@ class Runner:
             _log.error("allocation %s: %r", alloc_id, error, exc_info=error)
             self._crashed(error)
             return
-        self._freed(self._state.allocs[alloc_id])
+        try:
+            self._freed(self._state.allocs[alloc_id])
+        except sqlite3.Error as failure:  # the state can't be written: only a new start may help
+            self._crashed(failure)
 
     def stop(self, alloc_id: str) -> None:
         """End an allocation's tasks."""

@@ -158,6 +158,14 @@ def test_a_template_that_can_not_be_rendered(bench: Bench, template: dict[str, s
     assert words in events(alloc)[2]["DisplayMessage"]
 
 
+def test_directories_that_can_not_be_made(bench: Bench) -> None:
+    job = bench.job()
+    job["TaskGroups"][0]["Tasks"][0]["Name"] = "t" * 300
+    alloc = bench.run(job)
+    assert kinds(alloc, "t" * 300)[2:] == ["Setup Failure", "Not Restarting"]
+    assert "File name too long" in events(alloc, "t" * 300)[2]["DisplayMessage"]
+
+
 def test_gpus_are_handed_out_exclusively_and_a_blocked_job_gets_a_free_one(bench: Bench) -> None:
     ask = {"Devices": [{"Name": "nvidia/gpu", "Count": 1}]}
     say = 'echo "$NVIDIA_VISIBLE_DEVICES $CUDA_VISIBLE_DEVICES"; exec sleep 600'

@@ -212,7 +212,7 @@ class _Expressions:
         return "".join(t.text for t in c), c[0].span.to(c[-1].span)
 
     def arguments(self, c: list[Any]) -> tuple[Expression, ...]:
-        return tuple(c[::2])
+        return (c[0],) if len(c) == 1 else (*c[0], c[2])
 
     def call(self, c: list[Any]) -> Call:
         (name, span), arguments = c[0], c[2] if isinstance(c[2], tuple) and not isinstance(c[2], Token) else ()

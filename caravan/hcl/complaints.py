@@ -37,6 +37,8 @@ class Complaint(NamedTuple):
 
     `always`: told even after another. `open`: the brackets to skip out of, innermost first. `in_block`: the body that
     is left is a block's. `read`: the token itself is skipped first. `outer`: the block around is over.
+    `line_first`: the line is skipped before the rest of the block. `at_closer`: told where the innermost bracket ends.
+    `complete`: what stands before the token is a whole argument.
     """
 
     problem: Problem
@@ -46,6 +48,9 @@ class Complaint(NamedTuple):
     in_block: bool = True
     read: bool = False
     outer: bool = False
+    line_first: bool = False
+    at_closer: bool = False
+    complete: bool = False
 
 
 def kind(value: Any) -> str:
@@ -74,7 +79,9 @@ def complain(stack: Sequence[Any], table: Container[str], token: Token) -> Compl
     if found is None:
         return _after_value(rest, kinds, token, short=short)
     resume = Resume.AFTER_BLOCK if short else Resume.AFTER_ITEM
-    return Complaint(found, always, resume, tuple(kinds[i] for i in reversed(opened)), read=read)
+    brackets = tuple(kinds[i] for i in reversed(opened))
+    at_closer = found.summary.startswith("Missing close bracket")
+    return Complaint(found, always, resume, brackets, read=read, line_first=short, at_closer=at_closer)
 
 
 def _still_open(kinds: Sequence[str], start: int) -> list[int]:
@@ -152,7 +159,7 @@ def _in_short_block(rest: Sequence[Any], kinds: Sequence[str], token: Token) -> 
         if token.type == "$END":
             return Complaint(_unclosed(last.span), False, Resume.AFTER_BLOCK)
         detail = "An argument or block definition is required here."
-        return Complaint(Problem(_ITEM, detail, token.span), True, Resume.AFTER_BLOCK, read=True)
+        return Complaint(Problem(_ITEM, detail, token.span), True, Resume.AFTER_BLOCK, read=True, line_first=True)
     if token.type in ("OQUOTE", "LBRACE", "IDENT"):
         detail = (
             "A single-line block definition can contain only a single argument. If you meant to define argument "
@@ -160,9 +167,10 @@ def _in_short_block(rest: Sequence[Any], kinds: Sequence[str], token: Token) -> 
             "of its own within its parent block."
         )
         where = last.span.to(token.span)
-        return Complaint(Problem("Argument definition required", detail, where), True, Resume.AFTER_BLOCK)
+        problem = Problem("Argument definition required", detail, where)
+        return Complaint(problem, True, Resume.AFTER_BLOCK, line_first=True)
     detail = f"An argument or block definition is required here. {_EQUALS}"
-    return Complaint(Problem(_ITEM, detail, last.span), True, Resume.AFTER_BLOCK)
+    return Complaint(Problem(_ITEM, detail, last.span), True, Resume.AFTER_BLOCK, line_first=True)
 
 
 def _after_value(rest: Sequence[Any], kinds: Sequence[str], token: Token, *, short: bool) -> Complaint:
@@ -172,10 +180,14 @@ def _after_value(rest: Sequence[Any], kinds: Sequence[str], token: Token, *, sho
         if token.type == "COMMA":
             summary = "Unexpected comma after argument"
             detail = f"Argument definitions must be separated by newlines, not commas. {detail}"
-        return Complaint(Problem(summary, detail, token.span))
+        return Complaint(Problem(summary, detail, token.span), complete=True)
     if token.type == "$END":
         return Complaint(_unclosed(rest[kinds.index("LBRACE")].span), False, Resume.AFTER_BLOCK)
-    always = token.type in ("COMMA", "NL")
+    return Complaint(unfinished(token), token.type in ("COMMA", "NL"), Resume.AFTER_BLOCK)
+
+
+def unfinished(token: Token) -> Problem:
+    """What is said of a token that stands where a block on one line must end."""
     if token.type == "COMMA":
         detail = (
             "Single-line block syntax can include only one argument definition. To define multiple arguments, use the "
@@ -192,8 +204,7 @@ def _after_value(rest: Sequence[Any], kinds: Sequence[str], token: Token, *, sho
             "A single-line block definition must end with a closing brace immediately after its single argument "
             "definition."
         )
-    problem = Problem("Invalid single-argument block definition", detail, token.span)
-    return Complaint(problem, always, Resume.AFTER_BLOCK)
+    return Problem("Invalid single-argument block definition", detail, token.span)
 
 
 def _in_expression(

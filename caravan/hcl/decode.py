@@ -5,7 +5,7 @@ the words and places that Nomad gives them.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from decimal import Decimal
 from typing import Any, Final
 
@@ -39,17 +39,17 @@ class Decoder:
         return special(self, body, labels) if special else self.fields(kind, body, labels)
 
     def fields(self, kind: str, body: Body, labels: Sequence[str] = (), *, also: Iterable[str] = ()) -> dict[str, Any]:
-        """A body's fields by the schema alone; arguments and blocks named in `also` are somebody else's."""
+        """A body's fields by the schema alone; blocks named in `also` are somebody else's."""
         fields = block_types()[kind]
         skip = set(also)
-        blocks = self.check(body, fields, skip)
+        blocks = self.check(body, sorted(fields, key=lambda f: f.name), skip)
         out: dict[str, Any] = {}
         remaining = list(labels)
         for field in fields:
             value = absent(field)
             if field.role == "label":
                 value = remaining.pop(0) if remaining else value
-            elif field.role == "attribute" and field.name in body.attributes and field.name not in skip:
+            elif field.role == "attribute" and field.name in body.attributes:
                 value = self.value(body.attributes[field.name].value, field.type, nullable=field.nullable)
             elif field.role == "block":
                 value = self.nested(field, blocks.get(field.name, []))
@@ -57,10 +57,13 @@ class Decoder:
                 out[field.key] = value
         return out
 
-    def check(self, body: Body, fields: Sequence[Field], skip: set[str] = frozenset()) -> dict[str, list[Block]]:  # type: ignore[assignment]
-        """The body's blocks by name, after complaining of what the schema does not have."""
-        attributes = sorted(f.name for f in fields if f.role == "attribute")
-        for field in sorted(fields, key=lambda f: f.name):
+    def check(self, body: Body, fields: Sequence[Field], skip: Set[str] = frozenset()) -> dict[str, list[Block]]:
+        """The body's blocks by name, after complaining of what the schema does not have.
+
+        The order of the fields is that in which a similar name is looked for.
+        """
+        attributes = [f.name for f in fields if f.role == "attribute"]
+        for field in fields:
             if field.required and field.name not in body.attributes:
                 detail = f'The argument "{field.name}" is required, but no definition was found.'
                 self.problems.append(Problem("Missing required argument", detail, _missing(body)))
@@ -69,13 +72,13 @@ class Decoder:
         for block in body.blocks:
             if block.kind in labels and block.kind not in skip and self.labelled(block, labels[block.kind]):
                 found.setdefault(block.kind, []).append(block)
-        known = set(attributes) | skip
         for attribute in body.attributes.values():
-            if attribute.name not in known:
-                self.unexpected_argument(attribute, [a for a in attributes if a not in body.attributes], labels)
+            if attribute.name not in attributes:
+                free = [a for a in attributes if a not in body.attributes]
+                self.unexpected_argument(attribute, free, {*labels, *skip})
         for block in body.blocks:
             if block.kind not in labels and block.kind not in skip:
-                self.unexpected_block(block, sorted(labels), attributes)
+                self.unexpected_block(block, list(labels), attributes)
         return found
 
     def unexpected_argument(self, attribute: Attribute, names: Sequence[str], blocks: Iterable[str]) -> None:

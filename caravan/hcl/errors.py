@@ -57,8 +57,8 @@ class Problem(NamedTuple):
 class HclError(JobRefused):
     """The text is no job.
 
-    `message` is Nomad's own text, which its `/v1/jobs/parse` answers after "Failed to parse job: "; `source_line` and `source_column` where in the text the first
-    problem is (0: nowhere in particular), `problems` all that were found.
+    `message` is Nomad's own text, which its `/v1/jobs/parse` answers after "Failed to parse job: "; `source_line` and
+    `source_column` say where the first problem is (0: nowhere in particular), `problems` are all that were found.
     """
 
     def __init__(self, message: str, *, problems: Sequence[Problem] = ()) -> None:

@@ -109,6 +109,6 @@ def _plain_value(found: Any) -> str:
         return "null"
     if isinstance(found, bool):
         return "true" if found else "false"
-    if isinstance(found, int):
-        return str(found)
-    return format(Decimal(repr(float(found))), "f")
+    if isinstance(found, int) or found.is_integer():
+        return str(int(found))
+    return format(Decimal(repr(found)), "f")

@@ -41,14 +41,18 @@ _MAX_ITEMS: Final = 100_000
 
 @dataclass(frozen=True)
 class Scope:
-    """What names mean: `variables` by name, the source that runtime references are quoted from."""
+    """What names mean: `variables` by name, the source that runtime references are quoted from.
+
+    A `closed` scope has neither variables nor functions: that of a variable's own declaration.
+    """
 
     variables: Mapping[str, Any]
     source: str
+    closed: bool = False
 
     def with_names(self, names: Mapping[str, Any]) -> "Scope":
         """A scope with further variables."""
-        return Scope({**self.variables, **names}, self.source)
+        return Scope({**self.variables, **names}, self.source, self.closed)
 
 
 def evaluate(expression: Expression, scope: Scope, problems: list[Problem]) -> Any:
@@ -78,6 +82,9 @@ def _runtime(path: Path, source: str) -> str:
 
 
 def _path(e: Path, scope: Scope, problems: list[Problem]) -> Any:
+    if scope.closed and e.root not in scope.variables:
+        problems.append(Problem("Variables not allowed", "Variables may not be used here.", e.root_span))
+        return UNKNOWN
     if e.root not in scope.variables:
         return text_value(_runtime(e, scope.source))
     return _steps(scope.variables[e.root], e.steps, problems)
@@ -108,6 +115,9 @@ def _splat(e: Splat, scope: Scope, problems: list[Problem]) -> Any:
 
 
 def _call(e: Call, scope: Scope, problems: list[Problem]) -> Any:
+    if scope.closed:
+        problems.append(Problem("Function calls not allowed", "Functions may not be called here.", e.span))
+        return UNKNOWN
     return call_function(e, problems, lambda x, found: evaluate(x, scope, found))
 
 

@@ -57,7 +57,7 @@ label: IDENT                        -> bare_label
     | HEREDOC part* HEREDOC_END     -> template
 
 function: IDENT (SCOPE IDENT)*
-arguments: expression (COMMA expression)*
+arguments: expression | arguments COMMA expression
 
 object: LBRACE RBRACE | LBRACE newlines RBRACE
     | LBRACE pairs RBRACE | LBRACE newlines pairs RBRACE

@@ -5,9 +5,10 @@ wrong; then the reader skips as HCL does, so that the number of further problems
 """
 
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Final
 
-from caravan.hcl.complaints import Complaint, Resume, complain
+from caravan.hcl.complaints import Complaint, Resume, complain, unfinished
 from caravan.hcl.errors import Problem, at
 from caravan.hcl.grammar import KEYWORDS, load_parser
 from caravan.hcl.tokens import Token, invalid_tokens, scan
@@ -25,28 +26,25 @@ _OPENERS: Final = {
 _TIGHT: Final = frozenset({"LSQB", "LPAR", "INTERP", "CONTROL"})
 
 
-class _Problems(list[Problem]):
-    """The list that the parser's callbacks append to; one parser serves one text at a time."""
+_ONE_AT_A_TIME: Final = Lock()  # the parser's callbacks append to one list
 
 
 @lru_cache(maxsize=1)
-def _parser() -> tuple[Any, _Problems]:
+def _parser() -> tuple[Any, list[Problem]]:
     from caravan.hcl.builder import make_builder
 
-    problems = _Problems()
+    problems: list[Problem] = []
     return load_parser(make_builder(problems)), problems
 
 
 def read_tree(source: str) -> tuple[Body, list[Problem]]:
     """The tree of a source and what is wrong with it. With problems the tree is only a part."""
     tokens = scan(source)
-    parser, problems = _parser()
-    problems.clear()
-    wrong = invalid_tokens(tokens)
-    body = _Reader(tokens, parser.parse_interactive(""), problems).run()
-    found = [*wrong, *problems]
-    problems.clear()
-    return body, found
+    with _ONE_AT_A_TIME:
+        parser, problems = _parser()
+        problems.clear()
+        body = _Reader(tokens, parser.parse_interactive(""), problems).run()
+        return body, [*invalid_tokens(tokens), *problems]
 
 
 class _Reader:
@@ -130,16 +128,22 @@ class _Reader:
     def fail(self, token: Token) -> None:
         """Complain of an unexpected token, skip what HCL would skip, and go on in a body."""
         stack = self.state.value_stack
+        if token.type in KEYWORDS.values():
+            token = Token("IDENT", token.text, token.span)
         if not stack or (isinstance(stack[-1], Token) and stack[-1].type == "NL"):
             # What the last newline ended is not yet reduced, for no lookahead fitted; one more newline makes it so.
             self.state.feed_token(Token("NL", "", at(token.span.start)))
         complaint = complain(stack, self.table[self.state.position], token)
-        if complaint.always or not self.recovering:
-            self.problems.append(complaint.problem)
+        if complaint.complete:
+            self.state.feed_token(Token("NL", "", at(token.span.start)))  # its own problems come first
+        told = complaint.always or not self.recovering
         self.recovering = True
         if complaint.read:
             self.at = min(self.at + 1, len(self.tokens) - 1)
-        self.skip(complaint)
+        closer = self.skip(complaint)
+        if told:
+            problem = complaint.problem
+            self.problems.append(problem._replace(where=closer.span) if complaint.at_closer else problem)
         keep = max(i for i, v in enumerate(stack) if isinstance(v, Body))
         if complaint.outer and keep:
             keep = max(i for i, v in enumerate(stack[:keep]) if isinstance(v, Body))
@@ -147,14 +151,25 @@ class _Reader:
         del self.state.state_stack[keep + 2 :]  # the state stack starts with one state more
         self.brackets = ["block"] * (sum(isinstance(v, Body) for v in self.state.value_stack) - 1)
 
-    def skip(self, complaint: Complaint) -> None:
+    def skip(self, complaint: Complaint) -> Token:
+        """Skip what HCL skips; the closer of the innermost open bracket comes back."""
+        closers = []
         for opener in complaint.open:
             self.brackets = ["tight"]
-            self.skip_past(opener)
+            closers.append(self.skip_past(opener))
         self.brackets = []
         if complaint.resume is Resume.AFTER_ITEM:
             self.skip_item()
-            return
+        else:
+            self.skip_block(complaint)
+        return closers[0] if closers else self.tokens[-1]
+
+    def skip_block(self, complaint: Complaint) -> None:
+        if complaint.line_first:
+            self.skip_item()
+            following = self.peek()
+            if following.type in ("COMMA", "NL"):
+                self.problems.append(unfinished(following))
         self.skip_past("LBRACE" if complaint.in_block else "")
         if self.tokens[self.at].type in ("NL", "COMMENT"):
             self.at += 1
@@ -167,7 +182,7 @@ class _Reader:
             self.at += 1
         return token
 
-    def skip_past(self, opener: str) -> None:
+    def skip_past(self, opener: str) -> Token:
         """Past the closer of `opener`, over whole brackets of its kind; to the end of the file for ""."""
         closer, depth = _OPENERS.get(opener, ""), 0
         same = ("INTERP", "CONTROL") if closer == "SEQ_END" else (opener,)
@@ -177,10 +192,10 @@ class _Reader:
                 depth += 1
             elif token.type == closer:
                 if not depth:
-                    return
+                    return token
                 depth -= 1
             elif token.type == "$END":
-                return
+                return token
 
     def skip_item(self) -> None:
         """Past the end of the line, over lines that are inside brackets."""

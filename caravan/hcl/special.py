@@ -68,9 +68,8 @@ def _assigned(decoder: Decoder, body: Body, name: str) -> tuple[Any, set[str]]:
 
 
 def _without(body: Body, names: set[str]) -> Body:
-    """The body without these arguments and blocks."""
-    attributes = {n: a for n, a in body.attributes.items() if n not in names}
-    return Body(attributes, [b for b in body.blocks if b.kind not in names], body.start)
+    """The body without these arguments."""
+    return Body({n: a for n, a in body.attributes.items() if n not in names}, body.blocks, body.start)
 
 
 def task(decoder: Decoder, body: Body, labels: Sequence[str]) -> dict[str, Any]:
@@ -79,7 +78,7 @@ def task(decoder: Decoder, body: Body, labels: Sequence[str]) -> dict[str, Any]:
     meta, also = _assigned(decoder, body, "meta")
     scaling = [b for b in body.blocks if b.kind == "scaling" and decoder.labelled(b, ("name",))]
     policies = _policies(decoder, scaling)
-    out = decoder.fields("Task", _without(body, done | also | {"scaling"}), labels)
+    out = decoder.fields("Task", _without(body, done | also), labels, also={"scaling", *done, *also})
     out["ScalingPolicies"] = policies or None
     if env is not None:
         out["Env"] = env
@@ -119,7 +118,7 @@ def group(decoder: Decoder, body: Body, labels: Sequence[str]) -> dict[str, Any]
     secrets = [b for b in body.blocks if b.kind == "secret" and decoder.labelled(b, ("name",))]
     vault = [decoder.block("Vault", b.body) for b in vaults][-1:]
     shared = [decoder.block("Secret", b.body, b.labels) for b in secrets]
-    out = decoder.fields("TaskGroup", _without(body, done | {"vault", "secret"}), labels)
+    out = decoder.fields("TaskGroup", _without(body, done), labels, also={"vault", "secret", *done})
     if meta is not None:
         out["Meta"] = meta
     for each in out["Tasks"] or ():
@@ -157,7 +156,7 @@ def job(decoder: Decoder, body: Body, labels: Sequence[str]) -> dict[str, Any]:
         first = vaults[0].header
         detail = f'Only one block of type "vault" is allowed. Previous definition was at {first}.'
         decoder.problems.append(Problem("Duplicate vault block", detail, again.header))
-    out = decoder.fields("Job", _without(body, done | {"vault", "secret", "task"}), labels)
+    out = decoder.fields("Job", _without(body, done), labels, also={"vault", "secret", "task", *done})
     if meta is not None:
         out["Meta"] = meta
     out["_tasks"] = [decoder.block("Task", b.body, b.labels) for b in blocks if b.kind == "task"]

@@ -30,10 +30,10 @@ _OPERATORS: Final = {
 _MAIN: Final = re.compile(
     r"""(?P<SPACE>[ \t]+)
     | (?P<NUMBER>[0-9](?:(?:[0-9.]|[eE][+-]?[0-9])*(?:[0-9]|[eE][+-]?[0-9]))?)
-    | (?P<IDENT>[^\W\d][\w-]*)
+    | (?P<IDENT>[^\W\d][\w\u0300-\u036f-]*)
     | (?P<COMMENT>\#[^\n]*\n?|//[^\n]*\n?|/\*[\s\S]*?\*/)
     | (?P<NL>\r?\n)
-    | (?P<HEREDOC><<-?[^\W\d][\w-]*\r?\n)
+    | (?P<HEREDOC><<-?[^\W\d][\w\u0300-\u036f-]*\r?\n)
     | (?P<OPERATOR>==|!=|>=|<=|&&|\|\||::|\.\.\.|=>|~(?!\})|[\[\]().,*/%+\-=<>!?:&|^;`'])
     | (?P<LBRACE>\{) | (?P<CLOSE>~?\}) | (?P<OQUOTE>")
     | (?P<INVALID>[\s\S])""",

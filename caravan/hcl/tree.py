@@ -73,7 +73,8 @@ class Index:
     @property
     def start(self) -> Span:
         """The opening bracket."""
-        return self.brackets
+        first = self.brackets.start
+        return Span(first, first._replace(column=first.column + 1, offset=first.offset + 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """A job file's variables and locals → the scope that its job is read in."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ _DECLARATION: Final = tuple(
     )
 )
 _TRIES: Final = 100
+_NAME: Final = re.compile(r"[^\W\d][\w-]*")
 
 
 class _Variable:
@@ -34,7 +36,7 @@ class _Variable:
 
 def read_scope(body: Body, source: str, given: Mapping[str, str], problems: list[Problem]) -> Scope:
     """The scope with `var` and `local`. What is wrong is appended to `problems`."""
-    outer = Scope({}, source)
+    outer = Scope({}, source, closed=True)
     variables: dict[str, _Variable] = {}
     for block in body.blocks:
         if block.kind == "variable":
@@ -65,12 +67,21 @@ def _declare(block: Block, variables: dict[str, _Variable], scope: Scope, proble
     decoder = Decoder(scope)
     decoder.check(block.body, _DECLARATION)
     problems.extend(decoder.problems)
+    if not _NAME.fullmatch(name):
+        allowed = "may contain only letters, digits, underscores, and dashes"
+        detail = f"A name must start with a letter or underscore and {allowed}."
+        problems.append(Problem("Invalid variable name", detail, block.label_spans[0]))
     attributes = block.body.attributes
+    before = len(problems)
     kind = _type_of(attributes["type"].value, problems) if "type" in attributes else None
+    if len(problems) > before:
+        return
     variable = _Variable(name, kind, UNKNOWN, "", block)
     if "default" in attributes:
         expression = attributes["default"].value
         variable.value, variable.source = evaluate(expression, scope, problems), "default"
+        if len(problems) > before:
+            return
         try:
             variable.value = convert(variable.value, kind or "any")
         except Mismatch as wrong:

@@ -1,0 +1,164 @@
+"""The rooms of the architecture: who may import whom, who reads the environment, who catches everything.
+
+The table is that of the manual's architecture page. A room that is not there yet constrains nobody.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ALL = frozenset({"*"})
+# room → rooms of ours that it may import; a room may always import itself. Files at the top are rooms of their own.
+MAY_IMPORT: dict[str, frozenset[str]] = {
+    "main": ALL,
+    "config": frozenset({"values"}),
+    "prompts": frozenset({"values", "ports"}),
+    "tools": frozenset({"values", "ports", "analysis"}),
+    "memory": frozenset({"values", "ports", "lessons"}),
+    "observability": frozenset({"values", "ports"}),
+    "values": frozenset(),
+    "ports": frozenset({"values"}),
+    "analysis": frozenset({"values"}),
+    "planning": frozenset({"values"}),
+    "hcl": frozenset({"values"}),
+    "diagnosis": frozenset({"values"}),
+    "lessons": frozenset({"values"}),
+    "training": frozenset({"values"}),
+    "cluster": frozenset({"values", "ports", "hcl"}),
+    "runs": frozenset({"values", "ports"}),
+    "agent": frozenset({"values", "ports", "analysis", "planning", "diagnosis", "hcl"}),
+    "terminal": frozenset({"values", "ports", "agent", "analysis", "planning", "diagnosis", "runs"}),
+    "offline": frozenset({"values", "ports", "agent", "planning", "diagnosis"}),
+}
+TOP = frozenset({"main", "config", "prompts", "tools", "memory", "observability"})
+HEAVY = ("langgraph", "mem0", "sqlalchemy", "rich", "jinja2", "lark", "nomad", "langchain_core", "qdrant_client")
+
+FILES = sorted([*ROOT.glob("*.py"), *(ROOT / "caravan").rglob("*.py")])
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    if parts[0] != "caravan":
+        return parts[0]
+    return "" if parts[1] == "__init__" else parts[1]
+
+
+def imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Dotted names that a file imports, also inside functions, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (
+                (f"{node.module}.{alias.name}" if node.module else alias.name, node.lineno) for alias in node.names
+            )
+
+
+def rooms_imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Rooms that a file imports. The package itself (`from caravan import TEMPLATES`) is none."""
+    for name, line in imports(tree):
+        parts = name.split(".")
+        if parts[0] in TOP:
+            yield parts[0], line
+        elif parts[0] == "caravan" and len(parts) > 1 and parts[1] not in ("TEMPLATES", "__version__"):
+            yield parts[1], line
+
+
+@pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in FILES}
+
+
+def test_every_file_is_in_a_room() -> None:
+    assert [name_of(p) for p in FILES if room_of(p) not in MAY_IMPORT and name_of(p) != "caravan/__init__.py"] == []
+
+
+def test_rooms_import_what_they_may(trees: dict[Path, ast.Module]) -> None:
+    wrong = []
+    for path, tree in trees.items():
+        room = room_of(path)
+        allowed = MAY_IMPORT.get(room, frozenset())
+        for found, line in rooms_imported(tree):
+            if allowed is not ALL and found not in allowed and found != room:
+                wrong.append(f"{name_of(path)}:{line} imports {found}")
+    assert wrong == []
+
+
+def test_the_package_never_imports_the_outer_ring(trees: dict[Path, ast.Module]) -> None:
+    inside = {p: t for p, t in trees.items() if p.is_relative_to(ROOT / "caravan")}
+    assert [f"{name_of(p)}:{n}" for p, t in inside.items() for found, n in rooms_imported(t) if found in TOP] == []
+
+
+def test_imports_are_absolute(trees: dict[Path, ast.Module]) -> None:
+    nodes = ((p, n) for p, t in trees.items() for n in ast.walk(t) if isinstance(n, ast.ImportFrom))
+    assert [f"{name_of(p)}:{n.lineno}" for p, n in nodes if n.level] == []
+
+
+def test_only_config_reads_the_environment(trees: dict[Path, ast.Module]) -> None:
+    wrong = []
+    for path, tree in trees.items():
+        if name_of(path) == "config.py":
+            continue
+        for node in ast.walk(tree):
+            read = isinstance(node, ast.Attribute) and node.attr in ("environ", "environb", "getenv")
+            named = (
+                isinstance(node, ast.ImportFrom)
+                and node.module == "os"
+                and any(a.name in ("environ", "getenv") for a in node.names)
+            )
+            if named or (read and isinstance(node.value, ast.Name) and node.value.id == "os"):
+                wrong.append(f"{name_of(path)}:{node.lineno}")
+    assert wrong == []
+
+
+def catches_everything(handler: ast.ExceptHandler) -> bool:
+    """Whether nothing gets past a handler. One that tidies up and raises again lets everything past."""
+    if isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None:
+        return False
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(k is None or (isinstance(k, ast.Name) and k.id in ("Exception", "BaseException")) for k in kinds)
+
+
+def test_only_main_catches_everything(trees: dict[Path, ast.Module]) -> None:
+    handlers = ((p, n) for p, t in trees.items() for n in ast.walk(t) if isinstance(n, ast.ExceptHandler))
+    assert [f"{name_of(p)}:{n.lineno}" for p, n in handlers if name_of(p) != "main.py" and catches_everything(n)] == []
+
+
+def test_every_module_says_what_it_holds(trees: dict[Path, ast.Module]) -> None:
+    assert [name_of(p) for p, t in trees.items() if not ast.get_docstring(t)] == []
+
+
+def modules_of(*rooms: str) -> list[str]:
+    """The modules of these rooms, except those that are run and not imported."""
+    paths = [p for p in FILES if room_of(p) in rooms and p.stem != "__main__"]
+    return sorted({".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in paths})
+
+
+@pytest.mark.parametrize("rooms", [("terminal",), ("values", "ports", "hcl"), tuple(TOP - {"main"})])
+def test_importing_is_light(rooms: tuple[str, ...]) -> None:
+    """Importing these rooms brings in no library that takes long to load."""
+    names = modules_of(*rooms)
+    code = (
+        "import importlib, sys\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        f"print(' '.join(m for m in {HEAVY!r} if m in sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == []

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from caravan.planning.command import launch_words
 from caravan.terminal.console import cell, draw, listing
 from caravan.terminal.text import duration, joined, money, one_line, span, words
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
-from caravan.values.repo import Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,10 +115,8 @@ def estimate_table(estimate: Estimate) -> Table:
 
 
 def command_line(plan: TrainingPlan) -> str:
-    """The command as a person would type it; a launcher that the command does not name stands before it."""
-    launcher = "" if plan.launch.launcher in (Launcher.NONE, Launcher.CLI, Launcher.BASH) else plan.launch.launcher
-    first = plan.command[0] if plan.command else ""
-    return joined(("" if first == launcher else str(launcher), shlex.join(plan.command)), " ")
+    """The command as the job will run it: launcher, program, and the options that the plan sets."""
+    return shlex.join(launch_words(plan)) if plan.command else ""
 
 
 def provenance_table(plan: TrainingPlan) -> Table:

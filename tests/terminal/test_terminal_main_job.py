@@ -290,7 +290,7 @@ def test_the_run_is_held_while_a_person_is_asked(job: list[str], tmp_path: Path)
         assert "another agent" in printed(second)[1]
         return readline(size)
 
-    terminal.stdin.readline = other_agent  # type: ignore[method-assign,assignment]
+    terminal.stdin.readline = other_agent  # type: ignore[method-assign]
     assert run(wiring, job, terminal) == 0
     assert codes == [2, 2]
 

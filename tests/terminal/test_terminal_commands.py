@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,7 +33,17 @@ def record(wiring: FakeWiring, run_id: str = "abc12345", status: RunStatus = Run
     return made
 
 
-def test_help_loads_no_heavy_library(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_loads_no_heavy_library() -> None:
+    code = (
+        "import sys; from caravan.terminal.app import run; run(None, ['--help']);"
+        "sys.exit(', '.join({'pydantic', 'rich', 'yaml', 'langgraph', 'sqlalchemy'} & sys.modules.keys()))"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(FakeWiring(Path("/nowhere")), ["--help"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -220,3 +231,26 @@ def test_report_and_traces(wiring: FakeWiring) -> None:
     terminal = person()
     assert run(wiring, ["traces", "abc"], terminal) == 0
     assert printed(terminal)[0] == "run  12 s  ok\n  estimate  0.5 s  ok\n  approve  open\n"
+
+
+def test_analyze(wiring: FakeWiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "repo"
+    repository.mkdir()
+    (repository / "train.py").write_text(
+        "import argparse\nimport torch\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--lr', type=float, default=0.1, help='\\x1b[31m')\nargs = parser.parse_args()\n"
+        "model = torch.nn.Linear(1, 1)\noptimizer = torch.optim.SGD(model.parameters(), lr=args.lr)\n"
+        "for epoch in range(3):\n    loss = model(torch.ones(1)).sum()\n    loss.backward()\n    optimizer.step()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    terminal = nobody()
+    assert run(wiring, ["analyze", "repo"], terminal) == 0
+    out, _ = printed(terminal)
+    assert "train.py" in out
+    assert "\x1b" not in out
+    terminal = nobody()
+    assert run(wiring, ["analyze", "repo", "--prompt", "train it", "--json"], terminal) == 0
+    document = json.loads(printed(terminal)[0])
+    assert document["entry_point"] == "train.py"
+    assert {"launcher", "key_hyperparameters", "hazards", "candidates", "evidence", "confidence"} <= document.keys()
+    assert run(wiring, ["analyze", "nowhere"], nobody()) == 2

@@ -179,7 +179,7 @@ class Application:
         from contextlib import closing
 
         from caravan import TEMPLATES
-        from caravan.agent.context import Context, Limits
+        from caravan.agent.context import Context, Limits, recent
         from caravan.agent.rules import RuleReasoner
         from caravan.cluster.sentinel import read_sentinel
         from caravan.cluster.watch import judge
@@ -189,8 +189,10 @@ class Application:
         settings, folder = self._settings, self.folder(record.id)
         prices = Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour)
         with folder.lock(), closing(self._tracer(record.id)) as tracer, closing(self._memory()) as memory:
+            cluster = self.cluster(record.request.cluster)
             yield Context(
-                cluster=self.cluster(record.request.cluster),
+                cluster=cluster,
+                facts=recent(cluster, self.clock),
                 reasoner=RuleReasoner(prices),
                 memory=memory,
                 tracer=tracer,
@@ -230,8 +232,9 @@ class Application:
     def open_tree(self, source: str) -> SourceTree:
         """The repository at a path or git URL."""
         from caravan.analysis import open_source
+        from config import process_environment
 
-        return open_source(source, cache=self.home / "repositories")
+        return open_source(source, cache=self.home / "repositories", environment=process_environment())
 
     def trace_path(self, run_id: str) -> Path:
         """The run's local trace file."""

@@ -8,6 +8,7 @@ from caravan.agent.state import RunState
 from caravan.analysis.tree import SourceTree
 from caravan.planning.catalogue import Prices
 from caravan.ports import Clock, Cluster, Judge, Memory, Progress, Reasoner, RunFolder, Store, Toolbox, Tracer
+from caravan.values.job import ClusterFacts
 from caravan.values.run import Sentinel, Snapshot
 
 
@@ -21,9 +22,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Context:
-    """The ports of one run. `open_tree` opens the repository, `toolbox` lets a reasoner look at it."""
+    """The ports of one run.
+
+    `facts` are the cluster's, at most some seconds old (`recent`); `open_tree` opens the repository, `toolbox` lets a
+    reasoner look at it.
+    """
 
     cluster: Cluster
+    facts: Callable[[], ClusterFacts]
     reasoner: Reasoner
     memory: Memory
     tracer: Tracer
@@ -41,3 +47,15 @@ class Context:
     prices: Prices
     namespace: str = "default"
     image: str | None = None
+
+
+def recent(cluster: Cluster, clock: Clock, *, seconds: float = 15.0) -> Callable[[], ClusterFacts]:
+    """The cluster's facts, asked for again only when they are older than `seconds`: it is a request for each node."""
+    known: list[tuple[float, ClusterFacts]] = []
+
+    def facts() -> ClusterFacts:
+        if not known or clock.monotonic() - known[0][0] > seconds:
+            known[:] = [(clock.monotonic(), cluster.facts())]
+        return known[0][1]
+
+    return facts

@@ -98,7 +98,8 @@ class Driver:
             if reply is None:
                 return self._waiting(record, context, Ask.model_validate(snapshot.interrupts[0].value))
             start = Command(resume={snapshot.interrupts[0].id: reply.model_dump(mode="json")})
-        context.store.update_run(record.id, status=RunStatus.RUNNING)
+        if context.store.run(record.id).status is RunStatus.WAITING:
+            context.store.update_run(record.id, status=RunStatus.RUNNING)
         for _ in self._graph.stream(start, config, context=context, durability="sync", stream_mode="updates"):
             pass
         snapshot = self._graph.get_state(config)

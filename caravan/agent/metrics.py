@@ -5,8 +5,10 @@ import math
 import re
 from typing import Final
 
-# loss=1.23, loss: 1.23, 'loss': 1.23, "eval_loss": 1.2e-3; the name is one word of letters, digits, _ / . or -
-_PAIR: Final = re.compile(r"[\"']?([A-Za-z][\w./-]{0,40})[\"']?\s*[=:]\s*(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w:.])")
+# loss=1.23, loss: 1.23, loss 1.23, 'loss': 1.23, "eval_loss": 1.2e-3; the name is one word of letters, digits, _ / . -
+_PAIR: Final = re.compile(
+    r"[\"']?([A-Za-z][\w./-]{0,40})[\"']?(?:\s*[=:]\s*|\s+)(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w:.])"
+)
 _METRIC: Final = re.compile(r"loss|acc|f1|perplexity|ppl|bleu|rouge|error|reward|score|lr|learning_rate|epoch|step")
 
 

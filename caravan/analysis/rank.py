@@ -114,7 +114,8 @@ def _script(sources: Sources, path: str, used: list[Documented], wishes: Wishes)
     weight = _signs(candidate, sources, path)
     starts = module.main_line is not None or module.runs_at_top is not None
     named = bool(TRAIN_NAME.search(basename(path)))
-    candidate.trains = (starts or bool(used)) and (weight >= ENOUGH or (module.error is not None and named))
+    said = bool(used) and bool(TRAIN_NAME.match(basename(path)))  # its name and its documentation both say so
+    candidate.trains = (starts or bool(used)) and (weight >= ENOUGH or said or (module.error is not None and named))
     if module.error:
         candidate.minus(1.0, f"can't be read: {module.error}")
     _documentation(candidate, sources, used, wishes)

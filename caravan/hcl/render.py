@@ -4,6 +4,7 @@ The template says what a job file looks like; every value in it goes through `es
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ def render_hcl(spec: JobSpec, *, templates: Path) -> str:
     return template.render(job=spec, made_for=made_for)
 
 
+@cache
 def _environment(templates: Path) -> "Environment":
+    """Made once for a folder: compiling the template costs more than rendering it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -99,9 +99,12 @@ def given_answers(questions: Sequence[Question], given: Mapping[str, Json]) -> t
 
 
 def with_defaults(questions: Sequence[Question], answers: Sequence[Answer]) -> tuple[Answer, ...]:
-    """The answers, and for every other question its default, marked as not given by the user."""
+    """The answers, and for every other question its default, marked as not given by the user.
+
+    A required question without a default stays open: only a person can answer it.
+    """
     answered = {a.question_id for a in answers}
-    open_ones = (q for q in questions if q.id not in answered)
+    open_ones = (q for q in questions if q.id not in answered and not (q.required and q.default is None))
     return (*answers, *(Answer(question_id=q.id, value=q.default, by_user=False) for q in open_ones))
 
 

@@ -15,7 +15,7 @@ from caravan.values.repo import Launcher
 
 def check_plan(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     """The problems; empty when nothing speaks against the plan."""
-    problems = [*_texts(plan), *_code(plan, facts), *_image(plan, facts)]
+    problems = [*_texts(plan), *_command(plan), *_code(plan, facts), *_image(plan, facts)]
     nodes = in_target(plan, facts)
     if not nodes:
         return (*problems, _nowhere(plan, facts))
@@ -40,6 +40,11 @@ def _texts(plan: TrainingPlan) -> Iterator[str]:
         yield f"setup.apt needs an image (driver docker), not {plan.driver}: the nodes' own packages stay as they are."
     if plan.launch.launcher is Launcher.NOTEBOOK and not plan.command[0].endswith(".ipynb"):
         yield f"{plan.command[0]} is no notebook, but the launcher is notebook."
+
+
+def _command(plan: TrainingPlan) -> Iterator[str]:
+    if not plan.command:
+        yield "No command is known that starts the training: name one with --set 'command=[\"train.py\"]'."
 
 
 def _code(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[str]:

@@ -102,8 +102,9 @@ def _command(profile: RepoProfile, documented: Documented | None) -> tuple[str, 
         return documented.command
     if profile.launcher is Launcher.CLI and profile.cli_name:
         return (profile.cli_name,)
-    entry = profile.entry_point or "train.py"
-    return (entry.removeprefix(f"{profile.launch_cwd.strip('/')}/"),)
+    if profile.entry_point is None:
+        return ()  # a required question asks for it, and no plan without a command passes the checks
+    return (profile.entry_point.removeprefix(f"{profile.launch_cwd.strip('/')}/"),)
 
 
 def _change(path: str, value: Json, by: Author, why: str) -> PlanChange:

@@ -104,6 +104,18 @@ def _entry_point(scene: _Scene) -> Iterator[Question]:
         )
 
 
+def _no_entry_point(scene: _Scene) -> Iterator[Question]:
+    if scene.profile.entry_point is None and _documented(scene.profile) is None:
+        yield Question(
+            id="entry_point",
+            text="Nothing in the repository was found to train. Which command shall be run?",
+            path="command",
+            reason="; ".join(scene.profile.notes[:2]) or "no file starts a training",
+            required=True,
+            cost_of_wrong=100,
+        )
+
+
 def _start(entry: str, launcher: Launcher, cwd: str) -> str:
     inside = entry.removeprefix(f"{cwd.strip('/')}/")
     words = {Launcher.TORCHRUN: "torchrun", Launcher.ACCELERATE: "accelerate launch", Launcher.DEEPSPEED: "deepspeed"}
@@ -130,6 +142,7 @@ def _needed_options(scene: _Scene) -> Iterator[Question]:
             path=path.partition("=")[0],
             choices=option.choices,
             reason="the program doesn't start without it",
+            required=True,
             cost_of_wrong=95,
         )
 
@@ -144,6 +157,7 @@ def _sought(scene: _Scene) -> Iterator[Question]:
             path="model.id",
             reason=f"{scene.flags['model.id']} takes one and the repository names none",
             evidence=_lines(profile, "base_model"),
+            required=True,
             cost_of_wrong=90,
         )
     if profile.dataset is None and _is_open(scene, "dataset.path"):
@@ -153,6 +167,7 @@ def _sought(scene: _Scene) -> Iterator[Question]:
             path="dataset.path",
             reason=f"{scene.flags['dataset.path']} takes them and the repository names none",
             evidence=_lines(profile, "dataset"),
+            required=True,
             cost_of_wrong=85,
         )
 
@@ -277,6 +292,7 @@ def _target(scene: _Scene) -> Iterator[Question]:
 
 _RULES: Final[tuple[Callable[[_Scene], Iterator[Question]], ...]] = (
     _entry_point,
+    _no_entry_point,
     _needed_options,
     _sought,
     _outputs,

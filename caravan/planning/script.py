@@ -6,13 +6,17 @@ Every value goes through one filter that quotes it for the shell. It knows the p
 import json
 import re
 import shlex
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from caravan.planning.command import launch_words, output_dir
 from caravan.values.errors import PlanError, StateError
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _PLACES: Final = re.compile(r"\$\{(NOMAD_ALLOC_DIR|NOMAD_TASK_DIR|NOMAD_SECRETS_DIR|CARAVAN_OUTPUT_DIR)\}")
 """The places that only the node knows: the only variables that the shell fills in in a plan's words."""
@@ -32,23 +36,9 @@ def shell_word(text: str) -> str:
 
 def launch_script(plan: TrainingPlan, templates: Path) -> str:
     """The launch script of the plan's task. Raises StateError when the template can't be read."""
-    import jinja2
-
-    environment = jinja2.Environment(  # noqa: S701 (a shell script, no HTML: every value goes through `word`)
-        loader=jinja2.FileSystemLoader(templates),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["word"] = shell_word
     code = plan.code
     remote = "://" in code.location
-    try:
-        template = environment.get_template("launch.sh.j2")
-    except (jinja2.TemplateNotFound, OSError) as error:
-        raise StateError(f"The template {templates}/launch.sh.j2 can't be read.") from error
-    return template.render(
+    return _template(templates).render(
         code_kind=code.kind,
         code_dir=code.location if code.kind == "image" else "",
         archive=None if remote else code.location,
@@ -63,6 +53,25 @@ def launch_script(plan: TrainingPlan, templates: Path) -> str:
         command=launch_words(plan),
         group=plan.launch.launcher in (Launcher.BASH, Launcher.CLI),
     )
+
+
+@cache
+def _template(templates: Path) -> "Template":
+    """Made once for a folder: compiling the template costs more than rendering it."""
+    import jinja2
+
+    environment = jinja2.Environment(  # noqa: S701 (a shell script, no HTML: every value goes through `word`)
+        loader=jinja2.FileSystemLoader(templates),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["word"] = shell_word
+    try:
+        return environment.get_template("launch.sh.j2")
+    except (jinja2.TemplateNotFound, OSError) as error:
+        raise StateError(f"The template {templates}/launch.sh.j2 can't be read.") from error
 
 
 def environment_words(plan: TrainingPlan) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ class DiskFolder:
             except Timeout as error:
                 raise RunBusy(
                     f"The run {self._run_id} is driven by {_holder(holder)}.",
-                    hint=f"`main.py watch {self._run_id}` follows it.",
+                    hint=f"`main.py logs {self._run_id} -f` follows it.",
                 ) from error
         self._lock = lock
         try:

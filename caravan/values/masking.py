@@ -15,7 +15,7 @@ MASK: Final = "[masked]"
 
 # A name that promises a secret, then its value: KEY=value, "key": "value", --key value, Authorization: Bearer value.
 _NAME = (
-    r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token(?!iz)|passw(?:or)?d|passphrase|credential|private[_-]?key)"
+    r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token(?!iz|s(?![a-z]))|passw(?:or)?d|passphrase|credential|private[_-]?key)"
     r"[A-Za-z0-9_-]{0,40}"  # bounded, as the scheme below: a long line must not take quadratic time
 )
 _ASSIGNMENT: Final = re.compile(
@@ -33,7 +33,7 @@ _SHAPES: Final = tuple(
         r"xox[abprs]-[A-Za-z0-9-]{10,}",  # Slack
         r"AIza[A-Za-z0-9_-]{30,}",  # Google API key
         r"hvs\.[A-Za-z0-9_-]{16,}",  # Vault
-        r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # JSON web token
+        r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # JSON web token
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     )
 )

@@ -385,6 +385,7 @@ class Question(Value):
     choices: tuple[Json, ...] = ()
     reason: str = ""
     evidence: tuple[SourceLine, ...] = ()
+    required: bool = Field(default=False, description="there is no default that a plan could be made with")
     cost_of_wrong: float = Field(default=0.0, description="rank: what a wrong guess would cost, higher first")
 
 

@@ -92,6 +92,7 @@ class World:
     def context(self, run_id: str) -> Context:
         return Context(
             cluster=self.cluster,
+            facts=self.cluster.facts,
             reasoner=self.reasoner,
             memory=self.memory,
             tracer=self.tracer,

@@ -10,7 +10,11 @@ def test_last_value_of_each_metric() -> None:
     text = (
         "epoch 1 loss=2.5 lr: 1e-4\n{'loss': 1.25, 'grad_norm': 3}\n" + '{"step": 10, "eval_loss": 0.5, "ok": true}\n'
     )
-    assert last_metrics(text) == {"loss": 1.25, "lr": 1e-4, "step": 10.0, "eval_loss": 0.5}
+    assert last_metrics(text) == {"epoch": 1.0, "loss": 1.25, "lr": 1e-4, "step": 10.0, "eval_loss": 0.5}
+
+
+def test_a_blank_may_stand_between() -> None:
+    assert last_metrics("step 10/370 loss 2.5300 tokens/s 13107") == {"step": 10.0, "loss": 2.53}
 
 
 def test_names_of_the_repository_count_too() -> None:

@@ -20,7 +20,7 @@ from caravan.values.run import Ask, AskKind, Deployment, Reply, RunStatus
 
 def estimate(state: RunState, context: Context) -> Update:
     """Estimate the plan; where it does not fit, take the chooser's cheapest that does."""
-    plan, facts = state.need_plan(), context.cluster.facts()
+    plan, facts = state.need_plan(), context.facts()
     first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile)
     chosen = apply_changes(plan, choose(plan, first, facts))
     if chosen.digest() == plan.digest():
@@ -64,7 +64,7 @@ def generate_spec(state: RunState, context: Context) -> Update:
 
 def validate_spec(state: RunState, context: Context) -> Update:
     """Prove the job before anything is registered: by ourselves first, then by the cluster's parse, validate, plan."""
-    problems = check_plan(state.need_plan(), context.cluster.facts())
+    problems = check_plan(state.need_plan(), context.facts())
     if problems:
         return {"failure": Evidence(stage=Stage.VALIDATE, message=problems[0], validation_errors=problems)}
     hcl, _ = context.folder.load_job(state.sequence)
@@ -90,7 +90,7 @@ def _job_spec(state: RunState, context: Context) -> JobSpec:
     plan = state.need_plan()
     return to_job_spec(
         plan.model_copy(update={"exclude_nodes": _joined(plan.exclude_nodes, state.avoid_nodes)}),
-        context.cluster.facts(),
+        context.facts(),
         run_id=state.run_id,
         attempt=state.sequence,
         # Two digits, because Nomad's evaluations endpoint matches ids by prefix: a1 would also answer for a10.

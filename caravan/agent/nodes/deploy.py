@@ -26,7 +26,7 @@ def deploy_job(state: RunState, context: Context) -> Update:
     A job under our id with our SHA-256 is taken over (a crash came between registering and recording). One that was
     recorded as registered but is gone is lost: a person decides, it is never registered anew by itself.
     """
-    if context.store.run(state.run_id).status is RunStatus.STOPPED:
+    if _stopped_by_user(state, context):
         return {"status": RunStatus.STOPPED, "detail": "stopped by the user before the job was deployed"}
     deployment = context.store.intend(state.need_deployment())
     found = context.cluster.find(deployment.job_id, deployment.namespace)
@@ -97,7 +97,7 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         "attempts": (*(a for a in state.attempts if a.number != attempt.number), attempt),
         "spent_usd": spent,
     }
-    if context.store.run(state.run_id).status is RunStatus.STOPPED:
+    if _stopped_by_user(state, context):
         update |= {"status": RunStatus.STOPPED, "detail": "stopped by the user"}
     elif not outcome.succeeded:
         update["failure"] = _evidence(state, context, last, outcome)
@@ -112,6 +112,9 @@ def _watch(state: RunState, context: Context, deployment: Deployment) -> Snapsho
         last = snapshot
         context.progress.snapshot(snapshot)
         copy_logs(context, snapshot)
+        if not gave_up and not snapshot.stopped and _stopped_by_user(state, context):
+            gave_up = True  # the stop came between our look at the store and the registration
+            context.cluster.stop(deployment.job_id, deployment.namespace)
         if snapshot.phase is Phase.QUEUED and not gave_up and _overdue(state, context, deployment):
             gave_up = True
             context.progress.note(f"No room within {state.need_plan().limits.queue_s} s: {snapshot.reason}")
@@ -119,6 +122,10 @@ def _watch(state: RunState, context: Context, deployment: Deployment) -> Snapsho
     if last is None:
         raise AssertionError("watch yields at least one snapshot")
     return last
+
+
+def _stopped_by_user(state: RunState, context: Context) -> bool:
+    return context.store.run(state.run_id).status is RunStatus.STOPPED
 
 
 def _overdue(state: RunState, context: Context, deployment: Deployment) -> bool:

@@ -31,7 +31,7 @@ def diagnose(state: RunState, context: Context) -> Update:
 
 def fix_iteration(state: RunState, context: Context) -> Update:
     """Take the first repair of the ladder that gives something new to try; none: the run is escalated."""
-    plan, facts = state.need_plan(), context.cluster.facts()
+    plan, facts = state.need_plan(), context.facts()
     diagnosis = state.diagnosis
     if diagnosis is None:
         raise AssertionError("no diagnosis yet")
@@ -64,7 +64,7 @@ _REPEATS = 3  # how often the same wait or retry is worth taking in one run
 
 def _fits(plan: TrainingPlan, context: Context) -> bool:
     """False only when the estimate is sure that the plan does not fit."""
-    return estimate_plan(plan, context.cluster.facts(), prices=context.prices).fits is not False
+    return estimate_plan(plan, context.facts(), prices=context.prices).fits is not False
 
 
 def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Context) -> Update:

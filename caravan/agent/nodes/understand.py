@@ -28,9 +28,7 @@ def analyze_codebase(state: RunState, context: Context) -> Update:
 
 def generate_questions(state: RunState, context: Context) -> Update:
     """What only the user can know; nothing that the request already answers."""
-    questions = context.reasoner.questions(
-        state.need_profile(), state.request.prompt, context.cluster.facts(), state.cases
-    )
+    questions = context.reasoner.questions(state.need_profile(), state.request.prompt, context.facts(), state.cases)
     fixed = {change.path for change in state.request.sets}
     return {"questions": tuple(q for q in questions if q.path not in fixed)}
 
@@ -72,7 +70,7 @@ def recall(state: RunState, context: Context) -> Update:
 
 def make_plan(state: RunState, context: Context) -> Update:
     """Pack the code, draft the plan, and let answers, `--set` and the reasoner's proposals change it."""
-    profile, facts = state.need_profile(), context.cluster.facts()
+    profile, facts = state.need_profile(), context.facts()
     code = context.folder.save_code(context.open_tree(state.request.source).delivery())
     outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
     plan = draft_plan(profile, state.request, facts, code=code, outputs=outputs, image=context.image)

@@ -46,7 +46,8 @@ def _listen(home: Path) -> socket.socket:
     with contextlib.suppress(OSError, ValueError, KeyError):
         former = int(json.loads((home / "address.json").read_text(encoding="utf-8"))["address"].rpartition(":")[2])
     for port in (former, 0):
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # The protocol is named because asyncio sends small answers at once (TCP_NODELAY) only where it is.
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(("127.0.0.1", port))

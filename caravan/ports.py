@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from caravan.values.base import Json
+from caravan.values.dialogue import Question
 from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
 from caravan.values.job import ClusterFacts, DryRun, RegisteredJob
-from caravan.values.plan import CodeSource, PlanChange, Question, TrainingPlan
+from caravan.values.plan import CodeSource, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Deployment, Outcome, RunEvent, RunRecord, RunStatus, Sentinel, Snapshot
 

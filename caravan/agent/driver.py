@@ -22,8 +22,9 @@ from caravan.agent.graph import RECURSION_LIMIT, build_graph
 from caravan.agent.state import RunState
 from caravan.values import failure, job, plan, repo, run
 from caravan.values.base import Value
+from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import CaravanError, Interrupted, StateError
-from caravan.values.run import ENDED, Ask, Reply, RunRecord, RunRequest, RunStatus
+from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
 
 
 def new_run(request: RunRequest, now: datetime) -> RunRecord:

@@ -10,9 +10,10 @@ from caravan.planning.draft import propose_changes
 from caravan.planning.estimate import estimate
 from caravan.planning.questions import draft_questions
 from caravan.ports import Toolbox
+from caravan.values.dialogue import Question
 from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
 from caravan.values.job import ClusterFacts
-from caravan.values.plan import PlanChange, Question, TrainingPlan
+from caravan.values.plan import PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 
 

@@ -5,16 +5,10 @@ from typing import Any
 from pydantic import Field
 
 from caravan.values.base import Value
+from caravan.values.dialogue import Answer, Question
+from caravan.values.estimate import BudgetVerdict, Envelope, Estimate
 from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
-from caravan.values.plan import (
-    Answer,
-    BudgetVerdict,
-    Envelope,
-    Estimate,
-    PlanChange,
-    Question,
-    TrainingPlan,
-)
+from caravan.values.plan import PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt, Deployment, Outcome, RunRequest, RunStatus
 

@@ -10,8 +10,9 @@ from caravan.planning.command import OUTPUTS_IN_ALLOCATION, read_command
 from caravan.planning.fields import is_path, require_path, typed
 from caravan.planning.metrics import direction_of
 from caravan.values.base import Json
+from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import PlanError, UsageError
-from caravan.values.plan import Answer, Author, PlanChange, Question
+from caravan.values.plan import Author, PlanChange
 
 QUESTION_PATHS: Final = {
     "entry_point": "command",

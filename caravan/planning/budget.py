@@ -1,6 +1,6 @@
 """The budget's verdict on an estimate. A table: unknown cost is never within it. Pure."""
 
-from caravan.values.plan import BudgetVerdict, Estimate, Verdict
+from caravan.values.estimate import BudgetVerdict, Estimate, Verdict
 
 
 def judge_budget(

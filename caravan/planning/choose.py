@@ -9,8 +9,9 @@ from caravan.planning.catalogue import USABLE_SHARE, Prices
 from caravan.planning.cluster_fit import GpuOffer, gpu_offers, in_target
 from caravan.planning.estimate import gpu_memory, gpu_size_gib
 from caravan.values.base import Json
+from caravan.values.estimate import Estimate
 from caravan.values.job import ClusterFacts
-from caravan.values.plan import STANDING, Author, Estimate, PlanChange, Resources, TrainingPlan, apply_changes
+from caravan.values.plan import STANDING, Author, PlanChange, Resources, TrainingPlan, apply_changes
 
 
 def choose(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts) -> tuple[PlanChange, ...]:

@@ -11,8 +11,9 @@ from caravan.planning.command import DISTRIBUTED, unpassed
 from caravan.planning.flags import fitting, repository_values
 from caravan.planning.memory_model import Setting, memory_parts
 from caravan.planning.shapes import Shape, shape_of
+from caravan.values.estimate import Estimate, MemoryPart, Range
 from caravan.values.job import ClusterFacts, ClusterKind
-from caravan.values.plan import Author, Estimate, MemoryPart, Range, TrainingPlan, apply_changes
+from caravan.values.plan import Author, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
 
 _DEFAULT_SEQ: Final = 1024

@@ -16,7 +16,7 @@ Pure arithmetic on a model's shape and a training's settings; it knows no plan a
 from typing import Final, NamedTuple
 
 from caravan.planning.shapes import Shape
-from caravan.values.plan import MemoryPart
+from caravan.values.estimate import MemoryPart
 
 GIB: Final = 1024**3
 CONTEXT_GIB: Final = 0.5

@@ -14,9 +14,9 @@ from caravan.planning.flags import known_flags, repository_values
 from caravan.planning.metrics import clear_metric, judging
 from caravan.planning.prompt_reading import read_prompt
 from caravan.values.base import Json
+from caravan.values.dialogue import Question
 from caravan.values.failure import FailureClass, PastCase
 from caravan.values.job import ClusterFacts, ClusterKind
-from caravan.values.plan import Question
 from caravan.values.repo import Launcher, RepoProfile, SourceLine
 
 MOST: Final = 5

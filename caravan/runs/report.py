@@ -14,8 +14,10 @@ from typing import Any, Final
 
 from caravan.runs.plan_file import shown_fields
 from caravan.values.base import Json
+from caravan.values.dialogue import Answer, Question
+from caravan.values.estimate import Estimate
 from caravan.values.masking import mask, mask_json
-from caravan.values.plan import Answer, Estimate, Question, TrainingPlan
+from caravan.values.plan import TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt, Outcome, RunEvent, RunRecord, RunStatus
 

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING
 from caravan.planning.answers import type_answer
 from caravan.terminal.summary import show_approval
 from caravan.terminal.text import clean, one_line, words
+from caravan.values.dialogue import Answer, AskKind, Reply
 from caravan.values.errors import UsageError
-from caravan.values.plan import Answer
-from caravan.values.run import AskKind, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from caravan.terminal.streams import Terminal
     from caravan.terminal.summary import Scene
-    from caravan.values.plan import Question
-    from caravan.values.run import Ask
+    from caravan.values.dialogue import Ask, Question
 
 _YES = ("y", "yes")
 _NO = ("n", "no")

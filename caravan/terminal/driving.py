@@ -15,9 +15,10 @@ from caravan.terminal.dialogue import answer_in_person
 from caravan.terminal.progress import make_view
 from caravan.terminal.results import Result, show_result
 from caravan.terminal.summary import scene_of
+from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import Interrupted, UsageError
-from caravan.values.plan import Verdict
-from caravan.values.run import EXIT_CODES, Ask, AskKind, DeploymentState, Reply, RunRecord, RunStatus
+from caravan.values.estimate import Verdict
+from caravan.values.run import EXIT_CODES, DeploymentState, RunRecord, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
-    from caravan.values.plan import Answer
+    from caravan.values.dialogue import Answer
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.text import joined, money, one_line, words
-from caravan.values.run import EXIT_CODES, AskKind, RunStatus
+from caravan.values.dialogue import AskKind
+from caravan.values.run import EXIT_CODES, RunStatus
 
 if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.terminal.streams import Terminal
     from caravan.values.base import Json
-    from caravan.values.run import Ask, Attempt, RunRecord
+    from caravan.values.dialogue import Ask
+    from caravan.values.run import Attempt, RunRecord
 
 REPORT: Final = "REPORT.md"
 

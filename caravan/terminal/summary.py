@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from caravan.ports import Cluster
     from caravan.terminal.streams import Terminal
-    from caravan.values.plan import Estimate, Range, TrainingPlan
-    from caravan.values.run import Ask, RunRecord
+    from caravan.values.dialogue import Ask
+    from caravan.values.estimate import Estimate, Range
+    from caravan.values.plan import TrainingPlan
+    from caravan.values.run import RunRecord
 
 _MIB_PER_GIB: Final = 1024
 _ASSUMPTIONS: Final = 4  # shown; the report has them all

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from caravan.values.base import Confidence, Json, Value, sha256_text
+from caravan.values.base import Json, Value, sha256_text
 from caravan.values.errors import PlanError
-from caravan.values.repo import Launcher, SourceLine
+from caravan.values.repo import Launcher
 
 
 class Author(StrEnum):
@@ -370,113 +370,3 @@ def _leaves(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Json
             yield from _leaves(item, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", item
-
-
-class Question(Value):
-    """A question for the user: only about what changes the plan and can't be found.
-
-    `path` is the plan field that the answer sets; `choices` may be empty (free text).
-    """
-
-    id: str
-    text: str
-    path: str
-    default: Json = None
-    choices: tuple[Json, ...] = ()
-    reason: str = ""
-    evidence: tuple[SourceLine, ...] = ()
-    required: bool = Field(default=False, description="there is no default that a plan could be made with")
-    cost_of_wrong: float = Field(default=0.0, description="rank: what a wrong guess would cost, higher first")
-
-
-class Answer(Value):
-    """An answer: the value and whether a person gave it or the default was taken."""
-
-    question_id: str
-    value: Json = None
-    by_user: bool = True
-
-
-class MemoryPart(Value):
-    """One line of the memory breakdown, in GiB per GPU."""
-
-    name: str
-    gib: float = Field(ge=0)
-
-
-class Range(Value):
-    """A low, a likely and a high figure of the same unit."""
-
-    low: float = Field(ge=0)
-    likely: float = Field(ge=0)
-    high: float = Field(ge=0)
-
-
-class Alternative(Value):
-    """Another plan that would do, what it costs and what it gives up."""
-
-    changes: tuple[PlanChange, ...]
-    cost_usd: float | None = None
-    gives_up: str = ""
-
-
-class Estimate(Value):
-    """What the plan will need. None: not known, and `assumptions` says why.
-
-    Memory in GiB per GPU and MB of host memory, time in seconds, cost in US dollars.
-    """
-
-    gpu_memory_gib: float | None = Field(default=None, ge=0)
-    breakdown: tuple[MemoryPart, ...] = ()
-    gpu: str | None = Field(default=None, description="GPU type that the plan would get")
-    gpu_total_gib: float | None = None
-    host_memory_mb: int | None = None
-    seconds: Range | None = None
-    cost_usd: Range | None = None
-    usd_per_hour: float | None = None
-    fits: bool | None = None
-    assumptions: tuple[str, ...] = ()
-    alternatives: tuple[Alternative, ...] = ()
-    confidence: Confidence = 0.0
-
-
-class Verdict(StrEnum):
-    """What the budget says."""
-
-    WITHIN = "within"
-    OVER_SOFT = "over_soft"
-    OVER_HARD = "over_hard"
-
-
-class BudgetVerdict(Value):
-    """The budget's verdict on an estimate; `text` is one line for a person."""
-
-    verdict: Verdict
-    soft_usd: float
-    hard_usd: float
-    spent_usd: float = 0.0
-    text: str = ""
-
-
-class Envelope(Value):
-    """What the user approved. A repair inside it goes on without asking; outside, the user is asked again."""
-
-    cost_usd: float = Field(ge=0)
-    methods: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
-    mounts: tuple[Mount, ...] = ()
-    datacenters: tuple[str, ...] = ()
-
-    def objections(self, plan: TrainingPlan, cost_usd: float) -> tuple[str, ...]:
-        """Why `plan` at `cost_usd` (all attempts so far and this one) is outside; empty when it is inside."""
-        found = []
-        if cost_usd > self.cost_usd:
-            found.append(f"cost {cost_usd:.2f} USD is over the approved {self.cost_usd:.2f} USD")
-        if plan.training.method and self.methods and plan.training.method not in self.methods:
-            found.append(f"method {plan.training.method} was not approved")
-        if plan.image and plan.image not in self.images:
-            found.append(f"image {plan.image} was not approved")
-        found += [f"mount {m.source} at {m.destination} was not approved" for m in plan.mounts if m not in self.mounts]
-        if self.datacenters != ("*",):
-            found += [f"datacenter {d} was not approved" for d in plan.datacenters if d not in self.datacenters]
-        return tuple(found)

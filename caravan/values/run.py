@@ -8,7 +8,7 @@ from pydantic import Field
 from caravan.values.base import Json, Value
 from caravan.values.failure import Diagnosis, Repair
 from caravan.values.job import PlacementFailure
-from caravan.values.plan import Answer, BudgetVerdict, Envelope, Estimate, PlanChange, Question, TrainingPlan
+from caravan.values.plan import PlanChange
 
 
 class RunRequest(Value):
@@ -232,36 +232,3 @@ class Attempt(Value):
     changed: dict[str, tuple[Json, Json]] = Field(
         default_factory=dict, description="what the repair changed in the plan: path to (before, after)"
     )
-
-
-class AskKind(StrEnum):
-    """What a person is asked."""
-
-    QUESTIONS = "questions"
-    APPROVAL = "approval"
-    LOST_JOB = "lost_job"  # a registered job is gone: deploy the plan again under a new id?
-
-
-class Ask(Value):
-    """What the agent waits for: the payload of an interrupt, with all that a person needs in view to answer it."""
-
-    kind: AskKind
-    text: str
-    questions: tuple[Question, ...] = ()
-    plan: TrainingPlan | None = None
-    estimate: Estimate | None = None
-    budget: BudgetVerdict | None = None
-    envelope: Envelope | None = Field(default=None, description="what approving would grant")
-    objections: tuple[str, ...] = Field(default=(), description="why it is not approved already")
-    warnings: tuple[str, ...] = ()
-    attempt: int = 1
-    job_id: str = ""
-    hcl_path: str = ""
-
-
-class Reply(Value):
-    """A person's reply to an Ask: answers to its questions, or yes / no to its approval."""
-
-    answers: tuple[Answer, ...] = ()
-    approved: bool | None = None
-    why: str = ""

@@ -16,9 +16,9 @@ from typing import Any
 from caravan.agent.driver import Driver, open_checkpoints
 from caravan.agent.rules import RuleReasoner
 from caravan.planning.catalogue import Prices
+from caravan.values.dialogue import Answer, Ask, AskKind, Reply
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass
-from caravan.values.plan import Answer, Author, PlanChange
-from caravan.values.run import Ask, AskKind, Reply
+from caravan.values.plan import Author, PlanChange
 from main import Application
 
 EFFECTS = {

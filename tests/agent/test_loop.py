@@ -16,10 +16,11 @@ from caravan.cluster.sentinel import read_sentinel
 from caravan.cluster.watch import judge
 from caravan.planning.catalogue import Prices
 from caravan.values.base import Json
+from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import ClusterUnreachable, Interrupted, JobRefused, ServiceError
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, Repair, Wait
 from caravan.values.plan import Author, PlanChange
-from caravan.values.run import Ask, AskKind, DeploymentState, Reply, RunRecord, RunRequest, RunStatus
+from caravan.values.run import DeploymentState, RunRecord, RunRequest, RunStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster, Script, one_node
 from tests.fakes.folder import PlainFolder

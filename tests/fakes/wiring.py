@@ -10,8 +10,9 @@ from typing import Any, cast
 from caravan.ports import Progress
 from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
+from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import RepositoryError
-from caravan.values.run import ENDED, Ask, Reply, RunRecord, RunStatus
+from caravan.values.run import ENDED, RunRecord, RunStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.folder import PlainFolder

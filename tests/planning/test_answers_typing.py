@@ -13,8 +13,9 @@ from caravan.planning.answers import (
 )
 from caravan.planning.fields import is_path, plan_paths
 from caravan.values.base import Json
+from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import UsageError
-from caravan.values.plan import Answer, Author, Question, apply_changes
+from caravan.values.plan import Author, apply_changes
 from tests.planning.scenes import bare_plan
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from caravan.planning.budget import judge_budget
-from caravan.values.plan import Estimate, Range, Verdict
+from caravan.values.estimate import Estimate, Range, Verdict
 
 W, S, H = Verdict.WITHIN, Verdict.OVER_SOFT, Verdict.OVER_HARD
 

@@ -11,20 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caravan.runs.report import render_report
+from caravan.values.dialogue import Answer, Question
+from caravan.values.estimate import Estimate, MemoryPart, Range
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass
-from caravan.values.plan import (
-    Answer,
-    Author,
-    Estimate,
-    MemoryPart,
-    OutputSink,
-    PlanChange,
-    Provenance,
-    Question,
-    Range,
-    Training,
-    TrainingPlan,
-)
+from caravan.values.plan import Author, OutputSink, PlanChange, Provenance, Training, TrainingPlan
 from caravan.values.repo import GitState, Hazard, RepoProfile, SourceLine
 from caravan.values.run import Attempt, Outcome, OutcomeKind, RunEvent, RunRecord, RunRequest, RunStatus
 

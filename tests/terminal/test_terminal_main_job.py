@@ -8,32 +8,18 @@ import pytest
 from caravan.agent.state import RunState
 from caravan.terminal.app import run
 from caravan.terminal.streams import Terminal
+from caravan.values.dialogue import Ask, AskKind, Question, Reply
 from caravan.values.errors import ClusterUnreachable, Interrupted
+from caravan.values.estimate import BudgetVerdict, Envelope, Estimate, MemoryPart, Range, Verdict
 from caravan.values.failure import Diagnosis, FailureClass, Wait
-from caravan.values.plan import (
-    Author,
-    BudgetVerdict,
-    Envelope,
-    Estimate,
-    MemoryPart,
-    OutputSink,
-    PlanChange,
-    Question,
-    Range,
-    TrainingPlan,
-    Verdict,
-    apply_changes,
-)
+from caravan.values.plan import Author, OutputSink, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import SourceLine
 from caravan.values.run import (
-    Ask,
-    AskKind,
     Attempt,
     Deployment,
     DeploymentState,
     Outcome,
     OutcomeKind,
-    Reply,
     RunRecord,
     RunRequest,
     RunStatus,

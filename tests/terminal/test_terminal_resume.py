@@ -6,19 +6,11 @@ from pathlib import Path
 import pytest
 
 from caravan.terminal.app import run
+from caravan.values.dialogue import Ask, AskKind, Question, Reply
 from caravan.values.errors import ClusterUnreachable
+from caravan.values.estimate import BudgetVerdict, Verdict
 from caravan.values.job import META_SHA
-from caravan.values.plan import BudgetVerdict, Question, Verdict
-from caravan.values.run import (
-    Ask,
-    AskKind,
-    Deployment,
-    DeploymentState,
-    Reply,
-    RunRecord,
-    RunRequest,
-    RunStatus,
-)
+from caravan.values.run import Deployment, DeploymentState, RunRecord, RunRequest, RunStatus
 from tests.fakes.wiring import FakeWiring, nobody, person, printed
 
 RUN = "abc12345"

@@ -11,11 +11,13 @@ from caravan.planning.checks import check_plan
 from caravan.planning.choose import choose
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.jobspec import to_job_spec
+from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import JobRefused
+from caravan.values.estimate import Envelope, Verdict
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import DryRun, JobSpec
-from caravan.values.plan import Envelope, TrainingPlan, Verdict, apply_changes
-from caravan.values.run import Ask, AskKind, Deployment, Reply, RunStatus
+from caravan.values.plan import TrainingPlan, apply_changes
+from caravan.values.run import Deployment, RunStatus
 
 
 def estimate(state: RunState, context: Context) -> Update:

@@ -8,10 +8,10 @@ from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, changes_from, given_answers, with_defaults
 from caravan.planning.draft import draft_plan
 from caravan.values.base import Json
+from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import ServiceError
 from caravan.values.failure import PastCase
 from caravan.values.plan import OutputSink, apply_changes
-from caravan.values.run import Ask, AskKind, Reply
 
 
 def analyze_codebase(state: RunState, context: Context) -> Update:

@@ -1,0 +1,68 @@
+"""What a person is asked and what they reply: questions before the plan, approval, the fate of a lost job."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from caravan.values.base import Json, Value
+from caravan.values.estimate import BudgetVerdict, Envelope, Estimate
+from caravan.values.plan import TrainingPlan
+from caravan.values.repo import SourceLine
+
+
+class Question(Value):
+    """A question for the user: only about what changes the plan and can't be found.
+
+    `path` is the plan field that the answer sets; `choices` may be empty (free text).
+    """
+
+    id: str
+    text: str
+    path: str
+    default: Json = None
+    choices: tuple[Json, ...] = ()
+    reason: str = ""
+    evidence: tuple[SourceLine, ...] = ()
+    required: bool = Field(default=False, description="there is no default that a plan could be made with")
+    cost_of_wrong: float = Field(default=0.0, description="rank: what a wrong guess would cost, higher first")
+
+
+class Answer(Value):
+    """An answer: the value and whether a person gave it or the default was taken."""
+
+    question_id: str
+    value: Json = None
+    by_user: bool = True
+
+
+class AskKind(StrEnum):
+    """What a person is asked."""
+
+    QUESTIONS = "questions"
+    APPROVAL = "approval"
+    LOST_JOB = "lost_job"  # a registered job is gone: deploy the plan again under a new id?
+
+
+class Ask(Value):
+    """What the agent waits for: the payload of an interrupt, with all that a person needs in view to answer it."""
+
+    kind: AskKind
+    text: str
+    questions: tuple[Question, ...] = ()
+    plan: TrainingPlan | None = None
+    estimate: Estimate | None = None
+    budget: BudgetVerdict | None = None
+    envelope: Envelope | None = Field(default=None, description="what approving would grant")
+    objections: tuple[str, ...] = Field(default=(), description="why it is not approved already")
+    warnings: tuple[str, ...] = ()
+    attempt: int = 1
+    job_id: str = ""
+    hcl_path: str = ""
+
+
+class Reply(Value):
+    """A person's reply to an Ask: answers to its questions, or yes / no to its approval."""
+
+    answers: tuple[Answer, ...] = ()
+    approved: bool | None = None
+    why: str = ""

@@ -38,7 +38,7 @@ def _texts(plan: TrainingPlan) -> Iterator[str]:
         yield f"launch.nodes is {plan.launch.nodes}: jobs run on one node; the nearest is 1."
     if plan.setup.apt and plan.driver != "docker":
         yield f"setup.apt needs an image (driver docker), not {plan.driver}: the nodes' own packages stay as they are."
-    if plan.launch.launcher is Launcher.NOTEBOOK and not plan.command[0].endswith(".ipynb"):
+    if plan.launch.launcher is Launcher.NOTEBOOK and plan.command and not plan.command[0].endswith(".ipynb"):
         yield f"{plan.command[0]} is no notebook, but the launcher is notebook."
 
 

@@ -228,8 +228,11 @@ def launch_words(plan: TrainingPlan) -> tuple[str, ...]:
     """The whole command as the launch script runs it; `python` is the environment's interpreter.
 
     torchrun, accelerate and deepspeed are started as modules of that interpreter, so that no PATH decides which.
+    Empty for a plan without a command, which the checks refuse.
     """
     launch, words = plan.launch, command_line(plan)
+    if not plan.command:
+        return ()
     kind = launch.launcher
     if kind is Launcher.TORCHRUN:
         where = ["--standalone"] if launch.rdzv_endpoint is None and launch.master_port is None else []

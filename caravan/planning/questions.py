@@ -105,12 +105,13 @@ def _entry_point(scene: _Scene) -> Iterator[Question]:
 
 
 def _no_entry_point(scene: _Scene) -> Iterator[Question]:
-    if scene.profile.entry_point is None and _documented(scene.profile) is None:
+    profile = scene.profile
+    if profile.entry_point is None and not profile.candidates and _documented(profile) is None:
         yield Question(
             id="entry_point",
             text="Nothing in the repository was found to train. Which command shall be run?",
             path="command",
-            reason="; ".join(scene.profile.notes[:2]) or "no file starts a training",
+            reason="; ".join(profile.notes[:2]) or "no file starts a training",
             required=True,
             cost_of_wrong=100,
         )

@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 
+from caravan import values
 from caravan.agent.context import Context
 from caravan.agent.graph import RECURSION_LIMIT, build_graph
 from caravan.agent.state import RunState
-from caravan.values import failure, job, plan, repo, run
 from caravan.values.base import Value
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import CaravanError, Interrupted, StateError
@@ -34,11 +36,12 @@ def new_run(request: RunRequest, now: datetime) -> RunRecord:
 
 def _serializer() -> JsonPlusSerializer:
     """Writes our values, and on reading makes nothing else but them: a checkpoint can't name any other class."""
+    modules = [import_module(f"{values.__name__}.{module.name}") for module in iter_modules(values.__path__)]
     allowed = {
         (kind.__module__, kind.__name__)
-        for module in (failure, job, plan, repo, run)
+        for module in modules
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Value | Enum) and kind.__module__.startswith("caravan.values.")
+        if isinstance(kind, type) and issubclass(kind, Value | Enum) and kind.__module__ == module.__name__
     }
     return JsonPlusSerializer(allowed_msgpack_modules=sorted(allowed))
 

@@ -395,3 +395,17 @@ def test_every_node_has_a_span(world: World) -> None:
     names = [span.name for span in world.tracer.spans()]
     assert names[0] == "run"
     assert set(world.progress.nodes) <= set(names)
+
+
+def test_every_value_of_the_state_survives_a_checkpoint(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A type that the checkpoints don't know would come back as a bare mapping."""
+    record = world.start(yes=False, budget_usd=10.0)
+    ask = world.drive(record)
+    while isinstance(ask, Ask):
+        ask = world.drive(record, Reply() if ask.kind is AskKind.QUESTIONS else Reply(approved=True))
+    state = world.state(record)
+    assert state.envelope is not None
+    assert state.budget is not None
+    assert state.estimate is not None
+    assert state.attempts
+    assert "eserializ" not in caplog.text

@@ -114,6 +114,9 @@ class Supervisor:
 
         def prepare() -> None:  # in the child, before it becomes the command
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            # A shell can't trap what was ignored when it started, whoever ignored it: us, or who started us.
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             guard.add(os.getpid())
 
         pipes = {stream: os.pipe() for stream in ("stdout", "stderr")}

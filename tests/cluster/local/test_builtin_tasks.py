@@ -203,10 +203,11 @@ def test_a_job_that_fits_nowhere_says_why(bench: Bench) -> None:
     assert bench.ask("GET", f"/v1/job/{job['ID']}").status_code == 404
 
 
-def test_a_stop_is_a_signal_first(bench: Bench) -> None:
+@pytest.mark.parametrize(("trapped", "kill_signal"), [("TERM", "SIGTERM"), ("INT", "")])
+def test_a_stop_is_a_signal_first(bench: Bench, trapped: str, kill_signal: str) -> None:
     job = bench.job(
-        "trap 'echo saved; exit 0' TERM; echo ready; while true; do sleep 0.05; done",
-        KillSignal="SIGTERM",
+        f"trap 'echo saved; exit 0' {trapped}; echo ready; while true; do sleep 0.05; done",
+        KillSignal=kill_signal,
         KillTimeout=60_000_000_000,
     )
     bench.register(job)

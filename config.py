@@ -16,8 +16,8 @@ from caravan.values.errors import UsageError
 from caravan.values.masking import MASK
 
 
-def _env(*names: str, default: Any = None, description: str = "") -> Any:
-    return Field(default=default, validation_alias=AliasChoices(*names), description=description)
+def _env(*names: str, default: Any = None, description: str = "", **limits: Any) -> Any:
+    return Field(default=default, validation_alias=AliasChoices(*names), description=description, **limits)
 
 
 def _default_home() -> Path:
@@ -37,17 +37,28 @@ class Settings(BaseSettings):
         description="state directory: database, checkpoints, memory, traces, runs",
     )
     soft_limit_usd: float = _env(
-        "CARAVAN_SOFT_LIMIT_USD", default=25.0, description="what --yes may spend on one run, in US dollars"
+        "CARAVAN_SOFT_LIMIT_USD",
+        ge=0,
+        allow_inf_nan=False,
+        default=25.0,
+        description="what --yes may spend on one run, in US dollars",
     )
     hard_limit_usd: float = _env(
-        "CARAVAN_HARD_LIMIT_USD", default=250.0, description="what no run may spend without --budget, in US dollars"
+        "CARAVAN_HARD_LIMIT_USD",
+        ge=0,
+        allow_inf_nan=False,
+        default=250.0,
+        description="what no run may spend without --budget, in US dollars",
     )
     max_archive_mb: int = _env(
-        "CARAVAN_MAX_ARCHIVE_MB", default=512, description="largest code archive that is packed, in MB"
+        "CARAVAN_MAX_ARCHIVE_MB", ge=1, default=512, description="largest code archive that is packed, in MB"
     )
     image: str | None = _env("CARAVAN_IMAGE", description="image for docker jobs whose repository names none")
     usd_per_gpu_hour: float | None = _env(
-        "CARAVAN_USD_PER_GPU_HOUR", description="price of a GPU hour, in US dollars, in place of the catalogue's"
+        "CARAVAN_USD_PER_GPU_HOUR",
+        ge=0,
+        allow_inf_nan=False,
+        description="price of a GPU hour, in US dollars, in place of the catalogue's",
     )
 
     nomad_addr: str | None = _env("NOMAD_ADDR", description="address of the Nomad cluster; unset: the built-in one")

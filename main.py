@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.local.control import LocalCluster
-    from caravan.ports import Clock, Cluster, Memory, Progress, Store, Tracer
+    from caravan.cluster.nomad import NomadCluster
+    from caravan.ports import Clock, Memory, Progress, Store, Tracer
     from caravan.runs.folder import DiskFolder
     from caravan.values.base import Json
-    from caravan.values.run import RunRecord
+    from caravan.values.run import RunRecord, RunRequest
     from config import Settings
 
 
@@ -130,20 +131,27 @@ class Application:
 
         return DiskFolder(self.home, run_id, secrets=self._settings.secrets())
 
-    def cluster(self, name: str | None) -> Cluster:
-        """The cluster that `name` means: None the settings' default, `local`, or an address."""
+    def target(self, name: str | None) -> tuple[str, str]:
+        """Cluster and namespace that `--cluster` means now."""
+        from caravan.values.errors import UsageError
+
+        address = name or self._settings.nomad_addr or "local"
+        if address != "local" and not address.startswith(("http://", "https://")):
+            raise UsageError(f"{address} is no cluster.", hint="Give `local` or the http(s) address of a Nomad API.")
+        return address, "default" if address == "local" else self._settings.nomad_namespace
+
+    def cluster(self, request: RunRequest) -> NomadCluster:
+        """The cluster of a run; the built-in one is started when it does not run."""
         from caravan.cluster.nomad import NomadCluster
 
         settings = self._settings
-        address = name if name else settings.nomad_addr or "local"
-        if address == "local":
-            running = self.local_cluster.up(None)
+        if request.cluster == "local":
             from pathlib import Path
 
-            token = Path(running["token_file"]).read_text(encoding="ascii").strip()
+            running = self.local_cluster.up(None)
             return NomadCluster(
                 running["address"],
-                token=token,
+                token=Path(running["token_file"]).read_text(encoding="ascii").strip(),
                 namespace="default",
                 region=None,
                 verify=True,
@@ -156,9 +164,9 @@ class Application:
             else None
         )
         return NomadCluster(
-            address,
+            request.cluster,
             token=settings.nomad_token.get_secret_value() if settings.nomad_token else None,
-            namespace=settings.nomad_namespace,
+            namespace=request.namespace,
             region=settings.nomad_region,
             verify=False if settings.nomad_skip_verify else str(settings.nomad_cacert or "") or True,
             cert=cert,
@@ -176,7 +184,8 @@ class Application:
     @contextmanager
     def context(self, record: RunRecord, progress: Progress) -> Iterator[Context]:
         """The ports of one run; its folder is locked meanwhile."""
-        from contextlib import closing
+        from contextlib import ExitStack, closing
+        from functools import partial
 
         from caravan import TEMPLATES
         from caravan.agent.context import Context, Limits, recent
@@ -188,8 +197,11 @@ class Application:
 
         settings, folder = self._settings, self.folder(record.id)
         prices = Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour)
-        with folder.lock(), closing(self._tracer(record.id)) as tracer, closing(self._memory()) as memory:
-            cluster = self.cluster(record.request.cluster)
+        with ExitStack() as held:
+            held.enter_context(folder.lock())
+            tracer = held.enter_context(closing(self._tracer(record.id)))
+            memory = held.enter_context(closing(self._memory()))
+            cluster = held.enter_context(closing(self.cluster(record.request)))
             yield Context(
                 cluster=cluster,
                 facts=recent(cluster, self.clock),
@@ -203,13 +215,14 @@ class Application:
                 judge=judge,
                 read_sentinel=read_sentinel,
                 open_tree=self.open_tree,
-                toolbox=RepositoryToolbox,
+                toolbox=partial(RepositoryToolbox, secrets=settings.secrets()),
                 render_report=_report,
                 templates=TEMPLATES,
                 limits=Limits(soft_usd=settings.soft_limit_usd, hard_usd=settings.hard_limit_usd),
                 prices=prices,
-                namespace=settings.nomad_namespace,
                 image=settings.image,
+                max_archive_mb=settings.max_archive_mb,
+                secrets=settings.secrets(),
             )
 
     def _tracer(self, run_id: str) -> Tracer:
@@ -272,15 +285,21 @@ def _report(state: RunState, context: Context) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code comes back."""
+    import os
+
     from caravan.terminal.app import run
 
+    os.umask(0o077)  # what is written is its user's alone
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return run(Application(), arguments)
     except Exception as error:  # the boundary: a defect of ours, never an ordinary error
         if "--debug" in arguments:
             raise
-        print(f"Caravan failed unexpectedly: {type(error).__name__}: {error}. Run again with --debug.", file=sys.stderr)
+        from caravan.values.masking import mask
+
+        said = mask(" ".join(f"{type(error).__name__}: {error}".split())[:500])
+        print(f"Caravan failed unexpectedly: {said}. Run again with --debug.", file=sys.stderr)
         return 70
 
 

@@ -191,7 +191,7 @@ class Store(Protocol):
         detail: str | None = None,
         cost_usd: float | None = None,
     ) -> None:
-        """Change the given fields and `updated_at`."""
+        """Change the given fields and `updated_at`. A run that has ended keeps its status, whoever ended it."""
 
     def intend(self, deployment: Deployment) -> Deployment:
         """Store the intent to deploy; the stored deployment comes back, which may be further on after a crash.

@@ -45,8 +45,9 @@ class Context:
     templates: Path
     limits: Limits
     prices: Prices
-    namespace: str = "default"
     image: str | None = None
+    max_archive_mb: int = 512
+    secrets: tuple[str, ...] = ()
 
 
 def recent(cluster: Cluster, clock: Clock, *, seconds: float = 15.0) -> Callable[[], ClusterFacts]:

@@ -112,9 +112,11 @@ class Driver:
         return context.store.run(record.id)
 
     @staticmethod
-    def _waiting(record: RunRecord, context: Context, ask: Ask) -> Ask:
+    def _waiting(record: RunRecord, context: Context, ask: Ask) -> Ask | RunRecord:
+        context.memory.close()  # a person may take days, and an embedded memory has one owner
         context.store.update_run(record.id, status=RunStatus.WAITING, detail=ask.text)
-        return ask
+        now = context.store.run(record.id)
+        return now if now.status in ENDED else ask
 
     def open_question(self, run_id: str) -> Ask | None:
         """What the run waits for, or None."""

@@ -44,7 +44,6 @@ EDGES = (
     (START, "analyze_codebase"),
     ("analyze_codebase", "generate_questions"),
     ("generate_questions", "collect_responses"),
-    ("collect_responses", "recall"),
     ("make_plan", "estimate"),
     ("estimate", "budget_gate"),
     ("budget_gate", "generate_spec"),
@@ -55,6 +54,7 @@ EDGES = (
 )
 
 ROUTES: dict[str, Callable[[RunState], str]] = {
+    "collect_responses": routes.after_answers,
     "recall": routes.after_recall,
     "validate_spec": routes.after_validate,
     "approve": routes.after_approve,

@@ -1,26 +1,27 @@
 """Metrics that a training logs, read from its output by shape alone. Pure."""
 
 import json
-import math
 import re
 from typing import Final
 
 # loss=1.23, loss: 1.23, loss 1.23, 'loss': 1.23, "eval_loss": 1.2e-3; the name is one word of letters, digits, _ / . -
 _PAIR: Final = re.compile(
-    r"[\"']?([A-Za-z][\w./-]{0,40})[\"']?(?:\s*[=:]\s*|\s+)(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w:.])"
+    r"[\"']?([A-Za-z][\w./-]{0,40})[\"']?(?:\s*[=:]\s*|\s+)(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|-?(?:nan|inf))(?![\w:.])"
 )
-_METRIC: Final = re.compile(r"loss|acc|f1|perplexity|ppl|bleu|rouge|error|reward|score|lr|learning_rate|epoch|step")
+_METRIC: Final = re.compile(r"loss|acc|f1|perplexity|ppl|bleu|rouge|reward|score|lr|learning_rate|epoch|step")
 
 
 def last_metrics(text: str, *, names: tuple[str, ...] = ()) -> dict[str, float]:
-    """The last finite value of each metric in `text`: JSON lines first, else `name=value` and `name: value` pairs.
+    """The last value of each metric in `text`, which may be nan or infinite.
+
+    Read are JSON lines, else pairs: `name=value`, `name: value`, `name value`.
 
     A name counts as a metric when it is in `names` or says so itself (loss, accuracy, step, ...).
     """
     found: dict[str, float] = {}
     for line in text.splitlines():
         pairs = _json_pairs(line) or [(m[1], float(m[2])) for m in _PAIR.finditer(line)]
-        found |= {k: v for k, v in pairs if (k in names or _METRIC.search(k.lower())) and math.isfinite(v)}
+        found |= {k: v for k, v in pairs if (k in names or _METRIC.search(k.lower()))}
     return found
 
 

@@ -7,6 +7,12 @@ from caravan.agent.state import RunState
 from caravan.values.run import RunStatus
 
 
+def after_answers(state: RunState) -> Literal["recall", "collect_responses"]:
+    """What is required and still open is asked again."""
+    answered = {a.question_id for a in state.answers}
+    return "collect_responses" if any(q.required and q.id not in answered for q in state.questions) else "recall"
+
+
 def after_recall(state: RunState) -> Literal["make_plan", "fix_iteration"]:
     """Memory is asked before the first plan and after each failure."""
     return "fix_iteration" if state.diagnosis else "make_plan"
@@ -19,10 +25,10 @@ def after_validate(state: RunState) -> Literal["diagnose", "report", "approve"]:
     return "report" if state.request.dry_run else "approve"
 
 
-def after_approve(state: RunState) -> Literal["deploy_job", "generate_spec", "report"]:
-    """Approved: deploy. Refused: report. A lost job that is deployed anew needs a specification with a new id."""
+def after_approve(state: RunState) -> Literal["deploy_job", "generate_spec", "remember"]:
+    """Approved: deploy. Refused: the end. A lost job that is deployed anew needs a specification with a new id."""
     if state.status is RunStatus.REJECTED:
-        return "report"
+        return "remember"
     if state.deployment is None or state.deployment.attempt != state.sequence:
         return "generate_spec"
     return "deploy_job"
@@ -37,8 +43,10 @@ def after_deploy(state: RunState) -> Literal["verify_deployment", "diagnose", "a
     return "diagnose" if state.failure else "verify_deployment"
 
 
-def after_verify(state: RunState) -> Literal["evaluate", "diagnose", "remember"]:
-    """Finished: evaluate. Stopped by the user: no repair. Failed: diagnose."""
+def after_verify(state: RunState) -> Literal["evaluate", "diagnose", "approve", "remember"]:
+    """Finished: evaluate. Stopped by the user: no repair. Lost: ask. Failed: diagnose."""
+    if state.lost:
+        return "approve"
     if state.status is RunStatus.STOPPED:
         return "remember"
     return "diagnose" if state.failure else "evaluate"

@@ -8,7 +8,7 @@ from caravan.values.base import Value
 from caravan.values.dialogue import Answer, Question
 from caravan.values.estimate import BudgetVerdict, Envelope, Estimate
 from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
-from caravan.values.plan import PlanChange, TrainingPlan
+from caravan.values.plan import TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt, Deployment, Outcome, RunRequest, RunStatus
 
@@ -44,7 +44,6 @@ class RunState(Value):
     failure: Evidence | None = None
     diagnosis: Diagnosis | None = None
     tried: tuple[Repair, ...] = ()
-    pending_changes: tuple[PlanChange, ...] = Field(default=(), description="of the last repair, for the lessons")
 
     metrics: dict[str, float] = Field(default_factory=dict, description="last logged value of each metric")
     spent_usd: float = 0.0

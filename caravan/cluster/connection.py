@@ -156,10 +156,16 @@ class Connection:
                 allow_redirects=False,
             )
             if response.status_code >= 400:
+                self._refuse_page(response, what)
                 raise self._from_answer(response, what)
             return response
 
         return self.call(request, what=what, repeat=repeat)
+
+    def _refuse_page(self, response: "requests.Response", what: str) -> None:
+        """A page for people is no answer of Nomad's, whatever its status."""
+        if "html" in response.headers.get("content-type", "").lower() and response.status_code < 500:
+            self.misshapen(what)
 
     def read(self, path: str, *, what: str, params: Mapping[str, str | int], limit: int) -> bytes:
         """Up to `limit` bytes of a GET's body, whatever its length; the rest is not fetched."""

@@ -13,7 +13,7 @@ from typing import Final
 from caravan.diagnosis.evidence import STOPPED_BY_REQUEST
 from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.taxonomy import advice
-from caravan.values.failure import Diagnosis, Evidence, FailureClass, PastCase
+from caravan.values.failure import Diagnosis, Evidence, FailureClass, PastCase, Stage
 from caravan.values.fingerprint import fingerprint
 from caravan.values.plan import TrainingPlan
 
@@ -106,6 +106,8 @@ def diagnose(evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) 
     Past cases don't change a cause that rules read off the evidence; they come in where repairs are ordered.
     """
     findings = outranked(find(evidence))
+    if not findings and evidence.stage is Stage.VALIDATE:
+        return _impossible(evidence)
     if not findings:
         return _unknown(evidence, plan)
     best = max(findings, key=lambda f: f.rule.confidence)  # of equals the first, and rules are in order
@@ -121,6 +123,18 @@ def diagnose(evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) 
         advice=advice(failure, message, evidence, plan),  # the ladder may end, or be empty for this cluster
         fingerprint=fingerprint(failure, _unique(best.lines)),
         node_name=evidence.node_name,
+    )
+
+
+def _impossible(evidence: Evidence) -> Diagnosis:
+    """Our own checks refused the plan before the cluster was asked: their words are the cause."""
+    return Diagnosis(
+        failure=FailureClass.JOBSPEC_INVALID,
+        confidence=1.0,
+        cause=evidence.message or "The plan can't become a job.",
+        escalate=True,
+        advice="Nothing was deployed. Start again with what it names, by --set or in the repository.",
+        fingerprint=fingerprint(FailureClass.JOBSPEC_INVALID, (evidence.message,)),
     )
 
 

@@ -12,6 +12,7 @@ from caravan.planning.metrics import direction_of
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import PlanError, UsageError
+from caravan.values.masking import mask_json
 from caravan.values.plan import Author, PlanChange
 
 QUESTION_PATHS: Final = {
@@ -168,6 +169,12 @@ def _changes(path: str, value: Json, why: str) -> tuple[PlanChange, ...]:
 
 
 def _user_change(path: str, value: Json, why: str) -> PlanChange:
+    _, free, name = path.partition("env.") if path.startswith("env.") else path.partition("training.options.")
+    if free and isinstance(value, str) and mask_json({name: value}) != {name: value}:
+        raise UsageError(
+            f"{path} looks like a secret, and what is set by value ends in job files and reports.",
+            hint="Give its name alone, for example --set 'secrets=[\"HF_TOKEN\"]', and keep the value in the cluster.",
+        )
     try:
         return PlanChange(path=path, value=typed(path, value), by=Author.USER, why=why)
     except PlanError as error:

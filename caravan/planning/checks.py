@@ -43,6 +43,9 @@ def _texts(plan: TrainingPlan) -> Iterator[str]:
 
 
 def _command(plan: TrainingPlan) -> Iterator[str]:
+    if plan.launch.launcher is Launcher.PYTHON and plan.command and plan.command[0].endswith((".sh", ".ipynb")):
+        kind = "bash" if plan.command[0].endswith(".sh") else "notebook"
+        yield f"{plan.command[0]} is no Python program: set launch.launcher={kind} with it."
     if not plan.command:
         yield "No command is known that starts the training: name one with --set 'command=[\"train.py\"]'."
 

@@ -15,6 +15,7 @@ from caravan.planning.prompt_reading import read_prompt
 from caravan.values.base import Json
 from caravan.values.failure import PastCase
 from caravan.values.job import ClusterFacts, NodeFacts
+from caravan.values.masking import MASK
 from caravan.values.plan import Author, CodeSource, OutputSink, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import Launcher, RepoProfile
 from caravan.values.run import RunRequest
@@ -107,6 +108,19 @@ def _command(profile: RepoProfile, documented: Documented | None) -> tuple[str, 
     return (profile.entry_point.removeprefix(f"{profile.launch_cwd.strip('/')}/"),)
 
 
+def git_source(source: str, profile: RepoProfile, facts: ClusterFacts) -> CodeSource | None:
+    """The code as a git artifact at the exact commit, for a cluster that does not see this machine's files.
+
+    None where that can't be: the cluster sees them, the files are no clean commit, or no remote has it. Then an
+    archive is packed, which the checks refuse on such a cluster, saying what to do.
+    """
+    git = profile.git
+    if facts.shared_files or git is None or git.dirty_files:
+        return None
+    remote = source if "://" in source else git.remote_url if git.pushed else None
+    return CodeSource(kind="git", location=remote, ref=git.commit) if remote else None
+
+
 def _change(path: str, value: Json, by: Author, why: str) -> PlanChange:
     return PlanChange(path=path, value=value, by=by, why=why)
 
@@ -131,7 +145,8 @@ def _from_repository(plan: TrainingPlan, profile: RepoProfile, documented: Docum
         found["target"] = {"metric": metric, "direction": direction_of(metric)}, "what the repository logs"
     if documented is not None:
         found["launch.args"] = list(documented.launcher_args), "documented"
-        found["env"] = dict(documented.env), "documented"
+        # A value that was masked when the file was read is no value.
+        found["env"] = {k: v for k, v in documented.env.items() if MASK not in v}, "documented"
     requirements = next((f for f in profile.dependency_files if f.endswith(".txt")), None)
     if requirements is not None:
         found["setup.requirements"] = requirements, "the repository's requirements"

@@ -19,9 +19,11 @@ from caravan.runs.database import WRITES, open_database, state_errors
 from caravan.runs.tables import deployments, events, runs
 from caravan.values.base import sha256_text
 from caravan.values.errors import StateError, UsageError
-from caravan.values.run import Deployment, RunEvent, RunRecord, RunStatus
+from caravan.values.run import ENDED, Deployment, RunEvent, RunRecord, RunStatus
 
 _NAMED_IN_ERROR: Final = 5  # run ids listed when a prefix is ambiguous
+
+_ENDED = frozenset(status.value for status in ENDED)
 
 
 class SqlStore:
@@ -75,13 +77,20 @@ class SqlStore:
         detail: str | None = None,
         cost_usd: float | None = None,
     ) -> None:
-        """Change the given fields and `updated_at`. Raises UsageError for an unknown run."""
+        """Change the given fields and `updated_at`. Raises UsageError for an unknown run.
+
+        A run that has ended keeps its status, and the detail that belongs to it, whoever ended it.
+        """
         given = {"status": status and status.value, "node": node, "detail": detail, "cost_usd": cost_usd}
         changes = {name: value for name, value in given.items() if value is not None}
-        changed = sa.update(runs).where(runs.c.id == run_id).values(_clean(changes) | {"updated_at": self._clock.now()})
         with self._writing() as connection:
-            if not connection.execute(changed).rowcount:
+            now = connection.execute(sa.select(runs.c.status).where(runs.c.id == run_id)).scalar()
+            if now is None:
                 raise no_single_run(run_id, [])
+            if status is not None and now in _ENDED:
+                changes = {name: value for name, value in changes.items() if name not in ("status", "detail")}
+            values = _clean(changes) | {"updated_at": self._clock.now()}
+            connection.execute(sa.update(runs).where(runs.c.id == run_id).values(values))
 
     def intend(self, deployment: Deployment) -> Deployment:
         """Store the intent to deploy; what is stored comes back, which may be further on after a crash.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from caravan.terminal.streams import Terminal
     from caravan.terminal.summary import Scene
+    from caravan.values.base import Json
     from caravan.values.dialogue import Ask, Question
 
 _YES = ("y", "yes")
@@ -49,7 +50,9 @@ def question_lines(question: Question, number: int, total: int) -> list[str]:
     if why:
         lines.append(f"     why: {why}")
     if question.choices:
-        lines.append(f"     choices: {', '.join(words(c) for c in question.choices)}")
+        named = all(isinstance(c, str) for c in question.choices)
+        shown = (f"{n}) {words(c)}" if named else words(c) for n, c in enumerate(question.choices, 1))
+        lines.append(f"     choices: {', '.join(shown)}")
     return lines
 
 
@@ -68,15 +71,27 @@ def _questions(terminal: Terminal, ask: Ask, known: Sequence[Answer]) -> Reply:
 
 
 def _answer(terminal: Terminal, question: Question) -> Answer:
-    default = "no default: leave it open" if question.default is None else words(question.default)
+    needed = question.required and question.default is None
+    open_end = "an answer is needed" if needed else "no default: leave it open"
+    default = open_end if question.default is None else words(question.default)
     while True:
         text = terminal.read(f"     [{default}] > ")
+        if not text and needed:
+            terminal.err("     It can't be planned without an answer; Ctrl-C leaves the run waiting for it.")
+            continue
         if not text:
             return Answer(question_id=question.id, value=question.default, by_user=False)
         try:
-            return Answer(question_id=question.id, value=type_answer(question, text))
+            return Answer(question_id=question.id, value=type_answer(question, _numbered(question, text)))
         except UsageError as error:
             terminal.err(f"     {one_line(error.line())}")
+
+
+def _numbered(question: Question, text: str) -> Json:
+    """The choice that a number names, where no choice is itself a number; else the text as it is."""
+    if text.isdigit() and 0 < int(text) <= len(question.choices) and all(isinstance(c, str) for c in question.choices):
+        return text if text in question.choices else question.choices[int(text) - 1]
+    return text
 
 
 def _yes_or_no(terminal: Terminal, hcl_path: str) -> bool:

@@ -87,10 +87,12 @@ def make_request(
     from caravan.values.run import RunRequest
 
     prompt, source = check_prompt(prompt), check_source(source)
+    target, namespace = wiring.target(cluster)
     request = RunRequest(
         prompt=prompt,
         source=source,
-        cluster=cluster,
+        cluster=target,
+        namespace=namespace,
         answers=read_answers(answers),
         sets=tuple(parse_set(text) for text in sets),
         yes=yes,

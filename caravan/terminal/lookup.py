@@ -25,5 +25,5 @@ def look_up(wiring: Wiring, record: RunRecord) -> Result:
         ask=ask,
         folder=wiring.folder(record.id).path,
         trace_url=str(trace) if trace.is_file() else None,
-        cluster=record.request.cluster or "the default cluster",
+        cluster=record.request.cluster,
     )

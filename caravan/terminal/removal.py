@@ -36,7 +36,7 @@ def stop(ctx: typer.Context, run: RunArgument) -> None:
         store.update_run(record.id, status=RunStatus.STOPPED, detail="stopped by the user")
         store.add_event(record.id, RunEvent(at=wiring.clock.now(), kind="stopped", text="stopped by the user"))
     stopped = _stop_jobs(wiring, record)
-    jobs = f" Its job {', '.join(stopped)} was told to end." if stopped else " No job of it runs on the cluster."
+    jobs = f" Its job {', '.join(stopped)} was told to end." if stopped else " No job of it was left to end."
     terminal.out(f"Run {record.id} is stopped.{jobs}")
 
 
@@ -95,7 +95,7 @@ def _running(wiring: Wiring, record: RunRecord) -> list[str]:
     deployments = _open_deployments(wiring, record)
     if not deployments:
         return []  # and the cluster need not answer
-    cluster = wiring.cluster(record.request.cluster)
+    cluster = wiring.cluster(record.request)
     return [one_line(d.job_id) for d in deployments if _is_ours_and_alive(cluster, d)]
 
 
@@ -103,7 +103,7 @@ def _stop_jobs(wiring: Wiring, record: RunRecord) -> list[str]:
     deployments = _open_deployments(wiring, record)
     if not deployments:
         return []
-    cluster = wiring.cluster(record.request.cluster)
+    cluster = wiring.cluster(record.request)
     stopped = []
     for deployment in deployments:
         if _is_ours_and_alive(cluster, deployment):

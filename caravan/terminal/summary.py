@@ -44,7 +44,7 @@ def scene_of(record: RunRecord, cluster: Cluster) -> Scene:
     try:
         facts = cluster.facts()
     except ClusterError as error:
-        named = record.request.cluster or "the default cluster"
+        named = record.request.cluster
         return Scene(record.request.source, f"{named} (does not answer now: {error.message})")
     nodes = len(facts.usable_nodes())
     count = f"{nodes} node{'' if nodes == 1 else 's'}"

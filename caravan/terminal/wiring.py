@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from caravan.analysis.tree import SourceTree
     from caravan.ports import Clock, Cluster, Progress, RunFolder, Store
     from caravan.values.base import Json
-    from caravan.values.run import RunRecord
+    from caravan.values.run import RunRecord, RunRequest
 
 
 class LocalClusterControl(Protocol):
@@ -51,11 +51,14 @@ class Wiring(Protocol):
     def folder(self, run_id: str) -> RunFolder:
         """A run's folder."""
 
-    def cluster(self, name: str | None) -> Cluster:
-        """The cluster that `--cluster` names: None the settings' default, `local`, or an address.
+    def target(self, name: str | None) -> tuple[str, str]:
+        """Cluster and namespace that `--cluster` means now: None the settings' default, `local`, or an address.
 
-        The built-in cluster is started when it is chosen and does not run.
+        The pair is kept with the run, so that a change of the settings does not lead a resumed run elsewhere.
         """
+
+    def cluster(self, request: RunRequest) -> Cluster:
+        """The cluster of a run. The built-in one is started when it is chosen and does not run."""
 
     def driver(self) -> AbstractContextManager[Driver]:
         """The driver, over the checkpoints."""

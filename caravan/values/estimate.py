@@ -73,17 +73,24 @@ class Envelope(Value):
     """What the user approved. A repair inside it goes on without asking; outside, the user is asked again."""
 
     cost_usd: float = Field(ge=0)
+    unknown_cost: bool = Field(default=False, description="the user approved a plan whose cost is not known")
     methods: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     datacenters: tuple[str, ...] = ()
 
-    def objections(self, plan: TrainingPlan, cost_usd: float) -> tuple[str, ...]:
-        """Why `plan` at `cost_usd` (all attempts so far and this one) is outside; empty when it is inside."""
+    def objections(self, plan: TrainingPlan, cost_usd: float | None) -> tuple[str, ...]:
+        """Why `plan` at `cost_usd` (all attempts so far and this one) is outside; empty when it is inside.
+
+        A cost of None is not known, and inside only where the user approved that.
+        """
         found = []
-        if cost_usd > self.cost_usd:
+        if cost_usd is None:
+            if not self.unknown_cost:
+                found.append("its cost is not known")
+        elif cost_usd > self.cost_usd:
             found.append(f"cost {cost_usd:.2f} USD is over the approved {self.cost_usd:.2f} USD")
-        if plan.training.method and self.methods and plan.training.method not in self.methods:
+        if plan.training.method and plan.training.method not in self.methods:
             found.append(f"method {plan.training.method} was not approved")
         if plan.image and plan.image not in self.images:
             found.append(f"image {plan.image} was not approved")

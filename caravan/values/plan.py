@@ -7,13 +7,16 @@ field here.
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from caravan.values.base import Json, Value, sha256_text
 from caravan.values.errors import PlanError
 from caravan.values.repo import Launcher
+
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""The name of an environment variable."""
 
 
 class Author(StrEnum):
@@ -261,7 +264,9 @@ class TrainingPlan(Value):
     artifacts: tuple[Artifact, ...] = ()
     templates: tuple[TemplateFile, ...] = ()
     mounts: tuple[Mount, ...] = ()
-    secrets: tuple[str, ...] = Field(default=(), description="names of environment variables given by reference")
+    secrets: tuple[VariableName, ...] = Field(
+        default=(), description="names of environment variables given by reference"
+    )
     ports: tuple[Port, ...] = ()
 
     resources: Resources = Resources()

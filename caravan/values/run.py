@@ -16,7 +16,10 @@ class RunRequest(Value):
 
     prompt: str
     source: str
-    cluster: str | None = Field(default=None, description="--cluster as given; None: the settings' default")
+    cluster: str = Field(
+        default="local", description="`local` or the address: resolved once, so that a resumed run finds its job"
+    )
+    namespace: str = Field(default="default", description="Nomad namespace of the run's jobs")
     answers: dict[str, Json] = Field(default_factory=dict)
     sets: tuple[PlanChange, ...] = ()
     yes: bool = False

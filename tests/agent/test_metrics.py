@@ -1,5 +1,7 @@
 """Metrics read from a training's output by shape alone."""
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +25,12 @@ def test_names_of_the_repository_count_too() -> None:
 
 
 def test_times_and_versions_are_no_metrics() -> None:
-    assert last_metrics("step_time 12:30:01 loss: 1.2.3 accuracy=nan score: 10ms") == {}
+    assert last_metrics("step_time 12:30:01 loss: 1.2.3 score: 10ms error: 404 while fetching") == {}
+
+
+def test_what_is_no_number_any_more_is_told() -> None:
+    found = last_metrics("loss 0.5\nloss=nan grad_norm_loss: inf\n" + '{"eval_loss": NaN}')
+    assert all(not math.isfinite(found[name]) for name in ("loss", "grad_norm_loss", "eval_loss"))
 
 
 @given(st.text())

@@ -57,7 +57,8 @@ def test_a_lost_job_is_deployed_only_under_a_new_id() -> None:
     assert routes.after_deploy(state(lost=True, deployment=deployment)) == "approve"
     assert routes.after_approve(state(deployment=deployment, sequence=2)) == "generate_spec"
     assert routes.after_approve(state(deployment=deployment)) == "deploy_job"
-    assert routes.after_approve(state(deployment=deployment, status=RunStatus.REJECTED)) == "report"
+    assert routes.after_approve(state(deployment=deployment, status=RunStatus.REJECTED)) == "remember"
+    assert routes.after_verify(state(lost=True, deployment=deployment)) == "approve"
 
 
 def test_a_stopped_run_is_not_repaired() -> None:

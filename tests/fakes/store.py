@@ -4,7 +4,7 @@ from datetime import datetime
 
 from caravan.ports import Clock
 from caravan.values.errors import StateError, UsageError
-from caravan.values.run import Deployment, RunEvent, RunRecord, RunStatus
+from caravan.values.run import ENDED, Deployment, RunEvent, RunRecord, RunStatus
 
 
 class MemoryStore:
@@ -43,6 +43,8 @@ class MemoryStore:
     ) -> None:
         self._must_exist(run_id)
         given = {"status": status, "node": node, "detail": detail, "cost_usd": cost_usd}
+        if status is not None and self._runs[run_id].status in ENDED:
+            given = {k: v for k, v in given.items() if k not in ("status", "detail")}
         changes = {k: v for k, v in given.items() if v is not None} | {"updated_at": self._clock.now()}
         self._runs[run_id] = self._runs[run_id].model_copy(update=changes)
 

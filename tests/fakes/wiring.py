@@ -12,7 +12,7 @@ from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import RepositoryError
-from caravan.values.run import ENDED, RunRecord, RunStatus
+from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.folder import PlainFolder
@@ -111,7 +111,7 @@ class FakeWiring:
         self.scripted = ScriptedDriver(self.runs, steps)
         self.folders: dict[str, PlainFolder] = {}
         self.opened: list[str] = []
-        self.clusters: list[str | None] = []
+        self.clusters: list[str] = []
         self.spans: list[tuple[int, str, float | None, str]] = []
 
     def store(self) -> MemoryStore:
@@ -120,8 +120,11 @@ class FakeWiring:
     def folder(self, run_id: str) -> PlainFolder:
         return self.folders.setdefault(run_id, PlainFolder(self.home, run_id))
 
-    def cluster(self, name: str | None) -> FakeCluster:
-        self.clusters.append(name)
+    def target(self, name: str | None) -> tuple[str, str]:
+        return name or "http://default.invalid:4646", "default"
+
+    def cluster(self, request: RunRequest) -> FakeCluster:
+        self.clusters.append(request.cluster)
         return self.nomad
 
     @contextmanager

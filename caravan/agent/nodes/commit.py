@@ -5,18 +5,19 @@ from langgraph.types import interrupt
 from caravan.agent.context import Context
 from caravan.agent.state import RunState, Update
 from caravan.diagnosis.evidence import evidence_of
-from caravan.hcl import mismatches, render_hcl
+from caravan.hcl import mismatches, parse_hcl, read_back, render_hcl
 from caravan.planning.budget import judge_budget
 from caravan.planning.checks import check_plan
 from caravan.planning.choose import choose
+from caravan.planning.command import unpassed
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.jobspec import to_job_spec
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import JobRefused
 from caravan.values.estimate import Envelope, Verdict
 from caravan.values.failure import Evidence, Stage
-from caravan.values.job import DryRun, JobSpec
-from caravan.values.plan import TrainingPlan, apply_changes
+from caravan.values.job import ClusterFacts, DryRun, JobSpec
+from caravan.values.plan import Author, TrainingPlan, apply_changes
 from caravan.values.run import Deployment, RunStatus
 
 
@@ -24,7 +25,7 @@ def estimate(state: RunState, context: Context) -> Update:
     """Estimate the plan; where it does not fit, take the chooser's cheapest that does."""
     plan, facts = state.need_plan(), context.facts()
     first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile)
-    chosen = apply_changes(plan, choose(plan, first, facts))
+    chosen = apply_changes(plan, choose(_with_what_is_left(plan, state), first, facts))
     if chosen.digest() == plan.digest():
         return {"estimate": first}
     context.folder.save_plan(chosen)
@@ -34,6 +35,20 @@ def estimate(state: RunState, context: Context) -> Update:
     }
 
 
+def _with_what_is_left(plan: TrainingPlan, state: RunState) -> TrainingPlan:
+    """The plan with the run's cost limit (its own, or `--budget`) less what earlier attempts have spent."""
+    limit = _cost_limit(plan, state)
+    if limit is None:
+        return plan
+    left = plan.limits.model_copy(update={"max_cost_usd": max(limit - state.spent_usd, 0.0)})
+    return plan.model_copy(update={"limits": left})
+
+
+def _cost_limit(plan: TrainingPlan, state: RunState) -> float | None:
+    limits = [x for x in (plan.limits.max_cost_usd, state.request.budget_usd) if x is not None]
+    return min(limits, default=None)
+
+
 def budget_gate(state: RunState, context: Context) -> Update:
     """Hold the estimate, and what was spent already, against the limits."""
     verdict = judge_budget(
@@ -41,7 +56,7 @@ def budget_gate(state: RunState, context: Context) -> Update:
         soft_usd=context.limits.soft_usd,
         hard_usd=context.limits.hard_usd,
         spent_usd=state.spent_usd,
-        budget_usd=state.request.budget_usd,
+        budget_usd=_cost_limit(state.need_plan(), state),
     )
     return {"budget": verdict}
 
@@ -50,12 +65,16 @@ def generate_spec(state: RunState, context: Context) -> Update:
     """Render the job of this sequence number and keep it in the run's folder."""
     spec = _job_spec(state, context)
     hcl = render_hcl(spec, templates=context.templates)
+    different = mismatches(spec, parse_hcl(hcl))
+    if different:
+        message = f"the job reads back differently: {different[0]}"
+        return {"failure": Evidence(stage=Stage.VALIDATE, message=message, validation_errors=different)}
     path = context.folder.save_job(state.sequence, hcl, None)
     deployment = Deployment(
         run_id=state.run_id,
         attempt=state.sequence,
         job_id=spec.id,
-        namespace=spec.namespace or context.namespace,
+        namespace=spec.namespace or "default",
         spec_sha256=spec.digest(),
         plan_sha256=state.need_plan().digest(),
         hcl_path=str(path),
@@ -66,17 +85,19 @@ def generate_spec(state: RunState, context: Context) -> Update:
 
 def validate_spec(state: RunState, context: Context) -> Update:
     """Prove the job before anything is registered: by ourselves first, then by the cluster's parse, validate, plan."""
+    if state.failure:
+        return {}  # it was not rendered as it was meant
     problems = check_plan(state.need_plan(), context.facts())
     if problems:
-        return {"failure": Evidence(stage=Stage.VALIDATE, message=problems[0], validation_errors=problems)}
+        return {"failure": Evidence(stage=Stage.VALIDATE, message=" ".join(problems))}
     hcl, _ = context.folder.load_job(state.sequence)
     try:
         job = context.cluster.parse(hcl)
     except JobRefused as error:
         return {"failure": Evidence(stage=Stage.VALIDATE, message=error.message, validation_errors=(error.message,))}
-    different = mismatches(_job_spec(state, context), job)
+    different = mismatches(read_back(parse_hcl(hcl)), job)
     if different:
-        message = f"the job reads back differently: {different[0]}"
+        message = f"the cluster reads the job differently: {different[0]}"
         return {"failure": Evidence(stage=Stage.VALIDATE, message=message, validation_errors=different)}
     answer = context.cluster.check(job)
     context.folder.save_job(state.sequence, hcl, job)
@@ -89,16 +110,28 @@ def validate_spec(state: RunState, context: Context) -> Update:
 
 def _job_spec(state: RunState, context: Context) -> JobSpec:
     """The job of this sequence number: a pure function of the state and the cluster's facts."""
-    plan = state.need_plan()
+    plan, facts = state.need_plan(), context.facts()
     return to_job_spec(
-        plan.model_copy(update={"exclude_nodes": _joined(plan.exclude_nodes, state.avoid_nodes)}),
-        context.facts(),
+        plan.model_copy(update={"exclude_nodes": _joined(plan.exclude_nodes, _avoidable(state, facts))}),
+        facts,
         run_id=state.run_id,
         attempt=state.sequence,
         # Two digits, because Nomad's evaluations endpoint matches ids by prefix: a1 would also answer for a10.
         job_id=f"caravan-{state.run_id}-a{state.sequence:02d}",
         templates=context.templates,
     )
+
+
+def _avoidable(state: RunState, facts: ClusterFacts) -> tuple[str, ...]:
+    """The nodes to keep away from, the newest trouble first, as far as that leaves another node to run on."""
+    excluded = state.need_plan().exclude_nodes
+    left = {n.name for n in facts.usable_nodes() if n.name not in excluded}
+    avoided = []
+    for name in reversed(state.avoid_nodes):
+        if left - {name}:
+            left.discard(name)
+            avoided.append(name)
+    return tuple(avoided)
 
 
 def _refusal(answer: DryRun) -> Evidence | None:
@@ -118,16 +151,16 @@ def approve(state: RunState, context: Context) -> Update:
     if state.lost:
         return _ask_about_lost_job(state)
     plan, verdict = state.need_plan(), state.budget
-    cost = state.spent_usd + _cost(state)
-    granted = state.envelope
-    objections = granted.objections(plan, cost) if granted else ("nothing was approved yet",)
-    if granted and not objections:
-        return {}
+    cost = _cost(state)
     if verdict and verdict.verdict is Verdict.OVER_HARD:
         return {"status": RunStatus.REJECTED, "detail": verdict.text}
+    granted = state.envelope
+    objections = granted.objections(plan, cost) if granted else _not_followed(plan)
+    if granted and not objections:
+        return {}
     limit = state.request.budget_usd if state.request.budget_usd is not None else context.limits.soft_usd
-    envelope = _envelope(plan, max(cost, limit), granted)
-    if granted is None and state.request.yes and verdict and verdict.verdict is Verdict.WITHIN:
+    envelope = _envelope(plan, cost, limit, granted)
+    if granted is None and not objections and state.request.yes and verdict and verdict.verdict is Verdict.WITHIN:
         context.progress.note(f"Approved by --yes: {verdict.text}")
         return {"envelope": envelope}
     deployment = state.need_deployment()
@@ -138,7 +171,7 @@ def approve(state: RunState, context: Context) -> Update:
         estimate=state.estimate,
         budget=verdict,
         envelope=envelope,
-        objections=objections if granted else (),
+        objections=objections,
         warnings=state.warnings,
         attempt=state.sequence,
         job_id=deployment.job_id,
@@ -148,6 +181,12 @@ def approve(state: RunState, context: Context) -> Update:
     if not reply.approved:
         return {"status": RunStatus.REJECTED, "detail": reply.why or "the job was not approved"}
     return {"envelope": envelope}
+
+
+def _not_followed(plan: TrainingPlan) -> tuple[str, ...]:
+    """What a person asked for and the training would not follow: no approval by itself then."""
+    asked = [path for path in unpassed(plan) if plan.set_by(path) in (Author.USER, Author.ANSWER)]
+    return tuple(f"{path} = {plan.get(path)} would not be followed: the program has no option for it" for path in asked)
 
 
 def _ask_about_lost_job(state: RunState) -> Update:
@@ -170,16 +209,17 @@ def _ask_about_lost_job(state: RunState) -> Update:
     return {"lost": False, "sequence": state.sequence + 1}
 
 
-def _cost(state: RunState) -> float:
-    """The dearer end of the estimated cost; 0 when it is not known (then the budget's verdict asks)."""
+def _cost(state: RunState) -> float | None:
+    """What was spent and the dearer end of the estimate, in US dollars; None when that is not known."""
     cost = state.need_estimate().cost_usd
-    return cost.high if cost else 0.0
+    return None if cost is None else state.spent_usd + cost.high
 
 
-def _envelope(plan: TrainingPlan, cost_usd: float, granted: Envelope | None) -> Envelope:
+def _envelope(plan: TrainingPlan, cost_usd: float | None, limit_usd: float, granted: Envelope | None) -> Envelope:
     """What approving grants: this plan's choices beside those granted before."""
     return Envelope(
-        cost_usd=cost_usd,
+        cost_usd=max(cost_usd or 0.0, limit_usd),
+        unknown_cost=cost_usd is None or (granted is not None and granted.unknown_cost),
         methods=_joined(granted.methods if granted else (), (plan.training.method,) if plan.training.method else ()),
         images=_joined(granted.images if granted else (), (plan.image,) if plan.image else ()),
         mounts=tuple(dict.fromkeys((*(granted.mounts if granted else ()), *plan.mounts))),

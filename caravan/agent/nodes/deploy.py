@@ -77,6 +77,9 @@ def verify_deployment(state: RunState, context: Context) -> Update:
     deployment = state.need_deployment()
     context.memory.close()  # watching may take days, and an embedded memory has one owner; the next call opens it again
     last = _watch(state, context, deployment)
+    if last.phase is Phase.GONE and not _stopped_by_user(state, context):
+        context.store.save_deployment(deployment.model_copy(update={"state": DeploymentState.UNKNOWN}))
+        return {"lost": True}
     sentinel = context.read_sentinel(context.cluster, last)
     outcome = context.judge(last, sentinel, deployment.spec_sha256)
     finished = deployment.model_copy(update={"state": DeploymentState.FINISHED})
@@ -115,7 +118,8 @@ def _watch(state: RunState, context: Context, deployment: Deployment) -> Snapsho
         if not gave_up and not snapshot.stopped and _stopped_by_user(state, context):
             gave_up = True  # the stop came between our look at the store and the registration
             context.cluster.stop(deployment.job_id, deployment.namespace)
-        if snapshot.phase is Phase.QUEUED and not gave_up and _overdue(state, context, deployment):
+        never_ran = snapshot.phase is Phase.QUEUED and not snapshot.allocations
+        if never_ran and not gave_up and _overdue(state, context, deployment):
             gave_up = True
             context.progress.note(f"No room within {state.need_plan().limits.queue_s} s: {snapshot.reason}")
             context.cluster.stop(deployment.job_id, deployment.namespace)
@@ -145,6 +149,7 @@ def _evidence(state: RunState, context: Context, last: Snapshot, outcome: Outcom
         Stage.VERIFY,
         outcome=outcome,
         snapshot=last,
-        log=log_tail(context, outcome.alloc_id),
+        log=log_tail(context, outcome.alloc_id) if outcome.alloc_id else b"",
         driver=state.need_plan().driver,
+        secrets=context.secrets,
     )

@@ -1,5 +1,6 @@
 """How a run ends: the result is looked at, remembered and reported."""
 
+import math
 from datetime import datetime
 from pathlib import Path
 
@@ -8,31 +9,57 @@ from caravan.agent.lessons import lessons_of
 from caravan.agent.logs import log_tail
 from caravan.agent.metrics import last_metrics
 from caravan.agent.state import RunState, Update
+from caravan.diagnosis.evidence import evidence_of
 from caravan.values.errors import ServiceError
-from caravan.values.failure import Evidence, Stage
+from caravan.values.failure import Stage
+from caravan.values.plan import TrainingPlan
 from caravan.values.run import ENDED, RunEvent, RunStatus
 
 
 def evaluate(state: RunState, context: Context) -> Update:
     """Look at what the training left: its metrics, its target, its outputs."""
-    plan, outcome = state.need_plan(), state.outcome
-    text = log_tail(context, outcome.alloc_id if outcome else None).decode("utf-8", "replace")
-    metrics = last_metrics(text, names=state.need_profile().metrics_logged)
-    update: Update = {"metrics": metrics}
-    asked_for = plan.outputs.kind == "path" and plan.training.output_dir == plan.outputs.location
-    if asked_for and not _anything_in(Path(plan.outputs.location)):
-        message = f"the training ended well but wrote nothing to {plan.outputs.location}"
-        return update | {"failure": Evidence(stage=Stage.EVALUATE, message=message)}
-    if plan.target and plan.target.goal is not None and plan.target.metric in metrics:
-        value, goal = metrics[plan.target.metric], plan.target.goal
-        if value > goal if plan.target.direction == "min" else value < goal:
-            message = f"{plan.target.metric} is {value:g}, the target is {goal:g}"
-            return update | {"failure": Evidence(stage=Stage.EVALUATE, message=message)}
-    return update | {"status": RunStatus.SUCCEEDED, "detail": "the training ended and its result was checked"}
+    outcome = state.outcome
+    log = log_tail(context, outcome.alloc_id) if outcome and outcome.alloc_id else b""
+    metrics = last_metrics(log.decode("utf-8", "replace"), names=state.need_profile().metrics_logged)
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    objection = _diverged(metrics) or _missed(state.need_plan(), metrics) or _no_outputs(state.need_plan(), context)
+    if objection:
+        return {"metrics": finite, "failure": evidence_of(Stage.EVALUATE, outcome=outcome, message=objection, log=log)}
+    return {
+        "metrics": finite,
+        "status": RunStatus.SUCCEEDED,
+        "detail": "the training ended and its result was checked",
+    }
 
 
-def _anything_in(folder: Path) -> bool:
-    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*"))
+def _diverged(metrics: dict[str, float]) -> str:
+    """Whether a loss ended as no number."""
+    lost = [name for name, value in metrics.items() if "loss" in name.lower() and not math.isfinite(value)]
+    return f"the last {lost[0]} is {metrics[lost[0]]}: the training diverged" if lost else ""
+
+
+def _missed(plan: TrainingPlan, metrics: dict[str, float]) -> str:
+    """Whether the target was missed, or can't be judged because its metric was never logged."""
+    target = plan.target
+    if target is None or target.goal is None:
+        return ""
+    value = metrics.get(target.metric)
+    if value is None:
+        return f"{target.metric} was never logged, so the target of {target.goal:g} can't be judged"
+    reached = value <= target.goal if target.direction == "min" else value >= target.goal
+    return "" if reached else f"{target.metric} is {value:g}, the target is {target.goal:g}"
+
+
+def _no_outputs(plan: TrainingPlan, context: Context) -> str:
+    """Whether the script was told where to write, we can look there, and nothing is there."""
+    told = plan.outputs.kind == "path" and "training.output_dir" in plan.flags
+    if not told or not context.facts().shared_files:
+        return ""
+    try:
+        written = any(path.is_file() for path in Path(plan.outputs.location).rglob("*"))
+    except OSError:  # somebody else's files: not ours to judge
+        return ""
+    return "" if written else f"the training ended well but wrote nothing to {plan.outputs.location}"
 
 
 def remember(state: RunState, context: Context) -> Update:

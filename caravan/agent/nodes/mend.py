@@ -56,7 +56,8 @@ def _mended(repair: Repair, state: RunState) -> TrainingPlan | None:
             return None
         known = {*state.deployed_plans, plan.digest()}
         return None if mended.digest() in known else mended
-    return None if state.tried.count(repair) >= _REPEATS else plan
+    interrupted = state.failure is not None and state.failure.interrupted  # has an allowance of its own
+    return None if state.tried.count(repair) >= _REPEATS and not interrupted else plan
 
 
 _REPEATS = 3  # how often the same wait or retry is worth taking in one run
@@ -82,7 +83,7 @@ def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Contex
         "plan": mended,
         "attempts": attempts,
         "tried": (*state.tried, repair),
-        "fixes": state.fixes + 1,
+        "fixes": state.fixes + (0 if evidence.interrupted else 1),
         "avoid_nodes": tuple(dict.fromkeys((*state.avoid_nodes, *avoid))),
         "sequence": state.sequence + (0 if _same_id(repair, evidence) else 1),
     }

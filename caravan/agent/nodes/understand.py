@@ -1,17 +1,19 @@
 """From a repository and a sentence to a plan: analyse, ask, recall, draft."""
 
+from collections.abc import Iterable, Iterator
+
 from langgraph.types import interrupt
 
 from caravan.agent.context import Context
 from caravan.agent.state import RunState, Update
 from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, changes_from, given_answers, with_defaults
-from caravan.planning.draft import draft_plan
+from caravan.planning.draft import draft_plan, git_source
 from caravan.values.base import Json
 from caravan.values.dialogue import Ask, AskKind, Reply
-from caravan.values.errors import ServiceError
+from caravan.values.errors import RepositoryError, ServiceError
 from caravan.values.failure import PastCase
-from caravan.values.plan import OutputSink, apply_changes
+from caravan.values.plan import Author, OutputSink, PlanChange, apply_changes
 
 
 def analyze_codebase(state: RunState, context: Context) -> Update:
@@ -33,19 +35,27 @@ def generate_questions(state: RunState, context: Context) -> Update:
     return {"questions": tuple(q for q in questions if q.path not in fixed)}
 
 
-def collect_responses(state: RunState, context: Context) -> Update:
-    """Answers from the request, by default where `--yes` allows it, else from a person (the first interrupt)."""
-    answers = given_answers(state.questions, state.request.answers)
+def collect_responses(state: RunState, _: Context) -> Update:
+    """Answers from the request, by default where `--yes` allows it, else from a person (the first interrupt).
+
+    A required question that the reply leaves open is asked again.
+    """
+    answers = state.answers or given_answers(state.questions, state.request.answers)
     if state.request.yes:
         answers = with_defaults(state.questions, answers)
     answered = {a.question_id for a in answers}
     still_open = tuple(q for q in state.questions if q.id not in answered)
     if still_open:
-        context.progress.note(f"{len(still_open)} questions are open")
         ask = Ask(kind=AskKind.QUESTIONS, text="Please answer before I plan.", questions=still_open)
         reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
-        answers += reply.answers
+        answers += tuple(a for a in reply.answers if a.value is not None or not _required(state, a.question_id))
+        if not any(q.required and q.id not in {a.question_id for a in answers} for q in still_open):
+            answers = with_defaults(state.questions, answers)  # what a person left open takes its default
     return {"answers": answers}
+
+
+def _required(state: RunState, question_id: str) -> bool:
+    return any(q.required for q in state.questions if q.id == question_id)
 
 
 def recall(state: RunState, context: Context) -> Update:
@@ -71,17 +81,38 @@ def recall(state: RunState, context: Context) -> Update:
 def make_plan(state: RunState, context: Context) -> Update:
     """Pack the code, draft the plan, and let answers, `--set` and the reasoner's proposals change it."""
     profile, facts = state.need_profile(), context.facts()
-    code = context.folder.save_code(context.open_tree(state.request.source).delivery())
+    code = git_source(state.request.source, profile, facts) or context.folder.save_code(
+        _bounded(context.open_tree(state.request.source).delivery(), context.max_archive_mb)
+    )
     outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
     plan = draft_plan(profile, state.request, facts, code=code, outputs=outputs, image=context.image)
     asked = {name for q in state.questions for name in (q.id, q.path)}
     unasked = {name: value for name, value in state.request.answers.items() if name not in asked}
+    if state.request.namespace != "default":
+        plan = apply_changes(plan, [_namespace(state.request.namespace)])
     plan = apply_changes(plan, changes_from(unasked))
     plan = apply_changes(plan, answers_to_changes(state.questions, state.answers))
     plan = apply_changes(plan, state.request.sets)
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, state.cases))
     context.folder.save_plan(plan)
     return {"plan": plan}
+
+
+def _namespace(name: str) -> PlanChange:
+    return PlanChange(path="namespace", value=name, by=Author.CLUSTER, why="the settings' namespace")
+
+
+def _bounded(files: Iterable[tuple[str, bytes, int]], limit_mb: int) -> Iterator[tuple[str, bytes, int]]:
+    """The files, until together they are larger than a code archive may be. Raises RepositoryError then."""
+    total = 0
+    for path, data, mode in files:
+        total += len(data)
+        if total > limit_mb * 1_000_000:
+            raise RepositoryError(
+                f"The repository's files are over {limit_mb} MB together.",
+                hint="Let .gitignore leave out what is no code, or set CARAVAN_MAX_ARCHIVE_MB.",
+            )
+        yield path, data, mode
 
 
 def _trace_cases(context: Context, cases: tuple[PastCase, ...]) -> None:

@@ -124,11 +124,24 @@ def status(home: Path) -> LocalCluster | None:
     try:
         said = json.loads((home / "address.json").read_text(encoding="utf-8"))
         found = LocalCluster(said["address"], home / "token", int(said["pid"]), said["inventory"])
+        if not _is_ours(found.pid, home):
+            return None  # whoever listens at that port now is not told the token
         shown = _ask("GET", found, "/v1/agent/self")
-    except (OSError, ValueError, KeyError, ClusterUnreachable):
+    except (OSError, ValueError, KeyError, TypeError, ClusterUnreachable):
         return None
     own = shown.get("stats", {}).get("caravan", {}).get("pid") == str(found.pid)
     return found if own and shown.get("member", {}).get("Tags", {}).get("caravan_builtin") == "true" else None
+
+
+def _is_ours(pid: int, home: Path) -> bool:
+    """Whether that process is the cluster of that home."""
+    import psutil
+
+    try:
+        words = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
+    return "caravan.cluster.local.process" in words and Path(words[-1]) == home.resolve()
 
 
 def _ask(method: str, cluster: LocalCluster, path: str, seconds: float = _ASK_SECONDS) -> Any:

@@ -29,6 +29,7 @@ from caravan.cluster.local.memory_guard import Guard, guard_for, tree_of
 _LOOK_SECONDS = 0.05
 _CHUNK = 1 << 16
 _DRAIN_SECONDS = 2.0
+_TASK_UMASK = 0o022  # as a Nomad client's tasks have it; ours is stricter
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -130,6 +131,7 @@ class Supervisor:
                 stdout=pipes["stdout"][1],
                 stderr=pipes["stderr"][1],
                 start_new_session=True,
+                umask=_TASK_UMASK,
                 preexec_fn=prepare,  # noqa: PLW1509 - this process has one thread
             )
         finally:

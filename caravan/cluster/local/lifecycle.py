@@ -167,8 +167,10 @@ class TaskRunner:
         except NotPrepared as failed:
             self.state["Events"] = [*self.state["Events"], failed.event][-events.EVENTS_KEPT :]
             return Ended(failed=True, hopeless=failed.hopeless)
-        except OSError as error:
-            failure = events.setup_failed(f"failed to set up the task: {error.strerror or error}")
+        except (OSError, ValueError, TypeError) as error:
+            # ValueError and TypeError: a job may say what no process can be given, and that ends the task alone.
+            said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            failure = events.setup_failed(f"failed to set up the task: {said}")
             self.state["Events"] = [*self.state["Events"], failure][-events.EVENTS_KEPT :]
             return Ended(failed=True)
         if self.state["State"] != "running":

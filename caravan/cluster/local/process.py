@@ -113,6 +113,7 @@ def _announce(announcement: JsonDict) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run the cluster of the named home."""
+    os.umask(0o077)
     home = Path(arguments[0])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     lock = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

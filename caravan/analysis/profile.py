@@ -56,15 +56,18 @@ class Tree(Protocol):
         """A file's text, None for one that is no text or can't be read."""
 
 
-def analyze(tree: Tree, prompt: str = "") -> RepoProfile:
-    """The profile of a repository in the light of the user's sentence. That it trains nothing is an answer."""
+def analyze(tree: Tree, prompt: str = "", *, entry: str | None = None) -> RepoProfile:
+    """The profile of a repository in the light of the user's sentence. That it trains nothing is an answer.
+
+    `entry` is a file that a person named as the entry point: then the profile is about that one.
+    """
     files = tree.files()
     sources = Sources((f.path for f in files), tree.text)
     wishes = read_prompt(prompt)
     dependencies = [d for p in sorted(sources.paths) if is_dependency_file(p) and (d := _dependencies(sources, p))]
     scripts = {name: target for d in reversed(dependencies) for name, target in d.scripts.items()}
     commands = documented(sources, scripts)
-    ranked = candidates(sources, commands, scripts, wishes)
+    ranked = candidates(sources, commands, scripts, wishes, entry)
     document: dict[str, Json] = {"is_training_repo": bool(ranked), "candidates": tuple(c.value() for c in ranked)}
     document["candidates"] = document["candidates"][:_MAX_CANDIDATES]
     if ranked:

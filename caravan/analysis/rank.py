@@ -14,6 +14,7 @@ from typing import Final
 from caravan.analysis.documents import Documented
 from caravan.analysis.findings import Module, source_line
 from caravan.analysis.notebooks import code_of
+from caravan.analysis.options import Parser
 from caravan.analysis.prompt import Wishes, words_of
 from caravan.analysis.python import read_module
 from caravan.analysis.sources import Sources
@@ -72,9 +73,16 @@ class Candidate:
 
 
 def candidates(
-    sources: Sources, commands: Sequence[Documented], scripts: Mapping[str, str], wishes: Wishes
+    sources: Sources,
+    commands: Sequence[Documented],
+    scripts: Mapping[str, str],
+    wishes: Wishes,
+    chosen: str | None = None,
 ) -> list[Candidate]:
-    """All candidates that train, the best first; equal scores in the order of their paths."""
+    """All candidates that train, the best first; equal scores in the order of their paths.
+
+    `chosen` is a Python file that a person named as the entry: it comes first, whatever speaks against it.
+    """
     by_path: dict[str, list[Documented]] = defaultdict(list)
     consoles: dict[str, list[Documented]] = defaultdict(list)
     for d in commands:
@@ -83,13 +91,16 @@ def candidates(
         elif d.path and d.path.endswith(".py"):
             by_path[d.path].append(d)
     tried = _tried(sources, by_path, wishes)
+    if chosen is not None and chosen.endswith(".py") and chosen in sources.paths and chosen not in tried:
+        tried.append(chosen)
     found = [_script(sources, path, by_path.get(path, []), wishes) for path in tried]
     found += [_console(sources, target, used, scripts, wishes) for target, used in consoles.items()]
     silent = (name for name in scripts if not any(t.split()[0] == name for t in consoles))
     found += [_console(sources, name, [], scripts, wishes) for name in silent]
     found += _notebooks(sources)
     _telling(found, wishes)
-    return sorted((c for c in found if c.trains), key=lambda c: (-round(c.score, 6), c.entry_point))
+    trains = [c for c in found if c.trains or c.entry_point == chosen]
+    return sorted(trains, key=lambda c: (c.entry_point != chosen, -round(c.score, 6), c.entry_point))
 
 
 def _tried(sources: Sources, by_path: Mapping[str, list[Documented]], wishes: Wishes) -> list[str]:
@@ -114,7 +125,10 @@ def _script(sources: Sources, path: str, used: list[Documented], wishes: Wishes)
     weight = _signs(candidate, sources, path)
     starts = module.main_line is not None or module.runs_at_top is not None
     named = bool(TRAIN_NAME.search(basename(path)))
-    said = bool(used) and bool(TRAIN_NAME.match(basename(path)))  # its name and its documentation both say so
+    parser = sources.parser(path) if weight >= ENOUGH or TRAIN_NAME.match(basename(path)) else None
+    hits = _key_options(parser)
+    # Its name says so, and its documentation or its options do too.
+    said = bool(TRAIN_NAME.match(basename(path))) and bool(used or hits)
     candidate.trains = (starts or bool(used)) and (weight >= ENOUGH or said or (module.error is not None and named))
     if module.error:
         candidate.minus(1.0, f"can't be read: {module.error}")
@@ -124,13 +138,17 @@ def _script(sources: Sources, path: str, used: list[Documented], wishes: Wishes)
     elif starts:
         candidate.plus(0.5, "does its work when it is started", module.at(module.runs_at_top or 0))
     _naming(candidate, path)
-    parser = sources.parser(path) if candidate.trains else None
-    if parser:
-        known = {plain(n).rsplit(".", 1)[-1] for o in parser.options for n in o.names()}
-        hits = sum(bool(known & set(names)) for names in HYPERPARAMETERS.values())
-        if hits:
-            candidate.plus(min(1.5, 0.4 * hits), f"has options for {hits} key hyperparameters", parser.options[0].where)
+    if parser and hits and candidate.trains:
+        candidate.plus(min(1.5, 0.4 * hits), f"has options for {hits} key hyperparameters", parser.options[0].where)
     return candidate
+
+
+def _key_options(parser: Parser | None) -> int:
+    """For how many key hyperparameters the parser has options."""
+    if parser is None:
+        return 0
+    known = {plain(n).rsplit(".", 1)[-1] for o in parser.options for n in o.names()}
+    return sum(bool(known & set(names)) for names in HYPERPARAMETERS.values())
 
 
 def _signs(candidate: Candidate, sources: Sources, path: str) -> float:

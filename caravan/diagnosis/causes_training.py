@@ -13,7 +13,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.YES,
         "Host memory (cgroup or machine) ran out: oom-kill, exit 137 with OOM, SIGKILLed rank, DataLoader worker "
         "'Killed', CPU allocator.",
-        "The job needs more than {memory} MB of host memory and no node offers more.",
+        "With {memory} MB of host memory it was killed. Where no node has more, take fewer workers or smaller batches.",
         ("resources.memory_mb", "training.num_workers", "training.method"),
     ),
     FailureClass.DISK_FULL: Entry(

@@ -195,7 +195,6 @@ def _entry(text: str) -> list[tuple[str, Json]]:
         ("command", list(read.command)),
         ("launch.launcher", read.launcher.value),
         ("launch.args", list(read.launcher_args)),
-        ("flags", {}),  # they were those of another program's parser
     ]
     return changes
 

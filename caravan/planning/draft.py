@@ -3,6 +3,7 @@
 Every field that is set keeps who set it and why. It reads values only: no file, no network.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from caravan.planning.answers import changes_from
@@ -67,6 +68,29 @@ def draft_plan(
     return apply_changes(plan, _processes(plan, documented))
 
 
+def chosen_script(given: Iterable[Json], profile: RepoProfile) -> str | None:
+    """The Python file that a person named as what to start, as its path in the repository; the last word counts.
+
+    `given` are answers and settings of the field `command`: a text, or a list of words.
+    """
+    found = None
+    for value in given:
+        read = read_command(value) if isinstance(value, str) else None
+        words = read.command if read else tuple(map(str, value)) if isinstance(value, list | tuple) else ()
+        script = next((w.removeprefix("./") for w in words if w.endswith(".py")), None)
+        if script is not None:
+            inside = f"{profile.launch_cwd.strip('/')}/{script}"
+            found = inside if any(c.entry_point == inside for c in profile.candidates) else script
+    return found
+
+
+def with_fitting_flags(plan: TrainingPlan, profile: RepoProfile) -> TrainingPlan:
+    """The plan without the profile's flags where its command starts another program: they are not that one's."""
+    if not plan.flags or not plan.command or profile.entry_point is None:
+        return plan
+    return plan if _names_entry(plan.command, profile) else plan.model_copy(update={"flags": {}})
+
+
 def propose_changes(
     plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, cases: tuple[PastCase, ...] | list[PastCase]
 ) -> tuple[PlanChange, ...]:
@@ -92,10 +116,14 @@ def _starts(documented: Documented, profile: RepoProfile) -> bool:
     """Whether the documented command starts the entry point that was found."""
     if profile.entry_point is None or documented.launcher is Launcher.CLI:
         return True
-    entry = profile.entry_point
+    return _names_entry(documented.command, profile)
+
+
+def _names_entry(command: tuple[str, ...], profile: RepoProfile) -> bool:
+    entry = profile.entry_point or ""
     inside = entry.removeprefix(f"{profile.launch_cwd.strip('/')}/")
     module = inside.removesuffix(".py").replace("/", ".")
-    return any(w.removeprefix("./") in (entry, inside, module) for w in documented.command)
+    return any(w.removeprefix("./") in (entry, inside, module) for w in command)
 
 
 def _command(profile: RepoProfile, documented: Documented | None) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from caravan.planning.script import (
     overlay_texts,
 )
 from caravan.values.base import Json
-from caravan.values.errors import PlanError
 from caravan.values.job import (
     META_ATTEMPT,
     META_RUN,
@@ -86,7 +85,7 @@ def _task(plan: TrainingPlan, facts: ClusterFacts, templates: Path) -> Task:
         user=plan.user,
         kill_timeout_s=plan.kill_timeout_s,
         resources=_resources(plan, facts),
-        templates=_templates(plan, templates),
+        templates=_templates(plan, facts, templates),
         artifacts=_artifacts(plan),
         volume_mounts=tuple(
             VolumeMount(volume=f"v{i}", destination=m.destination, read_only=m.read_only) for i, m in enumerate(volumes)
@@ -151,16 +150,15 @@ def _device(plan: TrainingPlan, facts: ClusterFacts) -> DeviceRequest:
     return DeviceRequest(name=f"{need.gpu_vendor}/gpu", count=need.gpus, constraints=tuple(constraints))
 
 
-def _templates(plan: TrainingPlan, templates: Path) -> tuple[TemplateBlock, ...]:
-    blocks = [_text("local/launch.sh", launch_script(plan, templates), perms="0755")]
+def _templates(plan: TrainingPlan, facts: ClusterFacts, templates: Path) -> tuple[TemplateBlock, ...]:
+    # Where the cluster can't hold the time limit, the script does: the budget counts on it.
+    limit = None if _knows_max_run(facts.version) else plan.limits.max_run_s
+    blocks = [_text("local/launch.sh", launch_script(plan, templates, time_limit_s=limit), perms="0755")]
     if environment_words(plan) or plan.config_overlays:
         blocks.append(_text("local/environment.py", environment_helper(templates)))
     blocks += [_text(f"local/overlays/{i}", text) for i, text in enumerate(overlay_texts(plan), start=1)]
     blocks += [_text(t.destination, t.data, env=t.env) for t in plan.templates]
     if plan.secrets:
-        odd = next((name for name in plan.secrets if not name.isidentifier()), None)
-        if odd is not None:
-            raise PlanError(f"secrets: {odd!r} is no name of an environment variable.")
         items = "".join(f"{name}={{{{ .{name} }}}}\n" for name in plan.secrets)
         data = f'{{{{ with nomadVar "{SECRETS_PATH}" }}}}\n{items}{{{{ end }}}}\n'
         blocks.append(TemplateBlock(destination="secrets/caravan.env", data=data, env=True))

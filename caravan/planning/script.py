@@ -34,12 +34,16 @@ def shell_word(text: str) -> str:
     return "".join(words) or "''"
 
 
-def launch_script(plan: TrainingPlan, templates: Path) -> str:
-    """The launch script of the plan's task. Raises StateError when the template can't be read."""
+def launch_script(plan: TrainingPlan, templates: Path, *, time_limit_s: int | None = None) -> str:
+    """The launch script of the plan's task; with `time_limit_s` it ends the training itself after that many seconds.
+
+    Raises StateError when the template can't be read.
+    """
     code = plan.code
     remote = "://" in code.location
     return _template(templates).render(
         code_kind=code.kind,
+        time_limit_s=time_limit_s,
         code_dir=code.location if code.kind == "image" else "",
         archive=None if remote else code.location,
         sha256=code.sha256,

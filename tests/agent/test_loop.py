@@ -16,7 +16,7 @@ from caravan.cluster.sentinel import read_sentinel
 from caravan.cluster.watch import judge
 from caravan.planning.catalogue import Prices
 from caravan.values.base import Json
-from caravan.values.dialogue import Ask, AskKind, Reply
+from caravan.values.dialogue import Answer, Ask, AskKind, Reply
 from caravan.values.errors import ClusterUnreachable, Interrupted, JobRefused, ServiceError
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, Repair, Wait
 from caravan.values.plan import Author, PlanChange
@@ -88,7 +88,7 @@ class World:
         self.store, self.memory = MemoryStore(self.clock), FakeMemory(self.clock)
         self.tracer, self.progress = MemoryTracer(self.clock), Notes()
         self.reasoner: RuleReasoner = RuleReasoner(Prices())
-        self.limits = Limits(soft_usd=25, hard_usd=250)
+        self.limits, self.prices = Limits(soft_usd=25, hard_usd=250), Prices()
 
     def context(self, run_id: str) -> Context:
         return Context(
@@ -108,7 +108,7 @@ class World:
             render_report=lambda state, context: f"{state.status}: {state.detail}",
             templates=TEMPLATES,
             limits=self.limits,
-            prices=Prices(),
+            prices=self.prices,
         )
 
     def start(self, **request: Any) -> RunRecord:
@@ -343,8 +343,7 @@ def test_a_job_that_waits_too_long_for_room_is_stopped(tmp_path: Path) -> None:
     world = World(tmp_path, lambda job: Script(queued=True))
     limit = PlanChange(path="limits.queue_s", value=30, by=Author.USER)
     record = world.start(sets=(limit,))
-    result = ended(world.drive(record))
-    assert result.status in (RunStatus.ESCALATED, RunStatus.FAILED)
+    assert ended(world.drive(record)).status is RunStatus.ESCALATED
     assert world.state(record).attempts[0].outcome.kind == "not_placed"
 
 
@@ -409,3 +408,180 @@ def test_every_value_of_the_state_survives_a_checkpoint(world: World, caplog: py
     assert state.estimate is not None
     assert state.attempts
     assert "eserializ" not in caplog.text
+
+
+def test_a_job_that_is_gone_while_it_is_watched_is_asked_about(tmp_path: Path) -> None:
+    world = World(tmp_path, lambda job: Script(hangs=True))
+    record = world.start()
+
+    class Away(Notes):
+        def snapshot(self, snapshot: Any) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        world.drive(record, progress=Away())
+    (job_id,) = (job["ID"] for job in world.cluster.registrations)
+    world.cluster.stop(job_id, purge=True)
+    ask = world.drive(record)
+    assert isinstance(ask, Ask)
+    assert ask.kind is AskKind.LOST_JOB
+    assert [d.state for d in world.store.deployments(record.id)] == [DeploymentState.UNKNOWN]
+    world.cluster._script = lambda job: Script()
+    assert ended(world.drive(record, Reply(approved=True))).status is RunStatus.SUCCEEDED
+    assert world.ids(record) == ["a01", "a02"]
+
+
+def test_logs_that_can_not_be_had_do_not_end_the_watch(world: World) -> None:
+    record = world.start()
+    world.cluster.fail("logs", ClusterUnreachable("No path to node"), times=50)
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+
+
+def test_a_lost_node_is_judged_though_its_files_are_away(tmp_path: Path) -> None:
+    world = World(tmp_path, lambda job: Script(interrupted="lost") if job["ID"].endswith("a01") else Script())
+    record = world.start()
+    world.cluster.fail("logs", ClusterUnreachable("No path to node"), times=50)
+    world.cluster.fail("read_file", ClusterUnreachable("No path to node"))
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+    assert world.ids(record) == ["a01", "a02"]
+
+
+def test_interruptions_have_an_allowance_of_their_own(tmp_path: Path) -> None:
+    world = World(tmp_path, lambda job: Script(interrupted="evict"))
+    record = world.start()
+    result = ended(world.drive(record))
+    assert result.status in (RunStatus.FAILED, RunStatus.ESCALATED)
+    assert world.ids(record) == ["a01", "a02", "a03", "a04", "a05", "a06"]
+    assert world.state(record).fixes == 0
+
+
+def test_nodes_are_avoided_only_while_another_is_left(tmp_path: Path) -> None:
+    world = World(tmp_path, lambda job: Script(interrupted="evict"))
+    first = one_node().nodes[0]
+    second = first.model_copy(update={"id": "2" * 8 + first.id[8:], "name": "fake-2"})
+    facts = one_node().model_copy(update={"nodes": (first, second)})
+    world.cluster = FakeCluster(world.clock, facts=facts, script=lambda job: Script(interrupted="evict"))
+    world.drive(world.start())
+    for job in world.cluster.registrations:
+        avoided = {c["RTarget"] for c in job.get("Constraints") or () if c["LTarget"] == "${node.unique.name}"}
+        assert avoided < {"fake-1", "fake-2"}
+
+
+def test_a_stop_before_the_approval_is_not_overtaken(world: World) -> None:
+    record = world.start(yes=False)
+
+    class Stopping(Notes):
+        def node(self, name: str, text: str = "") -> None:
+            if name == "approve":
+                world.store.update_run(record.id, status=RunStatus.STOPPED, detail="stopped by the user")
+
+    ask = world.drive(record, progress=Stopping())
+    while isinstance(ask, Ask):
+        ask = world.drive(record, Reply(approved=True), progress=Stopping())
+    assert ask.status is RunStatus.STOPPED
+    assert world.ids(record) == []
+
+
+def gpu_world(tmp_path: Path, script: Callable[[Json], Script] | None = None) -> World:
+    world = World(tmp_path, gpus=2)
+    facts = one_node(gpus=2, builtin=False).model_copy(update={"shared_files": True})
+    world.cluster = FakeCluster(world.clock, facts=facts, script=script)
+    world.prices = Prices(usd_per_gpu_hour=1.0)
+    return world
+
+
+GPU = PlanChange(path="resources.gpus", value=1, by=Author.USER)
+HOUR = PlanChange(path="limits.max_run_s", value=3600, by=Author.USER)
+
+
+def test_an_unknown_cost_is_never_approved_by_itself(tmp_path: Path) -> None:
+    world = gpu_world(tmp_path)
+    ask = world.drive(world.start(sets=(GPU,)))
+    assert isinstance(ask, Ask)
+    assert ask.kind is AskKind.APPROVAL
+    assert world.cluster.registrations == []
+
+
+def test_a_known_cost_within_the_limit_is(tmp_path: Path) -> None:
+    world = gpu_world(tmp_path)
+    assert ended(world.drive(world.start(sets=(GPU, HOUR)))).status is RunStatus.SUCCEEDED
+
+
+def test_a_repair_whose_cost_is_not_known_asks_again(tmp_path: Path) -> None:
+    world = gpu_world(tmp_path, needs(10**9))
+    unlimited = PlanChange(path="limits.max_run_s", value=None, by=Author.REPAIR)
+    world.reasoner = Ladder(Prices(), (ChangePlan(changes=(unlimited,), why="more time"),))
+    record = world.start(sets=(GPU, HOUR))
+    ask = world.drive(record)
+    assert isinstance(ask, Ask)
+    assert "its cost is not known" in ask.objections
+    assert world.ids(record) == ["a01"]
+
+
+def test_a_budget_bounds_the_time_and_what_was_spent_counts(tmp_path: Path) -> None:
+    world = gpu_world(tmp_path)
+    record = world.start(sets=(GPU,), budget_usd=2.0)
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+    assert world.cluster.registrations[0]["TaskGroups"][0]["MaxRunDuration"] == 7200 * 10**9
+
+
+def test_a_budget_of_nothing_buys_no_gpu(tmp_path: Path) -> None:
+    world = gpu_world(tmp_path)
+    record = world.start(sets=(GPU, HOUR), budget_usd=0.0)
+    assert ended(world.drive(record)).status is RunStatus.REJECTED
+    assert world.ids(record) == []
+
+
+def test_what_the_program_would_not_follow_is_not_approved_by_itself(world: World) -> None:
+    rank = PlanChange(path="training.lora_rank", value=4, by=Author.USER)
+    ask = world.drive(world.start(sets=(rank,)))
+    assert isinstance(ask, Ask)
+    assert any("training.lora_rank" in text for text in ask.objections)
+
+
+@pytest.mark.parametrize(
+    ("log", "target", "words"),
+    [
+        (b"loss=0.5\nloss=nan\n", None, "diverged"),
+        (b"loss=0.5\n", {"metric": "accuracy", "direction": "max", "goal": 0.9}, "never logged"),
+        (b"accuracy=0.5\n", {"metric": "accuracy", "direction": "max", "goal": 0.9}, "the target is 0.9"),
+    ],
+)
+def test_a_finished_job_is_not_yet_a_success(tmp_path: Path, log: bytes, target: Any, words: str) -> None:
+    world = World(tmp_path, lambda job: Script(stdout=log))
+    sets = (PlanChange(path="target", value=target, by=Author.USER),) if target else ()
+    result = ended(world.drive(world.start(sets=sets)))
+    assert result.status is RunStatus.ESCALATED
+    assert words in result.detail
+
+
+def test_the_namespace_of_the_run_is_the_jobs(world: World) -> None:
+    record = world.start(namespace="ml")
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+    assert [job["Namespace"] for job in world.cluster.registrations] == ["ml"]
+    assert [d.namespace for d in world.store.deployments(record.id)] == ["ml"]
+
+
+def test_the_program_that_a_person_names_is_started_with_its_own_options(world: World) -> None:
+    (world.repo / "train_b.py").write_text(TRAIN.replace("--epochs", "--rounds"))
+    lr = PlanChange(path="training.micro_batch", value=3, by=Author.USER)
+    record = world.start(answers={"entry_point": "train_b.py"}, sets=(lr,))
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+    state = world.state(record)
+    assert state.profile.entry_point == "train_b.py"
+    script = next(t["EmbeddedTmpl"] for t in world.cluster.registrations[0]["TaskGroups"][0]["Tasks"][0]["Templates"])
+    assert "train_b.py --batch-size 3" in script
+
+
+def test_a_repository_that_trains_nothing_is_asked_about_until_there_is_a_command(world: World) -> None:
+    (world.repo / "train.py").unlink()
+    (world.repo / "notes.py").write_text("x = 1\n")
+    record = world.start()
+    ask = world.drive(record)
+    assert isinstance(ask, Ask)
+    (question,) = (q for q in ask.questions if q.required)
+    again = world.drive(record, Reply(answers=(Answer(question_id=question.id, value=None),)))
+    assert isinstance(again, Ask)
+    assert again.kind is AskKind.QUESTIONS
+    answer = Answer(question_id=question.id, value="notes.py")
+    assert ended(world.drive(record, Reply(answers=(answer,)))).status is RunStatus.SUCCEEDED

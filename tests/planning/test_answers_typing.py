@@ -11,11 +11,13 @@ from caravan.planning.answers import (
     parse_set,
     type_answer,
 )
+from caravan.planning.draft import chosen_script, with_fitting_flags
 from caravan.planning.fields import is_path, plan_paths
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import UsageError
 from caravan.values.plan import Author, apply_changes
+from caravan.values.repo import EntryCandidate, Launcher, RepoProfile
 from tests.planning.scenes import bare_plan
 
 
@@ -124,16 +126,39 @@ def test_answers_that_touch_several_fields() -> None:
         "outputs": "volume:ckpt",
         "target_metric": "accuracy",
     }
-    plan = apply_changes(
-        bare_plan(flags={"training.lr": "--lr"}), answers_to_changes(questions, answers_from(questions, given))
-    )
+    plan = apply_changes(bare_plan(), answers_to_changes(questions, answers_from(questions, given)))
     assert plan.command == ("x.py", "-a", "b c")
     assert plan.launch.launcher == "torchrun"
-    assert plan.flags == {}
     assert plan.outputs.kind == "volume"
     assert (plan.mounts[0].source, plan.mounts[0].read_only) == ("ckpt", False)
     assert plan.target is not None
     assert (plan.target.metric, plan.target.direction) == ("accuracy", "max")
+
+
+def test_flags_are_those_of_the_program_that_is_started() -> None:
+    profile = RepoProfile(
+        root="/repo", tree_digest="d", is_training_repo=True, entry_point="src/train.py", launch_cwd="src"
+    )
+    flags = {"training.lr": "--lr"}
+    for command in (["train.py"], ["src/train.py"], ["-m", "train"]):
+        assert with_fitting_flags(bare_plan(*command, flags=flags), profile).flags == flags
+    assert with_fitting_flags(bare_plan("other.py", flags=flags), profile).flags == {}
+
+
+def test_the_program_that_a_person_names() -> None:
+    candidate = EntryCandidate(entry_point="src/b.py", launcher=Launcher.PYTHON, score=1)
+    profile = RepoProfile(root="/", tree_digest="d", is_training_repo=True, launch_cwd="src", candidates=(candidate,))
+    assert chosen_script(["torchrun --nproc-per-node 2 b.py --x 1"], profile) == "src/b.py"
+    assert chosen_script([["./c.py", "--x"]], profile) == "c.py"
+    assert chosen_script(["bash run.sh", None], profile) is None
+
+
+@pytest.mark.parametrize("text", ["env.MY_API_KEY=supersecretvalue123", "training.options.--hub_token=abcdefgh1234"])
+def test_a_secret_is_not_taken_by_value(text: str) -> None:
+    with pytest.raises(UsageError, match="looks like a secret") as refused:
+        parse_set(text)
+    assert "1234" not in refused.value.line()
+    assert "supersecret" not in refused.value.line()
 
 
 def test_an_answer_to_nothing_is_an_error() -> None:

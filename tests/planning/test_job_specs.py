@@ -14,17 +14,20 @@ from caravan.values.errors import PlanError, StateError
 from caravan.values.job import META_ATTEMPT, META_RUN, META_SHA, ClusterFacts, JobSpec, Task
 from caravan.values.plan import (
     Artifact,
+    Author,
     CodeSource,
     Constraint,
     Docker,
     Limits,
     Mount,
     OutputSink,
+    PlanChange,
     Port,
     Resources,
     Setup,
     TemplateFile,
     TrainingPlan,
+    apply_changes,
 )
 from tests.planning.scenes import (
     ARCHIVE,
@@ -182,11 +185,21 @@ def test_volumes_constraints_env_secrets_and_texts() -> None:
     assert "HF_TOKEN={{ .HF_TOKEN }}" in secret.data
 
 
+@pytest.mark.parametrize(("version", "by_cluster"), [("2.0.6", True), ("1.10.5", False)])
+def test_a_time_limit_is_held_by_the_cluster_or_by_the_script(version: str, by_cluster: bool) -> None:
+    facts = nomad(node()).model_copy(update={"version": version})
+    plan = bare_plan(limits={"max_run_s": 90}, driver="raw_exec")
+    group = to_job_spec(plan, facts, run_id="r", attempt=1, job_id="j", templates=TEMPLATES).groups[0]
+    script = next(t.data for t in group.tasks[0].templates if t.destination == "local/launch.sh")
+    assert group.max_run_s == (90 if by_cluster else None)
+    assert ("sleep 90" in script) is not by_cluster
+
+
 def test_what_no_process_can_be_given_is_refused() -> None:
     with pytest.raises(PlanError, match="NUL"):
         spec_of(bare_plan("a\0b"))
-    with pytest.raises(PlanError, match="no name of an environment variable"):
-        spec_of(bare_plan(secrets=("a b",)))
+    with pytest.raises(PlanError, match="secrets"):  # nor can it come into a plan
+        apply_changes(bare_plan(), [PlanChange(path="secrets", value=["a b"], by=Author.USER)])
     with pytest.raises(StateError, match=r"launch\.sh\.j2 can't be read"):
         spec_of(bare_plan(), templates=Path("/not/there"))
 

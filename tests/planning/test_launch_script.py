@@ -49,9 +49,9 @@ class Place:
         fields.setdefault("setup", Setup(python=sys.executable))
         return TrainingPlan(goal="g", command=command, code=code, **fields)
 
-    def start(self, plan: TrainingPlan) -> subprocess.Popen[str]:
+    def start(self, plan: TrainingPlan, time_limit_s: int | None = None) -> subprocess.Popen[str]:
         script = self.task / "launch.sh"
-        script.write_text(launch_script(plan, TEMPLATES), encoding="utf-8")
+        script.write_text(launch_script(plan, TEMPLATES, time_limit_s=time_limit_s), encoding="utf-8")
         (self.task / "environment.py").write_text(environment_helper(TEMPLATES), encoding="utf-8")
         for i, text in enumerate(overlay_texts(plan), start=1):
             (self.task / "overlays").mkdir(exist_ok=True)
@@ -73,8 +73,8 @@ class Place:
             start_new_session=True,
         )
 
-    def run(self, plan: TrainingPlan) -> tuple[int, str, str]:
-        process = self.start(plan)
+    def run(self, plan: TrainingPlan, time_limit_s: int | None = None) -> tuple[int, str, str]:
+        process = self.start(plan, time_limit_s)
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
@@ -100,6 +100,19 @@ def test_runs_the_command_with_its_arguments_and_leaves_the_result(place: Place)
     assert place.outputs.is_dir()
     assert place.sentinel() == {"job_id": "caravan-r1-a01", "spec_sha256": "f" * 64, "exit_code": 0}
     assert [p.name for p in (place.alloc / "data").iterdir()] == ["caravan-result.json"]
+
+
+def test_ends_the_training_at_its_time_limit(place: Place) -> None:
+    forever = "import time\nprint('on', flush=True)\nwhile True: time.sleep(0.05)"
+    status, out, err = place.run(place.plan(place.pack(train_py=forever), "train.py"), time_limit_s=1)
+    assert (status, out) == (124, "on\n")
+    assert "time limit of 1 s is over" in err
+    assert place.sentinel()["exit_code"] == 124
+
+
+def test_a_time_limit_that_is_not_reached_changes_nothing(place: Place) -> None:
+    status, out, err = place.run(place.plan(place.pack(train_py="print('done')"), "train.py"), time_limit_s=600)
+    assert (status, out, err) == (0, "done\n", "")
 
 
 def test_exits_with_the_commands_code(place: Place) -> None:

@@ -133,6 +133,16 @@ def test_an_update_changes_only_what_is_given(store: Store, clock: StepClock) ->
     assert store.run("r-abc123") == record().model_copy(update=expected)
 
 
+def test_a_run_that_has_ended_keeps_its_status_whoever_ended_it(store: Store) -> None:
+    store.create_run(record())
+    store.update_run("r-abc123", status=RunStatus.STOPPED, detail="stopped by the user")
+    store.update_run("r-abc123", status=RunStatus.WAITING, detail="deploy?")
+    store.update_run("r-abc123", status=RunStatus.SUCCEEDED, node="report", cost_usd=1.5)
+    found = store.run("r-abc123")
+    assert (found.status, found.detail) == (RunStatus.STOPPED, "stopped by the user")
+    assert (found.node, found.cost_usd) == ("report", 1.5)
+
+
 def test_what_belongs_to_no_run_is_refused(store: Store) -> None:
     for write in (
         lambda: store.update_run("r-abc123", node="x"),

@@ -203,7 +203,7 @@ def test_questions_in_person(job: list[str], tmp_path: Path) -> None:
     _, err = printed(terminal)
     assert "1/2  How many epochs?" in err
     assert "why: the script has no default (train.py:12)" in err
-    assert "choices: lora, full" in err
+    assert "choices: 1) lora, 2) full" in err
     assert "[3] > " in err
     assert err.count("[lora] > ") == 2  # the wrong answer is asked again
     assert "one of lora, full" in err

@@ -83,7 +83,8 @@ def test_answers_that_leave_a_question_open(wiring: FakeWiring, answers: Path) -
     assert {a.question_id: a.value for a in reply.answers} == {"epochs": 5, "seed": 9}
     assert "epochs?" not in printed(terminal)[1]
 
-    wiring.runs.update_run(RUN, status=RunStatus.WAITING)
+    wiring.runs.delete_run(RUN)
+    put(wiring, RunStatus.WAITING, QUESTIONS)
     wiring.scripted.questions[RUN], wiring.scripted.steps = QUESTIONS, [RunStatus.SUCCEEDED]
     assert run(wiring, [*argv, "--yes"], nobody()) == 0
     reply = wiring.scripted.replies[-1]
@@ -167,7 +168,7 @@ def test_an_ended_run_says_its_result_again(wiring: FakeWiring, status: RunStatu
 def test_stop(wiring: FakeWiring) -> None:
     put(wiring)
     deploy(wiring)
-    for says in (f"Its job {JOB} was told to end", "No job of it runs"):
+    for says in (f"Its job {JOB} was told to end", "No job of it was left to end"):
         terminal = nobody()
         assert run(wiring, ["stop", "abc"], terminal) == 0
         assert says in printed(terminal)[0]

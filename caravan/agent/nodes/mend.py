@@ -9,7 +9,7 @@ from caravan.planning.estimate import estimate as estimate_plan
 from caravan.values.errors import PlanError
 from caravan.values.failure import ChangePlan, Evidence, Repair, Requery, RetryElsewhere, Stage, Wait
 from caravan.values.plan import TrainingPlan, apply_changes, plan_diff
-from caravan.values.run import Attempt, RunEvent, RunStatus
+from caravan.values.run import Attempt, OutcomeKind, RunEvent, RunStatus
 
 INTERRUPTION_LIMIT = 5
 """Deployments that may end by an interruption from outside (preemption, node loss) without counting as attempts."""
@@ -19,6 +19,9 @@ def diagnose(state: RunState, context: Context) -> Update:
     """Say why it failed, from the evidence alone."""
     evidence, plan = _evidence(state), state.need_plan()
     diagnosis = context.reasoner.diagnose(evidence, plan, state.cases)
+    if state.outcome is not None and state.outcome.kind is OutcomeKind.NOT_PLACED:
+        # It has waited as long as the user lets it wait: waiting again would be to ignore that.
+        diagnosis = diagnosis.model_copy(update={"escalate": True})
     context.progress.note(f"Cause: {diagnosis.cause}")
     update: Update = {"diagnosis": diagnosis}
     if evidence.stage in (Stage.VERIFY, Stage.EVALUATE) and state.attempts:

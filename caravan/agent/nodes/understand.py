@@ -8,12 +8,14 @@ from caravan.agent.context import Context
 from caravan.agent.state import RunState, Update
 from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, changes_from, given_answers, with_defaults
-from caravan.planning.draft import draft_plan, git_source
+from caravan.planning.draft import chosen_script, draft_plan, git_source, with_fitting_flags
 from caravan.values.base import Json
-from caravan.values.dialogue import Ask, AskKind, Reply
+from caravan.values.dialogue import Answer, Ask, AskKind, Reply
 from caravan.values.errors import RepositoryError, ServiceError
 from caravan.values.failure import PastCase
 from caravan.values.plan import Author, OutputSink, PlanChange, apply_changes
+from caravan.values.repo import RepoProfile
+from caravan.values.run import RunRequest
 
 
 def analyze_codebase(state: RunState, context: Context) -> Update:
@@ -80,22 +82,50 @@ def recall(state: RunState, context: Context) -> Update:
 
 def make_plan(state: RunState, context: Context) -> Update:
     """Pack the code, draft the plan, and let answers, `--set` and the reasoner's proposals change it."""
-    profile, facts = state.need_profile(), context.facts()
+    profile, request, answers = _about_the_chosen(state, context)
+    facts = context.facts()
     code = git_source(state.request.source, profile, facts) or context.folder.save_code(
         _bounded(context.open_tree(state.request.source).delivery(), context.max_archive_mb)
     )
     outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
-    plan = draft_plan(profile, state.request, facts, code=code, outputs=outputs, image=context.image)
+    plan = draft_plan(profile, request, facts, code=code, outputs=outputs, image=context.image)
     asked = {name for q in state.questions for name in (q.id, q.path)}
-    unasked = {name: value for name, value in state.request.answers.items() if name not in asked}
+    unasked = {name: value for name, value in request.answers.items() if name not in asked}
     if state.request.namespace != "default":
         plan = apply_changes(plan, [_namespace(state.request.namespace)])
     plan = apply_changes(plan, changes_from(unasked))
-    plan = apply_changes(plan, answers_to_changes(state.questions, state.answers))
-    plan = apply_changes(plan, state.request.sets)
+    plan = apply_changes(plan, answers_to_changes(state.questions, answers))
+    plan = apply_changes(plan, request.sets)
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, state.cases))
+    plan = with_fitting_flags(plan, profile)
     context.folder.save_plan(plan)
-    return {"plan": plan}
+    return {"plan": plan, "profile": profile}
+
+
+def _about_the_chosen(state: RunState, context: Context) -> tuple[RepoProfile, RunRequest, tuple[Answer, ...]]:
+    """Profile, request and answers once a person has named another entry point than the one that was found.
+
+    The profile is then about that program: its options, its documented command. A bare file name is thereby followed
+    and not a command of its own any more, so that what is documented for the program stays.
+    """
+    profile, request, answers = state.need_profile(), state.request, state.answers
+    asked = {q.id for q in state.questions if q.path == "command"} | {"entry_point", "command"}
+    given = [value for name, value in request.answers.items() if name in asked]
+    given += [a.value for a in answers if a.question_id in asked and a.by_user]
+    given += [change.value for change in request.sets if change.path == "command"]
+    chosen = chosen_script(given, profile)
+    if chosen is None or chosen == profile.entry_point:
+        return profile, request, answers
+    profile = analyze(context.open_tree(request.source), request.prompt, entry=chosen)
+    if profile.entry_point == chosen:
+        kept = {k: v for k, v in request.answers.items() if k not in asked or not _bare(v)}
+        request = request.model_copy(update={"answers": kept})
+        answers = tuple(a for a in answers if a.question_id not in asked or not _bare(a.value))
+    return profile, request, answers
+
+
+def _bare(command: Json) -> bool:
+    return isinstance(command, str) and len(command.split()) == 1
 
 
 def _namespace(name: str) -> PlanChange:

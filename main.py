@@ -193,9 +193,11 @@ class Application:
         from caravan.cluster.sentinel import read_sentinel
         from caravan.cluster.watch import judge
         from caravan.planning.catalogue import Prices
+        from observability import setup_logging
         from tools import RepositoryToolbox
 
         settings, folder = self._settings, self.folder(record.id)
+        setup_logging(secrets=settings.secrets())
         prices = Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour)
         with ExitStack() as held:
             held.enter_context(folder.lock())

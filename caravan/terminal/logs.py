@@ -26,12 +26,16 @@ def logs(
     stderr: Annotated[bool, typer.Option("--stderr", help="The tasks' stderr in place of their stdout.")] = False,
 ) -> None:
     """Print the logs of a run's tasks."""
+    from caravan.terminal.lookup import is_driven
     from caravan.values.run import ENDED
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     store = wiring.store()
     record = store.run(run)
     folder = wiring.folder(record.id)
+    if follow and record.status not in ENDED and not is_driven(wiring, record):
+        terminal.err(f"No agent works on run {record.id} now, so nothing new comes: `main.py resume {record.id}`.")
+        follow = False
     printer = _LogPrinter(terminal, "stderr" if stderr else "stdout")
     while True:
         # Looked at before the logs are read: what was written before the end is then read too.

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from caravan.values.run import RunRecord
 
 
+def is_driven(wiring: Wiring, record: RunRecord) -> bool:
+    """Whether an agent works on the run now; a run that says `running` may have lost its agent."""
+    from caravan.values.errors import RunBusy
+    from caravan.values.run import RunStatus
+
+    if record.status is not RunStatus.RUNNING:
+        return False
+    try:
+        with wiring.folder(record.id).lock():
+            return False
+    except RunBusy:
+        return True
+
+
 def look_up(wiring: Wiring, record: RunRecord) -> Result:
     """What is known of a run now."""
     with wiring.driver() as driver:

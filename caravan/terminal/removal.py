@@ -57,12 +57,22 @@ def delete(
             return
         if running:
             _stop_jobs(wiring, record)
+        _purge_from_our_own(wiring, record)
         with wiring.driver() as driver:
             driver.forget(record.id)
         wiring.trace_path(record.id).unlink(missing_ok=True)
         folder.delete()
         store.delete_run(record.id)  # last: a deletion that was cut short can be repeated
     terminal.out(f"Run {record.id} is deleted.")
+
+
+def _purge_from_our_own(wiring: Wiring, record: RunRecord) -> None:
+    """Let the built-in cluster forget the run's jobs, whose folders hold code and raw logs, if it runs."""
+    deployments = wiring.store().deployments(record.id)
+    if record.request.cluster == "local" and deployments and wiring.local_cluster.status() is not None:
+        cluster = wiring.cluster(record.request)
+        for deployment in deployments:
+            cluster.stop(deployment.job_id, deployment.namespace, purge=True)
 
 
 def _may_delete(terminal: Terminal, record: RunRecord, running: list[str]) -> bool:

@@ -26,30 +26,34 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """List the newest runs."""
-    terminal = terminal_of(ctx)
-    records = wiring_of(ctx).store().runs(limit=limit)
+    from caravan.terminal.lookup import is_driven
+
+    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    records = [(record, is_driven(wiring, record)) for record in wiring.store().runs(limit=limit)]
     if as_json:
-        terminal.document([_row(r) for r in records])
+        terminal.document([_row(record, driven) for record, driven in records])
     elif not records:
         terminal.out("There are no runs yet.")
     else:
         _print_runs(terminal, records)
 
 
-def _row(record: RunRecord) -> dict[str, Json]:
-    row: dict[str, Json] = record.model_dump(mode="json")
+def _row(record: RunRecord, driven: bool) -> dict[str, Json]:
+    row: dict[str, Json] = {**record.model_dump(mode="json"), "driven": driven}
     request = row.pop("request")
     return {"run_id": row.pop("id"), **row, "prompt": request["prompt"], "source": request["source"]}
 
 
-def _print_runs(terminal: Terminal, records: Sequence[RunRecord]) -> None:
+def _print_runs(terminal: Terminal, records: Sequence[tuple[RunRecord, bool]]) -> None:
     from caravan.terminal.console import cell, draw, listing
+    from caravan.values.run import RunStatus
 
     table = listing("run", "status", "since (UTC)", "cost", "prompt")
-    for record in records:
+    for record, driven in records:
+        lost = record.status is RunStatus.RUNNING and not driven
         table.add_row(
             cell(record.id),
-            record.status.value,
+            "interrupted" if lost else record.status.value,
             f"{record.created_at:{_TIME}}",
             money(record.cost_usd),
             cell(one_line(record.request.prompt, 60)),

@@ -285,5 +285,18 @@ def test_logs_are_followed_to_the_end_of_the_run(wiring: FakeWiring) -> None:
 
     wiring.clock.sleep = later  # type: ignore[method-assign]
     terminal = nobody()
-    assert run(wiring, ["logs", RUN, "-f"], terminal) == 0
+    with folder.lock():  # an agent works on it
+        assert run(wiring, ["logs", RUN, "-f"], terminal) == 0
     assert printed(terminal)[0] == "one\ntwo\nthree\n"
+
+
+def test_logs_of_a_run_without_an_agent_are_not_waited_for(wiring: FakeWiring) -> None:
+    put(wiring)
+    wiring.folder(RUN).append_log("11111111-1", "train", "stdout", b"one\n")
+    terminal = nobody()
+    assert run(wiring, ["logs", RUN, "-f"], terminal) == 0
+    out, err = printed(terminal)
+    assert out == "one\n"
+    assert f"resume {RUN}" in err
+    assert run(wiring, ["runs"], terminal) == 0
+    assert "interrupted" in printed(terminal)[0]

@@ -25,8 +25,11 @@ def evaluate(state: RunState, context: Context) -> Update:
     objection = _diverged(metrics) or _missed(state.need_plan(), metrics) or _no_outputs(state.need_plan(), context)
     if objection:
         return {"metrics": finite, "failure": evidence_of(Stage.EVALUATE, outcome=outcome, message=objection, log=log)}
+    unwritten = _nothing_there(state.need_plan(), context)
+    warning = f"nothing is in {state.need_plan().outputs.location}: the program was not told to write there"
     return {
         "metrics": finite,
+        "warnings": (*state.warnings, warning) if unwritten else state.warnings,
         "status": RunStatus.SUCCEEDED,
         "detail": "the training ended and its result was checked",
     }
@@ -52,14 +55,19 @@ def _missed(plan: TrainingPlan, metrics: dict[str, float]) -> str:
 
 def _no_outputs(plan: TrainingPlan, context: Context) -> str:
     """Whether the script was told where to write, we can look there, and nothing is there."""
-    told = plan.outputs.kind == "path" and "training.output_dir" in plan.flags
-    if not told or not context.facts().shared_files:
+    if "training.output_dir" not in plan.flags or not _nothing_there(plan, context):
         return ""
+    return f"the training ended well but wrote nothing to {plan.outputs.location}"
+
+
+def _nothing_there(plan: TrainingPlan, context: Context) -> bool:
+    """Whether the place of the outputs is one that we can look into, and empty."""
+    if plan.outputs.kind != "path" or not context.facts().shared_files:
+        return False
     try:
-        written = any(path.is_file() for path in Path(plan.outputs.location).rglob("*"))
+        return not any(path.is_file() for path in Path(plan.outputs.location).rglob("*"))
     except OSError:  # somebody else's files: not ours to judge
-        return ""
-    return "" if written else f"the training ended well but wrote nothing to {plan.outputs.location}"
+        return False
 
 
 def remember(state: RunState, context: Context) -> Update:

@@ -72,7 +72,15 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 def job(repository: Path, *more: str) -> list[str]:
-    return ["--prompt", "Fine-tune it", "--codebase-path", str(repository), "--cluster", "local", *more]
+    return [
+        "--prompt",
+        "Fine-tune it with LoRA" if repository == EXAMPLE else "Train it",
+        "--codebase-path",
+        str(repository),
+        "--cluster",
+        "local",
+        *more,
+    ]
 
 
 def seen(process: subprocess.Popen[str], text: str) -> list[str]:

@@ -532,6 +532,13 @@ def test_a_budget_of_nothing_buys_no_gpu(tmp_path: Path) -> None:
     assert world.ids(record) == []
 
 
+def test_what_the_program_does_anyway_needs_no_option(world: World) -> None:
+    (world.repo / "train.py").write_text(TRAIN + "\nfrom peft import LoraConfig, get_peft_model\nLoraConfig(r=4)\n")
+    record = world.start(prompt="Fine-tune it with LoRA")
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+    assert world.state(record).plan.training.method == "lora"
+
+
 def test_what_the_program_would_not_follow_is_not_approved_by_itself(world: World) -> None:
     rank = PlanChange(path="training.lora_rank", value=4, by=Author.USER)
     ask = world.drive(world.start(sets=(rank,)))

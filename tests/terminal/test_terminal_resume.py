@@ -11,6 +11,7 @@ from caravan.values.errors import ClusterUnreachable
 from caravan.values.estimate import BudgetVerdict, Verdict
 from caravan.values.job import META_SHA
 from caravan.values.run import Deployment, DeploymentState, RunRecord, RunRequest, RunStatus
+from tests.fakes.folder import PlainFolder
 from tests.fakes.wiring import FakeWiring, nobody, person, printed
 
 RUN = "abc12345"
@@ -285,7 +286,7 @@ def test_logs_are_followed_to_the_end_of_the_run(wiring: FakeWiring) -> None:
 
     wiring.clock.sleep = later  # type: ignore[method-assign]
     terminal = nobody()
-    with folder.lock():  # an agent works on it
+    with PlainFolder(wiring.home, RUN).lock():  # an agent works on it
         assert run(wiring, ["logs", RUN, "-f"], terminal) == 0
     assert printed(terminal)[0] == "one\ntwo\nthree\n"
 

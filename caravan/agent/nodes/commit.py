@@ -18,6 +18,7 @@ from caravan.values.estimate import Envelope, Verdict
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import ClusterFacts, DryRun, JobSpec
 from caravan.values.plan import Author, TrainingPlan, apply_changes
+from caravan.values.repo import RepoProfile
 from caravan.values.run import Deployment, RunStatus
 
 
@@ -155,7 +156,7 @@ def approve(state: RunState, context: Context) -> Update:
     if verdict and verdict.verdict is Verdict.OVER_HARD:
         return {"status": RunStatus.REJECTED, "detail": verdict.text}
     granted = state.envelope
-    objections = granted.objections(plan, cost) if granted else _not_followed(plan)
+    objections = granted.objections(plan, cost) if granted else _not_followed(plan, state.need_profile())
     if granted and not objections:
         return {}
     limit = state.request.budget_usd if state.request.budget_usd is not None else context.limits.soft_usd
@@ -183,9 +184,17 @@ def approve(state: RunState, context: Context) -> Update:
     return {"envelope": envelope}
 
 
-def _not_followed(plan: TrainingPlan) -> tuple[str, ...]:
-    """What a person asked for and the training would not follow: no approval by itself then."""
-    asked = [path for path in unpassed(plan) if plan.set_by(path) in (Author.USER, Author.ANSWER)]
+def _not_followed(plan: TrainingPlan, profile: RepoProfile) -> tuple[str, ...]:
+    """What a person asked for and the training would not follow: no approval by itself then.
+
+    What the program does anyway needs no option.
+    """
+    anyway = {"training.method": profile.method, "model.id": profile.base_model, "dataset.path": profile.dataset}
+    asked = [
+        path
+        for path in unpassed(plan)
+        if plan.set_by(path) in (Author.USER, Author.ANSWER) and plan.get(path) != anyway.get(path)
+    ]
     return tuple(f"{path} = {plan.get(path)} would not be followed: the program has no option for it" for path in asked)
 
 

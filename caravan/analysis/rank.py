@@ -47,6 +47,7 @@ class Candidate:
     against: list[str] = field(default_factory=list)
     evidence: list[SourceLine] = field(default_factory=list)
     trains: bool = False
+    says_so: bool = False  # its name says that it trains, and its documentation or its options do too
 
     def plus(self, points: float, why: str, where: SourceLine | None = None) -> None:
         """Something that speaks for the candidate."""
@@ -99,7 +100,9 @@ def candidates(
     found += [_console(sources, name, [], scripts, wishes) for name in silent]
     found += _notebooks(sources)
     _telling(found, wishes)
-    trains = [c for c in found if c.trains or c.entry_point == chosen]
+    # What only says that it trains counts where nothing in the repository is seen to.
+    believed = [c for c in found if c.trains] or [c for c in found if c.says_so]
+    trains = [c for c in found if c in believed or c.entry_point == chosen]
     return sorted(trains, key=lambda c: (c.entry_point != chosen, -round(c.score, 6), c.entry_point))
 
 
@@ -127,9 +130,8 @@ def _script(sources: Sources, path: str, used: list[Documented], wishes: Wishes)
     named = bool(TRAIN_NAME.search(basename(path)))
     parser = sources.parser(path) if weight >= ENOUGH or TRAIN_NAME.match(basename(path)) else None
     hits = _key_options(parser)
-    # Its name says so, and its documentation or its options do too.
-    said = bool(TRAIN_NAME.match(basename(path))) and bool(used or hits)
-    candidate.trains = (starts or bool(used)) and (weight >= ENOUGH or said or (module.error is not None and named))
+    candidate.trains = (starts or bool(used)) and (weight >= ENOUGH or (module.error is not None and named))
+    candidate.says_so = starts and bool(TRAIN_NAME.match(basename(path))) and bool(used or hits)
     if module.error:
         candidate.minus(1.0, f"can't be read: {module.error}")
     _documentation(candidate, sources, used, wishes)

@@ -96,6 +96,7 @@ def result_lines(result: Result) -> list[str]:
         rows += [(f"attempt {a.number}", attempt_line(a)) for a in state.attempts]
         rows += [("metrics", words(state.metrics) if state.metrics else "")]
         rows += [("warning", one_line(text)) for text in state.warnings]
+        rows += [("job file", (state.deployment.hcl_path or "") if state.deployment else "")]
     if plan is not None and record.status is RunStatus.SUCCEEDED:
         rows.append(("outputs", one_line(joined((plan.outputs.kind, plan.outputs.location), ": "))))
     if record.cost_usd:

@@ -2,10 +2,8 @@
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,6 +15,7 @@ from caravan.ports import Cluster
 from caravan.values.errors import JobConflict, JobNotFound, JobRefused
 from caravan.values.job import META_SHA, ClusterKind, DeviceGroup
 from caravan.values.run import Outcome, OutcomeKind, Phase, Sentinel, Snapshot
+from main import SystemClock
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster, Script, one_node
 from tests.fakes.recordings import load
@@ -61,19 +60,6 @@ INVENTORY = {
         }
     ],
 }
-
-
-class RealClock:
-    """The machine's clock: a real cluster takes its time."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 @dataclass
@@ -146,7 +132,7 @@ def builtin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             region=None,
             verify=True,
             cert=None,
-            clock=RealClock(),
+            clock=SystemClock(),
         )
         yield Bench(client)
         client.close()

@@ -8,7 +8,6 @@ from caravan.values.run import Attempt
 
 def lessons_of(state: RunState) -> tuple[Lesson, ...]:
     """One lesson for each diagnosed attempt; `worked` is None where no repair was tried."""
-    context = _context(state)
     lessons = []
     for index, attempt in enumerate(state.attempts):
         if attempt.diagnosis is None:
@@ -19,7 +18,7 @@ def lessons_of(state: RunState) -> tuple[Lesson, ...]:
                 failure=attempt.diagnosis.failure,
                 fingerprint=attempt.diagnosis.fingerprint,
                 text=_text(attempt),
-                context=context,
+                context=case_context(state),
                 changes=attempt.repair.changes if isinstance(attempt.repair, ChangePlan) else (),
                 worked=_worked(attempt, following),
                 source=f"{state.run_id}/{attempt.number}",
@@ -46,16 +45,19 @@ def _text(attempt: Attempt) -> str:
     return f"{cause} Tried: {attempt.repair.why or attempt.repair.kind}."
 
 
-def _context(state: RunState) -> dict[str, Json]:
-    plan, profile = state.plan, state.profile
-    if plan is None or profile is None:
-        return {}
-    return {
+def case_context(state: RunState) -> dict[str, Json]:
+    """By what a case is found again: the repository, what is trained how, and what the plan asks for."""
+    profile, plan = state.need_profile(), state.plan
+    context: dict[str, Json] = {
         "framework": profile.framework,
-        "method": plan.training.method,
-        "base_model": plan.model.id,
+        "method": plan.training.method if plan else profile.method,
+        "base_model": plan.model.id if plan else profile.base_model,
         "entry_point": profile.entry_point,
         "tree_digest": profile.tree_digest,
+    }
+    if plan is None:
+        return context
+    return context | {
         "driver": plan.driver,
         "gpu_model": plan.resources.gpu_model,
         "gpus": plan.resources.gpus,

@@ -33,8 +33,8 @@ def _copy(context: Context, alloc_id: str, task: str, stream: str) -> None:
         if not data:
             return
         context.folder.append_log(alloc_id, task, stream, data)
-        lines = [mask(line.rstrip(), context.secrets) for line in data.decode("utf-8", "replace").splitlines()]
-        context.progress.log(stream, [line for line in lines if line][-_SHOWN_LINES:])
+        lines = [line.rstrip() for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
+        context.progress.log(stream, [mask(line, context.secrets) for line in lines[-_SHOWN_LINES:]])
 
 
 def log_tail(context: Context, alloc_id: str, limit: int = 1 << 20) -> bytes:

@@ -1,6 +1,7 @@
 """The state of a run as LangGraph checkpoints it: small frozen values only; no logs, no clients, no file contents."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -14,6 +15,14 @@ from caravan.values.run import Attempt, Deployment, Outcome, RunRequest, RunStat
 
 Update = dict[str, Any]
 """A node's partial update: field name of RunState → new value."""
+
+
+_Item = TypeVar("_Item")
+
+
+def joined(first: Iterable[_Item], second: Iterable[_Item]) -> tuple[_Item, ...]:
+    """The items of both in order, each once."""
+    return tuple(dict.fromkeys((*first, *second)))
 
 
 class RunState(Value):

@@ -67,7 +67,7 @@ def drive_run(
             ask=ended if isinstance(ended, Ask) else None,
             folder=context.folder.path,
             trace_url=context.tracer.url(),
-            cluster=scene_of(record, context.cluster).cluster if record.status is RunStatus.PLANNED else "",
+            cluster=scene_of(record, context.facts).cluster if record.status is RunStatus.PLANNED else "",
         )
     terminal.exit_code = EXIT_CODES[record.status]
     show_result(terminal, result, as_json=as_json)
@@ -120,7 +120,7 @@ class _Drive:
         if not self.interactive:
             return None
         try:
-            return answer_in_person(self.terminal, ask, partial(scene_of, record, self.context.cluster), known)
+            return answer_in_person(self.terminal, ask, partial(scene_of, record, self.context.facts), known)
         except (KeyboardInterrupt, EOFError) as stop:
             self.terminal.err()
             raise Interrupted(

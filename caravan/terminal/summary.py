@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from caravan.ports import Cluster
     from caravan.terminal.streams import Terminal
     from caravan.values.dialogue import Ask
     from caravan.values.estimate import Estimate, Range
+    from caravan.values.job import ClusterFacts
     from caravan.values.plan import TrainingPlan
     from caravan.values.run import RunRecord
 
@@ -39,10 +39,10 @@ class Scene:
     cluster: str
 
 
-def scene_of(record: RunRecord, cluster: Cluster) -> Scene:
+def scene_of(record: RunRecord, known: Callable[[], ClusterFacts]) -> Scene:
     """The scene of a run. A cluster that does not answer now is named as the request names it."""
     try:
-        facts = cluster.facts()
+        facts = known()
     except ClusterError as error:
         named = record.request.cluster
         return Scene(record.request.source, f"{named} (does not answer now: {error.message})")

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from caravan.values.base import Confidence, Value
-from caravan.values.plan import Mount, PlanChange, TrainingPlan
+from caravan.values.plan import Mount, TrainingPlan
 
 
 class MemoryPart(Value):
@@ -21,14 +21,6 @@ class Range(Value):
     low: float = Field(ge=0)
     likely: float = Field(ge=0)
     high: float = Field(ge=0)
-
-
-class Alternative(Value):
-    """Another plan that would do, what it costs and what it gives up."""
-
-    changes: tuple[PlanChange, ...]
-    cost_usd: float | None = None
-    gives_up: str = ""
 
 
 class Estimate(Value):
@@ -47,7 +39,6 @@ class Estimate(Value):
     usd_per_hour: float | None = None
     fits: bool | None = None
     assumptions: tuple[str, ...] = ()
-    alternatives: tuple[Alternative, ...] = ()
     confidence: Confidence = 0.0
 
 

@@ -196,7 +196,6 @@ class OutcomeKind(StrEnum):
     INTERRUPTED = "interrupted"  # from outside: stopped, preempted, node lost, drained
     EXPIRED = "expired"  # its time limit
     NOT_PLACED = "not_placed"  # never got an allocation
-    REFUSED = "refused"  # not accepted by the cluster
     GONE = "gone"  # the job is not there any more
     UNPROVEN = "unproven"  # it looks complete, but exit code, events and sentinel disagree
 

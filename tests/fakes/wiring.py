@@ -12,6 +12,7 @@ from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import RepositoryError
+from caravan.values.job import ClusterFacts
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
@@ -74,6 +75,9 @@ class RunPorts:
     tracer: MemoryTracer
     clock: FakeClock
     progress: Progress
+
+    def facts(self) -> ClusterFacts:
+        return self.cluster.facts()
 
 
 class FakeLocalCluster:

@@ -3,7 +3,7 @@
 from langgraph.types import interrupt
 
 from caravan.agent.context import Context
-from caravan.agent.state import RunState, Update
+from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.hcl import mismatches, parse_hcl, read_back, render_hcl
 from caravan.planning.budget import judge_budget
@@ -106,14 +106,14 @@ def validate_spec(state: RunState, context: Context) -> Update:
     if failure:
         return {"failure": failure}
     warnings = [*answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
-    return {"warnings": _joined(state.warnings, tuple(warnings))}
+    return {"warnings": joined(state.warnings, tuple(warnings))}
 
 
 def _job_spec(state: RunState, context: Context) -> JobSpec:
     """The job of this sequence number: a pure function of the state and the cluster's facts."""
     plan, facts = state.need_plan(), context.facts()
     return to_job_spec(
-        plan.model_copy(update={"exclude_nodes": _joined(plan.exclude_nodes, _avoidable(state, facts))}),
+        plan.model_copy(update={"exclude_nodes": joined(plan.exclude_nodes, _avoidable(state, facts))}),
         facts,
         run_id=state.run_id,
         attempt=state.sequence,
@@ -229,12 +229,8 @@ def _envelope(plan: TrainingPlan, cost_usd: float | None, limit_usd: float, gran
     return Envelope(
         cost_usd=max(cost_usd or 0.0, limit_usd),
         unknown_cost=cost_usd is None or (granted is not None and granted.unknown_cost),
-        methods=_joined(granted.methods if granted else (), (plan.training.method,) if plan.training.method else ()),
-        images=_joined(granted.images if granted else (), (plan.image,) if plan.image else ()),
-        mounts=tuple(dict.fromkeys((*(granted.mounts if granted else ()), *plan.mounts))),
-        datacenters=_joined(granted.datacenters if granted else (), plan.datacenters),
+        methods=joined(granted.methods if granted else (), (plan.training.method,) if plan.training.method else ()),
+        images=joined(granted.images if granted else (), (plan.image,) if plan.image else ()),
+        mounts=joined(granted.mounts if granted else (), plan.mounts),
+        datacenters=joined(granted.datacenters if granted else (), plan.datacenters),
     )
-
-
-def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*first, *second)))

@@ -2,7 +2,7 @@
 
 from caravan.agent.context import Context
 from caravan.agent.logs import copy_logs, log_tail
-from caravan.agent.state import RunState, Update
+from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.values.errors import JobConflict, JobRefused
 from caravan.values.failure import Evidence, Stage
@@ -68,7 +68,7 @@ def _registered(state: RunState, context: Context, deployment: Deployment, job: 
     )
     return {
         "deployment": registered,
-        "deployed_plans": tuple(dict.fromkeys((*state.deployed_plans, registered.plan_sha256))),
+        "deployed_plans": joined(state.deployed_plans, (registered.plan_sha256,)),
     }
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from caravan.agent.context import Context
-from caravan.agent.state import RunState, Update
+from caravan.agent.state import RunState, Update, joined
 from caravan.planning.checks import check_plan
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.values.errors import PlanError
@@ -87,7 +87,7 @@ def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Contex
         "attempts": attempts,
         "tried": (*state.tried, repair),
         "fixes": state.fixes + (0 if evidence.interrupted else 1),
-        "avoid_nodes": tuple(dict.fromkeys((*state.avoid_nodes, *avoid))),
+        "avoid_nodes": joined(state.avoid_nodes, avoid),
         "sequence": state.sequence + (0 if _same_id(repair, evidence) else 1),
     }
 

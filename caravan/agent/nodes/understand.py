@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from langgraph.types import interrupt
 
 from caravan.agent.context import Context
-from caravan.agent.state import RunState, Update
+from caravan.agent.lessons import case_context
+from caravan.agent.state import RunState, Update, joined
 from caravan.analysis import analyze
-from caravan.planning.answers import answers_to_changes, changes_from, given_answers, with_defaults
+from caravan.planning.answers import answers_to_changes, given_answers, with_defaults
 from caravan.planning.draft import chosen_script, draft_plan, git_source, with_fitting_flags
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Ask, AskKind, Reply
@@ -62,20 +63,13 @@ def _required(state: RunState, question_id: str) -> bool:
 
 def recall(state: RunState, context: Context) -> Update:
     """Past cases for the first plan or for the failure at hand. Memory that is down costs a warning, not the run."""
-    profile = state.need_profile()
-    known: dict[str, Json] = {
-        "framework": profile.framework,
-        "method": state.plan.training.method if state.plan else profile.method,
-        "base_model": state.plan.model.id if state.plan else profile.base_model,
-        "entry_point": profile.entry_point,
-        "tree_digest": profile.tree_digest,
-    }
+    known = case_context(state)
     text = state.diagnosis.cause if state.diagnosis else state.request.prompt
     try:
         cases = context.memory.recall(text=text, diagnosis=state.diagnosis, context=known)
     except ServiceError as error:
         context.progress.note(f"Going on without memory: {error.line()}")
-        return {"cases": (), "warnings": _with(state.warnings, f"memory was not used: {error.message}")}
+        return {"cases": (), "warnings": joined(state.warnings, (f"memory was not used: {error.message}",))}
     _trace_cases(context, cases)
     return {"cases": cases}
 
@@ -89,13 +83,10 @@ def make_plan(state: RunState, context: Context) -> Update:
     )
     outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
     plan = draft_plan(profile, request, facts, code=code, outputs=outputs, image=context.image)
-    asked = {name for q in state.questions for name in (q.id, q.path)}
-    unasked = {name: value for name, value in request.answers.items() if name not in asked}
     if state.request.namespace != "default":
         plan = apply_changes(plan, [_namespace(state.request.namespace)])
-    plan = apply_changes(plan, changes_from(unasked))
     plan = apply_changes(plan, answers_to_changes(state.questions, answers))
-    plan = apply_changes(plan, request.sets)
+    plan = apply_changes(plan, request.sets)  # once more: an answer may touch further fields than its own
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, state.cases))
     plan = with_fitting_flags(plan, profile)
     context.folder.save_plan(plan)
@@ -148,7 +139,3 @@ def _bounded(files: Iterable[tuple[str, bytes, int]], limit_mb: int) -> Iterator
 def _trace_cases(context: Context, cases: tuple[PastCase, ...]) -> None:
     for case in cases:
         context.tracer.event("recalled", case=case.id, why=case.why, score=case.score)
-
-
-def _with(warnings: tuple[str, ...], text: str) -> tuple[str, ...]:
-    return warnings if text in warnings else (*warnings, text)

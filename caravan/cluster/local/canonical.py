@@ -301,9 +301,3 @@ def same_group(one: JsonDict, other: JsonDict) -> bool:
 def group_of(job: JsonDict, name: str) -> JsonDict | None:
     """The job's task group of that name."""
     return next((g for g in job["TaskGroups"] if g["Name"] == name), None)
-
-
-def task_of(job: JsonDict, group: str, task: str) -> JsonDict | None:
-    """The task of that name in a group of the job."""
-    found = group_of(job, group)
-    return next((t for t in found["Tasks"] if t["Name"] == task), None) if found else None

@@ -29,6 +29,9 @@ _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 _ALLOC_DIGITS: Final = 8  # as Nomad itself shortens allocation ids
 
+_PATIENCE_S = 0.2
+"""Whoever only looks whether a run is driven holds its lock for a moment; an agent holds it for as long as it works."""
+
 
 class DiskFolder:
     """The port RunFolder on `home`/runs/`run_id`. Nothing is made before something is written.
@@ -79,7 +82,7 @@ class DiskFolder:
         with state_errors(self._path):
             make_folder(self._path)
             try:
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 10)
             except Timeout as error:
                 raise RunBusy(
                     f"The run {self._run_id} is driven by {_holder(holder)}.",

@@ -62,6 +62,8 @@ _OPTIONS: Final[dict[str, tuple[str, ...]]] = {
     "training.attn": ("attn_implementation",),
     "training.method": ("finetuning_type", "tuning_type", "train_method"),
 }
+_FILE_NAME: Final = re.compile(r"[^/]\.[A-Za-z]\w{0,11}$")
+"""A default that names a file by its ending (`model.pt`, `line.csv`); `runs/v1.0` and `./out` are directories."""
 _NAME: Final = re.compile(r"[\w./:@+~-]+")
 _BARE: Final[dict[str, tuple[str, ...]]] = {
     "training.precision=bf16": ("bf16",),
@@ -90,6 +92,9 @@ def known_flags(profile: RepoProfile) -> dict[str, str]:
         option = _first(profile, names)
         if option is not None and is_switch(option) and path.partition("=")[0] not in found:
             found[path] = option.flag
+    output = profile.option(found.get("training.output_dir", ""))
+    if output is not None and _FILE_NAME.search(str(output.default)):
+        del found["training.output_dir"]  # it takes a file, and a directory would break it
     return found
 
 

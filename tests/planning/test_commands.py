@@ -4,9 +4,32 @@ from hypothesis import strategies as st
 
 from caravan.planning.command import command_line, flag_text, launch_words, output_dir, read_command, set_flag, unpassed
 from caravan.planning.draft import draft_plan
+from caravan.planning.flags import known_flags
 from caravan.values.plan import Author, Launch, OutputSink, PlanChange, apply_changes
-from caravan.values.repo import Launcher
+from caravan.values.repo import HyperparameterFlag, Launcher, RepoProfile, ScriptOption
 from tests.planning.scenes import ARCHIVE, OUTPUTS, bare_plan, builtin, llm_profile, numpy_profile, request
+
+
+@pytest.mark.parametrize(
+    ("default", "directory"),
+    [
+        ("line.csv", False),
+        ("out/model.safetensors", False),
+        ("out", True),
+        ("./runs/v1.0", True),
+        ("../x", True),
+        (None, True),
+    ],
+)
+def test_an_option_for_a_file_is_not_given_a_directory(default: str | None, directory: bool) -> None:
+    profile = RepoProfile(
+        root="/",
+        tree_digest="d",
+        is_training_repo=True,
+        options=(ScriptOption(flag="--out", default=default),),
+        key_hyperparameters={"output_dir": HyperparameterFlag(flag="--out", default=default)},
+    )
+    assert known_flags(profile).get("training.output_dir") == ("--out" if directory else None)
 
 
 @pytest.mark.parametrize(

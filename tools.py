@@ -75,6 +75,19 @@ class RepositoryToolbox:
                         return tuple(found)
         return tuple(found)
 
+    def find(self, name: str, *, limit: int = 20) -> tuple[str, ...]:
+        """Paths of files and directories (with a slash at their end) that end in `name`, the shortest first."""
+        wanted = [p for p in name.replace("\\", "/").split("/") if p not in ("", ".", "..")]
+        if not wanted:
+            raise UsageError("Say which name to look for.")
+        found: set[str] = set()
+        for entry in self._tree.files():
+            parts = entry.path.split("/")
+            for end in range(len(wanted), len(parts) + 1):
+                if parts[end - len(wanted) : end] == wanted:
+                    found.add("/".join(parts[:end]) + ("" if end == len(parts) else "/"))
+        return tuple(sorted(found, key=lambda p: (p.count("/"), len(p), p))[: max(limit, 0)])
+
     def _masked(self, text: str) -> list[str]:
         """The text's lines without secrets. Lines are cut before, far enough that a secret at the cut is still seen."""
         return mask("\n".join(row[: 2 * MAX_LINE] for row in text.split("\n")), self._secrets).split("\n")

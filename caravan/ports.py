@@ -6,7 +6,7 @@ Implementations: Cluster in `caravan/cluster/`, Reasoner in `caravan/agent/`, Me
 Clock and Progress in `caravan/terminal/` and `main.py`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -88,6 +88,12 @@ class Toolbox(Protocol):
     def search(self, text: str, *, limit: int = 50) -> tuple[str, ...]:
         """`file:line: text` rows in which `text` occurs, ignoring case."""
 
+    def find(self, name: str, *, limit: int = 20) -> tuple[str, ...]:
+        """Paths of the repository's files and directories (those with a slash at their end) whose last part is `name`.
+
+        A `name` with slashes is matched from the path's end. The shortest paths first.
+        """
+
 
 class Reasoner(Protocol):
     """What needs judgement. The rules are one implementation, a language model the other.
@@ -116,7 +122,13 @@ class Reasoner(Protocol):
         """The cause of a failure. What is unknown stays `unknown`."""
 
     def repairs(
-        self, diagnosis: Diagnosis, plan: TrainingPlan, cases: Sequence[PastCase], facts: ClusterFacts
+        self,
+        diagnosis: Diagnosis,
+        plan: TrainingPlan,
+        profile: RepoProfile,
+        cases: Sequence[PastCase],
+        facts: ClusterFacts,
+        toolbox: Toolbox,
     ) -> tuple[Repair, ...]:
         """The ladder: repairs in the order in which to try them. Empty: nothing can be mended here."""
 
@@ -285,8 +297,17 @@ class Progress(Protocol):
     def snapshot(self, snapshot: Snapshot) -> None:
         """The cluster said something new about the job."""
 
+    def attempt(self, number: int, limit: int, *, usd_per_hour: float | None, max_run_s: int | None) -> None:
+        """A job is watched from now on: the `number`-th of at most `limit` attempts. The price is per running hour."""
+
     def log(self, stream: str, lines: Sequence[str]) -> None:
         """The task wrote these lines (masked)."""
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        """The task logged these metrics since the last call; a value may be nan or infinite."""
+
+    def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
+        """A failure's cause, what is done about it, and what that changes in the plan: path to (before, after)."""
 
     def note(self, text: str) -> None:
         """Something worth a line."""

@@ -56,6 +56,17 @@ def test_search(toolbox):
         toolbox.search("  ")
 
 
+def test_find_names_files_and_directories_by_the_end_of_their_path(toolbox):
+    assert toolbox.find("train.py") == ("src/train.py",)
+    assert toolbox.find("/elsewhere/../src/train.py") == ()
+    assert toolbox.find("./src/train.py") == ("src/train.py",)
+    assert toolbox.find("src") == ("src/",)
+    assert toolbox.find("rain.py") == ()
+    assert toolbox.find(".env") == ()
+    with pytest.raises(UsageError):
+        toolbox.find("/")
+
+
 def test_langchain_tools_answer_errors_as_text(toolbox):
     tools = {t.name: t for t in langchain_tools(toolbox)}
     assert set(tools) == {"list_directory", "read_file", "search_codebase"}

@@ -49,7 +49,13 @@ class RuleReasoner:
         return diagnose(evidence, plan, cases)
 
     def repairs(
-        self, diagnosis: Diagnosis, plan: TrainingPlan, cases: Sequence[PastCase], facts: ClusterFacts
+        self,
+        diagnosis: Diagnosis,
+        plan: TrainingPlan,
+        profile: RepoProfile,  # noqa: ARG002
+        cases: Sequence[PastCase],
+        facts: ClusterFacts,
+        toolbox: Toolbox,  # noqa: ARG002
     ) -> tuple[Repair, ...]:
         """The ladder of the diagnosed class."""
 

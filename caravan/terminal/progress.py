@@ -10,11 +10,11 @@ import contextlib
 from typing import TYPE_CHECKING, Final, Protocol
 
 from caravan.ports import Progress
-from caravan.terminal.text import joined, one_line
+from caravan.terminal.text import joined, one_line, words
 from caravan.values.run import Phase, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from rich.console import RenderableType
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from caravan.terminal.console import OurConsole
     from caravan.terminal.streams import Terminal
+    from caravan.values.base import Json
 
 DOING: Final = {
     "analyze_codebase": "reading the repository",
@@ -123,6 +124,21 @@ class PlainProgress:
         for line in lines:
             self._line(f"{'!' if stream == 'stderr' else '|'} {line}")
 
+    def attempt(self, number: int, limit: int, *, usd_per_hour: float | None, max_run_s: int | None) -> None:
+        """Which attempt is watched."""
+        del usd_per_hour, max_run_s
+        self.note(f"Attempt {number} of at most {limit}")
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        """They stand in the lines."""
+
+    def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
+        """What is done about a failure."""
+        del cause
+        self.note(f"Repair: {repair}")
+        for path, (before, after) in changed.items():
+            self.note(f"  {path}: {words(before)} → {words(after)}")
+
     def note(self, text: str) -> None:
         """A line."""
         self._line(text)
@@ -191,6 +207,21 @@ class LiveProgress:
         del stream
         self._lines = (*self._lines, *(one_line(line) for line in lines))[-_LOG_LINES:]
         self._draw()
+
+    def attempt(self, number: int, limit: int, *, usd_per_hour: float | None, max_run_s: int | None) -> None:
+        """Which attempt is watched."""
+        del usd_per_hour, max_run_s
+        self.note(f"Attempt {number} of at most {limit}")
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        """They stand in the lines."""
+
+    def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
+        """What is done about a failure."""
+        del cause
+        self.note(f"Repair: {repair}")
+        for path, (before, after) in changed.items():
+            self.note(f"  {path}: {words(before)} → {words(after)}")
 
     def note(self, text: str) -> None:
         """A line that stays on the screen."""

@@ -116,6 +116,9 @@ class Diagnosis(Value):
     confidence: Confidence
     cause: str
     lines: tuple[str, ...] = ()
+    details: dict[str, str] = Field(
+        default_factory=dict, description="what the lines name, by its role: package, option, value, path, program, ..."
+    )
     escalate: bool = False
     advice: str = ""
     fingerprint: str = Field(default="", description="the failure's shape without paths and numbers")

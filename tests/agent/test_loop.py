@@ -57,6 +57,9 @@ class Notes:
         self.nodes.append(name)
 
     def snapshot(self, snapshot: Any) -> None: ...
+    def attempt(self, number: int, limit: int, **_: Any) -> None: ...
+    def metrics(self, values: Any) -> None: ...
+    def repair(self, cause: str, repair: str, changed: Any) -> None: ...
     def log(self, stream: str, lines: Any) -> None: ...
 
     def note(self, text: str) -> None:
@@ -72,7 +75,7 @@ class Ladder(RuleReasoner):
     def diagnose(self, evidence: Any, plan: Any, cases: Any) -> Diagnosis:
         return Diagnosis(failure=FailureClass.HOST_MEMORY_OOM, confidence=1, cause="Too little memory.")
 
-    def repairs(self, diagnosis: Any, plan: Any, cases: Any, facts: Any) -> tuple[Repair, ...]:
+    def repairs(self, *_: Any) -> tuple[Repair, ...]:
         return self.ladder
 
 

@@ -38,7 +38,8 @@ def fix_iteration(state: RunState, context: Context) -> Update:
     diagnosis = state.diagnosis
     if diagnosis is None:
         raise AssertionError("no diagnosis yet")
-    for repair in context.reasoner.repairs(diagnosis, plan, state.cases, facts):
+    toolbox = context.toolbox(context.open_tree(state.request.source))
+    for repair in context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox):
         mended = _mended(repair, state)
         if mended is None:
             continue
@@ -81,7 +82,8 @@ def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Contex
         changed = plan_diff(state.need_plan(), mended)
         attempts = (*attempts[:-1], attempts[-1].model_copy(update={"repair": repair, "changed": changed}))
     context.folder.save_plan(mended)
-    context.progress.note(f"Repair: {repair.why or repair.kind}")
+    cause = state.diagnosis.cause if state.diagnosis else ""
+    context.progress.repair(cause, repair.why or repair.kind, plan_diff(state.need_plan(), mended))
     return {
         "plan": mended,
         "attempts": attempts,

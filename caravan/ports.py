@@ -297,17 +297,34 @@ class Progress(Protocol):
     def snapshot(self, snapshot: Snapshot) -> None:
         """The cluster said something new about the job."""
 
-    def attempt(self, number: int, limit: int, *, usd_per_hour: float | None, max_run_s: int | None) -> None:
-        """A job is watched from now on: the `number`-th of at most `limit` attempts. The price is per running hour."""
+    def attempt(
+        self,
+        number: int,
+        limit: int,
+        *,
+        usd_per_hour: float | None,
+        max_run_s: int | None,
+        metric: str | None = None,
+        spent_usd: float = 0.0,
+    ) -> None:
+        """A job is watched from now on: the `number`-th of at most `limit` attempts. The price is per running hour.
+
+        `metric` is the plan's target metric, `spent_usd` what the attempts before have cost.
+        """
 
     def log(self, stream: str, lines: Sequence[str]) -> None:
         """The task wrote these lines (masked)."""
 
     def metrics(self, values: Mapping[str, float]) -> None:
-        """The task logged these metrics since the last call; a value may be nan or infinite."""
+        """The task logged these metrics together, in the order of its lines; a value may be nan or infinite."""
 
-    def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
-        """A failure's cause, what is done about it, and what that changes in the plan: path to (before, after)."""
+    def repair(
+        self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]], remembered: Sequence[str] = ()
+    ) -> None:
+        """A failure's cause, what is done about it, and what that changes in the plan: path to (before, after).
+
+        `remembered` are the recalled cases that led to it, a line each.
+        """
 
     def note(self, text: str) -> None:
         """Something worth a line."""

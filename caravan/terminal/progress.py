@@ -124,17 +124,28 @@ class PlainProgress:
         for line in lines:
             self._line(f"{'!' if stream == 'stderr' else '|'} {line}")
 
-    def attempt(self, number: int, limit: int, *, usd_per_hour: float | None, max_run_s: int | None) -> None:
+    def attempt(
+        self,
+        number: int,
+        limit: int,
+        *,
+        usd_per_hour: float | None,
+        max_run_s: int | None,
+        metric: str | None = None,
+        spent_usd: float = 0.0,
+    ) -> None:
         """Which attempt is watched."""
-        del usd_per_hour, max_run_s
+        del usd_per_hour, max_run_s, metric, spent_usd
         self.note(f"Attempt {number} of at most {limit}")
 
     def metrics(self, values: Mapping[str, float]) -> None:
         """They stand in the lines."""
 
-    def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
+    def repair(
+        self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]], remembered: Sequence[str] = ()
+    ) -> None:
         """What is done about a failure."""
-        del cause
+        del cause, remembered
         self.note(f"Repair: {repair}")
         for path, (before, after) in changed.items():
             self.note(f"  {path}: {words(before)} → {words(after)}")
@@ -208,17 +219,28 @@ class LiveProgress:
         self._lines = (*self._lines, *(one_line(line) for line in lines))[-_LOG_LINES:]
         self._draw()
 
-    def attempt(self, number: int, limit: int, *, usd_per_hour: float | None, max_run_s: int | None) -> None:
+    def attempt(
+        self,
+        number: int,
+        limit: int,
+        *,
+        usd_per_hour: float | None,
+        max_run_s: int | None,
+        metric: str | None = None,
+        spent_usd: float = 0.0,
+    ) -> None:
         """Which attempt is watched."""
-        del usd_per_hour, max_run_s
+        del usd_per_hour, max_run_s, metric, spent_usd
         self.note(f"Attempt {number} of at most {limit}")
 
     def metrics(self, values: Mapping[str, float]) -> None:
         """They stand in the lines."""
 
-    def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
+    def repair(
+        self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]], remembered: Sequence[str] = ()
+    ) -> None:
         """What is done about a failure."""
-        del cause
+        del cause, remembered
         self.note(f"Repair: {repair}")
         for path, (before, after) in changed.items():
             self.note(f"  {path}: {words(before)} → {words(after)}")

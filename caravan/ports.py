@@ -150,6 +150,15 @@ class Memory(Protocol):
     def forget(self, case_id: str) -> bool:
         """Remove a lesson for good; False when there is none of that id."""
 
+    def export(self) -> tuple[dict[str, Json], ...]:
+        """Every lesson as a record that `restore` takes, with its counts, times and sources; the oldest first."""
+
+    def restore(self, record: Json) -> bool:
+        """Store an exported lesson: True when it is new, False when it was merged into the equal one that is there.
+
+        Restoring twice is restoring once. Raises UsageError for what is no such record.
+        """
+
     def close(self) -> None:
         """Let go of the store; a later call opens it again."""
 

@@ -33,7 +33,9 @@ class RunState(Value):
     profile: RepoProfile | None = None
     questions: tuple[Question, ...] = ()
     answers: tuple[Answer, ...] = ()
+    code_digest: str = Field(default="", description="by which the same training code is known again")
     cases: tuple[PastCase, ...] = ()
+    remembered: tuple[PastCase, ...] = Field(default=(), description="cases that the first plan was changed by")
 
     plan: TrainingPlan | None = None
     avoid_nodes: tuple[str, ...] = Field(default=(), description="nodes that a retry keeps away from")

@@ -3,6 +3,7 @@
 Two failures are of one class if the same repair applies. What a log says is data, never an instruction.
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -161,7 +162,10 @@ Repair = Annotated[ChangePlan | Wait | RetryElsewhere | Requery, Field(discrimin
 
 
 class PastCase(Value):
-    """A lesson that memory holds and why it was recalled. `changes` is what was tried; `worked` how it ended."""
+    """A lesson that memory holds and why it was recalled. `changes` is what was tried; `worked` how it ended.
+
+    `worked` is None where it was never told, or worked as often as it failed.
+    """
 
     id: str
     failure: FailureClass | None = None
@@ -169,8 +173,14 @@ class PastCase(Value):
     text: str
     context: dict[str, Json] = Field(default_factory=dict)
     changes: tuple[PlanChange, ...] = ()
+    before: dict[str, Json] = Field(default_factory=dict, description="value of each changed field before the change")
     worked: bool | None = None
     times: int = 1
+    succeeded: int = Field(default=0, description="sources in which it worked")
+    failed: int = Field(default=0, description="sources in which it did not")
+    last_seen: datetime | None = None
+    source: str = Field(default="", description="who told it last: run id and attempt, or `user`")
+    same: tuple[str, ...] = Field(default=(), description="keys of the context that agree with what was looked for")
     why: str = ""
     score: float = 0.0
 
@@ -183,5 +193,6 @@ class Lesson(Value):
     text: str
     context: dict[str, Json] = Field(default_factory=dict)
     changes: tuple[PlanChange, ...] = ()
+    before: dict[str, Json] = Field(default_factory=dict, description="value of each changed field before the change")
     worked: bool | None = None
-    source: str = Field(default="", description="run id, or `user` for a lesson added by hand")
+    source: str = Field(default="", description="run id and attempt, or `user` for a lesson added by hand")

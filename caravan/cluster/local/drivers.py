@@ -1,7 +1,9 @@
 """Task drivers: from a task's configuration to a command, or the reason, in Nomad's words, why there is none.
 
 `docker` runs the command as a process of this machine: the inventory's image is a permission, not a file system, so
-what the image would bring (paths, programs) must be here. What a process can't be given is refused, not left out.
+what the image would bring (paths, programs) must be here. What a process can't be given is refused, not left out: a
+bind mount is taken when it shows a path of this machine at the same place, where a process sees it anyway (and could
+write to it, read-only or not).
 """
 
 import hashlib
@@ -176,15 +178,20 @@ def _docker(start: Started) -> Command:
 
 
 def _check_mounts(start: Started) -> None:
-    for mount in [*(start.config.get("mount") or []), *(start.config.get("mounts") or [])]:
+    mounts = [*(start.config.get("mount") or []), *(start.config.get("mounts") or [])]
+    for mount in mounts:
         source = mount.get("source") or ""
         if mount.get("type", "volume") == "bind" and not Path(source).exists():
             raise CannotStart(
                 'failed to create container: Error response from daemon: invalid mount config for type "bind": bind '
                 f"source path does not exist: {source}"
             )
-    if start.config.get("mount") or start.config.get("mounts") or start.config.get("volumes"):
-        raise CannotStart("the built-in cluster runs docker tasks as processes and can't mount anything for them")
+    moved = any(m.get("type", "volume") != "bind" or m.get("source") != m.get("target") for m in mounts)
+    if moved or start.config.get("volumes"):
+        raise CannotStart(
+            "the built-in cluster runs docker tasks as processes and can only show them paths of this machine where "
+            "they are, nothing mounted elsewhere"
+        )
     if start.task["VolumeMounts"]:
         raise CannotStart("the built-in cluster runs docker tasks as processes and can't mount volumes for them")
 

@@ -8,68 +8,48 @@ The libraries take seconds to import, so they are imported on the first call tha
 written answers without them.
 """
 
-import functools
-import logging
-import pickle
-import sqlite3
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 from caravan.lessons import (
     Candidate,
     Sought,
+    StoredLesson,
     as_case,
     first,
     from_metadata,
+    from_record,
     lesson_key,
+    marks,
     masked,
     merge,
+    merge_stored,
     prepared,
     rank,
     search_text,
     to_metadata,
+    to_record,
 )
-from caravan.ports import Clock
-from caravan.values.base import Json
+from caravan.ports import Clock, Memory
+from caravan.values.base import Json, sha256_text
 from caravan.values.errors import ServiceError, UsageError
 from caravan.values.failure import Diagnosis, Lesson, PastCase
-
-if TYPE_CHECKING:
-    from langchain_core.embeddings import Embeddings
+from caravan.vectors.engine import FOREIGN, InUse, library_errors, likeness, locked, open_engine, release, scrub
 
 SCOPE: Final = "caravan"  # Mem0 wants a user for everything; all lessons are one user's
-COLLECTION: Final = "lessons"
-DIMENSION: Final = 256  # of the embedding model that wordllama's package brings
 
+_WAIT_S: Final = 2.5  # for another process's lock: agents hold it for moments, so waiting mostly helps
+_LOOK_S: Final = 0.1  # between two looks at it
+_AWAY_S: Final = 30.0  # after a failure lessons are kept at once, without trying each one
 _EVERYTHING: Final = 100_000  # more lessons than a store will hold: Mem0 lists only with a bound
-_STRUCTURED: Final = 500  # cases of one cause or fingerprint that are looked at
-_ALIKE: Final = 200  # cases that are looked at for the likeness of their text
+_STRUCTURED: Final = 500  # cases of one cause, fingerprint, code or model that are looked at
+_ALIKE: Final = 50  # cases that are looked at for the likeness of their text alone
 _QUERY_LIMIT: Final = 4000  # characters of a query that are embedded
-
-# What Mem0, Qdrant's embedded store and the HTTP client raise for a broken, locked or unreachable store, beside their
-# own exceptions: pickled points and SQLite files that are damaged may raise nearly anything of these.
-_FOREIGN: Final = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.PickleError,
-    sqlite3.Error,
-)
-
-
-class _InUse(Exception):
-    """Another process holds the embedded store."""
 
 
 class Mem0Memory:
@@ -113,36 +93,53 @@ class Mem0Memory:
         )
         query = str(masked("", text.strip() or (diagnosis.cause if diagnosis else ""), self._secrets))[:_QUERY_LIMIT]
         with self._store(read_only=True) as engine:
-            found = _candidates(engine, sought, query) if engine is not None else []
+            found = _candidates(engine, sought, query, limit) if engine is not None else []
         return rank(found, sought, self._clock.now(), limit=limit)
 
     def remember(self, lesson: Lesson) -> str:
         """Store a lesson, or merge it into the equal one that is there; the id comes back."""
-        lesson = prepared(lesson, self._secrets)
-        key, now = lesson_key(lesson), self._clock.now()
+        lesson, now = prepared(lesson, self._secrets), self._clock.now()
+        return self._put(lesson, lambda there: merge(there, lesson, now) if there else first(lesson, now))[0]
+
+    def _put(self, lesson: Lesson, becomes: Callable[[StoredLesson | None], StoredLesson]) -> tuple[str, bool]:
+        """Store what an equal lesson that is there (None: there is none) becomes: its id, and whether it is new."""
+        key = lesson_key(lesson)
         with self._store() as engine:
             filters = {"user_id": SCOPE, "lesson_key": key}
             for found in engine.get_all(filters=filters, top_k=1, show_expired=True)["results"]:
                 stored = from_metadata(found.get("metadata") or {})
                 if stored is None:
                     continue
-                merged = merge(stored, lesson, now)
+                merged = becomes(stored)
                 if merged != stored:
                     engine.update(found["id"], metadata=to_metadata(merged, key))
-                return str(found["id"])
-            metadata = to_metadata(first(lesson, now), key)
+                return str(found["id"]), False
+            metadata = to_metadata(becomes(None), key)
             added = engine.add(search_text(lesson), user_id=SCOPE, metadata=metadata, infer=False)
-            return str(added["results"][0]["id"])
+            return str(added["results"][0]["id"]), True
 
     def all(self, *, limit: int = 1000) -> tuple[PastCase, ...]:
         """What is stored, the last seen first."""
+        found, now = self._everything(), self._clock.now()
+        found.sort(key=lambda c: (c.stored.last_seen, c.id), reverse=True)
+        return tuple(as_case(candidate, now) for candidate in found[: max(limit, 0)])
+
+    def _everything(self) -> list[Candidate]:
         with self._store(read_only=True) as engine:
             if engine is None:
-                return ()
+                return []
             rows = engine.get_all(filters={"user_id": SCOPE}, top_k=_EVERYTHING, show_expired=True)["results"]
-        now = self._clock.now()
-        found = sorted(_readable(rows), key=lambda c: (c.stored.last_seen, c.id), reverse=True)
-        return tuple(as_case(candidate, now) for candidate in found[: max(limit, 0)])
+        return list(_readable(rows))
+
+    def export(self) -> tuple[dict[str, Json], ...]:
+        """Every lesson as a record, the oldest first. What is known to be secret now is masked, too."""
+        found = sorted(self._everything(), key=lambda c: (c.stored.first_seen, c.id))
+        return tuple(masked("", to_record(candidate.stored), self._secrets) for candidate in found)
+
+    def restore(self, record: Json) -> bool:
+        """Store an exported lesson or merge it into the equal one that is there; whether it is new comes back."""
+        lesson = from_record(record, self._secrets, now=self._clock.now())
+        return self._put(lesson.lesson, lambda there: merge_stored(there, lesson) if there else lesson)[1]
 
     def forget(self, case_id: str) -> bool:
         """Remove a lesson, its vector and every trace of its text; False when there is none of that id."""
@@ -156,7 +153,8 @@ class Mem0Memory:
             # Mem0 writes what it deletes into its history. Ours lives in this process only, but it lives.
             engine.db.connection.execute("DELETE FROM history WHERE memory_id = ?", (case_id,))
             engine.db.connection.commit()
-            self._scrub()
+            if self._path is not None:
+                scrub(self._path)
             return True
 
     def close(self) -> None:
@@ -178,33 +176,37 @@ class Mem0Memory:
                 if self._engine is None:
                     self._open()
                 yield self._engine
-            except _InUse as error:
+            except InUse as error:
                 raise ServiceError(
                     f"The memory at {self._path} is in use by another process.",
                     hint="Wait until it has ended, or share a Qdrant server between agents (QDRANT_URL).",
                 ) from error
-            except _FOREIGN as error:
+            except FOREIGN as error:
                 raise self._refused(error) from error
-            except _library_errors() as error:
+            except library_errors() as error:
                 raise self._refused(error) from error
 
     def _open(self) -> None:
-        lock = _locked(self._path) if self._path is not None else None
+        lock = self._waited_for(self._path) if self._path is not None else None
         try:
-            self._engine = _engine(self._path, self._url, self._api_key, self._timeout_s)
+            self._engine = open_engine(self._path, self._url, self._api_key, self._timeout_s)
         except BaseException:
             if lock is not None:
                 lock.close()
             raise
         # Closing at the interpreter's very end would be too late for Qdrant's client.
-        self._closer = weakref.finalize(self, _release, self._engine, lock)
+        self._closer = weakref.finalize(self, release, self._engine, lock)
 
-    def _scrub(self) -> None:
-        """Overwrite what a deletion left in the embedded store's file."""
-        if self._path is None:
-            return
-        with closing(sqlite3.connect(self._path / "collection" / COLLECTION / "storage.sqlite")) as file:
-            file.execute("VACUUM")
+    def _waited_for(self, path: Path) -> IO[str]:
+        """The store's lock, once whoever holds it has let go. Raises InUse after a short while."""
+        end = self._clock.monotonic() + _WAIT_S
+        while True:
+            try:
+                return locked(path)
+            except InUse:
+                if self._clock.monotonic() >= end:
+                    raise
+                self._clock.sleep(_LOOK_S)
 
     def _refused(self, error: BaseException) -> ServiceError:
         where = self._url or str(self._path)
@@ -213,6 +215,89 @@ class Mem0Memory:
         return ServiceError(
             f"The memory at {where} can't be used ({reason}).", hint=f"{hint} CARAVAN_MEMORY=0 goes on without it."
         )
+
+
+class KeepingMemory:
+    """A memory that loses no lesson: what can't be stored now is kept as a file in `folder`, and stored later.
+
+    The next call that reaches the memory, of whichever agent, takes the files in. Kept or stored twice is once,
+    because a lesson says which run told it.
+    """
+
+    def __init__(self, memory: Memory, folder: Path, *, clock: Clock, secrets: Sequence[str] = ()) -> None:
+        self._memory = memory
+        self._folder = folder
+        self._clock = clock
+        self._secrets = tuple(secrets)
+        self._away: tuple[float, ServiceError] | None = None  # since when it is away, on the monotonic clock, and why
+
+    def recall(
+        self, *, text: str, diagnosis: Diagnosis | None, context: dict[str, Json], limit: int = 5
+    ) -> tuple[PastCase, ...]:
+        """As the memory does."""
+        self._take_in()
+        return self._memory.recall(text=text, diagnosis=diagnosis, context=context, limit=limit)
+
+    def remember(self, lesson: Lesson) -> str:
+        """As the memory does. Where it can't, the lesson is kept, and the ServiceError says so."""
+        now = self._clock.monotonic()
+        away = self._away if self._away and now - self._away[0] < _AWAY_S else None
+        try:
+            if away:
+                raise away[1]
+            return self._memory.remember(lesson)
+        except ServiceError as error:
+            self._away = away or (now, error)
+            self._keep(lesson, error)
+            message = f"{error.message.rstrip('.')}; lessons are kept in {self._folder} until it can be used."
+            raise ServiceError(message, hint=error.hint) from error
+
+    def all(self, *, limit: int = 1000) -> tuple[PastCase, ...]:
+        """As the memory does."""
+        self._take_in()
+        return self._memory.all(limit=limit)
+
+    def forget(self, case_id: str) -> bool:
+        """As the memory does."""
+        self._take_in()
+        return self._memory.forget(case_id)
+
+    def export(self) -> tuple[dict[str, Json], ...]:
+        """As the memory does."""
+        self._take_in()
+        return self._memory.export()
+
+    def restore(self, record: Json) -> bool:
+        """As the memory does."""
+        return self._memory.restore(record)
+
+    def close(self) -> None:
+        """As the memory does."""
+        self._memory.close()
+
+    def _keep(self, lesson: Lesson, why: ServiceError) -> None:
+        text = prepared(lesson, self._secrets).canonical()
+        path = self._folder / f"{sha256_text(text)[:32]}.json"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            partly = path.with_suffix(f".{uuid.uuid4().hex}")
+            partly.write_text(text, encoding="utf-8")
+            partly.replace(path)
+        except OSError as error:
+            raise ServiceError(
+                f"{why.message.rstrip('.')}, and {self._folder} takes no lessons ({error.strerror}): they are lost.",
+                hint=why.hint,
+            ) from error
+
+    def _take_in(self) -> None:
+        """Store what was kept. Raises ServiceError while the memory still can't be used; then the files stay."""
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                lesson = Lesson.model_validate_json(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):  # gone, because another agent took it, or of a later version: left alone
+                continue
+            self._memory.remember(lesson)
+            path.unlink(missing_ok=True)
 
 
 class NullMemory:
@@ -241,29 +326,55 @@ class NullMemory:
         """There is nothing to forget."""
         return False
 
+    def export(self) -> tuple[dict[str, Json], ...]:
+        """Nothing."""
+        return ()
+
+    def restore(self, record: Json) -> bool:  # noqa: ARG002
+        """Nothing is stored."""
+        return False
+
     def close(self) -> None:
         """There is nothing to let go of."""
 
 
-def _candidates(engine: Any, sought: Sought, query: str) -> list[Candidate]:
-    """What may fit: by likeness of text, and by cause or fingerprint. Each lesson once, with its likeness where known.
+def _candidates(engine: Any, sought: Sought, query: str, limit: int) -> list[Candidate]:
+    """What may fit, each lesson once: those with a mark in common, then, where these are few, those of like words.
 
-    Two questions to the store, because the embedded one looks at every lesson for each of them.
+    As few questions to the store as will do, because the embedded one looks at every lesson for each of them.
     """
-    rows: list[dict[str, Any]] = []
-    if query.strip():
-        # No threshold: the cause decides, not the words.
-        alike = {"filters": {"user_id": SCOPE}, "top_k": _ALIKE, "threshold": 0.0, "show_expired": True}
-        rows += engine.search(query, **alike)["results"]
-    structure = {"failure": sought.failure and str(sought.failure), "fingerprint": sought.fingerprint}
-    either = [{name: value} for name, value in structure.items() if value]
-    filters = {"user_id": SCOPE, "OR": either} if either else {"user_id": SCOPE}
-    if either or not rows:
-        rows += engine.get_all(filters=filters, top_k=_STRUCTURED, show_expired=True)["results"]
     found: dict[str, Candidate] = {}
-    for candidate in _readable(rows):
-        found.setdefault(candidate.id, candidate)
+    wanted = list(marks(sought.failure, sought.fingerprint, {}) or marks(None, "", sought.context))
+    if wanted:
+        rows = _marked(engine, wanted)
+        if len(rows) >= _STRUCTURED:  # more than are looked at: at least none of the most telling may be missing
+            rows += _marked(engine, wanted[:1])
+        found = {candidate.id: candidate for candidate in _readable(_with_likeness(rows, query))}
+    if query.strip() and len(found) < limit:
+        # No threshold: what is structured alike stands first whatever its words.
+        alike = {"filters": {"user_id": SCOPE}, "top_k": _ALIKE, "threshold": 0.0, "show_expired": True}
+        rows = engine.search(query, **alike)["results"]
+        found = {candidate.id: candidate for candidate in _readable(rows)} | found
+    elif not found:
+        rows = engine.get_all(filters={"user_id": SCOPE}, top_k=_STRUCTURED, show_expired=True)["results"]
+        found = {candidate.id: candidate for candidate in _readable(rows)}
     return list(found.values())
+
+
+def _marked(engine: Any, wanted: list[str]) -> list[dict[str, Any]]:
+    filters = {"user_id": SCOPE, "marks": {"in": wanted}}
+    rows: list[dict[str, Any]] = engine.get_all(filters=filters, top_k=_STRUCTURED, show_expired=True)["results"]
+    return rows
+
+
+def _with_likeness(rows: list[dict[str, Any]], query: str) -> list[dict[str, Any]]:
+    """The rows with the likeness of their texts, where there is a text to compare with."""
+    if not query.strip():
+        return rows
+    return [
+        {**row, "score": score}
+        for row, score in zip(rows, likeness(query, [str(row["memory"]) for row in rows]), strict=True)
+    ]
 
 
 def _readable(rows: Sequence[dict[str, Any]]) -> Iterator[Candidate]:
@@ -279,101 +390,3 @@ def _is_id(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _library_errors() -> tuple[type[Exception], ...]:
-    """The exceptions of Mem0, Qdrant and httpx that are not built-in ones. By now they are imported, or nothing is."""
-    from httpx import HTTPError, InvalidURL
-    from mem0.exceptions import MemoryError as Mem0Error
-    from qdrant_client.common.client_exceptions import QdrantException
-    from qdrant_client.http.exceptions import ApiException
-
-    return HTTPError, InvalidURL, Mem0Error, ApiException, QdrantException
-
-
-def _engine(path: Path | None, url: str | None, api_key: str | None, timeout_s: int) -> Any:
-    """An open Mem0 without telemetry and without a language model that could be called."""
-    with _quiet_imports():
-        from langchain_core.language_models.fake_chat_models import FakeListChatModel
-        from mem0 import Memory
-        from mem0.memory import telemetry
-    if telemetry.MEM0_TELEMETRY:
-        raise ServiceError("Mem0 was imported with its telemetry on.", hint="CARAVAN_MEMORY=0 goes on without it.")
-    vectors: dict[str, Any] = {"collection_name": COLLECTION, "embedding_model_dims": DIMENSION, "path": str(path)}
-    if url is not None:
-        vectors["client"] = _server(url, api_key, timeout_s)  # then the path, which Mem0 insists on, is not used
-    else:
-        vectors["on_disk"] = True
-    config = {
-        "vector_store": {"provider": "qdrant", "config": vectors},
-        "embedder": {"provider": "langchain", "config": {"model": _embeddings(), "embedding_dims": DIMENSION}},
-        # Mem0 wants a model even where none is used (infer=False); this one can't answer.
-        "llm": {"provider": "langchain", "config": {"model": FakeListChatModel(responses=[])}},
-        "history_db_path": ":memory:",  # a file would keep the texts of forgotten lessons
-    }
-    return Memory.from_config(config)
-
-
-def _server(url: str, api_key: str | None, timeout_s: int) -> Any:
-    from qdrant_client import QdrantClient
-
-    return QdrantClient(url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False)
-
-
-def _locked(path: Path) -> IO[str]:
-    """The embedded store's lock, held while the file that comes back is open. Raises _InUse.
-
-    Qdrant has a lock of its own, but reads the points before it takes it: what another process adds meanwhile would
-    be missing here.
-    """
-    import portalocker
-
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = (path / "owner.lock").open("a", encoding="utf-8")
-    try:
-        portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-    except portalocker.exceptions.LockException as error:
-        file.close()
-        raise _InUse from error
-    return file
-
-
-def _release(engine: Any, lock: IO[str] | None) -> None:
-    engine.close()
-    engine.vector_store.client.close()  # Mem0's own close leaves it open
-    if lock is not None:
-        lock.close()
-
-
-@functools.cache
-def _embeddings() -> "Embeddings":
-    """Sentence embeddings from wordllama's own package folder: no download, 0.05 ms each."""
-    with _quiet_imports():
-        import wordllama
-        from langchain_core.embeddings import Embeddings
-
-    model = wordllama.WordLlama.load(dim=DIMENSION, cache_dir=Path(wordllama.__file__).parent, disable_download=True)
-
-    class BundledEmbeddings(Embeddings):
-        """LangChain's face of the bundled model."""
-
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return [self.embed_query(text) for text in texts]
-
-        def embed_query(self, text: str) -> list[float]:
-            vector: list[float] = model.embed(text)[0].tolist()
-            return vector
-
-    return BundledEmbeddings()
-
-
-@contextmanager
-def _quiet_imports() -> Iterator[None]:
-    """Keep wordllama from configuring the root logger on import, and Mem0 from advertising its extras."""
-    logging.getLogger("mem0").setLevel(logging.ERROR)
-    root, placeholder = logging.getLogger(), logging.NullHandler()
-    root.addHandler(placeholder)  # with a handler in place, logging.basicConfig does nothing
-    try:
-        yield
-    finally:
-        root.removeHandler(placeholder)

@@ -330,6 +330,7 @@ prepare_third_party_environment(home)
 from memory import Mem0Memory
 class Clock:
     def now(self): return datetime(2026, 1, 1, tzinfo=UTC)
+    def monotonic(self): return 0.0
 made = Mem0Memory(home / "memory", clock=Clock())
 assert made.recall(text="x", diagnosis=None, context={}) == () and made.all() == ()
 heavy = {"mem0", "qdrant_client", "wordllama", "langchain_core", "httpx"} & set(sys.modules)

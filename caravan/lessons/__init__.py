@@ -3,22 +3,38 @@
 It knows nothing of the store that keeps them (`memory.py`), and neither reads nor writes anything.
 """
 
-from caravan.lessons.merging import first, lesson_key, merge
+from caravan.lessons.merging import first, lesson_key, merge, merge_stored
 from caravan.lessons.ranking import Candidate, Sought, as_case, rank
-from caravan.lessons.records import StoredLesson, from_metadata, masked, prepared, search_text, to_metadata
+from caravan.lessons.records import (
+    CODE,
+    StoredLesson,
+    from_metadata,
+    from_record,
+    marks,
+    masked,
+    prepared,
+    search_text,
+    to_metadata,
+    to_record,
+)
 
 __all__ = [
+    "CODE",
     "Candidate",
     "Sought",
     "StoredLesson",
     "as_case",
     "first",
     "from_metadata",
+    "from_record",
     "lesson_key",
+    "marks",
     "masked",
     "merge",
+    "merge_stored",
     "prepared",
     "rank",
     "search_text",
     "to_metadata",
+    "to_record",
 ]

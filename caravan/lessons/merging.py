@@ -8,21 +8,33 @@ from typing import Final
 
 from caravan.lessons.records import CONTEXT_KEYS, StoredLesson, Vote
 from caravan.values.base import canonical_json, sha256_text
-from caravan.values.failure import Lesson
+from caravan.values.failure import FailureClass, Lesson
 from caravan.values.fingerprint import shape
 
+BY_GPU: Final = frozenset(
+    {
+        FailureClass.CUDA_OOM,
+        FailureClass.GPU_MEMORY_CONTENDED,
+        FailureClass.BF16_UNSUPPORTED,
+        FailureClass.FLASH_ATTN_UNUSABLE,
+        FailureClass.CUDA_DRIVER_TOO_OLD,
+    }
+)
+"""Causes whose repair on one type of GPU says little of another."""
 _VOTES: Final = 64  # sources remembered for each lesson; a run repeats itself soon or not at all
 
 
 def lesson_key(lesson: Lesson) -> str:
-    """The identity of a lesson: class, fingerprint, context (framework, base model, method) and what was changed.
+    """The identity of a lesson: class, fingerprint, what is trained how by which code, and what was changed.
 
-    A lesson without class and fingerprint is what somebody wrote down: then its words count too.
+    Where it ran counts only for causes that the GPU's type decides, and how much it had counts nowhere: other amounts
+    are other changes. A lesson without class and fingerprint is what somebody wrote down: then its words count too.
     """
+    keys = (*CONTEXT_KEYS, "gpu_model") if lesson.failure in BY_GPU else CONTEXT_KEYS
     identity = {
         "failure": lesson.failure,
         "fingerprint": lesson.fingerprint,
-        "context": {key: lesson.context[key] for key in CONTEXT_KEYS if lesson.context.get(key) is not None},
+        "context": {key: lesson.context[key] for key in keys if lesson.context.get(key) is not None},
         "changes": [[change.path, change.value] for change in lesson.changes],
     }
     if lesson.failure is None and not lesson.fingerprint:
@@ -59,3 +71,28 @@ def merge(stored: StoredLesson, lesson: Lesson, now: datetime) -> StoredLesson:
         "votes": (*others, Vote(source=lesson.source, worked=lesson.worked))[-_VOTES:],
     }
     return stored.model_copy(update=document)
+
+
+def merge_stored(stored: StoredLesson, other: StoredLesson) -> StoredLesson:
+    """The stored lesson after the record of an equal one came from elsewhere; the same record twice changes nothing.
+
+    Sources that both know count once, with the word of the record that was seen last. Sources that a record counts but
+    does not name any more can't be told apart, so that then the larger count stands.
+    """
+    newer, older = (stored, other) if stored.last_seen >= other.last_seen else (other, stored)
+    union = {v.source: v for v in (*older.votes, *newer.votes)}
+    votes = tuple(union.values())
+    counted = {"times": len(votes)} | {
+        name: sum(v.worked is outcome for v in votes) for name, outcome in (("worked", True), ("failed", False))
+    }
+    if any(len(record.votes) < record.times for record in (stored, other)):
+        known = {name: max(count, getattr(stored, name), getattr(other, name)) for name, count in counted.items()}
+        counted = known | {"times": max(known["times"], known["worked"] + known["failed"])}
+    return stored.model_copy(
+        update={
+            **counted,
+            "first_seen": min(stored.first_seen, other.first_seen),
+            "last_seen": newer.last_seen,
+            "votes": votes[-_VOTES:],
+        }
+    )

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import Field
 
-from caravan.lessons.records import CONTEXT_KEYS, StoredLesson
+from caravan.lessons.records import CODE, COMPARED_KEYS, StoredLesson
 from caravan.values.base import Json, Value
 from caravan.values.failure import FailureClass, PastCase
 
@@ -20,6 +20,7 @@ HALF_LIFE_DAYS: Final = 180.0
 # Shares of the weight inside a tier: context, how often it worked, likeness of the text. They add up to 1.
 _CONTEXT, _SUCCESS, _LIKENESS = 0.4, 0.35, 0.25
 _TIERS: Final = 4
+_NAMES: Final = {CODE: "code", "gpu_model": "GPU"}
 # Causes that say nothing in common: two failures of unknown cause are alike only by their fingerprint.
 _NO_CAUSE: Final = frozenset({FailureClass.UNKNOWN, FailureClass.NO_FAILURE})
 
@@ -65,8 +66,13 @@ def as_case(candidate: Candidate, now: datetime) -> PastCase:
         text=stored.lesson.text,
         context=stored.lesson.context,
         changes=stored.lesson.changes,
+        before=stored.lesson.before,
         worked=stored.verdict(),
         times=stored.times,
+        succeeded=stored.worked,
+        failed=stored.failed,
+        last_seen=stored.last_seen,
+        source=stored.votes[-1].source if stored.votes else stored.lesson.source,
         why=", ".join(_record(stored, now)),
     )
 
@@ -80,13 +86,19 @@ def _case(candidate: Candidate, sought: Sought, tier: int, now: datetime) -> Pas
     weight = (_CONTEXT * share + _SUCCESS * success + _LIKENESS * likeness) * _decay(stored, now)
     case = as_case(candidate, now)
     why = [*_likeness(candidate, sought, same), case.why]
-    return case.model_copy(update={"score": (tier + weight) / _TIERS, "why": ", ".join(w for w in why if w)})
+    return case.model_copy(
+        update={
+            "score": (tier + weight) / _TIERS,
+            "same": tuple(same),
+            "why": ", ".join(w for w in why if w),
+        }
+    )
 
 
 def _tier(stored: StoredLesson, sought: Sought) -> int:
     """3: same cause and fingerprint; 2: same cause; 1: same fingerprint, or some of the context; 0: neither.
 
-    Before anything failed there is no cause: then the whole context counts as 2.
+    Before anything failed there is no cause: then the same code counts as 3 and the whole context as 2.
     """
     same_print = bool(sought.fingerprint) and stored.lesson.fingerprint == sought.fingerprint
     if sought.failure is not None:
@@ -96,6 +108,8 @@ def _tier(stored: StoredLesson, sought: Sought) -> int:
             return 2
         return int(same_print)
     same, compared = _context(stored, sought)
+    if CODE in same:
+        return 3
     if same and len(same) == len(compared):
         return 2
     return int(bool(same) or same_print)
@@ -104,7 +118,7 @@ def _tier(stored: StoredLesson, sought: Sought) -> int:
 def _context(stored: StoredLesson, sought: Sought) -> tuple[list[str], list[str]]:
     """The context keys on which both agree, and those that both have."""
     have = stored.lesson.context
-    compared = [k for k in CONTEXT_KEYS if have.get(k) is not None and sought.context.get(k) is not None]
+    compared = [k for k in COMPARED_KEYS if have.get(k) is not None and sought.context.get(k) is not None]
     return [k for k in compared if str(have[k]).casefold() == str(sought.context[k]).casefold()], compared
 
 
@@ -129,7 +143,7 @@ def _likeness(candidate: Candidate, sought: Sought, same: list[str]) -> list[str
     if sought.fingerprint and lesson.fingerprint == sought.fingerprint:
         why.append("same fingerprint")
     if same:
-        why.append(f"same {' and '.join(k.replace('_', ' ') for k in same)}")
+        why.append(f"same {' and '.join(_NAMES.get(k, k.replace('_', ' ')) for k in same)}")
     if candidate.similarity is not None:
         why.append(
             f"text likeness {candidate.similarity:.2f}"

@@ -1,4 +1,4 @@
-"""Stored lessons and their form in a vector store: a text that is embedded, flat fields to filter by, one record.
+"""Stored lessons and their forms: a text that is embedded and flat fields to filter by, and records to export.
 
 The record is the lesson's own JSON; the flat fields only help to find it. A record that can't be read (written by a
 later version, or damaged) is left out by readers and left alone by writers.
@@ -8,16 +8,26 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from caravan.values.base import Json, Value
-from caravan.values.failure import Lesson
+from caravan.values.errors import UsageError
+from caravan.values.failure import FailureClass, Lesson
 from caravan.values.fingerprint import fingerprint
 from caravan.values.masking import mask
 
-CONTEXT_KEYS: Final = ("framework", "base_model", "method")
-"""The parts of a lesson's context by which lessons are told apart and compared. Others are kept and shown only."""
+CODE: Final = "code_digest"
+"""The key of the context that says which training code it was; it outlives a renamed folder and other data."""
+CONTEXT_KEYS: Final = ("framework", "base_model", "method", "entry_point", CODE)
+"""The parts of a lesson's context by which lessons are told apart: what is trained, how, and by which code."""
+COMPARED_KEYS: Final = (*CONTEXT_KEYS, "gpu_model", "driver")
+"""The parts by which lessons are compared. Others are kept and shown only."""
+_WORDS: Final = ("framework", "base_model", "method")  # of the context, those that are words
 
+_RECORD: Final = "caravan-lesson"
+_VERSION: Final = 1
+_RECORD_LIMIT: Final = 200_000  # characters of an exported lesson that is taken; ours have about a thousand
+_LONGEST: Final = 8000  # characters of a text that is stored: a page, more is a log and no lesson
 _TEXT_LIMIT: Final = 4000  # characters of a text that is embedded; the embedder averages words, more only blurs
 
 
@@ -35,8 +45,8 @@ class StoredLesson(Value):
     times: int = Field(default=1, ge=1)
     worked: int = Field(default=0, ge=0)
     failed: int = Field(default=0, ge=0)
-    first_seen: datetime
-    last_seen: datetime
+    first_seen: AwareDatetime
+    last_seen: AwareDatetime
     votes: tuple[Vote, ...] = ()
 
     def verdict(self) -> bool | None:
@@ -45,9 +55,9 @@ class StoredLesson(Value):
 
 
 def prepared(lesson: Lesson, secrets: Sequence[str] = ()) -> Lesson:
-    """The lesson as it may be stored: masked, in valid Unicode, with a fingerprint."""
+    """The lesson as it may be stored: masked, in valid Unicode, of bounded length, with a fingerprint."""
     document = masked("", lesson.model_dump(mode="json"), secrets)
-    lesson = Lesson.model_validate(document)
+    lesson = Lesson.model_validate({**document, "text": document["text"][:_LONGEST]})
     if lesson.fingerprint or lesson.failure is None:
         return lesson
     return lesson.model_copy(update={"fingerprint": fingerprint(lesson.failure, lesson.text.splitlines())})
@@ -79,19 +89,25 @@ def _valid(text: str) -> str:
 def search_text(lesson: Lesson) -> str:
     """The text that is embedded: cause, what was seen, where, and what was changed."""
     parts = [lesson.failure.replace("_", " ") if lesson.failure else "", lesson.text]
-    parts += [str(lesson.context[key]) for key in CONTEXT_KEYS if lesson.context.get(key)]
+    parts += [str(lesson.context[key]) for key in _WORDS if lesson.context.get(key)]
     parts += [f"{change.path} {change.value}" for change in lesson.changes]
     return ". ".join(part.strip() for part in parts if part.strip())[:_TEXT_LIMIT] or "lesson"
 
 
 def to_metadata(stored: StoredLesson, key: str) -> dict[str, Json]:
-    """The fields beside the text: `lesson_key`, `failure` and `fingerprint` to filter by, and the record."""
+    """The fields beside the text: `lesson_key` and `marks` to find it by, and the record."""
+    lesson = stored.lesson
     return {
         "lesson_key": key,
-        "failure": stored.lesson.failure or "",
-        "fingerprint": stored.lesson.fingerprint,
+        "marks": list(marks(lesson.failure, lesson.fingerprint, lesson.context)),
         "record": stored.canonical(),
     }
+
+
+def marks(failure: FailureClass | None, fingerprint: str, context: dict[str, Json]) -> tuple[str, ...]:
+    """What a lesson is found by without its words, the most telling first: fingerprint, code, cause, model."""
+    found = {"print": fingerprint, "code": context.get(CODE), "cause": failure, "model": context.get("base_model")}
+    return tuple(f"{name}={str(value).casefold()}" for name, value in found.items() if value)
 
 
 def from_metadata(metadata: dict[str, Json]) -> StoredLesson | None:
@@ -103,3 +119,31 @@ def from_metadata(metadata: dict[str, Json]) -> StoredLesson | None:
         return StoredLesson.model_validate_json(record)
     except ValidationError:
         return None
+
+
+def to_record(stored: StoredLesson) -> dict[str, Json]:
+    """The lesson as a record that says what it is; `from_record` reads it, also on another machine."""
+    document: dict[str, Json] = stored.model_dump(mode="json")
+    return {"record": _RECORD, "version": _VERSION, **document}
+
+
+def from_record(record: Json, secrets: Sequence[str] = (), *, now: datetime) -> StoredLesson:
+    """The lesson of a record, masked anew, seen at the latest now. Raises UsageError for what is no such record."""
+    if not isinstance(record, dict) or record.get("record") != _RECORD:
+        raise UsageError("It is no exported lesson.", hint="`memory export` writes them.")
+    if record.get("version") != _VERSION:
+        raise UsageError(f"It is a lesson of version {record.get('version')!r}; version {_VERSION} can be read.")
+    document = {name: value for name, value in record.items() if name not in ("record", "version")}
+    try:
+        stored = StoredLesson.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"The lesson's {where or 'record'} can't be used: {first['msg']}.") from error
+    if stored.worked + stored.failed > stored.times or len(stored.votes) > stored.times:
+        raise UsageError("The lesson's counts don't add up.")
+    if len(stored.canonical()) > _RECORD_LIMIT:
+        raise UsageError(f"The lesson is longer than {_RECORD_LIMIT} characters.")
+    votes = tuple(v.model_copy(update={"source": str(masked("", v.source, secrets))}) for v in stored.votes)
+    times = {"first_seen": min(stored.first_seen, now), "last_seen": min(stored.last_seen, now)}
+    return stored.model_copy(update={"lesson": prepared(stored.lesson, secrets), "votes": votes, **times})

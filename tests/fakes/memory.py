@@ -10,11 +10,14 @@ from caravan.lessons import (
     StoredLesson,
     as_case,
     first,
+    from_record,
     lesson_key,
     merge,
+    merge_stored,
     prepared,
     rank,
     search_text,
+    to_record,
 )
 from caravan.ports import Clock
 from caravan.values.base import Json
@@ -51,7 +54,7 @@ class FakeMemory:
     def remember(self, lesson: Lesson) -> str:
         self._answer()
         lesson = prepared(lesson, self.secrets)
-        case_id = str(uuid.uuid5(uuid.NAMESPACE_OID, lesson_key(lesson)))
+        case_id = _id(lesson)
         known, now = self.stored.get(case_id), self.clock.now()
         self.stored[case_id] = merge(known, lesson, now) if known else first(lesson, now)
         return case_id
@@ -66,12 +69,28 @@ class FakeMemory:
         self._answer()
         return self.stored.pop(case_id, None) is not None
 
+    def export(self) -> tuple[dict[str, Json], ...]:
+        self._answer()
+        return tuple(to_record(s) for s in sorted(self.stored.values(), key=lambda s: s.first_seen))
+
+    def restore(self, record: Json) -> bool:
+        self._answer()
+        told = from_record(record, self.secrets, now=self.clock.now())
+        case_id = _id(told.lesson)
+        known = self.stored.get(case_id)
+        self.stored[case_id] = merge_stored(known, told) if known else told
+        return known is None
+
     def close(self) -> None:
         self.closed = True
 
     def _answer(self) -> None:
         if self.down:
             raise ServiceError("The memory can't be reached.", hint="It is down on purpose.")
+
+
+def _id(lesson: Lesson) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, lesson_key(lesson)))
 
 
 def _words(text: str) -> set[str]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from caravan.values.base import Json
     from caravan.values.run import RunRecord, RunRequest
     from config import Settings
+    from caravan.values.trace import Trace
 
 
 class SystemClock:
@@ -191,6 +192,7 @@ class Application:
         from caravan.agent.context import Context, Limits, recent
         from caravan.agent.rules import RuleReasoner
         from caravan.cluster.sentinel import read_sentinel
+        from caravan.agent.traced import TracedCluster, TracedMemory, TracedReasoner
         from caravan.cluster.watch import judge
         from caravan.planning.catalogue import Prices
         from observability import setup_logging
@@ -202,12 +204,12 @@ class Application:
         with ExitStack() as held:
             held.enter_context(folder.lock())
             tracer = held.enter_context(closing(self._tracer(record.id)))
-            memory = held.enter_context(closing(self._memory()))
-            cluster = held.enter_context(closing(self.cluster(record.request)))
+            memory = TracedMemory(held.enter_context(closing(self._memory())), tracer)
+            cluster = TracedCluster(held.enter_context(closing(self.cluster(record.request))), tracer)
             yield Context(
                 cluster=cluster,
                 facts=recent(cluster, self.clock),
-                reasoner=RuleReasoner(prices),
+                reasoner=TracedReasoner(RuleReasoner(prices), tracer),
                 memory=memory,
                 tracer=tracer,
                 store=self._store,
@@ -255,11 +257,11 @@ class Application:
         """The run's local trace file."""
         return self.home / "traces" / f"{run_id}.jsonl"
 
-    def trace_lines(self, run_id: str) -> Sequence[tuple[int, str, float | None, str]]:
-        """The run's spans in the order of a tree: depth, name, seconds (None while open), status."""
-        from observability import read_trace, trace_tree
+    def trace(self, run_id: str) -> Trace:
+        """The run's trace."""
+        from observability import read_trace
 
-        return [(depth, s.name, s.seconds, s.status) for depth, s in trace_tree(read_trace(self.trace_path(run_id)))]
+        return read_trace(self.trace_path(run_id))
 
     def settings(self) -> list[tuple[str, str, str]]:
         """Each setting's environment variable, its value (secrets masked), and where the value comes from."""

@@ -8,53 +8,39 @@ It must not know what the spans stand for.
 import hashlib
 import json
 import logging
+import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, TextIO
+from typing import Final, TextIO
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from caravan.ports import Clock, Span
-from caravan.values.base import Json, Value
+from caravan.values.base import Json
 from caravan.values.errors import Interrupted, StateError, UsageError
 from caravan.values.masking import mask, mask_json
-
-SpanStatus = Literal["open", "ok", "error", "interrupted"]
+from caravan.values.trace import SpanRecord, SpanStatus, Trace
 
 _LONGEST_TEXT: Final = 2000  # characters of one attribute
+_LONGEST_KEY: Final = 200
+_LONGEST_MASKED: Final = 64 * 1024  # characters of a longer text that are looked at
 _MOST_ITEMS: Final = 50
 _DEEPEST: Final = 4
 _LONGEST_LINE: Final = 64 * 1024  # bytes; attributes of a longer record are left out
+_DETAILS_UNTIL: Final = 8 << 20  # bytes of a file; from there on only runs and nodes begin new spans
+_LARGEST_FILE: Final = 16 << 20  # bytes; from there on nothing is written
+_ALWAYS: Final = frozenset({"run", "node"})
 _PAUSES: Final = frozenset({"GraphInterrupt", "GraphBubbleUp", "KeyboardInterrupt", "SystemExit", "GeneratorExit"})
 """Exceptions that end a span without being errors, by name: the graph library must not be imported for this."""
 
-_current: ContextVar[str | None] = ContextVar("caravan_span", default=None)
+_current: ContextVar["_OpenSpan | None"] = ContextVar("caravan_span", default=None)
 _log = logging.getLogger("caravan.trace")
-
-
-class SpanRecord(Value):
-    """A span as it was written. Times in UTC, `seconds` by the monotonic clock; `open`: its process never ended it.
-
-    A moment (`Tracer.event`) is a record of kind `event` without duration, under the span it happened in.
-    """
-
-    id: str
-    parent: str | None = None
-    name: str
-    kind: str = "span"
-    started_at: datetime
-    ended_at: datetime | None = None
-    seconds: float | None = None
-    status: SpanStatus = "open"
-    error: str = ""
-    attributes: dict[str, Json] = Field(default_factory=dict)
-    pid: int = 0
 
 
 def trace_id(run_id: str) -> str:
@@ -66,7 +52,9 @@ class LocalTracer:
     """The port Tracer on a file of JSON lines (mode 0600), appended to by every process that works on the run.
 
     Each span gives a line at its start and one at its end, so a killed process leaves its open spans visible.
-    `dropped` counts lines that could not be written.
+    A file is bounded: from 8 MB on only runs and nodes begin new spans, from 16 MB on nothing is written. What was
+    left out is told in the attribute `left_out` of the spans that have no parent. `dropped` counts lines that could
+    not be written.
     """
 
     def __init__(self, path: Path, *, run_id: str, clock: Clock, secrets: Sequence[str] = ()) -> None:
@@ -76,6 +64,7 @@ class LocalTracer:
         self._secrets = tuple(secrets)
         self._begun = False
         self.dropped = 0
+        self.left_out = 0
 
     def span(self, name: str, kind: str = "span", **attributes: Json) -> AbstractContextManager[Span]:
         """A span around a block; the block's exceptions pass through and are noted, masked."""
@@ -83,7 +72,8 @@ class LocalTracer:
 
     def event(self, name: str, **attributes: Json) -> None:
         """A moment inside the current span."""
-        self.write("event", _new_id(), {"parent": _current.get(), "name": name}, attributes)
+        inside = _current.get()
+        self.write("event", _new_id(), {"parent": inside.id if inside else None, "name": name}, attributes)
 
     def url(self) -> str | None:
         """The file's path."""
@@ -96,30 +86,38 @@ class LocalTracer:
         """Seconds of the monotonic clock."""
         return self._clock.monotonic()
 
-    def write(self, kind: str, span: str, fields: dict[str, Json], attributes: Mapping[str, Json]) -> None:
-        """Append one line; a failure is counted."""
-        bare = {"type": kind, "trace": self._trace, "span": span, "at": self._clock.now().isoformat(), **fields}
-        bare = {key: self._masked(value) for key, value in bare.items()}
-        line = _line(bare | {"attributes": mask_json(bounded(attributes), self._secrets)})
+    def write(self, type_: str, span: str, fields: dict[str, Json], attributes: Mapping[str, Json]) -> bool:
+        """Append one line; False when the file has no room for it. A failure to write is counted."""
+        times = {"at": self._clock.now().isoformat(), "mono": round(self.now(), 6)}
+        bare = {"type": type_, "trace": self._trace, "span": span, **times}
+        bare |= {key: self._masked(value) for key, value in fields.items()}
+        line = _line(bare | {"attributes": harmless(attributes, self._secrets)})
         if len(line) > _LONGEST_LINE:
             line = _line(bare | {"attributes": {"left_out": f"{len(line)} bytes"}})
+        always = type_ == "end" or fields.get("kind") in _ALWAYS
         try:
-            self._append(line)
+            written = self._append(line, _LARGEST_FILE if always else _DETAILS_UNTIL)
         except OSError as error:
             self.dropped += 1
             if self.dropped == 1:
                 _log.warning("The trace %s can't be written (%s); the run goes on without it.", self._path, error)
+            return True
+        self.left_out += not written
+        return written
 
     def _masked(self, value: Json) -> Json:
-        return mask(bounded(value), self._secrets) if isinstance(value, str) else value
+        return harmless(value, self._secrets) if isinstance(value, str) else value
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, line: bytes, limit: int) -> bool:
         if not self._begun:
             for folder in (self._path.parent.parent, self._path.parent):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            if not self._begun and (size := os.fstat(handle).st_size) and os.pread(handle, 1, size - 1) != b"\n":
+            size = os.fstat(handle).st_size
+            if size + len(line) > limit:
+                return False
+            if not self._begun and size and os.pread(handle, 1, size - 1) != b"\n":
                 line = b"\n" + line  # a process died while it wrote: its torn line must not swallow this one
             self._begun = True
             if os.write(handle, line) < len(line):
@@ -127,10 +125,11 @@ class LocalTracer:
                 raise OSError(f"only a part of a line was written to {self._path}")
         finally:
             os.close(handle)
+        return True
 
 
 class _OpenSpan:
-    """A span of a LocalTracer, from its start on."""
+    """A span of a LocalTracer, from its start on. One for which the file has no room is nobody's parent."""
 
     def __init__(self, tracer: LocalTracer, name: str, kind: str, attributes: dict[str, Json]) -> None:
         self._tracer = tracer
@@ -138,30 +137,46 @@ class _OpenSpan:
         self._kind = kind
         self._first = attributes
         self._added: dict[str, Json] = {}
-        self._id = _new_id()
-
-    @property
-    def id(self) -> str:
-        return self._id
+        self._kept = False
+        self.parent: _OpenSpan | None = None
+        self.id = _new_id()
 
     def set(self, **attributes: Json) -> None:
         self._added.update(attributes)
 
     def __enter__(self) -> Span:
-        self._parent = _current.get()
-        _current.set(self._id)
+        self.parent = _current.get()
         self._start = self._tracer.now()
-        fields = {"parent": self._parent, "name": self._name, "kind": self._kind, "pid": os.getpid()}
-        self._tracer.write("start", self._id, fields, self._first)
+        parent = self.parent.id if self.parent else None
+        fields = {"parent": parent, "name": self._name, "kind": self._kind, "pid": os.getpid()}
+        self._kept = self._tracer.write("start", self.id, fields, self._first)
+        if self._kept:
+            _current.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _current.set(self._parent)  # not reset by token: a span may end in another context than it began in
+        if not self._kept:
+            return
+        self._leave()
         status, text = span_status(error)
-        seconds = round(self._tracer.now() - self._start, 6)
-        self._tracer.write("end", self._id, {"seconds": seconds, "status": status, "error": text}, self._added)
+        seconds = round(max(self._tracer.now() - self._start, 0.0), 6)
+        if self.parent is None and self._tracer.left_out:
+            self._added["left_out"] = self._tracer.left_out
+        self._tracer.write("end", self.id, {"seconds": seconds, "status": status, "error": text}, self._added)
+
+    def _leave(self) -> None:
+        """Make the parent current again, but only where this span, or one inside it that was left open, is current.
+
+        A generator may be closed late, when its span's surroundings are over, and a span may end in another context
+        than it began in: then there is nothing to go back to.
+        """
+        inside = _current.get()
+        while inside is not None and inside is not self:
+            inside = inside.parent
+        if inside is self:
+            _current.set(self.parent)
 
 
 class NullTracer:
@@ -205,25 +220,40 @@ def span_status(error: BaseException | None) -> tuple[SpanStatus, str]:
     return "error", " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def bounded(value: object, depth: int = 0) -> Json:
-    """A value as JSON of bounded size: long texts and lists cut, what is no JSON named by its type."""
+def harmless(value: object, secrets: Sequence[str] = ()) -> Json:
+    """A value as JSON that is masked and of bounded size: long texts and lists cut, what is no JSON named by its type.
+
+    A text is masked before it is cut, because half a secret is not recognised as one.
+    """
+    return mask_json(_bounded(value, tuple(secrets), 0), secrets)
+
+
+def _bounded(value: object, secrets: tuple[str, ...], depth: int) -> Json:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else str(value)
+        return value if math.isfinite(value) else str(value)
     if isinstance(value, str | Path):
-        text = str(value).encode("utf-8", "replace").decode("utf-8")
-        return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… ({len(text)} characters)"
+        return _cut(str(value).encode("utf-8", "replace").decode("utf-8"), secrets)
     if depth >= _DEEPEST:
         return f"({type(value).__name__})"
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     if isinstance(value, Mapping):
         items = list(value.items())[:_MOST_ITEMS]
-        return {str(key)[:200]: bounded(item, depth + 1) for key, item in items}
+        return {_cut(str(key), secrets, _LONGEST_KEY): _bounded(item, secrets, depth + 1) for key, item in items}
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes | bytearray):
-        return [bounded(item, depth + 1) for item in list(value)[:_MOST_ITEMS]]
+        return [_bounded(item, secrets, depth + 1) for item in list(value)[:_MOST_ITEMS]]
     return value.isoformat() if isinstance(value, datetime) else f"({type(value).__name__})"
+
+
+def _cut(text: str, secrets: tuple[str, ...], limit: int = _LONGEST_TEXT) -> str:
+    if len(text) <= limit:
+        return text
+    shown = mask(text[:_LONGEST_MASKED], secrets)
+    if len(text) > _LONGEST_MASKED and len(shown) <= limit:
+        shown = ""  # nearly all of it was secrets, and the last one may have been cut
+    return f"{shown[:limit]}… ({len(text)} characters)"
 
 
 def _line(record: dict[str, Json]) -> bytes:
@@ -234,70 +264,104 @@ def _new_id() -> str:
     return os.urandom(8).hex()
 
 
-def read_trace(path: Path) -> tuple[SpanRecord, ...]:
+def read_trace(path: Path) -> Trace:
     """The spans and moments in a trace file, in the order in which they began. Lines that are torn are left out.
 
-    Raises UsageError when there is no such file, StateError when it can't be read.
+    Raises UsageError when there is no such file or nothing in it, StateError when it can't be read or holds no record.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + _LONGEST_LINE)
+            unread = max(os.fstat(file.fileno()).st_size - len(data), 0)
     except FileNotFoundError as error:
         raise UsageError(f"There is no trace at {path}.", hint="Was the run made with CARAVAN_TRACE=0?") from error
     except OSError as error:
         raise StateError(f"The trace {path} can't be read: {error.strerror}.") from error
-    found: dict[str, dict[str, Json]] = {}
-    for record in _records(lines):
-        _take_in(record, found)
-    return tuple(_readable(found.values()))
+    if not data.strip():
+        raise UsageError(f"The trace {path} is empty.", hint="Is the disk full?")
+    reader = _Reader()
+    for line in data.splitlines():
+        reader.take(line)
+    spans = tuple(reader.spans())
+    if not spans:
+        raise StateError(f"The trace {path} is damaged: it holds no record.", hint="It can be deleted without harm.")
+    return Trace(spans=spans, torn_lines=reader.torn, unread_bytes=unread)
 
 
-def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Json]]:
-    for line in lines:
+class _Reader:
+    """Puts the lines of a trace together: starts with their ends, and each drive's time by its own clock."""
+
+    def __init__(self) -> None:
+        self.torn = 0
+        self._found: dict[str, dict[str, Json]] = {}
+        self._drive: dict[str, str] = {}  # span → the outermost span around it
+        self._begun: dict[str, float] = {}  # span → when, in seconds of its process's clock
+        self._last: dict[str, tuple[float, Json]] = {}  # drive → seconds and time of its last line
+
+    def take(self, line: bytes) -> None:
+        """Take a line in, or count it as torn."""
         try:
             record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and isinstance(record.get("span"), str):
-            yield record
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or not isinstance(record.get("span"), str):
+            self.torn += bool(line.strip())
+            return
+        attributes = record.get("attributes")
+        record["attributes"] = attributes if isinstance(attributes, dict) else {}
+        if record.get("type") == "end":
+            self._end(record)
+        else:
+            self._start(record)
+
+    def _start(self, record: dict[str, Json]) -> None:
+        name: str = record["span"]
+        parent = record.get("parent")
+        span: dict[str, Json] = {}
+        span |= {key: record[key] for key in ("parent", "name", "kind", "pid", "attributes") if key in record}
+        if record.get("type") == "event":
+            span |= {"kind": "event", "status": "ok"}
+        self._found[name] = span | {"id": name, "started_at": record.get("at")}
+        self._drive[name] = self._drive.get(parent, name) if isinstance(parent, str) else name
+        self._begun[name] = _clock_of(record)
+        self._moved(name, record)
+
+    def _end(self, record: dict[str, Json]) -> None:
+        span = self._found.get(record["span"])
+        if span is None:
+            return
+        ending = {key: record.get(key) for key in ("seconds", "status", "error")}
+        span.update(ending, ended_at=record.get("at"), attributes=span["attributes"] | record["attributes"])
+        self._moved(record["span"], record)
+
+    def _moved(self, span: str, record: dict[str, Json]) -> None:
+        drive, now = self._drive[span], _clock_of(record)
+        if drive not in self._last or now >= self._last[drive][0]:
+            self._last[drive] = now, record.get("at")
+
+    def spans(self) -> Iterator[SpanRecord]:
+        """What was found and is whole; the rest counts as torn."""
+        for name, span in self._found.items():
+            begun, (last, last_at) = self._begun[name], self._last[self._drive[name]]
+            ended = span.get("ended_at") is not None
+            known = span.get("seconds") if ended else 0.0 if span.get("kind") == "event" else max(last - begun, 0.0)
+            offset = max(begun - self._begun[self._drive[name]], 0.0)
+            times = {"offset_s": offset, "known_s": known, "last_at": span["ended_at"] if ended else last_at}
+            try:
+                yield SpanRecord.model_validate(span | times)
+            except ValidationError:
+                self.torn += 1
 
 
-def _take_in(record: dict[str, Json], found: dict[str, dict[str, Json]]) -> None:
-    attributes = record.get("attributes")
-    attributes = attributes if isinstance(attributes, dict) else {}
-    if record.get("type") == "end":
-        span = found.get(record["span"])
-        if span is not None:
-            ending = {"ended_at": record.get("at"), **{k: record.get(k) for k in ("seconds", "status", "error")}}
-            span.update(ending, attributes=span["attributes"] | attributes)
-        return
-    span = {key: record[key] for key in ("parent", "name", "kind", "pid") if key in record}
-    if record.get("type") == "event":
-        span |= {"kind": "event", "status": "ok"}
-    found[record["span"]] = span | {"id": record["span"], "started_at": record.get("at"), "attributes": attributes}
-
-
-def _readable(spans: Iterable[dict[str, Json]]) -> Iterator[SpanRecord]:
-    for span in spans:
-        try:
-            yield SpanRecord.model_validate(span)
-        except ValidationError:
-            continue
-
-
-def trace_tree(spans: Iterable[SpanRecord]) -> tuple[tuple[int, SpanRecord], ...]:
-    """The spans with their depth, each followed by the spans inside it; one without a known parent has depth 0."""
-    inside: dict[str | None, list[SpanRecord]] = {}
-    seen: set[str] = set()
-    for span in spans:  # a parent always began before its children, so that a damaged file can't make a circle
-        inside.setdefault(span.parent if span.parent in seen else None, []).append(span)
-        seen.add(span.id)
-    waiting = [(0, span) for span in reversed(inside.get(None, []))]
-    tree = []
-    while waiting:
-        depth, span = waiting.pop()
-        tree.append((depth, span))
-        waiting += [(depth + 1, child) for child in reversed(inside.get(span.id, []))]
-    return tuple(tree)
+def _clock_of(record: dict[str, Json]) -> float:
+    """Seconds of the writing process's clock, or of the time in UTC where the line has none."""
+    seconds = record.get("mono")
+    try:
+        if isinstance(seconds, int | float) and math.isfinite(seconds):
+            return float(seconds)
+        return datetime.fromisoformat(record["at"]).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 class _MaskingFormatter(logging.Formatter):

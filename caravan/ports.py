@@ -179,7 +179,10 @@ class Tracer(Protocol):
     """Tracing. It never raises and never holds the run up."""
 
     def span(self, name: str, kind: str = "span", **attributes: Json) -> AbstractContextManager[Span]:
-        """A span around a block; kinds: run, node, cluster, memory, generation, tool. Exceptions pass through."""
+        """A span around a block, whose exceptions pass through.
+
+        Kinds: run, node, cluster, memory, reasoner, generation, tool.
+        """
 
     def event(self, name: str, **attributes: Json) -> None:
         """A moment inside the current span."""

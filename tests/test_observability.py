@@ -20,15 +20,14 @@ from hypothesis import strategies as st
 
 from caravan.ports import Tracer
 from caravan.values.errors import ClusterError, Interrupted, StateError, UsageError
+from caravan.values.trace import SpanRecord, trace_tree
 from observability import (
     LocalTracer,
     NullTracer,
-    SpanRecord,
-    bounded,
+    harmless,
     read_trace,
     setup_logging,
     trace_id,
-    trace_tree,
 )
 from tests.fakes.tracer import MemoryTracer
 
@@ -70,7 +69,7 @@ def traced(request: pytest.FixtureRequest, tmp_path: Path) -> Traced:
         return Traced(memory, clock, memory.spans)
     path = tmp_path / "home" / "traces" / "r-1.jsonl"
     local = LocalTracer(path, run_id="r-1", clock=clock, secrets=[SECRET])
-    return Traced(local, clock, lambda: read_trace(path))
+    return Traced(local, clock, lambda: read_trace(path).spans)
 
 
 class GraphBubbleUp(Exception):
@@ -165,7 +164,7 @@ json_values = st.recursive(
 @settings(max_examples=100, deadline=None)
 @given(json_values)
 def test_whatever_the_value_it_becomes_json(value: object) -> None:
-    json.dumps(bounded(value), allow_nan=False).encode()
+    json.dumps(harmless(value), allow_nan=False).encode()
 
 
 # The file
@@ -194,7 +193,7 @@ def test_a_long_record_loses_its_attributes_not_itself(tmp_path: Path) -> None:
     tracer = local(tmp_path / "t.jsonl")
     with tracer.span("s", **{f"a{n}": "x" * 1999 for n in range(50)}):
         pass
-    (span,) = read_trace(tmp_path / "t.jsonl")
+    (span,) = read_trace(tmp_path / "t.jsonl").spans
     assert span.status == "ok"
     assert list(span.attributes) == ["left_out"]
 
@@ -224,7 +223,7 @@ def test_a_killed_process_leaves_its_spans_and_the_next_goes_on(tmp_path: Path) 
     tracer = local(path)
     with tracer.span("resumed", "run"):
         pass
-    assert [(s.name, s.status) for s in read_trace(path)] == [
+    assert [(s.name, s.status) for s in read_trace(path).spans] == [
         ("run", "open"),
         ("deploy_job", "open"),
         ("resumed", "ok"),
@@ -256,7 +255,7 @@ def test_a_damaged_file_reads_as_far_as_it_goes(tmp_path: Path, damage: bytes) -
     path = tmp_path / "t.jsonl"
     good = b'{"type":"start","span":"s%d","name":"good","at":"2026-11-21T00:00:00+00:00","attributes":{}}\n'
     path.write_bytes(good % 1 + damage + good % 2)
-    assert "s2" in {s.id for s in read_trace(path)}
+    assert "s2" in {s.id for s in read_trace(path).spans}
 
 
 def test_a_trace_that_is_not_there_says_so(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 """The graph: the flow of a run in one screen.
 
-Each node is wrapped once: a span around it, the node's name in the store and on the terminal.
+Each node is wrapped once: a span around it that tells what it came to, the node's name in the store and on the
+terminal.
 """
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -16,6 +17,7 @@ from caravan.agent import routes
 from caravan.agent.context import Context
 from caravan.agent.nodes import commit, deploy, finish, mend, understand
 from caravan.agent.state import RunState, Update
+from caravan.agent.telling import moments, result, surroundings
 
 Node = Callable[[RunState, Context], Update]
 
@@ -90,12 +92,23 @@ def _step(name: str, node: Node) -> _Step:
         context = runtime.context
         context.progress.node(name)
         context.store.update_run(state.run_id, node=name)
-        with context.tracer.span(name, "node", sequence=state.sequence) as span:
+        with context.tracer.span(name, "node", **surroundings(state)) as span:
             try:
-                return node(state, context)
-            except GraphBubbleUp:  # an interrupt: a person is asked, nothing went wrong
-                span.set(waiting=True)
+                update = node(state, context)
+            except GraphBubbleUp as pause:  # an interrupt: a person is asked, nothing went wrong
+                span.set(waiting=True, asks=_asked(pause))
                 raise
+            span.set(**result(state, update))
+            for moment, attributes in moments(state, update):
+                context.tracer.event(moment, **attributes)
+            return update
 
     step.__name__ = name
     return step
+
+
+def _asked(pause: GraphBubbleUp) -> list[str]:
+    """The kinds of what a person is asked."""
+    if not isinstance(pause, GraphInterrupt) or not pause.args:
+        return []
+    return [str(i.value.get("kind")) for i in pause.args[0] if isinstance(i.value, dict)]

@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "stop": ("removal", "Stop a run and its job on the cluster."),
     "delete": ("removal", "Delete a run with its logs and outputs."),
     "report": ("logs", "Print a run's report (Markdown)."),
-    "traces": ("logs", "Print a run's steps with their time and status."),
+    "traces": ("traces", "Print a run's steps with their time and status."),
     "config": ("config", "Show the settings and where each comes from."),
 }
 """Command → its module in this room and its line on the help page (the first of its docstring; a test compares).

@@ -1,4 +1,4 @@
-"""`logs`, `report` and `traces`: what a run wrote down, from the copies in its folder."""
+"""`logs` and `report`: what a run wrote down, from the copies in its folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from caravan.terminal.options import RunArgument, terminal_of, wiring_of
-from caravan.terminal.text import duration, one_line
+from caravan.terminal.text import one_line
 from caravan.values.errors import StateError, UsageError
 
 if TYPE_CHECKING:
@@ -112,15 +112,3 @@ def report(ctx: typer.Context, run: RunArgument) -> None:
     except OSError as error:
         raise StateError(f"The report {path} can't be read ({error.strerror}).") from error
     terminal.raw(text)
-
-
-def traces(ctx: typer.Context, run: RunArgument) -> None:
-    """Print a run's steps with their time and status."""
-    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
-    record = wiring.store().run(run)
-    lines = wiring.trace_lines(record.id)
-    if not lines:
-        raise UsageError(f"Run {record.id} has no trace.", hint="Traces are off with CARAVAN_TRACE=false.")
-    for depth, name, seconds, status in lines:
-        took = "open" if seconds is None else duration(seconds)
-        terminal.out(f"{'  ' * depth}{one_line(name)}  {took}{f'  {one_line(status)}' if status else ''}")

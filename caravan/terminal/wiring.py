@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
     from caravan.analysis.tree import SourceTree
     from caravan.ports import Clock, Cluster, Progress, RunFolder, Store
     from caravan.values.base import Json
     from caravan.values.run import RunRecord, RunRequest
+    from caravan.values.trace import Trace
 
 
 class LocalClusterControl(Protocol):
@@ -72,8 +71,8 @@ class Wiring(Protocol):
     def trace_path(self, run_id: str) -> Path:
         """The run's local trace file."""
 
-    def trace_lines(self, run_id: str) -> Sequence[tuple[int, str, float | None, str]]:
-        """The run's spans in the order of a tree: depth, name, seconds (None while open), status."""
+    def trace(self, run_id: str) -> Trace:
+        """The run's trace. Raises UsageError when there is none, StateError when it can't be read."""
 
     def settings(self) -> list[tuple[str, str, str]]:
         """Each setting with its environment variable, its value (secrets masked), and where the value comes from."""

@@ -6,8 +6,9 @@ from contextvars import ContextVar
 
 from caravan.ports import Clock, Span
 from caravan.values.base import Json
-from caravan.values.masking import mask, mask_json
-from observability import SpanRecord, bounded, span_status
+from caravan.values.masking import mask
+from caravan.values.trace import SpanRecord
+from observability import harmless, span_status
 
 
 class MemoryTracer:
@@ -28,7 +29,7 @@ class MemoryTracer:
     @contextmanager
     def _span(self, name: str, kind: str, attributes: dict[str, Json]) -> Iterator[Span]:
         span = _MemorySpan(self._record(name, kind, attributes).id)
-        start, parent = self._clock.monotonic(), self._current.get()
+        start = self._clock.monotonic()
         self._current.set(span.id)
         error: BaseException | None = None
         try:
@@ -37,7 +38,7 @@ class MemoryTracer:
             error = caught
             raise
         finally:
-            self._current.set(parent)
+            self._leave(span.id)
             status, text = span_status(error)
             self._spans[span.id] = self._spans[span.id].model_copy(
                 update={
@@ -45,7 +46,7 @@ class MemoryTracer:
                     "seconds": self._clock.monotonic() - start,
                     "status": status,
                     "error": mask(text, self._secrets),
-                    "attributes": self._spans[span.id].attributes | mask_json(bounded(span.added), self._secrets),
+                    "attributes": self._spans[span.id].attributes | harmless(span.added, self._secrets),
                 }
             )
 
@@ -59,6 +60,13 @@ class MemoryTracer:
     def close(self) -> None:
         """Nothing is left to write."""
 
+    def _leave(self, span: str) -> None:
+        inside = self._current.get()
+        while inside is not None and inside != span:
+            inside = self._spans[inside].parent
+        if inside is not None:
+            self._current.set(self._spans[inside].parent)
+
     def _record(self, name: str, kind: str, attributes: dict[str, Json]) -> SpanRecord:
         record = SpanRecord(
             id=f"{len(self._spans):016x}",
@@ -66,7 +74,7 @@ class MemoryTracer:
             name=mask(name, self._secrets),
             kind=kind,
             started_at=self._clock.now(),
-            attributes=mask_json(bounded(attributes), self._secrets),
+            attributes=harmless(attributes, self._secrets),
         )
         self._spans[record.id] = record
         return record

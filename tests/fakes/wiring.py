@@ -11,9 +11,10 @@ from caravan.ports import Progress
 from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
 from caravan.values.dialogue import Ask, Reply
-from caravan.values.errors import RepositoryError
+from caravan.values.errors import RepositoryError, UsageError
 from caravan.values.job import ClusterFacts
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
+from caravan.values.trace import Trace
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.folder import PlainFolder
@@ -116,7 +117,7 @@ class FakeWiring:
         self.folders: dict[str, PlainFolder] = {}
         self.opened: list[str] = []
         self.clusters: list[str] = []
-        self.spans: list[tuple[int, str, float | None, str]] = []
+        self.traced: Trace | None = None
 
     def store(self) -> MemoryStore:
         return self.runs
@@ -152,8 +153,10 @@ class FakeWiring:
     def trace_path(self, run_id: str) -> Path:
         return self.home / "traces" / f"{run_id}.jsonl"
 
-    def trace_lines(self, run_id: str) -> Sequence[tuple[int, str, float | None, str]]:
-        return self.spans
+    def trace(self, run_id: str) -> Trace:
+        if self.traced is None:
+            raise UsageError(f"There is no trace at {self.trace_path(run_id)}.")
+        return self.traced
 
     def settings(self) -> list[tuple[str, str, str]]:
         return [("CARAVAN_HOME", str(self.home), "environment"), ("NOMAD_TOKEN", "[masked]", "environment")]

@@ -219,18 +219,13 @@ def test_cluster(wiring: FakeWiring, tmp_path: Path) -> None:
     assert documents[2] == {"running": True, **documents[1]}
 
 
-def test_report_and_traces(wiring: FakeWiring) -> None:
+def test_report(wiring: FakeWiring) -> None:
     made = record(wiring)
-    for name in ("report", "traces"):
-        assert run(wiring, [name, "abc"], nobody()) == 2
+    assert run(wiring, ["report", "abc"], nobody()) == 2
     wiring.folder(made.id).save_report("# Report\n\x1b[2Jdone\n")
-    wiring.spans = [(0, "run", 12.0, "ok"), (1, "estimate\x1b[0m", 0.5, "ok"), (1, "approve", None, "")]
     terminal = person()
     assert run(wiring, ["report", "abc"], terminal) == 0
     assert printed(terminal)[0] == "# Report\ndone\n"
-    terminal = person()
-    assert run(wiring, ["traces", "abc"], terminal) == 0
-    assert printed(terminal)[0] == "run  12 s  ok\n  estimate  0.5 s  ok\n  approve  open\n"
 
 
 def test_analyze(wiring: FakeWiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,126 @@
+"""`traces`: where a run's time went, as a tree of its steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from rich.text import Text
+
+    from caravan.terminal.streams import Terminal
+    from caravan.terminal.timeline import Step, Timeline
+    from caravan.values.base import Json
+    from caravan.values.run import RunRecord
+    from caravan.values.trace import Trace
+
+
+def traces(
+    ctx: typer.Context,
+    run: RunArgument,
+    slowest: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the N slowest steps, as a list.")
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Down to this depth: 1 drives, 2 nodes, 3 calls.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a run's steps with their time and status."""
+    from caravan.terminal.lookup import is_driven
+    from caravan.terminal.timeline import timeline
+    from caravan.values.run import RunStatus
+
+    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    record = wiring.store().run(run)
+    trace = wiring.trace(record.id)
+    waits = record.status is RunStatus.WAITING
+    line = timeline(trace, wiring.clock.now(), driven=is_driven(wiring, record), waits=waits)
+    steps = line.slowest(slowest) if slowest else [s for level, s in line.walk() if depth is None or level <= depth]
+    if as_json:
+        terminal.document(_document(record, trace, line, steps, wiring.trace_path(record.id)))
+    else:
+        _print(terminal, record, line, slowest=slowest, depth=depth)
+    for note in _left_out(trace, line):
+        terminal.err(note)
+
+
+def _document(record: RunRecord, trace: Trace, line: Timeline, steps: Iterable[Step], path: Path) -> dict[str, Json]:
+    """The timeline for programs; all times in seconds, `start` from the start of the trace."""
+    return {
+        "run_id": record.id,
+        "status": record.status.value,
+        "path": str(path),
+        "started_at": trace.spans[0].started_at.isoformat() if trace.spans else None,
+        "seconds": line.seconds,
+        "working_seconds": line.working,
+        "waiting_seconds": line.waiting,
+        "idle_seconds": line.idle,
+        "left_out": {"steps": line.left_out, "torn_lines": trace.torn_lines, "unread_bytes": trace.unread_bytes},
+        "spans": [_row(step) for step in steps],
+    }
+
+
+def _row(step: Step) -> dict[str, Json]:
+    return {
+        "id": step.id,
+        "parent": step.parent,
+        "name": step.name,
+        "kind": step.kind,
+        "start": step.start,
+        "seconds": step.seconds,
+        "own_seconds": None if step.seconds is None else step.own_seconds,
+        "status": step.state.value.replace(" ", "_") or None,
+        "error": step.error,
+        "attributes": step.attributes,
+    }
+
+
+def _print(terminal: Terminal, record: RunRecord, line: Timeline, *, slowest: int | None, depth: int | None) -> None:
+    from caravan.terminal.console import console_on, draw
+    from caravan.terminal.trace_rows import slowest_rows, tree_rows
+
+    console = console_on(terminal.stdout)
+    # The narrowest the columns need is more than some terminals have; there the rows are wrapped by the terminal.
+    fancy = console.encoding.lower().startswith("utf")
+    rows: Iterable[Text] = (
+        slowest_rows(line, slowest, width=console.width, fancy=fancy)
+        if slowest
+        else tree_rows(line, width=console.width, depth=depth, fancy=fancy)
+    )
+    terminal.out(_heading(record, line))
+    draw(terminal.stdout, *rows)
+
+
+def _heading(record: RunRecord, line: Timeline) -> str:
+    from caravan.terminal.text import joined
+    from caravan.terminal.trace_rows import took_words
+
+    parts = joined(
+        (
+            f"{took_words(line.working)} at work",
+            f"{took_words(line.waiting)} waiting for a person" if line.waiting else "",
+            f"{took_words(line.idle)} without an agent" if line.idle else "",
+        )
+    )
+    return f"Run {record.id}: {record.status.value}; {took_words(line.seconds)} in all: {parts}."
+
+
+def _left_out(trace: Trace, line: Timeline) -> list[str]:
+    """What of the trace is not shown, and why."""
+    notes = []
+    if trace.torn_lines:
+        notes.append(f"{trace.torn_lines} torn or damaged lines were left out.")
+    if trace.unread_bytes:
+        notes.append(
+            f"The last {trace.unread_bytes / 1e6:.1f} MB of the trace were not read: it is larger than any we write."
+        )
+    if line.left_out:
+        notes.append(f"{line.left_out} details were not written, because the trace had come to its largest size.")
+    return notes

@@ -1,40 +1,133 @@
-"""Copying a job's logs into the run's folder as they grow, and showing the new lines."""
+"""Copying a job's logs into the run's folder as they grow, showing new lines, telling the metrics in all of them."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
 
 from caravan.agent.context import Context
+from caravan.agent.metrics import metric_rows
 from caravan.values.errors import ClusterError
 from caravan.values.masking import mask
-from caravan.values.run import Snapshot
+from caravan.values.run import Phase, Snapshot
 
 STREAMS = ("stdout", "stderr")
-_SHOWN_LINES = 20  # of one piece: a person can't read more at once, and the copy has them all
+_SHOWN_LINES: Final = 20  # of one piece: a person can't read more at once, and the copy has them all
+_LONGEST: Final = 4096  # bytes of a line that are shown and read for metrics; the copy has more
+_PIECES: Final = 64  # read in one round (1 MiB each), so that an endless log does not keep us from the deadlines
+_EARLIER: Final = 4 << 20  # bytes of an earlier copy that are read for metrics
+_LINE: Final = re.compile(rb"([^\r\n]*)(\r\n|\n|\r)")
+
+_Source = tuple[str, str, str]  # allocation, task, stream
 
 
-def copy_logs(context: Context, snapshot: Snapshot) -> None:
-    """Append what is new in every task's stdout and stderr.
+class LogFollower:
+    """Follows the logs of one job. `names` are metrics that the repository is known to log.
 
-    Logs that can't be had now are skipped: not there yet, collected, or the node or the cluster does not answer. What
-    was missed is copied by the next round, because the offset only moves with what was copied.
+    A line is shown and read once it is whole. Of what a progress bar writes over itself only the last state is shown,
+    while metrics are read from every state of it.
     """
-    for allocation in snapshot.allocations:
-        for task in allocation.tasks:
-            if task.started_at is None:
-                continue
-            for stream in STREAMS:
-                _copy(context, allocation.id, task.name, stream)
 
+    def __init__(self, context: Context, *, names: tuple[str, ...] = ()) -> None:
+        self._context = context
+        self._names = names
+        self._rests: dict[_Source, bytes] = {}
 
-def _copy(context: Context, alloc_id: str, task: str, stream: str) -> None:
-    while True:
-        offset = context.folder.log_size(alloc_id, task, stream)
+    def copy(self, snapshot: Snapshot) -> None:
+        """Append what is new in every task's stdout and stderr to the copies, show it, tell its metrics.
+
+        Logs that can't be had now are skipped: not there yet, collected, or the node or the cluster does not answer.
+        What was missed is copied by the next round, because the offset only moves with what was copied.
+        """
+        for allocation in snapshot.allocations:
+            for task in allocation.tasks:
+                if task.started_at is None:
+                    continue
+                for stream in STREAMS:
+                    self._copy((allocation.id, task.name, stream))
+        if snapshot.phase in (Phase.ENDED, Phase.GONE):
+            for source, rest in self._rests.items():
+                if rest:
+                    self._rests[source] = self._told(source[2], rest + b"\n")
+
+    def _copy(self, source: _Source) -> None:
+        context = self._context
+        if source not in self._rests:
+            self._rests[source] = self._begin(source)
+        for _ in range(_PIECES):
+            offset = context.folder.log_size(*source)
+            try:
+                data = context.cluster.logs(*source, offset=offset)
+            except ClusterError:
+                return
+            if not data:
+                return
+            context.folder.append_log(*source, data)
+            self._rests[source] = self._told(source[2], self._rests[source] + data)
+
+    def _begin(self, source: _Source) -> bytes:
+        """Where an earlier agent has copied already: tell its metrics, and find the beginning of the line it was in."""
+        copied = self._context.folder.log_size(*source)
+        if not copied:
+            return b""
+        alloc_id, _, stream = source
+        if not any((alloc_id, stream) == (seen[0], seen[2]) for seen in self._rests):
+            earlier = self._copies(alloc_id, f".{stream}.")
+            self._tell_metrics(earlier.decode("utf-8", "replace").splitlines())
+        start = max(0, copied - _LONGEST)
         try:
-            data = context.cluster.logs(alloc_id, task, stream, offset=offset)
+            before = self._context.cluster.logs(*source, offset=start, limit=copied - start)
         except ClusterError:
-            return
-        if not data:
-            return
-        context.folder.append_log(alloc_id, task, stream, data)
-        lines = [line.rstrip() for line in data.decode("utf-8", "replace").splitlines() if line.strip()]
-        context.progress.log(stream, [mask(line, context.secrets) for line in lines[-_SHOWN_LINES:]])
+            return b""
+        return re.split(rb"[\r\n]", before)[-1]
+
+    def _copies(self, alloc_id: str, stream: str) -> bytes:
+        files = [f for f in self._context.folder.log_files() if f.name.startswith(alloc_id[:8]) and stream in f.name]
+        pieces = []
+        for file in files:
+            with file.open("rb") as opened:
+                opened.seek(max(0, file.stat().st_size - _EARLIER))
+                pieces.append(opened.read(_EARLIER))
+        return b"".join(pieces)
+
+    def _told(self, stream: str, data: bytes) -> bytes:
+        """Show and read the whole lines in `data`; the rest, which goes on, comes back."""
+        states, shown, rest = split_lines(data)
+        self._tell_metrics(_text(state) for state in states)
+        lines = [mask(_text(line), self._context.secrets) for line in shown[-_SHOWN_LINES:]]
+        if lines:
+            self._context.progress.log(stream, lines)
+        return rest
+
+    def _tell_metrics(self, lines: Iterable[str]) -> None:
+        for row in metric_rows(lines, names=self._names):
+            self._context.progress.metrics(row)
+
+
+def split_lines(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
+    """What is whole in `data`, what of it a person would still see, and the unfinished rest; none has line breaks.
+
+    A carriage return ends a state of a line that the next state overwrites. Empty lines are left out; what is longer
+    than any line that is read is cut.
+    """
+    states: list[bytes] = []
+    shown: list[bytes] = []
+    overwritten, end = b"", 0
+    for match in _LINE.finditer(data):
+        end = match.end()
+        text = match[1][:_LONGEST]
+        if text.strip():
+            states.append(text)
+            overwritten = text
+        if match[2] != b"\r" and overwritten:
+            shown.append(overwritten)
+            overwritten = b""
+    if overwritten:
+        shown.append(overwritten)
+    return states, shown, data[end : end + _LONGEST]
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip()
 
 
 def log_tail(context: Context, alloc_id: str, limit: int = 1 << 20) -> bytes:

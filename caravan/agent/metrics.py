@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 # loss=1.23, loss: 1.23, loss 1.23, 'loss': 1.23, "eval_loss": 1.2e-3; the name is one word of letters, digits, _ / . -
@@ -11,17 +12,28 @@ _PAIR: Final = re.compile(
 _METRIC: Final = re.compile(r"loss|acc|f1|perplexity|ppl|bleu|rouge|reward|score|lr|learning_rate|epoch|step")
 
 
-def last_metrics(text: str, *, names: tuple[str, ...] = ()) -> dict[str, float]:
-    """The last value of each metric in `text`, which may be nan or infinite.
+_LONGEST: Final = 4096  # characters of a line that are read; no metric stands further on
 
-    Read are JSON lines, else pairs: `name=value`, `name: value`, `name value`.
 
+def metric_rows(lines: Iterable[str], *, names: tuple[str, ...] = ()) -> Iterator[dict[str, float]]:
+    """The metrics of each line that has any, in order: what was logged together stays together.
+
+    Read are JSON objects, else pairs: `name=value`, `name: value`, `name value`. A value may be nan or infinite.
     A name counts as a metric when it is in `names` or says so itself (loss, accuracy, step, ...).
     """
-    found: dict[str, float] = {}
-    for line in text.splitlines():
+    for line in lines:
+        line = line[:_LONGEST]
         pairs = _json_pairs(line) or [(m[1], float(m[2])) for m in _PAIR.finditer(line)]
-        found |= {k: v for k, v in pairs if (k in names or _METRIC.search(k.lower()))}
+        found = {k: v for k, v in pairs if (k in names or _METRIC.search(k.lower()))}
+        if found:
+            yield found
+
+
+def last_metrics(text: str, *, names: tuple[str, ...] = ()) -> dict[str, float]:
+    """The last value of each metric in `text`, read as `metric_rows` does."""
+    found: dict[str, float] = {}
+    for row in metric_rows(text.splitlines(), names=names):
+        found |= row
     return found
 
 
@@ -30,8 +42,15 @@ def _json_pairs(line: str) -> list[tuple[str, float]]:
         return []
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     if not isinstance(record, dict):
         return []
-    return [(k, float(v)) for k, v in record.items() if isinstance(v, int | float) and not isinstance(v, bool)]
+    return [(k, _number(v)) for k, v in record.items() if isinstance(v, int | float) and not isinstance(v, bool)]
+
+
+def _number(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return float("inf") if value > 0 else float("-inf")

@@ -1,7 +1,7 @@
 """Deploying a job exactly once, and following it to its end."""
 
 from caravan.agent.context import Context
-from caravan.agent.logs import copy_logs, log_tail
+from caravan.agent.logs import LogFollower, log_tail
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.values.errors import JobConflict, JobRefused
@@ -111,10 +111,13 @@ def _watch(state: RunState, context: Context, deployment: Deployment) -> Snapsho
     """The last snapshot of the job, stopped by us where it waits for room longer than the plan allows."""
     last: Snapshot | None = None
     gave_up = False
+    _announce(state, context, deployment)
+    logs, placed = LogFollower(context, names=state.need_profile().metrics_logged), set[str]()
     for snapshot in context.cluster.watch(deployment.job_id, deployment.namespace):
         last = snapshot
         context.progress.snapshot(snapshot)
-        copy_logs(context, snapshot)
+        _keep_placements(context, deployment, snapshot, placed)
+        logs.copy(snapshot)
         if not gave_up and not snapshot.stopped and _stopped_by_user(state, context):
             gave_up = True  # the stop came between our look at the store and the registration
             context.cluster.stop(deployment.job_id, deployment.namespace)
@@ -126,6 +129,37 @@ def _watch(state: RunState, context: Context, deployment: Deployment) -> Snapsho
     if last is None:
         raise AssertionError("watch yields at least one snapshot")
     return last
+
+
+def _announce(state: RunState, context: Context, deployment: Deployment) -> None:
+    """Say which attempt is watched, and what it costs and may take."""
+    plan = state.need_plan()
+    context.progress.attempt(
+        1 + sum(a.counts for a in state.attempts if a.number != deployment.attempt),
+        plan.limits.attempts,
+        usd_per_hour=state.need_estimate().usd_per_hour,
+        max_run_s=plan.limits.max_run_s,
+        metric=plan.target.metric if plan.target else None,
+        spent_usd=state.spent_usd,
+    )
+
+
+def _keep_placements(context: Context, deployment: Deployment, snapshot: Snapshot, placed: set[str]) -> None:
+    """Store which allocation belongs to which attempt: logs outlive what the cluster knows of it.
+
+    The event has the time of the task's first event, so that a node that runs twice stores it once; by whatever clock
+    the cluster goes, it comes after the registration.
+    """
+    for allocation in snapshot.allocations:
+        times = [event.at for task in allocation.tasks for event in task.events]
+        if allocation.id in placed or not times:
+            continue
+        placed.add(allocation.id)
+        where = allocation.node_name or allocation.node_id[:8]
+        data = {"alloc_id": allocation.id, "attempt": deployment.attempt, "node": where}
+        text = f"attempt {deployment.attempt} placed on {where} (allocation {allocation.id[:8]})"
+        at = max(min(times), deployment.registered_at or min(times))
+        context.store.add_event(deployment.run_id, RunEvent(at=at, kind="placed", text=text, data=data))
 
 
 def _stopped_by_user(state: RunState, context: Context) -> bool:

@@ -3,7 +3,9 @@
 It must not know what is inside a file; masking of what is read is `caravan.values.masking`.
 """
 
-from fnmatch import fnmatchcase
+import re
+from fnmatch import translate
+from functools import cache
 from typing import Final
 
 _DIRECTORIES: Final = frozenset(
@@ -31,7 +33,13 @@ def is_denied(path: str) -> bool:
         return True
     if name.startswith((".env", "env")) and name.endswith(_TEMPLATES):
         return False
-    if any(fnmatchcase(name, pattern) for pattern in _NAMES):
+    if _names().match(name):
         return True
     stem, _, ending = name.lstrip(".").partition(".")
     return stem in _HOLDERS and ending in _HOLDER_ENDINGS
+
+
+@cache
+def _names() -> re.Pattern[str]:
+    """All patterns as one: the question is asked for every file of a repository, several times."""
+    return re.compile("|".join(translate(pattern) for pattern in _NAMES))

@@ -18,6 +18,8 @@ from caravan.analysis.vocabulary import ASIDE, TRAIN_NAME
 from caravan.values.repo import Launcher
 
 MAX_DOCUMENTS: Final = 400
+MAX_DOCUMENTED: Final = 10_000_000
+"""Characters of all documents together in which commands are looked for."""
 _DOCUMENT: Final = re.compile(r"(?i)(?:^|/)(?:[^/]*\.(?:md|rst)|readme[^/]*)$")
 _SCRIPT: Final = re.compile(r"(?i)\.(?:sh|bash|slurm|sbatch)$")
 _PLACE: Final = re.compile(r"[<${*\[]")
@@ -35,10 +37,15 @@ class Documented:
 def documented(sources: Sources, scripts: Mapping[str, str]) -> list[Documented]:
     """The commands of all documents, scripts and recipes, README files first. `scripts`: console command → target."""
     found: list[Documented] = []
+    read = 0
     for path in _documents(sources.paths):
         text = sources.text(path)
         if text is None:
             continue
+        read += len(text)
+        if read > MAX_DOCUMENTED and found:
+            sources.note(f"commands were looked for in the first {MAX_DOCUMENTED // 1_000_000} MB of documents alone")
+            break
         found += [_resolved(c, sources, scripts) for c in _commands(path, text) if _of_interest(c, scripts)]
     return found
 

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,15 @@ _USER: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]*@")
 # Nothing that the repository's own configuration could start.
 _SAFE: Final = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 _CLONES: Final = "https:http:ssh:git:file"  # transports; all others, `ext` above all, are refused
+
+
+# Set by who calls us from a hook or an alias of another repository: they would lead git there.
+_ELSEWHERE: Final = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"),
+    *("GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE", "GIT_ATTR_SOURCE"),
+    *("GIT_QUARANTINE_PATH", "GIT_EXTERNAL_DIFF", "GIT_TRACE", "GIT_TEMPLATE_DIR"),
+)
+_GIT_FILES: Final = ("HEAD", "config", "config.worktree", "index", "info/exclude", "packed-refs", "commondir")
 
 
 @dataclass(frozen=True)
@@ -65,8 +75,7 @@ def clone(url: str, cache: Path, *, environment: Mapping[str, str] | None, secon
         arguments = ("clone", "--quiet", "--depth", "1", "--single-branch", "--no-recurse-submodules", "--", url)
         code, _, errors = _run((*_SAFE, *arguments, str(part)), cache, environment, seconds, protocols=_CLONES)
         if code != 0:
-            said = without_credentials(mask(errors.decode("utf-8", "replace"))).strip().splitlines()
-            reason = (said or ["git gave no reason"])[-1]
+            reason = _reason(errors)
             raise RepositoryError(f"Can't clone {shown}: {reason}.", hint="Check the URL and your access to it.")
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
@@ -79,12 +88,31 @@ def clone(url: str, cache: Path, *, environment: Mapping[str, str] | None, secon
     return folder
 
 
+def _reason(errors: bytes) -> str:
+    """Why git failed, without credentials: its first fatal line says it, the last ones are advice."""
+    said = without_credentials(mask(errors.decode("utf-8", "replace"))).strip().splitlines()
+    fatal = (line for line in said if line.startswith(("fatal:", "ERROR:", "error:")))
+    return next(fatal, said[-1] if said else "git gave no reason").rstrip(". ")
+
+
 def look(root: Path, *, environment: Mapping[str, str] | None = None) -> WorkTree:
     """Where the directory stands in git. Outside git, without git or when git refuses: no state, and a note."""
+    odd = next((name for name in _GIT_FILES if _is_special(root / ".git" / name)), None)
+    if odd is not None:
+        return WorkTree(notes=(f"git was not asked: .git/{odd} is no regular file",))
     try:
         return _look(root, environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         return WorkTree(notes=(f"git could not be asked: {type(error).__name__}",))
+
+
+def _is_special(path: Path) -> bool:
+    """Whether git would wait at that path for ever: a pipe, a device, a socket. Nothing is opened."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _look(root: Path, environment: Mapping[str, str] | None) -> WorkTree:
@@ -98,7 +126,9 @@ def _look(root: Path, environment: Mapping[str, str] | None) -> WorkTree:
     inside = ask("rev-parse", "--is-inside-work-tree")
     if inside is None or inside.strip() != b"true":
         return WorkTree()
-    settings = _settings(ask("config", "--local", "--includes", "--list", "-z") or b"")
+    # A worktree's own configuration is another file than the repository's, and git follows both.
+    local, own = (ask("config", scope, "--includes", "--list", "-z") or b"" for scope in ("--local", "--worktree"))
+    settings = _settings(local) | _settings(own)
     tracked = (ask("ls-files", "-z", "--cached") or b"").decode("utf-8", "surrogateescape").split("\0")
     if any(key.startswith("filter.") for key in settings):
         head = ask("rev-parse", "--verify", "--quiet", "HEAD")
@@ -155,6 +185,9 @@ def _run(
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     quiet |= {"GIT_ALLOW_PROTOCOL": protocols, "GIT_NO_LAZY_FETCH": "1"}
     base = dict(environment) if environment is not None else {"PATH": os.defpath}
+    for name in _ELSEWHERE:
+        base.pop(name, None)
+    base |= {"SSH_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never"}  # no window that asks for a password either
     base.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
     with subprocess.Popen(
         ("git", *arguments),

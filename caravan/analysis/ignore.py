@@ -1,5 +1,6 @@
 """Git's ignore rules over texts: `.gitignore` files at every depth, the nearest one deciding. Opens no file."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -13,16 +14,28 @@ ALWAYS: Final = frozenset(
 )
 
 
+MAX_RULES: Final = 2000
+_LONGEST_RULE: Final = 1000
+_MAX_WILDCARDS: Final = 4  # in one part of a path: matching takes the length of the name to that power
+
+
 @dataclass(frozen=True)
 class Rules:
-    """The ignore rules that hold in one directory: pairs of (directory, rules), the nearest directory last."""
+    """The ignore rules that hold in one directory: pairs of (directory, rules), the nearest directory last.
+
+    `left_out`: the last file added had rules that are not followed, because matching them could take forever.
+    """
 
     levels: tuple[tuple[str, "GitIgnoreSpec"], ...] = ()
+    left_out: bool = False
 
     def below(self, directory: str, text: str | None) -> "Rules":
         """The rules with those of a `.gitignore` in `directory` ("" is the root) added. A broken line is skipped."""
-        spec = _spec(text) if text else None
-        return Rules((*self.levels, (directory, spec))) if spec is not None else self
+        lines = [line for line in (text or "").splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        kept = [line for line in lines[:MAX_RULES] if _bounded(line)]
+        spec = _spec(kept)
+        levels = (*self.levels, (directory, spec)) if spec is not None else self.levels
+        return Rules(levels, left_out=len(kept) < len(lines))
 
     def ignored(self, path: str, *, directory: bool = False) -> bool:
         """Whether git would ignore `path`, given that no directory above it is ignored."""
@@ -34,8 +47,14 @@ class Rules:
         return False
 
 
-def _spec(text: str) -> "GitIgnoreSpec | None":
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+def _bounded(line: str) -> bool:
+    """Whether a rule can be matched in little time: few wildcards in each part of its path, few `**` parts."""
+    parts = line.split("/")
+    each = max(len(re.findall(r"\*+", part)) for part in parts)
+    return len(line) <= _LONGEST_RULE and each <= _MAX_WILDCARDS and parts.count("**") <= _MAX_WILDCARDS
+
+
+def _spec(lines: list[str]) -> "GitIgnoreSpec | None":
     if not lines:
         return None
     from pathspec import GitIgnoreSpec

@@ -6,7 +6,7 @@ from typing import Final
 
 MAX_LINES: Final = 10_000
 _VARIABLE: Final = re.compile(r"^([A-Za-z_]\w*)\s*[:?+]?=\s*(.*)$")
-_TARGET: Final = re.compile(r"^([A-Za-z0-9_./ -]+):(?!=)")
+_TARGET: Final = re.compile(r"^([A-Za-z0-9_./-][A-Za-z0-9_./ -]*):(?!=)")
 _USE: Final = re.compile(r"\$[({](\w+)[)}]")
 
 

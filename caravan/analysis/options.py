@@ -6,6 +6,7 @@ Flags are spelled as the parser spells them; defaults that can't be known withou
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from caravan.analysis.findings import Call, FoundOption, Module
@@ -14,6 +15,8 @@ from caravan.analysis.trainer_options import BASES, of_base
 from caravan.values.base import Json
 from caravan.values.repo import ScriptOption
 
+MAX_OPTIONS: Final = 1000
+"""Options of one parser that are read: the profile is kept at every step of a run."""
 _DATACLASS_PARSERS: Final = ("HfArgumentParser", "TrlParser", "H4ArgumentParser")
 FindClass = Callable[[str], "tuple[Module, ast.ClassDef] | None"]
 Functions = ast.FunctionDef | ast.AsyncFunctionDef
@@ -41,7 +44,7 @@ def read_options(module: Module, find_class: FindClass | None = None) -> Parser 
         ("fire", lambda: _fire(module)),
     )
     for style, read in readers:
-        options = tuple(_once(read()))
+        options = tuple(islice(_once(read()), MAX_OPTIONS))
         if options:
             return Parser(style, options)
     return None

@@ -28,6 +28,8 @@ from caravan.values.repo import GitState, Hazard, Launcher, RepoProfile, ScriptO
 
 _MAX_CANDIDATES: Final = 10
 _MAX_CONFIGS: Final = 20
+_MAX_ITEMS: Final = 1000
+"""Items of any list in the profile, which a run keeps with every step."""
 
 
 class Tree(Protocol):
@@ -284,7 +286,7 @@ def _masked(profile: RepoProfile) -> RepoProfile:
         if isinstance(value, str):
             return mask(value)
         if isinstance(value, list | tuple):
-            return [clean(v) for v in value]
+            return [clean(v) for v in value[:_MAX_ITEMS]]
         if not isinstance(value, dict):
             return value
         cleaned = {k: clean(v) for k, v in value.items()}

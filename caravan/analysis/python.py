@@ -10,10 +10,11 @@ from typing import Any, Final
 from caravan.analysis.findings import Call, Import, Module, clean
 from caravan.values.base import Json
 
-MAX_SOURCE: Final = 1_000_000
+MAX_SOURCE: Final = 500_000
 """Characters of a Python file that is parsed; a longer one is generated data."""
 _MAX_LITERAL_DEPTH: Final = 12
 _MAX_STRING: Final = 10_000
+_MAX_ITEMS: Final = 1000
 _DEFINITIONS: Final = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -136,6 +137,8 @@ def _value(node: ast.expr, module: Module | None, depth: int) -> Json:
         raise NotLiteral
     if isinstance(node, ast.Constant):
         return _plain(node.value)
+    if isinstance(node, ast.List | ast.Tuple | ast.Dict) and _length(node) > _MAX_ITEMS:
+        raise NotLiteral  # data, no setting
     if isinstance(node, ast.List | ast.Tuple):
         return [_value(e, module, depth + 1) for e in node.elts]
     if isinstance(node, ast.Dict):
@@ -152,8 +155,14 @@ def _value(node: ast.expr, module: Module | None, depth: int) -> Json:
     raise NotLiteral
 
 
+def _length(node: ast.List | ast.Tuple | ast.Dict) -> int:
+    return len(node.keys if isinstance(node, ast.Dict) else node.elts)
+
+
 def _plain(value: object) -> Json:
     if isinstance(value, str):
+        if len(value) > _MAX_STRING:
+            raise NotLiteral
         return clean(value)
     if value is None or isinstance(value, bool | int):
         return value if not isinstance(value, int) or abs(value) < 1 << 63 else None
@@ -174,7 +183,7 @@ def _operation(node: ast.BinOp, module: Module | None, depth: int) -> Json:
         if isinstance(node.op, ast.Div):
             return normpath(join(left, right))
         if isinstance(node.op, ast.Add):
-            return _plain(left + right) if len(left) + len(right) <= _MAX_STRING else None
+            return _plain(left + right)
     a, b = _number(left), _number(right)
     if isinstance(node.op, ast.Mult):
         return _plain(a * b)

@@ -10,8 +10,12 @@ from caravan.analysis.python import imported_files, module_paths, read_module
 from caravan.analysis.training import training_signs
 from caravan.values.repo import SourceLine
 
+MAX_READ: Final = 100_000_000
+"""Characters of all texts that are read and kept together."""
 MAX_PARSED: Final = 400
 """Python files that are parsed at most: the likeliest first, so that the time is bounded in any repository."""
+MAX_PARSED_TEXT: Final = 20_000_000
+"""Characters of Python text that are parsed together; a syntax tree takes a hundred times as much memory."""
 MAX_REACHED: Final = 25
 _MAX_DEPTH: Final = 3
 
@@ -27,15 +31,20 @@ class Sources:
         self._read = read
         self._texts: dict[str, str | None] = {}
         self._modules: dict[str, Module] = {}
+        self._kept = self._parsed = 0
         self._reached: dict[str, tuple[Module, ...]] = {}
         self._signs: dict[str, list[tuple[float, str, SourceLine]]] = {}
         self._parsers: dict[str, Parser | None] = {}
         self._own: dict[str, Parser | None] = {}
 
     def text(self, path: str) -> str | None:
-        """A file's text, or None."""
+        """A file's text, or None; also None, with a note, beyond the bound."""
         if path not in self._texts:
-            self._texts[path] = self._read(path) if path in self.paths else None
+            if self._kept > MAX_READ:
+                self.note(f"only the first {MAX_READ // 1_000_000} MB of text were read")
+                return None
+            self._texts[path] = text = self._read(path) if path in self.paths else None
+            self._kept += len(text or "")
         return self._texts[path]
 
     def add(self, path: str, text: str) -> None:
@@ -45,10 +54,11 @@ class Sources:
     def module(self, path: str) -> Module:
         """The parsed file; an empty module, and a note, for one that does not parse or is beyond the bound."""
         if path not in self._modules:
-            if len(self._modules) >= MAX_PARSED:
-                self.note(f"only {MAX_PARSED} Python files were parsed")
-                return Module(path, error="not parsed")
             text = self.text(path)
+            if len(self._modules) >= MAX_PARSED or self._parsed > MAX_PARSED_TEXT:
+                self.note(f"only {len(self._modules)} Python files were parsed")
+                return Module(path, error="not parsed")
+            self._parsed += len(text or "")
             module = Module(path, error="not readable") if text is None else read_module(path, text)
             if module.error and text is not None:
                 self.note(module.error)

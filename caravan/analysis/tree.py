@@ -4,12 +4,14 @@ What may be seen: regular files below the root that git does not ignore (or trac
 the deny list. Symbolic links are read only where they lead to such a file inside the tree.
 """
 
+import codecs
 import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +25,17 @@ MAX_FILES: Final = 50_000
 MAX_DEPTH: Final = 40
 MAX_TEXT: Final = 2_000_000
 """Bytes of a text that are read; what is longer is data, not something to understand."""
+MAX_NOTEBOOK: Final = 16_000_000
+"""The same for a notebook: most of it is pictures, and a part of one is none."""
+MAX_HASHED: Final = 64_000_000
+"""Bytes of a file up to which all of it counts in the digest; of a larger one size, beginning and end count."""
+MAX_HASHED_IN_ALL: Final = 1_000_000_000
+_PIECE: Final = 1 << 20
 _SNIFF: Final = 8192
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what a Windows shell's `>` writes
 _MAX_NOTES: Final = 50
+_BARE: Final = frozenset({"HEAD", "objects", "refs", "config"})
+_MAX_LISTED: Final = 200  # a bare repository holds a dozen names
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +70,12 @@ def _directory(root: Path) -> Path:
     try:
         if not root.is_dir():
             raise RepositoryError(f"{root} is no directory.", hint="Give the directory that holds the repository.")
-        with os.scandir(root):
-            pass
+        with os.scandir(root) as found:
+            names = {entry.name for entry in islice(found, _MAX_LISTED)}
+        if names >= _BARE and ".git" not in names:
+            raise RepositoryError(
+                f"{root} is a bare git repository, without files.", hint=f"Give its URL: file://{root.resolve()}"
+            )
         return root.resolve(strict=True)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -73,6 +88,7 @@ class SourceTree:
     def __init__(self, root: Path, *, environment: Mapping[str, str] | None = None) -> None:
         self.root = root
         self._notes: list[str] = []
+        self._whole = True
         self._work_tree = git.look(root, environment=environment)
         for note in self._work_tree.notes:
             self._note(note)
@@ -103,19 +119,23 @@ class SourceTree:
             raise UsageError(f"{path} is no file of the repository that may be read.")
         try:
             with os.fdopen(self._open(path), "rb") as file:
-                return file.read() if limit is None else file.read(limit)
+                size = os.fstat(file.fileno()).st_size  # a file that grows meanwhile would never end
+                return file.read(size if limit is None else min(size, limit))
         except OSError as error:
             raise UsageError(f"{path} can't be read: {error.strerror or error}.") from error
 
     def read_text(self, path: str) -> str:
         """A text file's content, at most `MAX_TEXT` bytes of it; bytes that are no UTF-8 become U+FFFD.
 
-        Raises UsageError for a binary file and for what may not or can't be read.
+        UTF-16 is read where a byte order mark says so. Raises UsageError for a binary file and for what may not or
+        can't be read.
         """
-        data = self.read_bytes(path, limit=MAX_TEXT)
-        if b"\0" in data[:_SNIFF]:
+        data = self.read_bytes(path, limit=MAX_NOTEBOOK if path.endswith(".ipynb") else MAX_TEXT)
+        wide = data.startswith(_UTF16) and not path.endswith(".py")  # Python itself refuses such a script
+        if b"\0" in data[:_SNIFF] and not wide:
             raise UsageError(f"{path} is no text.")
-        return data.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        text = data.decode("utf-16" if wide else "utf-8-sig", "replace")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def text(self, path: str) -> str | None:
         """`read_text`, with None and a note in place of an error."""
@@ -125,8 +145,27 @@ class SourceTree:
             self._note(error.message)
             return None
 
-    def delivery(self) -> Iterator[tuple[str, bytes, int]]:
-        """(path, content, mode) of every file, by path; one that can't be read is left out with a note."""
+    def delivery(self, *, limit: int | None = None) -> Iterator[tuple[str, bytes, int]]:
+        """(path, content, mode) of every file, by path; one that can't be read is left out with a note.
+
+        Raises RepositoryError, before it reads anything, when there are too many files to be looked at or together
+        they have more than `limit` bytes.
+        """
+        if not self._whole:
+            raise RepositoryError(
+                f"{self.root} holds more than {MAX_FILES} files.", hint="Let .gitignore leave out what is no code."
+            )
+        total = sum(e.size for e in self.files())
+        if limit is not None and total > limit:
+            largest = max(self.files(), key=lambda e: e.size)
+            raise RepositoryError(
+                f"The repository's files have {total / 1e6:.0f} MB together, more than {limit / 1e6:.0f} MB"
+                f" (the largest: {largest.path}).",
+                hint="Let .gitignore leave out what is no code, or set CARAVAN_MAX_ARCHIVE_MB.",
+            )
+        return self._contents()
+
+    def _contents(self) -> Iterator[tuple[str, bytes, int]]:
         for entry in self.files():
             try:
                 yield entry.path, self.read_bytes(entry.path), entry.mode
@@ -135,11 +174,38 @@ class SourceTree:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the sorted paths, modes and content hashes of all files that can be read."""
+        """SHA-256 over the sorted paths, modes and content hashes of all files that can be read.
+
+        Of a file over `MAX_HASHED` bytes, and of all after `MAX_HASHED_IN_ALL` bytes, the content's size, first and
+        last MiB stand for the content: data sets that lie in the repository must not take hours.
+        """
         whole = hashlib.sha256()
-        for path, data, mode in self.delivery():
-            whole.update(f"{path}\0{mode:o}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+        left = MAX_HASHED_IN_ALL
+        for entry in self.files():
+            try:
+                found, read = self._content_hash(entry.path, min(left, MAX_HASHED))
+            except OSError as error:
+                self._note(f"{entry.path} can't be read: {error.strerror or error}.")
+                continue
+            left -= read
+            whole.update(f"{entry.path}\0{entry.mode:o}\0{found}\n".encode())
         return whole.hexdigest()
+
+    def _content_hash(self, path: str, limit: int) -> tuple[str, int]:
+        """A file's hash, of all of it up to `limit` bytes, and how many bytes were read for it."""
+        content = hashlib.sha256()
+        with os.fdopen(self._open(path), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > max(limit, 2 * _PIECE):
+                content.update(file.read(_PIECE))
+                file.seek(size - _PIECE)
+                content.update(file.read(_PIECE))
+                return f"{size}:{content.hexdigest()}", 2 * _PIECE
+            left = size
+            while piece := file.read(min(left, _PIECE)):
+                content.update(piece)
+                left -= len(piece)
+        return content.hexdigest(), size
 
     def _open(self, path: str) -> int:
         """A descriptor of a regular file inside the root; links are resolved first and judged by where they lead."""
@@ -161,7 +227,10 @@ class SourceTree:
             directory, rules = pending.pop()
             children = self._children(directory)
             if any(c.name == ".gitignore" for c in children):
-                rules = rules.below(directory, self._rules_text(f"{directory}/.gitignore".lstrip("/")))
+                ignoring = f"{directory}/.gitignore".lstrip("/")
+                rules = rules.below(directory, self._rules_text(ignoring))
+                if rules.left_out:
+                    self._note(f"{ignoring} holds rules that were left out: too many, or too many wildcards")
             for child in children:
                 path = f"{directory}/{child.name}".lstrip("/")
                 if self._unwanted(child, path):
@@ -171,12 +240,13 @@ class SourceTree:
                     left.append(path + "/" * folder)
                 elif folder:
                     pending.append((path, rules))
-                elif (entry := self._entry(path)) is not None:
+                elif (entry := self._seen(child, path)) is not None:
+                    if seen == MAX_FILES:
+                        self._whole = False
+                        self._note(f"only the first {MAX_FILES} files were looked at")
+                        return
                     seen += 1
                     yield entry
-                if seen >= MAX_FILES:
-                    self._note(f"only the first {MAX_FILES} files were looked at")
-                    return
         yield from self._tracked_though_ignored(tracked, left)
         if left:
             self._note("left out by .gitignore: " + ", ".join(sorted(left)[:8]) + (", …" if len(left) > 8 else ""))
@@ -216,6 +286,15 @@ class SourceTree:
             return os.path.lexists(self.root / path / "pyvenv.cfg")
         return False
 
+    def _seen(self, child: "os.DirEntry[str]", path: str) -> FileEntry | None:
+        """The entry of a file found in a directory; a link or an odd one is opened to see what it is."""
+        try:
+            if child.is_file(follow_symlinks=False) and os.access(self.root / path, os.R_OK):
+                return _file_entry(path, child.stat(follow_symlinks=False))
+        except OSError:
+            pass
+        return self._entry(path)
+
     def _entry(self, path: str) -> FileEntry | None:
         try:
             descriptor = self._open(path)
@@ -226,7 +305,7 @@ class SourceTree:
             found = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        return FileEntry(path, found.st_size, 0o755 if found.st_mode & 0o111 else 0o644)
+        return _file_entry(path, found)
 
     def _root_rules(self) -> Rules:
         return Rules().below("", self._rules_text(".git/info/exclude"))
@@ -236,6 +315,8 @@ class SourceTree:
         try:
             descriptor = os.open(self.root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             with os.fdopen(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    return None
                 return file.read(MAX_TEXT).decode("utf-8", "replace")
         except OSError:
             return None
@@ -243,3 +324,7 @@ class SourceTree:
     def _note(self, text: str) -> None:
         if len(self._notes) < _MAX_NOTES and text not in self._notes:
             self._notes.append(text)
+
+
+def _file_entry(path: str, found: os.stat_result) -> FileEntry:
+    return FileEntry(path, found.st_size, 0o755 if found.st_mode & 0o111 else 0o644)

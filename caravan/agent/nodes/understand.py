@@ -1,7 +1,5 @@
 """From a repository and a sentence to a plan: analyse, ask, recall, draft."""
 
-from collections.abc import Iterable, Iterator
-
 from langgraph.types import interrupt
 
 from caravan.agent.context import Context
@@ -12,7 +10,7 @@ from caravan.planning.answers import answers_to_changes, given_answers, with_def
 from caravan.planning.draft import chosen_script, draft_plan, git_source, with_fitting_flags
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Ask, AskKind, Reply
-from caravan.values.errors import RepositoryError, ServiceError
+from caravan.values.errors import ServiceError
 from caravan.values.failure import PastCase
 from caravan.values.plan import Author, OutputSink, PlanChange, apply_changes
 from caravan.values.repo import RepoProfile
@@ -79,7 +77,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     profile, request, answers = _about_the_chosen(state, context)
     facts = context.facts()
     code = git_source(state.request.source, profile, facts) or context.folder.save_code(
-        _bounded(context.open_tree(state.request.source).delivery(), context.max_archive_mb)
+        context.open_tree(state.request.source).delivery(limit=context.max_archive_mb * 1_000_000)
     )
     outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
     plan = draft_plan(profile, request, facts, code=code, outputs=outputs, image=context.image)
@@ -121,19 +119,6 @@ def _bare(command: Json) -> bool:
 
 def _namespace(name: str) -> PlanChange:
     return PlanChange(path="namespace", value=name, by=Author.CLUSTER, why="the settings' namespace")
-
-
-def _bounded(files: Iterable[tuple[str, bytes, int]], limit_mb: int) -> Iterator[tuple[str, bytes, int]]:
-    """The files, until together they are larger than a code archive may be. Raises RepositoryError then."""
-    total = 0
-    for path, data, mode in files:
-        total += len(data)
-        if total > limit_mb * 1_000_000:
-            raise RepositoryError(
-                f"The repository's files are over {limit_mb} MB together.",
-                hint="Let .gitignore leave out what is no code, or set CARAVAN_MAX_ARCHIVE_MB.",
-            )
-        yield path, data, mode
 
 
 def _trace_cases(context: Context, cases: tuple[PastCase, ...]) -> None:

@@ -35,10 +35,12 @@ _DEEPEST: Final = 4
 _LONGEST_LINE: Final = 64 * 1024  # bytes; attributes of a longer record are left out
 _DETAILS_UNTIL: Final = 8 << 20  # bytes of a file; from there on only runs and nodes begin new spans
 _LARGEST_FILE: Final = 16 << 20  # bytes; from there on nothing is written
+_FOREIGN: Final = frozenset({"name", "error"})  # fields whose text is not ours alone
 _ALWAYS: Final = frozenset({"run", "node"})
 _PAUSES: Final = frozenset({"GraphInterrupt", "GraphBubbleUp", "KeyboardInterrupt", "SystemExit", "GeneratorExit"})
 """Exceptions that end a span without being errors, by name: the graph library must not be imported for this."""
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _current: ContextVar["_OpenSpan | None"] = ContextVar("caravan_span", default=None)
 _log = logging.getLogger("caravan.trace")
 
@@ -90,7 +92,7 @@ class LocalTracer:
         """Append one line; False when the file has no room for it. A failure to write is counted."""
         times = {"at": self._clock.now().isoformat(), "mono": round(self.now(), 6)}
         bare = {"type": type_, "trace": self._trace, "span": span, **times}
-        bare |= {key: self._masked(value) for key, value in fields.items()}
+        bare |= {key: harmless(fields[key], self._secrets) if key in _FOREIGN else fields[key] for key in fields}
         line = _line(bare | {"attributes": harmless(attributes, self._secrets)})
         if len(line) > _LONGEST_LINE:
             line = _line(bare | {"attributes": {"left_out": f"{len(line)} bytes"}})
@@ -104,9 +106,6 @@ class LocalTracer:
             return True
         self.left_out += not written
         return written
-
-    def _masked(self, value: Json) -> Json:
-        return harmless(value, self._secrets) if isinstance(value, str) else value
 
     def _append(self, line: bytes, limit: int) -> bool:
         if not self._begun:
@@ -257,7 +256,7 @@ def _cut(text: str, secrets: tuple[str, ...], limit: int = _LONGEST_TEXT) -> str
 
 
 def _line(record: dict[str, Json]) -> bytes:
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+    return _encode(record).encode("utf-8", "replace") + b"\n"
 
 
 def _new_id() -> str:

@@ -6,7 +6,8 @@ between two drives only the clock of the day knows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import UTC
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -103,7 +104,9 @@ def timeline(trace: Trace, now: datetime, *, driven: bool, waits: bool) -> Timel
     for number, spans in enumerate(drives, 1):
         last = number == len(drives)
         root, ended = spans[0][1], _ended_at(spans)
-        drive = _drive(spans, clock, number, now=now if last and driven else None)
+        drive = _drive(spans, clock, now=now if last and driven else None)
+        if root.kind == "run":
+            drive.name = f"drive {1 + sum(s.kind == 'run' for s in steps)}"
         steps.append(drive)
         asked = _asks(drive) if drive.inside else asked  # one that only looked at the open question changes nothing
         clock = drive.start + (drive.seconds or 0.0)
@@ -160,16 +163,13 @@ def _asks(drive: Step) -> bool:
     return any(step.state is State.ASKED for _, step in drive.walk())
 
 
-def _drive(spans: list[tuple[int, SpanRecord]], start: float, number: int, *, now: datetime | None) -> Step:
+def _drive(spans: list[tuple[int, SpanRecord]], start: float, *, now: datetime | None) -> Step:
     """A drive with its steps; `now` while it goes on."""
     made: dict[str, Step] = {}
     root = spans[0][1]
     for _, span in spans:
         step = _step(span, start, now)
-        if span is root:
-            if span.kind == "run":
-                step = replace(step, name=f"drive {number}")
-        else:
+        if span is not root:
             step.parent = span.parent
             made[span.parent or root.id].inside.append(step)
         made[step.id] = step
@@ -195,8 +195,12 @@ def _step(span: SpanRecord, start: float, now: datetime | None) -> Step:
         state=_state(span, going_on=now is not None),
         at_least=opened and now is None,
         error=span.error if span.status == "error" else "",
-        attributes=dict(span.attributes) | {"pid": span.pid} if span.kind == "run" else dict(span.attributes),
+        attributes=dict(span.attributes) | (_of_drive(span) if span.kind == "run" else {}),
     )
+
+
+def _of_drive(span: SpanRecord) -> dict[str, Json]:
+    return {"at": f"{span.started_at.astimezone(UTC):%Y-%m-%d %H:%M:%S}", "pid": span.pid}
 
 
 def _state(span: SpanRecord, *, going_on: bool) -> State:

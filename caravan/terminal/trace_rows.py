@@ -47,7 +47,7 @@ _SAID: Final = {
     "asks": "asks for {}",
     "repair": "{}",
     "why": "{}",
-    "job": "{}",
+    "job": "job {}",
     "alloc": "{}",
     "path": "{}",
     "stream": "{}",
@@ -74,13 +74,14 @@ _SAID: Final = {
     "budget": "budget {}",
     "run_status": "run {}",
     "node": "on {}",
-    "reason": "{}",
     "snapshots": "{} snapshots",
-    "log_bytes": "log {} bytes",
+    "log_bytes": "{} bytes of log",
     "bytes": "{} bytes",
+    "reason": "{}",
     "failure": "{}",
     "input_tokens": "{} tokens in",
     "output_tokens": "{} tokens out",
+    "at": "{} UTC",
     "pid": "process {}",
 }
 
@@ -128,7 +129,7 @@ class _Layout:
         share = seconds / self._whole if seconds is not None and self._whole > 0 else 0.0
         name, said = one_line(step.name) or "?", details(step) + (f"  (+{hidden} inside)" if hidden else "")
         text = self._fitted(f"{guide}{name}  {said}".rstrip(), self._left)
-        row = Text(text + " " * (self._left - cell_len(text)))
+        row = Text(text + " " * (self._left - cell_len(text)), no_wrap=True, overflow="ignore")
         row.stylize("dim", 0, len(guide))
         row.stylize("bold" if step.kind in ("run", "node") else "", len(guide), len(guide) + len(name))
         row.stylize("dim", len(guide) + len(name))
@@ -147,7 +148,7 @@ class _Layout:
             pieces = [p for row in wrap(one_line(step.error), room) for p in chop_cells(row, room)]
             lines += [(f"! {piece}", "red") for piece in pieces]
         for line, style in lines[:_MOST_NOTES]:
-            row = Text(guide, style="dim")
+            row = Text(guide, style="dim", no_wrap=True, overflow="ignore")
             row.append(self._fitted(line, self._width - cell_len(guide)), style=style or "not dim")
             yield row
 
@@ -161,14 +162,19 @@ def details(step: Step) -> str:
 
 
 def _value(step: Step, key: str) -> Json:
+    """An attribute as a row has room for it; `--json` has it whole."""
     value = step.attributes.get(key)
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return None  # too much for a row
-    return value
+        return None
+    if key == "job" and isinstance(value, str):
+        return (
+            None if step.kind == "node" else value.rpartition("-")[2]
+        )  # the rest is the run's; a node has its attempt
+    return value[:8] if key == "case" and isinstance(value, str) else value
 
 
 def _told(value: Json) -> bool:
-    return value not in (None, "", [], {}, False)
+    return value is not None and value is not False and value not in ("", [], {})
 
 
 def _changed(step: Step) -> list[tuple[str, str, str]]:

@@ -73,9 +73,9 @@ def _row(step: Step) -> dict[str, Json]:
         "parent": step.parent,
         "name": step.name,
         "kind": step.kind,
-        "start": step.start,
-        "seconds": step.seconds,
-        "own_seconds": None if step.seconds is None else step.own_seconds,
+        "start": round(step.start, 6),
+        "seconds": None if step.seconds is None else round(step.seconds, 6),
+        "own_seconds": None if step.seconds is None else round(step.own_seconds, 6),
         "status": step.state.value.replace(" ", "_") or None,
         "error": step.error,
         "attributes": step.attributes,
@@ -87,7 +87,6 @@ def _print(terminal: Terminal, record: RunRecord, line: Timeline, *, slowest: in
     from caravan.terminal.trace_rows import slowest_rows, tree_rows
 
     console = console_on(terminal.stdout)
-    # The narrowest the columns need is more than some terminals have; there the rows are wrapped by the terminal.
     fancy = console.encoding.lower().startswith("utf")
     rows: Iterable[Text] = (
         slowest_rows(line, slowest, width=console.width, fancy=fancy)
@@ -104,12 +103,12 @@ def _heading(record: RunRecord, line: Timeline) -> str:
 
     parts = joined(
         (
-            f"{took_words(line.working)} at work",
+            f"{took_words(line.working)} at work" if line.waiting or line.idle else "",
             f"{took_words(line.waiting)} waiting for a person" if line.waiting else "",
             f"{took_words(line.idle)} without an agent" if line.idle else "",
         )
     )
-    return f"Run {record.id}: {record.status.value}; {took_words(line.seconds)} in all: {parts}."
+    return f"Run {record.id}: {record.status.value}; {took_words(line.seconds)}{f': {parts}' if parts else ''}."
 
 
 def _left_out(trace: Trace, line: Timeline) -> list[str]:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from caravan.runs.folder import DiskFolder
     from caravan.values.base import Json
     from caravan.values.run import RunRecord, RunRequest
-    from config import Settings
     from caravan.values.trace import Trace
+    from config import Settings
 
 
 class SystemClock:
@@ -191,8 +191,8 @@ class Application:
         from caravan import TEMPLATES
         from caravan.agent.context import Context, Limits, recent
         from caravan.agent.rules import RuleReasoner
-        from caravan.cluster.sentinel import read_sentinel
         from caravan.agent.traced import TracedCluster, TracedMemory, TracedReasoner
+        from caravan.cluster.sentinel import read_sentinel
         from caravan.cluster.watch import judge
         from caravan.planning.catalogue import Prices
         from observability import setup_logging
@@ -259,7 +259,7 @@ class Application:
 
     def trace(self, run_id: str) -> Trace:
         """The run's trace."""
-        from observability import read_trace
+        from caravan.runs.traces import read_trace
 
         return read_trace(self.trace_path(run_id))
 

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from datetime import datetime
@@ -19,22 +19,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, TextIO
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from caravan.ports import Clock, Span
 from caravan.values.base import Json
-from caravan.values.errors import Interrupted, StateError, UsageError
+from caravan.values.errors import Interrupted
 from caravan.values.masking import mask, mask_json
-from caravan.values.trace import SpanRecord, SpanStatus, Trace
+from caravan.values.trace import LARGEST_TRACE, LONGEST_LINE, SpanStatus
 
 _LONGEST_TEXT: Final = 2000  # characters of one attribute
 _LONGEST_KEY: Final = 200
 _LONGEST_MASKED: Final = 64 * 1024  # characters of a longer text that are looked at
 _MOST_ITEMS: Final = 50
 _DEEPEST: Final = 4
-_LONGEST_LINE: Final = 64 * 1024  # bytes; attributes of a longer record are left out
 _DETAILS_UNTIL: Final = 8 << 20  # bytes of a file; from there on only runs and nodes begin new spans
-_LARGEST_FILE: Final = 16 << 20  # bytes; from there on nothing is written
 _FOREIGN: Final = frozenset({"name", "error"})  # fields whose text is not ours alone
 _ALWAYS: Final = frozenset({"run", "node"})
 _PAUSES: Final = frozenset({"GraphInterrupt", "GraphBubbleUp", "KeyboardInterrupt", "SystemExit", "GeneratorExit"})
@@ -94,11 +92,11 @@ class LocalTracer:
         bare = {"type": type_, "trace": self._trace, "span": span, **times}
         bare |= {key: harmless(fields[key], self._secrets) if key in _FOREIGN else fields[key] for key in fields}
         line = _line(bare | {"attributes": harmless(attributes, self._secrets)})
-        if len(line) > _LONGEST_LINE:
+        if len(line) > LONGEST_LINE:
             line = _line(bare | {"attributes": {"left_out": f"{len(line)} bytes"}})
         always = type_ == "end" or fields.get("kind") in _ALWAYS
         try:
-            written = self._append(line, _LARGEST_FILE if always else _DETAILS_UNTIL)
+            written = self._append(line, LARGEST_TRACE if always else _DETAILS_UNTIL)
         except OSError as error:
             self.dropped += 1
             if self.dropped == 1:
@@ -261,106 +259,6 @@ def _line(record: dict[str, Json]) -> bytes:
 
 def _new_id() -> str:
     return os.urandom(8).hex()
-
-
-def read_trace(path: Path) -> Trace:
-    """The spans and moments in a trace file, in the order in which they began. Lines that are torn are left out.
-
-    Raises UsageError when there is no such file or nothing in it, StateError when it can't be read or holds no record.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + _LONGEST_LINE)
-            unread = max(os.fstat(file.fileno()).st_size - len(data), 0)
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no trace at {path}.", hint="Was the run made with CARAVAN_TRACE=0?") from error
-    except OSError as error:
-        raise StateError(f"The trace {path} can't be read: {error.strerror}.") from error
-    if not data.strip():
-        raise UsageError(f"The trace {path} is empty.", hint="Is the disk full?")
-    reader = _Reader()
-    for line in data.splitlines():
-        reader.take(line)
-    spans = tuple(reader.spans())
-    if not spans:
-        raise StateError(f"The trace {path} is damaged: it holds no record.", hint="It can be deleted without harm.")
-    return Trace(spans=spans, torn_lines=reader.torn, unread_bytes=unread)
-
-
-class _Reader:
-    """Puts the lines of a trace together: starts with their ends, and each drive's time by its own clock."""
-
-    def __init__(self) -> None:
-        self.torn = 0
-        self._found: dict[str, dict[str, Json]] = {}
-        self._drive: dict[str, str] = {}  # span → the outermost span around it
-        self._begun: dict[str, float] = {}  # span → when, in seconds of its process's clock
-        self._last: dict[str, tuple[float, Json]] = {}  # drive → seconds and time of its last line
-
-    def take(self, line: bytes) -> None:
-        """Take a line in, or count it as torn."""
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict) or not isinstance(record.get("span"), str):
-            self.torn += bool(line.strip())
-            return
-        attributes = record.get("attributes")
-        record["attributes"] = attributes if isinstance(attributes, dict) else {}
-        if record.get("type") == "end":
-            self._end(record)
-        else:
-            self._start(record)
-
-    def _start(self, record: dict[str, Json]) -> None:
-        name: str = record["span"]
-        parent = record.get("parent")
-        span: dict[str, Json] = {}
-        span |= {key: record[key] for key in ("parent", "name", "kind", "pid", "attributes") if key in record}
-        if record.get("type") == "event":
-            span |= {"kind": "event", "status": "ok"}
-        self._found[name] = span | {"id": name, "started_at": record.get("at")}
-        self._drive[name] = self._drive.get(parent, name) if isinstance(parent, str) else name
-        self._begun[name] = _clock_of(record)
-        self._moved(name, record)
-
-    def _end(self, record: dict[str, Json]) -> None:
-        span = self._found.get(record["span"])
-        if span is None:
-            return
-        ending = {key: record.get(key) for key in ("seconds", "status", "error")}
-        span.update(ending, ended_at=record.get("at"), attributes=span["attributes"] | record["attributes"])
-        self._moved(record["span"], record)
-
-    def _moved(self, span: str, record: dict[str, Json]) -> None:
-        drive, now = self._drive[span], _clock_of(record)
-        if drive not in self._last or now >= self._last[drive][0]:
-            self._last[drive] = now, record.get("at")
-
-    def spans(self) -> Iterator[SpanRecord]:
-        """What was found and is whole; the rest counts as torn."""
-        for name, span in self._found.items():
-            begun, (last, last_at) = self._begun[name], self._last[self._drive[name]]
-            ended = span.get("ended_at") is not None
-            known = span.get("seconds") if ended else 0.0 if span.get("kind") == "event" else max(last - begun, 0.0)
-            offset = max(begun - self._begun[self._drive[name]], 0.0)
-            times = {"offset_s": offset, "known_s": known, "last_at": span["ended_at"] if ended else last_at}
-            try:
-                yield SpanRecord.model_validate(span | times)
-            except ValidationError:
-                self.torn += 1
-
-
-def _clock_of(record: dict[str, Json]) -> float:
-    """Seconds of the writing process's clock, or of the time in UTC where the line has none."""
-    seconds = record.get("mono")
-    try:
-        if isinstance(seconds, int | float) and math.isfinite(seconds):
-            return float(seconds)
-        return datetime.fromisoformat(record["at"]).timestamp()
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return 0.0
 
 
 class _MaskingFormatter(logging.Formatter):

@@ -1,5 +1,6 @@
 """Tracers: what each does, what the file survives, and that logging hides secrets."""
 
+import contextlib
 import contextvars
 import io
 import json
@@ -9,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,13 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caravan.ports import Tracer
+from caravan.runs.traces import read_trace
 from caravan.values.errors import ClusterError, Interrupted, StateError, UsageError
 from caravan.values.trace import SpanRecord, trace_tree
 from observability import (
     LocalTracer,
     NullTracer,
     harmless,
-    read_trace,
     setup_logging,
     trace_id,
 )
@@ -154,6 +156,34 @@ def test_a_copied_context_keeps_the_parent(traced: Traced) -> None:
     assert traced.named("in a thread").parent == run.id
 
 
+def test_a_span_that_ends_late_leaves_the_others_alone(traced: Traced) -> None:
+    def watch() -> Iterator[int]:
+        with traced.tracer.span("watch"):
+            yield from range(2)
+
+    with traced.tracer.span("run") as run:
+        with traced.tracer.span("node"):
+            forgotten = watch()
+            next(forgotten)
+        traced.tracer.event("after the node")
+        with traced.tracer.span("next"):
+            forgotten.close()  # type: ignore[attr-defined]
+            traced.tracer.event("in the next")
+    assert traced.named("watch").parent == traced.named("node").id
+    assert traced.named("after the node").parent == run.id
+    assert traced.named("in the next").parent == traced.named("next").id
+    traced.tracer.event("at the end")
+    assert traced.named("at the end").parent is None
+
+
+@pytest.mark.parametrize("position", [1990, 1999, 3000])
+def test_a_secret_is_masked_before_the_text_is_cut(traced: Traced, position: int) -> None:
+    with traced.tracer.span("s", text="." * position + SECRET * 3000, **{"k" * 190 + SECRET: 1}):
+        pass
+    text = str(traced.named("s"))
+    assert not any(SECRET[:n] in text for n in range(4, len(SECRET)))
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.binary(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -240,22 +270,94 @@ def test_a_place_that_can_not_be_written_is_told_once(tmp_path: Path, caplog: py
     assert len(caplog.records) == 1
 
 
+def test_a_full_file_keeps_runs_and_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("observability._DETAILS_UNTIL", 2000)
+    monkeypatch.setattr("observability.LARGEST_TRACE", 4000)
+    path = tmp_path / "t.jsonl"
+    tracer = local(path)
+    with tracer.span("run", "run"):
+        for number in range(4):
+            with tracer.span(f"node {number}", "node"):
+                for _ in range(10):
+                    with tracer.span("call", "cluster"):
+                        tracer.event("moment")
+    assert path.stat().st_size <= 4000
+    spans = read_trace(path).spans
+    kinds = [s.kind for s in spans]
+    assert kinds.count("node") == 4
+    assert 0 < kinds.count("cluster") + kinds.count("event") < 10
+    assert {s.status for s in spans} == {"ok"}
+    known = {s.id: s.kind for s in spans}
+    assert all(known[s.parent] in ("run", "node", "cluster") for s in spans if s.parent)
+    assert spans[0].attributes == {"left_out": 80 - kinds.count("cluster") - kinds.count("event")}
+    while path.stat().st_size < 3700:
+        with tracer.span("another run", "run"):
+            pass
+    size = path.stat().st_size
+    for _ in range(3):
+        with tracer.span("no room", "run"):
+            pass
+    assert path.stat().st_size <= 4000
+    assert size <= 4000
+    assert caplog.records == []
+
+
+GOOD = b'{"type":"start","span":"s%d","name":"good","at":"2026-11-21T00:00:00+00:00","attributes":{}}\n'
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         b"\xff\xfe\n",
-        b"[]\n1\nnull\n",
-        b'{"type":"end","span":"x"}\n',
+        b"[]\n",
+        b"null\n",
         b'{"type":"start","span":"x","name":5,"at":"no"}\n',
+        b'{"type":"start","span":"x","name":"x","at":"2026-11-21T00:00:00"}\n',  # a time of no zone
         b'{"type":"start","span":7}\n',
         b'{"type":"end","span":"s1","at":[],"status":"strange","attributes":3}\n',
+        b"[" * 100_000 + b"\n",
+        b'{"span":' * 100_000 + b"\n",
+        b'{"type":"start","span":"x","name":"x","mono":' + b"9" * 4000 + b',"at":[]}\n',
     ],
 )
 def test_a_damaged_file_reads_as_far_as_it_goes(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "t.jsonl"
-    good = b'{"type":"start","span":"s%d","name":"good","at":"2026-11-21T00:00:00+00:00","attributes":{}}\n'
-    path.write_bytes(good % 1 + damage + good % 2)
-    assert "s2" in {s.id for s in read_trace(path).spans}
+    path.write_bytes(GOOD % 1 + damage + b"\n" + GOOD % 2)
+    trace = read_trace(path)
+    assert "s2" in {s.id for s in trace.spans}
+    assert (trace.torn_lines, trace.unread_bytes) == (1, 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=60) | json_values.map(lambda v: json.dumps(harmless(v)).encode()), max_size=6))
+def test_whatever_stands_in_a_file_it_is_read_or_refused(lines: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.jsonl"
+        path.write_bytes(b"\n".join([GOOD % 1, *lines, GOOD % 2]))
+        assert {"s1", "s2"} <= {s.id for s in read_trace(path).spans}
+        path.write_bytes(b"\n".join(lines))
+        with contextlib.suppress(UsageError, StateError):
+            read_trace(path)
+
+
+def test_deep_attributes_are_made_shallow(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(GOOD.replace(b"{}", b'{"a":' * 900 + b"1" + b"}" * 900) % 1)
+    (span,) = read_trace(path).spans
+    assert len(str(span.attributes)) < 100
+
+
+def test_a_huge_file_is_read_to_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("caravan.runs.traces.LARGEST_TRACE", 1000)
+    monkeypatch.setattr("caravan.runs.traces.LONGEST_LINE", 0)
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b"".join(GOOD % n for n in range(1000)))
+    trace = read_trace(path)
+    assert 5 < len(trace.spans) < 20
+    assert trace.unread_bytes == path.stat().st_size - 1000
+    assert trace.torn_lines <= 1
 
 
 def test_a_trace_that_is_not_there_says_so(tmp_path: Path) -> None:
@@ -263,6 +365,68 @@ def test_a_trace_that_is_not_there_says_so(tmp_path: Path) -> None:
         read_trace(tmp_path / "none.jsonl")
     with pytest.raises(StateError, match="can't be read"):
         read_trace(tmp_path)
+    (tmp_path / "empty").touch()
+    with pytest.raises(UsageError, match="is empty"):
+        read_trace(tmp_path / "empty")
+    (tmp_path / "noise").write_bytes(os.urandom(10_000) + b"\0")
+    with pytest.raises(StateError, match="holds no record"):
+        read_trace(tmp_path / "noise")
+
+
+# Time
+
+
+class SteppingClock(StepClock):
+    """Its time of day jumps; its monotonic time does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stepped = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.stepped
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_step_of_the_clock_changes_no_duration(tmp_path: Path, hours: int) -> None:
+    path, clock = tmp_path / "t.jsonl", SteppingClock()
+    tracer = LocalTracer(path, run_id="r-1", clock=clock)
+    with tracer.span("run", "run"):
+        clock.sleep(1)
+        with tracer.span("node", "node"):
+            clock.sleep(2)
+            clock.stepped = timedelta(hours=hours)
+            clock.sleep(3)
+            tracer.event("moment")
+        clock.sleep(1)
+    run, node, moment = read_trace(path).spans
+    assert (run.seconds, run.offset_s, run.known_s) == (7, 0, 7)
+    assert (node.seconds, node.offset_s, node.known_s) == (5, 1, 5)
+    assert (moment.seconds, moment.offset_s, moment.known_s) == (None, 6, 0)
+
+
+def test_what_was_cut_off_lasted_up_to_its_last_line(tmp_path: Path) -> None:
+    path, clock = tmp_path / "t.jsonl", SteppingClock()
+    tracer = LocalTracer(path, run_id="r-1", clock=clock)
+    run, node = tracer.span("run", "run"), tracer.span("node", "node")
+    run.__enter__()
+    clock.sleep(2)
+    node.__enter__()
+    clock.stepped = -timedelta(days=1)
+    clock.sleep(3)
+    tracer.event("moment")
+    found = read_trace(path).spans
+    assert [(s.status, s.seconds, s.known_s) for s in found[:2]] == [("open", None, 5), ("open", None, 3)]
+    assert {s.last_at for s in found[:2]} == {clock.now()}
+    node.__exit__(None, None, None)
+    run.__exit__(None, None, None)
+
+
+def test_lines_without_a_monotonic_time_are_read_by_the_time_of_day(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    start = '{"type":"start","span":"%s","parent":%s,"name":"x","at":"2026-11-21T00:00:%02d+00:00"}\n'
+    path.write_text(start % ("a", "null", 10) + start % ("b", '"a"', 25) + start % ("c", '"a"', 5))
+    assert [(s.offset_s, s.known_s) for s in read_trace(path).spans] == [(0, 15), (15, 0), (0, 20)]
 
 
 def test_a_circle_of_parents_is_no_endless_tree() -> None:

@@ -1,13 +1,20 @@
 """A run's trace as it was read back: spans, moments, and what of the file could not be read. No files, no drawing."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import AwareDatetime, Field
 
 from caravan.values.base import Json, Value
 
 SpanStatus = Literal["open", "ok", "error", "interrupted"]
+
+
+LARGEST_TRACE: Final = 16 << 20
+"""Bytes of a trace file; from there on nothing is written, and nothing is read."""
+
+LONGEST_LINE: Final = 64 * 1024
+"""Bytes of a line of a trace file; a longer record loses its attributes."""
 
 
 class SpanRecord(Value):

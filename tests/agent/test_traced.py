@@ -10,6 +10,7 @@ import pytest
 from caravan.agent.rules import RuleReasoner
 from caravan.agent.traced import TracedCluster, TracedMemory, TracedReasoner
 from caravan.planning.catalogue import Prices
+from caravan.runs.traces import read_trace
 from caravan.values.errors import ClusterUnreachable, JobRefused, ServiceError
 from caravan.values.failure import (
     ChangePlan,
@@ -24,7 +25,7 @@ from caravan.values.failure import (
 from caravan.values.plan import Author, PlanChange
 from caravan.values.run import Allocation, Phase, RunStatus, Snapshot
 from caravan.values.trace import SpanRecord
-from observability import LocalTracer, read_trace
+from observability import LocalTracer
 from tests.agent.test_loop import Ladder, World
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster, Script

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from caravan.ports import Progress
+from caravan.runs.traces import read_trace
 from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
 from caravan.values.dialogue import Ask, Reply
-from caravan.values.errors import RepositoryError, UsageError
+from caravan.values.errors import RepositoryError
 from caravan.values.job import ClusterFacts
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
 from caravan.values.trace import Trace
@@ -154,9 +155,7 @@ class FakeWiring:
         return self.home / "traces" / f"{run_id}.jsonl"
 
     def trace(self, run_id: str) -> Trace:
-        if self.traced is None:
-            raise UsageError(f"There is no trace at {self.trace_path(run_id)}.")
-        return self.traced
+        return read_trace(self.trace_path(run_id)) if self.traced is None else self.traced
 
     def settings(self) -> list[tuple[str, str, str]]:
         return [("CARAVAN_HOME", str(self.home), "environment"), ("NOMAD_TOKEN", "[masked]", "environment")]

@@ -5,6 +5,7 @@ Ctrl-C and Ctrl-D pass through as KeyboardInterrupt and EOFError: the run then w
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from caravan.values.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from caravan.terminal.interrupts import Interrupts
     from caravan.terminal.streams import Terminal
     from caravan.terminal.summary import Scene
     from caravan.values.base import Json
@@ -40,6 +42,34 @@ def answer_in_person(terminal: Terminal, ask: Ask, scene: Callable[[], Scene], k
 def confirm(terminal: Terminal, text: str) -> bool:
     """A yes or no to a question of ours; Enter is no."""
     return terminal.read(f"{text} [y/N] ").lower() in _YES
+
+
+class Wish(Enum):
+    """What to do with a job after Ctrl-C."""
+
+    LEAVE = "l"
+    STOP = "s"
+    GO_ON = "w"
+
+
+def what_now(terminal: Terminal, job_id: str, interrupts: Interrupts) -> Wish:
+    """What a person wants who pressed Ctrl-C while a job runs. Enter, Ctrl-C and Ctrl-D leave it running."""
+    terminal.err(f"The job {one_line(job_id)} runs on the cluster. What now?")
+    terminal.err("  l  leave it running and go (Enter, or Ctrl-C again)")
+    terminal.err("  s  stop it, and end the run with its report")
+    terminal.err("  w  go on watching")
+    while True:
+        try:
+            interrupts.arm()
+            said = terminal.read("l, s or w > ").lower()
+        except (KeyboardInterrupt, EOFError):
+            terminal.err()
+            return Wish.LEAVE
+        for wish, word in ((Wish.LEAVE, "leave"), (Wish.STOP, "stop"), (Wish.GO_ON, "watch")):
+            if said in (wish.value, word):
+                return wish
+        if not said:
+            return Wish.LEAVE
 
 
 def question_lines(question: Question, number: int, total: int) -> list[str]:

@@ -11,9 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from caravan.planning.answers import answers_from
-from caravan.terminal.dialogue import answer_in_person
+from caravan.terminal.dialogue import Wish, answer_in_person, what_now
+from caravan.terminal.interrupts import Interrupts
 from caravan.terminal.progress import make_view
 from caravan.terminal.results import Result, show_result
+from caravan.terminal.stopping import stop_run
 from caravan.terminal.summary import scene_of
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import Interrupted, UsageError
@@ -21,7 +23,7 @@ from caravan.values.estimate import Verdict
 from caravan.values.run import EXIT_CODES, DeploymentState, RunRecord, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
@@ -54,11 +56,12 @@ def drive_run(
     Raises Interrupted on Ctrl-C, UsageError when what was given fits no open question, and the run's own errors.
     """
     terminal.exit_code = EXIT_CODES[RunStatus.RUNNING]  # stands until there is another
-    view = make_view(terminal, as_json=as_json)
-    with wiring.driver() as driver, wiring.context(record, view) as context:
+    view = make_view(terminal, wiring.clock, as_json=as_json)
+    with Interrupts() as interrupts, wiring.driver() as driver, wiring.context(record, view) as context:
         if not as_json:
             terminal.err(f"Run {record.id}")
-        drive = _Drive(driver, context, terminal, view, interactive=terminal.interactive and not as_json)
+        interactive = terminal.interactive and not as_json
+        drive = _Drive(driver, context, terminal, view, interrupts, partial(stop_run, wiring), interactive)
         ended = drive.to_the_end(record, given or Given())
         record = context.store.run(record.id)
         result = Result(
@@ -80,6 +83,8 @@ class _Drive:
     context: Context
     terminal: Terminal
     view: View
+    interrupts: Interrupts
+    stop: Callable[[RunRecord], list[str]]
     interactive: bool
 
     def to_the_end(self, record: RunRecord, given: Given) -> Ask | RunRecord:
@@ -99,11 +104,26 @@ class _Drive:
         return ended
 
     def _on(self, record: RunRecord, reply: Reply | None) -> Ask | RunRecord:
-        try:
-            with self.view:
-                return self.driver.drive(record, self.context, reply)
-        except Interrupted as stop:
-            raise _interrupted(self.context, record.id) from stop
+        while True:
+            try:
+                with self.view:
+                    return self.driver.drive(record, self.context, reply)
+            except (Interrupted, KeyboardInterrupt) as stop:  # the latter where the view itself was interrupted
+                self._leave_or_go_on(record, stop)
+                reply = None
+
+    def _leave_or_go_on(self, record: RunRecord, stop: BaseException) -> None:
+        """After Ctrl-C: leave by raising Interrupted, or come back to go on, to the end of a job that was stopped."""
+        running = _deployed(self.context, record.id)
+        if running and self.interactive and not self.interrupts.to_leave:
+            wish = what_now(self.terminal, running, self.interrupts)
+            if wish is Wish.STOP:
+                self.stop(self.context.store.run(record.id))
+                return
+            if wish is Wish.GO_ON:
+                self.context.store.update_run(record.id, detail="")
+                return
+        raise _interrupted(running, record.id) from stop
 
     def _reply(self, record: RunRecord, ask: Ask, given: Given) -> Reply | None:
         if given.says_something:
@@ -151,12 +171,17 @@ def _approved_by_yes(ask: Ask, given: Given) -> bool | None:
     return True if given.yes and ask.kind is AskKind.APPROVAL and within and not ask.objections else None
 
 
-def _interrupted(context: Context, run_id: str) -> Interrupted:
-    """What an interrupted run leaves behind, and how to go on."""
+def _deployed(context: Context, run_id: str) -> str:
+    """The job that is on the cluster now as far as is known, or nothing."""
     running = [d.job_id for d in context.store.deployments(run_id) if d.state is DeploymentState.REGISTERED]
-    if not running:
+    return running[-1] if running else ""
+
+
+def _interrupted(job_id: str, run_id: str) -> Interrupted:
+    """What an interrupted run leaves behind, and how to go on."""
+    if not job_id:
         return Interrupted(f"Run {run_id} was interrupted.", hint=f"Go on with `main.py resume {run_id}`.")
     return Interrupted(
-        f"Run {run_id} was interrupted; its job {running[-1]} keeps running on the cluster.",
+        f"Run {run_id} was interrupted; its job {job_id} keeps running on the cluster.",
         hint=f"Go on with `main.py resume {run_id}`, or end the job with `main.py stop {run_id}`.",
     )

@@ -1,7 +1,7 @@
 """What a person sees while the agent works: plain lines, or a live view on a terminal. It never raises.
 
 Both implement the port Progress and are context managers around a stretch of work; while a person is asked, the live
-view is closed.
+view is closed. The live one is in `caravan.terminal.live`.
 """
 
 from __future__ import annotations
@@ -10,46 +10,21 @@ import contextlib
 from typing import TYPE_CHECKING, Final, Protocol
 
 from caravan.ports import Progress
-from caravan.terminal.text import joined, one_line, words
-from caravan.values.run import Phase, Snapshot
+from caravan.terminal.board import DOING, Board, figure, nodes_of, phase_words
+from caravan.terminal.text import one_line, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from rich.console import RenderableType
-    from rich.live import Live
-    from rich.spinner import Spinner
-
-    from caravan.terminal.console import OurConsole
+    from caravan.ports import Clock
     from caravan.terminal.streams import Terminal
     from caravan.values.base import Json
-
-DOING: Final = {
-    "analyze_codebase": "reading the repository",
-    "generate_questions": "looking for what only you can know",
-    "collect_responses": "collecting answers",
-    "recall": "recalling earlier cases",
-    "make_plan": "making the plan",
-    "estimate": "estimating memory, time and cost",
-    "budget_gate": "holding the cost against the budget",
-    "generate_spec": "writing the job",
-    "validate_spec": "checking the job",
-    "approve": "looking for approval",
-    "deploy_job": "deploying the job",
-    "verify_deployment": "watching the job",
-    "evaluate": "looking at the result",
-    "diagnose": "finding the cause",
-    "fix_iteration": "mending the plan",
-    "escalate": "handing over to you",
-    "remember": "remembering what was learned",
-    "report": "writing the report",
-}
-"""Node → what it does, for a person."""
+    from caravan.values.run import Phase, Snapshot
 
 # A write to a terminal that went away, or to a closed stream; UnicodeError is a ValueError.
-_WRITE_ERRORS: Final = (OSError, ValueError)
-_LOG_LINES: Final = 6
+WRITE_ERRORS: Final = (OSError, ValueError)
+_METRICS_EVERY_S: Final = 60.0  # between two lines of metrics where nobody watches a terminal
 
 
 class View(Progress, Protocol):
@@ -64,41 +39,32 @@ class View(Progress, Protocol):
         """Leave the terminal as it was."""
 
 
-def make_view(terminal: Terminal, *, as_json: bool) -> View:
+def make_view(terminal: Terminal, clock: Clock, *, as_json: bool) -> View:
     """The live view on a terminal that can show it, else plain lines. Both on stderr."""
-    if as_json or not terminal.stderr.isatty():
-        return PlainProgress(terminal)
+    from caravan.terminal.keys import in_foreground
+
+    if as_json or not terminal.stderr.isatty() or not in_foreground(terminal.stderr):
+        return PlainProgress(terminal, clock)
     from caravan.terminal.console import console_on
 
     console = console_on(terminal.stderr)
-    return PlainProgress(terminal) if console.is_dumb_terminal else LiveProgress(console)
+    if console.is_dumb_terminal:
+        return PlainProgress(terminal, clock)
+    from caravan.terminal.live import LiveProgress, LiveScreen
 
-
-class _Changes:
-    """Tells what is new in a snapshot, because the same one comes again every few seconds."""
-
-    def __init__(self) -> None:
-        self._last: tuple[Phase, str, str] | None = None
-
-    def line(self, snapshot: Snapshot) -> str:
-        """The snapshot in one line when it says something new, else nothing."""
-        nodes = joined(sorted({a.node_name for a in snapshot.allocations if a.node_name}))
-        now = (snapshot.phase, snapshot.reason, nodes)
-        if now == self._last:
-            return ""
-        self._last = now
-        where = f" on {nodes}" if nodes and snapshot.phase in (Phase.STARTING, Phase.RUNNING) else ""
-        reason = f": {snapshot.reason}" if snapshot.reason else ""
-        return one_line(f"{snapshot.job_id} {snapshot.phase.value}{where}{reason}")
+    return LiveProgress(LiveScreen(console, terminal.stdin), clock)
 
 
 class PlainProgress:
-    """Lines on stderr, each prefixed by its node."""
+    """Lines on stderr, each prefixed by its node, and by `title` where several runs are watched."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, terminal: Terminal, clock: Clock, *, title: str = "") -> None:
         self._terminal = terminal
-        self._node = "run"
-        self._changes = _Changes()
+        self._clock = clock
+        self._board = Board(title=title)
+        self._said: tuple[Phase, str, str] | None = None
+        self._last_metrics = clock.monotonic()
+        self._told = 0
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -110,14 +76,20 @@ class PlainProgress:
 
     def node(self, name: str, text: str = "") -> None:
         """The agent entered a node."""
-        self._node = one_line(name)
+        if name != self._board.node:
+            self._metrics_now()
+        self._board.enter(name, text, self._clock.now())
         self._line(text or DOING.get(name, ""))
 
     def snapshot(self, snapshot: Snapshot) -> None:
         """The cluster's word on the job, where it changed."""
-        line = self._changes.line(snapshot)
-        if line:
-            self._line(line)
+        moved = self._board.see(snapshot, self._clock.now())
+        if moved:
+            self._metrics_now()
+        now = (snapshot.phase, snapshot.reason, nodes_of(snapshot))
+        if now != self._said:
+            self._said = now
+            self._line(f"{snapshot.job_id} {phase_words(snapshot)}")
 
     def log(self, stream: str, lines: Sequence[str]) -> None:
         """The task's lines, those of stderr marked by `!`."""
@@ -135,132 +107,45 @@ class PlainProgress:
         spent_usd: float = 0.0,
     ) -> None:
         """Which attempt is watched."""
-        del usd_per_hour, max_run_s, metric, spent_usd
-        self.note(f"Attempt {number} of at most {limit}")
+        self._board.begin(
+            number, limit, usd_per_hour=usd_per_hour, max_run_s=max_run_s, metric=metric, spent_usd=spent_usd
+        )
+        self._said = None
+        self._told = 0
+        self.note(f"Attempt {number} of {limit}")
 
     def metrics(self, values: Mapping[str, float]) -> None:
-        """They stand in the lines."""
+        """A line of them at most once a minute: most of them stand in the task's lines anyway."""
+        self._board.measure(values)
+        if self._clock.monotonic() - self._last_metrics >= _METRICS_EVERY_S:
+            self._metrics_now()
+
+    def _metrics_now(self) -> None:
+        name = self._board.metric()
+        self._last_metrics = self._clock.monotonic()
+        if name is None or self._board.series[name].count == self._told:
+            return
+        series = self._board.series[name]
+        self._told = series.count
+        lowest = f", lowest {figure(series.lowest)}" if series.lowest is not None and series.count > 1 else ""
+        self._line(f"{name} {figure(series.last)} (value {series.count}{lowest})")
 
     def repair(
         self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]], remembered: Sequence[str] = ()
     ) -> None:
-        """What is done about a failure."""
-        del cause, remembered
+        """What is done about a failure; the cause was told when it was found."""
+        del cause
         self.note(f"Repair: {repair}")
         for path, (before, after) in changed.items():
             self.note(f"  {path}: {words(before)} → {words(after)}")
+        for case in remembered:
+            self.note(f"  remembered: {case}")
 
     def note(self, text: str) -> None:
         """A line."""
         self._line(text)
 
     def _line(self, text: str) -> None:
-        with contextlib.suppress(*_WRITE_ERRORS):
-            self._terminal.err(f"{self._node}: {one_line(text)}")
-
-
-class LiveProgress:
-    """A status line that says node and job phase, the task's last lines above it; notes stay on the screen."""
-
-    def __init__(self, console: OurConsole, *, refresh: bool = True) -> None:
-        self._console = console
-        self._refresh = refresh
-        self._changes = _Changes()
-        self._live: Live | None = None
-        self._spinner: Spinner | None = None
-        self._doing = "starting"
-        self._phase = ""
-        # The refreshing thread reads these; they are replaced, never changed in place.
-        self._lines: tuple[str, ...] = ()
-
-    def __enter__(self) -> LiveProgress:
-        from rich.live import Live
-        from rich.spinner import Spinner
-
-        self._spinner = Spinner("dots")
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._picture,
-            auto_refresh=self._refresh,
-            refresh_per_second=5,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        with contextlib.suppress(*_WRITE_ERRORS):
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            with contextlib.suppress(*_WRITE_ERRORS):
-                live.stop()
-
-    def node(self, name: str, text: str = "") -> None:
-        """The agent entered a node."""
-        self._doing = one_line(text) or DOING.get(name, name)
-        if name != "verify_deployment":
-            self._phase, self._lines = "", ()
-        self._draw()
-
-    def snapshot(self, snapshot: Snapshot) -> None:
-        """The cluster's word on the job: kept as a line where it changed."""
-        line = self._changes.line(snapshot)
-        if line:
-            self._phase = snapshot.phase.value
-            self.note(line)
-
-    def log(self, stream: str, lines: Sequence[str]) -> None:
-        """The task's last lines, whichever stream they came from."""
-        del stream
-        self._lines = (*self._lines, *(one_line(line) for line in lines))[-_LOG_LINES:]
-        self._draw()
-
-    def attempt(
-        self,
-        number: int,
-        limit: int,
-        *,
-        usd_per_hour: float | None,
-        max_run_s: int | None,
-        metric: str | None = None,
-        spent_usd: float = 0.0,
-    ) -> None:
-        """Which attempt is watched."""
-        del usd_per_hour, max_run_s, metric, spent_usd
-        self.note(f"Attempt {number} of at most {limit}")
-
-    def metrics(self, values: Mapping[str, float]) -> None:
-        """They stand in the lines."""
-
-    def repair(
-        self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]], remembered: Sequence[str] = ()
-    ) -> None:
-        """What is done about a failure."""
-        del cause, remembered
-        self.note(f"Repair: {repair}")
-        for path, (before, after) in changed.items():
-            self.note(f"  {path}: {words(before)} → {words(after)}")
-
-    def note(self, text: str) -> None:
-        """A line that stays on the screen."""
-        with contextlib.suppress(*_WRITE_ERRORS):
-            self._console.print(one_line(text))
-
-    def _draw(self) -> None:
-        if self._live is not None and not self._refresh:
-            with contextlib.suppress(*_WRITE_ERRORS):
-                self._live.refresh()
-
-    def _picture(self) -> RenderableType:
-        from rich.console import Group
-        from rich.text import Text
-
-        lines = [Text(f"  {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in self._lines]
-        status = Text(joined((self._doing, self._phase), " · "), no_wrap=True, overflow="ellipsis")
-        if self._spinner is not None:
-            self._spinner.update(text=status)
-        return Group(*lines, self._spinner or status)
+        title = f"{self._board.title} " if self._board.title else ""
+        with contextlib.suppress(*WRITE_ERRORS):
+            self._terminal.err(f"{title}{self._board.node or 'run'}: {one_line(text)}")

@@ -7,35 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from caravan.terminal.options import RunArgument, terminal_of, wiring_of
-from caravan.terminal.text import one_line
+from caravan.terminal.stopping import running_jobs, stop_jobs, stop_run
 from caravan.values.errors import UsageError
 
 if TYPE_CHECKING:
-    from caravan.ports import Cluster
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
-    from caravan.values.run import Deployment, RunRecord
-
-_DEAD = "dead"  # Nomad's status of a job none of whose allocations runs or waits
+    from caravan.values.run import RunRecord
 
 
 def stop(ctx: typer.Context, run: RunArgument) -> None:
     """Stop a run and its job on the cluster.
 
-    Nothing is repaired afterwards. Stopping twice is stopping once."""
-    from caravan.values.run import ENDED, RunEvent, RunStatus
+    Nothing is repaired afterwards. Stopping twice is stopping once.
+    """
+    from caravan.values.run import ENDED, RunStatus
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
-    store = wiring.store()
-    record = store.run(run)
+    record = wiring.store().run(run)
     if record.status in ENDED and record.status is not RunStatus.STOPPED:
         terminal.out(f"Run {record.id} had ended already ({record.status.value}).")
         return
-    if record.status is not RunStatus.STOPPED:
-        # Marked first: an agent that watches the job must not take its end for a failure to repair.
-        store.update_run(record.id, status=RunStatus.STOPPED, detail="stopped by the user")
-        store.add_event(record.id, RunEvent(at=wiring.clock.now(), kind="stopped", text="stopped by the user"))
-    stopped = _stop_jobs(wiring, record)
+    stopped = stop_run(wiring, record)
     jobs = f" Its job {', '.join(stopped)} was told to end." if stopped else " No job of it was left to end."
     terminal.out(f"Run {record.id} is stopped.{jobs}")
 
@@ -51,12 +44,12 @@ def delete(
     record = store.run(run)
     folder = wiring.folder(record.id)
     with folder.lock():
-        running = _running(wiring, record)
+        running = running_jobs(wiring, record)
         if not yes and not _may_delete(terminal, record, running):
             terminal.out(f"Run {record.id} was not deleted.")
             return
         if running:
-            _stop_jobs(wiring, record)
+            stop_jobs(wiring, record)
         _purge_from_our_own(wiring, record)
         with wiring.driver() as driver:
             driver.forget(record.id)
@@ -92,36 +85,3 @@ def _may_delete(terminal: Terminal, record: RunRecord, running: list[str]) -> bo
             hint=f"Stop it with `main.py stop {record.id}`, or delete with --yes.",
         )
     return True
-
-
-def _open_deployments(wiring: Wiring, record: RunRecord) -> list[Deployment]:
-    """Deployments that may still have a job on the cluster; one that was only intended may have been registered."""
-    from caravan.values.run import DeploymentState
-
-    return [d for d in wiring.store().deployments(record.id) if d.state is not DeploymentState.FINISHED]
-
-
-def _running(wiring: Wiring, record: RunRecord) -> list[str]:
-    deployments = _open_deployments(wiring, record)
-    if not deployments:
-        return []  # and the cluster need not answer
-    cluster = wiring.cluster(record.request)
-    return [one_line(d.job_id) for d in deployments if _is_ours_and_alive(cluster, d)]
-
-
-def _stop_jobs(wiring: Wiring, record: RunRecord) -> list[str]:
-    deployments = _open_deployments(wiring, record)
-    if not deployments:
-        return []
-    cluster = wiring.cluster(record.request)
-    stopped = []
-    for deployment in deployments:
-        if _is_ours_and_alive(cluster, deployment):
-            cluster.stop(deployment.job_id, deployment.namespace)
-            stopped.append(one_line(deployment.job_id))
-    return stopped
-
-
-def _is_ours_and_alive(cluster: Cluster, deployment: Deployment) -> bool:
-    job = cluster.find(deployment.job_id, deployment.namespace)
-    return job is not None and job.spec_sha256 == deployment.spec_sha256 and not job.stopped and job.status != _DEAD

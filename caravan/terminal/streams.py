@@ -37,8 +37,8 @@ class Terminal:
         print(text, file=self.stdout)
 
     def err(self, text: str = "") -> None:
-        """Like `out`, on stderr. That nobody reads it is no reason to stop working."""
-        with contextlib.suppress(BrokenPipeError):
+        """Like `out`, on stderr. That nobody reads it, or that the terminal is gone, is no reason to stop working."""
+        with contextlib.suppress(OSError):
             print(text, file=self.stderr, flush=True)
 
     def raw(self, text: str) -> None:

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caravan.agent.graph import NODES
+from caravan.terminal.board import DOING
 from caravan.terminal.console import OurConsole
-from caravan.terminal.progress import DOING, LiveProgress, PlainProgress, View, make_view
+from caravan.terminal.live import LiveProgress, LiveScreen
+from caravan.terminal.progress import PlainProgress, View, make_view
 from caravan.terminal.streams import Terminal
 from caravan.values.run import Allocation, Phase, Snapshot
 from tests.fakes.clock import FakeClock
@@ -48,7 +50,7 @@ def test_every_node_is_described() -> None:
 
 def test_plain_lines_are_prefixed_by_their_node() -> None:
     terminal = nobody()
-    use(make_view(terminal, as_json=False))
+    use(make_view(terminal, FakeClock(), as_json=False))
     out, err = printed(terminal)
     assert out == ""
     lines = err.splitlines()
@@ -62,10 +64,10 @@ def test_plain_lines_are_prefixed_by_their_node() -> None:
 def test_live_view_on_a_terminal() -> None:
     stream = TtyText()
     console = OurConsole(file=stream, markup=False, emoji=False, highlight=False, force_terminal=True, width=80)
-    view = LiveProgress(console, refresh=False)
+    view = LiveProgress(LiveScreen(console, refresh=False), FakeClock())
     use(view)
     shown = stream.getvalue()
-    for text in ("watching the job", "3 files read\n", "a01 queued: no [red]room", "step 8", "bad [bold]", "after\n"):
+    for text in ("watching the job", "3 files read", "a01 queued: no [red]room", "step 8", "bad [bold]", "after\n"):
         assert text in shown, text
     assert "title" not in shown
     assert "\x1b[2J" not in shown
@@ -75,23 +77,23 @@ def test_live_view_on_a_terminal() -> None:
 def test_which_view(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal(io.StringIO(), io.StringIO(), TtyText())
-    assert isinstance(make_view(terminal, as_json=as_json), PlainProgress if as_json else LiveProgress)
+    assert isinstance(make_view(terminal, FakeClock(), as_json=as_json), PlainProgress if as_json else LiveProgress)
     monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(make_view(terminal, as_json=False), PlainProgress)
+    assert isinstance(make_view(terminal, FakeClock(), as_json=False), PlainProgress)
 
 
 def test_a_terminal_that_went_away_stops_nothing() -> None:
-    use(PlainProgress(Terminal(io.StringIO(), io.StringIO(), Gone())))
-    use(LiveProgress(OurConsole(file=Gone(), force_terminal=True, width=80), refresh=False))
+    use(PlainProgress(Terminal(io.StringIO(), io.StringIO(), Gone()), FakeClock()))
+    use(LiveProgress(LiveScreen(OurConsole(file=Gone(), force_terminal=True, width=80), refresh=False), FakeClock()))
     closed = io.StringIO()
     closed.close()
-    use(PlainProgress(Terminal(io.StringIO(), io.StringIO(), closed)))
+    use(PlainProgress(Terminal(io.StringIO(), io.StringIO(), closed), FakeClock()))
 
 
 @given(st.text(), st.lists(st.text()))
 def test_nothing_raises_and_no_control_character_gets_through(text: str, lines: list[str]) -> None:
     terminal = nobody()
-    view = make_view(terminal, as_json=True)
+    view = make_view(terminal, FakeClock(), as_json=True)
     with view:
         view.node(text)
         view.note(text)

@@ -1,0 +1,56 @@
+"""Ctrl-C while a run is driven: the first one interrupts, a second one is kept until it is asked for.
+
+So leaving a run in good order (its state stored, its locks let go of, the terminal as it was) is not itself torn apart
+by an impatient second Ctrl-C, and the third still ends everything at once. SIGTERM leaves like two of them.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_AT_ONCE = 3
+
+
+class Interrupts:
+    """A context in which SIGINT and SIGTERM are handled so. Outside the main thread it does nothing."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._terminated = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # What was ignored when we were started, as in the background of a shell, stays ignored.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._on)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    @property
+    def to_leave(self) -> bool:
+        """Whether no question is wanted any more."""
+        return self._terminated or self._count > 1
+
+    def arm(self) -> None:
+        """The next Ctrl-C is a first one again."""
+        self._count = 0
+
+    def _on(self, number: int, frame: object) -> None:
+        del frame
+        self._terminated = self._terminated or number == signal.SIGTERM
+        self._count += 1
+        if self._count == 1 or self._count >= _AT_ONCE:
+            raise KeyboardInterrupt

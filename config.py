@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -74,6 +74,17 @@ class Settings(BaseSettings):
     qdrant_api_key: SecretStr | None = _env("QDRANT_API_KEY", description="key of the Qdrant server")
     memory: bool = _env("CARAVAN_MEMORY", default=True, description="use the long-term memory")
     trace: bool = _env("CARAVAN_TRACE", default=True, description="write a local trace file for each run")
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        """The directory in full: jobs and later commands name it, and they run in other directories."""
+        if not str(home).strip():
+            raise ValueError("names no directory")
+        try:
+            return home.expanduser().absolute()
+        except (RuntimeError, OSError) as error:  # ~nobody; a working directory that was removed
+            raise ValueError(f"can't be found ({error})") from error
 
     def secrets(self) -> tuple[str, ...]:
         """The values of all secret settings that are set, for masking."""

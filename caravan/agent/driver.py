@@ -13,7 +13,7 @@ from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, Final
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -27,6 +27,8 @@ from caravan.values.base import Value
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import CaravanError, Interrupted, StateError
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
+
+_ASIDE: Final = "Move the file away: runs that had not ended then start anew and take over their jobs."
 
 
 def new_run(request: RunRequest, now: datetime) -> RunRecord:
@@ -51,20 +53,49 @@ def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
     """The checkpoint database at `path`, made on first use. Raises StateError when it can't be used."""
     try:
         path.touch(mode=0o600)
+        journal = path.with_name(f"{path.name}-wal")
+        if not path.stat().st_size and journal.exists() and journal.stat().st_size:
+            raise StateError(  # SQLite would take it for a new one and throw the journal away
+                f"The checkpoints at {path} are damaged: the file is empty and its journal is not.", hint=_ASIDE
+            )
         connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
     except (OSError, sqlite3.Error) as error:
-        raise StateError(f"The checkpoints at {path} can't be opened ({error}).") from error
+        reason = getattr(error, "strerror", None) or error
+        raise StateError(
+            f"The checkpoints at {path} can't be opened ({reason}).",
+            hint="Look at that path, or set CARAVAN_HOME to another directory.",
+        ) from error
     try:
         saver = SqliteSaver(connection, serde=_serializer())
         saver.setup()
         yield saver
-    except sqlite3.DatabaseError as error:
-        raise StateError(
-            f"The checkpoints at {path} can't be used ({error}).",
-            hint="Is the disk full, read-only or the file broken?",
-        ) from error
+    except sqlite3.Error as error:
+        raise StateError(f"The checkpoints at {path} can't be used ({error}).", hint=_hint(str(error))) from error
     finally:
         connection.close()
+
+
+def _hint(words: str) -> str:
+    low = words.lower()
+    if "full" in low or "disk i/o" in low:  # the shared-memory file of a full disk is an I/O error
+        return "Make room on that disk, then resume the run."
+    if "locked" in low or "busy" in low:
+        return "Another process uses them. Try again later."
+    if "readonly" in low or "unable to open" in low:
+        return "Make the file and its directory writable, or set CARAVAN_HOME to another directory."
+    return _ASIDE
+
+
+@contextmanager
+def _readable(run_id: str) -> Iterator[None]:
+    """What a damaged or foreign checkpoint makes the library and our values raise, in our words."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise StateError(
+            f"The checkpoint of run {run_id} can't be read ({type(error).__name__}).",
+            hint=f"End its job with `main.py stop {run_id}` and start the training again.",
+        ) from error
 
 
 class Driver:
@@ -94,7 +125,7 @@ class Driver:
 
     def _go_on(self, record: RunRecord, context: Context, reply: Reply | None) -> Ask | RunRecord:
         config = _config(record.id)
-        snapshot = self._graph.get_state(config)
+        snapshot = self._snapshot(record.id)
         start: Any = None  # go on from the checkpoint
         if not snapshot.values:
             start = RunState(run_id=record.id, request=record.request)
@@ -106,7 +137,7 @@ class Driver:
             context.store.update_run(record.id, status=RunStatus.RUNNING)
         for _ in self._graph.stream(start, config, context=context, durability="sync", stream_mode="updates"):
             pass
-        snapshot = self._graph.get_state(config)
+        snapshot = self._snapshot(record.id)
         if snapshot.interrupts:
             return self._waiting(record, context, Ask.model_validate(snapshot.interrupts[0].value))
         return context.store.run(record.id)
@@ -120,13 +151,19 @@ class Driver:
 
     def open_question(self, run_id: str) -> Ask | None:
         """What the run waits for, or None."""
-        interrupts = self._graph.get_state(_config(run_id)).interrupts
-        return Ask.model_validate(interrupts[0].value) if interrupts else None
+        interrupts = self._snapshot(run_id).interrupts
+        with _readable(run_id):
+            return Ask.model_validate(interrupts[0].value) if interrupts else None
 
     def state(self, run_id: str) -> RunState | None:
         """The run's state at its last checkpoint, or None before the first."""
-        values = self._graph.get_state(_config(run_id)).values
-        return RunState.model_validate(values) if values else None
+        values = self._snapshot(run_id).values
+        with _readable(run_id):
+            return RunState.model_validate(values) if values else None
+
+    def _snapshot(self, run_id: str) -> Any:
+        with _readable(run_id):
+            return self._graph.get_state(_config(run_id))
 
     def forget(self, run_id: str) -> None:
         """Remove the run's checkpoints."""

@@ -57,6 +57,11 @@ def state_errors(path: Path) -> Iterator[None]:
         raise _explained(path, str(error.orig)) from error
     except sqlite3.Error as error:
         raise _explained(path, str(error)) from error
+    except ValueError as error:  # a stored time, number or document that can't be read
+        raise StateError(
+            f"The database {path} holds what can't be read ({error}).",
+            hint="Move it away and a new one is made; the folders of the runs are not touched.",
+        ) from error
 
 
 def _os_hint(error: OSError) -> str:
@@ -74,7 +79,7 @@ def _explained(path: Path, words: str) -> StateError:
             f"The database {path} can't be opened for writing ({words}).",
             hint="Make it and its directory writable, or set CARAVAN_HOME to another directory.",
         )
-    if "full" in low:
+    if "full" in low or "disk i/o" in low:  # the shared-memory file of a full disk is an I/O error
         return StateError(f"The database {path} can't be written ({words}).", hint="Make room on that disk.")
     if "not a database" in low or "malformed" in low:
         return StateError(
@@ -87,6 +92,10 @@ def _explained(path: Path, words: str) -> StateError:
 def _make_file(path: Path) -> None:
     """The file with mode 0600 before SQLite opens it; its journal files take over that mode."""
     make_folder(path.parent)
+    journal = path.with_name(f"{path.name}-wal")
+    if journal.exists() and journal.stat().st_size and path.exists() and not path.stat().st_size:
+        # SQLite would take it for a new one and throw the journal away.
+        raise _explained(path, "database disk image is malformed: it is empty and its journal is not")
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 

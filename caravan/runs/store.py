@@ -172,7 +172,7 @@ class SqlStore:
         except ValidationError as error:
             raise StateError(
                 f"What is stored of the run {run_id} does not fit this version.",
-                hint="Update Caravan, or delete the run.",
+                hint="Update Caravan, or set CARAVAN_HOME to another directory.",
             ) from error
 
     def _record(self, row: sa.Row[Any]) -> RunRecord:

@@ -103,6 +103,12 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
     except BrokenPipeError:
         _close_quietly(terminal)
         return terminal.exit_code
+    except OSError as error:  # no room, no right, a name that is a directory: the machine's fault, not the program's
+        if debug:
+            _traceback(terminal, error)
+        place = error.filename or "A file"
+        hint = "Look at that path." if error.filename else ""
+        return _fail(terminal, f"{place} can't be used: {error.strerror or error}.", hint, 2, as_json=as_json)
     return code
 
 
@@ -134,7 +140,7 @@ def _how_to_go_on(terminal: Terminal) -> str:
     return f"Go on with `{PROGRAM} resume {terminal.run_id}`." if terminal.run_id else ""
 
 
-def _traceback(terminal: Terminal, error: CaravanError) -> None:
+def _traceback(terminal: Terminal, error: CaravanError | OSError) -> None:
     import traceback
 
     traceback.print_exception(error, file=terminal.stderr)

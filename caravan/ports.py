@@ -259,6 +259,9 @@ class RunFolder(Protocol):
     def lock(self) -> AbstractContextManager[None]:
         """Hold the run: raises RunBusy, with the other agent's process id, while another process holds it."""
 
+    def is_held(self) -> bool:
+        """Whether somebody holds the run now. Only looked at: nothing is written, and no agent is kept from it."""
+
     def save_code(self, files: Iterable[tuple[str, bytes, int]]) -> CodeSource:
         """Pack (relative path, content, file mode) into code.tar.gz, the same bytes for the same files.
 

@@ -86,7 +86,7 @@ class DiskFolder:
             except Timeout as error:
                 raise RunBusy(
                     f"The run {self._run_id} is driven by {_holder(holder)}.",
-                    hint=f"`main.py logs {self._run_id} -f` follows it.",
+                    hint=f"`main.py watch {self._run_id}` shows it.",
                 ) from error
         self._lock = lock
         try:
@@ -98,6 +98,24 @@ class DiskFolder:
             with suppress(OSError):
                 holder.unlink()
             lock.release()
+
+    def is_held(self) -> bool:
+        """Whether somebody holds the run now. Nothing is written; an agent that comes this moment tries again."""
+        import fcntl
+
+        try:
+            number = os.open(self._path / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StateError(f"The run's folder {self._path} can't be read ({error.strerror}).") from error
+        try:
+            fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(number)
+        return False
 
     def save_code(self, files: Iterable[tuple[str, bytes, int]]) -> CodeSource:
         """Pack (relative path, content, file mode) into code.tar.gz, the same bytes for the same files.

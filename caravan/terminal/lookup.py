@@ -14,16 +14,9 @@ if TYPE_CHECKING:
 
 def is_driven(wiring: Wiring, record: RunRecord) -> bool:
     """Whether an agent works on the run now; a run that says `running` may have lost its agent."""
-    from caravan.values.errors import RunBusy
     from caravan.values.run import RunStatus
 
-    if record.status is not RunStatus.RUNNING:
-        return False
-    try:
-        with wiring.folder(record.id).lock():
-            return False
-    except RunBusy:
-        return True
+    return record.status is RunStatus.RUNNING and wiring.folder(record.id).is_held()
 
 
 def look_up(wiring: Wiring, record: RunRecord) -> Result:

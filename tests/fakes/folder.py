@@ -56,6 +56,9 @@ class PlainFolder:
             self._mine = False
             self.held.discard(self._path)
 
+    def is_held(self) -> bool:
+        return self._path in self.held
+
     def save_code(self, files: Iterable[tuple[str, bytes, int]]) -> CodeSource:
         path = self._path / "code.tar.gz"
         if not path.exists():

@@ -96,6 +96,15 @@ def test_a_held_run_is_busy_until_it_is_let_go(folder: RunFolder, make: Make) ->
         pass
 
 
+def test_looking_whether_a_run_is_held_writes_nothing(folder: RunFolder, make: Make) -> None:
+    assert not folder.is_held()
+    assert not folder.path.exists()
+    with folder.lock():
+        assert make("r-1").is_held()
+        assert not make("r-2").is_held()
+    assert not make("r-1").is_held()
+
+
 def test_the_report_hides_secrets(folder: RunFolder) -> None:
     assert folder.save_report(f"# Report\n{SECRET}\n").read_text() == "# Report\n[masked]\n"
 

@@ -28,6 +28,7 @@ _NARROWEST: Final = 24  # columns for the left side, whatever the terminal says
 _SHOWN_SHARE: Final = 0.01
 _SLOW_SHARE: Final = 0.10
 
+_MEASURABLE: Final = 0.0005  # seconds; less is `<1 ms`
 _MOST_NOTES: Final = 8  # rows of changed fields or of an error under a step
 
 # Branch, last branch, trunk, nothing, arrow, what stands for left-out text: for a terminal that has them and for ASCII.
@@ -133,7 +134,11 @@ class _Layout:
         row.stylize("dim", 0, len(guide))
         row.stylize("bold" if step.kind in ("run", "node") else "", len(guide), len(guide) + len(name))
         row.stylize("dim", len(guide) + len(name))
-        took = "" if seconds is None else f"{'> ' if step.at_least else ''}{took_words(seconds)}"
+        took = (
+            ""
+            if seconds is None
+            else f"{'> ' if step.at_least and seconds >= _MEASURABLE else ''}{took_words(seconds)}"
+        )
         row.append(f"{took:>{_TIME}}", style="bold" if share >= _SLOW_SHARE else "")
         row.append(f"{share:{_SHARE}.0%}" if share >= _SHOWN_SHARE else " " * _SHARE)
         row.append("  ")
@@ -187,7 +192,7 @@ def _changed(step: Step) -> list[tuple[str, str, str]]:
 def took_words(seconds: float) -> str:
     """Seconds as `<1 ms`, `12 ms`, `1.2 s`, `3 min 12 s`, then as `duration` says them."""
     if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms" if seconds >= 0.0005 else "<1 ms"
+        return f"{seconds * 1000:.0f} ms" if seconds >= _MEASURABLE else "<1 ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     if seconds < 3599.5:

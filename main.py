@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
 
@@ -237,14 +238,31 @@ class Application:
         return LocalTracer(self.trace_path(run_id), run_id=run_id, clock=self.clock, secrets=self._settings.secrets())
 
     def _memory(self) -> Memory:
-        from memory import Mem0Memory, NullMemory
+        from memory import KeepingMemory, Mem0Memory, NullMemory
 
         settings = self._settings
         if not settings.memory:
             return NullMemory()
         key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
-        folder = None if settings.qdrant_url else self.home / "memory"
-        return Mem0Memory(folder, settings.qdrant_url, api_key=key, clock=self.clock, secrets=settings.secrets())
+        folder, secrets = self.home / "memory", settings.secrets()
+        store = Mem0Memory(
+            None if settings.qdrant_url else folder,
+            settings.qdrant_url,
+            api_key=key,
+            clock=self.clock,
+            secrets=secrets,
+        )
+        return KeepingMemory(store, folder / "pending", clock=self.clock, secrets=secrets)
+
+    def memory(self) -> AbstractContextManager[Memory]:
+        """The long-term memory, for the commands."""
+        from contextlib import closing
+
+        from caravan.values.errors import ServiceError
+
+        if not self._settings.memory:
+            raise ServiceError("The memory is switched off.", hint="CARAVAN_MEMORY=0 does that: unset it.")
+        return closing(self._memory())
 
     def open_tree(self, source: str) -> SourceTree:
         """The repository at a path or git URL."""

@@ -105,8 +105,7 @@ class Mem0Memory:
         """Store what an equal lesson that is there (None: there is none) becomes: its id, and whether it is new."""
         key = lesson_key(lesson)
         with self._store() as engine:
-            filters = {"user_id": SCOPE, "lesson_key": key}
-            for found in engine.get_all(filters=filters, top_k=1, show_expired=True)["results"]:
+            for found in _marked(engine, {"lesson_key": key})[:1]:
                 stored = from_metadata(found.get("metadata") or {})
                 if stored is None:
                     continue
@@ -236,7 +235,9 @@ class KeepingMemory:
     ) -> tuple[PastCase, ...]:
         """As the memory does."""
         self._take_in()
-        return self._memory.recall(text=text, diagnosis=diagnosis, context=context, limit=limit)
+        cases = self._memory.recall(text=text, diagnosis=diagnosis, context=context, limit=limit)
+        self._away = None
+        return cases
 
     def remember(self, lesson: Lesson) -> str:
         """As the memory does. Where it can't, the lesson is kept, and the ServiceError says so."""
@@ -344,13 +345,17 @@ def _candidates(engine: Any, sought: Sought, query: str, limit: int) -> list[Can
     As few questions to the store as will do, because the embedded one looks at every lesson for each of them.
     """
     found: dict[str, Candidate] = {}
-    wanted = list(marks(sought.failure, sought.fingerprint, {}) or marks(None, "", sought.context))
-    if wanted:
-        rows = _marked(engine, wanted)
-        if len(rows) >= _STRUCTURED:  # more than are looked at: at least none of the most telling may be missing
-            rows += _marked(engine, wanted[:1])
-        found = {candidate.id: candidate for candidate in _readable(_with_likeness(rows, query))}
-    if query.strip() and len(found) < limit:
+    if sought.failure or sought.fingerprint:
+        known = marks(sought.failure, sought.fingerprint, {})
+        # Equal fingerprints have equal causes, so one mark finds both.
+        rows = _marked(engine, {"failure": known["failure"]} if sought.failure else known)
+        if len(rows) >= _STRUCTURED:  # more than are looked at: of the most telling none may be missing
+            rows += _marked(engine, known)
+    else:
+        # Two questions are quicker than one with an "or", which asks for both marks of every lesson.
+        rows = [row for name, mark in marks(None, "", sought.context).items() for row in _marked(engine, {name: mark})]
+    found = {candidate.id: candidate for candidate in _readable(_with_likeness(rows, query))}
+    if query.strip() and len(found) < (limit if sought.failure else 1):
         # No threshold: what is structured alike stands first whatever its words.
         alike = {"filters": {"user_id": SCOPE}, "top_k": _ALIKE, "threshold": 0.0, "show_expired": True}
         rows = engine.search(query, **alike)["results"]
@@ -361,8 +366,9 @@ def _candidates(engine: Any, sought: Sought, query: str, limit: int) -> list[Can
     return list(found.values())
 
 
-def _marked(engine: Any, wanted: list[str]) -> list[dict[str, Any]]:
-    filters = {"user_id": SCOPE, "marks": {"in": wanted}}
+def _marked(engine: Any, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    # The user last: the embedded store tries one condition after the other, and every lesson is this user's.
+    filters = {**wanted, "user_id": SCOPE}
     rows: list[dict[str, Any]] = engine.get_all(filters=filters, top_k=_STRUCTURED, show_expired=True)["results"]
     return rows
 

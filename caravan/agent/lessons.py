@@ -1,40 +1,192 @@
-"""What a run teaches: its failures with what was changed and whether that worked, as lessons. Pure."""
+"""What a run teaches: its failures with what was changed and whether that worked, as lessons; what it confirms.
+
+Also by what a run is known again: its context, and the digest of its training code. Pure but for reading the tree.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from caravan.agent.state import RunState
+from caravan.analysis.tree import MAX_TEXT, SourceTree
 from caravan.values.base import Json
-from caravan.values.failure import ChangePlan, Lesson
+from caravan.values.errors import UsageError
+from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, Lesson, PastCase
+from caravan.values.plan import PlanChange
+from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt
+
+_CODE: Final = (".py", ".pyx", ".ipynb", ".sh", ".bash", ".cu", ".cuh", ".c", ".cc", ".cpp", ".h", ".hpp", ".jl", ".r")
+_CONFIG: Final = (".yaml", ".yml", ".toml", ".cfg", ".ini")
+_CONFIG_BYTES: Final = 200_000  # what is longer and says `yaml` is data
+_SUBJECT: Final = ("module", "package", "option", "path", "program", "image")
+"""What a diagnosis names that tells two failures of one cause apart: another missing package is another failure."""
+_PLACES: Final = {
+    "driver": "driver",
+    "gpu_model": "resources.gpu_model",
+    "gpus": "resources.gpus",
+    "memory_mb": "resources.memory_mb",
+    "micro_batch": "training.micro_batch",
+    "max_len": "training.max_len",
+}
+"""Parts of the context that are the plan's and that a repair may change → the plan's field."""
+
+
+def code_digest(tree: SourceTree, profile: RepoProfile) -> str:
+    """SHA-256 over the training code: paths from the root and contents of code, configs and dependency files.
+
+    Not over data, documents or the folder's name, so that it stays when the folder is renamed or the data grow. A
+    notebook counts by its cells' sources, because running it changes the file.
+    """
+    named = {*profile.config_files, *profile.dependency_files, profile.entry_point}
+    whole = hashlib.sha256()
+    for entry in tree.files():
+        path, name = entry.path, entry.path.lower()
+        config = name.endswith(_CONFIG) and entry.size <= _CONFIG_BYTES and not path.startswith(".")
+        if not (path in named or config or name.endswith(_CODE)):
+            continue
+        try:
+            data = tree.read_bytes(path, limit=MAX_TEXT)
+        except UsageError:  # the tree notes it
+            continue
+        data = _cells(data) if name.endswith(".ipynb") else data.replace(b"\r\n", b"\n")
+        whole.update(f"{path}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def _cells(notebook: bytes) -> bytes:
+    try:
+        cells: Any = json.loads(notebook)["cells"]
+        return json.dumps([[cell["cell_type"], "".join(cell["source"])] for cell in cells]).encode()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return notebook
+
+
+def case_context(state: RunState) -> dict[str, Json]:
+    """By what a case is found again: the code, what is trained how, and what the plan asks for."""
+    profile, plan = state.need_profile(), state.plan
+    context: dict[str, Json] = {
+        "framework": profile.framework,
+        "method": plan.training.method if plan else profile.method,
+        "base_model": plan.model.id if plan else profile.base_model,
+        "entry_point": profile.entry_point,
+        "code_digest": state.code_digest or None,
+        "tree_digest": profile.tree_digest,
+    }
+    if plan is None:
+        return context
+    context |= {name: plan.get(path) for name, path in _PLACES.items()}
+    if plan.resources.gpus and context["gpu_model"] is None and state.estimate:
+        context["gpu_model"] = state.estimate.gpu  # the type it gets, though the plan leaves the choice open
+    return context
 
 
 def lessons_of(state: RunState) -> tuple[Lesson, ...]:
-    """One lesson for each diagnosed attempt; `worked` is None where no repair was tried."""
-    lessons = []
-    for index, attempt in enumerate(state.attempts):
-        if attempt.diagnosis is None:
+    """What the run's diagnosed attempts teach, and its word on the lessons that its first plan followed.
+
+    A run without a failure that followed no lesson teaches nothing. `worked` is None where no repair was tried, or
+    nothing came after it. A repair that worked is told with those before it against the same failure: together they
+    made the plan that worked.
+    """
+    return (*_from_attempts(state), *_confirmed(state))
+
+
+def _from_attempts(state: RunState) -> Iterator[Lesson]:
+    attempts = state.attempts
+    for index, attempt in enumerate(attempts):
+        diagnosis = attempt.diagnosis
+        if diagnosis is None or diagnosis.failure in (FailureClass.INTERRUPTED_EXTERNALLY, FailureClass.NO_FAILURE):
             continue
-        following = state.attempts[index + 1] if index + 1 < len(state.attempts) else None
-        lessons.append(
-            Lesson(
-                failure=attempt.diagnosis.failure,
-                fingerprint=attempt.diagnosis.fingerprint,
-                text=_text(attempt),
-                context=case_context(state),
-                changes=attempt.repair.changes if isinstance(attempt.repair, ChangePlan) else (),
-                worked=_worked(attempt, following),
-                source=f"{state.run_id}/{attempt.number}",
-            )
+        worked = _worked(attempts, index)
+        chain = [a for a in attempts[: index + 1] if _same(a.diagnosis, diagnosis)] if worked else [attempt]
+        changes, before = _together(chain)
+        yield Lesson(
+            failure=diagnosis.failure,
+            fingerprint=diagnosis.fingerprint,
+            text=_text(attempt),
+            context=_context_at(state, attempts.index(chain[0])) | _subject_of(diagnosis),
+            changes=changes,
+            before=before,
+            worked=worked,
+            source=f"{state.run_id}/{attempt.number}",
         )
-    return tuple(lessons)
 
 
-def _worked(attempt: Attempt, following: Attempt | None) -> bool | None:
-    """Whether the repair mended the cause: the next attempt ended well, or at least failed of something else."""
-    if attempt.repair is None or following is None or following.outcome is None:
+def _worked(attempts: Sequence[Attempt], index: int) -> bool | None:
+    """Whether the repair mended the failure: something came after it, and the same failure never came back."""
+    attempt = attempts[index]
+    if attempt.repair is None or attempt.diagnosis is None:
         return None
-    if following.outcome.succeeded:
-        return True
-    same = following.diagnosis is not None and attempt.diagnosis is not None
-    return not (same and following.diagnosis.failure is attempt.diagnosis.failure)  # type: ignore[union-attr]
+    told = [a for a in attempts[index + 1 :] if _told(a)]
+    if not told:
+        return None
+    return not any(_same(a.diagnosis, attempt.diagnosis) for a in told)
+
+
+def _told(attempt: Attempt) -> bool:
+    """Whether the attempt's end says something of its plan: it ended well, or its failure was diagnosed."""
+    if not attempt.counts or attempt.outcome is None:
+        return False
+    return attempt.outcome.succeeded or attempt.diagnosis is not None
+
+
+def _same(one: Diagnosis | None, other: Diagnosis) -> bool:
+    """Whether two failures are the same one: equal causes that name no different thing."""
+    if one is None or one.failure is not other.failure:
+        return False
+    if other.failure is FailureClass.UNKNOWN:
+        return one.fingerprint == other.fingerprint
+    return all(one.details[k] == other.details[k] for k in _SUBJECT if k in one.details and k in other.details)
+
+
+def _together(chain: Sequence[Attempt]) -> tuple[tuple[PlanChange, ...], dict[str, Json]]:
+    """What the repairs of these attempts changed in all, and what those fields were before the first of them."""
+    changes: dict[str, PlanChange] = {}
+    before: dict[str, Json] = {}
+    for attempt in chain:
+        for change in attempt.repair.changes if isinstance(attempt.repair, ChangePlan) else ():
+            changes[change.path] = change
+            before.setdefault(change.path, attempt.changed.get(change.path, (change.value, None))[0])
+    return tuple(changes.values()), before
+
+
+def _context_at(state: RunState, index: int) -> dict[str, Json]:
+    """The context as it was in the attempt at `index`: the plan's parts walked back over the repairs since."""
+    context = case_context(state)
+    for attempt in reversed(state.attempts[index:]):
+        context |= {name: attempt.changed[path][0] for name, path in _PLACES.items() if path in attempt.changed}
+    return context
+
+
+def _subject_of(diagnosis: Diagnosis) -> dict[str, Json]:
+    named = [f"{name}={diagnosis.details[name]}" for name in _SUBJECT if name in diagnosis.details]
+    return {"subject": named[0]} if named else {}
+
+
+def _confirmed(state: RunState) -> Iterator[Lesson]:
+    """The run's word on each lesson that its first plan followed: for it where the run came through without that
+    failure, against it where the failure came all the same."""
+    told = [a for a in state.attempts if _told(a)]
+    for case in state.remembered:
+        again = any(a.diagnosis and _of_case(a.diagnosis, case) for a in told)
+        if not again and not any(a.diagnosis is None for a in told):
+            continue  # it ended of something else: nothing is known
+        yield Lesson(
+            failure=case.failure,
+            fingerprint=case.fingerprint,
+            text=case.text,
+            context=case.context,
+            changes=case.changes,
+            before=case.before,
+            worked=not again,
+            source=f"{state.run_id}/plan",
+        )
+
+
+def _of_case(diagnosis: Diagnosis, case: PastCase) -> bool:
+    subject, known = _subject_of(diagnosis).get("subject"), case.context.get("subject")
+    return diagnosis.failure is case.failure and (None in (subject, known) or subject == known)
 
 
 def _text(attempt: Attempt) -> str:
@@ -43,23 +195,3 @@ def _text(attempt: Attempt) -> str:
     if attempt.repair is None:
         return f"{cause} Nothing was tried."
     return f"{cause} Tried: {attempt.repair.why or attempt.repair.kind}."
-
-
-def case_context(state: RunState) -> dict[str, Json]:
-    """By what a case is found again: the repository, what is trained how, and what the plan asks for."""
-    profile, plan = state.need_profile(), state.plan
-    context: dict[str, Json] = {
-        "framework": profile.framework,
-        "method": plan.training.method if plan else profile.method,
-        "base_model": plan.model.id if plan else profile.base_model,
-        "entry_point": profile.entry_point,
-        "tree_digest": profile.tree_digest,
-    }
-    if plan is None:
-        return context
-    return context | {
-        "driver": plan.driver,
-        "gpu_model": plan.resources.gpu_model,
-        "gpus": plan.resources.gpus,
-        "memory_mb": plan.resources.memory_mb,
-    }

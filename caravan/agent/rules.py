@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from caravan.diagnosis.repair import ladder
 from caravan.diagnosis.rules import diagnose
 from caravan.planning.catalogue import Prices
-from caravan.planning.draft import propose_changes
 from caravan.planning.estimate import estimate
 from caravan.planning.questions import draft_questions
+from caravan.planning.remembered import propose_changes
 from caravan.ports import Toolbox
 from caravan.values.dialogue import Question
 from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair

@@ -95,19 +95,17 @@ def search_text(lesson: Lesson) -> str:
 
 
 def to_metadata(stored: StoredLesson, key: str) -> dict[str, Json]:
-    """The fields beside the text: `lesson_key` and `marks` to find it by, and the record."""
+    """The fields beside the text: `lesson_key` and the marks to find it by, and the record."""
     lesson = stored.lesson
-    return {
-        "lesson_key": key,
-        "marks": list(marks(lesson.failure, lesson.fingerprint, lesson.context)),
-        "record": stored.canonical(),
-    }
+    found = marks(lesson.failure, lesson.fingerprint, lesson.context)
+    return {"lesson_key": key, **found, "record": stored.canonical()}
 
 
-def marks(failure: FailureClass | None, fingerprint: str, context: dict[str, Json]) -> tuple[str, ...]:
-    """What a lesson is found by without its words, the most telling first: fingerprint, code, cause, model."""
-    found = {"print": fingerprint, "code": context.get(CODE), "cause": failure, "model": context.get("base_model")}
-    return tuple(f"{name}={str(value).casefold()}" for name, value in found.items() if value)
+def marks(failure: FailureClass | None, fingerprint: str, context: dict[str, Json]) -> dict[str, str]:
+    """What a lesson is found by without its words, by the name of the field; what is not known is left out."""
+    known = {"fingerprint": fingerprint, "failure": failure, "code": context.get(CODE)}
+    known["model"] = context.get("base_model")
+    return {name: str(value).casefold() for name, value in known.items() if value}
 
 
 def from_metadata(metadata: dict[str, Json]) -> StoredLesson | None:

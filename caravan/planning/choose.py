@@ -13,6 +13,9 @@ from caravan.values.estimate import Estimate
 from caravan.values.job import ClusterFacts
 from caravan.values.plan import STANDING, Author, PlanChange, Resources, TrainingPlan, apply_changes
 
+_KEPT = STANDING | {Author.MEMORY}
+"""Authors against whose GPU and batch the formula does not stand: what was seen to fit beats it."""
+
 
 def choose(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts) -> tuple[PlanChange, ...]:
     """Changes that make the plan fit and bound its cost; empty when it is well as it is.
@@ -45,7 +48,7 @@ def choose(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts) -> tuple
 
 def _any_model(plan: TrainingPlan) -> Resources:
     """The plan's resources, without a GPU type that an earlier choice has set."""
-    if plan.set_by("resources.gpu_model") in STANDING:
+    if plan.set_by("resources.gpu_model") in _KEPT:
         return plan.resources
     return plan.resources.model_copy(update={"gpu_model": None})
 
@@ -58,7 +61,7 @@ def _holds(offer: GpuOffer, gib: float) -> bool:
 def _smaller_batch(plan: TrainingPlan, offers: tuple[GpuOffer, ...]) -> list[PlanChange]:
     """Halve the batch, double the accumulation; nothing when that can't help or may not be changed."""
     batch, accumulated = plan.training.micro_batch or 1, plan.training.grad_accum or 1
-    kept = any(plan.set_by(p) in STANDING for p in ("training.micro_batch", "training.grad_accum"))
+    kept = any(plan.set_by(p) in _KEPT for p in ("training.micro_batch", "training.grad_accum"))
     if kept or "training.micro_batch" not in plan.flags:
         return []
     while batch > 1 and batch % 2 == 0:

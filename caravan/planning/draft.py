@@ -14,7 +14,6 @@ from caravan.planning.metrics import clear_metric, direction_of
 from caravan.planning.naming import resolve_gpu, resolve_model
 from caravan.planning.prompt_reading import read_prompt
 from caravan.values.base import Json
-from caravan.values.failure import PastCase
 from caravan.values.job import ClusterFacts, NodeFacts
 from caravan.values.masking import MASK
 from caravan.values.plan import Author, CodeSource, OutputSink, PlanChange, TrainingPlan, apply_changes
@@ -27,9 +26,6 @@ GPU_LIBRARIES: Final = frozenset(
     | {"pytorch-lightning", "torchvision", "timm", "xformers", "cupy", "cuda", "nccl"}
 )
 """Frameworks and libraries whose trainings are meant for a GPU."""
-FROM_MEMORY: Final = ("shm_mb", "resources.memory_mb", "resources.disk_mb", "kill_timeout_s")
-"""What a case that worked may raise before the first attempt: more of it can't make the training another one."""
-
 _CPU_MHZ, _MEMORY_MB, _DISK_MB = 1000, 2048, 2048
 _GPU_CPU_MHZ, _GPU_MEMORY_MB, _GPU_DISK_MB = 8000, 32768, 51200
 
@@ -65,7 +61,7 @@ def draft_plan(
     plan = apply_changes(plan, _where(plan, profile, facts, image))
     plan = apply_changes(plan, _gpus(plan, profile, facts))
     plan = apply_changes(plan, _machine(plan, facts))
-    return apply_changes(plan, _processes(plan, documented))
+    return apply_changes(plan, processes(plan, documented))
 
 
 def chosen_script(given: Iterable[Json], profile: RepoProfile) -> str | None:
@@ -89,27 +85,6 @@ def with_fitting_flags(plan: TrainingPlan, profile: RepoProfile) -> TrainingPlan
     if not plan.flags or not plan.command or profile.entry_point is None:
         return plan
     return plan if _names_entry(plan.command, profile) else plan.model_copy(update={"flags": {}})
-
-
-def propose_changes(
-    plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, cases: tuple[PastCase, ...] | list[PastCase]
-) -> tuple[PlanChange, ...]:
-    """What the rules would still change in a drafted plan: process count, and more room where a past case needed it."""
-    documented = read_command(profile.launch_command, profile.launcher) if profile.launch_command else None
-    changes = list(_processes(plan, documented))
-    room = max((n.memory_mb for n in in_target(plan, facts)), default=0)
-    for case in cases:
-        for change in case.changes if case.worked else ():
-            now = plan.get(change.path) if change.path in FROM_MEMORY else None
-            asked = change.value
-            if change.path not in FROM_MEMORY or not isinstance(asked, int) or asked <= (now or 0):
-                continue
-            if change.path == "resources.memory_mb" and room and asked > room:
-                continue
-            changes.append(
-                PlanChange(path=change.path, value=asked, by=Author.MEMORY, why=f"worked before: {case.text}"[:200])
-            )
-    return tuple(changes)
 
 
 def _starts(documented: Documented, profile: RepoProfile) -> bool:
@@ -290,7 +265,7 @@ def _machine(plan: TrainingPlan, facts: ClusterFacts) -> tuple[PlanChange, ...]:
     return tuple(changes)
 
 
-def _processes(plan: TrainingPlan, documented: Documented | None) -> tuple[PlanChange, ...]:
+def processes(plan: TrainingPlan, documented: Documented | None) -> tuple[PlanChange, ...]:
     """As many processes as GPUs under a distributed launcher, or as documented where there are none."""
     if plan.launch.launcher not in DISTRIBUTED:
         return ()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
     from caravan.analysis.tree import SourceTree
-    from caravan.ports import Clock, Cluster, Progress, RunFolder, Store
+    from caravan.ports import Clock, Cluster, Memory, Progress, RunFolder, Store
     from caravan.values.base import Json
     from caravan.values.run import RunRecord, RunRequest
     from caravan.values.trace import Trace
@@ -64,6 +64,9 @@ class Wiring(Protocol):
 
     def context(self, record: RunRecord, progress: Progress) -> AbstractContextManager[Context]:
         """The ports of one run, closed at the end. The run's folder is locked meanwhile (raises RunBusy)."""
+
+    def memory(self) -> AbstractContextManager[Memory]:
+        """The long-term memory, closed at the end. Raises ServiceError when it is switched off."""
 
     def open_tree(self, source: str) -> SourceTree:
         """The repository at a path or git URL."""

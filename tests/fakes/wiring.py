@@ -2,12 +2,12 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from caravan.ports import Progress
+from caravan.ports import Memory, Progress
 from caravan.runs.traces import read_trace
 from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
@@ -19,6 +19,7 @@ from caravan.values.trace import Trace
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.folder import PlainFolder
+from tests.fakes.memory import FakeMemory
 from tests.fakes.store import MemoryStore
 from tests.fakes.tracer import MemoryTracer
 
@@ -114,6 +115,7 @@ class FakeWiring:
         self.local_cluster = FakeLocalCluster()
         self.runs = MemoryStore(self.clock)
         self.nomad = FakeCluster(self.clock)
+        self.lessons: Memory = FakeMemory(self.clock)
         self.scripted = ScriptedDriver(self.runs, steps)
         self.folders: dict[str, PlainFolder] = {}
         self.opened: list[str] = []
@@ -142,6 +144,9 @@ class FakeWiring:
         folder = self.folder(record.id)
         with folder.lock():
             yield RunPorts(self.runs, folder, self.nomad, MemoryTracer(self.clock), self.clock, progress)
+
+    def memory(self) -> AbstractContextManager[Memory]:
+        return closing(self.lessons)
 
     def open_tree(self, source: str) -> Any:
         self.opened.append(source)

@@ -1,7 +1,8 @@
 import pytest
 
 from caravan.planning.checks import check_plan
-from caravan.planning.draft import draft_plan, propose_changes
+from caravan.planning.draft import draft_plan
+from caravan.planning.remembered import propose_changes
 from caravan.planning.prompt_reading import read_prompt
 from caravan.values.errors import PlanError
 from caravan.values.failure import PastCase
@@ -144,16 +145,6 @@ def test_the_metric_that_is_clearly_meant_is_the_target() -> None:
     assert target is not None
     assert (target.metric, target.direction, target.goal) == ("eval_loss", "min", None)
     assert draft(llm_profile(metrics_logged=("accuracy", "loss")), builtin()).target is None
-
-
-def test_past_cases_only_raise_room() -> None:
-    facts = nomad(node("a", A100))
-    plan = draft(llm_profile(), facts)
-    raised = [("shm_mb", 16000), ("resources.memory_mb", 64000), ("resources.memory_mb", 10), ("driver", "exec")]
-    changes = tuple(PlanChange(path=p, value=v, by=Author.REPAIR) for p, v in raised)
-    case = PastCase(id="1", text="shared memory was too small", changes=changes, worked=True)
-    found = propose_changes(plan, llm_profile(), facts, (case, case.model_copy(update={"worked": False})))
-    assert [(c.path, c.value, c.by) for c in found] == [(p, v, Author.MEMORY) for p, v in raised[:2]]
 
 
 def test_processes_follow_the_gpus() -> None:

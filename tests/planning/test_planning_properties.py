@@ -10,7 +10,8 @@ from caravan.planning.catalogue import CATALOGUE, Prices
 from caravan.planning.checks import check_plan
 from caravan.planning.choose import choose
 from caravan.planning.command import command_line, launch_words
-from caravan.planning.draft import draft_plan, propose_changes
+from caravan.planning.draft import draft_plan
+from caravan.planning.remembered import propose_changes
 from caravan.planning.estimate import estimate
 from caravan.planning.fields import is_path
 from caravan.planning.jobspec import to_job_spec

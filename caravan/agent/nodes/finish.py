@@ -8,7 +8,7 @@ from caravan.agent.context import Context
 from caravan.agent.lessons import lessons_of
 from caravan.agent.logs import log_tail
 from caravan.agent.metrics import last_metrics
-from caravan.agent.state import RunState, Update
+from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.values.errors import ServiceError
 from caravan.values.failure import Stage
@@ -72,13 +72,17 @@ def _nothing_there(plan: TrainingPlan, context: Context) -> bool:
 
 def remember(state: RunState, context: Context) -> Update:
     """Store the run's lessons. Memory that is down costs a warning, not the run."""
+    failed: ServiceError | None = None
     for lesson in lessons_of(state):
         try:
             context.memory.remember(lesson)
-        except ServiceError as error:
-            context.progress.note(f"Not remembered: {error.line()}")
-            return {"warnings": (*state.warnings, f"lessons were not stored: {error.message}")}
-    return {}
+        except ServiceError as error:  # the others are tried all the same: each may be kept for later
+            failed = error
+    context.memory.close()
+    if failed is None:
+        return {}
+    context.progress.note(f"Not remembered: {failed.line()}")
+    return {"warnings": joined(state.warnings, (f"lessons were not stored: {failed.message}",))}
 
 
 def report(state: RunState, context: Context) -> Update:

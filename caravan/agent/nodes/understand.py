@@ -3,18 +3,19 @@
 from langgraph.types import interrupt
 
 from caravan.agent.context import Context
-from caravan.agent.lessons import case_context
+from caravan.agent.lessons import case_context, code_digest
 from caravan.agent.state import RunState, Update, joined
 from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, given_answers, with_defaults
 from caravan.planning.draft import chosen_script, draft_plan, git_source, with_fitting_flags
+from caravan.planning.remembered import used_cases
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Ask, AskKind, Reply
 from caravan.values.errors import ServiceError
 from caravan.values.failure import PastCase
-from caravan.values.plan import Author, OutputSink, PlanChange, apply_changes
+from caravan.values.plan import Author, OutputSink, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
-from caravan.values.run import RunRequest
+from caravan.values.run import RunEvent, RunRequest
 
 
 def analyze_codebase(state: RunState, context: Context) -> Update:
@@ -26,7 +27,8 @@ def analyze_codebase(state: RunState, context: Context) -> Update:
         f"{profile.files} files read"
         + (f"; trains with {profile.entry_point}" if profile.entry_point else "; no training entry point found")
     )
-    return {"profile": profile, "warnings": tuple(h.text for h in profile.hazards)}
+    warnings = tuple(h.text for h in profile.hazards)
+    return {"profile": profile, "code_digest": code_digest(tree, profile), "warnings": warnings}
 
 
 def generate_questions(state: RunState, context: Context) -> Update:
@@ -64,12 +66,19 @@ def recall(state: RunState, context: Context) -> Update:
     known = case_context(state)
     text = state.diagnosis.cause if state.diagnosis else state.request.prompt
     try:
-        cases = context.memory.recall(text=text, diagnosis=state.diagnosis, context=known)
+        cases = context.memory.recall(text=text, diagnosis=state.diagnosis, context=known, limit=_RECALLED)
     except ServiceError as error:
-        context.progress.note(f"Going on without memory: {error.line()}")
-        return {"cases": (), "warnings": joined(state.warnings, (f"memory was not used: {error.message}",))}
+        warning = f"memory was not used: {error.message}"
+        if warning not in state.warnings:  # it is asked again after each failure; once is enough to say so
+            context.progress.note(f"Going on without memory: {error.line()}")
+        return {"cases": (), "warnings": joined(state.warnings, (warning,))}
+    finally:
+        context.memory.close()  # an embedded memory has one owner: held for moments, other agents get it too
     _trace_cases(context, cases)
     return {"cases": cases}
+
+
+_RECALLED = 10  # cases: a repository's own are few, and a state holds small values
 
 
 def make_plan(state: RunState, context: Context) -> Update:
@@ -88,7 +97,19 @@ def make_plan(state: RunState, context: Context) -> Update:
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, state.cases))
     plan = with_fitting_flags(plan, profile)
     context.folder.save_plan(plan)
-    return {"plan": plan, "profile": profile}
+    _tell_remembered(plan, state, context)
+    return {"plan": plan, "profile": profile, "remembered": used_cases(plan, state.cases)}
+
+
+def _tell_remembered(plan: TrainingPlan, state: RunState, context: Context) -> None:
+    """Say what the plan owes to memory: on the terminal, and among the run's events."""
+    told = {path: said for path, said in plan.provenance.items() if said.by is Author.MEMORY}
+    # The run's own time, so that a node that runs twice stores one event.
+    at = context.store.run(state.run_id).created_at
+    for path, said in told.items():
+        text = f"{path} = {plan.get(path)}: {said.why}"
+        context.progress.note(f"Remembered: {text}")
+        context.store.add_event(state.run_id, RunEvent(at=at, kind="remembered", text=text, data={"path": path}))
 
 
 def _about_the_chosen(state: RunState, context: Context) -> tuple[RepoProfile, RunRequest, tuple[Answer, ...]]:

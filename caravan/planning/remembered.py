@@ -1,0 +1,203 @@
+"""What the rules change in a drafted plan by what is remembered: lessons that worked, in plans that are alike.
+
+A lesson is another run's and may be another machine's, so it is data: only fields that a repair of the repository's
+own program touches are taken over, only where the plan stands as it stood then, and nothing that a person has set. It
+reads values only; what is stored, and which cases come first, is the memory's business.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from caravan.planning.catalogue import Prices
+from caravan.planning.checks import check_plan
+from caravan.planning.cluster_fit import gpu_offers, in_target, with_driver
+from caravan.planning.command import read_command, unpassed
+from caravan.planning.draft import processes
+from caravan.planning.estimate import estimate
+from caravan.values.base import Json
+from caravan.values.errors import PlanError
+from caravan.values.failure import FailureClass, PastCase
+from caravan.values.job import ClusterFacts
+from caravan.values.masking import MASK
+from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
+from caravan.values.repo import RepoProfile
+
+ROOM: Final = ("resources.memory_mb", "resources.disk_mb", "shm_mb", "kill_timeout_s")
+"""Fields that only give room: more of it can't make the training another one. They are raised, never lowered."""
+
+OF_THE_PROGRAM: Final = (
+    *("training.", "launch.", "command", "workdir", "env.", "flags.", "config_overlays", "model.", "dataset."),
+    *("setup.pip", "setup.apt", "setup.requirements", "setup.python"),
+)
+"""Fields that speak of the repository's own program. Where the job runs and what comes from outside (image, mounts,
+commands of the set-up) is decided anew in each run."""
+
+_BATCH, _ACCUMULATION, _CHECKPOINTING = "training.micro_batch", "training.grad_accum", "training.grad_checkpointing"
+GPU_MEMORY: Final = frozenset({FailureClass.CUDA_OOM, FailureClass.GPU_MEMORY_CONTENDED})
+"""Causes whose lessons hold for any code that trains the same model by the same method on the same GPU."""
+
+
+def propose_changes(
+    plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, cases: Sequence[PastCase]
+) -> tuple[PlanChange, ...]:
+    """What the rules would still change in a drafted plan: process count, and what past cases teach."""
+    documented = read_command(profile.launch_command, profile.launcher) if profile.launch_command else None
+    counted = processes(plan, documented)
+    return (*counted, *remembered_changes(apply_changes(plan, counted), profile, facts, cases))
+
+
+def remembered_changes(
+    plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, cases: Sequence[PastCase]
+) -> tuple[PlanChange, ...]:
+    """The changes that worked in like plans, fitted to this one, by memory, each with the lesson that it is from.
+
+    A case that failed as often as it worked is not used. A case counts as a whole: where one of its changes makes no
+    valid plan, or one that the cluster or the program can't follow, none of them is made.
+    """
+    found: list[PlanChange] = []
+    for case in cases:
+        if case.worked is not True or MASK in str([c.value for c in case.changes]):
+            continue
+        changes = tuple(_fitted(case, plan, profile, facts))
+        try:
+            changed = apply_changes(plan, changes)
+        except PlanError:
+            continue
+        new_problems = set(check_plan(changed, facts)) - set(check_plan(plan, facts))
+        if new_problems or set(unpassed(changed)) - set(unpassed(plan)):
+            continue
+        found += [c for c in changes if plan.get(c.path) != changed.get(c.path)]
+        plan = changed
+    return tuple(found)
+
+
+def used_cases(plan: TrainingPlan, cases: Iterable[PastCase]) -> tuple[PastCase, ...]:
+    """The cases that the plan follows in full: all that they changed holds, and something of it is by memory."""
+    said = [p.why for p in plan.provenance.values() if p.by is Author.MEMORY]
+    named = (case for case in cases if any(_name(case) in why for why in said))
+    return tuple(case for case in named if all(_holds(plan, case, change) for change in case.changes))
+
+
+def _fitted(case: PastCase, plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts) -> Iterator[PlanChange]:
+    if case.failure in GPU_MEMORY:
+        if _same_training(case, plan) and _same_gpu(case, plan, profile, facts):
+            yield from _smaller(case, plan)
+            yield from _pinned(case, plan, facts)
+        return
+    if "code_digest" not in case.same or case.context.get("entry_point") != profile.entry_point:
+        return
+    for change in case.changes:
+        now = _now(plan, change.path)
+        if change.path in ROOM:
+            value = _room(change, now, plan, facts) if _same_training(case, plan) else now
+        elif change.path.startswith(OF_THE_PROGRAM):
+            value = _moved(now, case.before.get(change.path, now), change.value)
+        else:
+            continue
+        if value != now:
+            yield _by_memory(case, change.path, value)
+
+
+def _same_training(case: PastCase, plan: TrainingPlan) -> bool:
+    """Whether model and method are those of the case; what neither names is the same program's own."""
+    return _equal(case.context.get("base_model"), plan.model.id) and _equal(
+        case.context.get("method"), plan.training.method
+    )
+
+
+def _same_gpu(case: PastCase, plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts) -> bool:
+    """Whether the plan would get the case's type of GPU, and, with other code, trains a named model as it did."""
+    if "code_digest" not in case.same and None in (plan.model.id, plan.training.method):
+        return False
+    lengths = case.context.get("max_len"), plan.training.max_len
+    if None not in lengths and lengths[0] != lengths[1]:
+        return False
+    model = plan.resources.gpu_model or estimate(plan, facts, prices=Prices(), profile=profile).gpu
+    return model is not None and _equal(case.context.get("gpu_model"), model)
+
+
+def _equal(one: Json, other: Json) -> bool:
+    return str(one or "").casefold() == str(other or "").casefold()
+
+
+def _smaller(case: PastCase, plan: TrainingPlan) -> Iterator[PlanChange]:
+    """A batch no larger than the one that fitted, at the same effective batch, and checkpointing where it helped."""
+    values = {change.path: change.value for change in case.changes}
+    batch, fitting = plan.training.micro_batch, values.get(_BATCH)
+    if _set(plan, _BATCH, _ACCUMULATION):
+        pass
+    elif batch is None and "code_digest" in case.same:  # the program's own batch, whatever it is: as it was then
+        yield from (_by_memory(case, path, values[path]) for path in (_BATCH, _ACCUMULATION) if values.get(path))
+    elif isinstance(fitting, int) and batch is not None and fitting < batch:
+        smaller = max(n for n in range(1, fitting + 1) if batch % n == 0)
+        yield _by_memory(case, _BATCH, smaller)
+        if _ACCUMULATION in plan.flags:
+            yield _by_memory(case, _ACCUMULATION, (plan.training.grad_accum or 1) * (batch // smaller))
+    if values.get(_CHECKPOINTING) is True and plan.training.grad_checkpointing is not True:
+        yield _by_memory(case, _CHECKPOINTING, value=True)
+
+
+def _set(plan: TrainingPlan, *paths: str) -> bool:
+    return any(plan.set_by(path) in STANDING for path in paths)
+
+
+def _pinned(case: PastCase, plan: TrainingPlan, facts: ClusterFacts) -> Iterator[PlanChange]:
+    """The GPU on which it fitted, where the chooser would else find a smaller one that the formula holds enough."""
+    if plan.resources.gpu_model is None and len(gpu_offers(plan, facts, Prices())) > 1:
+        yield _by_memory(case, "resources.gpu_model", case.context.get("gpu_model"))
+
+
+def _room(change: PlanChange, now: Json, plan: TrainingPlan, facts: ClusterFacts) -> Json:
+    """The larger of what the plan has and what was needed, within what the largest node has."""
+    value = change.value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return now
+    nodes = with_driver(in_target(plan, facts), plan.driver)
+    field = change.path.removeprefix("resources.")
+    if field in ("memory_mb", "disk_mb"):
+        value = min(value, max((getattr(n, field) for n in nodes), default=0) or value)
+    return value if value > (now or 0) else now
+
+
+def _moved(now: Json, before: Json, after: Json) -> Json:
+    """The value after the same change: set where the plan stands as it stood, lists added to, else left as it is."""
+    if now == before:
+        return after
+    if isinstance(now, list) and isinstance(after, list):
+        had = before if isinstance(before, list) else []
+        return [*now, *(item for item in after if item not in had and item not in now)]
+    return now
+
+
+def _holds(plan: TrainingPlan, case: PastCase, change: PlanChange) -> bool:
+    """Whether the plan says what the case's change says, or more of the same. Places don't count."""
+    now, value = _now(plan, change.path), change.value
+    if change.path in ROOM:
+        return isinstance(now, int) and isinstance(value, int) and now >= value
+    if case.failure in GPU_MEMORY and change.path in (_BATCH, _ACCUMULATION):
+        return change.path == _ACCUMULATION or (isinstance(now, int) and isinstance(value, int) and now <= value)
+    if not change.path.startswith(OF_THE_PROGRAM):
+        return True
+    if isinstance(now, list) and isinstance(value, list):
+        return all(item in now for item in value if item not in (case.before.get(change.path) or []))
+    return bool(now == value)
+
+
+def _now(plan: TrainingPlan, path: str) -> Json:
+    try:
+        return plan.get(path)
+    except PlanError:  # a lesson of a version whose plans had other fields
+        return None
+
+
+def _by_memory(case: PastCase, path: str, value: Json) -> PlanChange:
+    run = case.source.partition("/")[0]
+    by_hand = run in ("", "user")
+    told = "noted by hand" if by_hand else f"{'needed' if path in ROOM else 'it worked'} in run {run}"
+    when = f" on {case.last_seen:%Y-%m-%d}" if case.last_seen else ""
+    cause = f" against {case.failure.replace('_', ' ')}" if case.failure else ""
+    return PlanChange(path=path, value=value, by=Author.MEMORY, why=f"{told}{when}{cause} ({_name(case)})")
+
+
+def _name(case: PastCase) -> str:
+    return f"lesson {case.id[:8]}"

@@ -1,0 +1,218 @@
+"""What runs learn and use: the whole graph over fakes, whose jobs end by the memory that they were really given."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caravan.planning.catalogue import Prices
+from caravan.values.base import Json
+from caravan.values.errors import ServiceError
+from caravan.values.failure import Diagnosis, FailureClass, Lesson, PastCase
+from caravan.values.plan import Author, PlanChange
+from caravan.values.run import RunRecord, RunStatus
+from memory import KeepingMemory
+from tests.agent.test_loop import TRAIN, Ladder, World, ended, memory_change, needs
+from tests.fakes.cluster import FakeCluster, Script
+from tests.fakes.memory import FakeMemory
+
+MEMORY = "resources.memory_mb"
+
+
+def given(job: Json) -> int:
+    memory: int = job["TaskGroups"][0]["Tasks"][0]["Resources"]["MemoryMB"]
+    return memory
+
+
+def run(world: World, **request: Any) -> RunRecord:
+    record = world.start(**request)
+    result = ended(world.drive(record))
+    assert result.status is RunStatus.SUCCEEDED, result.detail
+    return record
+
+
+def attempts(world: World, record: RunRecord) -> list[int]:
+    """The memory that each attempt of the run was given, in MB."""
+    return [given(job) for job in world.cluster.registrations if record.id in job["ID"]]
+
+
+def ladder(world: World, *sizes: int) -> None:
+    world.reasoner = Ladder(Prices(), tuple(memory_change(mb) for mb in sizes))
+
+
+def test_the_second_run_starts_with_what_mended_the_first(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    first = run(world)
+    assert attempts(world, first)[0] < 4000 <= attempts(world, first)[1]
+    second = run(world)
+    assert attempts(world, second) == attempts(world, first)[1:]
+    set_by = world.state(second).plan.provenance[MEMORY]
+    assert set_by.by is Author.MEMORY
+    (case,) = world.memory.all()
+    assert f"needed in run {first.id} on {world.clock.now():%Y-%m-%d}" in set_by.why
+    assert f"lesson {case.id[:8]}" in set_by.why
+    assert any(note.startswith(f"Remembered: {MEMORY} = ") for note in world.progress.notes)
+    (event,) = [e for e in world.store.events(second.id) if e.kind == "remembered"]
+    assert MEMORY in event.text
+    assert [c.id for c in world.state(second).remembered] == [case.id]
+
+
+def test_a_renamed_copy_with_other_data_is_known_again(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    (world.repo / "data.csv").write_text("a\n")
+    run(world)
+    copy = tmp_path / "quite another name"
+    shutil.copytree(world.repo, copy)
+    (copy / "data.csv").write_text("a\n" * 1000)
+    (copy / "README.md").write_text("# A copy")
+    record = run(world, source=str(copy))
+    assert len(attempts(world, record)) == 1
+
+
+def test_other_code_learns_for_itself(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    run(world)
+    (world.repo / "train.py").write_text(TRAIN + "\nprint('done')\n")
+    record = run(world)
+    assert len(attempts(world, record)) == 2
+    assert not any(p.by is Author.MEMORY for p in world.state(record).plan.provenance.values())
+    assert not any("Remembered" in note for note in world.progress.notes)
+
+
+def test_of_a_chain_of_repairs_the_one_that_worked_is_used(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(6000))
+    ladder(world, 3000, 6000)
+    record = run(world)
+    assert attempts(world, record) == [2048, 3000, 6000]
+    told = {c.changes[0].value: (c.before, c.worked) for c in world.memory.all()}
+    assert told == {3000: ({MEMORY: 2048}, False), 6000: ({MEMORY: 2048}, True)}
+    assert attempts(world, run(world)) == [6000]
+
+
+def test_what_was_remembered_is_confirmed_or_refuted_by_each_run_that_follows_it(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    ladder(world, 4000, 8000)
+    run(world)
+    run(world)
+    (case,) = world.memory.all()
+    assert (case.succeeded, case.failed, case.times) == (2, 0, 2)
+    world.cluster = FakeCluster(world.clock, facts=world.cluster.facts(), script=needs(7000))  # the data grew
+    record = run(world)
+    assert attempts(world, record) == [4000, 8000]  # the ladder goes on from what was remembered
+    told = {c.changes[0].value: (c.succeeded, c.failed) for c in world.memory.all()}
+    assert told == {4000: (2, 1), 8000: (1, 0)}
+    assert attempts(world, run(world)) == [8000]
+
+
+def test_a_lesson_that_failed_as_often_as_it_worked_is_not_used(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    run(world)
+    (case,) = world.memory.all()
+    again = case.model_dump(include={"failure", "fingerprint", "text", "context", "changes", "before"})
+    world.memory.remember(Lesson.model_validate({**again, "worked": False, "source": "elsewhere/1"}))
+    assert len(attempts(world, run(world))) == 2
+
+
+def test_what_the_user_sets_stands_against_memory(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    run(world)
+    record = world.start(sets=(PlanChange(path=MEMORY, value=2500, by=Author.USER),))
+    world.drive(record)
+    assert attempts(world, record)[0] == 2500
+    assert world.state(record).remembered == ()
+
+
+def test_a_run_without_a_failure_teaches_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    run(world)
+    assert world.memory.all() == ()
+
+
+def test_memory_is_bounded_by_the_largest_node(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    largest = max(n.memory_mb for n in world.cluster.facts().nodes)
+    run(world)
+    (case,) = world.memory.all()
+    big = PlanChange(path=MEMORY, value=10 * largest, by=Author.REPAIR)
+    told = case.model_dump(include={"failure", "fingerprint", "text", "context", "before"})
+    world.memory.forget(case.id)
+    world.memory.remember(Lesson.model_validate({**told, "changes": [big], "worked": True, "source": "big/1"}))
+    record = run(world)
+    assert attempts(world, record) == [largest]
+    assert world.state(record).remembered == ()  # it was not followed in full, so the run says nothing of it
+    (case,) = world.memory.all()
+    assert case.times == 1
+
+
+def test_a_repair_that_led_to_another_failure_worked_unless_the_first_one_comes_back(tmp_path: Path) -> None:
+    class Story(Ladder):
+        def diagnose(self, evidence: Any, plan: Any, cases: Any) -> Diagnosis:
+            failure = FailureClass.SHM_TOO_SMALL if plan.resources.memory_mb == 3000 else FailureClass.HOST_MEMORY_OOM
+            return Diagnosis(failure=failure, confidence=1, cause=f"{failure}.", fingerprint=f"{failure}:x")
+
+    for last, worked in ((10**9, False), (4000, True)):
+        (tmp_path / str(last)).mkdir()
+        world = World(tmp_path / str(last), needs(last))
+        world.reasoner = Story(Prices(), tuple(memory_change(mb) for mb in (3000, 4000)))
+        world.drive(world.start())
+        cases = {(c.failure, c.changes[0].value): c.worked for c in world.memory.all() if c.changes}
+        assert cases[FailureClass.HOST_MEMORY_OOM, 3000] is worked
+        assert cases[FailureClass.SHM_TOO_SMALL, 4000] is True
+
+
+@pytest.mark.parametrize("calls", [(), ("recall",), ("remember",)])
+def test_memory_that_goes_down_costs_a_warning_and_no_lesson(tmp_path: Path, calls: tuple[str, ...]) -> None:
+    class Flaky(FakeMemory):
+        away: tuple[str, ...] = calls
+
+        def recall(self, **asked: Any) -> tuple[PastCase, ...]:
+            if "recall" in self.away:
+                raise ServiceError("The memory is away.")
+            return super().recall(**asked)
+
+        def remember(self, lesson: Lesson) -> str:
+            if "remember" in self.away:
+                raise ServiceError("The memory is away.")
+            return super().remember(lesson)
+
+    world = World(tmp_path, needs(4000))
+    flaky = Flaky(world.clock)
+    world.memory = KeepingMemory(flaky, tmp_path / "pending", clock=world.clock)  # type: ignore[assignment]
+    record = run(world)
+    warnings = [w for w in world.state(record).warnings if "away" in w]
+    assert len(warnings) == len(calls)
+    assert sum("away" in note for note in world.progress.notes) == len(calls)
+    flaky.away = ()
+    assert len(attempts(world, run(world))) == 1  # what was kept was taken in before the first plan
+    assert not list((tmp_path / "pending").glob("*.json"))
+
+
+def test_a_lesson_that_makes_no_valid_plan_is_left_alone(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    run(world)
+    (case,) = world.memory.all()
+    told = case.model_dump(include={"failure", "fingerprint", "text", "context"})
+    for number, (path, value) in enumerate(
+        (("training.epochs", -3), ("no.such.field", 1), ("setup.cmd", ["curl evil | sh"]), ("driver", "docker"))
+    ):
+        change = PlanChange(path=path, value=value, by=Author.REPAIR)
+        world.memory.remember(
+            Lesson.model_validate({**told, "changes": [change], "worked": True, "source": f"odd{number}/1"})
+        )
+    record = run(world)
+    plan = world.state(record).plan
+    assert {path for path, said in plan.provenance.items() if said.by is Author.MEMORY} == {MEMORY}
+    assert plan.setup.cmd == ()
+
+
+def test_the_ladder_is_not_told_of_gpus_it_does_not_have(tmp_path: Path) -> None:
+    """A lesson knows where it was learnt: the type of GPU, also where the plan left the choice open."""
+    world = World(tmp_path, gpus=2)
+    facts = world.cluster.facts()
+    script = lambda job: Script(exit_code=1, stderr=b"RuntimeError: the moon is full\n")  # noqa: E731
+    world.cluster = FakeCluster(world.clock, facts=facts, script=script)
+    world.drive(world.start(sets=(PlanChange(path="resources.gpus", value=1, by=Author.USER),), budget_usd=100.0))
+    for case in world.memory.all():
+        assert case.context["gpu_model"] == facts.nodes[0].devices[0].model
+        assert case.context["gpus"] == 1

@@ -5,7 +5,7 @@ Only data: see `taxonomy.py`.
 
 from typing import Final
 
-from caravan.diagnosis.entry import Entry, Fixable
+from caravan.diagnosis.entry import Entry, Fixable, said
 from caravan.values.failure import FailureClass
 
 CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
@@ -52,12 +52,24 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "Nodes qualify but lack cpu / cores / memory / disk, or the namespace quota is used up.",
         "The cluster (or the quota) has no room: {message}. Wait, ask for less, or free something?",
         ("resources.{dimension}", "retry.after_s"),
+        (
+            said("No room: {asked} of {dimension} were asked for, the quota leaves {largest}."),
+            said("No node has room for {asked} MB of memory now.", dimension="memory"),
+            said("No node has room for {asked} MHz of CPU now.", dimension="cpu"),
+            said("No node has {asked} cores free now.", dimension="cores"),
+            said("No node has {asked} MB of disk free now.", dimension="disk"),
+            said("No node has room for the job now: {message}."),
+        ),
     ),
     FailureClass.PLACEMENT_GPU_UNAVAILABLE: Entry(
         Fixable.PARTLY,
         "No node offers the devices asked for: wrong model/count, no fingerprinted GPU, or all in use.",
         "No node can give {gpus} x {gpu} ({message}). Wait, take fewer, or another model?",
         ("resources.gpu_model", "resources.gpus", "retry.after_s"),
+        (
+            said("No node can give the {asked} GPUs that the job asks for: {message}.", dimension="devices"),
+            said("No node can give the GPUs that the job asks for: {message}."),
+        ),
     ),
     FailureClass.DRIVER_UNAVAILABLE: Entry(
         Fixable.PARTLY,
@@ -89,6 +101,10 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "The image or tag does not exist in the registry.",
         "The image {image} does not exist. Which image or tag is meant?",
         ("image",),
+        (
+            said("The image {image} is not in its registry."),
+            said("The image is not in its registry: {message}."),
+        ),
     ),
     FailureClass.REGISTRY_AUTH_DENIED: Entry(
         Fixable.NO,
@@ -140,6 +156,14 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "The command, script, module path or working directory is wrong, or the file may not be executed.",
         "{command} is not found in the image or the repository ({message}). Which entry point is meant?",
         ("command", "workdir", "env.PYTHONPATH"),
+        (
+            said("The program {program} is not there where the job runs.", kind="program"),
+            said("The script {path} is not there where the job runs.", kind="script"),
+            said("Python finds no module {module} from where the program was started.", kind="module"),
+            said("The working directory {path} does not exist.", kind="workdir"),
+            said("The file {path} may not be executed.", kind="permission"),
+            said("What the job starts is not there: {message}."),
+        ),
     ),
     FailureClass.ARCH_MISMATCH: Entry(
         Fixable.YES,

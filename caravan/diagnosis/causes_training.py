@@ -5,7 +5,7 @@ Only data: see `taxonomy.py`.
 
 from typing import Final
 
-from caravan.diagnosis.entry import Entry, Fixable
+from caravan.diagnosis.entry import Entry, Fixable, said
 from caravan.values.failure import FailureClass
 
 TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
@@ -15,6 +15,12 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "'Killed', CPU allocator.",
         "With {memory} MB of host memory it was killed. Where no node has more, take fewer workers or smaller batches.",
         ("resources.memory_mb", "training.num_workers", "training.method"),
+        (
+            said("Host memory: the task was killed at its limit of {limit_mb} MB on node {node}.", where="task"),
+            said("Host memory: the task was killed at its limit of {limit_mb} MB.", where="task"),
+            said("Host memory ran out inside the task on node {node}: {message}.", where="process"),
+            said("Host memory ran out inside the task: {message}.", where="process"),
+        ),
     ),
     FailureClass.DISK_FULL: Entry(
         Fixable.PARTLY,
@@ -41,12 +47,21 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
             "training.method",
             "training.max_len",
         ),
+        (
+            said("GPU memory: {tried_gib} GiB more were wanted, {free_gib} of {total_gib} GiB were free."),
+            said("GPU memory: {tried_gib} GiB more were wanted than there are."),
+            said("GPU memory ran out: {message}."),
+        ),
     ),
     FailureClass.GPU_MEMORY_CONTENDED: Entry(
         Fixable.YES,
         "The GPU is held by another process: little free at the start.",
         "The GPU on node {node} is used by another process ({message}). Whose is it?",
         ("exclude_nodes", "retry.after_s", "training.gpu_memory_share"),
+        (
+            said("Other processes hold the GPU on node {node}: {free_gib} of its {total_gib} GiB were free."),
+            said("Other processes hold the GPU: {free_gib} of its {total_gib} GiB were free."),
+        ),
     ),
     FailureClass.SHM_TOO_SMALL: Entry(
         Fixable.YES,
@@ -108,6 +123,14 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "nan/inf loss or gradient, loss scale at its minimum, loss blow-up.",
         "The loss diverges even with a small learning rate in bf16/fp32; the data or the model code may be at fault.",
         ("training.precision", "training.lr", "training.max_grad_norm", "training.warmup"),
+        (
+            said("The training diverged: {metric} is no number since step {step}.", kind="nan"),
+            said("The training diverged: {metric} is no number any more.", kind="nan"),
+            said("The training diverged: the loss scale came to its minimum.", kind="scale"),
+            said("The training diverged: {metric} grew without bound by step {step}.", kind="blowup"),
+            said("The training diverged: {metric} grew without bound.", kind="blowup"),
+            said("The training diverged: {message}."),
+        ),
     ),
     FailureClass.NCCL_TIMEOUT: Entry(
         Fixable.PARTLY,
@@ -157,6 +180,11 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "A Python package is not installed.",
         "Which package provides what is missing? {message}",
         ("setup.pip",),
+        (
+            said("The Python package {package} is not installed."),
+            said("The Python module {module} is not installed."),
+            said("A Python package is not installed: {message}."),
+        ),
     ),
     FailureClass.PACKAGE_VERSION_CONFLICT: Entry(
         Fixable.YES,
@@ -170,6 +198,14 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "Unknown, missing or malformed command-line argument / hydra override.",
         "The script does not take its arguments: {message}. Which value is meant?",
         ("args",),
+        (
+            said("The program has no option {option}.", kind="unknown"),
+            said("The program wants {option}, which was not given.", kind="missing"),
+            said("The program takes no value {value} for {option}; it takes {choices}.", kind="choice"),
+            said("The program can't read the value {value} of {option}.", kind="value"),
+            said("The program can't read the value of {option}.", kind="value"),
+            said("The program does not take its arguments: {message}."),
+        ),
     ),
     FailureClass.TRAINING_CONFIG_INVALID: Entry(
         Fixable.YES,
@@ -188,6 +224,11 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "A data file or directory does not exist in the task.",
         "A file is not in the job ({message}). Where is it?",
         ("dataset.path", "mounts", "setup.cmd"),
+        (
+            said("The program wants to write {path}, whose directory does not exist.", kind="write"),
+            said("The data at {path} are not there where the job runs.", kind="read"),
+            said("Data are not there where the job runs: {message}."),
+        ),
     ),
     FailureClass.DATASET_FORMAT_ERROR: Entry(
         Fixable.PARTLY,
@@ -249,5 +290,10 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.NO,
         "The evidence fits no cause that is told apart.",
         "The cause is not known ({message}). Please read the lines above and the log.",
+        (),
+        (
+            said("The cause is not known; the log says: {message}."),
+            said("The cause is not known: nothing was logged."),
+        ),
     ),
 }

@@ -1,6 +1,7 @@
 """The shape of a row of the taxonomy. Only types."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -13,14 +14,29 @@ class Fixable(StrEnum):
 
 
 @dataclass(frozen=True)
+class Said:
+    """A sentence on a cause for when the details hold `when`; it may name details, `node` and `message` in braces."""
+
+    text: str
+    when: Mapping[str, str] = field(default_factory=dict)
+
+
+def said(text: str, **when: str) -> Said:
+    """A sentence and the details under which it is true."""
+    return Said(text, when)
+
+
+@dataclass(frozen=True)
 class Entry:
     """A cause: whether it can be mended, what it is, what to tell the user where it can't, the fields of a fix.
 
     `advice` may name the places in `taxonomy.ADVICE_PLACES`; `fields` are names of `fields.FIELDS`, those worth trying
-    first come first.
+    first come first. `said` are sentences that tell the cause, the most telling first: the first of which all is known
+    is taken, and where there is none, the class's name with the line that shows it.
     """
 
     fixable: Fixable
     description: str
     advice: str
     fields: tuple[str, ...] = ()
+    said: tuple[Said, ...] = ()

@@ -7,94 +7,150 @@ it is followed.
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
+from caravan.diagnosis.series import Series
+from caravan.diagnosis.tracebacks import HEADER, Chain, Tracebacks
 from caravan.values.masking import mask
 
-LINE_LIMIT: Final = 300  # characters of a line that is kept
-LINES_LIMIT: Final = 40  # lines that are kept
+LINE_LIMIT: Final = 400  # characters of a line that is kept
+LINES_LIMIT: Final = 60  # lines that are kept
 _RAW_LINE: Final = 8192  # characters of a line that are looked at: no message needs more, a dumped tensor has megabytes
-_TAIL: Final = 10  # last lines, whatever they say
-_NAMED: Final = 10  # last lines that name a trouble
-_FRAMES: Final = 6  # lines of a traceback above its exception: three frames, each with its source line
-_MESSAGE: Final = 4  # lines of an exception's own message; more would be what is written after it
-_CHAIN: Final = 8  # tracebacks of one chain
+_TAIL: Final = 8  # last lines, whatever they say
+_NAMED: Final = 5  # first and last lines that name a trouble
+_TOLD: Final = 7  # first and last lines that tell a trouble by words that nothing else has
+_OTHERS: Final = 4  # tracebacks besides the one that matters
+_SHAPE: Final = 120  # characters that tell two lines of trouble apart, numbers left out
+_GOES_ON: Final = 3  # losses logged after a trouble: the training lived through it
 
 _ESCAPES: Final = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 )
 # `45%|####      | 45/100 [00:10<00:12, 4.5it/s]`, with or without a description before it.
 _PROGRESS: Final = re.compile(r"\d{1,3}%\|[^|]*\|[^\[]*\[[^\]]*\]")
-_RANK: Final = re.compile(r"^(?:\[(?:rank|default)\d+\]:?\s?|\([^()\n]{1,60}pid=\d+[^()\n]{0,60}\)\s?)")
-_HEADER: Final = "Traceback (most recent call last):"
-_CHAINED: Final = (
-    "During handling of the above exception, another exception occurred:",
-    "The above exception was the direct cause of the following exception:",
+# What launchers and log drivers put before a line: a rank, an actor, mpirun's and srun's numbers, a time and stream.
+_WRITER: Final = re.compile(
+    r"\[(?:rank|default|worker|trainer)[-_ ]?\d+\]:?\s?|\([^()\n]{1,60}pid=\d+[^()\n]{0,60}\)\s?"
+    r"|\[\d+,\d+\]<std(?:err|out)>:?\s?|(?:node|worker|rank|gpu)[-_]?\d+(?::\s|\s*\|\s)"
+    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)\s(?:std(?:err|out) [FP] )?"
 )
-_EXCEPTION: Final = re.compile(r"^[A-Za-z_][\w.]*(?::|$)")
-# A launcher's own traceback says only that a worker failed; the worker's says why.
-_WRAPPERS: Final = re.compile(r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException)\b")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\S+|\d\d:\d\d:\d\d(?:[.,]\d+)?")  # differs from line to line
+# What may stand before a traceback's header on every line of its writer.
+_PREFIX: Final = re.compile(r"[\[(]?[\w.@-]{1,40}(?:[ ,/:][\w.@-]{1,40}){0,4}[\])]?\s?[:|>]\s{0,2}\Z")
+_NUMBERS: Final = re.compile(r"\d+")
+_PREFIXES: Final = 16
 # Words that name a trouble, in small letters. Looked up one by one, which is several times as fast as one pattern.
 _TROUBLE: Final = (
     *("error", "exception", "fatal", "fail", "kill", "abort", "denied", "refused", "cannot", "can't", "could not"),
-    *("unable", "no such", "not found", "invalid", "out of memory", "oom", "no space", "segfault", "segmentation"),
-    *("core dumped", "timed out", "timeout", "unauthorized", "forbidden", "panic"),
+    *("unable", "no such", "not found", "invalid", "no space", "segfault", "segmentation", "core dumped", "timed out"),
+    *("timeout", "unauthorized", "forbidden", "panic", "not exist", "n't exist", "missing", "required", "unknown"),
+    *("nan", "overflow", "diverg", "non-finite", "terminat", "caravan:"),
 )
-
-
-@dataclass
-class _Traceback:
-    """A traceback as it is read: its frames (the last ones), then its exception's lines."""
-
-    frames: deque[str] = field(default_factory=lambda: deque(maxlen=_FRAMES))
-    message: list[str] = field(default_factory=list)
-
-    @property
-    def ended(self) -> bool:
-        return bool(self.message)
-
-    def lines(self) -> list[str]:
-        return [*self.frames, *self.message]
-
-    def is_wrapper(self) -> bool:
-        return bool(self.message) and bool(_WRAPPERS.match(self.message[0]))
+# Words that tell a trouble by themselves; all of them also are, or stand beside, one of the words above.
+_TELLING: Final = (
+    *("out of memory", "oom", "memoryerror", "bad_alloc", "allocate", "alloc_failed", "sigkill", "killed", "exitcode"),
+    *("return code", "signal", "no module named", "requires the", "pip install", "unrecognized", "no such option"),
+    *("required", "invalid choice", "invalid value", "unknown", "override", "struct", "consume arg", "can't open"),
+    *("cannot open", "not found", "no such file", "permission denied", "not exist", "n't exist", "executable", "loss"),
+    *("manifest", "is not here", "no directory", "shared memory"),
+)
 
 
 @dataclass
 class LogDigest:
-    """What is kept of a log: the chain of tracebacks that matters (root first), lines of trouble, the last lines."""
+    """What is kept of a log: the chain of tracebacks that matters (root first), lines of trouble, the last lines.
+
+    `others` are the ends of other tracebacks; the last lines come with those that tell how the losses went. What the
+    training lived through is not kept as a trouble.
+    """
 
     chain: tuple[tuple[str, ...], ...] = ()
+    others: tuple[str, ...] = ()
     trouble: tuple[str, ...] = ()
     tail: tuple[str, ...] = ()
 
     def decisive(self) -> tuple[str, ...]:
-        """The lines that may tell the cause, at most 40, the traceback first. Each line once."""
+        """The lines that may tell the cause, at most 60, the traceback first. Each line once."""
         traceback = [line for part in (self.chain[:1] + self.chain[1:][-1:]) for line in part]
-        return tuple(dict.fromkeys((*traceback, *self.trouble, *self.tail)))[:LINES_LIMIT]
+        rest = (*self.others, *self.trouble)[: LINES_LIMIT - len(traceback) - len(self.tail)]
+        return tuple(dict.fromkeys((*traceback, *rest, *self.tail)))[:LINES_LIMIT]
 
 
 def digest(log: bytes, secrets: Iterable[str] = ()) -> LogDigest:
     """Read a log once. Secrets are masked before anything is cut or kept; any bytes will do."""
     known = tuple(secrets)
-    reader = _Reader()
-    tail: deque[str] = deque(maxlen=_TAIL)
-    trouble: deque[str] = deque(maxlen=_NAMED)
-    for line in clean_lines(log):
-        reader.read(line)
-        if line.strip():
-            tail.append(line)
-            small = line.lower()
-            if any(word in small for word in _TROUBLE):
-                trouble.append(line)
-    chain = tuple(tuple(_kept(line, known) for line in part.lines()) for part in reader.chain())
-    return LogDigest(chain, tuple(_kept(s, known) for s in trouble), tuple(_kept(s, known) for s in tail))
+    tracebacks = Tracebacks()
+    series = Series()
+    tail: deque[tuple[int, str]] = deque(maxlen=_TAIL)
+    named, told = _Ends(_NAMED), _Ends(_TOLD)
+    for number, (writer, line) in enumerate(_written(log)):
+        tracebacks.read(writer, line, number, series.seen)
+        if not line or line.isspace():
+            continue
+        tail.append((number, line))
+        small = line.lower()
+        if "loss" in small and not small.startswith("wandb:") and series.read(number, line, small):
+            continue
+        if any(word in small for word in _TROUBLE):
+            where = told if any(word in small for word in _TELLING) else named
+            where.add(number, line, series.seen)
+
+    def kept(lines: Iterable[str]) -> tuple[str, ...]:
+        return tuple(_kept(line, known) for line in lines)
+
+    alive = series.seen - _GOES_ON  # what came before this many losses were logged did not end the training
+    chains = [chain for chain in tracebacks.chains() if chain.at > alive]
+    best = next((c for c in reversed(chains) if not c.is_wrapper()), chains[-1] if chains else None)
+    others = [c for c in chains if c is not best]
+    return LogDigest(
+        chain=tuple(kept(part.lines()) for part in best.parts) if best else (),
+        others=kept(s for c in (*others[:_OTHERS], *others[_OTHERS:][-_OTHERS:]) for s in _end(c)),
+        trouble=kept((*told.lines(alive), *named.lines(alive))),
+        tail=kept(line for _, line in sorted({*series.lines(), *tail})),
+    )
+
+
+def _end(chain: Chain) -> list[str]:
+    """A traceback in short: of its root, the last frame and the exception."""
+    root = chain.parts[0]
+    return [*list(root.frames)[-2:], *root.message[:1]]
+
+
+class _Ends:
+    """The first and the last few lines of different shapes, each as it came last."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._first: dict[str, tuple[int, str, int]] = {}
+        self._last: dict[str, tuple[int, str, int]] = {}
+
+    def add(self, number: int, line: str, at: int) -> None:
+        """Take a line of trouble; `at` as in `Tracebacks.read`."""
+        shape = _NUMBERS.sub("0", line[:_SHAPE])
+        if shape in self._first or len(self._first) < self._most:
+            self._first[shape] = (number, line, at)
+            return
+        self._last.pop(shape, None)
+        self._last[shape] = (number, line, at)
+        if len(self._last) > self._most:
+            del self._last[next(iter(self._last))]
+
+    def lines(self, alive: int) -> list[str]:
+        """The lines in order, without those from before the training went on."""
+        both = sorted([*self._first.values(), *self._last.values()])
+        return [line for _, line, at in both if at > alive]
 
 
 def clean_lines(log: bytes) -> Iterator[str]:
     """The log's lines without escapes, progress bars and ranks' prefixes; of a redrawn line what was drawn last."""
+    return (line for _, line in _written(log))
+
+
+def _written(log: bytes) -> Iterator[tuple[str, str]]:
+    """The log's clean lines, each with who wrote it where a prefix says so."""
     inside_key = False
+    prefixes: list[re.Pattern[str]] = []
     for raw in log.split(b"\n"):
         line = raw.rstrip(b"\r").rpartition(b"\r")[2][:_RAW_LINE].decode("utf-8", "replace")
         # The lines inside a private key look like nothing on their own, so they go before lines are told apart.
@@ -104,75 +160,41 @@ def clean_lines(log: bytes) -> Iterator[str]:
         if not line.isprintable():
             line = _ESCAPES.sub("", line)
         line = line.rstrip()
-        if line[:1] in ("[", "("):
-            line = _RANK.sub("", line)
-        if "%|" in line:
+        writer, line = _writer(line, prefixes)
+        bar = "%|" in line
+        if bar:
             line = _PROGRESS.sub("", line).strip()
-            if not line or (line.endswith(":") and _HEADER not in line):
+            if not line or (line.endswith(":") and HEADER not in line):
                 continue
-        before, header, after = line.partition(_HEADER)  # a progress bar leaves no line break behind it
+        before, header, after = line.partition(HEADER)
         if header and before.strip():
-            yield before.rstrip()
+            if not bar and _PREFIX.match(before) and len(prefixes) < _PREFIXES:
+                writer = _TIME.sub("", before).strip()
+                prefixes.append(_learnt(before))
+            else:
+                yield writer, before.rstrip()  # a progress bar leaves no line break behind it
             line = header + after
-        yield line
+        yield writer, line
+
+
+def _writer(line: str, learnt: Iterable[re.Pattern[str]]) -> tuple[str, str]:
+    """A line's prefix, as a name for who wrote it, and the line without it."""
+    match = _WRITER.match(line) if line[:1] in _STARTS else None
+    if match is None:
+        match = next((found for prefix in learnt if (found := prefix.match(line))), None)
+    if match is None:
+        return "", line
+    return _TIME.sub("", match[0]).strip(), line[match.end() :]
+
+
+def _learnt(before: str) -> re.Pattern[str]:
+    """What was found before a traceback's header, as the prefix of all lines of that writer: numbers may differ."""
+    return re.compile(r"\d+".join(re.escape(part) for part in _NUMBERS.split(before)))
+
+
+_STARTS: Final = frozenset("[(0123456789nwrg")
 
 
 def _kept(line: str, known: tuple[str, ...]) -> str:
     line = mask(line, known)
     return line if len(line) <= LINE_LIMIT else line[: LINE_LIMIT - 1] + "…"
-
-
-class _Reader:
-    """Finds tracebacks and joins those of one chain. Keeps the last chain that is no launcher's, else the last."""
-
-    def __init__(self) -> None:
-        self._open: _Traceback | None = None
-        self._current: list[_Traceback] = []
-        self._best: list[_Traceback] = []
-        self._joins = False
-
-    def read(self, line: str) -> None:
-        """Take the next line."""
-        text = line.strip()
-        if text.startswith(_HEADER):
-            self._begin()
-        elif text in _CHAINED:
-            self._joins = True
-            self._open = None
-        elif self._open is not None:
-            self._go_on(line, text)
-
-    def chain(self) -> list[_Traceback]:
-        """The tracebacks of the chain, the root first."""
-        self._settle()
-        return self._best
-
-    def _begin(self) -> None:
-        if not self._joins:
-            self._settle()
-            self._current = []
-        self._joins = False
-        self._open = _Traceback()
-        self._current = [*self._current, self._open]
-        if len(self._current) > _CHAIN:  # the root and the latest tell it; a recursion of handlers may go on for ever
-            del self._current[1]
-
-    def _go_on(self, line: str, text: str) -> None:
-        here = self._open
-        if here is None:
-            return
-        if not here.ended and (line[:1].isspace() or not text):
-            if text:
-                here.frames.append(line)
-        elif not here.ended:
-            here.message.append(line)
-            if not _EXCEPTION.match(text):
-                self._open = None  # something else wrote into the traceback: keep the line, expect no more
-        elif text and len(here.message) < _MESSAGE:
-            here.message.append(line)
-        else:
-            self._open = None
-
-    def _settle(self) -> None:
-        if self._current and (not self._best or not all(t.is_wrapper() for t in self._current)):
-            self._best = self._current

@@ -1,103 +1,44 @@
-"""Which evidence shows which cause: rules as rows of data, and the judge that weighs what they find.
+"""The judge: finds which signs the evidence holds, lets causes fall to those that outrank them, and weighs the rest.
 
-A rule looks for a pattern in the lines of one origin. Of the causes found, one falls to another that outranks it,
-then the surest is taken, then the one whose row comes first. Nothing found: the cause is `unknown`, never a guess.
+The signs are rows in `signs/`; the judge names none of them. The surest cause is taken; among those about as sure, the
+one whose line stands first in the evidence, where the traceback that ended the program stands before all else. Nothing
+found: the cause is `unknown`, never a guess.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-from caravan.diagnosis.evidence import STOPPED_BY_REQUEST
 from caravan.diagnosis.repair import mendable
+from caravan.diagnosis.sentences import sentence
+from caravan.diagnosis.sign import Lines, Origin, Seen, Sign
+from caravan.diagnosis.signs import SIGNS
 from caravan.diagnosis.taxonomy import advice
 from caravan.values.failure import Diagnosis, Evidence, FailureClass, PastCase, Stage
 from caravan.values.fingerprint import fingerprint
 from caravan.values.plan import TrainingPlan
 
-
-class Origin(StrEnum):
-    """Where a line of evidence comes from. A pattern means something only where it was said."""
-
-    VALIDATION = "validation"  # Nomad's errors on parsing and validating
-    FILTERED = "filtered"  # placement: why nodes were filtered out
-    EXHAUSTED = "exhausted"  # placement: what nodes that qualify lack
-    PLACEMENT = "placement"  # placement: counts, in our words
-    EVENT = "event"  # the task's events
-    OUTCOME = "outcome"  # how it ended, in our words
-    LOG = "log"  # what the task wrote
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A row: `pattern` in a line of `origin` shows `failure` with `confidence`, and then none of `outranks`.
-
-    `escalate` marks evidence under which no job change or retry is right although the class has repairs.
-    """
-
-    pattern: re.Pattern[str]
-    origin: Origin
-    failure: FailureClass
-    confidence: float
-    outranks: tuple[FailureClass, ...] = ()
-    escalate: bool = False
+_QUOTED: Final = 8  # lines of evidence that a diagnosis quotes
+_SURE: Final = 0.9  # from here on a sign says the cause in so many words
+_LIKELY: Final = 0.7
+_ORDER: Final = tuple(Origin)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A rule that matched, and the lines in which it did."""
+    """A sign that holds, where, and what it found."""
 
-    rule: Rule
-    lines: tuple[str, ...]
+    sign: Sign
+    origin: Origin
+    seen: Seen
 
-
-def _rule(
-    pattern: str,
-    origin: Origin,
-    failure: FailureClass,
-    confidence: float,
-    *outranks: FailureClass,
-    escalate: bool = False,
-) -> Rule:
-    return Rule(re.compile(pattern, re.IGNORECASE), origin, failure, confidence, outranks, escalate)
-
-
-_F = FailureClass
-_O = Origin
-# Nomad asks each node in this order: driver, constraints, devices, volumes, room. A node that failed late came close,
-# so what it lacked is the cause, whatever other nodes were filtered out for before.
-_BEFORE_DEVICES: Final = (_F.PLACEMENT_CONSTRAINT_FILTERED, _F.DRIVER_UNAVAILABLE)
-_BEFORE_VOLUMES: Final = (*_BEFORE_DEVICES, _F.PLACEMENT_GPU_UNAVAILABLE)
-_BEFORE_ROOM: Final = (*_BEFORE_DEVICES, _F.VOLUME_UNAVAILABLE)
-
-RULES: Final[tuple[Rule, ...]] = (
-    # Nomad's words on a job that it does not take.
-    _rule(r"nonexistent (?:namespace|node pool)", _O.VALIDATION, _F.CLUSTER_TARGET_MISMATCH, 1.0, _F.JOBSPEC_INVALID),
-    _rule(r"no path to region", _O.VALIDATION, _F.CLUSTER_TARGET_MISMATCH, 1.0, _F.JOBSPEC_INVALID),
-    _rule(r".", _O.VALIDATION, _F.JOBSPEC_INVALID, 0.9),
-    # Nomad's words on a job that it can't place.
-    _rule(r"^no nodes available$", _O.PLACEMENT, _F.CLUSTER_TARGET_MISMATCH, 0.9),
-    _rule(r"^missing drivers$", _O.FILTERED, _F.DRIVER_UNAVAILABLE, 0.95, _F.PLACEMENT_CONSTRAINT_FILTERED),
-    _rule(r"^missing devices$", _O.FILTERED, _F.PLACEMENT_GPU_UNAVAILABLE, 0.95, *_BEFORE_DEVICES),
-    _rule(r"missing compatible host volumes|\bCSI\b", _O.FILTERED, _F.VOLUME_UNAVAILABLE, 0.95, *_BEFORE_VOLUMES),
-    _rule(r"^(?!missing )(?!.*\bCSI\b)", _O.FILTERED, _F.PLACEMENT_CONSTRAINT_FILTERED, 0.9),
-    _rule(r"^devices\b", _O.EXHAUSTED, _F.PLACEMENT_GPU_UNAVAILABLE, 0.95, *_BEFORE_ROOM),
-    _rule(r"^(?!devices\b)", _O.EXHAUSTED, _F.PLACEMENT_RESOURCES_EXHAUSTED, 0.95, *_BEFORE_ROOM),
-    _rule(r"port collision", _O.EXHAUSTED, _F.PORT_CONFLICT, 0.95, _F.PLACEMENT_RESOURCES_EXHAUSTED),
-    # How the task ended. Exit code 137 alone says nothing: every SIGKILL has it, and a task that is asked to stop and
-    # does not ends so too, even when the driver then calls it killed for memory.
-    _rule(r"^interrupted$", _O.OUTCOME, _F.INTERRUPTED_EXTERNALLY, 0.95, _F.HOST_MEMORY_OOM),
-    _rule(r"^asked to stop$", _O.OUTCOME, _F.INTERRUPTED_EXTERNALLY, 0.9, _F.HOST_MEMORY_OOM),
-    _rule(r"^time limit", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, _F.HOST_MEMORY_OOM, escalate=True),
-    _rule(r"exceeded max_run_duration", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, _F.HOST_MEMORY_OOM, escalate=True),
-    _rule(f"^{STOPPED_BY_REQUEST}$", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, _F.HOST_MEMORY_OOM, escalate=True),
-    _rule(r"^killed for memory$", _O.OUTCOME, _F.HOST_MEMORY_OOM, 0.95),
-    _rule(r"^Terminated: .*\bOOM Killed\b", _O.EVENT, _F.HOST_MEMORY_OOM, 0.95),
-)
-
-_QUOTED: Final = 8  # lines of evidence that a diagnosis quotes
+    @property
+    def weight(self) -> tuple[int, int, int]:
+        """What the judge compares: how sure in three steps, then whose lines come first."""
+        confidence = self.sign.confidence
+        step = 2 if confidence >= _SURE else 1 if confidence >= _LIKELY else 0
+        return step, -_ORDER.index(self.origin), -self.seen.index
 
 
 def diagnose(evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) -> Diagnosis:  # noqa: ARG001
@@ -105,25 +46,64 @@ def diagnose(evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) 
 
     Past cases don't change a cause that rules read off the evidence; they come in where repairs are ordered.
     """
-    findings = outranked(find(evidence))
+    findings = [f for f in outranked(find(evidence)) if f.sign.failure is not FailureClass.UNKNOWN]
     if not findings and evidence.stage is Stage.VALIDATE:
         return _impossible(evidence)
     if not findings:
         return _unknown(evidence, plan)
-    best = max(findings, key=lambda f: f.rule.confidence)  # of equals the first, and rules are in order
-    failure, lines = best.rule.failure, _unique(line for f in findings for line in f.lines)
-    message = evidence.message or next(iter(lines), "")
-    escalate = any(f.rule.escalate for f in findings if f.rule.failure is failure) or not mendable(failure)
+    best = max(findings, key=lambda f: f.weight)  # of equals the first, and signs are in order
+    failure = best.sign.failure
+    same = [best, *(f for f in findings if f.sign.failure is failure and f is not best)]
+    details = _details(same, plan)
+    lines = _unique(line for f in same for line in f.seen.lines)
+    message = best.seen.lines[0] if best.origin is Origin.LOG else evidence.message or best.seen.lines[0]
     return Diagnosis(
         failure=failure,
-        confidence=best.rule.confidence,
-        cause=_cause(failure, message),
+        confidence=best.sign.confidence,
+        cause=sentence(failure, details, message, evidence.node_name),
         lines=lines[:_QUOTED],
-        escalate=escalate,
+        details=details,
+        escalate=any(f.sign.escalate for f in same) or not mendable(failure),
         advice=advice(failure, message, evidence, plan),  # the ladder may end, or be empty for this cluster
-        fingerprint=fingerprint(failure, _unique(best.lines)),
+        fingerprint=fingerprint(failure, (*best.seen.lines[:1], *_identity(details))),
         node_name=evidence.node_name,
     )
+
+
+def _details(same: Sequence[Finding], plan: TrainingPlan) -> dict[str, str]:
+    """What the signs of the cause name, the best one's first; then what the plan asked for where they name none."""
+    details: dict[str, str] = {}
+    for finding in same:
+        fixed = finding.sign.details.items()
+        if all(details.get(name, value) == value for name, value in fixed):  # else it speaks of another thing
+            details = {**finding.seen.details, **details}
+    for name, value in _asked(same[0].sign.failure, details, plan).items():
+        details.setdefault(name, value)
+    return details
+
+
+def _asked(failure: FailureClass, details: dict[str, str], plan: TrainingPlan) -> dict[str, str]:
+    resources = plan.resources
+    if failure is FailureClass.HOST_MEMORY_OOM and details.get("where") == "task":
+        return {"limit_mb": str(max(resources.memory_mb, resources.memory_max_mb or 0))}
+    if failure is FailureClass.IMAGE_NOT_FOUND and plan.image:
+        return {"image": plan.image}
+    asked = {
+        "memory": resources.memory_mb,
+        "cpu": resources.cpu_mhz,
+        "cores": resources.cores,
+        "disk": resources.disk_mb,
+        "devices": resources.gpus,
+    }.get(details.get("dimension", ""))
+    return {"asked": str(asked)} if asked else {}
+
+
+# What tells one failure of a class from another, beside a line whose quoted words a fingerprint leaves out.
+_IDENTITY: Final = ("where", "kind", "module", "package", "option", "program", "dimension")
+
+
+def _identity(details: dict[str, str]) -> list[str]:
+    return [f"{name} {details[name]}" for name in _IDENTITY if name in details]
 
 
 def _impossible(evidence: Evidence) -> Diagnosis:
@@ -138,20 +118,26 @@ def _impossible(evidence: Evidence) -> Diagnosis:
     )
 
 
-def find(evidence: Evidence, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
-    """The rules that match, in their order, each with all lines in which it does."""
+def find(evidence: Evidence, signs: Sequence[Sign] = SIGNS) -> tuple[Finding, ...]:
+    """The signs that hold, in their order, each with all lines in which it does."""
     lines = lines_of(evidence)
-    found = ((rule, tuple(line for line in lines[rule.origin] if rule.pattern.search(line))) for rule in rules)
-    return tuple(Finding(rule, matched) for rule, matched in found if matched)
+    found = ((sign, sign.find(lines)) for sign in signs)
+    return tuple(Finding(sign, *where) for sign, where in found if where is not None)
 
 
 def outranked(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """The findings without those whose cause another one outranks."""
-    fallen = {failure for finding in findings for failure in finding.rule.outranks}
-    return tuple(f for f in findings if f.rule.failure not in fallen)
+    """The findings without those whose cause another one outranks.
+
+    The weightiest speak first, and what has fallen fells nothing: so something is always left.
+    """
+    fallen: set[FailureClass] = set()
+    for finding in sorted(findings, key=lambda f: f.weight, reverse=True):
+        if finding.sign.failure not in fallen:
+            fallen.update(finding.sign.outranks)
+    return tuple(f for f in findings if f.sign.failure not in fallen)
 
 
-def lines_of(evidence: Evidence) -> dict[Origin, tuple[str, ...]]:
+def lines_of(evidence: Evidence) -> Lines:
     """The evidence as lines by origin; what is no text is put into ours (`killed for memory`)."""
     failures = evidence.placement_failures
     nowhere = any(not any(f.nodes_available.values()) and not f.nodes_evaluated for f in failures)
@@ -162,12 +148,13 @@ def lines_of(evidence: Evidence) -> dict[Origin, tuple[str, ...]]:
         "killed for memory": evidence.oom_killed,
     }
     return {
+        Origin.OUTCOME: tuple(text for text, so in said.items() if so),
+        Origin.JUDGED: (evidence.message,) if evidence.stage is Stage.EVALUATE else (),
         Origin.VALIDATION: evidence.validation_errors,
         Origin.FILTERED: tuple(why for f in failures for why in f.constraint_filtered),
         Origin.EXHAUSTED: tuple(why for f in failures for why in (*f.dimension_exhausted, *f.quota_exhausted)),
         Origin.PLACEMENT: ("no nodes available",) if nowhere else (),
         Origin.EVENT: evidence.events,
-        Origin.OUTCOME: tuple(text for text, so in said.items() if so),
         Origin.LOG: evidence.log_lines,
     }
 
@@ -186,7 +173,7 @@ def _unknown(evidence: Evidence, plan: TrainingPlan) -> Diagnosis:
     return Diagnosis(
         failure=FailureClass.UNKNOWN,
         confidence=0.0,
-        cause=_cause(FailureClass.UNKNOWN, message),
+        cause=sentence(FailureClass.UNKNOWN, {}, message, evidence.node_name),
         lines=lines[:_QUOTED],
         escalate=True,
         advice=advice(FailureClass.UNKNOWN, message, evidence, plan),
@@ -198,13 +185,6 @@ def _unknown(evidence: Evidence, plan: TrainingPlan) -> Diagnosis:
 _EXCEPTION: Final = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Fault)\b")
 # The lines of a traceback that belong to its shape: frames and exception, not the source lines in between.
 _SHAPED: Final = re.compile(r"\s*File \"[^\"]*\", line \d+, in |[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)\b")
-
-
-def _cause(failure: FailureClass, message: str) -> str:
-    """One line for a person: the class in words, then what was said."""
-    name = failure.value.replace("_", " ")
-    text = " ".join(message.split()).rstrip(".")
-    return f"{name[0].upper()}{name[1:]}: {text}." if text else f"{name[0].upper()}{name[1:]}."
 
 
 def _unique(lines: Iterable[str]) -> tuple[str, ...]:

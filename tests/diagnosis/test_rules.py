@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caravan.diagnosis.evidence import evidence_of
-from caravan.diagnosis.rules import RULES, diagnose
+from caravan.diagnosis.rules import Finding, diagnose, outranked
+from caravan.diagnosis.sign import Seen, Sign
+from caravan.diagnosis.signs import SIGNS
 from caravan.values.failure import Evidence, FailureClass, Stage
 from caravan.values.job import PlacementFailure
 from caravan.values.plan import Resources, TrainingPlan
@@ -129,5 +131,22 @@ def test_braces_in_a_message_are_only_text() -> None:
     assert "{nope}" in diagnose(evidence, PLAN, ()).advice
 
 
-def test_rules_never_outrank_themselves() -> None:
-    assert all(rule.failure not in rule.outranks for rule in RULES)
+def test_signs_never_outrank_their_own_cause() -> None:
+    assert all(sign.failure not in sign.outranks for sign in SIGNS)
+
+
+@given(st.lists(st.sampled_from(SIGNS), min_size=1, max_size=8))
+def test_something_is_always_left_of_what_was_found(signs: list[Sign]) -> None:
+    findings = [Finding(sign, sign.origins[0], Seen((f"line {n}",), n)) for n, sign in enumerate(signs)]
+    assert outranked(findings)
+
+
+def test_what_free_nodes_lack_counts_before_what_others_were_filtered_for() -> None:
+    failure = {
+        "constraint_filtered": {"missing compatible host volumes": 2, "missing devices": 1},
+        "dimension_exhausted": {"devices: no devices match request": 1},
+    }
+    told = PlacementFailure.model_validate({"group": "train", "nodes_available": {"dc1": 4}} | failure)
+    diagnosis = diagnose(Evidence(stage=Stage.VALIDATE, placement_failures=(told,)), PLAN, ())
+    assert diagnosis.failure is F.PLACEMENT_GPU_UNAVAILABLE
+    assert diagnosis.details == {"dimension": "devices", "asked": "2"}

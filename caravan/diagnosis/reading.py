@@ -1,0 +1,128 @@
+"""A bare text as evidence: a saved log, or what a cluster printed, without a run around it.
+
+What a text is can be told by the caller, or is seen by its form. Only forms are known here, no causes.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from typing import Final
+
+from caravan.diagnosis.evidence import evidence_of
+from caravan.values.base import Json
+from caravan.values.failure import Evidence, Stage
+from caravan.values.job import PlacementFailure
+from caravan.values.masking import mask
+
+
+class TextKind(StrEnum):
+    """What a bare text is."""
+
+    TASK_STDERR = "task_stderr"
+    DOCKER = "docker"
+    NOMAD_EVAL = "nomad_eval"
+    NOMAD_ALLOC_EVENT = "nomad_alloc_event"
+    NOMAD_API = "nomad_api"
+
+
+_EVENT_LIMIT: Final = 400  # characters
+_EVENTS: Final = 30
+_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*"
+_EVENT: Final = re.compile(rf"^\s*(?P<at>{_TIME})\s{{2,}}(?P<type>[A-Z][\w -]*?)\s{{2,}}(?P<text>\S.*)$", re.MULTILINE)
+_GROUP: Final = re.compile(r"Task Group \"(?P<name>[^\"]*)\" \(failed to place")
+_FILTERED: Final = re.compile(r"\* Constraint \"(?P<why>.*)\":? (?:filtered )?(?P<count>\d+) nodes?\b")
+_CLASS: Final = re.compile(r"\* Class \"(?P<why>[^\"]*)\":? (?:filtered )?(?P<count>\d+) nodes?\b(?!.*exhausted)")
+_EXHAUSTED: Final = re.compile(r"\* Dimension \"(?P<why>.*)\" exhausted on (?P<count>\d+) nodes?")
+_QUOTA: Final = re.compile(r"\* Quota limit hit \"(?P<why>.*)\"")
+_REFUSAL: Final = re.compile(
+    r"Unexpected response code: \d{3}|Error (?:submitting|parsing|validating|during plan)|http: request failed"
+)
+
+
+def evidence_of_text(text: bytes, kind: TextKind | None = None, *, secrets: Sequence[str] = ()) -> Evidence:
+    """The evidence that a bare text is. Without `kind` it is told by its form; any bytes will do. Never raises."""
+    told = mask(text.decode("utf-8", "replace"), secrets)
+    kind = kind or kind_of(told)
+    plain = evidence_of(Stage.VERIFY, log=text, secrets=secrets)
+    if kind is TextKind.NOMAD_EVAL:
+        failures = tuple(placements(told))
+        return plain.model_copy(
+            update={"placement_failures": failures, "log_lines": () if failures else plain.log_lines}
+        )
+    if kind is TextKind.NOMAD_ALLOC_EVENT:
+        return plain.model_copy(update={"events": tuple(events(told))[-_EVENTS:]})
+    if kind is TextKind.NOMAD_API:
+        message = " ".join(told.split())[: 2 * _EVENT_LIMIT]
+        return Evidence(stage=Stage.DEPLOY, message=message, validation_errors=(message,) if message else ())
+    return plain
+
+
+def kind_of(text: str) -> TextKind:
+    """What a text is, by its form; a task's log where nothing says otherwise."""
+    if _GROUP.search(text) or '"FailedTGAllocs"' in text:
+        return TextKind.NOMAD_EVAL
+    if len(_EVENT.findall(text)) > 1 and "Recent Events" in text:
+        return TextKind.NOMAD_ALLOC_EVENT
+    if _REFUSAL.search(text) and "Traceback" not in text:
+        return TextKind.NOMAD_API
+    return TextKind.TASK_STDERR
+
+
+def events(text: str) -> Iterator[str]:
+    """The rows of `nomad alloc status` as event lines, the oldest first whichever way they are printed."""
+    rows = [(m["at"], f"{m['type']}: {m['text'].strip()}"[:_EVENT_LIMIT]) for m in _EVENT.finditer(text)]
+    if rows and rows[0][0] > rows[-1][0]:
+        rows.reverse()
+    return (line for _, line in rows)
+
+
+def placements(text: str) -> Iterator[PlacementFailure]:
+    """Why groups could not be placed, as `nomad job run`, `job plan` and `eval status` print it or as Nomad's JSON."""
+    if text.lstrip().startswith("{"):
+        yield from _from_json(text)
+        return
+    parts = _GROUP.split(text)
+    groups = list(zip(parts[1::2], parts[2::2], strict=True)) or [("", text)]
+    for name, said in groups:
+        failure = PlacementFailure(
+            group=name,
+            nodes_evaluated=max((int(n) for n in re.findall(r"(\d+) nodes?\b", said)), default=0),
+            nodes_available=_counts([("nodes", n) for n in re.findall(r"(\d+) nodes?\b", said)]),
+            class_filtered=_counts(_CLASS.findall(said)),
+            constraint_filtered=_counts(_FILTERED.findall(said)),
+            dimension_exhausted=_counts(_EXHAUSTED.findall(said)),
+            quota_exhausted=tuple(_QUOTA.findall(said)),
+        )
+        if parts[1::2] or failure.constraint_filtered or failure.dimension_exhausted or failure.quota_exhausted:
+            yield failure
+
+
+def _counts(found: Iterable[tuple[str, str]]) -> dict[str, int]:
+    return {why[:_EVENT_LIMIT]: int(count) for why, count in found}
+
+
+def _from_json(text: str) -> Iterator[PlacementFailure]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    groups = document.get("FailedTGAllocs") if isinstance(document, dict) else None
+    for name, metric in (groups or {}).items() if isinstance(groups, dict) else ():
+        if isinstance(metric, dict):
+            yield PlacementFailure(
+                group=str(name),
+                nodes_evaluated=_count(metric.get("NodesEvaluated")),
+                nodes_available=_numbers(metric.get("NodesAvailable")),
+                constraint_filtered=_numbers(metric.get("ConstraintFiltered")),
+                dimension_exhausted=_numbers(metric.get("DimensionExhausted")),
+                quota_exhausted=tuple(str(q) for q in metric.get("QuotaExhausted") or () if isinstance(q, str)),
+            )
+
+
+def _count(value: Json) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _numbers(value: Json) -> dict[str, int]:
+    return {str(k)[:_EVENT_LIMIT]: _count(v) for k, v in value.items()} if isinstance(value, dict) else {}

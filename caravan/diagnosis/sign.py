@@ -1,0 +1,154 @@
+"""The shape of a sign: what in the evidence shows which cause. Only types and how a row is read; no row stands here.
+
+A row names its cause and a pattern, or a look for what shows only in several lines. Rows are data in `signs/`; who
+weighs what they find is `rules.py`. Neither a row nor a look knows the plan, the repository or the cluster.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from caravan.diagnosis.details import normal
+from caravan.values.failure import FailureClass
+
+
+class Origin(StrEnum):
+    """Where a line of evidence comes from. A pattern means something only where it was said."""
+
+    OUTCOME = "outcome"  # how it ended, in our words
+    JUDGED = "judged"  # what we found in a training that ended, in our words
+    VALIDATION = "validation"  # Nomad's errors on parsing and validating, or its refusal of a request
+    EXHAUSTED = "exhausted"  # placement: what nodes that qualify lack
+    FILTERED = "filtered"  # placement: why nodes were filtered out
+    PLACEMENT = "placement"  # placement: counts, in our words
+    EVENT = "event"  # the task's events
+    LOG = "log"  # what the task wrote: the traceback that matters first, then the other lines
+
+
+Lines = Mapping[Origin, tuple[str, ...]]
+"""All lines of a piece of evidence."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look or a pattern found: the lines, the place of the first among its origin's, and what they name."""
+
+    lines: tuple[str, ...]
+    index: int = 0
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+Look = Callable[[tuple[str, ...]], Seen | None]
+"""A predicate over all lines of one origin, for what no single line shows."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A row: `pattern` in a line (or `look` over the lines) of an origin shows `failure` with `confidence`.
+
+    Then it is none of `outranks`. The pattern's named groups and `details` say what the line names. `above` must be
+    found in one of the few lines before (the frame of an exception). A line that says of itself that it is no failure
+    (a warning, something that was skipped) shows nothing, unless `mild` is set. `escalate` marks evidence under which
+    no job change is right although the class has repairs.
+    """
+
+    failure: FailureClass
+    confidence: float
+    origins: tuple[Origin, ...]
+    pattern: re.Pattern[str] | None = None
+    look: Look | None = None
+    outranks: tuple[FailureClass, ...] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
+    above: re.Pattern[str] | None = None
+    mild: bool = False
+    escalate: bool = False
+
+    def find(self, lines: Lines) -> tuple[Origin, Seen] | None:
+        """Where the row holds first, by the order of its origins; None where it does not."""
+        for origin in self.origins:
+            seen = self._in(origin, lines.get(origin, ()))
+            if seen is not None:
+                return origin, Seen(seen.lines, seen.index, {**seen.details, **self.details})
+        return None
+
+    def _in(self, origin: Origin, lines: tuple[str, ...]) -> Seen | None:
+        if self.look is not None:
+            return self.look(lines)
+        found: list[str] = []
+        first = 0
+        named: dict[str, str] = {}
+        for index, line in enumerate(lines):
+            match = self._match(origin, lines, index, line)
+            if match is None:
+                continue
+            first = first if found else index
+            found.append(line)
+            named = normal({k: v for k, v in match.groupdict().items() if v}) | named
+        return Seen(tuple(found), first, named) if found else None
+
+    def _match(self, origin: Origin, lines: tuple[str, ...], index: int, line: str) -> re.Match[str] | None:
+        match = self.pattern.search(line) if self.pattern is not None else None
+        if match is None or (origin is Origin.LOG and not self.mild and is_mild(line)):
+            return None
+        if self.above is not None and not any(self.above.search(one) for one in lines[max(0, index - _NEAR) : index]):
+            return None
+        return match
+
+
+_NEAR: Final = 6  # lines above an exception: the frames that `logtext` keeps
+
+# A line's level, where it stands for what is no failure.
+_WARNING: Final = re.compile(
+    r"^\W{0,3}(?:[\d:.,TZ/+ -]*\W{0,3})?(?:[\w.]+\W{1,3})?warn(?:ing)?\b"
+    r"|\b\w*Warning\b|\bWARN\b|: W \S+\.cc:\d+\]|^W\d{4} ",
+    re.IGNORECASE,
+)
+_LEVEL: Final = re.compile(
+    r"^\W{0,3}(?:[\d:.,TZ/+ -]*\W{0,3})?(?:[\w.]+\W{1,3})?(?:INFO|DEBUG|NOTICE)\b|\[(?:INFO|DEBUG)\]"
+)
+# What goes on without something says so.
+_WITHOUT: Final = re.compile(
+    r"\b(?:ignor(?:ed|ing)|fall(?:ing|s)? ?back|fallback|skip(?:s|ped|ping)?|retry(?:ing)?"
+    r"|will be disabled|optional(?:ly)?)\b",
+    re.IGNORECASE,
+)
+_EXCEPTION: Final = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|OutOfMemory)\b")
+
+
+def is_warning(line: str) -> bool:
+    """Whether a line is a warning by its level. An exception's own line never is."""
+    return bool(_WARNING.search(line)) and not _EXCEPTION.match(line)
+
+
+def is_mild(line: str) -> bool:
+    """Whether a line says of itself that what it tells is no failure. An exception's own line never does."""
+    mild = _WARNING.search(line) or _LEVEL.search(line) or _WITHOUT.search(line)
+    return bool(mild) and not _EXCEPTION.match(line)
+
+
+def row(
+    pattern: str | Look,
+    origins: Origin | tuple[Origin, ...],
+    failure: FailureClass,
+    confidence: float,
+    *outranks: FailureClass,
+    above: str = "",
+    mild: bool = False,
+    escalate: bool = False,
+    **details: str,
+) -> Sign:
+    """A row of a table: pattern (or look), where it is said, the cause, how sure, what it outranks, fixed details."""
+    return Sign(
+        failure=failure,
+        confidence=confidence,
+        origins=(origins,) if isinstance(origins, Origin) else origins,
+        pattern=re.compile(pattern) if isinstance(pattern, str) else None,
+        look=None if isinstance(pattern, str) else pattern,
+        outranks=outranks,
+        details=details,
+        above=re.compile(above) if above else None,
+        mild=mild,
+        escalate=escalate,
+    )

@@ -1,0 +1,151 @@
+"""Signs that a program does not take its arguments, by who reads them. Only data."""
+
+from typing import Final
+
+from caravan.diagnosis.looks import no_such_group_option
+from caravan.diagnosis.sign import Origin, Sign, row
+from caravan.values.failure import FailureClass
+
+_F = FailureClass
+_LOG: Final = Origin.LOG
+_ARGS: Final = _F.CLI_ARGS_INVALID
+
+_ONE: Final = r"(?P<option>-{0,2}[\w./-]+)"
+
+ARGUMENT_SIGNS: Final[tuple[Sign, ...]] = (
+    # argparse, and who builds on it.
+    row(r"error: (?i:unrecognized arguments): (?P<option>.+)", _LOG, _ARGS, 0.97, kind="unknown", style="argparse"),
+    row(
+        r"error: the following arguments are required: (?P<option>.+)",
+        _LOG,
+        _ARGS,
+        0.97,
+        kind="missing",
+        style="argparse",
+    ),
+    row(r"error: one of the arguments (?P<option>.+) is required", _LOG, _ARGS, 0.95, kind="missing", style="argparse"),
+    row(
+        rf"error: argument {_ONE}: invalid choice: '?(?P<value>[^' ]*)'? \(choose from (?P<choices>[^)]+)",
+        _LOG,
+        _ARGS,
+        0.97,
+        kind="choice",
+        style="argparse",
+    ),
+    row(
+        rf"error: argument {_ONE}: invalid (?!choice)[\w. ]+ value: '(?P<value>[^']*)'",
+        _LOG,
+        _ARGS,
+        0.97,
+        kind="value",
+        style="argparse",
+    ),
+    row(
+        rf"error: argument {_ONE}: (?:expected \S+ arguments?|ignored explicit argument '(?P<value>[^']*)')",
+        _LOG,
+        _ARGS,
+        0.95,
+        kind="value",
+        style="argparse",
+    ),
+    row(rf"error: argument {_ONE}: not allowed with argument", _LOG, _ARGS, 0.9, style="argparse"),
+    row(
+        rf"error: ambiguous option: {_ONE}(?:=\S*)? could match (?P<choices>.+)",
+        _LOG,
+        _ARGS,
+        0.95,
+        kind="unknown",
+        style="argparse",
+    ),
+    row(
+        rf"error: argument {_ONE}: (?!invalid choice|expected|ignored|not allowed)",
+        _LOG,
+        _ARGS,
+        0.85,
+        kind="value",
+        style="argparse",
+    ),
+    # The launcher hands its own option to a script that does not take it: the script wants another launcher.
+    row(r"error: unrecognized arguments: --local[-_]rank\b", _LOG, _F.LAUNCHER_MISCONFIGURED, 0.9, _ARGS),
+    # transformers' parser.
+    row(r"not used by the HfArgumentParser: (?P<option>.+)", _LOG, _ARGS, 0.97, kind="unknown", style="hf"),
+    # click and typer.
+    row(r"\bNo such option:? '?(?P<option>-[\w-]+)", _LOG, _ARGS, 0.95, kind="unknown", style="click"),
+    row(r"\bMissing (?:option|argument) '(?P<option>[\w-]+)", _LOG, _ARGS, 0.95, kind="missing", style="click"),
+    row(
+        r"\bInvalid value for '(?P<option>[\w-]+)'[^:]*: '?(?P<value>[^']*)'? is not one of (?P<choices>.+?)\.?\s*│?$",
+        _LOG,
+        _ARGS,
+        0.96,
+        kind="choice",
+        style="click",
+    ),
+    row(
+        r"\bInvalid value for '(?P<option>[\w-]+)'[^:]*: (?:'(?P<value>[^']*)' is not a valid|(?!.*does not exist))",
+        _LOG,
+        _ARGS,
+        0.95,
+        kind="value",
+        style="click",
+    ),
+    row(r"\bOption '(?P<option>-[\w-]+)' requires an argument", _LOG, _ARGS, 0.95, kind="value", style="click"),
+    row(r"\bGot unexpected extra arguments? \((?P<option>[^)]+)\)", _LOG, _ARGS, 0.95, kind="unknown", style="click"),
+    row(r"\bNo such command '(?P<value>[^']+)'", _LOG, _ARGS, 0.92, kind="choice", style="click"),
+    # hydra and OmegaConf.
+    row(r"^Could not override '(?P<option>[^']+)'", _LOG, _ARGS, 0.95, kind="unknown", style="hydra"),
+    row(
+        r"ConfigCompositionException: Could not override '(?P<option>[^']+)'",
+        _LOG,
+        _ARGS,
+        0.95,
+        kind="unknown",
+        style="hydra",
+    ),
+    row(no_such_group_option, _LOG, _ARGS, 0.9, kind="choice", style="hydra"),
+    # The code reads what no argument gave: it can be added (`+key=value`).
+    row(
+        r"^\s*full_key: (?P<option>[\w.]+)",
+        _LOG,
+        _ARGS,
+        0.8,
+        above=r"Config(?:Attribute|Key)Error: Key .* is not in struct",
+        kind="missing",
+        style="hydra",
+    ),
+    row(
+        r"\bMissingMandatoryValue: Missing mandatory value: (?P<option>[\w.]+)",
+        _LOG,
+        _ARGS,
+        0.92,
+        kind="missing",
+        style="hydra",
+    ),
+    row(
+        r"\bOverrideParseException\b|LexerNoViableAltException|^Error parsing override '(?P<value>[^']*)'"
+        r"|^(?:mismatched input|no viable alternative at input|extraneous input|token recognition error)",
+        _LOG,
+        _ARGS,
+        0.92,
+        kind="value",
+        style="hydra",
+    ),
+    row(r"^Error merging override (?P<option>[\w.]+)=(?P<value>\S*)", _LOG, _ARGS, 0.92, kind="value", style="hydra"),
+    # fire, absl, getopt.
+    row(r"Could not consume arg: (?P<option>\S+)", _LOG, _ARGS, 0.95, kind="unknown", style="fire"),
+    row(
+        r"received no value for the required arguments?: (?P<flag>[\w-]+)",
+        _LOG,
+        _ARGS,
+        0.95,
+        kind="missing",
+        style="fire",
+    ),
+    row(r"Unknown command line flag '(?P<flag>[^']+)'", _LOG, _ARGS, 0.95, kind="unknown"),
+    row(
+        r"\b(?:unrecognized|invalid|unknown|illegal) option (?:-- )?['‘]?(?P<option>-{0,2}\w[\w-]*)['’]?\s*$",
+        _LOG,
+        _ARGS,
+        0.85,
+        kind="unknown",
+    ),
+)

@@ -1,0 +1,99 @@
+"""Signs that a file or directory of data is not there, and of files whose absence is another trouble. Only data."""
+
+from typing import Final
+
+from caravan.diagnosis.sign import Origin, Sign, row
+from caravan.diagnosis.signs.names import TOOLCHAIN
+from caravan.values.failure import FailureClass
+
+_F = FailureClass
+_LOG: Final = Origin.LOG
+_DATA: Final = _F.DATA_PATH_MISSING
+
+_ERRNO: Final = (
+    r"\bFileNotFoundError: \[Errno 2\] (?:No such file or directory|Failed to open local file)[^']*: '(?P<path>[^']+)'"
+)
+# What the system, the drivers, compilers and libraries keep for themselves.
+_NO_DATA: Final = rf"(?!/(?:dev|proc|sys|run)/|[^']*/\.triton/|[^']*/\.cache/|[^']*\.lock'|(?:[^']*/)?(?:{TOOLCHAIN})')"
+_WRITES: Final = (
+    r"open\([^)]*\)?.*,\s*(?:mode\s*=\s*)?[\"'](?:[wax]b?\+?|[wax]t)[\"']|\b(?:mkdir|makedirs|savefig|to_(?:csv|json|parquet|pickle)"
+    r"|write_text|write_bytes|save_file|FileHandler)\b|\btorch\.save\(|\bnp\.savez?\w*\(|\b\w+\.save\w*\("
+)
+_PLACE: Final = r"['\"`(]?(?P<path>(?:[\w.~-]+)?/[\w./~{}@%+=,*?-]*[\w/*])['\"`)]?"
+_GONE: Final = r"(?:does not exist|doesn't exist|not found|is missing|no such file)"
+
+_RAISED: Final = (
+    r"^(?:[\w.]+\.)?(?:FileNotFoundError|AssertionError|ValueError|OSError|RuntimeError|NotADirectoryError|Exception): "
+)
+_DATA_FILE: Final = r"\.(?:jsonl?|csv|tsv|txt|parquet|arrow|np[yz]|h5|hdf5|tfrecords?|lmdb|zip|tar|gz|zst)\b"
+
+DATA_SIGNS: Final[tuple[Sign, ...]] = (
+    row(_ERRNO.replace("'(?P", f"'{_NO_DATA}(?P"), _LOG, _DATA, 0.95, above=_WRITES, kind="write"),
+    row(_ERRNO.replace("'(?P", f"'{_NO_DATA}(?P"), _LOG, _DATA, 0.92, kind="read"),
+    row(r"Cannot save file into a non-existent directory: '(?P<path>[^']+)'", _LOG, _DATA, 0.95, kind="write"),
+    row(
+        r"\bFileNotFoundError: (?:Unable to find|Couldn't find any data file at) '?(?P<path>[^'\s]+[^'\s.])",
+        _LOG,
+        _DATA,
+        0.95,
+        kind="read",
+    ),
+    row(r"Couldn't find any class folder in (?P<path>\S+[^\s.])", _LOG, _DATA, 0.92, kind="read"),
+    row(
+        r"\bNotFoundError: (?:\{\{.*?\}\} )?(?P<path>/?[^\s;]+); No such file or directory",
+        _LOG,
+        _DATA,
+        0.95,
+        kind="read",
+    ),
+    row(r"unable to open file: name = '(?P<path>[^']+)', errno = 2\b", _LOG, _DATA, 0.95, kind="read"),
+    row(r"\bEmptyDatasetError: The directory at (?P<path>\S+) doesn't contain any data", _LOG, _DATA, 0.9, kind="read"),
+    row(r"\bFileNotFoundError: (?:Directory )?(?P<path>\S*/\S+) (?:is )?not found", _LOG, _DATA, 0.92, kind="read"),
+    row(r"(?:images|labels) not found.*missing paths? '(?P<path>[^']+)'", _LOG, _DATA, 0.92, kind="read"),
+    row(r"\bDataset not found: \S+ \((?P<path>[^)]+)\)", _LOG, _DATA, 0.92, kind="read"),
+    row(r"Dataset not found or corrupted", _LOG, _DATA, 0.85, kind="read"),
+    row(
+        rf"{_RAISED}(?=[^/]*\b(?i:data(?:sets?|_?dir|_?path|_?root|_?file)?|corpus|corpora|train|valid(?:ation)?|test|images?|audio|shards?|samples?)\b"
+        rf"|.*{_DATA_FILE})(?!.*\b(?i:config\w*|models?|tokenizer|checkpoints?|weights)\b)[^/]*?{_PLACE}[^/]*{_GONE}",
+        _LOG,
+        _DATA,
+        0.85,
+        kind="read",
+    ),
+    row(
+        rf"{_RAISED}.*\b[Nn]o (?:data |input |training )?(?:files?|shards?|images?|samples) "
+        rf"(?:were |was )?(?:found|match\w*)[^/]*{_PLACE}",
+        _LOG,
+        _DATA,
+        0.85,
+        kind="read",
+    ),
+    row(r"(?:Path|File|Directory) '(?P<path>[^']+)' does not exist", _LOG, _DATA, 0.92, kind="read"),
+    row(
+        r"^(?:cat|cp|mv|tar|ls|head|tail|gzip|gunzip|unzip|ln|rsync|wc|sed|awk|grep|zcat): "
+        r"(?:[\w ]+ ['‘]?)?(?P<path>[^\s:'’]+)['’]?: "
+        r"(?:Cannot open: )?No such file or directory",
+        _LOG,
+        _DATA,
+        0.85,
+        kind="read",
+    ),
+    # Neighbours that are repaired otherwise.
+    row(
+        rf"No such file or directory: '(?:[^']*/)?(?:{TOOLCHAIN})'|CUDA_HOME environment variable is not set"
+        rf"|error: command '\S*(?:{TOOLCHAIN})' failed: No such file|(?:^|: )(?:{TOOLCHAIN}): (?:command )?not found",
+        _LOG,
+        _F.BUILD_TOOLCHAIN_MISSING,
+        0.95,
+        _DATA,
+        _F.ENTRYPOINT_NOT_FOUND,
+    ),
+    row(
+        r"No such file or directory: '[^']*(?:checkpoint|ckpt)[^']*'"
+        r"|No such file or directory: '[^']+\.(?:pt|pth|ckpt|safetensors|bin\.index\.json)'",
+        _LOG,
+        _F.CHECKPOINT_UNUSABLE,
+        0.85,
+        _DATA,
+    ),
+)

@@ -1,0 +1,89 @@
+"""Signs that memory ran out: the host's, the GPU's, and what is taken for either. Only data.
+
+Exit code 137 alone is no sign: it is every SIGKILL's.
+"""
+
+from typing import Final
+
+from caravan.diagnosis.looks import held_by_others
+from caravan.diagnosis.sign import Origin, Sign, row
+from caravan.values.failure import FailureClass
+
+_F = FailureClass
+_LOG: Final = Origin.LOG
+_HOST: Final = _F.HOST_MEMORY_OOM
+_CUDA: Final = _F.CUDA_OOM
+
+_SIZE: Final = r"[\d.]+ ?[KMGT]?i?(?:B|bytes)\b"
+
+MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
+    # The kernel, and who quotes it.
+    row(r"(?i:memory cgroup out of memory)|oom-kill:constraint=CONSTRAINT_MEMCG", _LOG, _HOST, 0.97, where="task"),
+    row(r"\binvoked oom-killer\b|Out of memory: Killed process", _LOG, _HOST, 0.95, where="task"),
+    row(
+        r"(?i:\boom[-_ ]kill(?:ed)?) event|some of the step tasks have been OOM Killed", _LOG, _HOST, 0.95, where="task"
+    ),
+    row(r"\"?\bOOMKilled\"?(?:: ?true)?(?!\w|\"?: ?false)", (Origin.EVENT, _LOG), _HOST, 0.95, where="task"),
+    # Allocations that the host refused.
+    row(r"^(?:numpy\S*\.)?_?(?:Array)?MemoryError\b|[.\s]MemoryError: ", _LOG, _HOST, 0.95, where="process"),
+    row(rf"Unable to allocate {_SIZE} for an array", _LOG, _HOST, 0.95, _CUDA, where="process"),
+    row(r"DefaultCPUAllocator: (?:can't allocate|not enough) memory", _LOG, _HOST, 0.97, _CUDA, where="process"),
+    row(r"\bArrowMemoryError\b|\bmalloc of size \d+ failed", _LOG, _HOST, 0.95, where="process"),
+    row(r"\bstd::bad_alloc\b", _LOG, _HOST, 0.9, where="process"),
+    row(
+        r"^OSError: \[Errno 12\]|\bfork: (?:retry: )?Cannot allocate memory|Cannot fork\b",
+        _LOG,
+        _HOST,
+        0.9,
+        where="process",
+    ),
+    row(r"OOM when allocating tensor.*/device:CPU:\d+ by allocator", _LOG, _HOST, 0.97, _CUDA, where="process"),
+    row(r"\bray\.exceptions\.OutOfMemoryError|node running low on memory", _LOG, _HOST, 0.95, _CUDA, where="process"),
+    # A process that was killed while its task lived on.
+    row(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) is killed by signal: Killed", _LOG, _HOST, 0.95, where="process"),
+    row(r"\bdied with <Signals\.SIGKILL: 9>", _LOG, _HOST, 0.8, where="process"),
+    row(r"\bterminated with signal SIGKILL\b", _LOG, _HOST, 0.8, where="process"),
+    row(r"\bSignal 9 \(SIGKILL\) received by PID", _LOG, _HOST, 0.8, where="process"),
+    row(r"\(exitcode: -9\)|\bexitcode\s*: -9\b|exits with return code = -9\b", _LOG, _HOST, 0.8, where="process"),
+    row(r"\bexited on signal 9 \(Killed\)", _LOG, _HOST, 0.8, where="process"),
+    row(r": line \d+: +\d+ Killed\b|^Killed(?: +python\b.*)?$", _LOG, _HOST, 0.75, where="process"),
+    row(r"Killed signal terminated program cc1plus", _LOG, _HOST, 0.9, where="process"),
+    row(r"subprocesses has abruptly died during map operation", _LOG, _HOST, 0.7, where="process"),
+    # The GPU.
+    row(
+        rf"(?:CUDA|HIP|XPU) out of memory\. Tried to allocate (?P<tried_gib>{_SIZE})"
+        rf"(?:.*?total capacity of (?P<total_gib>{_SIZE}) of which (?P<free_gib>{_SIZE}) is free)?",
+        _LOG,
+        _CUDA,
+        0.95,
+    ),
+    row(rf"(?P<total_gib>{_SIZE}) total capacity;.*?(?P<free_gib>{_SIZE}) free", _LOG, _CUDA, 0.9),
+    row(r"\b(?:CUDA|HIP) out of memory\b|\b(?:CUDA|HIP) error: out of memory\b", _LOG, _CUDA, 0.95),
+    row(
+        r"\bCUBLAS_STATUS_ALLOC_FAILED\b|\bCUDNN_STATUS_ALLOC_FAILED\b|\bCUSPARSE_STATUS_ALLOC_FAILED\b",
+        _LOG,
+        _CUDA,
+        0.9,
+    ),
+    row(r"Cuda failure (?:\d+ )?'out of memory'", _LOG, _CUDA, 0.92),
+    row(r"\bCUDA_ERROR_OUT_OF_MEMORY\b", _LOG, _CUDA, 0.85),
+    row(r"OOM when allocating tensor.*/device:GPU:\d+ by allocator", _LOG, _CUDA, 0.97),
+    row(
+        rf"(?i:resource[_ ]exhausted): Out of memory (?:while trying to allocate|allocating) (?P<tried_gib>{_SIZE})",
+        _LOG,
+        _CUDA,
+        0.92,
+    ),
+    row(r"No executable batch size found, reached zero", _LOG, _CUDA, 0.92),
+    row(r"enough GPU RAM to fit the quantized model", _LOG, _CUDA, 0.75),
+    # Neighbours that are repaired otherwise.
+    row(held_by_others, _LOG, _F.GPU_MEMORY_CONTENDED, 0.92, _CUDA),
+    row(
+        r"is killed by signal: Bus error|out of shared memory\b.*shared memory limit|unable to write to file </torch_"
+        r"|No space left on device.*/dev/shm|/dev/shm.*No space left on device",
+        _LOG,
+        _F.SHM_TOO_SMALL,
+        0.95,
+        _HOST,
+    ),
+)

@@ -1,0 +1,50 @@
+"""Signs that a Python package is missing, and of what only looks like it. Only data.
+
+Whether a module that is not found lies in the repository is not known here: its name is told, and who repairs decides.
+"""
+
+from typing import Final
+
+from caravan.diagnosis.sign import Origin, Sign, row
+from caravan.diagnosis.signs.names import LIBRARIES, NAMESPACES
+from caravan.values.failure import FailureClass
+
+_F = FailureClass
+_LOG: Final = Origin.LOG
+_MISSING: Final = _F.MISSING_PYTHON_PACKAGE
+
+_NAME: Final = r"(?P<package>[A-Za-z][\w.-]*(?:\[[\w,-]+\])?(?:[<>=!~]=?[\w.,<>=!~]+)?)"
+_FAILED: Final = r"^(?:[\w.]+\.)?(?:ImportError|ModuleNotFoundError|RuntimeError|EnvironmentError|OSError|ValueError): "
+
+PACKAGE_SIGNS: Final[tuple[Sign, ...]] = (
+    row(r"\bModuleNotFoundError: No module named '?(?P<module>[A-Za-z_]\w*)'?(?![\w.]|'?; )", _LOG, _MISSING, 0.95),
+    row(rf"\bModuleNotFoundError: No module named '(?P<module>{NAMESPACES})\.[\w.]+'", _LOG, _MISSING, 0.9),
+    # "python: No module named x" is said of a module that was to be started; a library is a package all the same.
+    row(rf"python[\d.]*: No module named (?P<module>{LIBRARIES})(?:\.[\w.]+)?$", _LOG, _MISSING, 0.92),
+    row(rf"(?:^|[\s:(])No module named '(?P<module>{LIBRARIES})'", _LOG, _MISSING, 0.8),
+    row(rf"\brequires the {_NAME} library but it was not found in your environment", _LOG, _MISSING, 0.95),
+    row(rf"{_FAILED}.*\brequires `{_NAME}`", _LOG, _MISSING, 0.9),
+    row(r"need to install the following dependencies\['(?P<package>[^']+)'", _LOG, _MISSING, 0.95),
+    row(r"\bMissing optional dependency '(?P<package>[^']+)'", _LOG, _MISSING, 0.92, mild=True),
+    row(rf"{_FAILED}.*\brequires {_NAME} to be installed", _LOG, _MISSING, 0.92),
+    row(rf"{_FAILED}.*\b[`'\"]?pip3? install (?:(?:-U|--upgrade|-q) )?[`'\"]?{_NAME}", _LOG, _MISSING, 0.85),
+    row(rf"\bPackageNotFoundError: (?:No package metadata was found for )?'?{_NAME}'?", _LOG, _MISSING, 0.9),
+    row(rf"\bDistributionNotFound: The '{_NAME}' distribution was not found", _LOG, _MISSING, 0.92),
+    # Neighbours that are repaired otherwise.
+    row(
+        r"the package flash_attn seems to be not installed|No module named '?flash_attn"
+        r"|flash_attn\S*\.so\b.*undefined symbol",
+        _LOG,
+        _F.FLASH_ATTN_UNUSABLE,
+        0.95,
+        _MISSING,
+    ),
+    # A build that runs apart from the environment lacks what the environment may have: nothing is known of the cause.
+    row(
+        r"Getting requirements to build (?:wheel|editable) did not run|when getting requirements to build",
+        _LOG,
+        _F.UNKNOWN,
+        0.0,
+        _MISSING,
+    ),
+)

@@ -1,0 +1,108 @@
+"""Signs that the command, the script, the module or the working directory is not there. Only data.
+
+Said by shells, `env`, Python, container runtimes, Nomad's drivers and the launch script.
+"""
+
+from typing import Final
+
+from caravan.diagnosis.sign import Origin, Sign, row
+from caravan.diagnosis.signs.names import LIBRARIES, OWN_FOLDERS, TOOLCHAIN
+from caravan.values.failure import FailureClass
+
+_F = FailureClass
+_LOG: Final = Origin.LOG
+_SAID: Final = (Origin.EVENT, Origin.LOG)
+
+_START: Final = _F.ENTRYPOINT_NOT_FOUND
+# A compiler that is missing is a build's trouble, a missing driver program the node's; neither is the entry point.
+_NOT_OURS: Final = rf"(?!(?:\S*/)?(?:{TOOLCHAIN}|nvidia[\w-]*)['\"`:’ ])"
+_PROGRAM: Final = rf"{_NOT_OURS}(?P<program>[\w@%+=.,/~-]+)"
+_SHELL: Final = r"^(?:[\w./-]*/)?(?:ba|da|z|k|a)?sh(?: -c)?: (?:line )?(?:\d+: )?"
+_SCRIPT: Final = r"(?P<path>[\w@%+=.,/~-]*(?:/|\.(?:sh|bash|py|slurm))[\w@%+=.,/~-]*)"
+_ALONE: Final = rf"(?!(?:{LIBRARIES})\b)"
+
+START_SIGNS: Final[tuple[Sign, ...]] = (
+    # Python and its launchers.
+    row(r"can't open file '(?P<path>[^']+)': \[Errno 13\]", _LOG, _START, 0.97, kind="permission"),
+    row(r"can't open file '(?P<path>[^']+)'", _LOG, _START, 0.95, kind="script"),
+    row(r"can't find '__main__' module in '(?P<path>[^']+)'", _LOG, _START, 0.95, kind="script"),
+    row(
+        r"No such file or directory: '(?P<path>[^']+\.(?:py|sh|ipynb))'",
+        _LOG,
+        _START,
+        0.92,
+        _F.DATA_PATH_MISSING,
+        above=r"\brunpy\b|run_path|_run_code|in exec_module|get_data",
+        kind="script",
+    ),
+    row(
+        rf"python[\d.]*(?:\.exe)?: No module named (?P<module>{_ALONE}[\w.]+)$",
+        _LOG,
+        _START,
+        0.92,
+        kind="module",
+    ),
+    row(
+        rf"Error while finding module specification for '(?P<module>{_ALONE}[^']+)'",
+        _LOG,
+        _START,
+        0.92,
+        _F.MISSING_PYTHON_PACKAGE,
+        kind="module",
+    ),
+    # A name that repositories give their own folders: it was started from another place than it is written for.
+    row(
+        rf"^ModuleNotFoundError: No module named '(?P<module>(?:{OWN_FOLDERS})(?:\.[\w.]+)?)'(?!; )",
+        _LOG,
+        _START,
+        0.9,
+        _F.MISSING_PYTHON_PACKAGE,
+        kind="module",
+    ),
+    row(
+        rf"No such file or directory: '{_PROGRAM}'",
+        _LOG,
+        _START,
+        0.92,
+        _F.DATA_PATH_MISSING,
+        above=r"_execute_child|posix_spawn|execv|child_exception_type",
+        kind="program",
+    ),
+    row(r"pattern '(?P<path>[^']+\.ipynb)' matched no files", _LOG, _START, 0.85, mild=True, kind="script"),
+    # Shells and env.
+    row(rf"{_SHELL}{_SCRIPT}: [Nn]o such file or directory$", _LOG, _START, 0.92, kind="script"),
+    row(r"sh: 0: [Cc](?:an't|annot) open (?P<path>[^\s:]+)", _LOG, _START, 0.95, kind="script"),
+    row(rf"(?:^|: |\d: ){_PROGRAM}: (?:command )?not found\s*$", _LOG, _START, 0.92, kind="program"),
+    row(rf"command not found: {_PROGRAM}\s*$", _LOG, _START, 0.92, kind="program"),
+    row(rf"^(?:/usr/bin/)?env: ['‘]?{_PROGRAM}['’]?: No such file or directory", _LOG, _START, 0.95, kind="program"),
+    row(rf"^(?:/usr/bin/)?env: can't execute '{_PROGRAM}'", _LOG, _START, 0.95, kind="program"),
+    row(rf"(?:{_SHELL}|^\S+: line \d+: ){_SCRIPT}: Permission denied\s*$", _LOG, _START, 0.92, kind="permission"),
+    row(
+        r": cd: (?:can't cd to )?(?P<path>[^\s:]+)(?:: No such file or directory)?\s*$",
+        _LOG,
+        _START,
+        0.7,
+        kind="workdir",
+    ),
+    row(r"[Ff]ailed to spawn: `(?P<program>[^`]+)`", _LOG, _START, 0.9, kind="program"),
+    # Container runtimes and Nomad's drivers.
+    row(r"chdir to cwd \(\"(?P<path>[^\"]+)\"\)", _SAID, _START, 0.95, kind="workdir"),
+    row(
+        r"\bexec: \"(?P<path>[^\"]+)\": (?:is a directory: )?permission denied", _SAID, _START, 0.95, kind="permission"
+    ),
+    row(r"\bexec: \"(?P<path>[^\"]+)\": stat [^:]+: no such file", _SAID, _START, 0.95, kind="script"),
+    row(rf"\bexec: \"{_NOT_OURS}(?P<program>[^\"]+)\": executable file not found", _SAID, _START, 0.97, kind="program"),
+    row(r"executable file `(?P<program>[^`]+)` not found", _SAID, _START, 0.97, kind="program"),
+    row(r"\bexec (?P<program>/\S+?): no such file or directory", _SAID, _START, 0.92, kind="program"),
+    row(r"\bbinary \"(?P<program>[^\"]+)\" could not be found", _SAID, _START, 0.97, kind="program"),
+    row(r"\bfork/exec (?P<program>\S+?): no such file or directory", _SAID, _START, 0.92, kind="program"),
+    row(r"\bfork/exec (?P<path>\S+?): permission denied", _SAID, _START, 0.9, kind="permission"),
+    # Neighbours that are repaired otherwise.
+    row(r"^Failed Artifact Download: ", Origin.EVENT, _F.ARTIFACT_DOWNLOAD_FAILED, 0.95, _START, _F.IMAGE_NOT_FOUND),
+    row(r"\bexec format error\b", _SAID, _F.ARCH_MISMATCH, 0.95, _START),
+    row(r"platform \(\S+\) does not match the detected host platform", _SAID, _F.ARCH_MISMATCH, 0.7, _START, mild=True),
+    # The launch script.
+    row(r"^caravan: the interpreter (?P<program>.+) is not here$", _LOG, _START, 0.97, kind="program"),
+    row(r"^caravan: there is no directory (?P<path>.+) in the code$", _LOG, _START, 0.97, kind="workdir"),
+    row(r"^caravan: the image has no directory (?P<path>.+)$", _LOG, _START, 0.97, kind="workdir"),
+)

@@ -1,0 +1,160 @@
+"""Python tracebacks out of a log's lines: frames, exception, chains; ranks that write between each other told apart.
+
+Knows the form of tracebacks and who only reports that another process failed; bounded however long the log is.
+"""
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+HEADER: Final = "Traceback (most recent call last):"
+_FRAMES: Final = 6  # lines of a traceback above its exception: three frames, each with its source line
+_MESSAGE: Final = 4  # lines of an exception's own message; more would be what is written after it
+_CHAIN: Final = 8  # tracebacks of one chain
+_KEPT: Final = 5  # chains that are kept from the beginning, and as many from the end
+_STREAMS: Final = 256
+
+_CHAINED: Final = (
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
+_EXCEPTION: Final = re.compile(r"^[A-Za-z_][\w.]*(?::|$)")
+# These say only that a worker failed, or that it was told to stop; the worker's own traceback says why.
+_WRAPPERS: Final = re.compile(
+    r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|SignalException|KeyboardInterrupt"
+    r"|SystemExit|BrokenPipeError)\b"
+)
+_NUMBERS: Final = re.compile(r"\d+")
+
+
+@dataclass
+class Traceback:
+    """A traceback: its frames (the last ones), then its exception's lines."""
+
+    frames: deque[str] = field(default_factory=lambda: deque(maxlen=_FRAMES))
+    message: list[str] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its exception was read."""
+        return bool(self.message)
+
+    def lines(self) -> list[str]:
+        """Frames, then the exception."""
+        return [*self.frames, *self.message]
+
+    def is_wrapper(self) -> bool:
+        """Whether it only reports another process's failure."""
+        return bool(self.message) and bool(_WRAPPERS.match(self.message[0]))
+
+
+@dataclass
+class Chain:
+    """Tracebacks of which each was raised while the one before was handled.
+
+    `number` is the line where it (or its latest like) ended, `at` the caller's count there.
+    """
+
+    parts: list[Traceback]
+    number: int = 0
+    at: int = 0
+
+    def is_wrapper(self) -> bool:
+        """Whether all of it only reports another process's failure."""
+        return all(part.is_wrapper() for part in self.parts)
+
+    def shape(self) -> str:
+        """What the same failure in another rank has too."""
+        return _NUMBERS.sub("0", " ".join(part.message[0] for part in self.parts if part.message))
+
+
+@dataclass
+class _Stream:
+    """What one writer is in the middle of."""
+
+    open: Traceback | None = None
+    current: list[Traceback] = field(default_factory=list)
+    number: int = 0
+    at: int = 0
+    joins: bool = False
+
+
+class Tracebacks:
+    """Reads lines and keeps the chains, the first and the last few of different shapes."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, _Stream] = {}
+        self._first: dict[str, Chain] = {}
+        self._last: dict[str, Chain] = {}
+
+    def read(self, writer: str, line: str, number: int, at: int) -> None:
+        """Take the line of that number; `at` is the caller's count of what shows that the training goes on."""
+        if not self._streams and HEADER not in line:
+            return
+        text = line.strip()
+        stream = self._stream(writer)
+        if text.startswith(HEADER):
+            self._begin(stream)
+        elif text in _CHAINED:
+            stream.joins = True
+            stream.open = None
+        elif stream.open is not None:
+            self._go_on(stream, line, text)
+        else:
+            return
+        stream.number, stream.at = number, at
+
+    def chains(self) -> list[Chain]:
+        """The chains that were kept, in the order in which they ended."""
+        for stream in self._streams.values():
+            self._keep(stream)
+        self._streams.clear()
+        return sorted([*self._first.values(), *self._last.values()], key=lambda chain: chain.number)
+
+    def _stream(self, writer: str) -> _Stream:
+        if writer not in self._streams and len(self._streams) >= _STREAMS:
+            writer = ""
+        return self._streams.setdefault(writer, _Stream())
+
+    def _begin(self, stream: _Stream) -> None:
+        if not stream.joins:
+            self._keep(stream)
+        stream.joins = False
+        stream.open = Traceback()
+        stream.current.append(stream.open)
+        if len(stream.current) > _CHAIN:  # the root and the latest tell it; handlers may recurse for ever
+            del stream.current[1]
+
+    def _go_on(self, stream: _Stream, line: str, text: str) -> None:
+        here = stream.open
+        if here is None:
+            return
+        if not here.ended and (line[:1].isspace() or not text):
+            if text:
+                here.frames.append(line)
+        elif not here.ended:
+            here.message.append(line)
+            if not _EXCEPTION.match(text):
+                stream.open = None  # something else wrote into the traceback: keep the line, expect no more
+        elif text and len(here.message) < _MESSAGE:
+            here.message.append(line)
+        else:
+            stream.open = None
+
+    def _keep(self, stream: _Stream) -> None:
+        chain = Chain(stream.current, stream.number, stream.at)
+        stream.current = []
+        shape = chain.shape()
+        if not chain.parts:
+            return
+        if shape in self._first:  # the same again: what it says is kept, and that it came again
+            self._first[shape].number, self._first[shape].at = chain.number, chain.at
+            return
+        if len(self._first) < _KEPT:
+            self._first[shape] = chain
+            return
+        self._last.pop(shape, None)
+        self._last[shape] = chain
+        if len(self._last) > _KEPT:
+            del self._last[next(iter(self._last))]

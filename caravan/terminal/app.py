@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "runs": ("runs", "List the newest runs."),
     "show": ("runs", "Show one run: status, attempts, plan, events."),
     "logs": ("logs", "Print the logs of a run's tasks."),
+    "watch": ("watch", "Watch runs until they end; Ctrl-C leaves them alone."),
     "resume": ("resume", "Go on with a run, answering what it asks."),
     "stop": ("removal", "Stop a run and its job on the cluster."),
     "delete": ("removal", "Delete a run with its logs and outputs."),
@@ -43,6 +44,15 @@ Loading a command costs milliseconds, and a help page or another command does wi
 """
 
 CLUSTER_COMMANDS: Final = ("up", "down", "status")
+MEMORY_COMMANDS: Final = {
+    "list": "list_lessons",
+    "search": "search",
+    "add": "add",
+    "forget": "forget",
+    "export": "export",
+    "import": "import_lessons",
+}
+"""Command of `memory` → its function, because some of these words are Python's own."""
 _INTERRUPTED: Final = 130
 _LONGEST: Final = 1000  # characters of an error's message that are shown
 
@@ -63,6 +73,10 @@ def build_app(wanted: Collection[str] | None = None) -> typer.Typer:
     for name in CLUSTER_COMMANDS if wanted is None or "cluster" in wanted else ():
         cluster.command(name)(_load("cluster", name))
     app.add_typer(cluster, name="cluster", help="The built-in cluster, for trying and testing.")
+    memory = _typer()
+    for name, function in MEMORY_COMMANDS.items() if wanted is None or "memory" in wanted else ():
+        memory.command(name)(_load("memory", function))
+    app.add_typer(memory, name="memory", help="What earlier runs taught: list, search, add, forget, export, import.")
     return app
 
 
@@ -124,7 +138,8 @@ def _fail(terminal: Terminal, message: str, hint: str, code: int, *, as_json: bo
     """Say in one line what is wrong, for a program also as a document."""
     try:
         terminal.stdout.flush()
-        terminal.err(f"Error: {one_line(f'{one_line(message, _LONGEST)} {hint}')}")
+        prefix = "" if code == _INTERRUPTED else "Error: "
+        terminal.err(f"{prefix}{one_line(f'{one_line(message, _LONGEST)} {hint}')}")
         if as_json:
             document: dict[str, Json] = {"error": one_line(message), "hint": one_line(hint), "exit_code": code}
             if terminal.run_id:

@@ -165,6 +165,8 @@ def _newest(snapshot: Snapshot | None) -> Allocation | None:
 
 def phase_words(snapshot: Snapshot) -> str:
     """Phase, place and reason in a line."""
+    if snapshot.reason.startswith(f"{snapshot.phase.value} "):  # "ended from outside", "ended by its time limit"
+        return one_line(snapshot.reason)
     nodes = nodes_of(snapshot)
     where = f" on {nodes}" if nodes and snapshot.phase in (Phase.STARTING, Phase.RUNNING) else ""
     reason = f": {snapshot.reason}" if snapshot.reason else ""

@@ -53,13 +53,10 @@ class LiveScreen:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def add(self, board: Board, clock: Clock) -> None:
-        """Another board, below the others."""
+    def open(self, board: Board, clock: Clock) -> None:
+        """Draw a board too, below the others."""
         with self.lock:
             self._boards.append((board, clock))
-
-    def open(self) -> None:
-        """Begin to draw; opened twice, it must be closed twice."""
         self._depth += 1
         if self._depth > 1:
             return
@@ -72,8 +69,10 @@ class LiveScreen:
             self._thread = threading.Thread(target=self._go_on, name="live view", daemon=True)
             self._thread.start()
 
-    def close(self) -> None:
-        """Stop drawing and leave the terminal as it was, with all lines that were handed over on it."""
+    def close(self, board: Board) -> None:
+        """Draw a board no more. After the last one the terminal is as it was, with all lines that were handed over."""
+        with self.lock:
+            self._boards = [(other, clock) for other, clock in self._boards if other is not board]
         self._depth -= 1
         if self._depth > 0:
             return
@@ -128,11 +127,12 @@ class LiveScreen:
     def _picture(self, width: int, height: int) -> list[Text]:
         count = max(1, len(self._boards))
         room = max(1, min(_TALLEST * count, height - 1) // count)
-        return [
+        rows = [
             row
             for board, clock in self._boards
             for row in board_rows(board, clock.now(), _inner(width), room, self.glyphs)
         ]
+        return rows[: max(1, height - 1)]
 
     def _row(self, text: Text) -> Row:
         with self.console.capture() as captured:
@@ -162,16 +162,15 @@ class LiveProgress:
         self._said = ""
         self._reason = ""
         self._causes: set[str] = set()
-        screen.add(self._board, clock)
 
     def __enter__(self) -> LiveProgress:
-        self._screen.open()
+        self._screen.open(self._board, self._clock)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._screen.close()
+        self._screen.close(self._board)
 
     def node(self, name: str, text: str = "") -> None:
         """The agent entered a node."""

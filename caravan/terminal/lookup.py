@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.results import Result
 from caravan.values.run import ENDED
+
+_ALLOC_DIGITS: Final = 8
 
 if TYPE_CHECKING:
     from caravan.terminal.wiring import Wiring
@@ -17,6 +19,16 @@ def is_driven(wiring: Wiring, record: RunRecord) -> bool:
     from caravan.values.run import RunStatus
 
     return record.status is RunStatus.RUNNING and wiring.folder(record.id).is_held()
+
+
+def attempts_of_logs(wiring: Wiring, run_id: str) -> dict[str, tuple[int, str]]:
+    """To which attempt an allocation belongs, and on which node it was: by the id's digits that name a log's copy."""
+    found: dict[str, tuple[int, str]] = {}
+    for event in wiring.store().events(run_id):
+        alloc_id, attempt = event.data.get("alloc_id"), event.data.get("attempt")
+        if isinstance(alloc_id, str) and isinstance(attempt, int):
+            found[alloc_id[:_ALLOC_DIGITS]] = attempt, str(event.data.get("node", ""))
+    return found
 
 
 def look_up(wiring: Wiring, record: RunRecord) -> Result:

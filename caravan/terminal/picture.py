@@ -126,8 +126,10 @@ def _time(board: Board, now: datetime, width: int, glyphs: Glyphs) -> Text:
         done = round(share * bar)
         row.append(" ")
         row.append(glyphs("━", "=") * done, style=ACCENT)
-        row.append(glyphs("╌", ".") * (bar - done))
-    row.append(f" {_clock(left)} left of {duration(board.max_run_s)}", style=BAD if share > 0.9 else "")
+        row.append(f"{glyphs('╌', '.') * (bar - done)} ")
+    else:
+        row.append(", ")
+    row.append(f"{_clock(left)} left of {duration(board.max_run_s)}", style=BAD if share > 0.9 else "")
     return row
 
 

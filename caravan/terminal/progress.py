@@ -41,18 +41,25 @@ class View(Progress, Protocol):
 
 def make_view(terminal: Terminal, clock: Clock, *, as_json: bool) -> View:
     """The live view on a terminal that can show it, else plain lines. Both on stderr."""
+    return PlainProgress(terminal, clock) if as_json else make_views(terminal, clock, [""])[0]
+
+
+def make_views(terminal: Terminal, clock: Clock, titles: Sequence[str]) -> list[View]:
+    """A view for each title, together on one terminal."""
     from caravan.terminal.keys import in_foreground
 
-    if as_json or not terminal.stderr.isatty() or not in_foreground(terminal.stderr):
-        return PlainProgress(terminal, clock)
+    plain: list[View] = [PlainProgress(terminal, clock, title=title) for title in titles]
+    if not terminal.stderr.isatty() or not in_foreground(terminal.stderr):
+        return plain
     from caravan.terminal.console import console_on
 
     console = console_on(terminal.stderr)
     if console.is_dumb_terminal:
-        return PlainProgress(terminal, clock)
+        return plain
     from caravan.terminal.live import LiveProgress, LiveScreen
 
-    return LiveProgress(LiveScreen(console, terminal.stdin), clock)
+    screen = LiveScreen(console, terminal.stdin)
+    return [LiveProgress(screen, clock, title=title) for title in titles]
 
 
 class PlainProgress:

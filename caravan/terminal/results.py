@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.text import joined, money, one_line, words
 from caravan.values.dialogue import AskKind
+from caravan.values.failure import ChangePlan
+from caravan.values.plan import Author
 from caravan.values.run import EXIT_CODES, RunStatus
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.values.base import Json
     from caravan.values.dialogue import Ask
+    from caravan.values.failure import Repair
     from caravan.values.run import Attempt, RunRecord
 
 REPORT: Final = "REPORT.md"
@@ -117,6 +120,13 @@ def attempt_line(attempt: Attempt) -> str:
         f"changed: {', '.join(changed)}" if changed else "",
     )
     return one_line("; ".join(p.rstrip(".;") for p in parts if p))
+
+
+def remembered_lines(repair: Repair) -> list[str]:
+    """What a repair owes to memory, a line each: the changes that a remembered case led to, with why."""
+    if not isinstance(repair, ChangePlan):
+        return []
+    return [f"{c.path}: {one_line(c.why)}" for c in repair.changes if c.by is Author.MEMORY]
 
 
 def how_to_answer(run_id: str, ask: Ask) -> str:

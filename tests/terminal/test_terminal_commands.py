@@ -125,7 +125,7 @@ def test_interrupt_anywhere_is_130(wiring: FakeWiring) -> None:
     wiring.store = interrupted  # type: ignore[method-assign]
     terminal = nobody()
     assert run(wiring, ["runs"], terminal) == 130
-    assert printed(terminal)[1] == "Error: Interrupted.\n"
+    assert printed(terminal)[1] == "Interrupted.\n"
 
 
 class _Broken(io.StringIO):

@@ -1,0 +1,201 @@
+"""Following a run that another process drives, from what it leaves: the store, checkpoints, the folder, the cluster.
+
+Nothing is changed, locked or driven; the built-in cluster is not even started.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from caravan.agent.logs import split_lines
+from caravan.agent.metrics import metric_rows
+from caravan.terminal.lookup import attempts_of_logs
+from caravan.terminal.results import remembered_lines
+from caravan.terminal.text import joined, one_line
+from caravan.values.errors import ClusterError
+from caravan.values.run import ENDED, EXIT_CODES, Deployment, DeploymentState, Phase, RunStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from caravan.agent.driver import Driver
+    from caravan.agent.state import RunState
+    from caravan.ports import Cluster
+    from caravan.terminal.progress import View
+    from caravan.terminal.wiring import Wiring
+    from caravan.values.run import Attempt, RunRecord
+
+_CLUSTER_EVERY_S: Final = 3.0
+_EARLIER: Final = 4 << 20  # bytes of a log that was there before us which are read
+_PIECE: Final = 1 << 20
+_SHOWN_LINES: Final = 20
+
+
+class Follower:
+    """One run under watch: `look` looks once, tells the view what is new, says when there is nothing to wait for."""
+
+    def __init__(self, wiring: Wiring, driver: Driver, run_id: str, view: View) -> None:
+        self.run_id = run_id
+        self._wiring = wiring
+        self._driver = driver
+        self._view = view
+        self._node = ""
+        self._seen: datetime | None = None
+        self._state: RunState | None = None
+        self._job = ""
+        self._told: dict[int, int] = {}
+        self._held: bool | None = None
+        self._waits = ""
+        self._cluster: Cluster | None = None
+        self._cluster_at: float | None = None
+        self._trouble = ""
+        self._phase: Phase | None = None
+        self._offsets: dict[Path, int] = {}
+
+    def look(self) -> int | None:
+        """Look once: the exit code when the run has ended, or when nothing will happen to it by itself any more."""
+        record = self._wiring.store().run(self.run_id)
+        held = self._wiring.folder(self.run_id).is_held()
+        if record.updated_at != self._seen:
+            self._seen = record.updated_at
+            self._state = self._driver.state(self.run_id)
+        if record.node and record.node != self._node:
+            self._node = record.node
+            self._view.node(record.node)
+        deployment = self._deployed()
+        for attempt in self._state.attempts if self._state else ():
+            self._tell(attempt)
+        if deployment is not None:
+            self._begin(deployment)
+            self._ask_cluster(record, deployment)
+        self._read_logs()
+        if record.status in ENDED and not held:  # one that was stopped is held until its report is written
+            return EXIT_CODES[record.status]
+        return self._whether_to_go_on(record, deployment, held)
+
+    def _whether_to_go_on(self, record: RunRecord, deployment: Deployment | None, held: bool) -> int | None:
+        if held != self._held:
+            again = self._held is False
+            self._held = held
+            if not held:
+                self._view.note(f"No agent works on run {self.run_id} now; `main.py resume {self.run_id}` goes on.")
+            elif again:
+                self._view.note(f"An agent works on run {self.run_id} again.")
+        waits = record.detail if record.status is RunStatus.WAITING else ""
+        if waits and waits != self._waits:
+            self._view.note(f"It waits for a person: {waits}")
+        self._waits = waits
+        if held:
+            return None
+        alive = deployment is not None and (self._phase not in (None, Phase.ENDED, Phase.GONE) or bool(self._trouble))
+        return None if alive and not waits else EXIT_CODES[record.status]
+
+    def _deployed(self) -> Deployment | None:
+        """The newest deployment that the cluster may know, unless the run has gone on to repair it."""
+        known = [d for d in self._wiring.store().deployments(self.run_id) if d.state is not DeploymentState.INTENDED]
+        return known[-1] if known else None
+
+    def _tell(self, attempt: Attempt) -> None:
+        """What became of an attempt, in steps: its end (where we did not see it), its cause, its repair."""
+        told = self._told.get(attempt.number, 0)
+        if told < 1 and attempt.outcome is not None:
+            if self._job != attempt.job_id:
+                ended = joined((attempt.outcome.kind.value.replace("_", " "), attempt.outcome.reason), ": ")
+                self._view.note(f"{attempt.job_id} {ended}")
+            told = 1
+        if told < 2 and attempt.diagnosis is not None:
+            self._view.note(f"Cause: {attempt.diagnosis.cause}")
+            told = 2
+        if told < 3 and attempt.repair is not None and attempt.diagnosis is not None:
+            repair = attempt.repair
+            self._view.repair(
+                attempt.diagnosis.cause, repair.why or repair.kind, attempt.changed, remembered_lines(repair)
+            )
+            told = 3
+        self._told[attempt.number] = told
+
+    def _begin(self, deployment: Deployment) -> None:
+        state = self._state
+        if self._job == deployment.job_id or state is None or state.plan is None:
+            return
+        self._job, self._phase, self._cluster_at = deployment.job_id, None, None
+        if deployment.state is DeploymentState.FINISHED and self._told.get(deployment.attempt):
+            self._phase = Phase.ENDED  # it was over before we came, and has been told
+            return
+        self._view.attempt(
+            1 + sum(a.counts for a in state.attempts if a.number != deployment.attempt),
+            state.plan.limits.attempts,
+            usd_per_hour=state.estimate.usd_per_hour if state.estimate else None,
+            max_run_s=state.plan.limits.max_run_s,
+            metric=state.plan.target.metric if state.plan.target else None,
+            spent_usd=state.spent_usd,
+        )
+
+    def _ask_cluster(self, record: RunRecord, deployment: Deployment) -> None:
+        now = self._wiring.clock.monotonic()
+        runs = deployment.state is DeploymentState.REGISTERED
+        soon = self._cluster_at is not None and now - self._cluster_at < _CLUSTER_EVERY_S
+        if self._phase in (Phase.ENDED, Phase.GONE) or (runs and soon):
+            return
+        self._cluster_at = now
+        try:
+            cluster = self._connect(record)
+            if cluster is None:
+                return
+            snapshot = cluster.snapshot(deployment.job_id, deployment.namespace)
+        except ClusterError as error:
+            if error.message != self._trouble:
+                self._trouble = error.message
+                self._view.note(f"The cluster can't be asked: {error.message}")
+            return
+        self._trouble, self._phase = "", snapshot.phase
+        self._view.snapshot(snapshot)
+
+    def _connect(self, record: RunRecord) -> Cluster | None:
+        if self._cluster is None:
+            if record.request.cluster == "local" and self._wiring.local_cluster.status() is None:
+                self._view.note("The built-in cluster does not run.")
+                return None
+            self._cluster = self._wiring.cluster(record.request)
+        return self._cluster
+
+    def _read_logs(self) -> None:
+        attempts = attempts_of_logs(self._wiring, self.run_id)
+        newest = max((number for number, _ in attempts.values()), default=0)
+        names = self._state.profile.metrics_logged if self._state and self._state.profile else ()
+        for file in self._wiring.folder(self.run_id).log_files():
+            # A copy whose attempt is not known yet is the newest one's.
+            if attempts.get(file.name.split(".")[0], (newest, ""))[0] != newest:
+                continue
+            stream = "stderr" if ".stderr." in file.name else "stdout"
+            for data in self._new(file):
+                states, shown, _ = split_lines(data)
+                for row in metric_rows((_text(state) for state in states), names=names):
+                    self._view.metrics(row)
+                if shown:
+                    self._view.log(stream, [_text(line) for line in shown[-_SHOWN_LINES:]])
+
+    def _new(self, file: Path) -> list[bytes]:
+        """Whole new lines, in pieces; what has no end yet may still be masked otherwise, and waits."""
+        pieces = []
+        try:
+            size = file.stat().st_size
+            offset = self._offsets.get(file, max(0, size - _EARLIER))
+            with file.open("rb") as opened:
+                while offset < size:
+                    opened.seek(offset)
+                    whole, ending, _ = opened.read(min(_PIECE, size - offset)).rpartition(b"\n")
+                    if not ending:
+                        break
+                    pieces.append(whole + ending)
+                    offset += len(whole) + 1
+        except OSError as error:
+            self._view.note(f"The log {one_line(file.name)} can't be read ({error.strerror}).")
+            return pieces
+        self._offsets[file] = offset
+        return pieces
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip()

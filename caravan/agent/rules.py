@@ -1,27 +1,37 @@
 """The rule engine: the deterministic reasoner that needs nothing and is the default."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 
+from caravan.diagnosis.ladders.case import Case, GpuChoice, Looks, Outlook
 from caravan.diagnosis.repair import ladder
 from caravan.diagnosis.rules import diagnose
-from caravan.planning.catalogue import Prices
-from caravan.planning.estimate import estimate
+from caravan.planning.catalogue import Prices, gpu_named
+from caravan.planning.cluster_fit import gpu_groups, gpu_offers, holds, takers
+from caravan.planning.command import launch_words, unpassed
+from caravan.planning.estimate import beyond_formula, estimate, gpu_size_gib
+from caravan.planning.flags import field_of
 from caravan.planning.questions import draft_questions
 from caravan.planning.remembered import propose_changes
 from caravan.ports import Toolbox
 from caravan.values.dialogue import Question
-from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
+from caravan.values.errors import UsageError
+from caravan.values.failure import Diagnosis, Evidence, FailureClass, PastCase, Repair
 from caravan.values.job import ClusterFacts
 from caravan.values.plan import PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 
+_READ_LINES = 400
+
 
 @dataclass(frozen=True)
 class RuleReasoner:
-    """Answers from analysis, planning and diagnosis alone."""
+    """Answers from analysis, planning and diagnosis alone. `image`: the one that the settings name."""
 
     prices: Prices
+    image: str | None = field(default=None, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -52,14 +62,71 @@ class RuleReasoner:
         self,
         diagnosis: Diagnosis,
         plan: TrainingPlan,
-        profile: RepoProfile,  # noqa: ARG002
+        profile: RepoProfile,
         cases: Sequence[PastCase],
         facts: ClusterFacts,
-        toolbox: Toolbox,  # noqa: ARG002
+        toolbox: Toolbox,
     ) -> tuple[Repair, ...]:
-        """The ladder of the diagnosed class."""
+        """The ladder of the diagnosed class, after what memory knows."""
+        outlook = outlook_of(diagnosis, plan, facts, self.prices, self.image)
+        return ladder(Case(diagnosis, plan, profile, facts, tuple(cases), outlook, looks_of(lambda: toolbox)))
 
-        def fits(candidate: TrainingPlan) -> bool | None:
-            return estimate(candidate, facts, prices=self.prices).fits
 
-        return ladder(diagnosis, plan, cases, facts, fits)
+def outlook_of(
+    diagnosis: Diagnosis,
+    plan: TrainingPlan,
+    facts: ClusterFacts,
+    prices: Prices,
+    image: str | None = None,
+) -> Outlook:
+    """What planning answers about the failed plan's successors: estimates know what the failure has shown."""
+
+    def estimated(candidate: TrainingPlan, beyond: float = 1.0) -> bool | None:
+        return estimate(candidate, facts, prices=prices, beyond=beyond).fits  # a plan has the repository's values
+
+    beyond = 1.0
+    if diagnosis.failure is FailureClass.CUDA_OOM:
+        beyond = beyond_formula(estimate(plan, facts, prices=prices), diagnosis.details)
+
+    def gpus(candidate: TrainingPlan) -> tuple[GpuChoice, ...]:
+        any_model = candidate.resources.model_copy(update={"gpu_model": None})
+        offers = gpu_offers(candidate.model_copy(update={"resources": any_model}), facts, prices)
+        return tuple(GpuChoice(offer.model, gpu_size_gib(offer)) for offer in offers)
+
+    def bf16(candidate: TrainingPlan) -> bool | None:
+        groups = [g for n in takers(candidate, facts) for g in gpu_groups(n, candidate.resources.gpu_vendor)]
+        known = [gpu_named(g.model) for g in groups]
+        return None if not known or None in known else all(g is not None and g.bf16_tflops for g in known)
+
+    return Outlook(
+        fits=lambda candidate: estimated(candidate, beyond),
+        takers=lambda candidate: takers(candidate, facts),
+        holds=holds,
+        words=launch_words,
+        unheard=unpassed,
+        host_need_mb=lambda candidate: estimate(candidate, facts, prices=prices).host_memory_mb,
+        field_of=field_of,
+        gpus=gpus,
+        bf16=bf16,
+        image=image,
+    )
+
+
+def looks_of(toolbox: Callable[[], Toolbox]) -> Looks:
+    """Looks by the toolbox, which is only made when somebody looks. What can't be seen is not there."""
+    opened = cache(toolbox)
+
+    def find(name: str) -> tuple[str, ...]:
+        try:
+            return opened().find(name)
+        except UsageError:
+            return ()
+
+    def read(path: str) -> str:
+        try:
+            text = opened().read_file(path, lines=_READ_LINES)
+        except UsageError:
+            return ""
+        return re.sub(r"^\d+: ", "", text, flags=re.MULTILINE)
+
+    return Looks(find, read)

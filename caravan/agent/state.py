@@ -54,6 +54,10 @@ class RunState(Value):
     outcome: Outcome | None = None
     failure: Evidence | None = None
     diagnosis: Diagnosis | None = None
+    answered: Diagnosis | None = Field(default=None, description="the failure that the plan's last repair is against")
+    memory_beyond: float = Field(
+        default=1.0, description="how many times the formula's GPU memory an attempt was seen to need at least"
+    )
     tried: tuple[Repair, ...] = ()
 
     metrics: dict[str, float] = Field(default_factory=dict, description="last logged value of each metric")

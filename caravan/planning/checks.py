@@ -5,8 +5,7 @@ Looks at totals; what is free now is Nomad's to say. Pure.
 
 from collections.abc import Iterator
 
-from caravan.planning.catalogue import matches_model
-from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver
+from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver, with_gpus
 from caravan.planning.command import launch_words
 from caravan.values.job import ClusterFacts, NodeFacts
 from caravan.values.plan import TrainingPlan
@@ -24,7 +23,7 @@ def check_plan(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
         drivers = sorted({name for n in nodes for name, d in n.drivers.items() if d.healthy})
         problems.append(f"No node has a healthy driver {plan.driver}; they have {', '.join(drivers) or 'none'}.")
         able = nodes
-    fitting = _with_gpus(plan, able)
+    fitting = with_gpus(able, plan)
     if not fitting:
         return (*problems, _no_gpus(plan, able))
     return (*problems, *_room(plan, fitting), *_mounts(plan, fitting))
@@ -84,21 +83,6 @@ def _nowhere(plan: TrainingPlan, facts: ClusterFacts) -> str:
     pools = ", ".join(sorted({n.node_pool for n in usable}))
     asked = f"datacenters {', '.join(plan.datacenters)} and node pool {plan.node_pool or 'default'}"
     return f"No node is in {asked}; there are nodes in datacenters {centers}, in pools {pools}."
-
-
-def _with_gpus(plan: TrainingPlan, nodes: tuple[NodeFacts, ...]) -> tuple[NodeFacts, ...]:
-    need = plan.resources
-    return tuple(
-        n
-        for n in nodes
-        if not need.gpus
-        or any(
-            g.count >= need.gpus
-            and (need.gpu_model is None or matches_model(need.gpu_model, g.model))
-            and (need.gpu_memory_mib is None or g.memory_mib is None or g.memory_mib >= need.gpu_memory_mib)
-            for g in gpu_groups(n, need.gpu_vendor)
-        )
-    )
 
 
 def _no_gpus(plan: TrainingPlan, nodes: tuple[NodeFacts, ...]) -> str:

@@ -17,11 +17,11 @@ _KEPT = STANDING | {Author.MEMORY}
 """Authors against whose GPU and batch the formula does not stand: what was seen to fit beats it."""
 
 
-def choose(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts) -> tuple[PlanChange, ...]:
+def choose(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts, beyond: float = 1.0) -> tuple[PlanChange, ...]:
     """Changes that make the plan fit and bound its cost; empty when it is well as it is.
 
     The cheapest GPU type of the inventory that holds it is named. When none does, the micro batch is halved and the
-    accumulation doubled until it fits the largest type.
+    accumulation doubled until it fits the largest type. `beyond` is the factor that is in the estimate.
     """
     if plan.resources.gpus == 0:
         return _bounded(plan, estimate)
@@ -30,10 +30,10 @@ def choose(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts) -> tuple
     if estimate.gpu_memory_gib is None or not offers:
         return tuple(changes)
     if not any(_holds(o, estimate.gpu_memory_gib) for o in offers):
-        smaller = _smaller_batch(plan, offers)
+        smaller = _smaller_batch(plan, offers, beyond)
         changes += smaller
         plan = apply_changes(plan, smaller)
-    parts, _, _ = gpu_memory(plan)
+    parts, _, _ = gpu_memory(plan, beyond)
     need = sum(p.gib for p in parts) if parts else estimate.gpu_memory_gib
     best = next((o for o in offers if o.model == estimate.gpu and _holds(o, need)), None)
     best = best or next((o for o in offers if _holds(o, need)), None)
@@ -58,7 +58,7 @@ def _holds(offer: GpuOffer, gib: float) -> bool:
     return size is not None and gib <= size * USABLE_SHARE
 
 
-def _smaller_batch(plan: TrainingPlan, offers: tuple[GpuOffer, ...]) -> list[PlanChange]:
+def _smaller_batch(plan: TrainingPlan, offers: tuple[GpuOffer, ...], beyond: float) -> list[PlanChange]:
     """Halve the batch, double the accumulation; nothing when that can't help or may not be changed."""
     batch, accumulated = plan.training.micro_batch or 1, plan.training.grad_accum or 1
     kept = any(plan.set_by(p) in _KEPT for p in ("training.micro_batch", "training.grad_accum"))
@@ -68,7 +68,7 @@ def _smaller_batch(plan: TrainingPlan, offers: tuple[GpuOffer, ...]) -> list[Pla
         batch, accumulated = batch // 2, accumulated * 2
         values = {"micro_batch": batch, "grad_accum": accumulated}
         trial = plan.model_copy(update={"training": plan.training.model_copy(update=values)})
-        parts, _, _ = gpu_memory(trial)
+        parts, _, _ = gpu_memory(trial, beyond)
         if any(_holds(o, sum(p.gib for p in parts)) for o in offers):
             why = "the batch doesn't fit any GPU here; the effective batch stays"
             if "training.grad_accum" not in plan.flags:

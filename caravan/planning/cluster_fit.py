@@ -50,6 +50,35 @@ def most_gpus(nodes: Iterable[NodeFacts], vendor: str | None = None, model: str 
     return max(counts, default=0)
 
 
+def with_gpus(nodes: Iterable[NodeFacts], plan: TrainingPlan) -> tuple[NodeFacts, ...]:
+    """The nodes that have the GPUs that the plan asks for; all where it asks for none. Unknown memory is no lack."""
+    need = plan.resources
+    return tuple(
+        n
+        for n in nodes
+        if not need.gpus
+        or any(
+            g.count >= need.gpus
+            and (need.gpu_model is None or matches_model(need.gpu_model, g.model))
+            and (need.gpu_memory_mib is None or g.memory_mib is None or g.memory_mib >= need.gpu_memory_mib)
+            for g in gpu_groups(n, need.gpu_vendor)
+        )
+    )
+
+
+def takers(plan: TrainingPlan, facts: ClusterFacts) -> tuple[NodeFacts, ...]:
+    """The nodes that could take the plan were they large enough: in its target, with its driver and its GPUs."""
+    return with_gpus(with_driver(in_target(plan, facts), plan.driver), plan)
+
+
+def holds(node: NodeFacts, plan: TrainingPlan) -> bool:
+    """Whether the node, were it empty, has the CPU, memory and disk asked for. What is not known speaks for it."""
+    need = plan.resources
+    cpu = (need.cpu_mhz, node.cpu_mhz) if need.cores is None else (need.cores, node.cores)
+    pairs = (cpu, (need.memory_mb, node.memory_mb), (need.disk_mb, node.disk_mb))
+    return all(asked <= has or not has for asked, has in pairs)
+
+
 def gpu_offers(plan: TrainingPlan, facts: ClusterFacts, prices: Prices) -> tuple[GpuOffer, ...]:
     """The GPU types of which one node in the plan's target has as many as it asks for, the cheapest first.
 

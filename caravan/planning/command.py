@@ -204,7 +204,13 @@ def unpassed(plan: TrainingPlan) -> tuple[str, ...]:
 
 def _has_flag(plan: TrainingPlan, field: str) -> bool:
     value = flag_text(plan.get(field))
-    return any(path in (field, f"{field}={value}") for path in plan.flags)
+    if any(path in (field, f"{field}={value}") for path in plan.flags):
+        return True
+    # A switch that is left away says something too: fp32 without `--fp16`, no checkpointing without its switch.
+    return value in _WITHOUT.get(field, ("False",)) and any(path.startswith(f"{field}=") for path in plan.flags)
+
+
+_WITHOUT: Final = {"training.precision": ("fp32",), "training.method": ("full",)}
 
 
 def command_line(plan: TrainingPlan) -> tuple[str, ...]:

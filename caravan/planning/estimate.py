@@ -3,6 +3,7 @@
 What isn't known stays None and `assumptions` says why; nothing unknown is ever zero. Pure.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from caravan.planning.catalogue import USABLE_SHARE, Prices, gpu_named, usd_per_hour
@@ -23,18 +24,24 @@ _ALL_TARGETS: Final = ("q", "k", "v", "o", "gate", "up", "down")
 
 
 def estimate(
-    plan: TrainingPlan, facts: ClusterFacts, *, prices: Prices, profile: RepoProfile | None = None
+    plan: TrainingPlan,
+    facts: ClusterFacts,
+    *,
+    prices: Prices,
+    profile: RepoProfile | None = None,
+    beyond: float = 1.0,
 ) -> Estimate:
     """What the plan will need on this cluster.
 
     `profile` fills in what the repository does itself where the plan leaves a field to it, and lets the estimate say
-    which wishes no option of the repository takes.
+    which wishes no option of the repository takes. `beyond` is how many times the formula's figure a run of this
+    training was seen to need at least (`beyond_formula`).
     """
     full = _with_repository(plan, profile)
     notes = list(_unheard(plan, full, profile))
     if plan.resources.gpus == 0:
         return _on_cpu(plan, facts, notes)
-    parts, confidence, more = gpu_memory(full)
+    parts, confidence, more = gpu_memory(full, beyond)
     notes += more
     total = sum(p.gib for p in parts) if parts else None
     offer = _offer(plan, facts, prices, total)
@@ -60,8 +67,11 @@ def estimate(
     )
 
 
-def gpu_memory(plan: TrainingPlan) -> tuple[tuple[MemoryPart, ...], float, list[str]]:
-    """The parts of one GPU's peak memory, how sure they are, and what was assumed. No parts: the model isn't known."""
+def gpu_memory(plan: TrainingPlan, beyond: float = 1.0) -> tuple[tuple[MemoryPart, ...], float, list[str]]:
+    """The parts of one GPU's peak memory, how sure they are, and what was assumed. No parts: the model isn't known.
+
+    What a run was seen to need `beyond` the formula is a part of its own.
+    """
     shape = shape_of(plan.model.id) if plan.model.id else None
     if shape is None:
         what = f"the shape of {plan.model.id} isn't known" if plan.model.id else "no base model is known"
@@ -70,7 +80,39 @@ def gpu_memory(plan: TrainingPlan) -> tuple[tuple[MemoryPart, ...], float, list[
     confidence = 0.6 if shape.exact else 0.3
     if not shape.exact:
         notes.append(f"{plan.model.id} is sized by the {shape.params_b:g} B in its name: the error may be 50 %")
-    return memory_parts(shape, setting), confidence, notes
+    parts = memory_parts(shape, setting)
+    if beyond > 1:
+        more = (beyond - 1) * sum(p.gib for p in parts)
+        parts = (*parts, MemoryPart(name="seen beyond the formula", gib=round(more, 4)))
+        notes.append(f"an attempt ran out of GPU memory: the formula's figure is taken {beyond:.2f} times")
+    return parts, confidence, notes
+
+
+def beyond_formula(estimate: Estimate, details: Mapping[str, str], beyond: float = 1.0) -> float:
+    """How many times the formula's figure is needed at least, after a plan of that estimate ran out of GPU memory.
+
+    `details` are the message's figures (`total_gib`, `free_gib`, `tried_gib`): what was in use and what was tried on
+    top is a lower bound of the need. Without them the whole GPU is. `beyond` is the factor that is in the estimate.
+    """
+    total, free, tried = (_figure(details, f"{name}_gib") for name in ("total", "free", "tried"))
+    size = estimate.gpu_total_gib
+    if size is None or (total and not 0.9 <= total / size <= 1.1):
+        size = total  # it ran on another type than the one that was estimated
+    least = size * USABLE_SHARE if size else 0.0
+    if total and free is not None and tried is not None:
+        least = max(least, total - min(free, total) + tried)
+    if not least or not estimate.gpu_memory_gib:
+        return beyond
+    # A hair more than was seen, so that the plan that failed is not held to fit.
+    return max(beyond, beyond * 1.001 * least / estimate.gpu_memory_gib)
+
+
+def _figure(details: Mapping[str, str], name: str) -> float | None:
+    try:
+        value = float(details.get(name, ""))
+    except ValueError:
+        return None
+    return value if 0 <= value < 1e6 else None
 
 
 def gpu_size_gib(offer: GpuOffer) -> float | None:

@@ -98,6 +98,12 @@ def known_flags(profile: RepoProfile) -> dict[str, str]:
     return found
 
 
+def field_of(option: str) -> str | None:
+    """The plan field that an option of that common name sets (`--data_path` → `dataset.path`), or None."""
+    name = option.lstrip("-").replace("-", "_").casefold()
+    return next((path for path, names in _OPTIONS.items() if name in names), None)
+
+
 def _first(profile: RepoProfile, names: tuple[str, ...]) -> ScriptOption | None:
     return next((o for name in names if (o := profile.option(name)) is not None), None)
 

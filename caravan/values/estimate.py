@@ -1,11 +1,28 @@
 """What a plan will need, what the budget says to it, and what the user allowed."""
 
+from collections.abc import Collection
 from enum import StrEnum
+from typing import Final
 
 from pydantic import Field
 
-from caravan.values.base import Confidence, Value
-from caravan.values.plan import Mount, TrainingPlan
+from caravan.values.base import Confidence, Json, Value
+from caravan.values.errors import PlanError
+from caravan.values.plan import Author, Mount, TrainingPlan
+
+ROOM: Final = (
+    "resources.memory_mb",
+    "resources.memory_max_mb",
+    "resources.disk_mb",
+    "shm_mb",
+    "kill_timeout_s",
+    "image_pull_timeout_s",
+)
+"""Fields that give room: more of it makes the training no other one, so a repair may raise it unasked."""
+GROWING: Final = ("setup.pip", "setup.apt", "setup.cmd", "exclude_nodes", "secrets", "mounts")
+"""Lists that a repair may add to unasked; what is added to packages and mounts is looked at for itself."""
+ESSENCE: Final = ("training.max_len", "model.id")
+"""Fields that say what is trained: never changed unasked, whoever set them."""
 
 
 class MemoryPart(Value):
@@ -69,23 +86,88 @@ class Envelope(Value):
     images: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     datacenters: tuple[str, ...] = ()
+    packages: tuple[str, ...] = Field(default=(), description="requirement lines that may be installed")
+    held: dict[str, Json] = Field(
+        default_factory=dict, description="fields that a repair changes only after asking: plan path to value"
+    )
+    unheard: tuple[str, ...] = Field(default=(), description="fields that the program does not follow, as approved")
 
-    def objections(self, plan: TrainingPlan, cost_usd: float | None) -> tuple[str, ...]:
+    def objections(
+        self,
+        plan: TrainingPlan,
+        cost_usd: float | None,
+        *,
+        trusted: Collection[str] = (),
+        unheard: Collection[str] = (),
+    ) -> tuple[str, ...]:
         """Why `plan` at `cost_usd` (all attempts so far and this one) is outside; empty when it is inside.
 
-        A cost of None is not known, and inside only where the user approved that.
+        A cost of None is not known, and inside only where the user approved that. `trusted` are requirement lines that
+        need no question, `unheard` the fields somebody set that the program would not follow.
         """
-        found = []
+        found = [_difference(plan, path, value) for path, value in self.held.items() if not _kept(plan, path, value)]
         if cost_usd is None:
             if not self.unknown_cost:
                 found.append("its cost is not known")
         elif cost_usd > self.cost_usd:
             found.append(f"cost {cost_usd:.2f} USD is over the approved {self.cost_usd:.2f} USD")
-        if plan.training.method and plan.training.method not in self.methods:
-            found.append(f"method {plan.training.method} was not approved")
+        method = method_of(plan)
+        if method and method not in self.methods:
+            found.append(f"method {method} was not approved")
         if plan.image and plan.image not in self.images:
             found.append(f"image {plan.image} was not approved")
         found += [f"mount {m.source} at {m.destination} was not approved" for m in plan.mounts if m not in self.mounts]
         if self.datacenters != ("*",):
             found += [f"datacenter {d} was not approved" for d in plan.datacenters if d not in self.datacenters]
+        unknown = [line for line in plan.setup.pip if line not in self.packages and line not in trusted]
+        found += [
+            f"package {line}, which a log names, is neither well known nor in the repository's requirements"
+            for line in unknown
+        ]
+        found += [f"{p} = {plan.get(p)} would not be followed any more" for p in unheard if p not in self.unheard]
         return tuple(found)
+
+
+def method_of(plan: TrainingPlan) -> str | None:
+    """The training method; adapters on a 4-bit model are `qlora`, whichever fields say so."""
+    method, adapters = plan.training.method, ("lora", "dora")
+    return "qlora" if plan.training.quant_bits == 4 and method in (None, *adapters) else method
+
+
+def held_fields(plan: TrainingPlan, before: Envelope | None) -> dict[str, Json]:
+    """The fields that a person set, or had set before a repair changed them with approval, and the essence."""
+    said = (Author.USER, Author.ANSWER)
+    paths = [path for path, origin in plan.provenance.items() if origin.by in said]
+    held = dict.fromkeys((*paths, *(before.held if before else ()), *ESSENCE))
+    return {path: plan.get(path) for path in held}
+
+
+def _kept(plan: TrainingPlan, path: str, value: Json) -> bool:
+    """Whether the plan still does what was approved for the field; more room and longer lists count as that."""
+    now = _get(plan, path)
+    if now == value:
+        return True
+    if path == "resources.memory_max_mb" and now is None:  # reserved now, which is surer
+        return isinstance(value, int) and plan.resources.memory_mb >= value
+    if path in ROOM:
+        return isinstance(now, int) and (value is None or now > value)
+    if path in GROWING and isinstance(now, list) and isinstance(value, list):
+        return all(item in now for item in value)
+    return False
+
+
+def _difference(plan: TrainingPlan, path: str, value: Json) -> str:
+    origin = plan.provenance.get(path)
+    why = f": {origin.why}" if origin and origin.why else ""
+    return f"{path} would be {_text(_get(plan, path))} instead of {_text(value)}{why}"
+
+
+def _get(plan: TrainingPlan, path: str) -> Json:
+    try:
+        return plan.get(path)
+    except PlanError:  # below a block that is unset now
+        return None
+
+
+def _text(value: Json) -> str:
+    return "unset" if value is None else str(value)

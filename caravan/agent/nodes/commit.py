@@ -2,6 +2,7 @@
 
 from langgraph.types import interrupt
 
+from caravan.agent.approval import envelope, objections, total_cost
 from caravan.agent.context import Context
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
@@ -9,30 +10,29 @@ from caravan.hcl import mismatches, parse_hcl, read_back, render_hcl
 from caravan.planning.budget import judge_budget
 from caravan.planning.checks import check_plan
 from caravan.planning.choose import choose
-from caravan.planning.command import unpassed
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.jobspec import to_job_spec
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import JobRefused
-from caravan.values.estimate import Envelope, Verdict
+from caravan.values.estimate import Verdict
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import ClusterFacts, DryRun, JobSpec
-from caravan.values.plan import Author, TrainingPlan, apply_changes
-from caravan.values.repo import RepoProfile
+from caravan.values.plan import TrainingPlan, apply_changes
 from caravan.values.run import Deployment, RunStatus
 
 
 def estimate(state: RunState, context: Context) -> Update:
     """Estimate the plan; where it does not fit, take the chooser's cheapest that does."""
     plan, facts = state.need_plan(), context.facts()
-    first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile)
-    chosen = apply_changes(plan, choose(_with_what_is_left(plan, state), first, facts))
+    beyond = state.memory_beyond
+    first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond)
+    chosen = apply_changes(plan, choose(_with_what_is_left(plan, state), first, facts, beyond))
     if chosen.digest() == plan.digest():
         return {"estimate": first}
     context.folder.save_plan(chosen)
     return {
         "plan": chosen,
-        "estimate": estimate_plan(chosen, facts, prices=context.prices, profile=state.profile),
+        "estimate": estimate_plan(chosen, facts, prices=context.prices, profile=state.profile, beyond=beyond),
     }
 
 
@@ -151,28 +151,27 @@ def approve(state: RunState, context: Context) -> Update:
     """Ask once, with plan, estimate, cost and job in view (the second interrupt); go on inside what was granted."""
     if state.lost:
         return _ask_about_lost_job(state)
-    plan, verdict = state.need_plan(), state.budget
-    cost = _cost(state)
+    plan, verdict, granted = state.need_plan(), state.budget, state.envelope
+    cost = total_cost(state, state.need_estimate())
     if verdict and verdict.verdict is Verdict.OVER_HARD:
-        return {"status": RunStatus.REJECTED, "detail": verdict.text}
-    granted = state.envelope
-    objections = granted.objections(plan, cost) if granted else _not_followed(plan, state.need_profile())
-    if granted and not objections:
+        return _rejected(state, verdict.text)
+    against = objections(state, context, plan, state.need_estimate())
+    if granted and not against:
         return {}
     limit = state.request.budget_usd if state.request.budget_usd is not None else context.limits.soft_usd
-    envelope = _envelope(plan, cost, limit, granted)
-    if granted is None and not objections and state.request.yes and verdict and verdict.verdict is Verdict.WITHIN:
+    grants = envelope(state, plan, cost, limit)
+    if granted is None and not against and state.request.yes and verdict and verdict.verdict is Verdict.WITHIN:
         context.progress.note(f"Approved by --yes: {verdict.text}")
-        return {"envelope": envelope}
+        return {"envelope": grants}
     deployment = state.need_deployment()
     ask = Ask(
         kind=AskKind.APPROVAL,
-        text=f"Deploy {deployment.job_id}?",
+        text=_question(state, deployment.job_id),
         plan=plan,
         estimate=state.estimate,
         budget=verdict,
-        envelope=envelope,
-        objections=objections,
+        envelope=grants,
+        objections=against,
         warnings=state.warnings,
         attempt=state.sequence,
         job_id=deployment.job_id,
@@ -180,22 +179,25 @@ def approve(state: RunState, context: Context) -> Update:
     )
     reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
     if not reply.approved:
-        return {"status": RunStatus.REJECTED, "detail": reply.why or "the job was not approved"}
-    return {"envelope": envelope}
+        return _rejected(state, reply.why or "the job was not approved")
+    return {"envelope": grants}
 
 
-def _not_followed(plan: TrainingPlan, profile: RepoProfile) -> tuple[str, ...]:
-    """What a person asked for and the training would not follow: no approval by itself then.
+def _question(state: RunState, job_id: str) -> str:
+    """What is asked: of a repair, what failed and what would be done about it."""
+    if state.answered is None or not state.tried:
+        return f"Deploy {job_id}?"
+    repair = state.tried[-1]
+    return f"{state.answered.cause} Deploy {job_id} with this repair: {repair.why or repair.kind}?"
 
-    What the program does anyway needs no option.
-    """
-    anyway = {"training.method": profile.method, "model.id": profile.base_model, "dataset.path": profile.dataset}
-    asked = [
-        path
-        for path in unpassed(plan)
-        if plan.set_by(path) in (Author.USER, Author.ANSWER) and plan.get(path) != anyway.get(path)
-    ]
-    return tuple(f"{path} = {plan.get(path)} would not be followed: the program has no option for it" for path in asked)
+
+def _rejected(state: RunState, why: str) -> Update:
+    """The end by a no. After a failure it says what failed and what to do, for the repair would have been the way."""
+    cause = state.answered
+    if cause is None:
+        return {"status": RunStatus.REJECTED, "detail": why}
+    parts = (cause.cause, f"Not repaired: {why.rstrip('.')}.", cause.advice)
+    return {"status": RunStatus.REJECTED, "detail": " ".join(part for part in parts if part)}
 
 
 def _ask_about_lost_job(state: RunState) -> Update:
@@ -216,21 +218,3 @@ def _ask_about_lost_job(state: RunState) -> Update:
         detail = reply.why or f"job {deployment.job_id} is gone and was not deployed again"
         return {"lost": False, "status": RunStatus.REJECTED, "detail": detail}
     return {"lost": False, "sequence": state.sequence + 1}
-
-
-def _cost(state: RunState) -> float | None:
-    """What was spent and the dearer end of the estimate, in US dollars; None when that is not known."""
-    cost = state.need_estimate().cost_usd
-    return None if cost is None else state.spent_usd + cost.high
-
-
-def _envelope(plan: TrainingPlan, cost_usd: float | None, limit_usd: float, granted: Envelope | None) -> Envelope:
-    """What approving grants: this plan's choices beside those granted before."""
-    return Envelope(
-        cost_usd=max(cost_usd or 0.0, limit_usd),
-        unknown_cost=cost_usd is None or (granted is not None and granted.unknown_cost),
-        methods=joined(granted.methods if granted else (), (plan.training.method,) if plan.training.method else ()),
-        images=joined(granted.images if granted else (), (plan.image,) if plan.image else ()),
-        mounts=joined(granted.mounts if granted else (), plan.mounts),
-        datacenters=joined(granted.datacenters if granted else (), plan.datacenters),
-    )

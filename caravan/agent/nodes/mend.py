@@ -2,12 +2,18 @@
 
 from datetime import datetime
 
+from caravan.agent.approval import objections
 from caravan.agent.context import Context
+from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
+from caravan.diagnosis.handover import handover
+from caravan.diagnosis.ladders.case import Case
 from caravan.planning.checks import check_plan
+from caravan.planning.estimate import beyond_formula
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.values.errors import PlanError
-from caravan.values.failure import ChangePlan, Evidence, Repair, Requery, RetryElsewhere, Stage, Wait
+from caravan.values.estimate import Estimate
+from caravan.values.failure import ChangePlan, Evidence, FailureClass, Repair, Requery, RetryElsewhere, Stage, Wait
 from caravan.values.plan import TrainingPlan, apply_changes, plan_diff
 from caravan.values.run import Attempt, OutcomeKind, RunEvent, RunStatus
 
@@ -19,9 +25,9 @@ def diagnose(state: RunState, context: Context) -> Update:
     """Say why it failed, from the evidence alone."""
     evidence, plan = _evidence(state), state.need_plan()
     diagnosis = context.reasoner.diagnose(evidence, plan, state.cases)
-    if state.outcome is not None and state.outcome.kind is OutcomeKind.NOT_PLACED:
-        # It has waited as long as the user lets it wait: waiting again would be to ignore that.
-        diagnosis = diagnosis.model_copy(update={"escalate": True})
+    if diagnosis.failure is FailureClass.UNKNOWN:
+        # Memory may know what nobody understands: it is asked before a person is.
+        diagnosis = diagnosis.model_copy(update={"escalate": False})
     context.progress.note(f"Cause: {diagnosis.cause}")
     update: Update = {"diagnosis": diagnosis}
     if evidence.stage in (Stage.VERIFY, Stage.EVALUATE) and state.attempts:
@@ -29,25 +35,37 @@ def diagnose(state: RunState, context: Context) -> Update:
         update["attempts"] = (*state.attempts[:-1], last)
     if evidence.interrupted:
         update["interruptions"] = state.interruptions + 1
+    if diagnosis.failure is FailureClass.CUDA_OOM and state.estimate is not None:
+        update["memory_beyond"] = beyond_formula(state.estimate, diagnosis.details, state.memory_beyond)
     return update
 
 
 def fix_iteration(state: RunState, context: Context) -> Update:
-    """Take the first repair of the ladder that gives something new to try; none: the run is escalated."""
+    """Take the first repair of the ladder that gives something new to try; none: the run is escalated.
+
+    Repairs that the approval covers go first, in the ladder's order: a person is asked only when none of them is left.
+    """
     plan, facts = state.need_plan(), context.facts()
     diagnosis = state.diagnosis
     if diagnosis is None:
         raise AssertionError("no diagnosis yet")
     toolbox = context.toolbox(context.open_tree(state.request.source))
+    outside: tuple[Repair, TrainingPlan] | None = None
     for repair in context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox):
         mended = _mended(repair, state)
         if mended is None:
             continue
-        if isinstance(repair, ChangePlan) and (check_plan(mended, facts) or not _fits(mended, context)):
-            continue
+        if isinstance(repair, ChangePlan):
+            estimate = _estimate(mended, state, context)
+            if check_plan(mended, facts) or (estimate.fits is False and _trusted(state)):
+                continue
+            if state.envelope is not None and objections(state, context, mended, estimate):
+                outside = outside or (repair, mended)
+                continue
         return _take(repair, mended, state, context)
-    detail = f"{diagnosis.cause} No repair is left to try. {diagnosis.advice}".strip()
-    return {"status": RunStatus.ESCALATED, "detail": detail}
+    if outside is not None:
+        return _take(*outside, state, context)
+    return {"status": RunStatus.ESCALATED, "detail": f"{diagnosis.cause} {_told(state, context)}"}
 
 
 def _mended(repair: Repair, state: RunState) -> TrainingPlan | None:
@@ -60,6 +78,9 @@ def _mended(repair: Repair, state: RunState) -> TrainingPlan | None:
             return None
         known = {*state.deployed_plans, plan.digest()}
         return None if mended.digest() in known else mended
+    unplaced = state.outcome is not None and state.outcome.kind is OutcomeKind.NOT_PLACED
+    if unplaced and isinstance(repair, Wait):
+        return None  # it has waited as long as the user lets it wait: waiting again would be to ignore that
     interrupted = state.failure is not None and state.failure.interrupted  # has an allowance of its own
     return None if state.tried.count(repair) >= _REPEATS and not interrupted else plan
 
@@ -67,9 +88,10 @@ def _mended(repair: Repair, state: RunState) -> TrainingPlan | None:
 _REPEATS = 3  # how often the same wait or retry is worth taking in one run
 
 
-def _fits(plan: TrainingPlan, context: Context) -> bool:
-    """False only when the estimate is sure that the plan does not fit."""
-    return estimate_plan(plan, context.facts(), prices=context.prices).fits is not False
+def _estimate(plan: TrainingPlan, state: RunState, context: Context) -> Estimate:
+    """What a mended plan will need, in the light of what attempts were seen to need."""
+    facts, beyond = context.facts(), state.memory_beyond
+    return estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond)
 
 
 def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Context) -> Update:
@@ -88,6 +110,7 @@ def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Contex
         "plan": mended,
         "attempts": attempts,
         "tried": (*state.tried, repair),
+        "answered": state.diagnosis,
         "fixes": state.fixes + (0 if evidence.interrupted else 1),
         "avoid_nodes": joined(state.avoid_nodes, avoid),
         "sequence": state.sequence + (0 if _same_id(repair, evidence) else 1),
@@ -102,23 +125,56 @@ def _same_id(repair: Repair, evidence: Evidence) -> bool:
     return evidence.stage is Stage.VALIDATE or isinstance(repair, Requery)
 
 
+def _trusted(state: RunState) -> bool:
+    """Whether the estimate can speak against a repair: it did not speak against the plan that ran all the same."""
+    out_of_memory = state.diagnosis is not None and state.diagnosis.failure is FailureClass.CUDA_OOM
+    return out_of_memory or state.estimate is None or state.estimate.fits is not False
+
+
 def escalate(state: RunState, context: Context) -> Update:
-    """Hand over to a person: the cause, and what to do."""
+    """Hand over to a person: the cause, what was tried, and what to do."""
     diagnosis = state.diagnosis
     status: RunStatus = RunStatus.ESCALATED
     if state.status is RunStatus.ESCALATED:  # no repair was left
         detail = state.detail
     elif diagnosis is None:
         detail = _evidence(state).message
-    elif diagnosis.escalate:
-        detail = f"{diagnosis.cause} {diagnosis.advice}".strip()
     else:
-        status, detail = RunStatus.FAILED, f"{diagnosis.cause} No attempt is left."
+        status = RunStatus.ESCALATED if diagnosis.escalate else RunStatus.FAILED
+        detail = f"{diagnosis.cause} {_told(state, context)}"
     context.progress.note(detail)
     context.store.add_event(
         state.run_id, RunEvent(at=_when(state, context), kind="escalated", text=detail, data={"status": status.value})
     )
     return {"status": status, "detail": detail}
+
+
+def _told(state: RunState, context: Context) -> str:
+    """How often it was tried, what was changed, and what to do now."""
+    diagnosis = state.diagnosis
+    if diagnosis is None:
+        raise AssertionError("no diagnosis yet")
+    profile, facts = state.need_profile(), context.facts()
+    looks = looks_of(lambda: context.toolbox(context.open_tree(state.request.source)))
+    case = Case(diagnosis, state.need_plan(), profile, facts, looks=looks)
+    limit = state.need_plan().limits.attempts
+    exhausted = not diagnosis.escalate and state.counted_attempts() >= limit
+    ending = " No attempt is left." if exhausted else "" if diagnosis.escalate else " No repair is left to try."
+    return f"{_history(state)}{ending} {handover(case)}".strip()
+
+
+def _history(state: RunState) -> str:
+    """The attempts and the repairs between them, in a sentence; empty where nothing was tried."""
+    repairs = list(dict.fromkeys((repair.why or repair.kind).rstrip(".") for repair in state.tried))
+    if not repairs:
+        return ""
+    count = len(state.attempts)
+    attempts = f" in {count} attempt{'' if count == 1 else 's'}" if count else ""
+    shown = "; then ".join(repairs[-_SHOWN:])
+    return f"Tried{attempts}: {shown}."
+
+
+_SHOWN = 4  # repairs that are told; the report has them all
 
 
 def _when(state: RunState, context: Context) -> datetime:

@@ -1,0 +1,152 @@
+"""What a rung is built from: the failure, the plan, what is known around it, and small helpers to write repairs.
+
+Questions that only another room can answer (does it fit, which nodes could take it, what would the program be told)
+come in as functions, so that this room knows no estimate, no command line and no repository.
+"""
+
+import posixpath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from caravan.values.base import Json
+from caravan.values.errors import PlanError
+from caravan.values.failure import ChangePlan, Diagnosis, PastCase, Repair
+from caravan.values.job import ClusterFacts, NodeFacts
+from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
+from caravan.values.repo import RepoProfile
+
+SAID: Final = frozenset({Author.USER, Author.ANSWER})
+"""Authors that are a person: what they set is changed only after asking."""
+
+
+class GpuChoice(NamedTuple):
+    """A GPU type that the plan could be given; its memory in GiB, None where that is not known."""
+
+    model: str
+    gib: float | None
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What planning answers about a plan. The defaults know nothing.
+
+    `fits` None: not known. `takers` are the nodes that could take the plan were they larger, `holds` says whether an
+    empty node is large enough. `words` is the command as the job would run it, `unheard` the fields that no option of
+    the program takes. `field_of` names the plan field that an option of that name sets. `gpus` are the types that one
+    node has enough of, the cheapest first, whatever model the plan names. `bf16` None: not known. `image`: the
+    settings' image.
+    """
+
+    fits: Callable[[TrainingPlan], bool | None] = lambda _: None
+    takers: Callable[[TrainingPlan], Sequence[NodeFacts]] = lambda _: ()
+    holds: Callable[[NodeFacts, TrainingPlan], bool] = lambda _node, _plan: True
+    words: Callable[[TrainingPlan], tuple[str, ...]] = lambda plan: plan.command
+    unheard: Callable[[TrainingPlan], Sequence[str]] = lambda _: ()
+    host_need_mb: Callable[[TrainingPlan], int | None] = lambda _: None
+    field_of: Callable[[str], str | None] = lambda _: None
+    gpus: Callable[[TrainingPlan], Sequence[GpuChoice]] = lambda _: ()
+    bf16: Callable[[TrainingPlan], bool | None] = lambda _: None
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Looks into the repository: paths that end in a name (directories with a slash), and a text file ("": none)."""
+
+    find: Callable[[str], tuple[str, ...]] = lambda _: ()
+    read: Callable[[str], str] = lambda _: ""
+
+    def files(self, name: str) -> tuple[str, ...]:
+        """The files whose path ends in `name`."""
+        return tuple(p for p in self._found(name) if not p.endswith("/"))
+
+    def directories(self, name: str) -> tuple[str, ...]:
+        """The directories whose path ends in `name`, without their slash."""
+        return tuple(p.rstrip("/") for p in self._found(name) if p.endswith("/"))
+
+    def _found(self, name: str) -> tuple[str, ...]:
+        return self.find(name) if name.strip("./ ") else ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """A failure with everything that a repair can be built from."""
+
+    diagnosis: Diagnosis
+    plan: TrainingPlan
+    profile: RepoProfile
+    facts: ClusterFacts
+    cases: Sequence[PastCase] = ()
+    outlook: Outlook = field(default_factory=Outlook)
+    looks: Looks = field(default_factory=Looks)
+
+    def detail(self, name: str) -> str:
+        """What the evidence names in that role; empty where it doesn't."""
+        return self.diagnosis.details.get(name, "").strip()
+
+    def number(self, name: str) -> float | None:
+        """A detail that is a number of zero or more, or None."""
+        try:
+            value = float(self.detail(name))
+        except ValueError:
+            return None
+        return value if 0 <= value < float("inf") else None
+
+    def mended(self, path: str) -> bool:
+        """Whether a repair set the field before: it did not help enough."""
+        return self.plan.set_by(path) is Author.REPAIR
+
+    def said(self, path: str) -> bool:
+        """Whether a person set the field."""
+        return self.plan.set_by(path) in SAID
+
+    def tried(self, values: Mapping[str, Json]) -> TrainingPlan | None:
+        """The plan with these values by a repair, or None where they make no valid plan."""
+        try:
+            return apply_changes(self.plan, self.changes(values))
+        except PlanError:
+            return None
+
+    def hears(self, path: str, value: Json) -> bool:
+        """Whether the program would be told: the value is new and one of its options takes it."""
+        plan = self.tried({path: value})
+        if plan is None or path in self.outlook.unheard(plan):
+            return False
+        return self.outlook.words(plan) != self.outlook.words(self.plan)
+
+    def heard(self, values: Mapping[str, Json]) -> dict[str, Json]:
+        """Those of the values that the program would be told."""
+        return {path: value for path, value in values.items() if self.hears(path, value)}
+
+    def changes(self, values: Mapping[str, Json], why: str = "") -> tuple[PlanChange, ...]:
+        """The values as changes by a repair."""
+        return tuple(PlanChange(path=p, value=v, by=Author.REPAIR, why=why[:300]) for p, v in values.items())
+
+    def change(self, values: Mapping[str, Json], why: str) -> Iterable[Repair]:
+        """The change of these values, or nothing where there are none."""
+        if values:
+            yield ChangePlan(changes=self.changes(values, why), why=why)
+
+
+Rung = Callable[[Case], Iterable[Repair]]
+
+
+def with_item(items: Sequence[str], item: str) -> list[str]:
+    """The items with one more at their end, if it isn't there."""
+    return [*items] if item in items else [*items, item]
+
+
+def from_workdir(plan: TrainingPlan, path: str) -> str:
+    """A path of the repository as it is seen from the plan's working directory."""
+    return posixpath.relpath(path or ".", posixpath.normpath(plan.workdir or "."))
+
+
+def same_name(a: str, b: str) -> bool:
+    """Whether two options are one but for dashes, underscores and case."""
+    return plain(a) == plain(b)
+
+
+def plain(option: str) -> str:
+    """An option's name without leading dashes, with underscores, in lower case."""
+    return option.strip().lstrip("-+~").replace("-", "_").casefold()

@@ -1,0 +1,39 @@
+"""Against losses and gradients that are no numbers any more."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from caravan.diagnosis.ladders.case import Case
+from caravan.values.base import Json
+from caravan.values.failure import Repair
+
+_LEAST_RATE: Final = 1e-8  # below that nothing is learned any more
+_NORM: Final = 1.0
+
+
+def divergence(case: Case) -> Iterator[Repair]:
+    """Steadier arithmetic first where half precision overflows, then smaller steps with clipped gradients."""
+    steady, smaller = _precision(case), _smaller_steps(case)
+    yield from case.change(steady, f"half precision overflows: {''.join(map(str, steady.values()))} holds more")
+    told = ", ".join(f"{path.split('.')[-1]} {case.plan.get(path)} → {value}" for path, value in smaller.items())
+    yield from case.change(smaller, f"the training diverged: {told}")
+
+
+def _precision(case: Case) -> dict[str, Json]:
+    """bf16 for fp16, where the GPUs can, else fp32. Nothing where the training is not in fp16."""
+    if case.plan.training.precision != "fp16":
+        return {}
+    wider = {} if case.outlook.bf16(case.plan) is False else case.heard({"training.precision": "bf16"})
+    return wider or case.heard({"training.precision": "fp32"})
+
+
+def _smaller_steps(case: Case) -> dict[str, Json]:
+    """A third of the learning rate, a tenth once that was not enough, and clipping."""
+    training = case.plan.training
+    values: dict[str, Json] = {}
+    if training.lr is not None:
+        rate = float(f"{training.lr / (10 if case.mended('training.lr') else 3):.2g}")
+        values |= case.heard({"training.lr": rate}) if rate >= _LEAST_RATE else {}
+    if training.max_grad_norm is None or training.max_grad_norm > _NORM:
+        values |= case.heard({"training.max_grad_norm": _NORM})
+    return values

@@ -210,7 +210,7 @@ class Application:
             yield Context(
                 cluster=cluster,
                 facts=recent(cluster, self.clock),
-                reasoner=TracedReasoner(RuleReasoner(prices), tracer),
+                reasoner=TracedReasoner(RuleReasoner(prices, image=settings.image), tracer),
                 memory=memory,
                 tracer=tracer,
                 store=self._store,

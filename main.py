@@ -206,7 +206,7 @@ class Application:
             held.enter_context(folder.lock())
             tracer = held.enter_context(closing(self._tracer(record.id)))
             memory = TracedMemory(held.enter_context(closing(self._memory())), tracer)
-            cluster = TracedCluster(held.enter_context(closing(self.cluster(record.request))), tracer)
+            cluster = TracedCluster(held.enter_context(closing(self.cluster(record.request))), tracer, self.clock)
             yield Context(
                 cluster=cluster,
                 facts=recent(cluster, self.clock),

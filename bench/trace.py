@@ -64,7 +64,7 @@ def spans(tracer: LocalTracer, count: int) -> None:
 
 def counted(tracer: LocalTracer, count: int) -> None:
     """Look at logs within a watch."""
-    cluster = TracedCluster(Endless(), tracer)  # type: ignore[arg-type]
+    cluster = TracedCluster(Endless(), tracer, Clock())  # type: ignore[arg-type]
     watch = cluster.watch("job")
     next(watch)
     for _ in range(count):

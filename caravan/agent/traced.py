@@ -1,15 +1,16 @@
 """The ports Cluster, Memory and Reasoner with a span around each call. Transparent: same answers, same exceptions.
 
-A watch is one span for its whole length. Within it only changes are written, each as a moment; whoever asks the
-cluster again and again meanwhile (logs, facts, files) is counted into the watch's span, so that a watch of days writes
-no more than one of minutes. Attributes are small; the tracer masks and bounds them. No module here decides anything.
+A watch is one span for its whole length. Within it only changes are written, each as a moment, and every ten minutes
+one that tells how far it has come; whoever asks the cluster again and again meanwhile (logs, facts, files) is counted.
+So a watch writes six lines an hour, whatever the job does. Attributes are small; the tracer masks and bounds them.
+Nothing is decided here.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
-from caravan.ports import Cluster, Memory, Reasoner, Span, Toolbox, Tracer
+from caravan.ports import Clock, Cluster, Memory, Reasoner, Span, Toolbox, Tracer
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.errors import CaravanError
@@ -23,15 +24,19 @@ _MOST_CHANGES = 100
 """Changes of phase that one watch writes as moments; a job that restarts for days has no end of them. The last phase
 is always written."""
 
+_SIGN_S = 600.0
+"""Seconds between two signs of life of a watch: what is known of one whose process is killed."""
+
 _MOST_NAMED = 5  # errors, cases or changes that are told one by one
 
 
 class TracedCluster:
     """A Cluster that tells the tracer."""
 
-    def __init__(self, cluster: Cluster, tracer: Tracer) -> None:
+    def __init__(self, cluster: Cluster, tracer: Tracer, clock: Clock) -> None:
         self._cluster = cluster
         self._tracer = tracer
+        self._clock = clock
         self._watches: list[_Watch] = []
 
     def facts(self) -> ClusterFacts:
@@ -82,7 +87,7 @@ class TracedCluster:
     def watch(self, job_id: str, namespace: str = "default") -> Iterator[Snapshot]:
         """As the cluster answers; the span begins with the first snapshot asked for and ends with the iterator."""
         with self._tracer.span("watch", "cluster", job=job_id) as span:
-            watch = _Watch(self._tracer)
+            watch = _Watch(self._tracer, self._clock)
             self._watches.append(watch)
             snapshots = self._cluster.watch(job_id, namespace)
             try:
@@ -128,8 +133,10 @@ class TracedCluster:
 class _Watch:
     """What a watch has seen so far."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, clock: Clock) -> None:
         self._tracer = tracer
+        self._clock = clock
+        self._last_sign = clock.monotonic()
         self._snapshots = 0
         self._changes = 0
         self._phase: Phase | None = None
@@ -143,6 +150,9 @@ class _Watch:
         """Count a snapshot; one in another phase than the last is a moment of its own."""
         self._snapshots += 1
         self._reason = snapshot.reason
+        if self._clock.monotonic() - self._last_sign >= _SIGN_S:
+            self._last_sign = self._clock.monotonic()
+            self._tracer.event("watching", **self.attributes())
         if snapshot.phase is self._phase:
             return
         self._phase = snapshot.phase

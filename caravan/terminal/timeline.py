@@ -98,9 +98,9 @@ def timeline(trace: Trace, now: datetime, *, driven: bool, waits: bool) -> Timel
     `driven`: an agent works on the run now, so what is open in its last drive goes on. `waits`: the run waits for a
     person now.
     """
-    drives = list(_drives(trace.spans))
+    drives = list(_without_looks(_drives(trace.spans)))
     steps: list[Step] = []
-    asked, clock = False, 0.0
+    clock = 0.0
     for number, spans in enumerate(drives, 1):
         last = number == len(drives)
         root, ended = spans[0][1], _ended_at(spans)
@@ -108,12 +108,11 @@ def timeline(trace: Trace, now: datetime, *, driven: bool, waits: bool) -> Timel
         if root.kind == "run":
             drive.name = f"drive {1 + sum(s.kind == 'run' for s in steps)}"
         steps.append(drive)
-        asked = _asks(drive) if drive.inside else asked  # one that only looked at the open question changes nothing
         clock = drive.start + (drive.seconds or 0.0)
         until = now if last and waits else None if last else drives[number][0][1].started_at
         gap = max((until - ended).total_seconds(), 0.0) if until and root.kind != "event" else 0.0
         if gap >= _SHORTEST_GAP:
-            steps.append(_between(number, clock, gap, person=asked or last, over=not last, after=drive))
+            steps.append(_between(number, clock, gap, person=_asks(drive) or last, over=not last, after=drive))
             clock += gap
     return Timeline(
         steps=tuple(steps),
@@ -126,7 +125,7 @@ def timeline(trace: Trace, now: datetime, *, driven: bool, waits: bool) -> Timel
 
 
 WAITING: Final = "waiting for a person"
-IDLE: Final = "nobody worked on it"
+IDLE: Final = "no sign of an agent"
 
 
 def _between(number: int, start: float, seconds: float, *, person: bool, over: bool, after: Step) -> Step:
@@ -154,6 +153,16 @@ def _drives(spans: Iterable[SpanRecord]) -> Iterator[list[tuple[int, SpanRecord]
         yield drive
 
 
+def _without_looks(drives: Iterable[list[tuple[int, SpanRecord]]]) -> Iterator[list[tuple[int, SpanRecord]]]:
+    """The drives without those in which somebody only looked at the open question: it was waited on meanwhile."""
+    asked = False
+    for drive in drives:
+        if asked and len(drive) == 1 and drive[0][1].kind == "run" and drive[0][1].status == "ok":
+            continue
+        asked = any(span.attributes.get("waiting") for _, span in drive)
+        yield drive
+
+
 def _ended_at(spans: list[tuple[int, SpanRecord]]) -> datetime:
     root = spans[0][1]
     return root.last_at or root.started_at
@@ -175,6 +184,7 @@ def _drive(spans: list[tuple[int, SpanRecord]], start: float, *, now: datetime |
         made[step.id] = step
     for step in made.values():
         _phases(step)
+        _signs(step)
     drive = made[root.id]
     if drive.state is State.OK and _asks(drive):
         drive.state = State.ASKED
@@ -221,3 +231,11 @@ def _phases(step: Step) -> None:
         phase.kind = "phase"
         phase.name = str(phase.attributes.get("phase") or "phase")
         phase.seconds = max(end - phase.start, 0.0)
+
+
+def _signs(step: Step) -> None:
+    """Fold the signs of life of a watch into it: the last tells how far one has come that was not ended."""
+    signs = [s for s in step.inside if s.kind == "event" and s.name == "watching"]
+    if signs:
+        step.inside = [s for s in step.inside if s not in signs]
+        step.attributes = signs[-1].attributes | step.attributes

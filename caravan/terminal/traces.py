@@ -105,7 +105,7 @@ def _heading(record: RunRecord, line: Timeline) -> str:
         (
             f"{took_words(line.working)} at work" if line.waiting or line.idle else "",
             f"{took_words(line.waiting)} waiting for a person" if line.waiting else "",
-            f"{took_words(line.idle)} without an agent" if line.idle else "",
+            f"{took_words(line.idle)} without a sign of an agent" if line.idle else "",
         )
     )
     return f"Run {record.id}: {record.status.value}; {took_words(line.seconds)}{f': {parts}' if parts else ''}."

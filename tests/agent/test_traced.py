@@ -72,7 +72,7 @@ class Traced:
     def __init__(self, *steps: Snapshot | BaseException) -> None:
         self.tracer = MemoryTracer(FakeClock(), [SECRET])
         self.inner = Scripted(*steps)
-        self.cluster = TracedCluster(self.inner, self.tracer)  # type: ignore[arg-type]
+        self.cluster = TracedCluster(self.inner, self.tracer, FakeClock())  # type: ignore[arg-type]
 
     def one(self, name: str) -> SpanRecord:
         (found,) = (s for s in self.tracer.spans() if s.name == name)
@@ -190,8 +190,9 @@ def test_days_of_watching_write_little(tmp_path: Path, restarts: int) -> None:
     calm = [snapshot(Phase.RUNNING, node="gpu-1")] * (10_000 - 2 * restarts)
     restless = [snapshot(Phase.STARTING, "x" * 10_000, "gpu-1"), snapshot(Phase.RUNNING, node="gpu-1")] * restarts
     path, clock = tmp_path / "traces" / "r.jsonl", FakeClock()
+    tracer = LocalTracer(path, run_id="r", clock=clock)
     steps = (*restless, *calm, snapshot(Phase.ENDED))
-    cluster = TracedCluster(Scripted(*steps), LocalTracer(path, run_id="r", clock=clock))  # type: ignore[arg-type]
+    cluster = TracedCluster(Scripted(*steps), tracer, clock)  # type: ignore[arg-type]
     for _ in cluster.watch("j"):
         cluster.logs("a", "train", "stdout")
         clock.sleep(5)
@@ -203,7 +204,11 @@ def test_days_of_watching_write_little(tmp_path: Path, restarts: int) -> None:
     phases = [s.attributes["phase"] for s in trace.spans if s.name == "phase"]
     assert phases[-1] == "ended"
     assert len(phases) == (101 if restarts else 2)
-    assert path.stat().st_size < (200_000 if restarts else 2_000)
+    signs = [s for s in trace.spans if s.name == "watching"]
+    assert len(signs) == 50_000 // 600
+    assert signs[0].attributes["snapshots"] == 121
+    # A phase's reason is cut at 2,000 characters, and so is that of a sign of life.
+    assert path.stat().st_size < (200_000 if restarts else 1000) + len(signs) * (2400 if restarts else 400)
 
 
 # What the calls tell
@@ -211,7 +216,7 @@ def test_days_of_watching_write_little(tmp_path: Path, restarts: int) -> None:
 
 def test_what_calls_of_a_cluster_tell() -> None:
     tracer = MemoryTracer(FakeClock())
-    cluster = TracedCluster(FakeCluster(FakeClock(), script=lambda job: Script()), tracer)
+    cluster = TracedCluster(FakeCluster(FakeClock(), script=lambda job: Script()), tracer, FakeClock())
     cluster.facts()
     with pytest.raises(JobRefused):
         cluster.parse("")

@@ -16,7 +16,7 @@ from tests.fakes.tracer import MemoryTracer
 
 @pytest.fixture
 def bench() -> test_contract.Bench:
-    return test_contract.Bench(TracedCluster(test_contract.fake(), MemoryTracer(FakeClock())))
+    return test_contract.Bench(TracedCluster(test_contract.fake(), MemoryTracer(FakeClock()), FakeClock()))
 
 
 @pytest.fixture

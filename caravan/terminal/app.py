@@ -28,7 +28,7 @@ PROGRAM: Final = "main.py"
 COMMANDS: Final = {
     "analyze": ("analyze", "Say what a repository trains and how."),
     "runs": ("runs", "List the newest runs."),
-    "show": ("runs", "Show one run: status, attempts, plan, events."),
+    "show": ("show", "Show one run: attempts with cause and repair, plan, estimate."),
     "logs": ("logs", "Print the logs of a run's tasks."),
     "watch": ("watch", "Watch runs until they end; Ctrl-C leaves them alone."),
     "resume": ("resume", "Go on with a run, answering what it asks."),

@@ -86,8 +86,8 @@ def show_result(terminal: Terminal, result: Result, *, as_json: bool) -> None:
         _show_plan(terminal, result)
 
 
-def result_lines(result: Result) -> list[str]:
-    """The result in a few lines."""
+def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
+    """The result in a few lines; without the attempts where they are shown otherwise."""
     record, state = result.record, result.state
     detail = record.detail.removeprefix(f"{record.status.value};").strip()
     lines = [one_line(joined((f"Run {record.id}: {record.status.value}", detail), "; "))]
@@ -96,7 +96,7 @@ def result_lines(result: Result) -> list[str]:
     plan = state.plan if state else None
     rows: list[tuple[str, str]] = []
     if state is not None:
-        rows += [(f"attempt {a.number}", attempt_line(a)) for a in state.attempts]
+        rows += [(f"attempt {a.number}", attempt_line(a)) for a in state.attempts] if attempts else []
         rows += [("metrics", words(state.metrics) if state.metrics else "")]
         rows += [("warning", one_line(text)) for text in state.warnings]
         rows += [("job file", (state.deployment.hcl_path or "") if state.deployment else "")]

@@ -1,4 +1,4 @@
-"""`runs` and `show`: which runs there are, and one of them with plan, attempts and events."""
+"""`runs`: which runs there are, as a table that fits a terminal."""
 
 from __future__ import annotations
 
@@ -6,36 +6,72 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
-from caravan.terminal.text import money, one_line
+from caravan.terminal.options import JsonOption, terminal_of, wiring_of
+from caravan.terminal.text import age, one_line
+from caravan.values.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
-    from caravan.terminal.results import Result
     from caravan.terminal.streams import Terminal
+    from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
-    from caravan.values.run import Deployment, RunEvent, RunRecord
+    from caravan.values.run import RunRecord
 
-_TIME = "%Y-%m-%d %H:%M"
+_ALL = 100_000  # runs that are looked through for a status
+_LOST = "interrupted"
+_SHORTEST = 8  # columns of a prompt, on however narrow a terminal
 
 
 def runs(
     ctx: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STATUS", help="Only those: running, waiting, interrupted, succeeded, ...; repeatable."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the newest runs."""
-    from caravan.terminal.lookup import is_driven
-
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
-    records = [(record, is_driven(wiring, record)) for record in wiring.store().runs(limit=limit)]
+    records = _chosen(wiring, limit, _statuses(status or ()))
     if as_json:
         terminal.document([_row(record, driven) for record, driven in records])
     elif not records:
-        terminal.out("There are no runs yet.")
+        terminal.out("There are no such runs." if status else "There are no runs yet.")
     else:
-        _print_runs(terminal, records)
+        _print_runs(wiring, terminal, records)
+
+
+def _statuses(given: Sequence[str]) -> frozenset[str]:
+    from caravan.values.run import RunStatus
+
+    known = [*(s.value for s in RunStatus), _LOST]
+    for name in given:
+        if name not in known:
+            raise UsageError(f"{name!r} is no status of a run.", hint=f"There are: {', '.join(known)}.")
+    return frozenset(given)
+
+
+def _chosen(wiring: Wiring, limit: int, statuses: frozenset[str]) -> list[tuple[RunRecord, bool]]:
+    """The runs with whether an agent drives them; only those of `statuses`, where any are named."""
+    from caravan.terminal.lookup import is_driven
+
+    found: list[tuple[RunRecord, bool]] = []
+    for record in wiring.store().runs(limit=_ALL if statuses else limit):
+        driven = is_driven(wiring, record)
+        if not statuses or _status(record, driven) in statuses:
+            found.append((record, driven))
+        if len(found) == limit:
+            break
+    return found
+
+
+def _status(record: RunRecord, driven: bool) -> str:
+    from caravan.values.run import RunStatus
+
+    return _LOST if record.status is RunStatus.RUNNING and not driven else record.status.value
 
 
 def _row(record: RunRecord, driven: bool) -> dict[str, Json]:
@@ -44,73 +80,46 @@ def _row(record: RunRecord, driven: bool) -> dict[str, Json]:
     return {"run_id": row.pop("id"), **row, "prompt": request["prompt"], "source": request["source"]}
 
 
-def _print_runs(terminal: Terminal, records: Sequence[tuple[RunRecord, bool]]) -> None:
-    from caravan.terminal.console import cell, draw, listing
-    from caravan.values.run import RunStatus
+def _print_runs(wiring: Wiring, terminal: Terminal, records: Sequence[tuple[RunRecord, bool]]) -> None:
+    from rich.cells import cell_len
 
-    table = listing("run", "status", "since (UTC)", "cost", "prompt")
-    for record, driven in records:
-        lost = record.status is RunStatus.RUNNING and not driven
-        table.add_row(
-            cell(record.id),
-            "interrupted" if lost else record.status.value,
-            f"{record.created_at:{_TIME}}",
-            money(record.cost_usd),
-            cell(one_line(record.request.prompt, 60)),
-        )
-    table.columns[0].no_wrap = True
+    from caravan.terminal.console import cell, console_on, draw, listing
+
+    now = wiring.clock.now()
+    names = ("run", "status", "try", "age", "took", "USD", "repository")
+    rows = [_cells(wiring, record, driven, now) for record, driven in records]
+    taken = sum(max(cell_len(text) for text in column) + 2 for column in zip(names, *rows, strict=True))
+    room = max(_SHORTEST, console_on(terminal.stdout).size.width - taken)  # what is left is the prompt's
+    table = listing(*names, "prompt")
+    for row, (record, _) in zip(rows, records, strict=True):
+        prompt = cell(one_line(record.request.prompt))
+        prompt.truncate(room, overflow="ellipsis")
+        table.add_row(*(cell(text) for text in row), prompt)
+    for column in table.columns:
+        column.no_wrap = True
+    for number in (2, 3, 4, 5):
+        table.columns[number].justify = "right"
     draw(terminal.stdout, table)
 
 
-def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
-    """Show one run: status, attempts, plan, events."""
-    from caravan.terminal.lookup import look_up
-    from caravan.terminal.results import document
-
-    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
-    store = wiring.store()
-    record = store.run(run)
-    result = look_up(wiring, record)
-    deployments, events = store.deployments(record.id), store.events(record.id)
-    if as_json:
-        terminal.document(
-            document(result)
-            | {
-                "run": record.model_dump(mode="json"),
-                "deployments": [d.model_dump(mode="json") for d in deployments],
-                "events": [e.model_dump(mode="json") for e in events],
-            }
-        )
-    else:
-        _print_run(terminal, result, deployments, events)
+def _cells(wiring: Wiring, record: RunRecord, driven: bool, now: datetime) -> tuple[str, ...]:
+    attempts = len(wiring.store().deployments(record.id))
+    return (
+        one_line(record.id),
+        _status(record, driven),
+        str(attempts) if attempts else "-",
+        age((now - record.created_at).total_seconds()),
+        _took(record, driven, now),
+        f"{record.cost_usd:.2f}",
+        one_line(record.request.source.rstrip("/").rsplit("/", 1)[-1], 16),
+    )
 
 
-def _print_run(
-    terminal: Terminal, result: Result, deployments: Sequence[Deployment], events: Sequence[RunEvent]
-) -> None:
-    from caravan.terminal.console import cell, draw, listing
-    from caravan.terminal.results import result_lines
-    from caravan.terminal.summary import Scene, estimate_table, plan_table, provenance_table
+def _took(record: RunRecord, driven: bool, now: datetime) -> str:
+    """From the run's beginning to its end, or as far as it is; of one that nobody drives it is not known."""
+    from caravan.values.run import ENDED, RunStatus
 
-    record, state = result.record, result.state
-    for line in result_lines(result):
-        terminal.out(line)
-    terminal.out(f"  prompt     {one_line(record.request.prompt)}")
-    terminal.out(f"  node       {record.node or '-'}, since {record.updated_at:{_TIME}} UTC")
-    for deployment in deployments:
-        terminal.out(f"  job        {one_line(deployment.job_id)} {deployment.state.value}")
-    if state is not None and state.plan is not None:
-        terminal.out("\nPlan")
-        scene = Scene(record.request.source, result.cluster)
-        draw(terminal.stdout, plan_table(state.plan, scene))
-        if state.estimate is not None:
-            terminal.out("\nEstimate")
-            draw(terminal.stdout, estimate_table(state.estimate))
-        terminal.out("\nWho set what")
-        draw(terminal.stdout, provenance_table(state.plan))
-    if events:
-        terminal.out("\nEvents (UTC)")
-        table = listing("time", "event", "")
-        for event in events:
-            table.add_row(f"{event.at:{_TIME}}", cell(one_line(event.kind)), cell(one_line(event.text)))
-        draw(terminal.stdout, table)
+    if record.status is RunStatus.RUNNING and not driven:
+        return "-"
+    end = record.updated_at if record.status in ENDED else now
+    return age((end - record.created_at).total_seconds())

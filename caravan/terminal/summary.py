@@ -136,7 +136,6 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> Table:
     table.columns[0].no_wrap = True
     table.columns[0].style = "bold"
     table.columns[0].min_width = 16
-    table.columns[2].style = "dim"
     for name, value, by in rows:
         table.add_row(Text(name), cell(one_line(value)), Text(by))
     return table

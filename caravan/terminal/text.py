@@ -81,6 +81,14 @@ def duration(seconds: float | None) -> str:
     return f"{days} d {hours} h"
 
 
+def age(seconds: float) -> str:
+    """Seconds in at most four characters: `45s`, `12m`, `3h`, `2d`, `400d`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size or (seconds >= size and unit == "m"):
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
 def money(usd: float | None) -> str:
     """US dollars with cents; `not known` for None."""
     return "not known" if usd is None else f"{usd:.2f} USD"

@@ -1,0 +1,131 @@
+"""`show`: one run as it stands, its attempts as blocks, then plan, estimate and events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
+from caravan.terminal.text import duration, joined, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from caravan.terminal.picture import Glyphs
+    from caravan.terminal.results import Result
+    from caravan.terminal.streams import Terminal
+    from caravan.values.run import Attempt, Deployment, Outcome, RunEvent
+
+_TIME = "%Y-%m-%d %H:%M"
+_EVIDENCE = 6  # lines of a diagnosis that are shown; the report has them all
+
+
+def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show one run: attempts with cause and repair, plan, estimate."""
+    from caravan.terminal.lookup import look_up
+    from caravan.terminal.results import document
+
+    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    store = wiring.store()
+    record = store.run(run)
+    result = look_up(wiring, record)
+    deployments, events = store.deployments(record.id), store.events(record.id)
+    if as_json:
+        terminal.document(
+            document(result)
+            | {
+                "run": record.model_dump(mode="json"),
+                "deployments": [d.model_dump(mode="json") for d in deployments],
+                "events": [e.model_dump(mode="json") for e in events],
+            }
+        )
+    else:
+        _print_run(terminal, result, deployments, events)
+
+
+def _print_run(
+    terminal: Terminal, result: Result, deployments: Sequence[Deployment], events: Sequence[RunEvent]
+) -> None:
+    from caravan.terminal.console import cell, console_on, draw, listing
+    from caravan.terminal.picture import Glyphs
+    from caravan.terminal.results import result_lines
+    from caravan.terminal.summary import Scene, estimate_table, plan_table, provenance_table
+
+    record, state = result.record, result.state
+    console = console_on(terminal.stdout)
+    width, glyphs = console.size.width, Glyphs(ascii_only=console.options.ascii_only)
+    head, *rest = result_lines(result, attempts=False)
+    terminal.out(head)
+    terminal.out(f"  prompt     {one_line(record.request.prompt)}")
+    terminal.out(f"  node       {record.node or '-'}, since {record.updated_at:{_TIME}} UTC")
+    for line in rest:
+        terminal.out(line)
+    attempts = state.attempts if state is not None else ()
+    for attempt in attempts:
+        terminal.out()
+        draw(terminal.stdout, *attempt_block(attempt, width - 1, glyphs))
+    judged = {a.job_id for a in attempts}
+    for deployment in deployments:
+        if deployment.job_id not in judged:
+            terminal.out(f"\nAttempt {deployment.attempt}: {one_line(deployment.job_id)} {deployment.state.value}")
+    pictures: list[tuple[str, RenderableType]] = []
+    if state is not None and state.plan is not None:
+        pictures.append(("Plan", plan_table(state.plan, Scene(record.request.source, result.cluster))))
+        if state.estimate is not None:
+            pictures.append(("Estimate", estimate_table(state.estimate)))
+        pictures.append(("Who set what", provenance_table(state.plan)))
+    if events:
+        table = listing("time", "event", "")
+        for event in events:
+            table.add_row(f"{event.at:{_TIME}}", cell(one_line(event.kind)), cell(one_line(event.text)))
+        table.columns[0].no_wrap = True
+        pictures.append(("Events (UTC)", table))
+    for title, picture in pictures:
+        terminal.out()
+        draw(terminal.stdout, cell(title, "bold"), picture)
+
+
+def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs) -> list[Text]:
+    """An attempt in rows: how it ended, the cause with its evidence, what memory had to say, the repair as a diff."""
+    from rich.text import Text
+
+    from caravan.terminal.picture import BAD, GOOD, NAME, diff_rows, marked
+    from caravan.terminal.results import remembered_lines
+
+    outcome, diagnosis, repair = attempt.outcome, attempt.diagnosis, attempt.repair
+    good = outcome is not None and outcome.succeeded and diagnosis is None
+    mark, style = (glyphs("✓", "+"), GOOD) if good else (glyphs("✗", "x"), BAD) if outcome else (glyphs("•", "*"), "")
+    uncounted = "" if attempt.counts else " (does not count)"
+    rows = marked(mark, Text(f"Attempt {attempt.number}: {one_line(attempt.job_id)}{uncounted}"), width, style=style)
+    rows[0].stylize(NAME)
+    rows += marked(" ", _ended(outcome), width) if outcome else marked(" ", "not judged yet", width)
+    if diagnosis is not None:
+        sure = f" ({diagnosis.failure.value}, {diagnosis.confidence:.0%} sure, by {one_line(diagnosis.by)})"
+        cause = Text.assemble(("Cause: ", NAME), one_line(diagnosis.cause), sure)
+        rows += marked(" ", cause, width)
+        for line in diagnosis.lines[:_EVIDENCE]:
+            rows += marked(glyphs("│", "|"), one_line(line), width, indent=4)
+        if diagnosis.advice:
+            rows += marked(" ", Text.assemble(("Advice: ", NAME), one_line(diagnosis.advice)), width)
+    if repair is not None:
+        rows += marked(" ", Text.assemble(("Repair: ", NAME), one_line(repair.why or repair.kind)), width)
+        rows += diff_rows(attempt.changed, width, glyphs)
+        for case in remembered_lines(repair):
+            rows += marked(glyphs("◦", "o"), f"remembered: {case}", width, indent=4)
+    return rows
+
+
+def _ended(outcome: Outcome) -> str:
+    ran = None
+    if outcome.started_at and outcome.finished_at:
+        ran = (outcome.finished_at - outcome.started_at).total_seconds()
+    where = joined(
+        (f"on {outcome.node_name}" if outcome.node_name else "", f"after {duration(ran)}" if ran is not None else ""),
+        " ",
+    )
+    kind = outcome.kind.value.replace("_", " ")
+    return joined((joined((kind, where), " "), outcome.reason), ": ")

@@ -11,9 +11,11 @@ from caravan.terminal.text import one_line
 from caravan.values.errors import StateError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from caravan.terminal.streams import Terminal
+    from caravan.terminal.wiring import Wiring
 
 _PIECE = 1 << 20  # bytes read at once
 _PAUSE_S = 1.0  # between two looks at a log that grows
@@ -24,45 +26,81 @@ def logs(
     run: RunArgument,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="The tasks' stderr in place of their stdout.")] = False,
+    attempt: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of one attempt only.")] = None,
+    tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="Begin with the last N lines.")] = None,
 ) -> None:
-    """Print the logs of a run's tasks."""
-    from caravan.terminal.lookup import is_driven
+    """Print the logs of a run's tasks.
+
+    Which task of which attempt follows is said on stderr, so that what is piped is the log alone.
+    """
     from caravan.values.run import ENDED
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     store = wiring.store()
     record = store.run(run)
     folder = wiring.folder(record.id)
-    if follow and record.status not in ENDED and not is_driven(wiring, record):
-        terminal.err(f"No agent works on run {record.id} now, so nothing new comes: `main.py resume {record.id}`.")
-        follow = False
-    printer = _LogPrinter(terminal, "stderr" if stderr else "stdout")
+    known = len(store.deployments(record.id))
+    if attempt is not None and attempt > known and not follow:
+        raise UsageError(f"Run {record.id} has {known or 'no'} attempt{'' if known == 1 else 's'}.")
+    printer = _LogPrinter(wiring, terminal, record.id, "stderr" if stderr else "stdout", attempt)
+    if tail is not None:
+        printer.skip_to_last(folder.log_files(), tail)
     while True:
         # Looked at before the logs are read: what was written before the end is then read too.
         ended = store.run(record.id).status in ENDED
+        held = folder.is_held()
         printer.print_new(folder.log_files())
         if ended or not follow:
             break
+        if not held:
+            terminal.err(f"No agent works on run {record.id} now, so nothing new comes: `main.py resume {record.id}`.")
+            break
         wiring.clock.sleep(_PAUSE_S)
-    if not printer.finish():
-        terminal.err(f"Run {record.id} has no {printer.stream} yet.")
+    if not printer.finish() and tail != 0:
+        other = "stdout" if stderr else "stderr"
+        there = any(f".{other}." in file.name and file.stat().st_size for file in folder.log_files())
+        hint = f"; its {other} has lines ({'without' if stderr else 'with'} --stderr)" if there else ""
+        terminal.err(f"Run {record.id} has no {printer.stream} yet{hint}.")
 
 
 class _LogPrinter:
-    """Prints whole lines of files that grow, each byte once."""
+    """Prints whole lines of files that grow, each byte once: those of one stream, and of one attempt where named."""
 
-    def __init__(self, terminal: Terminal, stream: str) -> None:
+    def __init__(self, wiring: Wiring, terminal: Terminal, run_id: str, stream: str, attempt: int | None) -> None:
         self.stream = stream
+        self._wiring = wiring
         self._terminal = terminal
+        self._run_id = run_id
+        self._attempt = attempt
+        self._attempts: dict[str, tuple[int, str]] = {}
         self._offsets: dict[Path, int] = {}
         self._rest: dict[Path, bytes] = {}
         self._current: Path | None = None
 
+    def skip_to_last(self, files: Sequence[Path], lines: int) -> None:
+        """Pass over everything but the last `lines` lines of all files together."""
+        for file in reversed(self._chosen(files)):
+            try:
+                offset, found = last_lines(file, lines)
+            except OSError as error:
+                raise StateError(f"The log {file} can't be read ({error.strerror}).") from error
+            self._offsets[file] = offset
+            lines -= found
+
     def print_new(self, files: tuple[Path, ...]) -> None:
-        """Print what is new in the files of this stream."""
-        for file in files:
-            if f".{self.stream}." in file.name:
-                self._print_file(file)
+        """Print what is new."""
+        for file in self._chosen(files):
+            self._print_file(file)
+
+    def _chosen(self, files: Sequence[Path]) -> list[Path]:
+        mine = [file for file in files if f".{self.stream}." in file.name]
+        if any(_alloc(file) not in self._attempts for file in mine):
+            from caravan.terminal.lookup import attempts_of_logs
+
+            self._attempts = attempts_of_logs(self._wiring, self._run_id)
+        if self._attempt is None:
+            return mine
+        return [file for file in mine if self._attempts.get(_alloc(file), (0, ""))[0] == self._attempt]
 
     def finish(self) -> bool:
         """Print last lines without a break; whether anything was there."""
@@ -88,11 +126,41 @@ class _LogPrinter:
         self._terminal.stdout.flush()
 
     def _head(self, file: Path) -> None:
-        """Say on stderr which file follows, so that what is piped is the log alone."""
+        """Say on stderr which log follows."""
         if file != self._current:
             self._current = file
             self._terminal.stdout.flush()
-            self._terminal.err(f"==> {one_line(file.name)}")
+            alloc, _, rest = file.name.partition(".")
+            task = rest.removesuffix(f".{self.stream}.log")
+            number, node = self._attempts.get(alloc, (0, ""))
+            attempt, where = (f"attempt {number}, " if number else ""), (f" on {node}" if node else "")
+            self._terminal.err(one_line(f"==> {attempt}{task} {self.stream}{where} (allocation {alloc})"))
+
+
+def _alloc(file: Path) -> str:
+    return file.name.split(".")[0]
+
+
+def last_lines(file: Path, lines: int) -> tuple[int, int]:
+    """Where the last `lines` lines of a file begin, and how many there are; read from its end, piece by piece."""
+    with file.open("rb") as stream:
+        end = stream.seek(0, 2)
+        if lines <= 0 or end == 0:
+            return end, 0
+        stream.seek(end - 1)
+        breaks = 0 if stream.read(1) == b"\n" else 1  # the last line counts, whether it has its break or not
+        position = end
+        while position > 0:
+            start = max(0, position - _PIECE)
+            stream.seek(start)
+            piece = stream.read(position - start)
+            cut = len(piece)
+            while (cut := piece.rfind(b"\n", 0, cut)) >= 0:
+                breaks += 1
+                if breaks > lines:
+                    return start + cut + 1, lines
+            position = start
+        return 0, breaks
 
 
 def report(ctx: typer.Context, run: RunArgument) -> None:

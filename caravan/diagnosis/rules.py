@@ -168,8 +168,7 @@ def _position(events: Sequence[str], kind: str) -> int:
 
 def _unknown(evidence: Evidence, plan: TrainingPlan) -> Diagnosis:
     lines = evidence.log_lines or evidence.events or tuple(f.line() for f in evidence.placement_failures)
-    told = next((line for line in lines if _EXCEPTION.match(line)), "")
-    message = told or evidence.message or next(reversed(lines), "")
+    message = _raised(lines) or evidence.message or next(reversed(lines), "")
     return Diagnosis(
         failure=FailureClass.UNKNOWN,
         confidence=0.0,
@@ -182,6 +181,17 @@ def _unknown(evidence: Evidence, plan: TrainingPlan) -> Diagnosis:
     )
 
 
+def _raised(lines: Sequence[str]) -> str:
+    """The exception that ended it: what stands at the margin below the frames, whatever its name; else one by name."""
+    frame_above = False
+    for line in lines:
+        frame_above = frame_above or bool(_FRAME.match(line))
+        if frame_above and line[:1].strip():
+            return line
+    return next((line for line in lines if _EXCEPTION.match(line)), "")
+
+
+_FRAME: Final = re.compile(r"\s+File \"[^\"]*\", line \d+")
 _EXCEPTION: Final = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Fault)\b")
 # The lines of a traceback that belong to its shape: frames and exception, not the source lines in between.
 _SHAPED: Final = re.compile(r"\s*File \"[^\"]*\", line \d+, in |[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)\b")

@@ -139,8 +139,7 @@ class Ended:
         assert self.code == 3, self.told()
         assert self.document["status"] == "waiting", self.told()
         assert self.document["question"]["kind"] == "approval", self.told()
-        assert self.diagnosis.failure is failure, self.told()
-        assert len(self.attempts) == attempts, self.told()
+        assert self.classes == [failure] * attempts, self.told()
         return self
 
     def told(self) -> str:

@@ -33,9 +33,8 @@ _OURS = frozenset({Author.DEFAULT, Author.REPOSITORY, Author.CLUSTER, Author.ANS
 
 
 def _untrusted(state: RunState, context: Context, lines: tuple[str, ...]) -> tuple[str, ...]:
-    files = state.need_profile().dependency_files
-    looks = looks_of(lambda: context.toolbox(context.open_tree(state.request.source)))
-    return tuple(line for line in lines if not trusted(line, files, looks.read))
+    looks = looks_of(lambda: context.toolbox(context.open_tree(state.request.source)), state.need_profile())
+    return tuple(line for line in lines if not trusted(line, looks))
 
 
 def not_followed(plan: TrainingPlan, profile: RepoProfile) -> tuple[str, ...]:

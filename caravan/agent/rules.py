@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from caravan.analysis.dependencies import is_dependency_file
 from caravan.diagnosis.ladders.case import Case, GpuChoice, Looks, Outlook
 from caravan.diagnosis.repair import ladder
 from caravan.diagnosis.rules import diagnose
@@ -69,7 +70,7 @@ class RuleReasoner:
     ) -> tuple[Repair, ...]:
         """The ladder of the diagnosed class, after what memory knows."""
         outlook = outlook_of(diagnosis, plan, facts, self.prices, self.image)
-        return ladder(Case(diagnosis, plan, profile, facts, tuple(cases), outlook, looks_of(lambda: toolbox)))
+        return ladder(Case(diagnosis, plan, profile, facts, tuple(cases), outlook, looks_of(lambda: toolbox, profile)))
 
 
 def outlook_of(
@@ -112,7 +113,7 @@ def outlook_of(
     )
 
 
-def looks_of(toolbox: Callable[[], Toolbox]) -> Looks:
+def looks_of(toolbox: Callable[[], Toolbox], profile: RepoProfile) -> Looks:
     """Looks by the toolbox, which is only made when somebody looks. What can't be seen is not there."""
     opened = cache(toolbox)
 
@@ -129,4 +130,11 @@ def looks_of(toolbox: Callable[[], Toolbox]) -> Looks:
             return ""
         return re.sub(r"^\d+: ", "", text, flags=re.MULTILINE)
 
-    return Looks(find, read)
+    def dependencies() -> tuple[str, ...]:
+        try:
+            beside = tuple(name for name in opened().list_directory() if is_dependency_file(name))
+        except UsageError:
+            beside = ()
+        return tuple(dict.fromkeys((*profile.dependency_files, *beside)))
+
+    return Looks(find, read, dependencies)

@@ -72,7 +72,7 @@ def looks(files: Mapping[str, str] | Sequence[str] = ()) -> Looks:
                     found.add("/".join(parts[:end]) + ("" if end == len(parts) else "/"))
         return tuple(sorted(found))
 
-    return Looks(find, lambda path: texts.get(path, ""))
+    return Looks(find, lambda path: texts.get(path, ""), lambda: tuple(path for path in texts if "req" in path))
 
 
 def case(

@@ -6,13 +6,14 @@ import sys
 import pytest
 
 from caravan.diagnosis.handover import handover
+from caravan.diagnosis.ladders.case import Looks
 from caravan.diagnosis.ladders.distributions import BUILT, DISTRIBUTIONS, distribution, is_known, requirement_name
 from caravan.diagnosis.ladders.packages import trusted
 from caravan.values.failure import FailureClass
 from caravan.values.job import DriverFacts, HostVolume
 from caravan.values.plan import Author
 from caravan.values.repo import ScriptOption
-from tests.diagnosis.repair_scenes import OPTIONS, case, diffs, facts, mended, node, plan, profile, rungs
+from tests.diagnosis.repair_scenes import OPTIONS, case, diffs, facts, looks, mended, node, plan, profile, rungs
 
 F = FailureClass
 
@@ -37,7 +38,7 @@ def missing(module: str, of=None, **more):  # type: ignore[no-untyped-def]
 )
 def test_a_well_known_import_name_is_its_distribution(module: str, line: str) -> None:
     assert missing(module) == [{"setup.pip": [line]}]
-    assert trusted(line, (), lambda _: "")
+    assert trusted(line, looks())
 
 
 def test_the_table_is_large_and_well_formed() -> None:
@@ -54,7 +55,7 @@ def test_the_repositorys_own_line_is_taken_with_its_version() -> None:
     assert missing("acme_tools", used, repo=repo, files=files) == [{"setup.pip": ["acme_tools[x]>=1.2,<2"]}]
     assert missing("torch", used, repo=repo, files=files) == [{"setup.pip": ["torch==2.8"]}]
     assert missing("torch", repo=repo, files=files) == [{"setup.requirements": "requirements-train.txt"}]
-    assert trusted("acme-tools", repo.dependency_files, lambda f: files.get(f, ""))
+    assert trusted("acme-tools", looks(files))
 
 
 @pytest.mark.parametrize(
@@ -69,9 +70,10 @@ def test_the_repositorys_own_line_is_taken_with_its_version() -> None:
     ],
 )
 def test_what_a_dependency_file_requires_needs_no_question_but_its_other_words_do(file: str, text: str) -> None:
-    assert trusted("acme", (file,), lambda _: text)
-    assert not trusted("evil", (file,), lambda _: text)
-    assert not trusted("name", (file,), lambda _: text)
+    here = Looks(read=lambda _: text, dependencies=lambda: (file,))
+    assert trusted("acme", here)
+    assert not trusted("evil", here)
+    assert not trusted("name", here)
 
 
 @pytest.mark.parametrize(
@@ -80,12 +82,12 @@ def test_what_a_dependency_file_requires_needs_no_question_but_its_other_words_d
 def test_what_is_no_plain_requirement_is_never_installed(line: str) -> None:
     assert missing(line) == []
     assert missing("", details={"package": line}) == []
-    assert not trusted(line, (), lambda _: line)
+    assert not trusted(line, looks({"requirements.txt": line}))
 
 
 def test_an_unknown_name_is_offered_but_not_trusted() -> None:
     assert missing("acme_secret") == [{"setup.pip": ["acme_secret"]}]
-    assert not trusted("acme_secret", (), lambda _: "")
+    assert not trusted("acme_secret", looks())
     assert not is_known("deepspeed")  # it is built on the spot
 
 

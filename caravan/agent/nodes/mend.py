@@ -6,14 +6,27 @@ from caravan.agent.approval import objections
 from caravan.agent.context import Context
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
+from caravan.diagnosis.entry import Fixable
 from caravan.diagnosis.handover import handover
 from caravan.diagnosis.ladders.case import Case
+from caravan.diagnosis.repair import mendable
+from caravan.diagnosis.taxonomy import TAXONOMY
 from caravan.planning.checks import check_plan
 from caravan.planning.estimate import beyond_formula
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.values.errors import PlanError
 from caravan.values.estimate import Estimate
-from caravan.values.failure import ChangePlan, Evidence, FailureClass, Repair, Requery, RetryElsewhere, Stage, Wait
+from caravan.values.failure import (
+    ChangePlan,
+    Diagnosis,
+    Evidence,
+    FailureClass,
+    Repair,
+    Requery,
+    RetryElsewhere,
+    Stage,
+    Wait,
+)
 from caravan.values.plan import TrainingPlan, apply_changes, plan_diff
 from caravan.values.run import Attempt, OutcomeKind, RunEvent, RunStatus
 
@@ -25,8 +38,7 @@ def diagnose(state: RunState, context: Context) -> Update:
     """Say why it failed, from the evidence alone."""
     evidence, plan = _evidence(state), state.need_plan()
     diagnosis = context.reasoner.diagnose(evidence, plan, state.cases)
-    if diagnosis.failure is FailureClass.UNKNOWN:
-        # Memory may know what nobody understands: it is asked before a person is.
+    if _memory_may_know(diagnosis):
         diagnosis = diagnosis.model_copy(update={"escalate": False})
     context.progress.note(f"Cause: {diagnosis.cause}")
     update: Update = {"diagnosis": diagnosis}
@@ -38,6 +50,13 @@ def diagnose(state: RunState, context: Context) -> Update:
     if diagnosis.failure is FailureClass.CUDA_OOM and state.estimate is not None:
         update["memory_beyond"] = beyond_formula(state.estimate, diagnosis.details, state.memory_beyond)
     return update
+
+
+def _memory_may_know(diagnosis: Diagnosis) -> bool:
+    """Whether only a past case can help: nobody understands the failure, or no ladder stands against it yet."""
+    if diagnosis.failure is FailureClass.UNKNOWN:
+        return True
+    return not mendable(diagnosis.failure) and TAXONOMY[diagnosis.failure].fixable is not Fixable.NO
 
 
 def fix_iteration(state: RunState, context: Context) -> Update:
@@ -155,7 +174,7 @@ def _told(state: RunState, context: Context) -> str:
     if diagnosis is None:
         raise AssertionError("no diagnosis yet")
     profile, facts = state.need_profile(), context.facts()
-    looks = looks_of(lambda: context.toolbox(context.open_tree(state.request.source)))
+    looks = looks_of(lambda: context.toolbox(context.open_tree(state.request.source)), profile)
     case = Case(diagnosis, state.need_plan(), profile, facts, looks=looks)
     limit = state.need_plan().limits.attempts
     exhausted = not diagnosis.escalate and state.counted_attempts() >= limit

@@ -52,10 +52,13 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Looks:
-    """Looks into the repository: paths that end in a name (directories with a slash), and a text file ("": none)."""
+    """Looks into the repository: paths that end in a name (directories with a slash), a text file ("": none), and
+    the files that say what must be installed, those of the entry point first.
+    """
 
     find: Callable[[str], tuple[str, ...]] = lambda _: ()
     read: Callable[[str], str] = lambda _: ""
+    dependencies: Callable[[], tuple[str, ...]] = lambda: ()
 
     def files(self, name: str) -> tuple[str, ...]:
         """The files whose path ends in `name`."""

@@ -7,10 +7,10 @@ is not decided here (`trusted` says only which lines need no question).
 import posixpath
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from caravan.diagnosis.ladders.case import Case, from_workdir, with_item
+from caravan.diagnosis.ladders.case import Case, Looks, from_workdir, with_item
 from caravan.diagnosis.ladders.distributions import BUILT, distribution, is_known, is_standard, requirement_name
 from caravan.values.failure import Repair
 
@@ -35,7 +35,7 @@ def missing_package(case: Case) -> Iterator[Repair]:
     name = requirement_name(package)
     if name is None or BUILT.get(module, name) is None:
         return
-    line = own_requirement(case.profile.dependency_files, case.looks.read, name)
+    line = own_requirement(case.looks, name)
     if line is None and not distribution(module) and not case.detail("package"):
         yield from import_path(case, module)
     yield from _install(case, line or package, name, own=line is not None)
@@ -84,7 +84,7 @@ def _install(case: Case, line: str, name: str, *, own: bool) -> Iterable[Repair]
     used = plan.setup.requirements
     if used and name in {requirement_name(row) for row in _lines(used, case.looks.read(used))}:
         return ()
-    files = [f for f in case.profile.dependency_files if f.endswith(".txt")]
+    files = [f for f in case.looks.dependencies() if f.endswith(".txt")]
     holder = next((f for f in files if name in {requirement_name(r) for r in _lines(f, case.looks.read(f))}), None)
     if holder and not used:
         return case.change({"setup.requirements": holder}, f"{holder} names {name}, and it was not installed")
@@ -92,10 +92,10 @@ def _install(case: Case, line: str, name: str, *, own: bool) -> Iterable[Repair]
     return case.change({"setup.pip": with_item(plan.setup.pip, line)}, why)
 
 
-def own_requirement(files: Sequence[str], read: Callable[[str], str], name: str) -> str | None:
+def own_requirement(looks: Looks, name: str) -> str | None:
     """The line by which the repository's dependency files ask for the distribution of that normal name, or None."""
-    for file in files:
-        for line in _lines(file, read(file)):
+    for file in looks.dependencies():
+        for line in _lines(file, looks.read(file)):
             if requirement_name(line) == name:
                 return line.partition(";")[0].strip()
     return None
@@ -130,9 +130,9 @@ def _toml_lines(document: dict[str, Any]) -> Iterator[str]:
         yield from (name for name in table if name != "python") if isinstance(table, dict) else ()
 
 
-def trusted(line: str, files: Sequence[str], read: Callable[[str], str]) -> bool:
+def trusted(line: str, looks: Looks) -> bool:
     """Whether a line may be installed unasked: the code itself, well known, or asked for by the repository."""
     if _LOCAL.fullmatch(line.strip()) or is_known(line):
         return True
     name = requirement_name(line)
-    return name is not None and own_requirement(files, read, name) is not None
+    return name is not None and own_requirement(looks, name) is not None

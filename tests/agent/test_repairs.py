@@ -1,0 +1,245 @@
+"""Repairs in the whole graph: what goes on by itself, what is asked about, how it ends, what attempts teach."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caravan.planning.catalogue import Prices
+from caravan.values.base import Json
+from caravan.values.dialogue import Ask, AskKind, Reply
+from caravan.values.failure import ChangePlan, FailureClass, Lesson
+from caravan.values.job import DeviceGroup
+from caravan.values.plan import Author, PlanChange
+from caravan.values.run import RunRecord, RunStatus
+from tests.agent.test_loop import HOUR, Ladder, World, ended, memory_change, needs
+from tests.fakes.cluster import FakeCluster, Script, one_node
+from tools import RepositoryToolbox
+
+TRAIN = """
+import argparse
+import torch
+from transformers import AutoModelForCausalLM
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--epochs", type=int, default=2)
+parser.add_argument("--batch_size", type=int, default=8)
+parser.add_argument("--gradient_accumulation_steps", type=int, default=1)
+parser.add_argument("--gradient_checkpointing", action="store_true")
+parser.add_argument("--learning_rate", type=float, default=0.0003)
+parser.add_argument("--max_grad_norm", type=float)
+args = parser.parse_args()
+model = AutoModelForCausalLM.from_pretrained("Qwen/Qwen2.5-1.5B")
+optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate)
+for epoch in range(args.epochs):
+    loss = model(torch.ones(2)).loss
+    loss.backward()
+    optimizer.step()
+    print("loss", loss.item())
+"""
+
+
+def user(path: str, value: Json) -> PlanChange:
+    return PlanChange(path=path, value=value, by=Author.USER)
+
+
+class RepairWorld(World):
+    """A world whose repository has the usual options, and whose reasoner may look into it."""
+
+    def __init__(self, tmp: Path, script: Callable[[Json], Script] | None = None, **more: Any) -> None:
+        super().__init__(tmp, script, **more)
+        (self.repo / "train.py").write_text(TRAIN)
+        self.prices = Prices(usd_per_gpu_hour=0.0)
+
+    def drive(self, record: RunRecord, reply: Reply | None = None, **changes: Any) -> Ask | RunRecord:
+        return super().drive(record, reply, toolbox=RepositoryToolbox, **changes)
+
+
+def launched(job: Json) -> str:
+    """The words that start the training in the job's launch script."""
+    templates = job["TaskGroups"][0]["Tasks"][0]["Templates"]
+    script = next(t["EmbeddedTmpl"] for t in templates if t["DestPath"].endswith("launch.sh"))
+    return " ".join(line for line in str(script).splitlines() if "train.py" in line or "--pip=" in line)
+
+
+def diverges(job: Json) -> Script:
+    steady = "--learning_rate 0.01" in launched(job)
+    return Script(stdout=b"loss=0.5\n" if steady else b"loss=0.5\nloss=nan\n")
+
+
+def lacks(module: str, line: str) -> Callable[[Json], Script]:
+    def script(job: Json) -> Script:
+        if f"--pip={line}" in launched(job):
+            return Script()
+        error = f"Traceback (most recent call last):\nModuleNotFoundError: No module named '{module}'\n"
+        return Script(exit_code=1, stderr=error.encode())
+
+    return script
+
+
+def test_more_memory_needs_no_question_though_the_user_set_it(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, needs(2000))
+    record = world.start(sets=(user("resources.memory_mb", 512), user("resources.gpus", 0)))
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+    attempts = world.state(record).attempts
+    assert [a.changed.get("resources.memory_mb") for a in attempts] == [(512, 1024), (1024, 4096), None]
+
+
+def test_a_repair_that_is_inside_goes_before_one_that_must_be_asked_about(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, needs(4000))
+    batch = PlanChange(path="training.micro_batch", value=2, by=Author.REPAIR)
+    world.reasoner = Ladder(Prices(), (ChangePlan(changes=(batch,), why="smaller"), memory_change(8000)))
+    record = world.start(sets=(user("training.micro_batch", 8), user("resources.gpus", 0)))
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+    assert world.state(record).plan.training.micro_batch == 8
+
+
+def test_what_the_user_set_is_asked_about_and_a_yes_deploys_it(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, diverges)
+    record = world.start(sets=(user("training.lr", 0.03), user("resources.gpus", 0)))
+    ask = world.drive(record)
+    assert isinstance(ask, Ask)
+    assert ask.kind is AskKind.APPROVAL
+    assert any(text.startswith("training.lr would be 0.01 instead of 0.03") for text in ask.objections)
+    assert "diverged" in ask.text
+    assert world.ids(record) == ["a01"]
+    assert world.store.run(record.id).status is RunStatus.WAITING
+    assert world.drive(record) == ask
+    assert ended(world.drive(record, Reply(approved=True))).status is RunStatus.SUCCEEDED
+    assert world.ids(record) == ["a01", "a02"]
+    assert "--learning_rate 0.01" in launched(world.cluster.registrations[1])
+
+
+def test_a_no_to_a_repair_ends_the_run_with_the_cause_and_what_to_do(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, diverges)
+    record = world.start(sets=(user("training.lr", 0.03), user("resources.gpus", 0)))
+    assert isinstance(world.drive(record), Ask)
+    result = ended(world.drive(record, Reply(approved=False, why="keep my rate")))
+    assert result.status is RunStatus.REJECTED
+    assert "keep my rate" in result.detail
+    assert world.state(record).answered.cause in result.detail
+    assert world.state(record).answered.advice in result.detail
+    assert world.ids(record) == ["a01"]
+
+
+def test_the_rate_of_the_repository_is_changed_without_a_question(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, diverges)
+    (world.repo / "train.py").write_text(TRAIN.replace("0.0003", "0.03"))
+    record = world.start(sets=(user("resources.gpus", 0),))
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+    assert world.ids(record) == ["a01", "a02"]
+
+
+def test_a_well_known_package_is_installed(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, lacks("yaml", "PyYAML"))
+    record = world.start(sets=(user("resources.gpus", 0),))
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+    assert world.ids(record) == ["a01", "a02"]
+
+
+def test_a_package_that_only_a_log_names_is_asked_about(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, lacks("acme_secret", "acme_secret"))
+    record = world.start(sets=(user("resources.gpus", 0),))
+    ask = world.drive(record)
+    assert isinstance(ask, Ask)
+    assert any("package acme_secret" in text for text in ask.objections)
+    assert ask.envelope is not None
+    assert "acme_secret" in ask.envelope.packages
+    assert ended(world.drive(record, Reply(approved=True))).status is RunStatus.SUCCEEDED
+    assert world.ids(record) == ["a01", "a02"]
+
+
+def test_a_package_that_the_repository_requires_is_not(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, lacks("acme_secret", "acme-secret==1.2"))
+    (world.repo / "requirements.txt").write_text("numpy\n")
+    (world.repo / "requirements-train.txt").write_text("acme-secret==1.2\n")
+    record = world.start(sets=(user("resources.gpus", 0),))
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+
+
+def test_three_attempts_and_then_a_person_is_told_what_was_tried(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, needs(10**9))
+    record = world.start(sets=(user("resources.gpus", 0), user("resources.memory_mb", 512)))
+    result = ended(world.drive(record))
+    assert result.status is RunStatus.FAILED
+    assert world.ids(record) == ["a01", "a02", "a03"]
+    assert "Tried in 3 attempts: 1024 MB of memory instead of 512 MB" in result.detail
+    assert "No attempt is left." in result.detail
+    assert world.state(record).attempts[-1].diagnosis.advice in result.detail
+
+
+def gpu_repair_world(tmp_path: Path, script: Callable[[Json], Script]) -> RepairWorld:
+    world = RepairWorld(tmp_path)
+    facts = one_node(memory_mb=64_000)
+    cards = tuple(
+        DeviceGroup(vendor="nvidia", type="gpu", model=m, count=1, memory_mib=size)
+        for m, size in (("NVIDIA A10G", 23028), ("NVIDIA A40", 46068))
+    )
+    nodes = (facts.nodes[0].model_copy(update={"devices": cards}),)
+    world.cluster = FakeCluster(world.clock, facts=facts.model_copy(update={"nodes": nodes}), script=script)
+    return world
+
+
+def out_of_memory(job: Json) -> Script:
+    if "--batch_size" in launched(job):
+        return Script()
+    text = (
+        b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 9.00 GiB. GPU 0 has a total capacity of "
+        b"44.40 GiB of which 1.00 GiB is free. This process has 43.40 GiB memory in use.\n"
+    )
+    return Script(exit_code=1, stderr=b"Traceback (most recent call last):\n" + text)
+
+
+def test_an_attempt_that_ran_out_of_gpu_memory_bounds_all_later_estimates(tmp_path: Path) -> None:
+    world = gpu_repair_world(tmp_path, out_of_memory)
+    record = world.start(sets=(user("resources.gpus", 1), HOUR))
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED, world.store.run(record.id).detail
+    state = world.state(record)
+    before, after = state.attempts[0], state.plan
+    assert before.diagnosis.failure is FailureClass.CUDA_OOM
+    assert state.memory_beyond > 1
+    assert "seen beyond the formula" in {part.name for part in state.estimate.breakdown}
+    assert after.training.micro_batch < 8
+    assert after.training.micro_batch * after.training.grad_accum == 8
+    assert state.estimate.gpu_memory_gib <= state.estimate.gpu_total_gib
+    # The failed plan is held to need what it was seen to need at least: it is never proposed again.
+    assert after.set_by("training.micro_batch") is Author.REPAIR
+
+
+def test_a_job_that_found_no_room_is_not_waited_for_again(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, lambda job: Script(queued=True))
+    record = world.start(sets=(user("limits.queue_s", 30), user("resources.gpus", 0)))
+    before = world.clock.now()
+    assert ended(world.drive(record)).status is RunStatus.ESCALATED
+    assert world.ids(record) == ["a01"]
+    assert (world.clock.now() - before).total_seconds() < 120
+
+
+@pytest.mark.parametrize("worked", [True, False, None])
+def test_an_unknown_failure_is_mended_by_what_memory_knows_alone(tmp_path: Path, worked: bool | None) -> None:
+    def script(job: Json) -> Script:
+        env = job["TaskGroups"][0]["Tasks"][0].get("Env") or {}
+        return Script() if env.get("MOON") == "new" else Script(exit_code=3, stderr=b"LunacyError: the moon is full\n")
+
+    world = RepairWorld(tmp_path, script)
+    record = world.start(sets=(user("resources.gpus", 0),))
+    assert ended(world.drive(record)).status is RunStatus.ESCALATED
+    told = world.state(record).attempts[0].diagnosis
+    assert told.failure is FailureClass.UNKNOWN
+    change = PlanChange(path="env.MOON", value="new", by=Author.REPAIR)
+    world.memory.stored.clear()
+    world.memory.remember(
+        Lesson(
+            failure=told.failure,
+            fingerprint=told.fingerprint,
+            text="moon",
+            changes=(change,),
+            worked=worked,
+            source="user",
+        )
+    )
+    again = world.start(sets=(user("resources.gpus", 0),))
+    world.cluster.registrations.clear()
+    assert ended(world.drive(again)).status is (RunStatus.SUCCEEDED if worked else RunStatus.ESCALATED)
+    assert len(world.ids(again)) == (2 if worked else 1)

@@ -302,6 +302,7 @@ def _report(state: RunState, context: Context) -> str:
         answers=state.answers,
         metrics=state.metrics,
         warnings=state.warnings,
+        trace=context.tracer.url(),
     )
 
 

@@ -68,12 +68,14 @@ def render_report(
     answers: Sequence[Answer] = (),
     metrics: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
+    trace: str | None = None,
     secrets: Sequence[str] = (),
 ) -> str:
     """The report as Markdown (GitHub's dialect), from the template `report.md.j2` in `templates`.
 
     None or empty: that part of the run was not reached, and its section says so or is left out. `metrics`: the last
-    logged value of each; `secrets`: values known to be secret. Money in US dollars, times in UTC.
+    logged value of each; `trace`: where the run's trace is; `secrets`: values known to be secret. Money in US
+    dollars, times in UTC.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -102,6 +104,7 @@ def render_report(
         outputs=_plain(plan.outputs, known) if plan else None,
         metrics=sorted((metrics or {}).items()),
         warnings=mask_json(list(warnings), known),
+        trace=mask(trace, known) if trace else None,
         events=[_plain(event, known) for event in events[-_MOST_EVENTS:]],
         earlier=max(0, len(events) - _MOST_EVENTS),
     )

@@ -47,6 +47,8 @@ _SAID: Final = {
     "by": "{}",
     "asks": "asks for {}",
     "repair": "{}",
+    "case": "case {}",
+    "score": "score {}",
     "why": "{}",
     "job": "job {}",
     "alloc": "{}",
@@ -54,10 +56,8 @@ _SAID: Final = {
     "stream": "{}",
     "model": "{}",
     "failure_class": "{}",
-    "confidence": "{}",
+    "confidence": "confidence {}",
     "outcome": "{}",
-    "case": "case {}",
-    "score": "score {}",
     "found": "found: {}",
     "entry_point": "{}",
     "files": "{} files",
@@ -175,6 +175,8 @@ def _value(step: Step, key: str) -> Json:
         return (
             None if step.kind == "node" else value.rpartition("-")[2]
         )  # the rest is the run's; a node has its attempt
+    if isinstance(value, float):
+        return round(value, 2)
     return value[:8] if key == "case" and isinstance(value, str) else value
 
 

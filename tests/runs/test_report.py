@@ -157,6 +157,13 @@ def test_no_secret_is_told() -> None:
     assert "| `env.HF_TOKEN` | `[masked]` | `[masked]` |" in text
 
 
+def test_the_trace_is_named_where_there_is_one() -> None:
+    text = render_report(record(), templates=TEMPLATES, trace="/home/traces/r-1.jsonl")
+    assert "in the trace: `/home/traces/r-1.jsonl`" in text
+    assert "python main.py traces r-1" in text
+    assert "trace" not in render_report(record(), templates=TEMPLATES)
+
+
 def test_only_the_last_events_are_told() -> None:
     events = [RunEvent(at=NOW, kind="node", text=f"n{n}") for n in range(50)]
     text = render_report(record(), templates=TEMPLATES, events=events)

@@ -75,11 +75,21 @@ def help_page() -> str:
     command: Any = get_command(build_app())
     context = typer.Context(command, info_name="main.py", terminal_width=100, max_content_width=100)
     parts = [f"```\n{command.get_help(context)}\n```"]
+    return "\n\n".join([*parts, *_subcommands(command, context)])
+
+
+def _subcommands(command: Any, context: Any, above: str = "") -> list[str]:
+    """The help of each command below this one, a group's before that of its commands."""
+    import typer
+
+    parts = []
     for name in command.list_commands(context):
         sub = command.get_command(context, name)
         inner = typer.Context(sub, info_name=name, parent=context, terminal_width=100, max_content_width=100)
-        parts.append(f"### {name}\n\n```\n{sub.get_help(inner)}\n```")
-    return "\n\n".join(parts)
+        parts.append(f"### {above}{name}\n\n```\n{sub.get_help(inner)}\n```")
+        if hasattr(sub, "list_commands"):
+            parts += _subcommands(sub, inner, f"{above}{name} ")
+    return parts
 
 
 PARTS: dict[str, Callable[[], str]] = {"graph": graph, "settings": settings, "plan": plan, "help": help_page}

@@ -53,6 +53,15 @@ MEMORY_COMMANDS: Final = {
     "import": "import_lessons",
 }
 """Command of `memory` → its function, because some of these words are Python's own."""
+MEMORY_COMMANDS: Final = {
+    "list": "list_lessons",
+    "search": "search",
+    "add": "add",
+    "forget": "forget",
+    "export": "export",
+    "import": "import_lessons",
+}
+"""Command of `memory` → its function, because some of these words are Python's own."""
 _INTERRUPTED: Final = 130
 _LONGEST: Final = 1000  # characters of an error's message that are shown
 
@@ -73,6 +82,10 @@ def build_app(wanted: Collection[str] | None = None) -> typer.Typer:
     for name in CLUSTER_COMMANDS if wanted is None or "cluster" in wanted else ():
         cluster.command(name)(_load("cluster", name))
     app.add_typer(cluster, name="cluster", help="The built-in cluster, for trying and testing.")
+    memory = _typer()
+    for name, function in MEMORY_COMMANDS.items() if wanted is None or "memory" in wanted else ():
+        memory.command(name)(_load("memory", function))
+    app.add_typer(memory, name="memory", help="What earlier runs taught: list, search, add, forget, export, import.")
     memory = _typer()
     for name, function in MEMORY_COMMANDS.items() if wanted is None or "memory" in wanted else ():
         memory.command(name)(_load("memory", function))

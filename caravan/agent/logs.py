@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Iterable
+from itertools import count
 from typing import Final
 
 from caravan.agent.context import Context
+from caravan.agent.log_reader import LogReader, Source
 from caravan.agent.metrics import metric_rows
 from caravan.values.errors import ClusterError
 from caravan.values.masking import mask
@@ -13,11 +15,9 @@ from caravan.values.run import Phase, Snapshot
 STREAMS = ("stdout", "stderr")
 _SHOWN_LINES: Final = 20  # of one piece: a person can't read more at once, and the copy has them all
 _LONGEST: Final = 4096  # bytes of a line that are shown and read for metrics; the copy has more
-_PIECES: Final = 64  # read in one round (1 MiB each), so that an endless log does not keep us from the deadlines
+_PIECES: Final = 16  # read in one round (1 MiB each), so that an endless log does not keep us from the deadlines
 _EARLIER: Final = 4 << 20  # bytes of an earlier copy that are read for metrics
-_LINE: Final = re.compile(rb"([^\r\n]*)(\r\n|\n|\r)")
-
-_Source = tuple[str, str, str]  # allocation, task, stream
+_BREAK: Final = re.compile(rb"(\r\n|\n|\r)")
 
 
 class LogFollower:
@@ -30,7 +30,8 @@ class LogFollower:
     def __init__(self, context: Context, *, names: tuple[str, ...] = ()) -> None:
         self._context = context
         self._names = names
-        self._rests: dict[_Source, bytes] = {}
+        self._reader = LogReader(context.cluster)
+        self._rests: dict[Source, bytes] = {}
 
     def copy(self, snapshot: Snapshot) -> None:
         """Append what is new in every task's stdout and stderr to the copies, show it, tell its metrics.
@@ -38,41 +39,44 @@ class LogFollower:
         Logs that can't be had now are skipped: not there yet, collected, or the node or the cluster does not answer.
         What was missed is copied by the next round, because the offset only moves with what was copied.
         """
+        over = snapshot.phase in (Phase.ENDED, Phase.GONE)
         for allocation in snapshot.allocations:
             for task in allocation.tasks:
                 if task.started_at is None:
                     continue
                 for stream in STREAMS:
-                    self._copy((allocation.id, task.name, stream))
-        if snapshot.phase in (Phase.ENDED, Phase.GONE):
+                    self._copy((allocation.id, task.name, stream), to_the_end=over)
+        if over:
             for source, rest in self._rests.items():
                 if rest:
                     self._rests[source] = self._told(source[2], rest + b"\n")
 
-    def _copy(self, source: _Source) -> None:
+    def _copy(self, source: Source, *, to_the_end: bool) -> None:
+        """One round over a log. A job that is over writes no more: then all of it is read, because its end says why."""
         context = self._context
         if source not in self._rests:
             self._rests[source] = self._begin(source)
-        for _ in range(_PIECES):
-            offset = context.folder.log_size(*source)
+        for _ in count() if to_the_end else range(_PIECES):
             try:
-                data = context.cluster.logs(*source, offset=offset)
+                data, remark = self._reader.read(source, context.folder.log_size(*source))
             except ClusterError:
                 return
+            if remark:
+                context.progress.note(remark)
             if not data:
                 return
             context.folder.append_log(*source, data)
             self._rests[source] = self._told(source[2], self._rests[source] + data)
 
-    def _begin(self, source: _Source) -> bytes:
+    def _begin(self, source: Source) -> bytes:
         """Where an earlier agent has copied already: tell its metrics, and find the beginning of the line it was in."""
         copied = self._context.folder.log_size(*source)
         if not copied:
             return b""
         alloc_id, _, stream = source
         if not any((alloc_id, stream) == (seen[0], seen[2]) for seen in self._rests):
-            earlier = self._copies(alloc_id, f".{stream}.")
-            self._tell_metrics(earlier.decode("utf-8", "replace").splitlines())
+            for earlier in self._copies(alloc_id, f".{stream}."):
+                self._tell_metrics(_text(state) for state in split_lines(earlier)[0])
         start = max(0, copied - _LONGEST)
         try:
             before = self._context.cluster.logs(*source, offset=start, limit=copied - start)
@@ -80,14 +84,14 @@ class LogFollower:
             return b""
         return re.split(rb"[\r\n]", before)[-1]
 
-    def _copies(self, alloc_id: str, stream: str) -> bytes:
+    def _copies(self, alloc_id: str, stream: str) -> list[bytes]:
         files = [f for f in self._context.folder.log_files() if f.name.startswith(alloc_id[:8]) and stream in f.name]
         pieces = []
         for file in files:
             with file.open("rb") as opened:
                 opened.seek(max(0, file.stat().st_size - _EARLIER))
                 pieces.append(opened.read(_EARLIER))
-        return b"".join(pieces)
+        return pieces
 
     def _told(self, stream: str, data: bytes) -> bytes:
         """Show and read the whole lines in `data`; the rest, which goes on, comes back."""
@@ -111,19 +115,20 @@ def split_lines(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
     """
     states: list[bytes] = []
     shown: list[bytes] = []
-    overwritten, end = b"", 0
-    for match in _LINE.finditer(data):
-        end = match.end()
-        text = match[1][:_LONGEST]
+    overwritten = b""
+    # Split, not matched line by line: a search would try every beginning of an endless line anew.
+    *pieces, rest = _BREAK.split(data)
+    for text, ending in zip(pieces[::2], pieces[1::2], strict=True):
+        text = text[:_LONGEST]
         if text.strip():
             states.append(text)
             overwritten = text
-        if match[2] != b"\r" and overwritten:
+        if ending != b"\r" and overwritten:
             shown.append(overwritten)
             overwritten = b""
     if overwritten:
         shown.append(overwritten)
-    return states, shown, data[end : end + _LONGEST]
+    return states, shown, rest[:_LONGEST]
 
 
 def _text(line: bytes) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from typing import TYPE_CHECKING, Literal, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +31,21 @@ def console_on(stream: TextIO) -> OurConsole:
     """A console on a stream. It takes no markup from texts and colours a real terminal only, and not with NO_COLOR."""
     width = None if stream.isatty() else _PLAIN_WIDTH
     return OurConsole(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=False, width=width)
+
+
+def painter_for(console: OurConsole) -> OurConsole:
+    """A console that colours texts as `console` would and writes nowhere, to capture what it prints."""
+    colours = console.color_system
+    return OurConsole(
+        file=io.StringIO(),
+        markup=False,
+        emoji=False,
+        highlight=False,
+        force_terminal=True,
+        color_system=cast("Literal['standard']", colours) if colours else None,
+        no_color=console.no_color,
+        legacy_windows=False,
+    )
 
 
 def draw(stream: TextIO, *pictures: RenderableType) -> None:

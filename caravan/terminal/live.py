@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.board import Board, nodes_of, phase_words
+from caravan.terminal.console import painter_for
 from caravan.terminal.keys import silent_keys
 from caravan.terminal.picture import Glyphs, board_rows, marked, phase_rows, repair_rows
 from caravan.terminal.progress import WRITE_ERRORS
@@ -48,6 +49,7 @@ class LiveScreen:
         self.lock = threading.RLock()  # of boards and of what is pending
         self._drawing = threading.Lock()
         self._region = Region(console.file)
+        self._painter = painter_for(console)
         self._held = contextlib.ExitStack()
         self._depth = 0
         self._ended = threading.Event()
@@ -135,8 +137,8 @@ class LiveScreen:
         return rows[: max(1, height - 1)]
 
     def _row(self, text: Text) -> Row:
-        with self.console.capture() as captured:
-            self.console.print(text, end="", soft_wrap=True)
+        with self._painter.capture() as captured:
+            self._painter.print(text, end="", soft_wrap=True)
         return Row(captured.get(), text.cell_len)
 
     def _go_on(self) -> None:

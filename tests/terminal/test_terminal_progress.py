@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caravan.agent.graph import NODES
@@ -90,6 +90,37 @@ def test_a_terminal_that_went_away_stops_nothing() -> None:
     use(PlainProgress(Terminal(io.StringIO(), io.StringIO(), closed), FakeClock()))
 
 
+def test_plain_metrics_come_once_a_minute_and_at_each_change_of_phase() -> None:
+    terminal, clock = nobody(), FakeClock()
+    view = make_view(terminal, clock, as_json=False)
+    view.node("verify_deployment")
+    view.attempt(1, 3, usd_per_hour=None, max_run_s=None)
+    view.snapshot(snapshot(Phase.RUNNING))
+    for step in range(100):
+        view.metrics({"step": step, "loss": 10.0 - step})
+        clock.sleep(1.3)
+    view.snapshot(snapshot(Phase.ENDED))
+    view.node("evaluate")
+    lines = [line for line in printed(terminal)[1].splitlines() if ": loss" in line]
+    assert lines == [
+        "verify_deployment: loss -37 (value 48, lowest -37)",
+        "verify_deployment: loss -84 (value 95, lowest -84)",
+        "verify_deployment: loss -89 (value 100, lowest -89)",
+    ]
+
+
+def test_plain_lines_of_a_repair_and_of_one_run_among_several() -> None:
+    terminal = nobody()
+    view = PlainProgress(terminal, FakeClock(), title="aaaa1111")
+    view.repair("too big", "less", {"a.b": (1, None)}, ["it worked before"])
+    assert printed(terminal)[1].splitlines() == [
+        "aaaa1111 run: Repair: less",
+        "aaaa1111 run: a.b: 1 → -",
+        "aaaa1111 run: remembered: it worked before",
+    ]
+
+
+@settings(deadline=None)
 @given(st.text(), st.lists(st.text()))
 def test_nothing_raises_and_no_control_character_gets_through(text: str, lines: list[str]) -> None:
     terminal = nobody()

@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caravan.terminal.sparkline import ASCII_BARS, ASCII_LOST, BARS, LOST, Series, resample, sparkline
@@ -31,6 +31,7 @@ def test_nothing_and_no_room() -> None:
     assert sparkline([5, 5, 5], 10) == BARS[3] * 3
 
 
+@settings(deadline=None)
 @given(figures, st.integers(-5, 300), st.booleans())
 def test_any_figures_fit_any_width(values: list[float], width: int, ascii_only: bool) -> None:
     line = sparkline(values, width, ascii_only=ascii_only)
@@ -39,6 +40,7 @@ def test_any_figures_fit_any_width(values: list[float], width: int, ascii_only: 
     assert line.isascii() or not ascii_only
 
 
+@settings(deadline=None)
 @given(finite)
 def test_the_extremes_have_the_extreme_bars(values: list[float]) -> None:
     line = sparkline(values, len(values))
@@ -48,6 +50,7 @@ def test_the_extremes_have_the_extreme_bars(values: list[float]) -> None:
         assert line[values.index(max(values))] == BARS[-1]
 
 
+@settings(deadline=None)
 @given(finite, st.integers(1, 50))
 def test_resampling_stays_within_the_values(values: list[float], width: int) -> None:
     found = resample(values, width)
@@ -56,6 +59,7 @@ def test_resampling_stays_within_the_values(values: list[float], width: int) -> 
     assert resample(found, width) == found
 
 
+@settings(deadline=None)
 @given(figures, st.integers(2, 16))
 def test_a_series_is_bounded_and_its_ends_are_exact(values: list[float], kept: int) -> None:
     series = Series(kept)

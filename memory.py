@@ -282,6 +282,7 @@ class KeepingMemory:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             partly = path.with_suffix(f".{uuid.uuid4().hex}")
+            partly.touch(mode=0o600, exist_ok=False)
             partly.write_text(text, encoding="utf-8")
             partly.replace(path)
         except OSError as error:

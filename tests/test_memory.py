@@ -1,11 +1,16 @@
-"""The port Memory: one contract for the fake and for Mem0 over embedded Qdrant, and what only the real one has."""
+"""The port Memory: one contract for the fake, Mem0 over embedded Qdrant and on a server, and what only these have.
 
+The server is a stand-in that answers the REST calls over the loopback.
+"""
+
+import json
 import logging
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,8 +21,9 @@ from caravan.values.errors import ServiceError, UsageError
 from caravan.values.failure import Diagnosis, FailureClass, Lesson
 from caravan.values.plan import Author, PlanChange
 from config import prepare_third_party_environment
-from memory import Mem0Memory, NullMemory
+from memory import KeepingMemory, Mem0Memory, NullMemory
 from tests.fakes.memory import FakeMemory
+from tests.fakes.qdrant_http import QdrantState, qdrant_server
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN_SECRET = "correct-horse-battery"
@@ -54,15 +60,31 @@ def clock() -> StillClock:
     return StillClock()
 
 
-@pytest.fixture(params=["fake", "mem0"])
+KINDS = ("fake", "embedded", "server", "kept")
+
+
+@contextmanager
+def memory_of(kind: str, folder: Path, clock: StillClock) -> Iterator[Memory]:
+    """A memory of that kind, empty, with one known secret."""
+    secrets = (KNOWN_SECRET,)
+    with ExitStack() as held:
+        made: Memory
+        if kind == "embedded":
+            made = Mem0Memory(folder, clock=clock, secrets=secrets)
+        elif kind == "server":
+            url = held.enter_context(qdrant_server(QdrantState("a-key")))
+            made = Mem0Memory(None, url, api_key="a-key", clock=clock, secrets=secrets)
+        else:
+            made = FakeMemory(clock, secrets=secrets)
+        if kind == "kept":
+            made = KeepingMemory(made, folder / "pending", clock=clock, secrets=secrets)
+        yield held.enter_context(closing(made))
+
+
+@pytest.fixture(params=KINDS)
 def memory(request: pytest.FixtureRequest, tmp_path: Path, clock: StillClock) -> Iterator[Memory]:
-    made: Memory
-    if request.param == "fake":
-        made = FakeMemory(clock, secrets=(KNOWN_SECRET,))
-    else:
-        made = Mem0Memory(tmp_path / "memory", clock=clock, secrets=(KNOWN_SECRET,))
-    yield made
-    made.close()
+    with memory_of(request.param, tmp_path / "memory", clock) as made:
+        yield made
 
 
 @pytest.fixture
@@ -207,7 +229,232 @@ def test_what_people_write_down_is_kept_apart_by_its_words(memory: Memory) -> No
     assert len(memory.all()) == 2
 
 
+def test_what_is_exported_is_the_same_after_it_was_restored_elsewhere(memory: Memory, clock: StillClock) -> None:
+    memory.remember(lesson())
+    clock.sleep(60)
+    memory.remember(lesson(source="run-2/1", worked=False))
+    memory.remember(lesson(failure=None, fingerprint="", changes=(), text="Use bf16.", source="user", worked=None))
+    records = memory.export()
+    assert [r["times"] for r in records] == [2, 1]
+    elsewhere = FakeMemory(clock)
+    assert [elsewhere.restore(r) for r in records] == [True, True]
+    assert elsewhere.export() == records
+    assert json.loads(json.dumps(records)) == list(records)
+    # and back again: nothing is new, nothing is counted twice
+    assert [memory.restore(r) for r in elsewhere.export()] == [False, False]
+    assert memory.export() == records
+
+
+def test_a_restored_lesson_is_recalled_like_one_that_was_remembered(memory: Memory, clock: StillClock) -> None:
+    elsewhere = FakeMemory(clock)
+    elsewhere.remember(lesson())
+    (record,) = elsewhere.export()
+    assert memory.restore(record) is True
+    assert memory.restore(record) is False
+    (case,) = memory.recall(text="memory", diagnosis=diagnosis(), context=lesson().context)
+    assert (case.changes, case.before, case.times) == (lesson().changes, lesson().before, 1)
+
+
+def test_restoring_adds_what_the_equal_lesson_did_not_know(memory: Memory, clock: StillClock) -> None:
+    memory.remember(lesson(source="here/1"))
+    elsewhere = FakeMemory(clock)
+    for source, worked in (("here/1", True), ("there/1", True), ("there/2", False)):
+        elsewhere.remember(lesson(source=source, worked=worked))
+    assert [memory.restore(r) for r in elsewhere.export()] == [False]
+    (case,) = memory.all()
+    assert (case.times, case.succeeded, case.failed) == (3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        (None, "no exported lesson"),
+        ([], "no exported lesson"),
+        ({}, "no exported lesson"),
+        ({"record": "caravan-lesson", "version": 2}, "version 2"),
+        ({"record": "caravan-lesson", "version": 1}, "lesson"),
+        ({"record": "caravan-lesson", "version": 1, "times": -1}, "can't be used"),
+    ],
+)
+def test_what_is_no_lesson_is_refused(memory: Memory, record: object, says: str) -> None:
+    with pytest.raises(UsageError, match=says) as caught:
+        memory.restore(record)
+    assert "\n" not in caught.value.line()
+    assert memory.all() == ()
+
+
+def test_a_record_that_does_not_add_up_is_refused(memory: Memory, clock: StillClock) -> None:
+    elsewhere = FakeMemory(clock)
+    elsewhere.remember(lesson())
+    (record,) = elsewhere.export()
+    for broken in ({"worked": 5}, {"times": 0}, {"first_seen": "2026-01-01T00:00:00"}, {"lesson": {"text": 3}}):
+        with pytest.raises(UsageError):
+            memory.restore({**record, **broken})
+
+
+def test_secrets_in_a_record_are_masked(memory: Memory, clock: StillClock) -> None:
+    elsewhere = FakeMemory(clock)
+    elsewhere.remember(lesson(text=f"login with {KNOWN_SECRET}", source=f"run {KNOWN_SECRET}"))
+    (record,) = elsewhere.export()
+    assert KNOWN_SECRET in json.dumps(record)
+    memory.restore(record)
+    assert KNOWN_SECRET not in json.dumps(memory.export())
+
+
+def test_a_record_from_the_future_is_of_today(memory: Memory, clock: StillClock) -> None:
+    elsewhere = FakeMemory(clock)
+    elsewhere.remember(lesson())
+    (record,) = elsewhere.export()
+    memory.restore({**record, "last_seen": "2126-01-01T00:00:00Z"})
+    (case,) = memory.all()
+    assert case.last_seen == clock.now()
+
+
+def test_a_case_tells_from_what_to_what_and_who_said_so(memory: Memory, clock: StillClock) -> None:
+    before = {"resources.memory_mb": 2048}
+    memory.remember(lesson(before=before))
+    memory.remember(lesson(before=before, source="run-2/1", worked=False))
+    memory.remember(lesson(before=before, source="run-3/plan"))
+    (case,) = memory.recall(text="memory", diagnosis=None, context={"framework": "PyTorch", "method": "full"})
+    assert (case.before, case.source) == (before, "run-3/plan")
+    assert (case.succeeded, case.failed, case.worked) == (2, 1, True)
+    assert case.last_seen == clock.now()
+    assert case.same == ("framework",)
+
+
+def test_the_same_code_comes_first_before_anything_failed(memory: Memory) -> None:
+    like = {**lesson().context, "entry_point": "train.py"}
+    other = memory.remember(lesson(context=like | {"code_digest": "b" * 64}))
+    same = memory.remember(lesson(context={"code_digest": "a" * 64}, worked=False))
+    cases = memory.recall(text="", diagnosis=None, context=like | {"code_digest": "a" * 64})
+    assert [c.id for c in cases] == [same, other]
+    assert "same code" in cases[0].why
+
+
+def test_the_gpu_tells_lessons_apart_only_where_it_matters(memory: Memory) -> None:
+    for gpu in ("NVIDIA L4", "NVIDIA A100-SXM4-80GB"):
+        memory.remember(lesson(context={"gpu_model": gpu}))
+        memory.remember(lesson(context={"gpu_model": gpu}, failure=FailureClass.CUDA_OOM, fingerprint="cuda_oom:1"))
+    assert sorted(str(c.failure) for c in memory.all()) == ["cuda_oom", "cuda_oom", "host_memory_oom"]
+
+
+def test_a_lesson_of_many_is_found_by_its_structure(memory: Memory) -> None:
+    for number in range(30):
+        memory.remember(lesson(failure=FailureClass.DISK_FULL, fingerprint=f"disk_full:{number}", text="no space left"))
+    wanted = memory.remember(lesson(text="quite other words about bananas"))
+    found = memory.recall(text="no space left on device", diagnosis=diagnosis(), context={}, limit=3)
+    assert found[0].id == wanted
+
+
+# Lessons that can't be stored now
+
+
+def test_what_can_not_be_stored_is_kept_and_taken_in_later(tmp_path: Path, clock: StillClock) -> None:
+    inner = FakeMemory(clock)
+    memory = KeepingMemory(inner, tmp_path / "pending", clock=clock, secrets=(KNOWN_SECRET,))
+    inner.down = True
+    for _ in range(2):
+        with pytest.raises(ServiceError, match="kept in") as caught:
+            memory.remember(lesson(text=f"login with {KNOWN_SECRET} failed"))
+        assert caught.value.exit_code == 5
+    (kept,) = (tmp_path / "pending").iterdir()
+    assert KNOWN_SECRET not in kept.read_text()
+    assert kept.stat().st_mode & 0o077 == 0
+    with pytest.raises(ServiceError):
+        memory.all()
+    inner.down = False
+    assert len(memory.all()) == 1
+    assert list((tmp_path / "pending").iterdir()) == []
+
+
+def test_several_agents_take_in_the_same_lesson_once(tmp_path: Path, clock: StillClock) -> None:
+    inner = FakeMemory(clock)
+    inner.down = True
+    with pytest.raises(ServiceError):
+        KeepingMemory(inner, tmp_path, clock=clock).remember(lesson())
+    (kept,) = tmp_path.iterdir()
+    text = kept.read_text()
+    inner.down = False
+    KeepingMemory(inner, tmp_path, clock=clock).recall(text="x", diagnosis=None, context={})
+    kept.write_text(text)  # another agent had read it before it was removed
+    (case,) = KeepingMemory(inner, tmp_path, clock=clock).all()
+    assert case.times == 1
+
+
+def test_files_that_are_no_lessons_are_left_alone(tmp_path: Path, clock: StillClock) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "c.json").mkdir()
+    assert KeepingMemory(FakeMemory(clock), tmp_path, clock=clock).all() == ()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_where_nothing_can_be_kept_that_is_said(tmp_path: Path, clock: StillClock) -> None:
+    (tmp_path / "pending").write_text("in the way")
+    inner = FakeMemory(clock)
+    inner.down = True
+    with pytest.raises(ServiceError, match="they are lost"):
+        KeepingMemory(inner, tmp_path / "pending", clock=clock).remember(lesson())
+
+
+def test_a_memory_that_is_away_is_not_asked_for_every_lesson(tmp_path: Path, clock: StillClock) -> None:
+    class Counting(FakeMemory):
+        asked = 0
+
+        def remember(self, lesson: Lesson) -> str:
+            self.asked += 1
+            return super().remember(lesson)
+
+    inner = Counting(clock)
+    inner.down = True
+    memory = KeepingMemory(inner, tmp_path, clock=clock)
+    for number in range(3):
+        with pytest.raises(ServiceError):
+            memory.remember(lesson(source=f"run/{number}"))
+    assert inner.asked == 1
+    clock.sleep(60)
+    inner.down = False
+    memory.remember(lesson(source="run/9"))
+    assert [c.times for c in memory.all()] == [4]
+
+
 # What only the real one has
+
+
+class OpeningClock(StillClock):
+    """A clock that does something after some waits."""
+
+    def __init__(self, waits: int, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.waits, self.act = waits, act
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.waits -= 1
+        if self.waits == 0:
+            self.act()
+
+
+def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path: Path, clock: StillClock) -> None:
+    holder = Mem0Memory(tmp_path, clock=clock)
+    holder.remember(lesson())
+    patient = OpeningClock(3, holder.close)
+    start = patient.now()
+    second = Mem0Memory(tmp_path, clock=patient)
+    assert len(second.all()) == 1
+    assert patient.waits == 0
+    assert (patient.now() - start).total_seconds() < 1
+    second.close()
+
+
+def test_a_lock_that_stays_is_waited_for_a_short_while(tmp_path: Path, clock: StillClock) -> None:
+    holder = Mem0Memory(tmp_path, clock=clock)
+    holder.remember(lesson())
+    start = clock.now()
+    with pytest.raises(ServiceError, match="in use by another process"):
+        Mem0Memory(tmp_path, clock=clock).all()
+    assert 2 <= (clock.now() - start).total_seconds() <= 3
+    holder.close()
 
 
 def test_lessons_outlive_the_process_that_stored_them(tmp_path: Path, clock: StillClock) -> None:
@@ -314,6 +561,8 @@ def test_a_memory_needs_a_place(clock: StillClock) -> None:
 def test_memory_switched_off_keeps_nothing() -> None:
     off: Memory = NullMemory()
     off.remember(lesson())
+    assert off.export() == ()
+    assert off.restore({}) is False
     assert off.all() == off.recall(text="x", diagnosis=None, context={}) == ()
     assert off.forget("x") is False
     off.close()

@@ -8,6 +8,7 @@ import functools
 import logging
 import pickle
 import sqlite3
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -78,7 +79,10 @@ def open_engine(path: Path | None, url: str | None, api_key: str | None, timeout
 def _server(url: str, api_key: str | None, timeout_s: int) -> Any:
     from qdrant_client import QdrantClient
 
-    return QdrantClient(url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False)
+    with warnings.catch_warnings():
+        # A key over plain http is the user's decision (QDRANT_URL), and a warning here would stand amid the results.
+        warnings.filterwarnings("ignore", "Api key is used with an insecure connection")
+        return QdrantClient(url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False)
 
 
 def locked(path: Path) -> IO[str]:

@@ -56,6 +56,10 @@ def _entry(case: Case) -> str:
     missing = case.detail("path") or case.detail("program") or case.detail("module")
     if not missing:
         return ""
+    if case.detail("kind") == "permission":
+        return (
+            f"{missing} may not be executed in the job: make it executable, or name its interpreter with --set command."
+        )
     named = case.looks.files(posixpath.basename(missing))
     there = f" The repository has {_listed(named)}." if named else ""
     return f"{missing} is not found in the job.{there} Which entry point is meant? Name it with --set command."

@@ -9,7 +9,7 @@ from typing import Final
 
 from caravan.diagnosis.ladders import arguments, data, launch, memory, numbers, packages, placement
 from caravan.diagnosis.ladders.case import Case, Rung
-from caravan.diagnosis.ladders.remembered import changed, failed_before, remembered
+from caravan.diagnosis.ladders.remembered import changed, failed_before, followed_in_vain, remembered
 from caravan.values.errors import PlanError
 from caravan.values.failure import ChangePlan, FailureClass, Repair
 from caravan.values.plan import TrainingPlan, apply_changes
@@ -36,13 +36,14 @@ _TOLD: Final = ("training.", "flags.", "model.", "dataset.", "command", "launch.
 def ladder(case: Case) -> tuple[Repair, ...]:
     """The repairs to try against a cause, the most promising first; empty where nothing can be mended here.
 
-    What memory knows to have worked comes first, whatever the cause; a change that failed before under the same
-    fingerprint comes last.
+    What memory knows to have worked comes first, whatever the cause, but once in a run; a change that failed before
+    under the same fingerprint comes last.
     """
     if case.diagnosis.escalate:
         return ()
     known = tuple(_new(case, (r for build in LADDERS.get(case.diagnosis.failure, ()) for r in build(case))))
-    rungs = tuple(_new(case, (*remembered(case, known), *known)))
+    lessons = tuple(remembered(case, known))
+    rungs = tuple(_new(case, (*known, *lessons) if followed_in_vain(case) else (*lessons, *known)))
     failed = failed_before(case)
     return tuple(sorted(rungs, key=lambda r: isinstance(r, ChangePlan) and changed(r.changes) in failed))
 

@@ -236,11 +236,40 @@ def test_remembered_room_is_never_less_than_the_ladder_would_give_nor_more_than_
 def test_a_lesson_of_another_context_or_the_wrong_way_is_left() -> None:
     start = plan({"training.micro_batch": 4, "resources.memory_mb": 1024})
     usual = rungs(F.HOST_MEMORY_OOM, start, fingerprint="f")
-    stranger = past(True, change("resources.memory_mb", 9000), fingerprint="g", context={"entry_point": "other.py"})
+    stranger = past(True, change("resources.memory_mb", 9000), fingerprint="g", same=("framework",))
     growing = past(True, change("training.micro_batch", 16))
-    of_another = past(True, change("command", ["other.py"]), context={"tree_digest": "9" * 64})
+    of_another = past(True, change("command", ["other.py"]))
     for lesson in (stranger, growing, of_another):
         assert rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(lesson,)) == usual
+
+
+def test_a_lesson_of_like_context_needs_no_equal_fingerprint_and_its_own_files_only_count_for_its_own_code() -> None:
+    start = plan(memory(memory_mb=1024))
+    lesson = past(True, change("resources.memory_mb", 9000), fingerprint="g", same=("base_model", "method"))
+    assert (
+        mended(start, rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(lesson,))[0]).resources.memory_mb == 9000
+    )
+    own = past(True, change("workdir", "sub"), same=("code_digest",))
+    assert diffs(rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(own,)), start)[0] == {"workdir": "sub"}
+
+
+def test_a_change_is_made_where_the_plan_stands_as_it_stood() -> None:
+    start = plan({"image": "a:1"})
+    lesson = past(True, change("image", "a:2"), before={"image": "a:1"}, failure=F.UNKNOWN)
+    other = lesson.model_copy(update={"before": {"image": "b:1"}})
+    assert diffs(rungs(F.UNKNOWN, start, fingerprint="f", cases=(lesson,)), start) == [{"image": "a:2"}]
+    assert rungs(F.UNKNOWN, start, fingerprint="f", cases=(other,)) == ()
+
+
+def test_a_wrong_lesson_costs_one_attempt() -> None:
+    start = plan({"training.micro_batch": 8, "resources.memory_mb": 1024})
+    wrong = [past(True, change("training.micro_batch", n), id=str(n), same=("code_digest",)) for n in (4, 2)]
+    first = rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=wrong)[0]
+    assert diffs([first], start) == [{"training.micro_batch": 4}]
+    second = mended(start, first)
+    assert diffs(rungs(F.HOST_MEMORY_OOM, second, fingerprint="f", cases=wrong), second)[0] == {
+        "resources.memory_mb": 2048
+    }
 
 
 def test_lists_are_added_to() -> None:
@@ -252,7 +281,7 @@ def test_lists_are_added_to() -> None:
 
 def test_an_unknown_failure_has_only_what_memory_knows_by_its_fingerprint() -> None:
     known = past(True, change("shm_mb", 512), failure=F.UNKNOWN)
-    other = known.model_copy(update={"fingerprint": "g", "context": {"tree_digest": "0" * 64}})
+    other = known.model_copy(update={"fingerprint": "g", "same": ("code_digest",)})
     assert rungs(F.UNKNOWN, plan(), fingerprint="f", cases=(other,)) == ()
     assert diffs(rungs(F.UNKNOWN, plan(), fingerprint="f", cases=(known,)), plan()) == [{"shm_mb": 512}]
 

@@ -109,7 +109,8 @@ def past_cases(draw: st.DrawFn, failure: FailureClass) -> PastCase:
         failure=failure,
         fingerprint=draw(st.sampled_from(["f", "g"])),
         text="t",
-        context={"tree_digest": "0" * 64} if draw(st.booleans()) else {},
+        same=("code_digest",) if draw(st.booleans()) else (),
+        before=draw(VALUES) if draw(st.booleans()) else {},
         changes=changes,
         worked=draw(st.sampled_from([True, False, None])),
     )

@@ -79,9 +79,11 @@ def merge_stored(stored: StoredLesson, other: StoredLesson) -> StoredLesson:
     Sources that both know count once, with the word of the record that was seen last. Sources that a record counts but
     does not name any more can't be told apart, so that then the larger count stands.
     """
-    newer, older = (stored, other) if stored.last_seen >= other.last_seen else (other, stored)
-    union = {v.source: v for v in (*older.votes, *newer.votes)}
-    votes = tuple(union.values())
+    newer = other.last_seen > stored.last_seen
+    words = {v.source: v for v in other.votes}
+    mine = [words.get(v.source, v) if newer else v for v in stored.votes]
+    new = [vote for source, vote in words.items() if source not in {v.source for v in mine}]
+    votes = (*mine, *new) if newer else (*new, *mine)
     counted = {"times": len(votes)} | {
         name: sum(v.worked is outcome for v in votes) for name, outcome in (("worked", True), ("failed", False))
     }
@@ -92,7 +94,7 @@ def merge_stored(stored: StoredLesson, other: StoredLesson) -> StoredLesson:
         update={
             **counted,
             "first_seen": min(stored.first_seen, other.first_seen),
-            "last_seen": newer.last_seen,
+            "last_seen": max(stored.last_seen, other.last_seen),
             "votes": votes[-_VOTES:],
         }
     )

@@ -1,0 +1,113 @@
+"""Exported records: they come back as they were, equal ones merge without counting twice, nothing else is taken."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caravan.lessons import StoredLesson, first, from_record, lesson_key, merge, merge_stored, prepared, to_record
+from caravan.values.errors import UsageError
+from caravan.values.failure import FailureClass, Lesson
+from caravan.values.plan import Author, PlanChange
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+VOTES = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | st.booleans()), min_size=1, max_size=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def told(votes: list[tuple[str, bool | None]], *, days: int = 0) -> StoredLesson:
+    """What is stored after these sources spoke, one after the other."""
+    (source, worked), *rest = votes
+    now = NOW + timedelta(days=days)
+    stored = first(Lesson(text="x", source=source, worked=worked), now)
+    for source, worked in rest:
+        stored = merge(stored, Lesson(text="x", source=source, worked=worked), now)
+    return stored
+
+
+def counts(stored: StoredLesson) -> tuple[int, int, int]:
+    return stored.times, stored.worked, stored.failed
+
+
+@given(VOTES, JSON, st.sampled_from(FailureClass), st.text(max_size=50))
+def test_a_record_comes_back_as_it_was(
+    votes: list[tuple[str, bool | None]], value: object, failure: FailureClass, text: str
+) -> None:
+    changes = (PlanChange(path="training.options.--x", value=value, by=Author.REPAIR),)
+    lesson = prepared(Lesson(failure=failure, text=text, changes=changes, before={"training.options.--x": value}))
+    stored = told(votes).model_copy(update={"lesson": lesson})
+    record = json.loads(json.dumps(to_record(stored)))
+    again = from_record(record, now=NOW)
+    assert again == stored
+    assert lesson_key(again.lesson) == lesson_key(lesson)
+
+
+@given(VOTES, VOTES, st.integers(min_value=-3, max_value=3))
+def test_merging_a_record_twice_is_merging_it_once(
+    here: list[tuple[str, bool | None]], there: list[tuple[str, bool | None]], days: int
+) -> None:
+    mine, other = told(here), told(there, days=days)
+    once = merge_stored(mine, other)
+    assert merge_stored(once, other) == once
+    assert merge_stored(once, mine).times == once.times
+    assert once.times == len({s for s, _ in here} | {s for s, _ in there})
+    assert once.worked + once.failed <= once.times
+
+
+@given(VOTES, VOTES)
+def test_it_does_not_matter_which_was_here_first(
+    here: list[tuple[str, bool | None]], there: list[tuple[str, bool | None]]
+) -> None:
+    mine, other = told(here), told(there, days=1)
+    assert counts(merge_stored(mine, other)) == counts(merge_stored(other, mine))
+
+
+@given(st.integers(min_value=60, max_value=90), st.integers(min_value=60, max_value=90), st.integers(0, 40))
+def test_many_sources_are_not_counted_twice_either(here: int, there: int, shared: int) -> None:
+    """A record names only its latest sources: then the larger tally stands, and repeating changes nothing."""
+    mine = told([(f"run-{n}", True) for n in range(here)])
+    other = told([(f"run-{n}", True) for n in range(here - shared, here - shared + there)], days=1)
+    once = merge_stored(mine, other)
+    assert once.times >= max(here, there)
+    assert once.times <= here + there - shared
+    again = merge_stored(once, other)
+    assert counts(again) == counts(once)
+    assert from_record(to_record(once), now=NOW + timedelta(days=2)) == once
+
+
+@given(JSON)
+def test_anything_else_is_refused_in_one_line(value: object) -> None:
+    with pytest.raises(UsageError) as caught:
+        from_record(value, now=NOW)
+    assert "\n" not in caught.value.line()
+
+
+@given(st.sampled_from(["lesson", "times", "worked", "votes", "first_seen", "extra"]), JSON)
+def test_a_record_with_something_odd_in_it_is_taken_or_refused(name: str, value: object) -> None:
+    record = to_record(told([("a", True), ("b", False)])) | {name: value}
+    try:
+        stored = from_record(record, now=NOW)
+    except UsageError:
+        return
+    assert stored.worked + stored.failed <= stored.times
+
+
+def test_a_huge_record_is_refused() -> None:
+    change = PlanChange(path="env.X", value="y" * 300_000, by=Author.REPAIR)
+    with pytest.raises(UsageError, match="longer than"):
+        from_record(to_record(first(Lesson(text="x", changes=(change,)), NOW)), now=NOW)
+
+
+def test_what_is_masked_stays_as_it_is() -> None:
+    change = PlanChange(path="env.HF_TOKEN", value="abcdef123456", by=Author.USER)
+    lesson = Lesson(text="hf_abcdefghijklmnopqrstuv", changes=(change,), before={"env.HF_TOKEN": "ghijkl123456"})
+    once = prepared(lesson)
+    assert "123456" not in once.model_dump_json()
+    assert prepared(once) == once
+    assert lesson_key(prepared(once)) == lesson_key(once)

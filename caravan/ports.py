@@ -333,13 +333,8 @@ class Progress(Protocol):
     def metrics(self, values: Mapping[str, float]) -> None:
         """The task logged these metrics together, in the order of its lines; a value may be nan or infinite."""
 
-    def repair(
-        self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]], remembered: Sequence[str] = ()
-    ) -> None:
-        """A failure's cause, what is done about it, and what that changes in the plan: path to (before, after).
-
-        `remembered` are the recalled cases that led to it, a line each.
-        """
+    def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
+        """A failure's cause, what is done about it, and what that changes in the plan: path to (before, after)."""
 
     def note(self, text: str) -> None:
         """Something worth a line."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 from caravan.agent.logs import split_lines
 from caravan.agent.metrics import metric_rows
 from caravan.terminal.lookup import attempts_of_logs
-from caravan.terminal.results import remembered_lines
 from caravan.terminal.text import joined, one_line
 from caravan.values.errors import ClusterError
 from caravan.values.run import ENDED, EXIT_CODES, Deployment, DeploymentState, Phase, RunStatus
@@ -109,9 +108,7 @@ class Follower:
             told = 2
         if told < 3 and attempt.repair is not None and attempt.diagnosis is not None:
             repair = attempt.repair
-            self._view.repair(
-                attempt.diagnosis.cause, repair.why or repair.kind, attempt.changed, remembered_lines(repair)
-            )
+            self._view.repair(attempt.diagnosis.cause, repair.why or repair.kind, attempt.changed)
             told = 3
         self._told[attempt.number] = told
 

@@ -10,20 +10,21 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Final
 
+from rich.text import Text
+
 from caravan.terminal.board import Board, nodes_of, phase_words
 from caravan.terminal.console import painter_for
 from caravan.terminal.keys import silent_keys
-from caravan.terminal.picture import Glyphs, board_rows, marked, phase_rows, repair_rows
+from caravan.terminal.picture import ACCENT, NAME, Glyphs, board_rows, marked, phase_rows, repair_rows
 from caravan.terminal.progress import WRITE_ERRORS
 from caravan.terminal.region import Region, Row
+from caravan.terminal.text import joined
 from caravan.values.run import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import TextIO
-
-    from rich.text import Text
 
     from caravan.ports import Clock
     from caravan.terminal.console import OurConsole
@@ -225,7 +226,9 @@ class LiveProgress:
             )
         self._causes.clear()
         if not again:
-            self.note(f"Attempt {number} of {limit}")
+            title, glyphs = self._board.title, self._screen.glyphs
+            said = Text.assemble((joined((title, f"Attempt {number} of {limit}"), " "), NAME))
+            self._screen.put(lambda width: marked(glyphs("▸", ">"), said, width, style=ACCENT))
 
     def metrics(self, values: Mapping[str, float]) -> None:
         """Figures for the sparkline."""
@@ -233,13 +236,11 @@ class LiveProgress:
             self._board.measure(values)
         self._screen.changed()
 
-    def repair(
-        self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]], remembered: Sequence[str] = ()
-    ) -> None:
+    def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
         """What is done about a failure, as a block that stays."""
         cause = "" if f"Cause: {cause}" in self._causes else cause
         glyphs = self._screen.glyphs
-        self._screen.put(lambda width: repair_rows(cause, repair, changed, remembered, width, glyphs))
+        self._screen.put(lambda width: repair_rows(cause, repair, changed, width, glyphs))
 
     def note(self, text: str) -> None:
         """A line that stays."""

@@ -17,7 +17,7 @@ from caravan.terminal.text import duration, money, one_line, words
 from caravan.values.run import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
     from caravan.terminal.board import Board
@@ -229,7 +229,6 @@ def repair_rows(
     cause: str,
     repair: str,
     changed: Mapping[str, tuple[Json, Json]],
-    remembered: Sequence[str],
     width: int,
     glyphs: Glyphs,
 ) -> list[Text]:
@@ -237,6 +236,4 @@ def repair_rows(
     rows = marked(glyphs("✗", "x"), f"Cause: {one_line(cause)}", width, style=BAD) if cause else []
     rows += marked(glyphs("↻", ">"), Text.assemble(("Repair: ", NAME), one_line(repair)), width, style=ACCENT)
     rows += diff_rows(changed, width, glyphs)
-    for case in remembered:
-        rows += marked(glyphs("◦", "o"), f"remembered: {one_line(case)}", width, indent=2)
     return rows

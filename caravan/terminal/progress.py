@@ -137,16 +137,12 @@ class PlainProgress:
         lowest = f", lowest {figure(series.lowest)}" if series.lowest is not None and series.count > 1 else ""
         self._line(f"{name} {figure(series.last)} (value {series.count}{lowest})")
 
-    def repair(
-        self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]], remembered: Sequence[str] = ()
-    ) -> None:
+    def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
         """What is done about a failure; the cause was told when it was found."""
         del cause
         self.note(f"Repair: {repair}")
         for path, (before, after) in changed.items():
             self.note(f"  {path}: {words(before)} → {words(after)}")
-        for case in remembered:
-            self.note(f"  remembered: {case}")
 
     def note(self, text: str) -> None:
         """A line."""

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.text import joined, money, one_line, words
 from caravan.values.dialogue import AskKind
-from caravan.values.failure import ChangePlan
-from caravan.values.plan import Author
 from caravan.values.run import EXIT_CODES, RunStatus
 
 if TYPE_CHECKING:
@@ -17,10 +15,10 @@ if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.values.base import Json
     from caravan.values.dialogue import Ask
-    from caravan.values.failure import Repair
     from caravan.values.run import Attempt, RunRecord
 
 REPORT: Final = "REPORT.md"
+_INDENT: Final = 13  # columns before the values
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,25 @@ def show_result(terminal: Terminal, result: Result, *, as_json: bool) -> None:
         terminal.document(document(result))
         return
     for line in result_lines(result):
-        terminal.out(line)
+        _print_line(terminal, line)
     if result.record.status is RunStatus.PLANNED and result.state is not None:
         _show_plan(terminal, result)
+
+
+def _print_line(terminal: Terminal, line: str) -> None:
+    """A line, on a terminal wrapped between words under its value; a path is left whole, so that it can be copied."""
+    name, value = line[:_INDENT], line[_INDENT:]
+    if not terminal.stdout.isatty() or not line.startswith("  ") or " " not in value.strip():
+        terminal.out(line)
+        return
+    from rich.text import Text
+
+    from caravan.terminal.console import console_on
+
+    console = console_on(terminal.stdout)
+    wrapped = Text(value).wrap(console, max(20, console.size.width - _INDENT - 1))
+    for number, piece in enumerate(wrapped):
+        terminal.out(f"{name if number == 0 else ' ' * _INDENT}{piece.plain.rstrip()}")
 
 
 def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
@@ -120,13 +134,6 @@ def attempt_line(attempt: Attempt) -> str:
         f"changed: {', '.join(changed)}" if changed else "",
     )
     return one_line("; ".join(p.rstrip(".;") for p in parts if p))
-
-
-def remembered_lines(repair: Repair) -> list[str]:
-    """What a repair owes to memory, a line each: the changes that a remembered case led to, with why."""
-    if not isinstance(repair, ChangePlan):
-        return []
-    return [f"{c.path}: {one_line(c.why)}" for c in repair.changes if c.by is Author.MEMORY]
 
 
 def how_to_answer(run_id: str, ask: Ask) -> str:

@@ -94,7 +94,6 @@ def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs) -> list[Text]:
     from rich.text import Text
 
     from caravan.terminal.picture import BAD, GOOD, NAME, diff_rows, marked
-    from caravan.terminal.results import remembered_lines
 
     outcome, diagnosis, repair = attempt.outcome, attempt.diagnosis, attempt.repair
     good = outcome is not None and outcome.succeeded and diagnosis is None
@@ -114,8 +113,6 @@ def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs) -> list[Text]:
     if repair is not None:
         rows += marked(" ", Text.assemble(("Repair: ", NAME), one_line(repair.why or repair.kind)), width)
         rows += diff_rows(attempt.changed, width, glyphs)
-        for case in remembered_lines(repair):
-            rows += marked(glyphs("◦", "o"), f"remembered: {case}", width, indent=4)
     return rows
 
 

@@ -88,29 +88,26 @@ def test_what_happened_stays_when_the_view_closes() -> None:
         view.node("diagnose")
         view.note("Cause: The task was killed.")
         view.node("fix_iteration")
-        view.repair(
-            "The task was killed.", "more memory", {"resources.memory_mb": (256, 512)}, ["worked twice for this model"]
-        )
+        view.repair("The task was killed.", "more memory", {"resources.memory_mb": (256, 512)})
     view.note("after")
     lines = screen.everything()
     assert lines == [
         "· 3 files read",
-        "· Attempt 2 of 3",
+        "▸ Attempt 2 of 3",
         "• a01 queued: group: memory (2 nodes)",
         "• a01 running on gpu-node-1 (after 60 s)",
         "✗ a01 ended: train: out of memory (exit code 137) (after 10 min)",
         "· Cause: The task was killed.",
         "↻ Repair: more memory",
         "    resources.memory_mb  256 → 512",
-        "  ◦ remembered: worked twice for this model",
         "· after",
     ]
 
 
 def test_a_cause_that_was_not_said_is_in_the_block() -> None:
-    rows = repair_rows("Too big.", "less", {"a.b": ([1, 2], {"x": None})}, (), 60, Glyphs(ascii_only=True))
+    rows = repair_rows("Too big.", "less", {"a.b": ([1, 2], {"x": None})}, 60, Glyphs(ascii_only=True))
     assert [row.plain for row in rows] == ["x Cause: Too big.", "> Repair: less", "    a.b  1, 2 -> x=-"]
-    rows = repair_rows("", "less", {"a.b": ("o" * 50, "n" * 50)}, (), 40, Glyphs())
+    rows = repair_rows("", "less", {"a.b": ("o" * 50, "n" * 50)}, 40, Glyphs())
     assert [row.plain for row in rows] == [
         "↻ Repair: less",
         "    a.b",
@@ -132,7 +129,7 @@ def test_watching_again_says_nothing_twice() -> None:
             view.metrics({"loss": 1.0})
             assert "not known" in "\n".join(screen.rows())
             assert "▄" in "\n".join(screen.rows())
-    assert screen.everything() == ["· Attempt 1 of 3", "• a01 running on gpu-node-1"]
+    assert screen.everything() == ["▸ Attempt 1 of 3", "• a01 running on gpu-node-1"]
 
 
 def test_only_what_changed_is_written() -> None:

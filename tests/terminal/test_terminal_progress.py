@@ -112,11 +112,10 @@ def test_plain_metrics_come_once_a_minute_and_at_each_change_of_phase() -> None:
 def test_plain_lines_of_a_repair_and_of_one_run_among_several() -> None:
     terminal = nobody()
     view = PlainProgress(terminal, FakeClock(), title="aaaa1111")
-    view.repair("too big", "less", {"a.b": (1, None)}, ["it worked before"])
+    view.repair("too big", "less", {"a.b": (1, None)})
     assert printed(terminal)[1].splitlines() == [
         "aaaa1111 run: Repair: less",
         "aaaa1111 run: a.b: 1 → -",
-        "aaaa1111 run: remembered: it worked before",
     ]
 
 

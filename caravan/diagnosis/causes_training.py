@@ -201,8 +201,8 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         (
             said("The program has no option {option}.", kind="unknown"),
             said("The program wants {option}, which was not given.", kind="missing"),
-            said("The program takes no value {value} for {option}; it takes {choices}.", kind="choice"),
-            said("The program can't read the value {value} of {option}.", kind="value"),
+            said("The program takes no {value!r} for {option}; it takes {choices}.", kind="choice"),
+            said("The program can't read the value {value!r} of {option}.", kind="value"),
             said("The program can't read the value of {option}.", kind="value"),
             said("The program does not take its arguments: {message}."),
         ),

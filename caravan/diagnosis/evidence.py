@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from caravan.diagnosis.logtext import LINE_LIMIT, digest
+from caravan.diagnosis.sign import STOPPED_BY_REQUEST
+from caravan.diagnosis.signs import telling
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import DryRun, PlacementFailure
 from caravan.values.masking import mask
@@ -12,9 +14,6 @@ from caravan.values.run import Allocation, Outcome, OutcomeKind, Snapshot, TaskE
 _EVENTS: Final = 30  # a task has about five; a restarting one repeats itself
 _ERRORS: Final = 20
 _MESSAGE: Final = 1000  # characters
-STOPPED_BY_REQUEST: Final = "Job stopped by request"
-"""The event line of ours for a job that somebody stopped: that is a decision, not an accident."""
-
 _FROM_OUTSIDE: Final = frozenset({OutcomeKind.INTERRUPTED, OutcomeKind.EXPIRED})
 
 
@@ -50,7 +49,7 @@ def evidence_of(
         oom_killed=outcome.oom_killed if outcome is not None else False,
         interrupted=outcome is not None and outcome.kind in _FROM_OUTSIDE,
         events=tuple(safe(line) for line in _events(allocation, snapshot, outcome))[-_EVENTS:],
-        log_lines=digest(log, secrets).decisive(),
+        log_lines=digest(log, secrets, telling).decisive(),
         validation_errors=tuple(safe(error, _MESSAGE) for error in errors[:_ERRORS]),
         placement_failures=tuple(_masked(failure, secrets) for failure in failures[:_ERRORS]),
         node_name=(outcome.node_name if outcome is not None else "") or (allocation.node_name if allocation else ""),

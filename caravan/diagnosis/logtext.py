@@ -6,9 +6,9 @@ it is followed.
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from caravan.diagnosis.series import Series
 from caravan.diagnosis.tracebacks import HEADER, Chain, Tracebacks
@@ -19,7 +19,8 @@ LINES_LIMIT: Final = 60  # lines that are kept
 _RAW_LINE: Final = 8192  # characters of a line that are looked at: no message needs more, a dumped tensor has megabytes
 _TAIL: Final = 8  # last lines, whatever they say
 _NAMED: Final = 5  # first and last lines that name a trouble
-_TOLD: Final = 7  # first and last lines that tell a trouble by words that nothing else has
+_TOLD: Final = 7  # first and last lines that show a cause
+_TROUBLES: Final = 400  # first and last lines of trouble, each of its own shape, of which these are chosen
 _OTHERS: Final = 4  # tracebacks besides the one that matters
 _SHAPE: Final = 120  # characters that tell two lines of trouble apart, numbers left out
 _GOES_ON: Final = 3  # losses logged after a trouble: the training lived through it
@@ -39,22 +40,23 @@ _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\S+|\d\d:\d\d:\d\d(?:[.,]\d+)?")  # 
 # What may stand before a traceback's header on every line of its writer.
 _PREFIX: Final = re.compile(r"[\[(]?[\w.@-]{1,40}(?:[ ,/:][\w.@-]{1,40}){0,4}[\])]?\s?[:|>]\s{0,2}\Z")
 _NUMBERS: Final = re.compile(r"\d+")
+_WORDS: Final = re.compile(r"\w*\d\w*")  # numbers, and ids that hold one
 _PREFIXES: Final = 16
 # Words that name a trouble, in small letters. Looked up one by one, which is several times as fast as one pattern.
 _TROUBLE: Final = (
     *("error", "exception", "fatal", "fail", "kill", "abort", "denied", "refused", "cannot", "can't", "could not"),
     *("unable", "no such", "not found", "invalid", "no space", "segfault", "segmentation", "core dumped", "timed out"),
     *("timeout", "unauthorized", "forbidden", "panic", "not exist", "n't exist", "missing", "required", "unknown"),
-    *("nan", "overflow", "diverg", "non-finite", "terminat", "caravan:"),
+    *("nan", "overflow", "diverg", "explod", "non-finite", "terminat", "caravan:", "no module", "oom", "out of memory"),
+    *("mismatch", "unexpected", "not in struct", "not here", "returned", "exit", "bad_alloc"),
+    *("unrecognized", "matched no"),
 )
-# Words that tell a trouble by themselves; all of them also are, or stand beside, one of the words above.
-_TELLING: Final = (
-    *("out of memory", "oom", "memoryerror", "bad_alloc", "allocate", "alloc_failed", "sigkill", "killed", "exitcode"),
-    *("return code", "signal", "no module named", "requires the", "pip install", "unrecognized", "no such option"),
-    *("required", "invalid choice", "invalid value", "unknown", "override", "struct", "consume arg", "can't open"),
-    *("cannot open", "not found", "no such file", "permission denied", "not exist", "n't exist", "executable", "loss"),
-    *("manifest", "is not here", "no directory", "shared memory"),
-)
+
+_T = TypeVar("_T")
+
+
+def _nothing(_: str) -> bool:
+    return False
 
 
 @dataclass
@@ -77,13 +79,16 @@ class LogDigest:
         return tuple(dict.fromkeys((*traceback, *rest, *self.tail)))[:LINES_LIMIT]
 
 
-def digest(log: bytes, secrets: Iterable[str] = ()) -> LogDigest:
-    """Read a log once. Secrets are masked before anything is cut or kept; any bytes will do."""
+def digest(log: bytes, secrets: Iterable[str] = (), telling: Callable[[str], bool] = _nothing) -> LogDigest:
+    """Read a log once. Secrets are masked before anything is cut or kept; any bytes will do.
+
+    `telling` says of a line that names a trouble whether it shows a cause: those go before all others.
+    """
     known = tuple(secrets)
     tracebacks = Tracebacks()
     series = Series()
     tail: deque[tuple[int, str]] = deque(maxlen=_TAIL)
-    named, told = _Ends(_NAMED), _Ends(_TOLD)
+    troubles = _Ends(_TROUBLES)
     for number, (writer, line) in enumerate(_written(log)):
         tracebacks.read(writer, line, number, series.seen)
         if not line or line.isspace():
@@ -93,8 +98,7 @@ def digest(log: bytes, secrets: Iterable[str] = ()) -> LogDigest:
         if "loss" in small and not small.startswith("wandb:") and series.read(number, line, small):
             continue
         if any(word in small for word in _TROUBLE):
-            where = told if any(word in small for word in _TELLING) else named
-            where.add(number, line, series.seen)
+            troubles.add(number, line, series.seen)
 
     def kept(lines: Iterable[str]) -> tuple[str, ...]:
         return tuple(_kept(line, known) for line in lines)
@@ -103,12 +107,19 @@ def digest(log: bytes, secrets: Iterable[str] = ()) -> LogDigest:
     chains = [chain for chain in tracebacks.chains() if chain.at > alive]
     best = next((c for c in reversed(chains) if not c.is_wrapper()), chains[-1] if chains else None)
     others = [c for c in chains if c is not best]
+    named = troubles.lines(alive)
+    told = [line for line in named if telling(line)]
     return LogDigest(
         chain=tuple(kept(part.lines()) for part in best.parts) if best else (),
-        others=kept(s for c in (*others[:_OTHERS], *others[_OTHERS:][-_OTHERS:]) for s in _end(c)),
-        trouble=kept((*told.lines(alive), *named.lines(alive))),
+        others=kept(s for c in _ends(others, _OTHERS) for s in _end(c)),
+        trouble=kept((*_ends(told, _TOLD), *_ends(named, _NAMED))),
         tail=kept(line for _, line in sorted({*series.lines(), *tail})),
     )
+
+
+def _ends(some: Sequence[_T], most: int) -> Sequence[_T]:
+    """The first and the last few."""
+    return some if len(some) <= 2 * most else (*some[:most], *some[-most:])
 
 
 def _end(chain: Chain) -> list[str]:
@@ -127,7 +138,7 @@ class _Ends:
 
     def add(self, number: int, line: str, at: int) -> None:
         """Take a line of trouble; `at` as in `Tracebacks.read`."""
-        shape = _NUMBERS.sub("0", line[:_SHAPE])
+        shape = _WORDS.sub("0", line[:_SHAPE])
         if shape in self._first or len(self._first) < self._most:
             self._first[shape] = (number, line, at)
             return

@@ -12,7 +12,9 @@ from typing import Final
 
 _NUMBER: Final = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
 # What follows the word: `loss=1.2`, `loss': nan`, `loss: 2.1E+00`, `loss/train 8.1`, `loss: tensor(nan, ...)`.
-_VALUE: Final = re.compile(rf"(?P<rest>[\w/]*)[\"']?\s*[=:]?\s*(?:tensor\()?(?P<value>{_NUMBER})(?![\w/%]|\s*->)")
+_VALUE: Final = re.compile(
+    rf"(?P<rest>(?:es)?(?:[/_][\w/]*)?)[\"']?\s*[=:]?\s*(?:tensor\()?(?P<value>{_NUMBER})(?![\w/%]|\s*->)"
+)
 _WORD: Final = "loss"
 _LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_./-")
 # What stands at infinity until something better comes, and what is a setting and no measurement.
@@ -30,7 +32,7 @@ def losses(line: str) -> Iterator[tuple[str, float]]:
         return
     while place >= 0:
         match = _VALUE.match(line, place + len(_WORD))
-        if match is not None:
+        if match is not None and not line[place - 1 : place].isalpha():
             start = place
             while start and line[start - 1] in _LETTERS:
                 start -= 1

@@ -27,6 +27,9 @@ class Origin(StrEnum):
     LOG = "log"  # what the task wrote: the traceback that matters first, then the other lines
 
 
+STOPPED_BY_REQUEST: Final = "Job stopped by request"
+"""The event line of ours for a job that somebody stopped: that is a decision, not an accident."""
+
 Lines = Mapping[Origin, tuple[str, ...]]
 """All lines of a piece of evidence."""
 
@@ -72,6 +75,10 @@ class Sign:
             if seen is not None:
                 return origin, Seen(seen.lines, seen.index, {**seen.details, **self.details})
         return None
+
+    def tells(self, line: str) -> bool:
+        """Whether a single line of a log shows the cause, as far as one line can."""
+        return self.pattern is not None and Origin.LOG in self.origins and bool(self.pattern.search(line))
 
     def _in(self, origin: Origin, lines: tuple[str, ...]) -> Seen | None:
         if self.look is not None:

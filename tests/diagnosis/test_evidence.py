@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caravan.diagnosis.evidence import STOPPED_BY_REQUEST, evidence_of
+from caravan.diagnosis.evidence import evidence_of
 from caravan.diagnosis.logtext import LINE_LIMIT, LINES_LIMIT, clean_lines, digest
+from caravan.diagnosis.sign import STOPPED_BY_REQUEST
 from caravan.values.failure import Stage
 from caravan.values.job import DryRun, PlacementFailure
 from caravan.values.run import Allocation, Outcome, OutcomeKind, Phase, Snapshot, TaskEvent, TaskState
@@ -61,6 +62,55 @@ def test_a_traceback_far_above_the_end_is_found() -> None:
     lines = digest(log).decisive()
     assert "KeyError: 'text'" in lines
     assert lines[-1] == "waiting for peers 19999"
+
+
+INTERLEAVED = b"""worker-0: Traceback (most recent call last):
+worker-1: Traceback (most recent call last):
+worker-0:   File "/w/train.py", line 9, in main
+worker-1:   File "/w/data.py", line 4, in load
+worker-0:     step()
+worker-1:     open(path)
+worker-1: FileNotFoundError: [Errno 2] No such file or directory: '/data/x'
+worker-0: RuntimeError: peer 1 is gone
+worker-0: torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+"""
+
+
+def test_tracebacks_of_ranks_that_write_between_each_other_are_told_apart() -> None:
+    found = digest(INTERLEAVED)
+    assert found.chain == (
+        ('  File "/w/train.py", line 9, in main', "    step()", "RuntimeError: peer 1 is gone"),
+    ) or (found.chain[0][:3] == ('  File "/w/train.py", line 9, in main', "    step()", "RuntimeError: peer 1 is gone"))
+    assert found.others == (
+        '  File "/w/data.py", line 4, in load',
+        "    open(path)",
+        "FileNotFoundError: [Errno 2] No such file or directory: '/data/x'",
+    )
+
+
+def test_a_trouble_that_the_training_lived_through_is_no_evidence() -> None:
+    retried = b"Traceback (most recent call last):\nRuntimeError: CUDA out of memory. Halving the batch.\n"
+    steps = b"".join(b"step %d loss 2.%d\n" % (n, n) for n in range(20))
+    died = b"Traceback (most recent call last):\nKeyError: 'x'\n"
+    lines = digest(retried + steps + died).decisive()
+    assert "KeyError: 'x'" in lines
+    assert not [line for line in lines if "out of memory" in line]
+    assert any("out of memory" in line for line in digest(retried + died).decisive())
+
+
+def test_how_a_loss_went_is_kept_of_a_long_log() -> None:
+    going = b"".join(b"step %d loss %.3f\n" % (n, 9 - n / 200) for n in range(1000))
+    lost = b"".join(b"step %d loss nan\n" % n for n in range(1000, 3000))
+    lines = digest(going + lost).decisive()
+    assert "step 1000 loss nan" in lines
+    assert "step 999 loss 4.005" in lines
+
+
+def test_what_shows_a_cause_is_not_lost_among_other_troubles() -> None:
+    names = ("ab", "cd", "ef", "gh", "kl", "mn", "op", "qr")
+    noise = [f"failed to read {a}{b}.{c}".encode() for a in names for b in names for c in names[:4]]
+    log = b"\n".join([*noise[:128], b"sh: 1: torchrun: not found", *noise[128:]])
+    assert "sh: 1: torchrun: not found" in evidence_of(Stage.VERIFY, log=log).log_lines
 
 
 def test_progress_bars_and_colours_go() -> None:

@@ -6,7 +6,7 @@ are equally sure, the one whose line stands first in the evidence counts, then t
 
 from typing import Final
 
-from caravan.diagnosis.sign import Sign
+from caravan.diagnosis.sign import Origin, Sign, is_mild
 from caravan.diagnosis.signs.arguments import ARGUMENT_SIGNS
 from caravan.diagnosis.signs.cluster import CLUSTER_SIGNS
 from caravan.diagnosis.signs.data import DATA_SIGNS
@@ -26,3 +26,10 @@ SIGNS: Final[tuple[Sign, ...]] = (
     *DATA_SIGNS,
     *NUMBER_SIGNS,
 )
+
+_IN_LOGS: Final = tuple(sign for sign in SIGNS if Origin.LOG in sign.origins and sign.pattern is not None)
+
+
+def telling(line: str) -> bool:
+    """Whether a line of a log shows a cause by itself: such a line must not be lost among others."""
+    return any(sign.tells(line) for sign in _IN_LOGS) and not is_mild(line)

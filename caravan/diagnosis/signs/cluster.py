@@ -2,8 +2,7 @@
 
 from typing import Final
 
-from caravan.diagnosis.evidence import STOPPED_BY_REQUEST
-from caravan.diagnosis.sign import Origin, Sign, row
+from caravan.diagnosis.sign import STOPPED_BY_REQUEST, Origin, Sign, row
 from caravan.values.failure import FailureClass
 
 _F = FailureClass

@@ -19,7 +19,7 @@ _SIZE: Final = r"[\d.]+ ?[KMGT]?i?(?:B|bytes)\b"
 MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     # The kernel, and who quotes it.
     row(r"(?i:memory cgroup out of memory)|oom-kill:constraint=CONSTRAINT_MEMCG", _LOG, _HOST, 0.97, where="task"),
-    row(r"\binvoked oom-killer\b|Out of memory: Killed process", _LOG, _HOST, 0.95, where="task"),
+    row(r"\binvoked oom-killer\b|Out of memory: Killed process", _LOG, _HOST, 0.85, where="process"),
     row(
         r"(?i:\boom[-_ ]kill(?:ed)?) event|some of the step tasks have been OOM Killed", _LOG, _HOST, 0.95, where="task"
     ),

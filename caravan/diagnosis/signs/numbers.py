@@ -52,7 +52,7 @@ NUMBER_SIGNS: Final[tuple[Sign, ...]] = (
         above=r"assert .*\b(?:isfinite|isnan|isinf)\(.*loss|assert not .*loss\S*\.isnan",
         kind="nan",
     ),
-    row(r"'loss': 0\.0\d*, .*'grad_norm': '?nan", _LOG, _LOST, 0.85, kind="nan"),
+    row(r"'loss': 0\.0\d*, .*'grad_norm': '?nan", _LOG, _LOST, 0.85, kind="nan", metric="grad_norm"),
     row(lost_numbers, _LOG, _LOST, 0.85, kind="nan"),
     row(
         r"(?i:\bloss (?:has )?(?:exploded|diverged|is diverging|is exploding|blew up))",

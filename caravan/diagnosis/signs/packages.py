@@ -17,7 +17,8 @@ _NAME: Final = r"(?P<package>[A-Za-z][\w.-]*(?:\[[\w,-]+\])?(?:[<>=!~]=?[\w.,<>=
 _FAILED: Final = r"^(?:[\w.]+\.)?(?:ImportError|ModuleNotFoundError|RuntimeError|EnvironmentError|OSError|ValueError): "
 
 PACKAGE_SIGNS: Final[tuple[Sign, ...]] = (
-    row(r"\bModuleNotFoundError: No module named '?(?P<module>[A-Za-z_]\w*)'?(?![\w.]|'?; )", _LOG, _MISSING, 0.95),
+    row(r"^ModuleNotFoundError: No module named '(?P<module>[A-Za-z_]\w*)'\s*$", _LOG, _MISSING, 0.95),
+    row(r"\bModuleNotFoundError: No module named '(?P<module>[A-Za-z_]\w*)'(?!; )", _LOG, _MISSING, 0.85),
     row(rf"\bModuleNotFoundError: No module named '(?P<module>{NAMESPACES})\.[\w.]+'", _LOG, _MISSING, 0.9),
     # "python: No module named x" is said of a module that was to be started; a library is a package all the same.
     row(rf"python[\d.]*: No module named (?P<module>{LIBRARIES})(?:\.[\w.]+)?$", _LOG, _MISSING, 0.92),

@@ -123,7 +123,8 @@ def forget(
         raise UsageError("Say which lessons to forget:", hint="their ids (`memory list` shows them), or --all.")
     with wiring_of(ctx).memory() as memory:
         cases = memory.all(limit=_EVERYTHING)
-        chosen = cases if everything else tuple(dict.fromkeys(_case(cases, given) for given in ids or ()))
+        named = {case.id: case for case in (_case(cases, given) for given in ids or ())}
+        chosen = cases if everything else tuple(named.values())
         if everything and not _may_forget(terminal, len(chosen), yes=yes):
             terminal.err("Nothing was forgotten.")
             chosen = ()

@@ -258,8 +258,6 @@ def test_the_chooser_leaves_what_was_seen_to_fit(profile: RepoProfile) -> None:
 VALUES = (
     st.none() | st.booleans() | st.integers(-5, 10**6) | st.text(max_size=5) | st.lists(st.text(max_size=5), max_size=2)
 )
-    st.none() | st.booleans() | st.integers(-5, 10**6) | st.text(max_size=5) | st.lists(st.text(max_size=5), max_size=2)
-)
 
 
 @given(

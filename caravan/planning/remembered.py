@@ -33,6 +33,8 @@ OF_THE_PROGRAM: Final = (
 commands of the set-up) is decided anew in each run."""
 
 _BATCH, _ACCUMULATION, _CHECKPOINTING = "training.micro_batch", "training.grad_accum", "training.grad_checkpointing"
+_LIKE_TRAINING: Final = (_BATCH, _ACCUMULATION, _CHECKPOINTING)  # the same training in other steps
+_GPU: Final = "resources.gpu_model"
 GPU_MEMORY: Final = frozenset({FailureClass.CUDA_OOM, FailureClass.GPU_MEMORY_CONTENDED})
 """Causes whose lessons hold for any code that trains the same model by the same method on the same GPU."""
 
@@ -81,8 +83,7 @@ def used_cases(plan: TrainingPlan, cases: Iterable[PastCase]) -> tuple[PastCase,
 def _fitted(case: PastCase, plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts) -> Iterator[PlanChange]:
     if case.failure in GPU_MEMORY:
         if _same_training(case, plan) and _same_gpu(case, plan, profile, facts):
-            yield from _smaller(case, plan)
-            yield from _pinned(case, plan, facts)
+            yield from _fitting_gpu(case, plan, facts)
         return
     if "code_digest" not in case.same or case.context.get("entry_point") != profile.entry_point:
         return
@@ -120,6 +121,22 @@ def _equal(one: Json, other: Json) -> bool:
     return str(one or "").casefold() == str(other or "").casefold()
 
 
+def _fitting_gpu(case: PastCase, plan: TrainingPlan, facts: ClusterFacts) -> Iterator[PlanChange]:
+    """What made it fit, and the GPU on which it did: the chooser would else find a smaller one, by the formula.
+
+    A lesson in which the training itself was changed (quantised, shorter) is left to a repair, which asks.
+    """
+    if any(c.path.startswith(("training.", "model.")) and c.path not in _LIKE_TRAINING for c in case.changes):
+        return
+    moved = next((c.value for c in case.changes if c.path == _GPU), None)
+    smaller = tuple(_smaller(case, plan))
+    yield from smaller
+    offered = {offer.model for offer in gpu_offers(plan, facts, Prices())}
+    wanted = moved if moved in offered else case.context.get("gpu_model") if smaller and len(offered) > 1 else None
+    if wanted is not None and plan.resources.gpu_model is None:
+        yield _by_memory(case, _GPU, wanted)
+
+
 def _smaller(case: PastCase, plan: TrainingPlan) -> Iterator[PlanChange]:
     """A batch no larger than the one that fitted, at the same effective batch, and checkpointing where it helped."""
     values = {change.path: change.value for change in case.changes}
@@ -139,12 +156,6 @@ def _smaller(case: PastCase, plan: TrainingPlan) -> Iterator[PlanChange]:
 
 def _set(plan: TrainingPlan, *paths: str) -> bool:
     return any(plan.set_by(path) in STANDING for path in paths)
-
-
-def _pinned(case: PastCase, plan: TrainingPlan, facts: ClusterFacts) -> Iterator[PlanChange]:
-    """The GPU on which it fitted, where the chooser would else find a smaller one that the formula holds enough."""
-    if plan.resources.gpu_model is None and len(gpu_offers(plan, facts, Prices())) > 1:
-        yield _by_memory(case, "resources.gpu_model", case.context.get("gpu_model"))
 
 
 def _room(change: PlanChange, now: Json, plan: TrainingPlan, facts: ClusterFacts) -> Json:
@@ -176,7 +187,7 @@ def _holds(plan: TrainingPlan, case: PastCase, change: PlanChange) -> bool:
         return isinstance(now, int) and isinstance(value, int) and now >= value
     if case.failure in GPU_MEMORY and change.path in (_BATCH, _ACCUMULATION):
         return change.path == _ACCUMULATION or (isinstance(now, int) and isinstance(value, int) and now <= value)
-    if not change.path.startswith(OF_THE_PROGRAM):
+    if not change.path.startswith(OF_THE_PROGRAM) and change.path != _GPU:
         return True
     if isinstance(now, list) and isinstance(value, list):
         return all(item in now for item in value if item not in (case.before.get(change.path) or []))

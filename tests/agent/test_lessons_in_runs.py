@@ -1,6 +1,8 @@
 """What runs learn and use: the whole graph over fakes, whose jobs end by the memory that they were really given."""
 
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from caravan.values.plan import Author, PlanChange
 from caravan.values.run import RunRecord, RunStatus
 from memory import KeepingMemory
 from tests.agent.test_loop import TRAIN, Ladder, World, ended, memory_change, needs
-from tests.fakes.cluster import FakeCluster, Script
+from tests.fakes.cluster import FakeCluster, Script, one_node
 from tests.fakes.memory import FakeMemory
 
 MEMORY = "resources.memory_mb"
@@ -206,13 +208,64 @@ def test_a_lesson_that_makes_no_valid_plan_is_left_alone(tmp_path: Path) -> None
     assert plan.setup.cmd == ()
 
 
-def test_the_ladder_is_not_told_of_gpus_it_does_not_have(tmp_path: Path) -> None:
-    """A lesson knows where it was learnt: the type of GPU, also where the plan left the choice open."""
-    world = World(tmp_path, gpus=2)
-    facts = world.cluster.facts()
-    script = lambda job: Script(exit_code=1, stderr=b"RuntimeError: the moon is full\n")  # noqa: E731
-    world.cluster = FakeCluster(world.clock, facts=facts, script=script)
-    world.drive(world.start(sets=(PlanChange(path="resources.gpus", value=1, by=Author.USER),), budget_usd=100.0))
-    for case in world.memory.all():
-        assert case.context["gpu_model"] == facts.nodes[0].devices[0].model
-        assert case.context["gpus"] == 1
+LLM = """
+import argparse
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+from peft import LoraConfig, get_peft_model
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--model_name_or_path", default="Qwen/Qwen2.5-0.5B")
+parser.add_argument("--per_device_train_batch_size", type=int, default=8)
+parser.add_argument("--gradient_accumulation_steps", type=int, default=1)
+args = parser.parse_args()
+model = get_peft_model(AutoModelForCausalLM.from_pretrained(args.model_name_or_path), LoraConfig(r=8))
+trainer = Trainer(model=model, args=TrainingArguments("out", num_train_epochs=1))
+trainer.train()
+"""
+OUT_OF_MEMORY = b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of"
+
+
+def fits(most: int) -> Callable[[Json], Script]:
+    """A GPU on which at most so many samples fit at a time."""
+
+    def script(job: Json) -> Script:
+        told = [t["EmbeddedTmpl"] for t in job["TaskGroups"][0]["Tasks"][0]["Templates"]]
+        found = [int(n) for text in told for n in re.findall(r"--per_device_train_batch_size[ =](\d+)", text)]
+        if (found or [8])[-1] <= most:
+            return Script()
+        return Script(exit_code=1, stderr=OUT_OF_MEMORY + b" 23.99 GiB of which 1.00 GiB is free.\n")
+
+    return script
+
+
+def test_what_fits_a_gpu_is_known_for_other_code_that_trains_the_same_model(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    facts = one_node(gpus=2, builtin=False).model_copy(update={"shared_files": True})
+    world.cluster, world.prices = FakeCluster(world.clock, facts=facts, script=fits(2)), Prices(usd_per_gpu_hour=1.0)
+    sets = (
+        PlanChange(path="resources.gpus", value=1, by=Author.USER),
+        PlanChange(path="limits.max_run_s", value=3600, by=Author.USER),
+    )
+
+    def plan_of(code: str) -> tuple[int, Any]:
+        (world.repo / "train.py").write_text(code)
+        record = world.start(sets=sets)
+        result = world.drive(record)
+        assert isinstance(result, RunRecord), result.text
+        assert result.status is RunStatus.SUCCEEDED, result.detail
+        return len(attempts(world, record)), world.state(record).plan
+
+    count, plan = plan_of(LLM)
+    assert count > 1
+    assert plan.training.micro_batch * plan.training.grad_accum == 8
+    (case,) = (c for c in world.memory.all() if c.worked)
+    assert (case.failure, case.context["gpu_model"], case.context["gpus"]) == (FailureClass.CUDA_OOM, "Fake 24GB", 1)
+    count, other = plan_of(LLM + "\nprint('other code')\n")
+    assert count == 1
+    assert (other.training.micro_batch, other.training.grad_accum) == (
+        plan.training.micro_batch,
+        plan.training.grad_accum,
+    )
+    assert other.provenance["training.micro_batch"].by is Author.MEMORY
+    count, _ = plan_of(LLM.replace("Qwen2.5-0.5B", "Qwen2.5-1.5B"))  # another model learns for itself
+    assert count > 1

@@ -255,6 +255,27 @@ def test_the_chooser_leaves_what_was_seen_to_fit(profile: RepoProfile) -> None:
     assert apply_changes(plan, [mine]).resources.gpu_model == A100[0]
 
 
+def test_where_only_a_larger_gpu_helped_it_is_named(profile: RepoProfile) -> None:
+    facts = nomad(node("a", A100), node("b", L4))
+    plan = draft(profile, facts)
+    gpu = estimate(plan, facts, prices=Prices(), profile=profile).gpu
+    other = next(name for name, *_ in (A100, L4) if name != gpu)
+    context = {"base_model": "Qwen/Qwen2.5-7B", "method": "lora", "gpu_model": gpu}
+    moved = oom(profile, ("resources.gpu_model", other), context=context)
+    assert changed(plan, profile, facts, moved) == {"resources.gpu_model": other}
+    followed = apply_changes(plan, remembered_changes(plan, profile, facts, [moved]))
+    assert used_cases(followed, [moved]) == (moved,)
+    assert changed(plan, profile, facts, oom(profile, ("resources.gpu_model", "H900"), context=context)) == {}
+    mine = PlanChange(path="resources.gpu_model", value=gpu, by=Author.USER)
+    assert changed(draft(profile, facts, sets=(mine,)), profile, facts, moved) == {}
+
+
+def test_what_changes_the_training_itself_is_left_to_a_repair_that_asks(profile: RepoProfile) -> None:
+    facts = nomad(node("a", A100))
+    for other in (("training.quant_bits", 4), ("training.max_len", 512)):
+        assert changed(draft(profile, facts), profile, facts, oom(profile, *SMALLER, other)) == {}
+
+
 VALUES = (
     st.none() | st.booleans() | st.integers(-5, 10**6) | st.text(max_size=5) | st.lists(st.text(max_size=5), max_size=2)
 )

@@ -19,6 +19,7 @@ _CHAINED: Final = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 )
+_CHAIN_ENDS: Final = tuple(text.rpartition(" ")[2] for text in _CHAINED)
 _EXCEPTION: Final = re.compile(r"^[A-Za-z_][\w.]*(?::|$)")
 # These say only that a worker failed, or that it was told to stop; the worker's own traceback says why.
 _WRAPPERS: Final = re.compile(
@@ -90,10 +91,12 @@ class Tracebacks:
 
     def read(self, writer: str, line: str, number: int, at: int) -> None:
         """Take the line of that number; `at` is the caller's count of what shows that the training goes on."""
-        if not self._streams and HEADER not in line:
-            return
+        stream = self._streams.get(writer)
+        told = HEADER in line or (stream is not None and (stream.open is not None or line.endswith(_CHAIN_ENDS)))
+        if not told:
+            return  # nearly every line
+        stream = stream or self._stream(writer)
         text = line.strip()
-        stream = self._stream(writer)
         if text.startswith(HEADER):
             self._begin(stream)
         elif text in _CHAINED:

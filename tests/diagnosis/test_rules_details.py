@@ -87,8 +87,7 @@ TORCH = (
         (TORCH + "Including non-PyTorch memory, this process has 78.00 GiB memory in use.", False),
         (TORCH + "Including non-PyTorch memory, this process has 20.00 GiB memory in use.", True),
         (
-            TORCH
-            + "Of the allocated memory 70.00 GiB is allocated by PyTorch, and 5.00 GiB is reserved by PyTorch but idle.",
+            TORCH + "Of the allocated memory 70.00 GiB is allocated by PyTorch, and 5.00 GiB is reserved by PyTorch.",
             False,
         ),
         (

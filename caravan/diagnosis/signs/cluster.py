@@ -21,10 +21,26 @@ CLUSTER_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"nonexistent (?:namespace|node pool)", _O.VALIDATION, _F.CLUSTER_TARGET_MISMATCH, 1.0, _F.JOBSPEC_INVALID),
     row(r"(?i:no path to region)", _O.VALIDATION, _F.CLUSTER_TARGET_MISMATCH, 1.0, _F.JOBSPEC_INVALID),
     row(
-        r"\b403\b.*[Pp]ermission denied|^Permission denied$",
+        r"\b403\b.*[Pp]ermission denied|[Pp]ermission denied.*\b403\b|^Permission denied$",
         _O.VALIDATION,
         _F.ACL_PERMISSION_DENIED,
         1.0,
+        _F.JOBSPEC_INVALID,
+    ),
+    row(
+        r"\bunknown allocation ID\b|\b(?:job|alloc(?:ation)?|eval(?:uation)?|node)\b[^:;]{0,80} not found\b"
+        r"|\bInvalid UUID\b|\bNo (?:job|allocation|evaluation|node)\S* with (?:prefix|id|ID)\b|\bUUID must be\b",
+        _O.VALIDATION,
+        _F.NOMAD_OBJECT_NOT_FOUND,
+        0.95,
+        _F.JOBSPEC_INVALID,
+    ),
+    row(
+        r"connect: (?:connection refused|no route to host)|\b[Nn]o cluster leader\b|dial tcp .*i/o timeout"
+        r"|TLS handshake|\bx509: |context deadline exceeded|lookup \S+.*no such host",
+        _O.VALIDATION,
+        _F.NOMAD_API_UNREACHABLE,
+        0.95,
         _F.JOBSPEC_INVALID,
     ),
     row(r".", _O.VALIDATION, _F.JOBSPEC_INVALID, 0.9),
@@ -55,6 +71,7 @@ CLUSTER_SIGNS: Final[tuple[Sign, ...]] = (
     # does not ends so too, even when the driver then calls it killed for memory.
     row(r"^interrupted$", _O.OUTCOME, _F.INTERRUPTED_EXTERNALLY, 0.95, _F.HOST_MEMORY_OOM),
     row(r"^asked to stop$", _O.OUTCOME, _F.INTERRUPTED_EXTERNALLY, 0.9, _F.HOST_MEMORY_OOM),
+    row(r"^Killing: Template failed", _O.EVENT, _F.TEMPLATE_SECRET_UNAVAILABLE, 0.95, _F.INTERRUPTED_EXTERNALLY),
     row(r"^Time limit", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, _F.HOST_MEMORY_OOM, escalate=True),
     row(r"exceeded max_run_duration", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, _F.HOST_MEMORY_OOM, escalate=True),
     row(f"^{STOPPED_BY_REQUEST}$", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, _F.HOST_MEMORY_OOM, escalate=True),

@@ -8,7 +8,7 @@ from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, joined
 from caravan.diagnosis.ladders.packages import trusted
 from caravan.planning.command import unpassed
-from caravan.values.estimate import Envelope, Estimate, held_fields, method_of
+from caravan.values.estimate import Envelope, Estimate, beyond_held, held_fields, method_of
 from caravan.values.plan import Author, TrainingPlan
 from caravan.values.repo import RepoProfile
 
@@ -17,7 +17,8 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
     """Why the plan is not approved already: what it does outside the envelope, or against what was asked for."""
     granted, unheard = state.envelope, not_followed(plan, state.need_profile())
     if granted is None:
-        told = [
+        told = list(beyond_held(plan, state.wished))
+        told += [
             f"{path} = {plan.get(path)} would not be followed: the program has no option for it" for path in unheard
         ]
         unknown = () if plan.set_by("setup.pip") in _OURS else _untrusted(state, context, plan.setup.pip)
@@ -55,7 +56,7 @@ def total_cost(state: RunState, estimate: Estimate) -> float | None:
 
 def envelope(state: RunState, plan: TrainingPlan, cost_usd: float | None, limit_usd: float) -> Envelope:
     """What approving grants: this plan's choices beside those granted before."""
-    granted = state.envelope or Envelope(cost_usd=0)
+    granted = state.envelope or Envelope(cost_usd=0, held=state.wished)
     method = method_of(plan)
     return Envelope(
         cost_usd=max(cost_usd or 0.0, limit_usd, granted.cost_usd),

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from caravan.values.base import Value
+from caravan.values.base import Json, Value
 from caravan.values.dialogue import Answer, Question
 from caravan.values.estimate import BudgetVerdict, Envelope, Estimate
 from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
@@ -42,6 +42,9 @@ class RunState(Value):
     estimate: Estimate | None = None
     budget: BudgetVerdict | None = None
     envelope: Envelope | None = None
+    wished: dict[str, Json] = Field(
+        default_factory=dict, description="what a person had set when a repair came before the first approval"
+    )
 
     sequence: int = 1
     deployment: Deployment | None = Field(default=None, description="the deployment of this sequence number")

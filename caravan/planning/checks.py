@@ -14,10 +14,20 @@ from caravan.values.repo import Launcher
 
 def check_plan(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     """The problems; empty when nothing speaks against the plan."""
-    problems = [*_texts(plan), *_command(plan), *_code(plan, facts), *_image(plan, facts)]
+    return (*check_job(plan, facts), *check_place(plan, facts))
+
+
+def check_job(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
+    """The problems that lie in the job itself: no other node would change them."""
+    return (*_texts(plan), *_command(plan), *_code(plan, facts), *_image(plan, facts))
+
+
+def check_place(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
+    """The problems of finding a node for the job, were all of them empty."""
+    problems = []
     nodes = in_target(plan, facts)
     if not nodes:
-        return (*problems, _nowhere(plan, facts))
+        return (_nowhere(plan, facts),)
     able = with_driver(nodes, plan.driver)
     if not able:
         drivers = sorted({name for n in nodes for name, d in n.drivers.items() if d.healthy})

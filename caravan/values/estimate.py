@@ -1,6 +1,6 @@
 """What a plan will need, what the budget says to it, and what the user allowed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -105,7 +105,7 @@ class Envelope(Value):
         A cost of None is not known, and inside only where the user approved that. `trusted` are requirement lines that
         need no question, `unheard` the fields somebody set that the program would not follow.
         """
-        found = [_difference(plan, path, value) for path, value in self.held.items() if not _kept(plan, path, value)]
+        found = list(beyond_held(plan, self.held))
         if cost_usd is None:
             if not self.unknown_cost:
                 found.append("its cost is not known")
@@ -132,6 +132,11 @@ def method_of(plan: TrainingPlan) -> str | None:
     """The training method; adapters on a 4-bit model are `qlora`, whichever fields say so."""
     method, adapters = plan.training.method, ("lora", "dora")
     return "qlora" if plan.training.quant_bits == 4 and method in (None, *adapters) else method
+
+
+def beyond_held(plan: TrainingPlan, held: Mapping[str, Json]) -> tuple[str, ...]:
+    """What the plan does otherwise than these fields say; more room and longer lists count as the same."""
+    return tuple(_difference(plan, path, value) for path, value in held.items() if not _kept(plan, path, value))
 
 
 def held_fields(plan: TrainingPlan, before: Envelope | None) -> dict[str, Json]:

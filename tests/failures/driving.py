@@ -32,7 +32,7 @@ _LONG = 20.0  # seconds: a wait as long is a repair's, shorter ones are between 
 
 
 def _node(name: str, pool: str, drivers: dict[str, Any], **more: Any) -> dict[str, Any]:
-    usual = {"cpu_mhz": 64_000, "cores": 16, "memory_mb": 4096, "disk_mb": 50_000}
+    usual = {"cpu_mhz": 64_000, "cores": 16, "memory_mb": 4096, "disk_mb": 200_000}
     attributes = {"kernel.name": "linux", "cpu.arch": "amd64"}
     return {"name": name, "node_pool": pool, "attributes": attributes, "drivers": drivers, **usual, **more}
 
@@ -140,6 +140,8 @@ class Ended:
         assert self.document["status"] == "waiting", self.told()
         assert self.document["question"]["kind"] == "approval", self.told()
         assert self.classes == [failure] * attempts, self.told()
+        assert self.state.answered is not None, self.told()
+        assert self.state.answered.failure is failure, self.told()
         return self
 
     def told(self) -> str:

@@ -1,5 +1,7 @@
 """From a plan to an approved job: estimate, budget, specification, validation, approval."""
 
+from collections.abc import Sequence
+
 from langgraph.types import interrupt
 
 from caravan.agent.approval import envelope, objections, total_cost
@@ -8,7 +10,7 @@ from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.hcl import mismatches, parse_hcl, read_back, render_hcl
 from caravan.planning.budget import judge_budget
-from caravan.planning.checks import check_plan
+from caravan.planning.checks import check_job, check_plan
 from caravan.planning.choose import choose
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.jobspec import to_job_spec
@@ -90,7 +92,7 @@ def validate_spec(state: RunState, context: Context) -> Update:
         return {}  # it was not rendered as it was meant
     problems = check_plan(state.need_plan(), context.facts())
     if problems:
-        return {"failure": Evidence(stage=Stage.VALIDATE, message=" ".join(problems))}
+        return {"failure": _impossible(problems, state, context)}
     hcl, _ = context.folder.load_job(state.sequence)
     try:
         job = context.cluster.parse(hcl)
@@ -107,6 +109,22 @@ def validate_spec(state: RunState, context: Context) -> Update:
         return {"failure": failure}
     warnings = [*answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
     return {"warnings": joined(state.warnings, tuple(warnings))}
+
+
+def _impossible(problems: Sequence[str], state: RunState, context: Context) -> Evidence:
+    """Our own words on a plan that can't run. Where all that is missing is a place, with the cluster's reasons too.
+
+    Those tell the cause, and a cause may have a repair.
+    """
+    said = Evidence(stage=Stage.VALIDATE, message=" ".join(problems))
+    if check_job(state.need_plan(), context.facts()):
+        return said
+    hcl, _ = context.folder.load_job(state.sequence)
+    try:
+        answer = context.cluster.check(context.cluster.parse(hcl))
+    except JobRefused:
+        return said
+    return evidence_of(Stage.VALIDATE, check=answer, message=said.message)
 
 
 def _job_spec(state: RunState, context: Context) -> JobSpec:

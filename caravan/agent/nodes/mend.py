@@ -15,7 +15,7 @@ from caravan.planning.checks import check_plan
 from caravan.planning.estimate import beyond_formula
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.values.errors import PlanError
-from caravan.values.estimate import Estimate
+from caravan.values.estimate import Estimate, held_fields
 from caravan.values.failure import (
     ChangePlan,
     Diagnosis,
@@ -68,6 +68,8 @@ def fix_iteration(state: RunState, context: Context) -> Update:
     diagnosis = state.diagnosis
     if diagnosis is None:
         raise AssertionError("no diagnosis yet")
+    if state.envelope is None:  # nothing is approved yet: what a person set stands until they agree to a change of it
+        state = state.model_copy(update={"wished": state.wished or held_fields(plan, None)})
     toolbox = context.toolbox(context.open_tree(state.request.source))
     outside: tuple[Repair, TrainingPlan] | None = None
     for repair in context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox):
@@ -78,7 +80,7 @@ def fix_iteration(state: RunState, context: Context) -> Update:
             estimate = _estimate(mended, state, context)
             if check_plan(mended, facts) or (estimate.fits is False and _trusted(state)):
                 continue
-            if state.envelope is not None and objections(state, context, mended, estimate):
+            if objections(state, context, mended, estimate):
                 outside = outside or (repair, mended)
                 continue
         return _take(repair, mended, state, context)
@@ -127,6 +129,7 @@ def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Contex
     context.progress.repair(cause, repair.why or repair.kind, plan_diff(state.need_plan(), mended))
     return {
         "plan": mended,
+        "wished": state.wished,
         "attempts": attempts,
         "tried": (*state.tried, repair),
         "answered": state.diagnosis,

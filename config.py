@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     max_archive_mb: int = _env(
         "CARAVAN_MAX_ARCHIVE_MB", ge=1, default=512, description="largest code archive that is packed, in MB"
     )
+    max_log_mb: int = _env(
+        "CARAVAN_MAX_LOG_MB",
+        ge=1,
+        default=64,
+        description="what is kept of a task's stdout or stderr, in MB: its beginning and its end",
+    )
     image: str | None = _env("CARAVAN_IMAGE", description="image for docker jobs whose repository names none")
     usd_per_gpu_hour: float | None = _env(
         "CARAVAN_USD_PER_GPU_HOUR",

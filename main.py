@@ -131,7 +131,8 @@ class Application:
         """A run's folder."""
         from caravan.runs.folder import DiskFolder
 
-        return DiskFolder(self.home, run_id, secrets=self._settings.secrets())
+        settings = self._settings
+        return DiskFolder(self.home, run_id, secrets=settings.secrets(), max_log_mb=settings.max_log_mb)
 
     def target(self, name: str | None) -> tuple[str, str]:
         """Cluster and namespace that `--cluster` means now."""

@@ -37,17 +37,18 @@ class DiskFolder:
     """The port RunFolder on `home`/runs/`run_id`. Nothing is made before something is written.
 
     `secrets` are values known to be secret: they appear in no log copy, plan or report. Job files are kept to the
-    letter, because what was registered must be found again; secrets reach a job by reference. Every method may raise
-    StateError: the folder can't be written or the disk is full. Raises UsageError for an id that is no file name.
+    letter, because what was registered must be found again; secrets reach a job by reference. `max_log_mb` bounds the
+    copy of each log. Every method may raise StateError: the folder can't be written or the disk is full. Raises
+    UsageError for an id that is no file name.
     """
 
-    def __init__(self, home: Path, run_id: str, *, secrets: Sequence[str] = ()) -> None:
+    def __init__(self, home: Path, run_id: str, *, secrets: Sequence[str] = (), max_log_mb: int = 64) -> None:
         if not _RUN_ID.match(run_id):
             raise UsageError(f"{run_id!r} is no run id.", hint="`main.py runs` lists them.")
         self._run_id = run_id
         self._path = home / "runs" / run_id
         self._secrets = tuple(secrets)
-        self._logs = LogCopies(self._path / "logs", self._secrets)
+        self._logs = LogCopies(self._path / "logs", self._secrets, limit=max_log_mb * 1_000_000)
         self._lock: BaseFileLock | None = None
 
     @property

@@ -1,10 +1,14 @@
-"""Copies of task logs: masked line by line, with an account of how much has been copied that survives a crash.
+"""Copies of task logs: masked line by line, bounded, with an account of what has been copied that survives a crash.
 
 Beside each copy lies an account: how many bytes of the task's log are in it as finished lines, and how long it was
 then. The account is replaced after the copy was written. After a crash between the two the copy is cut back to
 the account and the caller fetches again from there: no byte twice, none lost. The unfinished last line stands in the
 copy as far as it can't be the beginning of a secret, and is written anew when more of it comes; it is kept in memory
 alone, because the account must not hold a secret either.
+
+Of a log that grows without end the first half of what may be kept stays (`x.log`); the rest goes into parts
+(`x.000001.log`, ...) of which the last two stay, and `x.000000.log` says how much is missing before them. Each part is
+only ever appended to, so that whoever follows the copy never reads a line twice.
 
 It must not know where logs come from.
 """
@@ -18,12 +22,12 @@ from pathlib import Path
 from typing import Final
 
 from caravan.runs.files import make_folder, write_file
-from caravan.values.masking import MASK, mask
+from caravan.values.masking import HINTS, MASK, mask
 
 MAX_LINE: Final = 1 << 14
 """Bytes of a line that are kept. What is longer is cut, and the copy says by how much."""
 
-_LINE: Final = re.compile(rb"([^\r\n]*)([\r\n]?)")  # a carriage return ends a line too: progress bars use nothing else
+_PART: Final = re.compile(r"(.+)\.(\d{6})\.log$")
 _KEY_BEGIN: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?![\s\S]*-----END)")
 _KEY_END: Final = "-----END"
 _KEY_LINES: Final = 200  # no private key in PEM form is longer; a stray BEGIN must not hide the rest of a log
@@ -33,12 +37,20 @@ _TELLING: Final = 4  # so many first characters of a known secret are held back 
 
 @dataclass(frozen=True)
 class _Account:
-    """`raw`: bytes of the task's log copied as finished lines; `written`: the copy's length then."""
+    """`raw`: bytes of the task's log copied as finished lines; `written`: the length of the copy's last part then.
+
+    `part` is the number of that part, 0 the first half; `head` is where in the log part 0 ended, `before` and `start`
+    where the last but one and the last part begin.
+    """
 
     raw: int = 0
     written: int = 0
     number: int = 0
     in_key: int = 0
+    part: int = 0
+    head: int = 0
+    before: int = 0
+    start: int = 0
 
 
 @dataclass
@@ -60,29 +72,57 @@ class _Line:
 
 
 class LogCopies:
-    """The copies in one folder. `secrets` are values known to be secret. All methods may raise OSError."""
+    """The copies in one folder. `secrets` are values known to be secret. All methods may raise OSError.
 
-    def __init__(self, folder: Path, secrets: Sequence[str] = ()) -> None:
+    `limit`: bytes that are kept of a log, roughly.
+    """
+
+    def __init__(self, folder: Path, secrets: Sequence[str] = (), *, limit: int = 64_000_000) -> None:
         self._folder = folder
+        self._quarter = max(limit // 4, 1)
         lines = (line.strip() for secret in secrets for line in secret.splitlines())
         self._known = tuple(sorted({line for line in lines if line}))
+        self._known_lower = tuple(secret.lower() for secret in self._known)
         self._open: dict[str, _Line] = {}
 
     def append(self, name: str, data: bytes) -> None:
         """Append what follows after `size(name)` bytes of the log."""
         account = self._account(name)
         line = self._unfinished(name, account)
-        done = bytearray()
-        for text, ending in _LINE.findall(data):
-            line.add(text)
-            if ending:
-                shown, in_key = self._finished(line, account.in_key)
-                done += shown + ending
-                end = line.raw + line.size + 1
-                account = replace(account, raw=end, in_key=in_key)
-                line = _Line(raw=end)
-        self._write(name, account, bytes(done), self._shown_so_far(line, account.in_key))
+        # A carriage return ends a line too: progress bars use nothing else.
+        end = 1 + max(data.rfind(b"\n"), data.rfind(b"\r"))
+        done, in_key = b"", account.in_key
+        if end:
+            done, in_key = self._lines(line, data[:end], in_key)
+            line = _Line(raw=line.raw + line.size + end)
+        line.add(data[end:])
+        self._write(name, replace(account, raw=line.raw, in_key=in_key), done, self._shown_so_far(line, in_key))
         self._open[name] = line
+
+    def _lines(self, begun: _Line, data: bytes, in_key: int) -> tuple[bytes, int]:
+        """Finished lines as the copy shows them, and how many lines of a private key came before the next one.
+
+        `data` ends with a line's end and goes on with the line that was `begun`, which stays as it is.
+        """
+        lines = data.splitlines(keepends=True)
+        suspects = self._suspects(_text(begun.kept + data))
+        small = not begun.left_out and max(len(begun.kept) + len(lines[0]), *map(len, lines)) <= MAX_LINE
+        if small and not suspects and not in_key:
+            return begun.kept + data, 0  # nearly all logs; line by line it would take a hundred times as long
+        done = bytearray()
+        line = replace(begun)
+        for whole in lines:
+            text = whole.rstrip(b"\r\n")
+            line.add(text)
+            shown, in_key = self._finished(line, in_key, suspects)
+            done += shown + whole[len(text) :]
+            line = _Line(raw=0)
+        return bytes(done), in_key
+
+    def _suspects(self, text: str) -> tuple[str, ...]:
+        """What in a text may belong to a secret, in lower case: only lines that hold some of it need masking."""
+        lower = text.lower()
+        return tuple(word for word in (*HINTS, *self._known_lower) if word in lower)
 
     def size(self, name: str) -> int:
         """How many bytes of the log are in the copy, before masking."""
@@ -90,11 +130,18 @@ class LogCopies:
         return account.raw + self._unfinished(name, account).size
 
     def files(self) -> tuple[Path, ...]:
-        """The copies in the order in which they were begun."""
+        """The copies in the order in which they were begun, each with its parts in theirs."""
         if not self._folder.is_dir():
             return ()
-        names = [path.name for path in self._folder.glob("*.log")]
-        return tuple(self._folder / name for name in sorted(names, key=lambda n: (self._account(n).number, n)))
+        whole: dict[str, list[str]] = {}
+        for path in self._folder.glob("*.log"):
+            part = _PART.match(path.name)
+            whole.setdefault(f"{part[1]}.log" if part else path.name, []).append(path.name)
+        order = sorted(whole, key=lambda n: (self._account(n).number, n))
+        return tuple(self._folder / part for name in order for part in sorted(whole[name], key=_place))
+
+    def _part(self, name: str, part: int) -> Path:
+        return self._folder / (f"{name.removesuffix('.log')}.{part:06d}.log" if part else name)
 
     def _account_path(self, name: str) -> Path:
         return self._folder / f".{name}.account"
@@ -103,7 +150,7 @@ class LogCopies:
         """The account as saved; a new one when there is none, it is damaged, or says more than the copy holds."""
         try:
             account = _Account(**json.loads(self._account_path(name).read_bytes()))
-            whole = account.written <= (self._folder / name).stat().st_size
+            whole = account.written <= self._part(name, account.part).stat().st_size
         except (FileNotFoundError, ValueError, TypeError):
             whole = False
         return account if whole else _Account(number=self._next_number())
@@ -118,21 +165,55 @@ class LogCopies:
 
     def _write(self, name: str, account: _Account, done: bytes, so_far: bytes) -> None:
         make_folder(self._folder)
-        handle = os.open(self._folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "r+b") as copy:
-            copy.truncate(account.written)
-            copy.seek(account.written)
-            copy.write(done + so_far)
+        if not account.part and not account.written:
+            self._remove_parts(name)  # of a copy whose account was lost
+        self._put(self._part(name, account.part), account.written, done + so_far)
         saved = replace(account, written=account.written + len(done))
+        if saved.written >= self._quarter * (1 if saved.part else 2):
+            self._put(self._part(name, saved.part), saved.written, b"")
+            saved = self._next_part(name, saved, so_far)
         if done or not self._account_path(name).exists():
             # Not forced to the disk: if the machine dies, the account is at worst older than the copy.
             write_file(self._account_path(name), json.dumps(vars(saved)).encode(), durable=False)
 
-    def _finished(self, line: _Line, in_key: int) -> tuple[bytes, int]:
+    def _next_part(self, name: str, account: _Account, so_far: bytes) -> _Account:
+        """Begin another part, and remove one so that the first and the last two are left. Repeated without harm."""
+        part = account.part + 1
+        opened = replace(account, part=part, written=0, before=account.start, start=account.raw)
+        if part == 1:
+            opened = replace(opened, head=account.raw)
+        self._put(self._part(name, part), 0, so_far)
+        if part > 2:
+            missing = opened.before - opened.head
+            note = f"[{missing} bytes of the log are left out here: CARAVAN_MAX_LOG_MB bounds what is kept]\n"
+            write_file(self._folder / f"{name.removesuffix('.log')}.000000.log", note.encode(), durable=False)
+            self._part(name, part - 2).unlink(missing_ok=True)
+        return opened
+
+    def _remove_parts(self, name: str) -> None:
+        for path in self._folder.glob(f"{name.removesuffix('.log')}.[0-9]*.log"):
+            if _PART.match(path.name):
+                path.unlink()
+
+    @staticmethod
+    def _put(path: Path, at: int, data: bytes) -> None:
+        """Let the file end with `data` after its first `at` bytes."""
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "r+b") as copy:
+            copy.truncate(at)
+            copy.seek(at)
+            copy.write(data)
+
+    def _finished(self, line: _Line, in_key: int, suspects: tuple[str, ...]) -> tuple[bytes, int]:
         """A finished line as the copy shows it, and how many lines of a private key came before the next line."""
         text = _text(line.kept)
+        if in_key and not text:
+            return b"", in_key
         if in_key:
             return MASK.encode(), 0 if _KEY_END in text or in_key >= _KEY_LINES else in_key + 1
+        lower = text.lower()
+        if not line.left_out and not any(word in lower for word in suspects):
+            return line.kept, 0
         starts_key = 1 if _KEY_BEGIN.search(text) else 0
         if line.left_out:
             return _bytes(f"{self._safe(text)} [{line.left_out} bytes left out]"), starts_key
@@ -161,6 +242,12 @@ class LogCopies:
                 if text.endswith(secret[:n]):
                     yield n
                     break
+
+
+def _place(name: str) -> int:
+    """The place of a file among those of one log: the first half, what is missing, the parts."""
+    part = _PART.match(name)
+    return int(part[2]) if part else -1
 
 
 def _common(a: str, b: str) -> str:

@@ -1,0 +1,109 @@
+"""Reading a log whose beginning the cluster drops: nothing twice, nothing lost that it still has, gaps are said."""
+
+from typing import cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caravan.agent.log_reader import LogReader
+from caravan.ports import Cluster
+
+SOURCE = ("0a1b2c3d", "train", "stdout")
+
+
+class Rotating:
+    """The logs of a cluster that keeps the last `most` bytes at least, in files of `size` bytes."""
+
+    def __init__(self, size: int, most: int) -> None:
+        self.size, self.most = size, most
+        self.log = b""
+        self.dropped = 0
+
+    def write(self, data: bytes) -> None:
+        self.log += data
+        while len(self.log) - self.dropped - self.size >= self.most:
+            self.dropped += self.size
+
+    def logs(self, _alloc: str, _task: str, _stream: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        kept = self.log[self.dropped :]
+        assert offset >= 0
+        return kept[offset : offset + min(limit, 5000)]
+
+
+def drained(reader: LogReader, copied: bytes) -> tuple[bytes, list[str]]:
+    remarks = []
+    while True:
+        data, remark = reader.read(SOURCE, len(copied))
+        remarks += [remark] if remark else []
+        if not data:
+            return copied, remarks
+        copied += data
+
+
+def reader_of(cluster: Rotating) -> LogReader:
+    return LogReader(cast("Cluster", cluster))
+
+
+def lines(first: int, count: int) -> bytes:
+    return b"".join(b"line %d\n" % n for n in range(first, first + count))
+
+
+@given(st.lists(st.integers(0, 800), max_size=20))
+def test_a_log_that_is_followed_is_read_whole_though_its_beginning_is_dropped(counts: list[int]) -> None:
+    cluster = Rotating(3000, 20_000)
+    reader, copied, written = reader_of(cluster), b"", 0
+    for count in counts:
+        cluster.write(lines(written, count))
+        written += count
+        copied, remarks = drained(reader, copied)
+        assert remarks == []
+    assert copied == cluster.log
+
+
+def test_what_was_dropped_before_it_was_read_is_said_once_and_the_rest_is_read() -> None:
+    cluster = Rotating(3000, 20_000)
+    reader = reader_of(cluster)
+    cluster.write(lines(0, 500))
+    first, _ = drained(reader, b"")
+    cluster.write(lines(500, 20_000))
+    copied, remarks = drained(reader, first)
+    assert copied == first + cluster.log[cluster.dropped :]
+    assert remarks == ["The cluster keeps only the end of the stdout of train. A part was not copied."]
+    cluster.write(b"end\n")
+    assert drained(reader, copied) == (copied + b"end\n", [])
+
+
+def test_another_agent_goes_on_where_the_first_one_stopped() -> None:
+    cluster = Rotating(3000, 20_000)
+    cluster.write(lines(0, 1000))
+    copied, _ = drained(reader_of(cluster), b"")
+    cluster.write(lines(1000, 10))
+    assert drained(reader_of(cluster), copied) == (cluster.log, [])
+
+
+def test_another_agent_after_a_drop_neither_stalls_nor_is_silent() -> None:
+    cluster = Rotating(3000, 20_000)
+    cluster.write(lines(0, 5000))
+    cluster.write(lines(5000, 1000))
+    more, remarks = drained(reader_of(cluster), b"x" * (len(cluster.log) - 10))
+    assert more.endswith(cluster.log[-2000:])
+    assert len(remarks) == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.binary(max_size=30)), max_size=30), st.booleans())
+def test_reading_ends_whatever_becomes_of_the_log(writes: list[tuple[bool, bytes]], another: bool) -> None:
+    cluster = Rotating(1 << 30, 1 << 30)
+    reader, copied = reader_of(cluster), b""
+    for anew, data in writes:
+        cluster.log = data if anew else cluster.log + data
+        copied, _ = drained(reader_of(cluster) if another else reader, copied)
+        assert another or copied.endswith(data[-1:])
+
+
+def test_a_log_that_is_gone_is_no_gap() -> None:
+    cluster = Rotating(3000, 20_000)
+    cluster.write(lines(0, 100))
+    reader = reader_of(cluster)
+    copied, _ = drained(reader, b"")
+    cluster.log, cluster.dropped = b"", 0
+    assert drained(reader, copied) == (copied, [])

@@ -85,6 +85,9 @@ def _mended(case: Case, repair: ChangePlan) -> TrainingPlan | None:
 
 
 def _too_large(case: Case, mended: TrainingPlan) -> bool:
-    """Whether the GPU is known not to hold it. An estimate that was wrong about the plan that ran says nothing."""
-    trusted = case.diagnosis.failure is FailureClass.CUDA_OOM or case.outlook.fits(case.plan) is not False
+    """Whether the change is known to make it too large for the GPU; against memory that ran out, whether it still is.
+
+    An estimate that did not hold the plan before to fit says nothing: it was wrong, or the batch is chosen anew.
+    """
+    trusted = case.diagnosis.failure is FailureClass.CUDA_OOM or case.outlook.fits(case.plan) is True
     return trusted and case.outlook.fits(mended) is False

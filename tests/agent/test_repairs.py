@@ -243,3 +243,25 @@ def test_an_unknown_failure_is_mended_by_what_memory_knows_alone(tmp_path: Path,
     world.cluster.registrations.clear()
     assert ended(world.drive(again)).status is (RunStatus.SUCCEEDED if worked else RunStatus.ESCALATED)
     assert len(world.ids(again)) == (2 if worked else 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "there"),
+    [
+        ("resources.gpus", 4, 1),
+        ("resources.memory_mb", 90_000, 64_000),
+    ],
+)
+def test_what_a_person_asked_for_and_no_node_has_is_asked_about(
+    tmp_path: Path, path: str, asked: Json, there: Json
+) -> None:
+    world = gpu_repair_world(tmp_path, lambda job: Script())
+    record = world.start(sets=(user("resources.gpus", 1), HOUR, user(path, asked)))
+    ask = world.drive(record)
+    assert isinstance(ask, Ask), ask
+    assert any(text.startswith(f"{path} would be {there} instead of {asked}") for text in ask.objections)
+    assert world.ids(record) == []
+    assert ended(world.drive(record, Reply(approved=True))).status is RunStatus.SUCCEEDED
+    assert world.ids(record) == ["a01"]
+    assert world.state(record).plan.get(path) == there
+    assert world.state(record).envelope.held[path] == there

@@ -14,7 +14,7 @@ from caravan.diagnosis.taxonomy import TAXONOMY
 from caravan.planning.checks import check_plan
 from caravan.planning.estimate import beyond_formula
 from caravan.planning.estimate import estimate as estimate_plan
-from caravan.values.errors import PlanError
+from caravan.values.errors import ClusterError, PlanError
 from caravan.values.estimate import Estimate, held_fields
 from caravan.values.failure import (
     ChangePlan,
@@ -27,6 +27,7 @@ from caravan.values.failure import (
     Stage,
     Wait,
 )
+from caravan.values.job import ClusterFacts, ClusterKind
 from caravan.values.plan import TrainingPlan, apply_changes, plan_diff
 from caravan.values.run import Attempt, OutcomeKind, RunEvent, RunStatus
 
@@ -148,9 +149,9 @@ def _same_id(repair: Repair, evidence: Evidence) -> bool:
 
 
 def _trusted(state: RunState) -> bool:
-    """Whether the estimate can speak against a repair: it did not speak against the plan that ran all the same."""
+    """Whether the estimate can speak against a repair: it held the plan before to fit, or GPU memory is the matter."""
     out_of_memory = state.diagnosis is not None and state.diagnosis.failure is FailureClass.CUDA_OOM
-    return out_of_memory or state.estimate is None or state.estimate.fits is not False
+    return out_of_memory or (state.estimate is not None and state.estimate.fits is True)
 
 
 def escalate(state: RunState, context: Context) -> Update:
@@ -176,13 +177,21 @@ def _told(state: RunState, context: Context) -> str:
     diagnosis = state.diagnosis
     if diagnosis is None:
         raise AssertionError("no diagnosis yet")
-    profile, facts = state.need_profile(), context.facts()
+    profile, facts = state.need_profile(), _facts(context)
     looks = looks_of(lambda: context.toolbox(context.open_tree(state.request.source)), profile)
     case = Case(diagnosis, state.need_plan(), profile, facts, looks=looks)
     limit = state.need_plan().limits.attempts
     exhausted = not diagnosis.escalate and state.counted_attempts() >= limit
     ending = " No attempt is left." if exhausted else "" if diagnosis.escalate else " No repair is left to try."
     return f"{_history(state)}{ending} {handover(case)}".strip()
+
+
+def _facts(context: Context) -> ClusterFacts:
+    """The cluster's facts, or none where it does not answer: what is told at the end does not hang on them."""
+    try:
+        return context.facts()
+    except ClusterError:
+        return ClusterFacts(kind=ClusterKind.NOMAD, address="")
 
 
 def _history(state: RunState) -> str:

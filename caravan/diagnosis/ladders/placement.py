@@ -7,9 +7,10 @@ from caravan.diagnosis.ladders.case import Case
 from caravan.values.base import Json
 from caravan.values.failure import Repair, RetryElsewhere, Wait
 from caravan.values.job import NodeFacts
-from caravan.values.plan import Author
+from caravan.values.plan import Author, TrainingPlan
 
 _WAITS_S: Final = (60, 300, 900)  # growing, so that a busy cluster is not asked all the time
+_USUAL: Final = (Author.DEFAULT, Author.CLUSTER)
 _ROOM: Final = {
     "memory": ("resources.memory_mb", "memory_mb", "MB of memory"),
     "cpu": ("resources.cpu_mhz", "cpu_mhz", "MHz of CPU"),
@@ -41,16 +42,24 @@ def gpu_unavailable(case: Case) -> Iterator[Repair]:
 
 
 def _another_model(case: Case) -> Iterator[Repair]:
-    """The types that the estimate does not hold to be too small, the cheapest first."""
+    """The cheapest type first, those that the estimate holds to be too small at the end: the batch may be smaller."""
     asked = case.plan.resources
     if asked.gpu_model is None or case.mended("resources.gpu_model"):
         return
-    for offer in case.outlook.gpus(case.plan):
+    late = [
+        (case.outlook.fits(_with_model(case, o.model)) is False, n, o)
+        for n, o in enumerate(case.outlook.gpus(case.plan))
+    ]
+    for _, _, offer in sorted(late):
         values: dict[str, Json] = {"resources.gpu_model": offer.model}
         if asked.gpu_memory_mib and offer.gib is not None and offer.gib * 1024 < asked.gpu_memory_mib:
             continue  # the need for memory is the training's, whatever the model
         if offer.model != asked.gpu_model:
             yield from case.change(values, f"no node gives {asked.gpus} × {asked.gpu_model}; one has {offer.model}")
+
+
+def _with_model(case: Case, model: str) -> TrainingPlan:
+    return case.tried({"resources.gpu_model": model}) or case.plan
 
 
 def _fewer_gpus(case: Case) -> Iterable[Repair]:
@@ -63,6 +72,10 @@ def _fewer_gpus(case: Case) -> Iterable[Repair]:
     values: dict[str, Json] = {"resources.gpus": most}
     if plan.launch.nproc == asked.gpus:
         values["launch.nproc"] = most
+    for path in ("resources.memory_mb", "resources.cpu_mhz", "shm_mb"):  # the usual amounts are so much for each GPU
+        amount = plan.get(path)
+        if isinstance(amount, int) and path in plan.provenance and plan.set_by(path) in _USUAL:
+            values[path] = amount * most // asked.gpus
     accumulated = (plan.training.grad_accum or 1) * asked.gpus
     if accumulated % most == 0:
         values |= case.heard({"training.grad_accum": accumulated // most})

@@ -1,7 +1,8 @@
 """Writes the generated parts of the docs, or with `--check` says which are not up to date (exit code 1).
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->` in a page; everything else in the page
-is written by hand. Parts: the graph, the settings, the plan's fields, the command line's help.
+is written by hand. Parts: the graph, the settings, the plan's fields, the causes of failure, the
+command line's help.
 """
 
 import re
@@ -65,6 +66,34 @@ def _type(kind: Any) -> str:
     return text.replace("NoneType", "None").replace(" | None", "?").replace("|", "or")
 
 
+def causes() -> str:
+    """The causes of failure: what each means, and what is tried against it."""
+    from caravan.diagnosis.repair import LADDERS
+    from caravan.diagnosis.signs import SIGNS
+    from caravan.diagnosis.taxonomy import TAXONOMY
+    from caravan.values.failure import FailureClass
+
+    told = {sign.failure for sign in SIGNS if sign.confidence > 0}
+    rows = ["| cause | what it is | what is tried |", "|---|---|---|"]
+    for failure, entry in TAXONOMY.items():
+        if failure in LADDERS:
+            tried = " ".join((rung.__doc__ or "").split("\n\n")[0].strip() for rung in LADDERS[failure])
+        elif failure is FailureClass.UNKNOWN:
+            tried = "What memory knows to have worked under the same fingerprint; else it is handed to you."
+        elif failure is FailureClass.NO_FAILURE:
+            tried = "Nothing."
+        elif failure in told:
+            tried = "Told apart in plain cases, and handed to you with advice."
+        else:
+            tried = "*Not told apart yet: reads as unknown.*"
+        rows.append(f"| `{failure.value}` | {_cell(entry.description)} | {_cell(tried)} |")
+    return "\n".join(rows)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def help_page() -> str:
     """The help of the main command and of each subcommand."""
     import typer
@@ -92,7 +121,13 @@ def _subcommands(command: Any, context: Any, above: str = "") -> list[str]:
     return parts
 
 
-PARTS: dict[str, Callable[[], str]] = {"graph": graph, "settings": settings, "plan": plan, "help": help_page}
+PARTS: dict[str, Callable[[], str]] = {
+    "graph": graph,
+    "settings": settings,
+    "plan": plan,
+    "causes": causes,
+    "help": help_page,
+}
 
 
 def render(text: str) -> str:

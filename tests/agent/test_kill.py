@@ -3,6 +3,7 @@ has the same result, and no job is registered twice. Real graph, real checkpoint
 
 import json
 import multiprocessing
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from multiprocessing import forkserver
@@ -94,6 +95,7 @@ class Scenario:
     def run(self, target: str | None) -> tuple[dict[str, Any], list[str], bool]:
         """The result, the points passed before the kill, and whether it came to be killed."""
         self._number += 1
+        shutil.rmtree(self.home / "memory", ignore_errors=True)  # else a run knows what the one before it learned
         record = new_run(self.request, datetime.now(UTC))
         self.app.store().create_run(record)
         log, result = self.folder / f"points-{self._number}", self.folder / f"result-{self._number}"

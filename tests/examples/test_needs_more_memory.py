@@ -60,7 +60,10 @@ def test_the_loss_falls_and_the_outputs_are_there(tmp_path: Path) -> None:
 
 
 def test_memory_grows_with_the_text_as_documented(tmp_path: Path) -> None:
-    peaks = {n: train(tmp_path, "--max-chars", str(n), "--epochs", "0.1")[2] for n in (4000, 12000)}
+    peaks = {}
+    for characters in (4000, 12000):
+        code, said, peaks[characters] = train(tmp_path, "--max-chars", str(characters), "--epochs", "0.1")
+        assert code == 0, said
     grown = features(12000) - features(4000)
     assert peaks[12000] - peaks[4000] == pytest.approx(grown, rel=0.2)
 

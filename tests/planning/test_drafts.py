@@ -2,10 +2,9 @@ import pytest
 
 from caravan.planning.checks import check_plan
 from caravan.planning.draft import draft_plan
-from caravan.planning.remembered import propose_changes
 from caravan.planning.prompt_reading import read_prompt
+from caravan.planning.remembered import propose_changes
 from caravan.values.errors import PlanError
-from caravan.values.failure import PastCase
 from caravan.values.job import ClusterFacts, DriverFacts
 from caravan.values.plan import Author, CodeSource, Mount, PlanChange, Setup, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile

@@ -11,12 +11,12 @@ from caravan.planning.checks import check_plan
 from caravan.planning.choose import choose
 from caravan.planning.command import command_line, launch_words
 from caravan.planning.draft import draft_plan
-from caravan.planning.remembered import propose_changes
 from caravan.planning.estimate import estimate
 from caravan.planning.fields import is_path
 from caravan.planning.jobspec import to_job_spec
 from caravan.planning.prompt_reading import read_prompt
 from caravan.planning.questions import draft_questions
+from caravan.planning.remembered import propose_changes
 from caravan.values.job import META_SHA, ClusterFacts
 from caravan.values.plan import STANDING, CodeSource, TrainingPlan, apply_changes
 from caravan.values.repo import HyperparameterFlag, Launcher, RepoProfile, ScriptOption

@@ -119,7 +119,8 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        raise UsageError(f"{first['loc'][0]}: {first['msg']}.", hint="Correct this environment variable.") from error
+        said = first["msg"].removeprefix("Value error, ").rstrip(".")
+        raise UsageError(f"{first['loc'][0]}: {said}.", hint="Correct this environment variable.") from error
 
 
 def process_environment() -> dict[str, str]:

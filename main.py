@@ -79,6 +79,18 @@ class LocalControl:
         return _document(running) if running else None
 
 
+def _is_web_address(text: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        host = (parts.hostname or "").encode("idna")  # raises for a label that is empty or too long
+        port = parts.port  # raises for what is no port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(host) and port != 0 and not any(c.isspace() for c in text)
+
+
 def _document(running: LocalCluster) -> dict[str, Json]:
     from dataclasses import asdict
 
@@ -139,7 +151,7 @@ class Application:
         from caravan.values.errors import UsageError
 
         address = name or self._settings.nomad_addr or "local"
-        if address != "local" and not address.startswith(("http://", "https://")):
+        if address != "local" and not _is_web_address(address):
             raise UsageError(f"{address} is no cluster.", hint="Give `local` or the http(s) address of a Nomad API.")
         return address, "default" if address == "local" else self._settings.nomad_namespace
 

@@ -53,15 +53,6 @@ MEMORY_COMMANDS: Final = {
     "import": "import_lessons",
 }
 """Command of `memory` → its function, because some of these words are Python's own."""
-MEMORY_COMMANDS: Final = {
-    "list": "list_lessons",
-    "search": "search",
-    "add": "add",
-    "forget": "forget",
-    "export": "export",
-    "import": "import_lessons",
-}
-"""Command of `memory` → its function, because some of these words are Python's own."""
 _INTERRUPTED: Final = 130
 _LONGEST: Final = 1000  # characters of an error's message that are shown
 
@@ -82,10 +73,6 @@ def build_app(wanted: Collection[str] | None = None) -> typer.Typer:
     for name in CLUSTER_COMMANDS if wanted is None or "cluster" in wanted else ():
         cluster.command(name)(_load("cluster", name))
     app.add_typer(cluster, name="cluster", help="The built-in cluster, for trying and testing.")
-    memory = _typer()
-    for name, function in MEMORY_COMMANDS.items() if wanted is None or "memory" in wanted else ():
-        memory.command(name)(_load("memory", function))
-    app.add_typer(memory, name="memory", help="What earlier runs taught: list, search, add, forget, export, import.")
     memory = _typer()
     for name, function in MEMORY_COMMANDS.items() if wanted is None or "memory" in wanted else ():
         memory.command(name)(_load("memory", function))
@@ -133,9 +120,8 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
     except OSError as error:  # no room, no right, a name that is a directory: the machine's fault, not the program's
         if debug:
             _traceback(terminal, error)
-        place = error.filename or "A file"
-        hint = "Look at that path." if error.filename else ""
-        return _fail(terminal, f"{place} can't be used: {error.strerror or error}.", hint, 2, as_json=as_json)
+        place = f"{error.filename} can't be used" if error.filename else "What is printed can't be written"
+        return _fail(terminal, f"{place}: {error.strerror or error}.", "Is there room?", 2, as_json=as_json)
     return code
 
 
@@ -159,7 +145,7 @@ def _fail(terminal: Terminal, message: str, hint: str, code: int, *, as_json: bo
                 document["run_id"] = terminal.run_id
             terminal.document(document)
             terminal.stdout.flush()
-    except BrokenPipeError:
+    except OSError:  # nobody reads any more, or there is no room for it
         _close_quietly(terminal)
     return code
 

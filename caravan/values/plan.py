@@ -348,7 +348,17 @@ def apply_changes(plan: TrainingPlan, changes: Iterable[PlanChange]) -> Training
             first = error.errors()[0]
             where = ".".join(str(p) for p in first["loc"]) or change.path
             raise PlanError(f"{where}: {first['msg']} (got {change.value!r}).") from error
+        if not _in_64_bits(current.get(change.path)):
+            raise PlanError(f"{change.path}: no computer counts that far (got {str(change.value)[:50]}).")
     return current
+
+
+def _in_64_bits(value: Json) -> bool:
+    """Whether every whole number in the value fits a signed 64-bit word, as checkpoints and clusters keep them."""
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return all(_in_64_bits(item) for item in items)
 
 
 def _put(document: dict[str, Any], path: list[str], value: Json) -> None:

@@ -19,7 +19,7 @@ def check_plan(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
 
 def check_job(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     """The problems that lie in the job itself: no other node would change them."""
-    return (*_texts(plan), *_command(plan), *_code(plan, facts), *_image(plan, facts))
+    return (*_texts(plan), *_command(plan), *_code(plan, facts), *check_image(plan, facts))
 
 
 def check_place(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
@@ -72,17 +72,18 @@ def _code(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[str]:
         yield f"The code is in an image, but the driver is {plan.driver}: the nearest is driver docker with that image."
 
 
-def _image(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[str]:
+def check_image(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
+    """The problem of an image that is not named, or that no node has and none can pull."""
     if plan.driver != "docker":
-        return
+        return ()
     if not plan.image:
-        yield "The driver is docker, but no image is named: set CARAVAN_IMAGE or image."
-        return
+        return ("The driver is docker, but no image is named: set CARAVAN_IMAGE or image.",)
     nodes = with_driver(in_target(plan, facts), "docker")
     known = [n.drivers["docker"].images for n in nodes]
     if known and all(images is not None and plan.image not in images for images in known):
         have = sorted({i for images in known for i in images or ()})
-        yield f"No node of the built-in cluster has the image {plan.image}; they have {', '.join(have) or 'none'}."
+        return (f"No node of the built-in cluster has the image {plan.image}; they have {', '.join(have) or 'none'}.",)
+    return ()
 
 
 def _nowhere(plan: TrainingPlan, facts: ClusterFacts) -> str:

@@ -29,6 +29,11 @@ def test_the_users_own_image_is_changed_only_when_they_agree(site: Site, tmp_pat
     site.resume(ended, "--approve").succeeded(NOT_FOUND)
 
 
+def test_a_tag_that_no_node_has_is_caught_before_anything_is_deployed(site: Site, tmp_path: Path) -> None:
+    ended = train(site, tmp_path, image="local/python:3.10").asks(NOT_FOUND, attempts=0)
+    site.resume(ended, "--approve").succeeded()
+
+
 @pytest.mark.parametrize("image", ["local/weaver:2", "127.0.0.1:1/ml/train:1"])
 def test_an_image_that_no_node_has_and_nothing_is_like(site: Site, tmp_path: Path, image: str) -> None:
     ended = train(site, tmp_path, image=image)

@@ -10,7 +10,7 @@ from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.hcl import mismatches, parse_hcl, read_back, render_hcl
 from caravan.planning.budget import judge_budget
-from caravan.planning.checks import check_job, check_plan
+from caravan.planning.checks import check_image, check_job, check_plan
 from caravan.planning.choose import choose
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.jobspec import to_job_spec
@@ -116,9 +116,11 @@ def _impossible(problems: Sequence[str], state: RunState, context: Context) -> E
 
     Those tell the cause, and a cause may have a repair.
     """
+    plan, facts = state.need_plan(), context.facts()
     said = Evidence(stage=Stage.VALIDATE, message=" ".join(problems))
-    if check_job(state.need_plan(), context.facts()):
-        return said
+    image, job = check_image(plan, facts), check_job(plan, facts)
+    if job:
+        return said if job != image or not plan.image else said.model_copy(update={"validation_errors": image})
     hcl, _ = context.folder.load_job(state.sequence)
     try:
         answer = context.cluster.check(context.cluster.parse(hcl))

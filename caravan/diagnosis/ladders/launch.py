@@ -152,11 +152,16 @@ def image_not_found(case: Case) -> Iterator[Repair]:
     ]
     same = [image for image in dict.fromkeys(on_nodes) if repository_of(image) == repository_of(plan.image)]
     same.sort(key=lambda image: (-_common(_tag(image), _tag(plan.image or "")), image))
-    candidates = [*same, *([case.outlook.image] if case.outlook.image else []), *([case.profile.docker or ""])]
+    candidates = [*same, case.outlook.image or "", _named(case.profile.docker or "")]
     for image in dict.fromkeys(candidates):
         if image and image not in (plan.image, missing) and _IMAGE.fullmatch(image):
             why = f"{plan.image} is not there; {'nodes have' if image in same else 'there is'} {image}"
             yield from case.change({"image": image}, why)
+
+
+def _named(docker: str) -> str:
+    """The repository's image where it names one; a file to build one from (`docker/Dockerfile`) is none."""
+    return docker if ":" in docker.rsplit("/", 1)[-1] else ""
 
 
 _IMAGE: Final = re.compile(r"[a-z0-9][\w.:-]*(?:/[\w.-]+)*(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?")

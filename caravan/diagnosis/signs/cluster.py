@@ -43,6 +43,8 @@ CLUSTER_SIGNS: Final[tuple[Sign, ...]] = (
         0.95,
         _F.JOBSPEC_INVALID,
     ),
+    # Our own words, of a cluster whose images are listed and can't be pulled.
+    row(r"^No node .* has the image (?P<image>\S+);", _O.VALIDATION, _F.IMAGE_NOT_FOUND, 1.0, _F.JOBSPEC_INVALID),
     row(r".", _O.VALIDATION, _F.JOBSPEC_INVALID, 0.9),
     # Nomad's words on a job that it can't place.
     row(r"^no nodes available$", _O.PLACEMENT, _F.CLUSTER_TARGET_MISMATCH, 0.9),

@@ -352,6 +352,18 @@ def test_no_room_for_a_write_is_one_line_and_the_run_goes_on_later(
     assert answer.document["status"] == "rejected"
 
 
+@pytest.mark.parametrize("name", ["-train.py", "train\nx.py", "train $(touch ran) ${env.X}.py", "dir -x/tr'ain\".py"])
+def test_a_script_of_any_name_is_started_as_what_it_is(product: Product, tmp_path: Path, name: str) -> None:
+    script = tmp_path / "odd" / name
+    script.parent.mkdir(parents=True)
+    script.write_text(f"for batch in []:\n    loss.backward()\n{SCRIPT}")
+    try:
+        answer = product.run(*job(tmp_path / "odd"))
+    finally:
+        product.run("cluster", "down")
+    assert answer.document["status"] == "succeeded", answer.err
+
+
 # ---- the task's output
 
 FLOOD = """

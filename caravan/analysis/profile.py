@@ -211,7 +211,8 @@ def _launch(best: Candidate, used: Documented | None, needed: Sequence[Dependenc
     folder = entry_folder(best)
     own = any(dirname(d.path) == folder for d in needed)
     cwd = folder if own else "."
-    script = shlex.quote(relpath(best.entry_point, cwd)) if best.path else best.entry_point
+    inside = relpath(best.entry_point, cwd) if best.path else best.entry_point
+    script = shlex.quote(f"./{inside}" if inside.startswith("-") else inside) if best.path else inside
     words = {
         Launcher.PYTHON: f"python {script}",
         Launcher.TORCHRUN: f"torchrun --standalone --nproc_per_node=1 {script}",

@@ -108,7 +108,8 @@ def _command(profile: RepoProfile, documented: Documented | None) -> tuple[str, 
         return (profile.cli_name,)
     if profile.entry_point is None:
         return ()  # a required question asks for it, and no plan without a command passes the checks
-    return (profile.entry_point.removeprefix(f"{profile.launch_cwd.strip('/')}/"),)
+    script = profile.entry_point.removeprefix(f"{profile.launch_cwd.strip('/')}/")
+    return (f"./{script}" if script.startswith("-") else script,)  # else an option of its interpreter
 
 
 def git_source(source: str, profile: RepoProfile, facts: ClusterFacts) -> CodeSource | None:

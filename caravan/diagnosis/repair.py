@@ -4,7 +4,7 @@ Only what is new is offered: no rung repeats what the plan says, makes no valid 
 what the program can't be told. A further cause is a further row of `LADDERS`; its rungs are in `ladders/`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from caravan.diagnosis.ladders import arguments, data, launch, memory, numbers, packages, placement
@@ -42,7 +42,7 @@ def ladder(case: Case) -> tuple[Repair, ...]:
     if case.diagnosis.escalate:
         return ()
     known = tuple(_new(case, (r for build in LADDERS.get(case.diagnosis.failure, ()) for r in build(case))))
-    lessons = tuple(remembered(case, known))
+    lessons = tuple(_in_its_own_name(case, remembered(case, known), known))
     rungs = tuple(_new(case, (*known, *lessons) if followed_in_vain(case) else (*lessons, *known)))
     failed = failed_before(case)
     return tuple(sorted(rungs, key=lambda r: isinstance(r, ChangePlan) and changed(r.changes) in failed))
@@ -51,6 +51,18 @@ def ladder(case: Case) -> tuple[Repair, ...]:
 def mendable(failure: FailureClass) -> bool:
     """Whether there is a ladder against this cause at all."""
     return failure in LADDERS
+
+
+def _in_its_own_name(case: Case, lessons: Iterable[Repair], known: Sequence[Repair]) -> Iterator[Repair]:
+    """The lessons; one that comes to the ladder's first repair is told as that: memory has added nothing to it."""
+    first = _plan(case, known[0]) if known else None
+    for lesson in lessons:
+        plan = _plan(case, lesson)
+        yield known[0] if plan is not None and first is not None and plan.digest() == first.digest() else lesson
+
+
+def _plan(case: Case, repair: Repair) -> TrainingPlan | None:
+    return _mended(case, repair) if isinstance(repair, ChangePlan) else None
 
 
 def _new(case: Case, repairs: Iterable[Repair]) -> Iterator[Repair]:

@@ -231,6 +231,7 @@ def test_remembered_room_is_never_less_than_the_ladder_would_give_nor_more_than_
     lesson = past(True, change("resources.memory_mb", remembered))
     first = rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(lesson,))[0]
     assert mended(start, first).resources.memory_mb == taken
+    assert ("worked before" in str(first)) is (taken != 2048)  # what the ladder says anyway is told as its own
 
 
 def test_a_lesson_of_another_context_or_the_wrong_way_is_left() -> None:

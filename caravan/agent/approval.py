@@ -3,21 +3,28 @@
 It decides nothing about repairs and deploys nothing.
 """
 
+from collections.abc import Iterator
+from typing import Final
+
 from caravan.agent.context import Context
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, joined
 from caravan.diagnosis.ladders.packages import trusted
+from caravan.diagnosis.ladders.remembered import WORKED
 from caravan.planning.command import unpassed
+from caravan.values.errors import UsageError
 from caravan.values.estimate import Envelope, Estimate, beyond_held, held_fields, method_of
-from caravan.values.plan import Author, TrainingPlan
+from caravan.values.plan import Author, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 
 
 def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: Estimate) -> tuple[str, ...]:
     """Why the plan is not approved already: what it does outside the envelope, or against what was asked for."""
     granted, unheard = state.envelope, not_followed(plan, state.need_profile())
+    foreign = tuple(text for case_id, text in _of_others(state, context, plan) if case_id not in _lessons(granted))
     if granted is None:
-        told = list(beyond_held(plan, state.wished))
+        told = [*foreign]
+        told += list(beyond_held(plan, state.wished))
         told += [
             f"{path} = {plan.get(path)} would not be followed: the program has no option for it" for path in unheard
         ]
@@ -26,7 +33,47 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
         return tuple(told)
     added = tuple(line for line in plan.setup.pip if line not in granted.packages)
     safe = set(added) - set(_untrusted(state, context, added))
-    return granted.objections(plan, total_cost(state, estimate), trusted=safe, unheard=unheard)
+    return (*foreign, *granted.objections(plan, total_cost(state, estimate), trusted=safe, unheard=unheard))
+
+
+_RUNS: Final = (
+    *("command", "workdir", "env.", "launch.args", "config_overlays", "templates", "artifacts", "docker."),
+    *("setup.cmd", "setup.apt", "setup.python", "setup.requirements"),
+    *("training.options.", "flags.", "model.", "dataset."),
+)
+"""Fields that say which code and data are run. What an imported or shared lesson says of them is asked about."""
+
+
+def _of_others(state: RunState, context: Context, plan: TrainingPlan) -> Iterator[tuple[str, str]]:
+    """Lessons that no run of this state directory has taught and that say what the plan runs: id and a sentence."""
+    for case in {c.id: c for c in (*state.remembered, *state.cases)}.values():
+        told = [f"{c.path} = {c.value}" for c in case.changes if _follows(plan, c)]
+        if told and not _known_run(case.source.partition("/")[0], context):
+            yield case.id, f"{', '.join(told)} is by lesson {case.id[:8]}, which no run here has taught"
+
+
+def _follows(plan: TrainingPlan, change: PlanChange) -> bool:
+    """Whether the plan does what a lesson says of a field that says what is run, and nobody else had said so."""
+    origin = plan.provenance.get(change.path)
+    if origin is None or not change.path.startswith(_RUNS):
+        return False
+    if origin.by is not Author.MEMORY and not (origin.by is Author.REPAIR and origin.why.startswith(WORKED)):
+        return False
+    now = plan.get(change.path)
+    if isinstance(now, list) and isinstance(change.value, list):
+        return any(item in now for item in change.value)
+    return now is not None and now == change.value
+
+
+def _known_run(run_id: str, context: Context) -> bool:
+    try:
+        return bool(run_id) and context.store.run(run_id).id == run_id
+    except UsageError:
+        return False
+
+
+def _lessons(granted: Envelope | None) -> tuple[str, ...]:
+    return granted.lessons if granted else ()
 
 
 _OURS = frozenset({Author.DEFAULT, Author.REPOSITORY, Author.CLUSTER, Author.ANSWER, Author.USER})
@@ -54,7 +101,9 @@ def total_cost(state: RunState, estimate: Estimate) -> float | None:
     return None if cost is None else state.spent_usd + cost.high
 
 
-def envelope(state: RunState, plan: TrainingPlan, cost_usd: float | None, limit_usd: float) -> Envelope:
+def envelope(
+    state: RunState, context: Context, plan: TrainingPlan, cost_usd: float | None, limit_usd: float
+) -> Envelope:
     """What approving grants: this plan's choices beside those granted before."""
     granted = state.envelope or Envelope(cost_usd=0, held=state.wished)
     method = method_of(plan)
@@ -68,4 +117,5 @@ def envelope(state: RunState, plan: TrainingPlan, cost_usd: float | None, limit_
         packages=joined(granted.packages, plan.setup.pip),
         held=held_fields(plan, granted),
         unheard=joined(granted.unheard, not_followed(plan, state.need_profile())),
+        lessons=joined(granted.lessons, (case_id for case_id, _ in _of_others(state, context, plan))),
     )

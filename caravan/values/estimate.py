@@ -91,6 +91,7 @@ class Envelope(Value):
         default_factory=dict, description="fields that a repair changes only after asking: plan path to value"
     )
     unheard: tuple[str, ...] = Field(default=(), description="fields that the program does not follow, as approved")
+    lessons: tuple[str, ...] = Field(default=(), description="ids of lessons of others that may say what is run")
 
     def objections(
         self,

@@ -10,6 +10,7 @@ import pytest
 
 from caravan.planning.catalogue import Prices
 from caravan.values.base import Json
+from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import ServiceError
 from caravan.values.failure import Diagnosis, FailureClass, Lesson, PastCase
 from caravan.values.plan import Author, PlanChange
@@ -269,3 +270,26 @@ def test_what_fits_a_gpu_is_known_for_other_code_that_trains_the_same_model(tmp_
     assert other.provenance["training.micro_batch"].by is Author.MEMORY
     count, _ = plan_of(LLM.replace("Qwen2.5-0.5B", "Qwen2.5-1.5B"))  # another model learns for itself
     assert count > 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("env.LD_PRELOAD", "/tmp/x.so"), ("command", ["-c", "print('theirs')"]), ("training.options.--epochs", 3)],
+)
+def test_what_a_lesson_of_others_says_of_what_is_run_is_asked_about(tmp_path: Path, path: str, value: Json) -> None:
+    world = World(tmp_path, needs(4000))
+    run(world)
+    (case,) = world.memory.all()
+    changes = (PlanChange(path=path, value=value, by=Author.REPAIR),)
+    told = case.model_dump(include={"failure", "fingerprint", "text", "context"})
+    before = {path: {"command": ["train.py"]}.get(path)}
+    lesson = Lesson.model_validate({**told, "changes": changes, "before": before, "worked": True, "source": "far/1"})
+    world.memory.remember(lesson)
+    record = world.start(yes=True)
+    ask = world.drive(record)
+    assert isinstance(ask, Ask), world.progress.notes
+    assert [text for text in ask.objections if path in text and "which no run here has taught" in text]
+    assert len(world.cluster.registrations) == 2  # those of the first run
+    # What a person approved is not asked again, and once it worked here it is ours.
+    assert ended(world.drive(record, Reply(approved=True))).status is RunStatus.SUCCEEDED
+    assert ended(world.drive(world.start(yes=True))).status is RunStatus.SUCCEEDED

@@ -27,7 +27,8 @@ _DOWN: Final = {
     FailureClass.NUMERIC_DIVERGENCE: ("training.lr", "training.max_grad_norm"),
 }
 """Fields that a repair of the cause only lowers."""
-_WORKED: Final = "worked before against the same cause"
+WORKED: Final = "worked before against the same cause"
+"""How the reason of a change begins that a lesson has given."""
 _CODE: Final = "code_digest"
 _ALIKE: Final = ({_CODE}, {"base_model", "method"}, {"entry_point", "framework", "driver"})
 """Keys of the context; a case is alike where all of one of these sets agree with the run."""
@@ -42,12 +43,12 @@ def remembered(case: Case, ladder: Sequence[Repair]) -> Iterator[Repair]:
     for past in case.cases:
         if past.worked is True and _fits_here(case, past) and MASK not in str([c.value for c in past.changes]):
             told = (past.why or past.text)[:200]
-            yield from case.change(_fitted(case, past, offered), f"{_WORKED} ({told})")
+            yield from case.change(_fitted(case, past, offered), f"{WORKED} ({told})")
 
 
 def followed_in_vain(case: Case) -> bool:
     """Whether the plan that failed followed a lesson already: one attempt is what a wrong one may cost."""
-    return any(p.by is Author.REPAIR and p.why.startswith(_WORKED) for p in case.plan.provenance.values())
+    return any(p.by is Author.REPAIR and p.why.startswith(WORKED) for p in case.plan.provenance.values())
 
 
 def failed_before(case: Case) -> list[list[tuple[str, Json]]]:

@@ -284,7 +284,7 @@ def _print(terminal: Terminal, cases: Sequence[PastCase], *, why: bool = False) 
         )
     for column in (0, 3, 4):
         table.columns[column].no_wrap = True
-    table.columns[1].max_width = 18
+    table.columns[1].max_width = 15
     draw(terminal.stdout, table)
 
 

@@ -47,29 +47,27 @@ def confirm(terminal: Terminal, text: str) -> bool:
 class Wish(Enum):
     """What to do with a job after Ctrl-C."""
 
-    LEAVE = "l"
-    STOP = "s"
-    GO_ON = "w"
+    LEAVE = ("l", "leave")
+    STOP = ("s", "stop")
+    GO_ON = ("w", "watch")
 
 
 def what_now(terminal: Terminal, job_id: str, interrupts: Interrupts) -> Wish:
     """What a person wants who pressed Ctrl-C while a job runs. Enter, Ctrl-C and Ctrl-D leave it running."""
-    terminal.err(f"The job {one_line(job_id)} runs on the cluster. What now?")
-    terminal.err("  l  leave it running and go (Enter, or Ctrl-C again)")
-    terminal.err("  s  stop it, and end the run with its report")
-    terminal.err("  w  go on watching")
-    while True:
-        try:
-            interrupts.arm()
+    try:
+        interrupts.arm()
+        terminal.err(f"The job {one_line(job_id)} runs on the cluster. What now?")
+        terminal.err("  l  leave it running and go (Enter, or Ctrl-C again)")
+        terminal.err("  s  stop it, and end the run with its report")
+        terminal.err("  w  go on watching")
+        wish = None
+        while wish is None:
             said = terminal.read("l, s or w > ").lower()
-        except (KeyboardInterrupt, EOFError):
-            terminal.err()
-            return Wish.LEAVE
-        for wish, word in ((Wish.LEAVE, "leave"), (Wish.STOP, "stop"), (Wish.GO_ON, "watch")):
-            if said in (wish.value, word):
-                return wish
-        if not said:
-            return Wish.LEAVE
+            wish = Wish.LEAVE if not said else next((w for w in Wish if said in w.value), None)
+    except (KeyboardInterrupt, EOFError):
+        terminal.err()
+        return Wish.LEAVE
+    return wish
 
 
 def question_lines(question: Question, number: int, total: int) -> list[str]:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import TracebackType
 
-_AT_ONCE = 3
-
 
 class Interrupts:
     """A context in which SIGINT and SIGTERM are handled so. Outside the main thread it does nothing."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self._armed = True
+        self._kept = 0
         self._terminated = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -42,15 +41,20 @@ class Interrupts:
     @property
     def to_leave(self) -> bool:
         """Whether no question is wanted any more."""
-        return self._terminated or self._count > 1
+        return self._terminated or self._kept > 0
 
     def arm(self) -> None:
-        """The next Ctrl-C is a first one again."""
-        self._count = 0
+        """The next Ctrl-C is a first one again. Raises KeyboardInterrupt for one that was kept."""
+        self._armed = True  # first, so that none is lost in between
+        if self._kept:
+            self._armed, self._kept = False, 0
+            raise KeyboardInterrupt
 
     def _on(self, number: int, frame: object) -> None:
         del frame
         self._terminated = self._terminated or number == signal.SIGTERM
-        self._count += 1
-        if self._count == 1 or self._count >= _AT_ONCE:
-            raise KeyboardInterrupt
+        if not self._armed and not self._kept:
+            self._kept = 1
+            return
+        self._armed = False
+        raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """Bad input through the real command line and the real adapters: one line, the right exit code, nothing lost."""
 
+import contextlib
 import io
 import json
 import os
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from caravan.cluster.local import control
 from caravan.terminal import app
 from caravan.terminal.streams import Terminal
+from caravan.values.errors import CaravanError
 from main import Application
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,8 +76,10 @@ class Product:
 
 
 @pytest.fixture
-def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Product:
-    return Product(tmp_path / "home", monkeypatch)
+def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Product]:
+    yield Product(tmp_path / "home", monkeypatch)
+    with contextlib.suppress(CaravanError, OSError):  # the state may be no directory by now
+        control.stop(tmp_path / "home" / "cluster")
 
 
 @pytest.fixture

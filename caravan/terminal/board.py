@@ -163,14 +163,15 @@ def _newest(snapshot: Snapshot | None) -> Allocation | None:
     return snapshot.allocations[-1] if snapshot is not None and snapshot.allocations else None
 
 
-def phase_words(snapshot: Snapshot) -> str:
-    """Phase, place and reason in a line."""
+def phase_words(snapshot: Snapshot, after: str = "") -> str:
+    """Phase, place, how long it took to come so far, and reason in a line."""
+    after = f" after {after}" if after else ""
     if snapshot.reason.startswith(f"{snapshot.phase.value} "):  # "ended from outside", "ended by its time limit"
-        return one_line(snapshot.reason)
+        return one_line(f"{snapshot.phase.value}{after}{snapshot.reason.removeprefix(snapshot.phase.value)}")
     nodes = nodes_of(snapshot)
     where = f" on {nodes}" if nodes and snapshot.phase in (Phase.STARTING, Phase.RUNNING) else ""
     reason = f": {snapshot.reason}" if snapshot.reason else ""
-    return one_line(f"{snapshot.phase.value}{where}{reason}")
+    return one_line(f"{snapshot.phase.value}{where}{after}{reason}")
 
 
 def is_number(value: float) -> bool:
@@ -179,5 +180,5 @@ def is_number(value: float) -> bool:
 
 
 def figure(value: float) -> str:
-    """A metric's value with five digits; nan and infinities by their names."""
-    return f"{value:.5g}"
+    """A metric's value with five digits, large ones whole; nan and infinities by their names."""
+    return f"{value:.0f}" if 1e5 <= abs(value) < 1e12 else f"{value:.5g}"

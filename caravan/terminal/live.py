@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from caravan.terminal.board import Board, nodes_of, phase_words
+from caravan.terminal.board import Board, phase_words
 from caravan.terminal.console import painter_for
 from caravan.terminal.keys import silent_keys
 from caravan.terminal.picture import ACCENT, NAME, Glyphs, board_rows, marked, phase_rows, repair_rows
 from caravan.terminal.progress import WRITE_ERRORS
 from caravan.terminal.region import Region, Row
-from caravan.terminal.text import joined
+from caravan.terminal.text import duration, joined
 from caravan.values.run import Phase
 
 if TYPE_CHECKING:
@@ -198,9 +198,10 @@ class LiveProgress:
 
     def _phase(self, snapshot: Snapshot, lasted: float | None) -> None:
         # What a task does while it starts changes often: that is for the picture alone.
-        said = f"starting on {nodes_of(snapshot)}" if snapshot.phase is Phase.STARTING else phase_words(snapshot)
+        bare = snapshot.model_copy(update={"reason": ""}) if snapshot.phase is Phase.STARTING else snapshot
+        said = phase_words(bare, duration(lasted) if lasted is not None and lasted >= 1 else "")
         title, glyphs = self._board.title, self._screen.glyphs
-        self._screen.put(lambda width: phase_rows(snapshot, said, lasted, width, glyphs, title))
+        self._screen.put(lambda width: phase_rows(snapshot, said, width, glyphs, title))
 
     def log(self, stream: str, lines: Sequence[str]) -> None:
         """The task's last lines."""

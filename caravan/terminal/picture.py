@@ -189,19 +189,16 @@ def marked(mark: str, text: str | Text, width: int, *, style: str = "", indent: 
     return rows or [Text.assemble(before, (mark, style))]
 
 
-def phase_rows(
-    snapshot: Snapshot, said: str, before_s: float | None, width: int, glyphs: Glyphs, title: str
-) -> list[Text]:
-    """A job's new phase as a line that stays: `said` is the phase in words, `before_s` how long the last one took."""
+def phase_rows(snapshot: Snapshot, said: str, width: int, glyphs: Glyphs, title: str) -> list[Text]:
+    """A job's new phase as a line that stays: `said` is the phase in words."""
     mark, style = glyphs("•", "*"), ""
     if snapshot.phase is Phase.ENDED:
         well = not snapshot.reason
         mark, style = (glyphs("✓", "+"), GOOD) if well else (glyphs("✗", "x"), BAD)
     elif snapshot.phase is Phase.GONE:
         mark, style = glyphs("✗", "x"), BAD
-    took = f" (after {duration(before_s)})" if before_s is not None and before_s >= 1 else ""
     prefix = f"{title} " if title else ""
-    return marked(mark, f"{prefix}{snapshot.job_id} {said}{took}", width, style=style)
+    return marked(mark, f"{prefix}{snapshot.job_id} {said}", width, style=style)
 
 
 def diff_rows(changed: Mapping[str, tuple[Json, Json]], width: int, glyphs: Glyphs, *, indent: int = 4) -> list[Text]:

@@ -57,7 +57,7 @@ def drive_run(
     """
     terminal.exit_code = EXIT_CODES[RunStatus.RUNNING]  # stands until there is another
     view = make_view(terminal, wiring.clock, as_json=as_json)
-    with Interrupts() as interrupts, wiring.driver() as driver, wiring.context(record, view) as context:
+    with Interrupts(wiring.clock) as interrupts, wiring.driver() as driver, wiring.context(record, view) as context:
         if not as_json:
             terminal.err(f"Run {record.id}")
         interactive = terminal.interactive and not as_json

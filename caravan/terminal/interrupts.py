@@ -1,25 +1,32 @@
 """Ctrl-C while a run is driven: the first one interrupts, a second one is kept until it is asked for.
 
 So leaving a run in good order (its state stored, its locks let go of, the terminal as it was) is not itself torn apart
-by an impatient second Ctrl-C, and the third still ends everything at once. SIGTERM leaves like two of them.
+by an impatient second Ctrl-C; the third, or one that comes later, still ends everything at once. SIGTERM leaves like
+two of them.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from caravan.ports import Clock
+
+_PATIENCE_S: Final = 5.0  # how long leaving in good order may take, until a second Ctrl-C is taken at its word
 
 
 class Interrupts:
     """A context in which SIGINT and SIGTERM are handled so. Outside the main thread it does nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._armed = True
         self._kept = 0
+        self._last = 0.0
         self._terminated = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -53,8 +60,9 @@ class Interrupts:
     def _on(self, number: int, frame: object) -> None:
         del frame
         self._terminated = self._terminated or number == signal.SIGTERM
-        if not self._armed and not self._kept:
+        now = self._clock.monotonic()
+        if not self._armed and not self._kept and now - self._last < _PATIENCE_S:
             self._kept = 1
             return
-        self._armed = False
+        self._armed, self._last = False, now
         raise KeyboardInterrupt

@@ -7,14 +7,16 @@ or held by Ctrl-S, does not hold the run up.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
 from caravan.terminal.board import Board, phase_words
 from caravan.terminal.console import painter_for
-from caravan.terminal.keys import silent_keys
+from caravan.terminal.keys import in_foreground, silent_keys
 from caravan.terminal.picture import ACCENT, NAME, Glyphs, board_rows, marked, phase_rows, repair_rows
 from caravan.terminal.progress import WRITE_ERRORS
 from caravan.terminal.region import Region, Row
@@ -53,6 +55,7 @@ class LiveScreen:
         self._painter = painter_for(console)
         self._held = contextlib.ExitStack()
         self._depth = 0
+        self._suspending: Any = None  # the handler of Ctrl-Z before ours
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -63,12 +66,11 @@ class LiveScreen:
         self._depth += 1
         if self._depth > 1:
             return
-        if self._keyboard is not None:
-            self._held.enter_context(silent_keys(self._keyboard))
-        with contextlib.suppress(*WRITE_ERRORS):
-            self._region.open()
+        self._take_terminal()
         self._ended.clear()
         if self._refresh:
+            if threading.current_thread() is threading.main_thread():
+                self._suspending = signal.signal(signal.SIGTSTP, self._suspend)
             self._thread = threading.Thread(target=self._go_on, name="live view", daemon=True)
             self._thread.start()
 
@@ -79,6 +81,9 @@ class LiveScreen:
         self._depth -= 1
         if self._depth > 0:
             return
+        if self._suspending is not None:
+            signal.signal(signal.SIGTSTP, self._suspending)
+            self._suspending = None
         self._ended.set()
         if self._thread is not None:
             self._thread.join(_PATIENCE_S)
@@ -91,6 +96,24 @@ class LiveScreen:
             finally:
                 self._drawing.release()
         self._held.close()
+
+    def _take_terminal(self) -> None:
+        if self._keyboard is not None:
+            self._held.enter_context(silent_keys(self._keyboard))
+        with contextlib.suppress(*WRITE_ERRORS):
+            self._region.open()
+
+    def _suspend(self, number: int, frame: object) -> None:
+        """Ctrl-Z: give the terminal back to the shell as it was, and take it again when we are called back."""
+        del frame
+        with self._drawing:
+            with contextlib.suppress(*WRITE_ERRORS):
+                self._region.close()
+            self._held.close()
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)  # we stop here
+            signal.signal(number, self._suspend)
+            self._take_terminal()
 
     def put(self, block: Callable[[int], list[Text]]) -> None:
         """Lines for the scrollback, made for the width that the terminal then has."""
@@ -145,7 +168,8 @@ class LiveScreen:
     def _go_on(self) -> None:
         with contextlib.suppress(*WRITE_ERRORS):
             while True:
-                self.draw()
+                if self._keyboard is None or in_foreground(self._keyboard):
+                    self.draw()
                 if self._ended.wait(_TICK_S):
                     return
 

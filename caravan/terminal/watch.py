@@ -56,7 +56,7 @@ def _watch(wiring: Wiring, terminal: Terminal, records: Sequence[RunRecord]) -> 
     from caravan.terminal.progress import make_views
 
     titles = [record.id for record in records] if len(records) > 1 else [""]
-    with Interrupts(), wiring.driver() as driver, ExitStack() as held:
+    with Interrupts(wiring.clock), wiring.driver() as driver, ExitStack() as held:
         try:
             open_: dict[Follower, tuple[View, ExitStack]] = {}
             for record, view in zip(records, make_views(terminal, wiring.clock, titles), strict=True):

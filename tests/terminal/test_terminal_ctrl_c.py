@@ -15,6 +15,7 @@ from caravan.terminal.app import run
 from caravan.terminal.interrupts import Interrupts
 from caravan.values.errors import Interrupted
 from caravan.values.run import Deployment, DeploymentState, RunRecord, RunStatus
+from tests.fakes.clock import FakeClock
 from tests.fakes.ptys import Sitting
 from tests.fakes.wiring import FakeWiring, person, printed
 
@@ -109,9 +110,9 @@ def test_nothing_deployed_is_nothing_to_ask(repository: Path, tmp_path: Path) ->
 
 
 @contextmanager
-def handled() -> Iterator[Interrupts]:
+def handled(clock: FakeClock | None = None) -> Iterator[Interrupts]:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with Interrupts() as interrupts:
+    with Interrupts(clock or FakeClock()) as interrupts:
         yield interrupts
     assert before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))
 
@@ -125,6 +126,15 @@ def test_only_the_first_and_the_third_interrupt() -> None:
         assert interrupts.to_leave
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_second_one_much_later_is_taken_at_its_word() -> None:
+    clock = FakeClock()
+    with handled(clock):
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            clock.sleep(60)
 
 
 def test_one_that_was_kept_is_not_lost() -> None:
@@ -153,7 +163,7 @@ def test_being_told_to_end_leaves_without_a_question() -> None:
 def test_what_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Interrupts():
+        with Interrupts(FakeClock()):
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)

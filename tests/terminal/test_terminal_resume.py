@@ -265,7 +265,7 @@ def test_logs(wiring: FakeWiring) -> None:
     assert run(wiring, ["logs", RUN], terminal) == 0
     out, err = printed(terminal)
     assert sorted(out.splitlines()) == sorted(["loss=1", "99%", "last \ufffd", "second"])
-    assert "==> 11111111.train.stdout.log" in err
+    assert "==> train stdout (allocation 11111111)" in err
     terminal = nobody()
     assert run(wiring, ["logs", RUN, "--stderr"], terminal) == 0
     assert printed(terminal)[0] == "warning\n"

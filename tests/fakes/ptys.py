@@ -54,8 +54,10 @@ class Sitting:
         """Read on until it is seen."""
         end = time.monotonic() + _PATIENCE_S
         while not seen(self):
-            in_time = self._read() and time.monotonic() < end
-            assert in_time, f"this never came; there is:\n{self.text()}"
+            ended = self._process.poll() is not None
+            if not self._read(1.0):
+                assert not ended, f"it ended before that; there is:\n{self.text()}"
+            assert time.monotonic() < end, f"this never came; there is:\n{self.text()}"
 
     def until_text(self, text: str) -> None:
         """Read on until the text stands on the screen."""
@@ -86,7 +88,7 @@ class Sitting:
         os.close(self._master)
         os.close(self._slave)
 
-    def _read(self, seconds: float = _PATIENCE_S) -> bool:
+    def _read(self, seconds: float) -> bool:
         if not select.select([self._master], [], [], seconds)[0]:
             return False
         data = os.read(self._master, 1 << 16)

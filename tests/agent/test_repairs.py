@@ -1,15 +1,17 @@
 """Repairs in the whole graph: what goes on by itself, what is asked about, how it ends, what attempts teach."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from caravan.agent.rules import looks_of
 from caravan.planning.catalogue import Prices
 from caravan.values.base import Json
 from caravan.values.dialogue import Ask, AskKind, Reply
-from caravan.values.failure import ChangePlan, FailureClass, Lesson
+from caravan.values.failure import ChangePlan, FailureClass, Lesson, Repair
 from caravan.values.job import DeviceGroup
 from caravan.values.plan import Author, PlanChange
 from caravan.values.run import RunRecord, RunStatus
@@ -270,3 +272,30 @@ def test_what_a_person_asked_for_and_no_node_has_is_asked_about(
     assert world.ids(record) == ["a01"]
     assert world.state(record).plan.get(path) == there
     assert world.state(record).envelope.held[path] == there
+
+
+class Looking(Ladder):
+    """A ladder that looks into the repository first, as the rules do."""
+
+    def repairs(self, *args: Any) -> tuple[Repair, ...]:
+        *_, profile, _cases, _facts, toolbox = args
+        looks_of(lambda: toolbox, profile).files("requirements.txt")
+        return self.ladder
+
+
+@pytest.mark.parametrize("ladder", [(memory_change(4096),), ()])
+def test_a_repository_that_is_gone_while_it_trains_keeps_no_repair_from_being_taken(
+    tmp_path: Path, ladder: tuple[Repair, ...]
+) -> None:
+    world = RepairWorld(tmp_path)
+    world.reasoner = Looking(Prices(), ladder)
+
+    def gone(job: Json) -> Script:
+        shutil.rmtree(world.repo, ignore_errors=True)
+        return needs(4096)(job)
+
+    world.cluster._script = gone
+    record = world.start(sets=(user("resources.gpus", 0),))
+    result = ended(world.drive(record))
+    assert result.status is (RunStatus.SUCCEEDED if ladder else RunStatus.ESCALATED)
+    assert ladder or result.detail.startswith("Too little memory.")

@@ -1,6 +1,8 @@
 """A failure is diagnosed and repaired within the limits, or handed to a person."""
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 
 from caravan.agent.approval import objections
 from caravan.agent.context import Context
@@ -14,6 +16,7 @@ from caravan.diagnosis.taxonomy import TAXONOMY
 from caravan.planning.checks import check_plan
 from caravan.planning.estimate import beyond_formula
 from caravan.planning.estimate import estimate as estimate_plan
+from caravan.ports import Toolbox
 from caravan.values.errors import ClusterError, PlanError
 from caravan.values.estimate import Estimate, held_fields
 from caravan.values.failure import (
@@ -71,7 +74,7 @@ def fix_iteration(state: RunState, context: Context) -> Update:
         raise AssertionError("no diagnosis yet")
     if state.envelope is None:  # nothing is approved yet: what a person set stands until they agree to a change of it
         state = state.model_copy(update={"wished": state.wished or held_fields(plan, None)})
-    toolbox = context.toolbox(context.open_tree(state.request.source))
+    toolbox = _LazyToolbox(lambda: context.toolbox(context.open_tree(state.request.source)))
     outside: tuple[Repair, TrainingPlan] | None = None
     for repair in context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox):
         mended = _mended(repair, state)
@@ -88,6 +91,29 @@ def fix_iteration(state: RunState, context: Context) -> Update:
     if outside is not None:
         return _take(*outside, state, context)
     return {"status": RunStatus.ESCALATED, "detail": f"{diagnosis.cause} {_told(state, context)}"}
+
+
+class _LazyToolbox:
+    """The port Toolbox over a repository that is opened on first use.
+
+    It may be gone since it was packed. Then each look raises the UsageError of opening it, and who looks finds nothing:
+    a repair that needs no look is still taken.
+    """
+
+    def __init__(self, opened: Callable[[], Toolbox]) -> None:
+        self._opened = cache(opened)
+
+    def read_file(self, path: str, *, start: int = 1, lines: int = 200) -> str:
+        return self._opened().read_file(path, start=start, lines=lines)
+
+    def list_directory(self, path: str = ".") -> tuple[str, ...]:
+        return self._opened().list_directory(path)
+
+    def search(self, text: str, *, limit: int = 50) -> tuple[str, ...]:
+        return self._opened().search(text, limit=limit)
+
+    def find(self, name: str, *, limit: int = 20) -> tuple[str, ...]:
+        return self._opened().find(name, limit=limit)
 
 
 def _mended(repair: Repair, state: RunState) -> TrainingPlan | None:

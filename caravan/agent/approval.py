@@ -4,7 +4,6 @@ It decides nothing about repairs and deploys nothing.
 """
 
 from collections.abc import Iterator
-from typing import Final
 
 from caravan.agent.context import Context
 from caravan.agent.rules import looks_of
@@ -14,6 +13,8 @@ from caravan.diagnosis.ladders.remembered import WORKED
 from caravan.planning.command import unpassed
 from caravan.values.errors import UsageError
 from caravan.values.estimate import Envelope, Estimate, beyond_held, held_fields, method_of
+from caravan.values.failure import PastCase
+from caravan.values.lesson_fields import UNASKED, name_of
 from caravan.values.plan import Author, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 
@@ -36,30 +37,24 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
     return (*foreign, *granted.objections(plan, total_cost(state, estimate), trusted=safe, unheard=unheard))
 
 
-_RUNS: Final = (
-    *("command", "workdir", "env.", "launch.args", "config_overlays", "templates", "artifacts", "docker."),
-    *("setup.cmd", "setup.apt", "setup.python", "setup.requirements"),
-    *("training.options.", "flags.", "model.", "dataset."),
-)
-"""Fields that say which code and data are run. What an imported or shared lesson says of them is asked about."""
-
-
 def _of_others(state: RunState, context: Context, plan: TrainingPlan) -> Iterator[tuple[str, str]]:
-    """Lessons that no run of this state directory has taught and that say what the plan runs: id and a sentence."""
+    """Lessons that no run of this state directory has taught and that set more than what needs no question."""
     for case in {c.id: c for c in (*state.remembered, *state.cases)}.values():
-        told = [f"{c.path} = {c.value}" for c in case.changes if _follows(plan, c)]
+        told = [f"{c.path} = {c.value}" for c in case.changes if _follows(plan, case, c)]
         if told and not _known_run(case.source.partition("/")[0], context):
             yield case.id, f"{', '.join(told)} is by lesson {case.id[:8]}, which no run here has taught"
 
 
-def _follows(plan: TrainingPlan, change: PlanChange) -> bool:
-    """Whether the plan does what a lesson says of a field that says what is run, and nobody else had said so."""
+def _follows(plan: TrainingPlan, case: PastCase, change: PlanChange) -> bool:
+    """Whether the plan has a field by this lesson, and it is none of those that a lesson may set without a question."""
     origin = plan.provenance.get(change.path)
-    if origin is None or not change.path.startswith(_RUNS):
+    if origin is None or change.path in UNASKED:
         return False
     if origin.by is not Author.MEMORY and not (origin.by is Author.REPAIR and origin.why.startswith(WORKED)):
         return False
     now = plan.get(change.path)
+    if name_of(case) in origin.why:
+        return True
     if isinstance(now, list) and isinstance(change.value, list):
         return any(item in now for item in change.value)
     return now is not None and now == change.value

@@ -228,7 +228,7 @@ def test_remembered_room_is_never_less_than_the_ladder_would_give_nor_more_than_
     remembered: int, taken: int
 ) -> None:
     start = plan(memory(memory_mb=1024))
-    lesson = past(True, change("resources.memory_mb", remembered))
+    lesson = past(True, change("resources.memory_mb", remembered), same=("code_digest",))
     first = rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(lesson,))[0]
     assert mended(start, first).resources.memory_mb == taken
     assert ("worked before" in str(first)) is (taken != 2048)  # what the ladder says anyway is told as its own
@@ -237,8 +237,8 @@ def test_remembered_room_is_never_less_than_the_ladder_would_give_nor_more_than_
 def test_a_lesson_of_another_context_or_the_wrong_way_is_left() -> None:
     start = plan({"training.micro_batch": 4, "resources.memory_mb": 1024})
     usual = rungs(F.HOST_MEMORY_OOM, start, fingerprint="f")
-    stranger = past(True, change("resources.memory_mb", 9000), fingerprint="g", same=("framework",))
-    growing = past(True, change("training.micro_batch", 16))
+    stranger = past(True, change("resources.memory_mb", 9000), same=("framework",))  # every kill has that fingerprint
+    growing = past(True, change("training.micro_batch", 16), same=("code_digest",))
     of_another = past(True, change("command", ["other.py"]))
     for lesson in (stranger, growing, of_another):
         assert rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(lesson,)) == usual
@@ -246,12 +246,60 @@ def test_a_lesson_of_another_context_or_the_wrong_way_is_left() -> None:
 
 def test_a_lesson_of_like_context_needs_no_equal_fingerprint_and_its_own_files_only_count_for_its_own_code() -> None:
     start = plan(memory(memory_mb=1024))
-    lesson = past(True, change("resources.memory_mb", 9000), fingerprint="g", same=("base_model", "method"))
+    lesson = past(True, change("resources.memory_mb", 9000), fingerprint="g", same=("code_digest",))
     assert (
         mended(start, rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(lesson,))[0]).resources.memory_mb == 9000
     )
     own = past(True, change("workdir", "sub"), same=("code_digest",))
     assert diffs(rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(own,)), start)[0] == {"workdir": "sub"}
+
+
+@pytest.mark.parametrize("path", ["code.location", "driver", "user", "limits.queue_s", "namespace", "network_mode"])
+def test_where_and_as_whom_it_runs_is_no_matter_of_a_lesson(path: str) -> None:
+    start = plan()
+    lesson = past(
+        True, change("resources.memory_mb", 9000), change(path, "x"), before={path: start.get(path)}, same=CODE
+    )
+    usual = rungs(F.HOST_MEMORY_OOM, start, fingerprint="f")
+    assert rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(lesson,)) == usual
+
+
+CODE = ("code_digest",)
+
+
+def test_a_rate_of_other_code_is_left_and_of_the_same_is_taken_in_proportion() -> None:
+    start = plan({"training.lr": 3e-4})
+    lesson = past(
+        True,
+        change("training.lr", 1e-7),
+        before={"training.lr": 3e-7},
+        failure=F.NUMERIC_DIVERGENCE,
+        same=("entry_point", "framework", "driver"),
+    )
+    usual = rungs(F.NUMERIC_DIVERGENCE, start, fingerprint="f")
+    assert rungs(F.NUMERIC_DIVERGENCE, start, fingerprint="f", cases=(lesson,)) == usual
+    own = lesson.model_copy(update={"same": CODE})
+    first = rungs(F.NUMERIC_DIVERGENCE, start, fingerprint="f", cases=(own,))[0]
+    assert diffs([first], start) == [{"training.lr": 1e-4}]
+
+
+@pytest.mark.parametrize("same", [(), CODE])
+def test_a_remembered_batch_keeps_the_effective_one(same: tuple[str, ...]) -> None:
+    start = plan({"training.micro_batch": 8, "training.grad_accum": 1})
+    lesson = past(
+        True,
+        change("training.micro_batch", 4),
+        change("training.grad_accum", 16),
+        before={"training.micro_batch": 64, "training.grad_accum": 1},
+        failure=F.CUDA_OOM,
+        same=same,
+    )
+    usual = rungs(F.CUDA_OOM, start, fingerprint="f")
+    found = rungs(F.CUDA_OOM, start, fingerprint="f", cases=(lesson,))
+    if same:
+        assert diffs(found, start)[0] == {"training.micro_batch": 4, "training.grad_accum": 2}
+    else:
+        assert found == usual
 
 
 def test_a_change_is_made_where_the_plan_stands_as_it_stood() -> None:
@@ -281,7 +329,7 @@ def test_lists_are_added_to() -> None:
 
 
 def test_an_unknown_failure_has_only_what_memory_knows_by_its_fingerprint() -> None:
-    known = past(True, change("shm_mb", 512), failure=F.UNKNOWN)
+    known = past(True, change("shm_mb", 512), failure=F.UNKNOWN, same=("code_digest",))
     other = known.model_copy(update={"fingerprint": "g", "same": ("code_digest",)})
     assert rungs(F.UNKNOWN, plan(), fingerprint="f", cases=(other,)) == ()
     assert diffs(rungs(F.UNKNOWN, plan(), fingerprint="f", cases=(known,)), plan()) == [{"shm_mb": 512}]

@@ -13,6 +13,7 @@ from caravan.values.base import Json
 from caravan.values.errors import PlanError
 from caravan.values.estimate import ROOM
 from caravan.values.failure import ChangePlan, FailureClass, PastCase, Repair
+from caravan.values.lesson_fields import name_of, never
 from caravan.values.masking import MASK
 from caravan.values.plan import Author, PlanChange
 
@@ -32,6 +33,10 @@ WORKED: Final = "worked before against the same cause"
 _CODE: Final = "code_digest"
 _ALIKE: Final = ({_CODE}, {"base_model", "method"}, {"entry_point", "framework", "driver"})
 """Keys of the context; a case is alike where all of one of these sets agree with the run."""
+_ALIKE_TRAINING: Final = ({_CODE}, {"base_model", "method"})
+"""The same for what a lesson says of the training itself: an equal name of a file and framework is too little."""
+_BATCH, _ACCUMULATION = _BATCHES = "training.micro_batch", "training.grad_accum"
+_GPU_MEMORY: Final = (FailureClass.CUDA_OOM, FailureClass.GPU_MEMORY_CONTENDED)
 
 
 def remembered(case: Case, ladder: Sequence[Repair]) -> Iterator[Repair]:
@@ -43,7 +48,7 @@ def remembered(case: Case, ladder: Sequence[Repair]) -> Iterator[Repair]:
     for past in case.cases:
         if past.worked is True and _fits_here(case, past) and MASK not in str([c.value for c in past.changes]):
             told = (past.why or past.text)[:200]
-            yield from case.change(_fitted(case, past, offered), f"{WORKED} ({told})")
+            yield from case.change(_fitted(case, past, offered), f"{WORKED} ({name_of(past)}: {told})")
 
 
 def followed_in_vain(case: Case) -> bool:
@@ -76,31 +81,68 @@ def _fitted(case: Case, past: PastCase, offered: dict[str, Json]) -> dict[str, J
     """The lesson's values as this plan can take them; empty where one of them can't be taken: it counts as a whole."""
     values: dict[str, Json] = {}
     for change in past.changes:
-        if change.path.startswith(_OWN) and _CODE not in past.same:
+        if not _may_speak(past, change.path):
             return {}
         try:
             now = case.plan.get(change.path)
         except PlanError:  # a lesson of a version whose plans had other fields
             return {}
         if change.path in ROOM:
-            value = _room(case, change, now, offered.get(change.path))
+            value = _room(case, past, change, now, offered.get(change.path))
+        elif change.path in _BATCHES and case.diagnosis.failure in _GPU_MEMORY:
+            continue  # together, below
         elif change.path in _DOWN.get(case.diagnosis.failure, ()):
-            if not _lower(now, change.value):
+            value = _scaled(past, change, now)
+            if not _lower(now, value):
                 return {}
-            value = change.value
         else:
             value = _moved(now, past.before.get(change.path, now), change.value)
         if value != now:
             values[change.path] = value
+    batches = _in_smaller_steps(case, past)
+    if batches is None:
+        return {}
+    values |= batches
     spoken = [p for p in values if p.startswith(("training.", "model.", "dataset.")) and "options." not in p]
     return values if all(case.hears(path, values[path]) for path in spoken) else {}
 
 
-def _room(case: Case, change: PlanChange, now: Json, offered: Json) -> Json:
-    """The larger of what is remembered and what would be tried without memory, within the largest node."""
-    amounts = [a for a in (change.value, offered) if isinstance(a, int) and not isinstance(a, bool)]
+def _may_speak(past: PastCase, path: str) -> bool:
+    """Whether the lesson may say anything of a field here: every kill and every NaN has the same fingerprint, so that
+    this alone says nothing of how something else is trained."""
+    if never(path) or (path.startswith(_OWN) and _CODE not in past.same):
+        return False
+    return not path.startswith("training.") or any(keys <= set(past.same) for keys in _ALIKE_TRAINING)
+
+
+def _in_smaller_steps(case: Case, past: PastCase) -> dict[str, Json] | None:
+    """The lesson's smaller batch at the effective batch that this plan has; None where it would become another one."""
+    told = {c.path: c.value for c in past.changes if c.path in _BATCHES}
+    if not told or case.diagnosis.failure not in _GPU_MEMORY:
+        return {}
+    batch, steps, most = case.plan.training.micro_batch, case.plan.training.grad_accum or 1, told.get(_BATCH)
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1 or batch is None or most >= batch:
+        return None
+    smaller = max(n for n in range(1, most + 1) if batch % n == 0)
+    values: dict[str, Json] = {_BATCH: smaller, _ACCUMULATION: steps * (batch // smaller)}
+    return values if all(case.hears(path, value) for path, value in values.items()) else None
+
+
+def _scaled(past: PastCase, change: PlanChange, now: Json) -> Json:
+    """A rate in the proportion in which it was changed; other values as they are told."""
+    before, after = past.before.get(change.path), change.value
+    if change.path != "training.lr" or not (_number(now) and _number(before) and _number(after)) or not before:
+        return after
+    return float(f"{now * after / before:.2g}")
+
+
+def _room(case: Case, past: PastCase, change: PlanChange, now: Json, offered: Json) -> Json:
+    """The larger of what is remembered for this code and what would be tried without memory, within the largest
+    node."""
+    told = change.value if _CODE in past.same else None
+    amounts = [a for a in (told, offered) if isinstance(a, int) and not isinstance(a, bool)]
     if not amounts:
-        return change.value if change.value is None else now
+        return now
     takers, most = case.outlook.takers(case.plan), max(amounts)
     if change.path == "resources.memory_mb":
         most = min(most, max((n.memory_mb for n in takers), default=0))
@@ -118,5 +160,8 @@ def _moved(now: Json, before: Json, after: Json) -> Json:
 
 
 def _lower(now: Json, value: Json) -> bool:
-    numbers = (int, float)
-    return isinstance(value, numbers) and (now is None or (isinstance(now, numbers) and value < now))
+    return _number(value) and (now is None or (_number(now) and value < now))
+
+
+def _number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -12,7 +12,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -168,10 +168,10 @@ class Mem0Memory:
     def _store(self, *, read_only: bool = False) -> Iterator[Any]:
         """The open Mem0 under the lock, with foreign exceptions mapped; None when nothing was ever written."""
         with self._lock:
-            if read_only and self._path is not None and not self._path.is_dir():
-                yield None
-                return
             try:
+                if read_only and self._path is not None and not self._path.is_dir():
+                    yield None
+                    return
                 if self._engine is None:
                     self._open()
                 yield self._engine
@@ -293,26 +293,26 @@ class KeepingMemory:
 
     def _take_in(self) -> None:
         """Store what was kept. Raises ServiceError while the memory still can't be used; then the files stay."""
-        for path in sorted(self._folder.glob("*.json")):
+        for path in self._kept():
             try:
                 lesson = Lesson.model_validate_json(path.read_text(encoding="utf-8"))
             except (OSError, ValueError):  # gone, because another agent took it, or of a later version: left alone
                 continue
             self._memory.remember(lesson)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it stays, and is merged into itself the next time
+                path.unlink(missing_ok=True)
+
+    def _kept(self) -> list[Path]:
+        try:
+            return sorted(self._folder.glob("*.json"))
+        except OSError as error:
+            raise ServiceError(f"Lessons kept in {self._folder} can't be read ({error.strerror}).") from error
 
 
 class NullMemory:
     """Memory switched off: it knows nothing and keeps nothing."""
 
-    def recall(
-        self,
-        *,
-        text: str,  # noqa: ARG002
-        diagnosis: Diagnosis | None,  # noqa: ARG002
-        context: dict[str, Json],  # noqa: ARG002
-        limit: int = 5,  # noqa: ARG002
-    ) -> tuple[PastCase, ...]:
+    def recall(self, **_: object) -> tuple[PastCase, ...]:
         """Nothing."""
         return ()
 

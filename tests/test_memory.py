@@ -397,6 +397,34 @@ def test_where_nothing_can_be_kept_that_is_said(tmp_path: Path, clock: StillCloc
         KeepingMemory(inner, tmp_path / "pending", clock=clock).remember(lesson())
 
 
+class Barred(type(Path())):  # type: ignore[misc]
+    """A path that the file system lets nobody look at or touch, whoever runs the tests."""
+
+    def _no(self, *_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    is_dir = glob = unlink = _no
+
+
+def test_a_folder_that_may_not_be_looked_into_is_a_memory_that_can_not_be_used(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    barred = Barred(tmp_path)
+    for memory in (Mem0Memory(barred, clock=clock), KeepingMemory(FakeMemory(clock), barred, clock=clock)):
+        with pytest.raises(ServiceError, match="can't be"):
+            memory.recall(text="x", diagnosis=None, context={})
+
+
+def test_a_kept_lesson_that_can_not_be_removed_is_stored_once(tmp_path: Path, clock: StillClock) -> None:
+    class Fixed(type(Path())):  # type: ignore[misc]
+        def unlink(self, missing_ok: bool = False) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.json").write_text(lesson().canonical())
+    memory = KeepingMemory(FakeMemory(clock), Fixed(tmp_path), clock=clock)
+    assert [case.times for case in (memory.all(), memory.all())[1]] == [1]
+
+
 def test_a_memory_that_is_away_is_not_asked_for_every_lesson(tmp_path: Path, clock: StillClock) -> None:
     class Counting(FakeMemory):
         asked = 0

@@ -111,3 +111,13 @@ def test_what_is_masked_stays_as_it_is() -> None:
     assert "123456" not in once.model_dump_json()
     assert prepared(once) == once
     assert lesson_key(prepared(once)) == lesson_key(once)
+
+
+def test_a_fingerprint_is_no_secret_whatever_its_cause_is_called() -> None:
+    cause = FailureClass.TEMPLATE_SECRET_UNAVAILABLE
+    lesson = prepared(Lesson(failure=cause, text="0"))
+    assert lesson.fingerprint.startswith(f"{cause}:")
+    assert "masked" not in lesson.fingerprint
+    assert prepared(lesson) == lesson
+    odd = prepared(Lesson(failure=cause, text="0", fingerprint=f"{cause}:hunter2hunter2"))
+    assert "hunter2" not in odd.fingerprint

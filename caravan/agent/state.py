@@ -51,6 +51,7 @@ class RunState(Value):
     lost: bool = Field(default=False, description="the registered job is gone: a person decides")
     deployed_plans: tuple[str, ...] = Field(default=(), description="digests of the plans that were deployed")
     attempts: tuple[Attempt, ...] = ()
+    ran: TrainingPlan | None = Field(default=None, description="the plan of the last attempt that failed")
     fixes: int = 0
     interruptions: int = 0
 

@@ -87,8 +87,9 @@ class Envelope(Value):
     mounts: tuple[Mount, ...] = ()
     datacenters: tuple[str, ...] = ()
     packages: tuple[str, ...] = Field(default=(), description="requirement lines that may be installed")
-    held: dict[str, Json] = Field(
-        default_factory=dict, description="fields that a repair changes only after asking: plan path to value"
+    held: dict[str, Json] | None = Field(
+        default=None,
+        description="fields that a repair changes only after asking: plan path to value; None in an older approval",
     )
     unheard: tuple[str, ...] = Field(default=(), description="fields that the program does not follow, as approved")
     lessons: tuple[str, ...] = Field(default=(), description="ids of lessons of others that may say what is run")
@@ -106,7 +107,7 @@ class Envelope(Value):
         A cost of None is not known, and inside only where the user approved that. `trusted` are requirement lines that
         need no question, `unheard` the fields somebody set that the program would not follow.
         """
-        found = list(beyond_held(plan, self.held))
+        found = list(_repaired(plan) if self.held is None else beyond_held(plan, self.held))
         if cost_usd is None:
             if not self.unknown_cost:
                 found.append("its cost is not known")
@@ -140,11 +141,23 @@ def beyond_held(plan: TrainingPlan, held: Mapping[str, Json]) -> tuple[str, ...]
     return tuple(_difference(plan, path, value) for path, value in held.items() if not _kept(plan, path, value))
 
 
+def _repaired(plan: TrainingPlan) -> tuple[str, ...]:
+    """What repairs changed, more room and longer lists left out: for an approval that does not say what it holds."""
+    paths = [path for path, origin in plan.provenance.items() if origin.by is Author.REPAIR]
+    return tuple(
+        f"{path} would be {_text(_get(plan, path))} by a repair, and the approval before does not say what may change"
+        for path in paths
+        if path not in (*ROOM, *GROWING)
+    )
+
+
 def held_fields(plan: TrainingPlan, before: Envelope | None) -> dict[str, Json]:
     """The fields that a person set, or had set before a repair changed them with approval, and the essence."""
     said = (Author.USER, Author.ANSWER)
     paths = [path for path, origin in plan.provenance.items() if origin.by in said]
-    held = dict.fromkeys((*paths, *(before.held if before else ()), *ESSENCE))
+    if before is not None and before.held is None:  # what a repair changed may have been a person's before
+        paths += [path for path in plan.provenance if plan.set_by(path) is Author.REPAIR]
+    held = dict.fromkeys((*paths, *((before.held or ()) if before else ()), *ESSENCE))
     return {path: plan.get(path) for path in held}
 
 

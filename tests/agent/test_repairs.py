@@ -11,11 +11,14 @@ from caravan.agent.rules import looks_of
 from caravan.planning.catalogue import Prices
 from caravan.values.base import Json
 from caravan.values.dialogue import Ask, AskKind, Reply
-from caravan.values.failure import ChangePlan, FailureClass, Lesson, Repair
-from caravan.values.job import DeviceGroup
-from caravan.values.plan import Author, PlanChange
+from caravan.values.errors import Interrupted
+from caravan.values.estimate import Envelope, held_fields
+from caravan.values.failure import ChangePlan, FailureClass, Lesson, Repair, Wait
+from caravan.values.job import DeviceGroup, DryRun
+from caravan.values.plan import Author, PlanChange, apply_changes
 from caravan.values.run import RunRecord, RunStatus
 from tests.agent.test_loop import HOUR, Ladder, World, ended, memory_change, needs
+from tests.diagnosis import repair_scenes as scenes
 from tests.fakes.cluster import FakeCluster, Script, one_node
 from tools import RepositoryToolbox
 
@@ -299,3 +302,94 @@ def test_a_repository_that_is_gone_while_it_trains_keeps_no_repair_from_being_ta
     result = ended(world.drive(record))
     assert result.status is (RunStatus.SUCCEEDED if ladder else RunStatus.ESCALATED)
     assert ladder or result.detail.startswith("Too little memory.")
+
+
+def refusing(world: World, *sizes: int) -> None:
+    """The cluster's dry run refuses jobs of these sizes in MB."""
+    check = world.cluster.check
+
+    def strict(job: Json) -> DryRun:
+        asked = job["TaskGroups"][0]["Tasks"][0]["Resources"]["MemoryMB"]
+        return DryRun(errors=("memory over quota",)) if asked in sizes else check(job)
+
+    world.cluster.check = strict  # type: ignore[method-assign]
+
+
+def test_a_repair_that_was_refused_and_the_one_after_it_are_told_as_what_the_next_attempt_ran(tmp_path: Path) -> None:
+    world = RepairWorld(tmp_path, needs(3000))
+    refusing(world, 8000)
+    world.reasoner = Ladder(Prices(), (memory_change(8000), memory_change(4000)))
+    record = world.start(sets=(user("resources.gpus", 0), user("resources.memory_mb", 512)))
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+    assert world.ids(record) == ["a01", "a02"]
+    first, second = world.state(record).attempts
+    assert first.changed == {"resources.memory_mb": (512, 4000)}
+    assert [c.value for c in first.repair.changes] == [4000]
+    assert first.repair.why == "8000 MB; then 4000 MB"
+    assert (second.repair, second.changed) == (None, {})
+    (lesson,) = world.memory.all()
+    assert [c.value for c in lesson.changes] == [4000]
+
+
+class Waits(World):
+    """A world whose only repair is to wait, and that tells what its wait saw."""
+
+    def __init__(self, tmp: Path, seconds: int) -> None:
+        super().__init__(tmp, lambda job: Script(exit_code=1))
+        self.reasoner = Ladder(Prices(), (Wait(seconds=seconds, why="busy"),))
+
+    def waited(self, record: RunRecord) -> list[float]:
+        return [s for s in self.clock.slept if s > 5]  # the watch of a job takes shorter steps
+
+
+def test_a_stop_is_noticed_while_it_waits(tmp_path: Path) -> None:
+    world = Waits(tmp_path, 900)
+    record = world.start()
+    sleep = world.clock.sleep
+
+    def stop(seconds: float) -> None:
+        sleep(seconds)
+        if len(world.waited(record)) == 2:
+            world.store.update_run(record.id, status=RunStatus.STOPPED)
+
+    world.clock.sleep = stop  # type: ignore[method-assign]
+    assert ended(world.drive(record)).status is RunStatus.STOPPED
+    assert world.state(record).status is RunStatus.STOPPED
+    assert len(world.waited(record)) == 2
+    assert max(world.clock.slept) <= 10
+    assert world.ids(record) == ["a01"]
+
+
+def test_a_wait_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
+    world = Waits(tmp_path, 900)
+    limit = PlanChange(path="limits.attempts", value=2, by=Author.USER)
+    record = world.start(sets=(limit,))
+    sleep, kills = world.clock.sleep, [3, 6]
+
+    def killed(seconds: float) -> None:
+        sleep(seconds)
+        if kills and len(world.waited(record)) == kills[0]:
+            del kills[0]
+            raise KeyboardInterrupt
+
+    world.clock.sleep = killed  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            world.drive(record)
+    assert ended(world.drive(record)).status is RunStatus.FAILED
+    assert sum(world.waited(record)) == 900
+    assert len([e for e in world.store.events(record.id) if e.kind == "waiting"]) == 1
+
+
+def test_an_approval_that_does_not_say_what_it_holds_asks_about_every_repair_but_more_room() -> None:
+    approved = Envelope.model_validate({"cost_usd": 25, "unknown_cost": True, "images": ["img/train:1"]})
+    before = scenes.plan({"training.lr": 0.1}, by=Author.USER)
+    changes = {"training.lr": 0.03, "training.max_len": 512, "resources.memory_mb": 64_000}
+    after = apply_changes(before, [PlanChange(path=p, value=v, by=Author.REPAIR) for p, v in changes.items()])
+    approved = approved.model_copy(update={"datacenters": ("*",), "mounts": before.mounts})
+    assert approved.objections(before, None) == ()
+    told = approved.objections(after, None)
+    assert [text.split()[0] for text in told] == ["training.lr", "training.max_len"]
+    held = held_fields(after, approved)
+    assert held["training.lr"] == 0.03
+    assert Envelope(cost_usd=25, unknown_cost=True, held={}).held == {}

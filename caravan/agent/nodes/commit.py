@@ -171,6 +171,8 @@ def approve(state: RunState, context: Context) -> Update:
     """Ask once, with plan, estimate, cost and job in view (the second interrupt); go on inside what was granted."""
     if state.lost:
         return _ask_about_lost_job(state)
+    if context.store.run(state.run_id).status is RunStatus.STOPPED:
+        return {}  # nobody is asked any more: the deployment ends the run
     plan, verdict, granted = state.need_plan(), state.budget, state.envelope
     cost = total_cost(state, state.need_estimate())
     if verdict and verdict.verdict is Verdict.OVER_HARD:

@@ -1,7 +1,7 @@
 """A failure is diagnosed and repaired within the limits, or handed to a person."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 from caravan.agent.approval import objections
@@ -17,6 +17,7 @@ from caravan.planning.checks import check_plan
 from caravan.planning.estimate import beyond_formula
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.ports import Toolbox
+from caravan.values.base import Json
 from caravan.values.errors import ClusterError, PlanError
 from caravan.values.estimate import Estimate, held_fields
 from caravan.values.failure import (
@@ -48,7 +49,7 @@ def diagnose(state: RunState, context: Context) -> Update:
     update: Update = {"diagnosis": diagnosis}
     if evidence.stage in (Stage.VERIFY, Stage.EVALUATE) and state.attempts:
         last = state.attempts[-1].model_copy(update={"diagnosis": diagnosis})
-        update["attempts"] = (*state.attempts[:-1], last)
+        update |= {"attempts": (*state.attempts[:-1], last), "ran": plan}
     if evidence.interrupted:
         update["interruptions"] = state.interruptions + 1
     if diagnosis.failure is FailureClass.CUDA_OOM and state.estimate is not None:
@@ -144,13 +145,11 @@ def _estimate(plan: TrainingPlan, state: RunState, context: Context) -> Estimate
 
 def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Context) -> Update:
     if isinstance(repair, Wait):
-        context.progress.note(f"Waiting {repair.seconds} s: {repair.why}")
-        context.clock.sleep(repair.seconds)
+        _wait(repair, state, context)
     avoid = repair.avoid_nodes if isinstance(repair, RetryElsewhere) else ()
     evidence, attempts = _evidence(state), state.attempts
-    if evidence.stage in (Stage.VERIFY, Stage.EVALUATE) and attempts:
-        changed = plan_diff(state.need_plan(), mended)
-        attempts = (*attempts[:-1], attempts[-1].model_copy(update={"repair": repair, "changed": changed}))
+    if attempts:
+        attempts = (*attempts[:-1], _repaired(attempts[-1], repair, state.ran or state.need_plan(), mended))
     context.folder.save_plan(mended)
     cause = state.diagnosis.cause if state.diagnosis else ""
     context.progress.repair(cause, repair.why or repair.kind, plan_diff(state.need_plan(), mended))
@@ -164,6 +163,52 @@ def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Contex
         "avoid_nodes": joined(state.avoid_nodes, avoid),
         "sequence": state.sequence + (0 if _same_id(repair, evidence) else 1),
     }
+
+
+def _wait(wait: Wait, state: RunState, context: Context) -> None:
+    """Wait to the time that the first run of this node has noted, or until the user stops the run."""
+    clock, number = context.clock, len(state.tried)
+    noted = [e for e in context.store.events(state.run_id) if e.kind == "waiting" and e.data.get("number") == number]
+    if noted:
+        until = datetime.fromisoformat(str(noted[0].data["until"]))
+    else:
+        until = clock.now() + timedelta(seconds=wait.seconds)
+        text = f"until {until:%Y-%m-%d %H:%M:%S} UTC: {wait.why}"
+        data: dict[str, Json] = {"until": until.isoformat(), "number": number}
+        context.store.add_event(state.run_id, RunEvent(at=_when(state, context), kind="waiting", text=text, data=data))
+    left = min((until - clock.now()).total_seconds(), wait.seconds)  # the clock may have been set back since
+    if left > 0:
+        context.progress.note(f"Waiting {left:.0f} s: {wait.why}")
+    end = clock.monotonic() + left
+    while (left := end - clock.monotonic()) > 0:
+        if context.store.run(state.run_id).status is RunStatus.STOPPED:
+            return  # nothing is deployed for a stopped run: it ends there
+        clock.sleep(min(left, _STEP_S))
+
+
+_STEP_S = 10.0  # how long a wait goes on at most before it looks whether the run was stopped
+
+
+def _repaired(attempt: Attempt, repair: Repair, ran: TrainingPlan, mended: TrainingPlan) -> Attempt:
+    """The attempt with what was done since it ended; `ran` is its plan.
+
+    A repair that was refused before anything ran goes on in the one that answers the refusal: together they are what
+    the next attempt tries.
+    """
+    before = attempt.repair
+    if before is not None and before != repair:
+        why = "; then ".join(dict.fromkeys((r.why or r.kind).rstrip(".") for r in (before, repair)))
+        changes = {c.path: c for r in (before, repair) if isinstance(r, ChangePlan) for c in r.changes}
+        left = tuple(c for c in changes.values() if _value(ran, c.path) != _value(mended, c.path))
+        repair = ChangePlan(changes=left, why=why) if left else repair.model_copy(update={"why": why})
+    return attempt.model_copy(update={"repair": repair, "changed": plan_diff(ran, mended)})
+
+
+def _value(plan: TrainingPlan, path: str) -> Json:
+    try:
+        return plan.get(path)
+    except PlanError:  # below a block that is unset
+        return None
 
 
 def _same_id(repair: Repair, evidence: Evidence) -> bool:

@@ -9,6 +9,7 @@ from caravan.agent.context import Context
 from caravan.agent.log_reader import LogReader, Source
 from caravan.agent.metrics import metric_rows
 from caravan.values.errors import ClusterError
+from caravan.values.escapes import without_escapes
 from caravan.values.masking import mask
 from caravan.values.run import Phase, Snapshot
 
@@ -97,7 +98,7 @@ class LogFollower:
         """Show and read the whole lines in `data`; the rest, which goes on, comes back."""
         states, shown, rest = split_lines(data)
         self._tell_metrics(_text(state) for state in states)
-        lines = [mask(_text(line), self._context.secrets) for line in shown[-_SHOWN_LINES:]]
+        lines = [mask(without_escapes(_text(line)), self._context.secrets) for line in shown[-_SHOWN_LINES:]]
         if lines:
             self._context.progress.log(stream, lines)
         return rest

@@ -6,6 +6,7 @@ from typing import Final
 from caravan.diagnosis.logtext import LINE_LIMIT, digest
 from caravan.diagnosis.sign import STOPPED_BY_REQUEST
 from caravan.diagnosis.signs import telling
+from caravan.values.escapes import without_escapes
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import DryRun, PlacementFailure
 from caravan.values.masking import mask
@@ -35,7 +36,7 @@ def evidence_of(
     """
 
     def safe(text: str, limit: int = LINE_LIMIT) -> str:
-        return " ".join(mask(text, secrets).split())[:limit]
+        return " ".join(mask(without_escapes(text), secrets).split())[:limit]
 
     allocation = _allocation(snapshot, outcome)
     failures = _failures(check, snapshot, outcome)
@@ -91,12 +92,14 @@ def _masked(failure: PlacementFailure, secrets: Sequence[str]) -> PlacementFailu
     """Nomad's words hold the job's own constraints, and a constraint may hold anything."""
 
     def names(counts: dict[str, int]) -> dict[str, int]:
-        return {mask(why, secrets)[:LINE_LIMIT]: count for why, count in counts.items()}
+        return {mask(without_escapes(why), secrets)[:LINE_LIMIT]: count for why, count in counts.items()}
 
     return failure.model_copy(
         update={
             "constraint_filtered": names(failure.constraint_filtered),
             "dimension_exhausted": names(failure.dimension_exhausted),
-            "quota_exhausted": tuple(mask(quota, secrets)[:LINE_LIMIT] for quota in failure.quota_exhausted),
+            "quota_exhausted": tuple(
+                mask(without_escapes(quota), secrets)[:LINE_LIMIT] for quota in failure.quota_exhausted
+            ),
         }
     )

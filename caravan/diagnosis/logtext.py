@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from caravan.diagnosis.series import Series
 from caravan.diagnosis.tracebacks import HEADER, Chain, Tracebacks
+from caravan.values.escapes import without_escapes
 from caravan.values.masking import mask
 
 LINE_LIMIT: Final = 400  # characters of a line that is kept
@@ -25,11 +26,8 @@ _OTHERS: Final = 4  # tracebacks besides the one that matters
 _SHAPE: Final = 120  # characters that tell two lines of trouble apart, numbers left out
 _GOES_ON: Final = 3  # losses logged after a trouble: the training lived through it
 
-_ESCAPES: Final = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
-)
 # `45%|####      | 45/100 [00:10<00:12, 4.5it/s]`, with or without a description before it.
-_PROGRESS: Final = re.compile(r"\d{1,3}%\|[^|]*\|[^\[]*\[[^\]]*\]")
+_PROGRESS: Final = re.compile(r"\d{1,3}%\|[^|]{0,400}\|[^\[]{0,100}\[[^\]]{0,200}\]")
 # What launchers and log drivers put before a line: a rank, an actor, mpirun's and srun's numbers, a time and stream.
 _WRITER: Final = re.compile(
     r"\[(?:rank|default|worker|trainer)[-_ ]?\d+\]:?\s?|\([^()\n]{1,60}pid=\d+[^()\n]{0,60}\)\s?"
@@ -169,7 +167,7 @@ def _written(log: bytes) -> Iterator[tuple[str, str]]:
         if inside_key and "-----BEGIN " not in line:
             continue
         if not line.isprintable():
-            line = _ESCAPES.sub("", line)
+            line = without_escapes(line)
         line = line.rstrip()
         writer, line = _writer(line, prefixes)
         bar = "%|" in line

@@ -11,6 +11,7 @@ from typing import Final
 
 from caravan.diagnosis.evidence import evidence_of
 from caravan.values.base import Json
+from caravan.values.escapes import without_escapes
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import PlacementFailure
 from caravan.values.masking import mask
@@ -28,13 +29,18 @@ class TextKind(StrEnum):
 
 _EVENT_LIMIT: Final = 400  # characters
 _EVENTS: Final = 30
-_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*"
-_EVENT: Final = re.compile(rf"^\s*(?P<at>{_TIME})\s{{2,}}(?P<type>[A-Z][\w -]*?)\s{{2,}}(?P<text>\S.*)$", re.MULTILINE)
+_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S{0,40}+"
+_EVENT: Final = re.compile(
+    rf"^[ \t]*+(?P<at>{_TIME})[ \t]{{2,}}(?P<type>[A-Z][\w -]{{0,40}}?)[ \t]{{2,}}(?P<text>\S.*)$", re.MULTILINE
+)
 _GROUP: Final = re.compile(r"Task Group \"(?P<name>[^\"]*)\" \(failed to place")
-_FILTERED: Final = re.compile(r"\* Constraint \"(?P<why>.*)\":? (?:filtered )?(?P<count>\d+) nodes?\b")
-_CLASS: Final = re.compile(r"\* Class \"(?P<why>[^\"]*)\":? (?:filtered )?(?P<count>\d+) nodes?\b(?!.*exhausted)")
-_EXHAUSTED: Final = re.compile(r"\* Dimension \"(?P<why>.*)\" exhausted on (?P<count>\d+) nodes?")
-_QUOTA: Final = re.compile(r"\* Quota limit hit \"(?P<why>.*)\"")
+_FILTERED: Final = re.compile(r"\* Constraint \"(?P<why>.{0,1000})\":? (?:filtered )?(?P<count>\d{1,9}) nodes?\b")
+_CLASS: Final = re.compile(
+    r"\* Class \"(?P<why>[^\"]*)\":? (?:filtered )?(?P<count>\d{1,9}) nodes?\b(?!.{0,200}exhausted)"
+)
+_EXHAUSTED: Final = re.compile(r"\* Dimension \"(?P<why>.{0,1000})\" exhausted on (?P<count>\d{1,9}) nodes?")
+_QUOTA: Final = re.compile(r"\* Quota limit hit \"(?P<why>.{0,1000})\"")
+_NODES: Final = re.compile(r"(?<!\d)(\d{1,9}) nodes?\b")
 _REFUSAL: Final = re.compile(
     r"Unexpected response code: \d{3}|Error (?:submitting|parsing|validating|during plan)|http: request failed"
 )
@@ -42,7 +48,7 @@ _REFUSAL: Final = re.compile(
 
 def evidence_of_text(text: bytes, kind: TextKind | None = None, *, secrets: Sequence[str] = ()) -> Evidence:
     """The evidence that a bare text is. Without `kind` it is told by its form; any bytes will do. Never raises."""
-    told = mask(text.decode("utf-8", "replace"), secrets)
+    told = mask(without_escapes(text.decode("utf-8", "replace")), secrets)
     kind = kind or kind_of(told)
     plain = evidence_of(Stage.VERIFY, log=text, secrets=secrets)
     if kind is TextKind.NOMAD_EVAL:
@@ -87,8 +93,8 @@ def placements(text: str) -> Iterator[PlacementFailure]:
     for name, said in groups:
         failure = PlacementFailure(
             group=name,
-            nodes_evaluated=max((int(n) for n in re.findall(r"(\d+) nodes?\b", said)), default=0),
-            nodes_available=_counts([("nodes", n) for n in re.findall(r"(\d+) nodes?\b", said)]),
+            nodes_evaluated=max((int(n) for n in _NODES.findall(said)), default=0),
+            nodes_available=_counts([("nodes", n) for n in _NODES.findall(said)]),
             class_filtered=_counts(_CLASS.findall(said)),
             constraint_filtered=_counts(_FILTERED.findall(said)),
             dimension_exhausted=_counts(_EXHAUSTED.findall(said)),

@@ -13,7 +13,7 @@ from typing import Final
 _NUMBER: Final = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
 # What follows the word: `loss=1.2`, `loss': nan`, `loss: 2.1E+00`, `loss/train 8.1`, `loss: tensor(nan, ...)`.
 _VALUE: Final = re.compile(
-    rf"(?P<rest>(?:es)?(?:[/_][\w/]*)?)[\"']?\s*[=:]?\s*(?:tensor\()?(?P<value>{_NUMBER})(?![\w/%]|\s*->)"
+    rf"(?P<rest>(?:es)?(?:[/_][\w/]{{0,60}})?)[\"']?\s{{0,40}}+[=:]?\s{{0,40}}+(?:tensor\()?(?P<value>{_NUMBER})(?![\w/%]|\s{{0,9}}->)"
 )
 _WORD: Final = "loss"
 _LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_./-")
@@ -21,12 +21,15 @@ _LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_./-")
 _NO_MEASUREMENT: Final = re.compile(
     r"best|prev|min|init|thresh|scal|weight|coef|lambda|max|improved from", re.IGNORECASE
 )
+_LONGEST: Final = 4096  # characters of a line that are read
+_NAME: Final = 60  # characters before the word that belong to a loss's name
 _NAMES: Final = 3  # series that are followed; a program logs a few losses
 STRETCH: Final = 3  # values that make a level: one alone is noise
 
 
 def losses(line: str) -> Iterator[tuple[str, float]]:
     """The losses of a line in small letters, as (name, value); a value may be nan or infinite."""
+    line = line[:_LONGEST]
     place = line.find(_WORD)
     if "improved from" in line:
         return
@@ -34,7 +37,7 @@ def losses(line: str) -> Iterator[tuple[str, float]]:
         match = _VALUE.match(line, place + len(_WORD))
         if match is not None and not line[place - 1 : place].isalpha():
             start = place
-            while start and line[start - 1] in _LETTERS:
+            while start and place - start < _NAME and line[start - 1] in _LETTERS:
                 start -= 1
             name = line[start:place].lstrip("0123456789./-") + _WORD + match["rest"]
             if name == _WORD or not _NO_MEASUREMENT.search(name):

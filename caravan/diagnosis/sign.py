@@ -78,7 +78,7 @@ class Sign:
 
     def tells(self, line: str) -> bool:
         """Whether a single line of a log shows the cause, as far as one line can."""
-        return self.pattern is not None and Origin.LOG in self.origins and bool(self.pattern.search(line))
+        return self.pattern is not None and Origin.LOG in self.origins and bool(self.pattern.search(line[:LOOKED_AT]))
 
     def _in(self, origin: Origin, lines: tuple[str, ...]) -> Seen | None:
         if self.look is not None:
@@ -96,24 +96,29 @@ class Sign:
         return Seen(tuple(found), first, named) if found else None
 
     def _match(self, origin: Origin, lines: tuple[str, ...], index: int, line: str) -> re.Match[str] | None:
-        match = self.pattern.search(line) if self.pattern is not None else None
+        match = self.pattern.search(line[:LOOKED_AT]) if self.pattern is not None else None
         if match is None or (origin is Origin.LOG and not self.mild and is_mild(line)):
             return None
-        if self.above is not None and not any(self.above.search(one) for one in lines[max(0, index - _NEAR) : index]):
+        if self.above is not None and not any(
+            self.above.search(one[:LOOKED_AT]) for one in lines[max(0, index - _NEAR) : index]
+        ):
             return None
         return match
 
+
+LOOKED_AT: Final = 1000
+"""Characters of a line that patterns see: no pattern may be slow on so few, whatever stands there."""
 
 _NEAR: Final = 6  # lines above an exception: the frames that `logtext` keeps
 
 # A line's level, where it stands for what is no failure.
 _WARNING: Final = re.compile(
-    r"^\W{0,3}(?:[\d:.,TZ/+ -]*\W{0,3})?(?:[\w.]+\W{1,3})?warn(?:ing)?\b"
+    r"^\W{0,3}+(?:[\d:.,TZ/+ -]{0,40}+\W{0,3}+)?(?:[\w.]{1,60}\W{1,3})?warn(?:ing)?\b"
     r"|\b\w*Warning\b|\bWARN\b|: W \S+\.cc:\d+\]|^W\d{4} ",
     re.IGNORECASE,
 )
 _LEVEL: Final = re.compile(
-    r"^\W{0,3}(?:[\d:.,TZ/+ -]*\W{0,3})?(?:[\w.]+\W{1,3})?(?:INFO|DEBUG|NOTICE)\b|\[(?:INFO|DEBUG)\]"
+    r"^\W{0,3}+(?:[\d:.,TZ/+ -]{0,40}+\W{0,3}+)?(?:[\w.]{1,60}\W{1,3})?(?:INFO|DEBUG|NOTICE)\b|\[(?:INFO|DEBUG)\]"
 )
 # What goes on without something says so.
 _WITHOUT: Final = re.compile(
@@ -126,11 +131,13 @@ _EXCEPTION: Final = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|E
 
 def is_warning(line: str) -> bool:
     """Whether a line is a warning by its level. An exception's own line never is."""
+    line = line[:LOOKED_AT]
     return bool(_WARNING.search(line)) and not _EXCEPTION.match(line)
 
 
 def is_mild(line: str) -> bool:
     """Whether a line says of itself that what it tells is no failure. An exception's own line never does."""
+    line = line[:LOOKED_AT]
     mild = _WARNING.search(line) or _LEVEL.search(line) or _WITHOUT.search(line)
     return bool(mild) and not _EXCEPTION.match(line)
 

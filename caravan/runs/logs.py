@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from caravan.runs.files import make_folder, write_file
+from caravan.values.escapes import without_escapes
 from caravan.values.masking import HINTS, MASK, mask
 
 MAX_LINE: Final = 1 << 14
@@ -121,7 +122,7 @@ class LogCopies:
 
     def _suspects(self, text: str) -> tuple[str, ...]:
         """What in a text may belong to a secret, in lower case: only lines that hold some of it need masking."""
-        lower = text.lower()
+        lower = without_escapes(text).lower()
         return tuple(word for word in (*HINTS, *self._known_lower) if word in lower)
 
     def size(self, name: str) -> int:
@@ -211,21 +212,31 @@ class LogCopies:
             return b"", in_key
         if in_key:
             return MASK.encode(), 0 if _KEY_END in text or in_key >= _KEY_LINES else in_key + 1
-        lower = text.lower()
+        lower = without_escapes(text).lower()
         if not line.left_out and not any(word in lower for word in suspects):
             return line.kept, 0
         starts_key = 1 if _KEY_BEGIN.search(text) else 0
         if line.left_out:
             return _bytes(f"{self._safe(text)} [{line.left_out} bytes left out]"), starts_key
-        return _bytes(mask(text, self._known)), starts_key
+        return _bytes(self._masked(text)), starts_key
 
     def _shown_so_far(self, line: _Line, in_key: int) -> bytes:
         if not line.kept:
             return b""
         return MASK.encode() if in_key else _bytes(self._safe(_text(line.kept)))
 
+    def _masked(self, text: str) -> str:
+        """A text with its secrets masked, without its escape sequences where they stand inside a secret."""
+        shown, plain = mask(text, self._known), mask(without_escapes(text), self._known)
+        return shown if without_escapes(shown) == plain else plain
+
     def _safe(self, text: str) -> str:
         """A text that goes on, masked; an ending that may be the first half of a secret is masked too."""
+        plain = without_escapes(text)
+        shown = self._so_far(plain)
+        return shown if text == plain or shown != plain else self._so_far(text)
+
+    def _so_far(self, text: str) -> str:
         held = min((len(text) - n for n in self._begun_secrets(text)), default=len(text))
         text, cut = text[:held], held < len(text)
         shown = mask(text, self._known)

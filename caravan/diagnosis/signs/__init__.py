@@ -6,6 +6,7 @@ are equally sure, the one whose line stands first in the evidence counts, then t
 
 from typing import Final
 
+from caravan.diagnosis.logtext import LINE_LIMIT
 from caravan.diagnosis.sign import Origin, Sign, is_mild
 from caravan.diagnosis.signs.arguments import ARGUMENT_SIGNS
 from caravan.diagnosis.signs.cluster import CLUSTER_SIGNS
@@ -32,4 +33,5 @@ _IN_LOGS: Final = tuple(sign for sign in SIGNS if Origin.LOG in sign.origins and
 
 def telling(line: str) -> bool:
     """Whether a line of a log shows a cause by itself: such a line must not be lost among others."""
+    line = line[:LINE_LIMIT]  # what the judge will see of it
     return any(sign.tells(line) for sign in _IN_LOGS) and not is_mild(line)

@@ -19,7 +19,8 @@ _WRITES: Final = (
     r"open\([^)]*\)?.*,\s*(?:mode\s*=\s*)?[\"'](?:[wax]b?\+?|[wax]t)[\"']|\b(?:mkdir|makedirs|savefig|to_(?:csv|json|parquet|pickle)"
     r"|write_text|write_bytes|save_file|FileHandler)\b|\btorch\.save\(|\bnp\.savez?\w*\(|\b\w+\.save\w*\("
 )
-_PLACE: Final = r"['\"`(]?(?P<path>(?:[\w.~-]+)?/[\w./~{}@%+=,*?-]*[\w/*])['\"`)]?"
+# A path is tried from the beginning of a word and as a whole: from each of its letters a long one would take for ever.
+_PLACE: Final = r"['\"`(]?(?<![\w.~-])(?>(?P<path>[\w.~-]*+/[\w./~{}@%+=,*?-]*[\w/*]))['\"`)]?"
 _GONE: Final = r"(?:does not exist|doesn't exist|not found|is missing|no such file)"
 
 _RAISED: Final = (

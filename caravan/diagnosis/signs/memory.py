@@ -14,7 +14,7 @@ _LOG: Final = Origin.LOG
 _HOST: Final = _F.HOST_MEMORY_OOM
 _CUDA: Final = _F.CUDA_OOM
 
-_SIZE: Final = r"[\d.]+ ?[KMGT]?i?(?:B|bytes)\b"
+_SIZE: Final = r"[\d.]{1,20} ?[KMGT]?i?(?:B|bytes)\b"
 
 MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     # The kernel, and who quotes it.

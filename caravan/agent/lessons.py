@@ -12,8 +12,9 @@ from caravan.agent.state import RunState
 from caravan.analysis.tree import MAX_TEXT, SourceTree
 from caravan.values.base import Json
 from caravan.values.errors import UsageError
+from caravan.values.estimate import ROOM
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, Lesson, PastCase
-from caravan.values.plan import PlanChange
+from caravan.values.plan import Author, PlanChange
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt
 
@@ -100,7 +101,7 @@ def _from_attempts(state: RunState) -> Iterator[Lesson]:
             continue
         worked = _worked(attempts, index)
         chain = [a for a in attempts[: index + 1] if _same(a.diagnosis, diagnosis)] if worked else [attempt]
-        changes, before = _together(chain)
+        changes, before = _together(chain, _after(state))
         yield Lesson(
             failure=diagnosis.failure,
             fingerprint=diagnosis.fingerprint,
@@ -114,14 +115,43 @@ def _from_attempts(state: RunState) -> Iterator[Lesson]:
 
 
 def _worked(attempts: Sequence[Attempt], index: int) -> bool | None:
-    """Whether the repair mended the failure: something came after it, and the same failure never came back."""
+    """Whether the repair mended the failure: the same one never came back, and a later attempt came further.
+
+    None where nothing came after it, or only what may have kept the failure from coming again: a job whose set-up
+    fails never gets to where it failed before.
+    """
     attempt = attempts[index]
     if attempt.repair is None or attempt.diagnosis is None:
         return None
     told = [a for a in attempts[index + 1 :] if _told(a)]
-    if not told:
-        return None
-    return not any(_same(a.diagnosis, attempt.diagnosis) for a in told)
+    if any(_same(a.diagnosis, attempt.diagnosis) for a in told):
+        return False
+    return True if any(_came_further(a, attempt.diagnosis.failure) for a in told) else None
+
+
+def _came_further(attempt: Attempt, failure: FailureClass) -> bool:
+    """Whether the attempt got beyond where that failure comes, or is known to have trained."""
+    if attempt.diagnosis is None:
+        return True  # it ended well
+    here, there = _stage(attempt.diagnosis.failure), _stage(failure)
+    return here == _TRAINED or (here is not None and there is not None and here > there)
+
+
+_F = FailureClass
+_STAGES: Final = (
+    # On the way to a node; the set-up of the environment; the program's start; its data and memory; the training.
+    *((_F.JOBSPEC_INVALID, _F.CLUSTER_TARGET_MISMATCH, _F.PLACEMENT_CONSTRAINT_FILTERED, _F.DRIVER_UNAVAILABLE),),
+    *((_F.IMAGE_NOT_FOUND, _F.ARTIFACT_DOWNLOAD_FAILED, _F.BUILD_TOOLCHAIN_MISSING, _F.PACKAGE_VERSION_CONFLICT),),
+    *((_F.ENTRYPOINT_NOT_FOUND, _F.MISSING_PYTHON_PACKAGE, _F.CLI_ARGS_INVALID, _F.LAUNCHER_MISCONFIGURED),),
+    *((_F.DATA_PATH_MISSING, _F.DATASET_FORMAT_ERROR, _F.HOST_MEMORY_OOM, _F.SHM_TOO_SMALL, _F.CUDA_OOM),),
+    *((_F.NUMERIC_DIVERGENCE, _F.OUTPUTS_MISSING),),
+)
+"""Causes by how far a job gets before they come. Of the others it is not known."""
+_START, _TRAINED = 2, 4
+
+
+def _stage(failure: FailureClass) -> int | None:
+    return next((n for n, causes in enumerate(_STAGES) if failure in causes), None)
 
 
 def _told(attempt: Attempt) -> bool:
@@ -140,15 +170,34 @@ def _same(one: Diagnosis | None, other: Diagnosis) -> bool:
     return all(one.details[k] == other.details[k] for k in _SUBJECT if k in one.details and k in other.details)
 
 
-def _together(chain: Sequence[Attempt]) -> tuple[tuple[PlanChange, ...], dict[str, Json]]:
-    """What the repairs of these attempts changed in all, and what those fields were before the first of them."""
+def _after(state: RunState) -> dict[tuple[int, str], Json]:
+    """What fields really became after an attempt (by its number): what the next attempt that changed them says they
+    were, or the last plan. A repair that was refused before it ran is thereby not taken for one that ran."""
+    after: dict[tuple[int, str], Json] = {}
+    last, known = state.need_plan(), dict[str, Json]()
+    ran = bool(state.attempts) and last.digest() == state.attempts[-1].plan_sha256
+    for attempt in reversed(state.attempts):
+        for path, (before, intended) in attempt.changed.items():
+            after[attempt.number, path] = known.get(path, last.get(path) if ran else intended)
+            known[path] = before
+    return after
+
+
+def _together(
+    chain: Sequence[Attempt], after: dict[tuple[int, str], Json]
+) -> tuple[tuple[PlanChange, ...], dict[str, Json]]:
+    """What the plans of these attempts were changed in all, and what those fields were before the first of them."""
     changes: dict[str, PlanChange] = {}
     before: dict[str, Json] = {}
     for attempt in chain:
-        for change in attempt.repair.changes if isinstance(attempt.repair, ChangePlan) else ():
-            changes[change.path] = change
-            before.setdefault(change.path, attempt.changed.get(change.path, (change.value, None))[0])
-    return tuple(changes.values()), before
+        if not isinstance(attempt.repair, ChangePlan):
+            continue
+        repairs = {change.path: change for change in attempt.repair.changes}
+        for path, (was, _) in attempt.changed.items():
+            change = repairs.get(path) or PlanChange(path=path, by=Author.REPAIR)
+            changes[path] = change.model_copy(update={"value": after[attempt.number, path]})
+            before.setdefault(path, was)
+    return tuple(c for c in changes.values() if c.value != before[c.path]), before
 
 
 def _context_at(state: RunState, index: int) -> dict[str, Json]:
@@ -166,11 +215,12 @@ def _subject_of(diagnosis: Diagnosis) -> dict[str, Json]:
 
 def _confirmed(state: RunState) -> Iterator[Lesson]:
     """The run's word on each lesson that its first plan followed: for it where the run came through without that
-    failure, against it where the failure came all the same."""
+    failure and with what the lesson says, against it where the failure came all the same or the job did not even get
+    to its training."""
     told = [a for a in state.attempts if _told(a)]
     for case in state.remembered:
-        again = any(a.diagnosis and _of_case(a.diagnosis, case) for a in told)
-        if not again and not any(a.diagnosis is None for a in told):
+        worked = _confirmation(told, case)
+        if worked is None:
             continue  # it ended of something else: nothing is known
         yield Lesson(
             failure=case.failure,
@@ -179,9 +229,27 @@ def _confirmed(state: RunState) -> Iterator[Lesson]:
             context=case.context,
             changes=case.changes,
             before=case.before,
-            worked=not again,
+            worked=worked,
             source=f"{state.run_id}/plan",
         )
+
+
+def _confirmation(told: Sequence[Attempt], case: PastCase) -> bool | None:
+    if any(a.diagnosis and _of_case(a.diagnosis, case) for a in told):
+        return False
+    first = told[0].diagnosis if told else None
+    spoken = {change.path for change in case.changes} - set(ROOM)  # more room keeps nothing from its start
+    undone = any(spoken & a.changed.keys() for a in told)
+    if any(a.diagnosis is None for a in told) and not undone:
+        return True
+    stage = _stage(first.failure) if first and first.failure is not case.failure else None
+    ended_early = stage is not None and stage <= _START and bool(spoken)
+    return False if ended_early and (undone or all(_early(a) for a in told)) else None
+
+
+def _early(attempt: Attempt) -> bool:
+    stage = _stage(attempt.diagnosis.failure) if attempt.diagnosis else None
+    return stage is not None and stage <= _START
 
 
 def _of_case(diagnosis: Diagnosis, case: PastCase) -> bool:

@@ -11,7 +11,7 @@ from caravan.agent.state import RunState
 from caravan.analysis import analyze, open_source
 from caravan.values.base import Json
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, PastCase, Wait
-from caravan.values.plan import Author, PlanChange, TrainingPlan
+from caravan.values.plan import Author, PlanChange, Resources, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt, Outcome, OutcomeKind, RunRequest
 
@@ -81,7 +81,8 @@ def test_failures_of_one_cause_that_name_different_things_are_different() -> Non
 
 def test_unknown_failures_are_the_same_by_their_shape_only() -> None:
     change: Changed = {"training.lr": (1.0, 0.1)}
-    assert told(failed(None, change, print="a"), failed(None, print="b"))[0][2] is True
+    assert told(failed(None, change, print="a"), failed(None, print="b"), WELL)[0][2] is True
+    assert told(failed(None, change, print="a"), failed(None, print="b"))[0][2] is None
     assert told(failed(None, change, print="a"), failed(None, print="a"))[0][2] is False
 
 
@@ -89,6 +90,25 @@ def test_a_failure_that_comes_back_later_was_not_mended() -> None:
     change: Changed = {MEMORY: (2048, 4096)}
     attempts = [failed(OOM, change), failed(PACKAGE, {"setup.pip": ([], ["x"])}, package="x"), failed(OOM)]
     assert [worked for _, _, worked in told(*attempts)] == [False, True, None]
+
+
+def test_a_repair_after_which_the_job_came_less_far_is_not_said_to_have_worked() -> None:
+    change: Changed = {"setup.pip": ([], ["opencv-python"])}
+    conflict = FailureClass.PACKAGE_VERSION_CONFLICT
+    assert told(failed(PACKAGE, change, module="cv2"), failed(conflict))[0][2] is None
+    assert told(failed(PACKAGE, change, module="cv2"), failed(PACKAGE, module="einops"))[0][2] is None
+    assert told(failed(PACKAGE, change, module="cv2"), failed(OOM))[0][2] is True
+    assert told(failed(FailureClass.CUDA_OOM, {MEMORY: (1, 2)}), failed(FailureClass.NUMERIC_DIVERGENCE))[0][2] is True
+
+
+def test_what_ran_is_told_and_not_what_was_refused_before_it_ran() -> None:
+    first = failed(OOM, {MEMORY: (2048, 8000)})  # refused, so that 4000 was tried
+    second = failed(OOM, {MEMORY: (4000, 6000)})
+    assert told(first, second, WELL) == [(OOM, {MEMORY: (2048, 4000)}, False), (OOM, {MEMORY: (2048, 6000)}, True)]
+    plan = TrainingPlan(goal="g", command=("t.py",)).model_copy(update={"resources": Resources(memory_mb=4000)})
+    ended = WELL.model_copy(update={"plan_sha256": plan.digest()})
+    (lesson,) = lessons_of(state(first, ended).model_copy(update={"plan": plan}))
+    assert [c.value for c in lesson.changes] == [4000]
 
 
 def test_interruptions_teach_nothing() -> None:
@@ -144,6 +164,12 @@ def test_what_the_first_plan_followed_is_confirmed_or_refuted() -> None:
     assert word(failed(PACKAGE, {"setup.pip": ([], ["x"])}), WELL) is True
     assert word(failed(PACKAGE, {"setup.pip": ([], ["x"])}), failed(OOM)) is False
     assert word() == "nothing"
+    package = (PlanChange(path="setup.pip", value=["x"], by=Author.REPAIR),)
+    pip = CASE.model_copy(update={"failure": PACKAGE, "changes": package, "context": {"subject": "package=x"}})
+    conflict = FailureClass.PACKAGE_VERSION_CONFLICT
+    assert word(failed(conflict), case=pip) is False  # it did not even get to its training
+    assert word(failed(conflict, {"setup.pip": (["x"], [])}), WELL, case=pip) is False
+    assert word(failed(conflict, {"setup.python": ("a", "b")}), WELL, case=pip) is True
     einops = CASE.model_copy(update={"failure": PACKAGE, "context": {"subject": "package=einops"}})
     assert word(failed(PACKAGE, package="wandb"), case=einops) == "nothing"
     assert word(failed(PACKAGE, package="einops"), case=einops) is False

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caravan.planning.answers import type_answer
-from caravan.terminal.summary import show_approval
+from caravan.terminal.summary import show_approval, wrapped
 from caravan.terminal.text import clean, one_line, words
 from caravan.values.dialogue import Answer, AskKind, Reply
 from caravan.values.errors import UsageError
@@ -34,7 +34,8 @@ def answer_in_person(terminal: Terminal, ask: Ask, scene: Callable[[], Scene], k
         return _questions(terminal, ask, known)
     if ask.kind is AskKind.APPROVAL:
         show_approval(terminal, ask, scene())
-    terminal.err(clean(ask.text))
+    for line in clean(ask.text).splitlines():
+        terminal.err(wrapped(terminal.stderr, line))
     approved = _yes_or_no(terminal, ask.hcl_path)
     return Reply(approved=approved, why="" if approved else "the user said no")
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.text import joined, money, one_line, words
 from caravan.values.dialogue import AskKind
-from caravan.values.run import EXIT_CODES, RunStatus
+from caravan.values.run import EXIT_CODES, DeploymentState, RunStatus
 
 if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.terminal.streams import Terminal
     from caravan.values.base import Json
-    from caravan.values.dialogue import Ask
+    from caravan.values.dialogue import Ask, Question
     from caravan.values.run import Attempt, RunRecord
 
 REPORT: Final = "REPORT.md"
@@ -79,15 +81,18 @@ def show_result(terminal: Terminal, result: Result, *, as_json: bool) -> None:
         terminal.document(document(result))
         return
     for line in result_lines(result):
-        _print_line(terminal, line)
+        print_line(terminal, line)
     if result.record.status is RunStatus.PLANNED and result.state is not None:
         _show_plan(terminal, result)
 
 
-def _print_line(terminal: Terminal, line: str) -> None:
+def print_line(terminal: Terminal, line: str) -> None:
     """A line, on a terminal wrapped between words under its value; a path is left whole, so that it can be copied."""
-    name, value = line[:_INDENT], line[_INDENT:]
-    if not terminal.stdout.isatty() or not line.startswith("  ") or " " not in value.strip():
+    named = re.match(r"  \S.*?\s{2,}(?=\S)", line)
+    indent = named.end() if named else _INDENT if line.startswith("  ") else 0
+    name, value = line[:indent], line[indent:]
+    wraps = indent or line.startswith("Run ")  # what is to be copied, a command, stays on its line
+    if not terminal.stdout.isatty() or not wraps or " " not in value.strip():
         terminal.out(line)
         return
     from rich.text import Text
@@ -95,9 +100,9 @@ def _print_line(terminal: Terminal, line: str) -> None:
     from caravan.terminal.console import console_on
 
     console = console_on(terminal.stdout)
-    wrapped = Text(value).wrap(console, max(20, console.size.width - _INDENT - 1))
+    wrapped = Text(value).wrap(console, max(20, console.size.width - indent - 1))
     for number, piece in enumerate(wrapped):
-        terminal.out(f"{name if number == 0 else ' ' * _INDENT}{piece.plain.rstrip()}")
+        terminal.out(f"{name if number == 0 else ' ' * indent}{piece.plain.rstrip()}")
 
 
 def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
@@ -106,14 +111,14 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     detail = record.detail.removeprefix(f"{record.status.value};").strip()
     lines = [one_line(joined((f"Run {record.id}: {record.status.value}", detail), "; "))]
     if result.ask is not None:
-        return lines + _waiting(record.id, result.ask)
+        return lines + _waiting(record.id, result.ask, state)
     plan = state.plan if state else None
     rows: list[tuple[str, str]] = []
     if state is not None:
-        rows += [(f"attempt {a.number}", attempt_line(a)) for a in state.attempts] if attempts else []
+        rows += _attempt_rows(record, state) if attempts else []
         rows += [("metrics", words(state.metrics) if state.metrics else "")]
         rows += [("warning", one_line(text)) for text in state.warnings]
-        rows += [("job file", (state.deployment.hcl_path or "") if state.deployment else "")]
+        rows += [("job file", _job_file(record, state))]
     if plan is not None and record.status is RunStatus.SUCCEEDED:
         rows.append(("outputs", one_line(joined((plan.outputs.kind, plan.outputs.location), ": "))))
     if record.cost_usd:
@@ -122,41 +127,94 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     return lines + [f"  {name:<10} {value}" for name, value in rows if value]
 
 
-def attempt_line(attempt: Attempt) -> str:
-    """An attempt: its job, how it ended, why, and what was done about it."""
+def repair_label(record: RunRecord, state: RunState) -> str:
+    """What the last attempt's repair has come to: `repair` once a job runs with it, else how far it came."""
+    deployment = state.deployment
+    if not state.attempts or deployment is None or record.status in (RunStatus.RUNNING, RunStatus.SUCCEEDED):
+        return "repair"
+    if deployment.attempt > state.attempts[-1].number and deployment.state is not DeploymentState.INTENDED:
+        return "repair"
+    if record.status is RunStatus.WAITING:
+        return "repair proposed, not approved yet"
+    return "repair proposed, not " + ("approved" if record.status is RunStatus.REJECTED else "deployed")
+
+
+def _attempt_rows(record: RunRecord, state: RunState) -> list[tuple[str, str]]:
+    last = state.attempts[-1].number if state.attempts else 0
+    label = repair_label(record, state)
+    return [(f"attempt {a.number}", attempt_line(a, label if a.number == last else "repair")) for a in state.attempts]
+
+
+def _job_file(record: RunRecord, state: RunState) -> str:
+    """The job file of the last deployed attempt; of a plan that nothing was deployed of, the one it would have."""
+    if state.attempts and repair_label(record, state) != "repair":
+        return state.attempts[-1].hcl_path
+    return (state.deployment.hcl_path or "") if state.deployment else ""
+
+
+def attempt_line(attempt: Attempt, label: str = "repair") -> str:
+    """An attempt: its job, how it ended, why, and what was done about it (`label`: or would have been)."""
     outcome, diagnosis, repair = attempt.outcome, attempt.diagnosis, attempt.repair
-    changed = [f"{path} {words(a)} → {words(b)}" for path, (a, b) in attempt.changed.items()]
+    changed = changes_text(attempt) if repair else []
     parts = (
-        f"{attempt.job_id} {outcome.kind.value if outcome else 'is not judged yet'}",
+        f"{attempt.job_id} {how_it_ended(attempt)}",
         outcome.reason if outcome else "",
         f"cause: {diagnosis.cause}" if diagnosis else "",
-        f"repair: {repair.why or repair.kind}" if repair else "",
-        f"changed: {', '.join(changed)}" if changed else "",
+        f"{label}: {repair.why or repair.kind}" if repair else "",
+        f"{'changed' if label == 'repair' else 'would change'}: {', '.join(changed)}" if changed else "",
     )
     return one_line("; ".join(p.rstrip(".;") for p in parts if p))
 
 
+def how_it_ended(attempt: Attempt) -> str:
+    """The kind of its end; a training that ended well and whose result did not pass has not succeeded."""
+    if attempt.outcome is None:
+        return "is not judged yet"
+    if attempt.outcome.succeeded and attempt.diagnosis is not None:
+        return "ended with exit code 0, but its result did not pass"
+    return attempt.outcome.kind.value.replace("_", " ")
+
+
+def changes_text(attempt: Attempt) -> list[str]:
+    """What its repair changes in the plan, a text for each field."""
+    return [f"{one_line(path)} {words(a)} → {words(b)}" for path, (a, b) in attempt.changed.items()]
+
+
 def how_to_answer(run_id: str, ask: Ask) -> str:
-    """The command that goes on."""
-    if ask.kind is AskKind.QUESTIONS:
-        return (
-            f"Answer with `main.py resume {run_id} --answers FILE` (question id: value), or take defaults with --yes."
-        )
-    return f"Answer with `main.py resume {run_id} --approve`, or with --reject."
+    """The command that goes on. `--yes` is named only where each question has a default."""
+    if ask.kind is not AskKind.QUESTIONS:
+        return f"Answer with `main.py resume {run_id} --approve`, or with --reject."
+    needed = [q for q in ask.questions if q.required and q.default is None]
+    asked = (needed or ask.questions)[:1]
+    example = json.dumps({q.id: _example(q) for q in asked}, ensure_ascii=False)
+    text = f"Answer with `main.py resume {run_id} --answers FILE`; the file says, for example, {one_line(example)}"
+    return f"{text}." if needed else f"{text}. Or take the defaults with --yes."
 
 
-def _waiting(run_id: str, ask: Ask) -> list[str]:
+def _example(question: Question) -> Json:
+    """A value that would do: the default, the first choice, or for a command one that looks like it."""
+    if question.default is not None:
+        return question.default
+    if question.choices:
+        return question.choices[0]
+    return "python train.py" if question.path in ("command", "entry_point") else "..."
+
+
+def _waiting(run_id: str, ask: Ask, state: RunState | None) -> list[str]:
     from caravan.terminal.dialogue import question_lines
 
     lines = []
     for number, question in enumerate(ask.questions, 1):
         lines += question_lines(question, number, len(ask.questions))
         lines.append(f"     id: {one_line(question.id)}, default: {words(question.default)}")
-    if ask.budget and ask.budget.text:
-        lines.append(f"  budget     {one_line(ask.budget.text)}")
-    if ask.hcl_path:
-        lines.append(f"  job file   {one_line(ask.hcl_path)}")
-    lines += [f"  warning    {one_line(text)}" for text in ask.warnings]
+    rows = [("asked because", one_line(text)) for text in ask.objections]
+    if ask.kind is AskKind.APPROVAL and state is not None and state.attempts and state.attempts[-1].repair:
+        rows += [("would change", text) for text in changes_text(state.attempts[-1])]
+    rows += [("budget", one_line(ask.budget.text))] if ask.budget and ask.budget.text else []
+    rows += [("job file", one_line(ask.hcl_path))] if ask.hcl_path else []
+    rows += [("warning", one_line(text)) for text in ask.warnings]
+    wide = max((len(name) for name, _ in rows), default=0)
+    lines += [f"  {name:<{max(wide, 9)}}  {value}" for name, value in rows]
     return [*lines, how_to_answer(run_id, ask)]
 
 

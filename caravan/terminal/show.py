@@ -52,22 +52,23 @@ def _print_run(
 ) -> None:
     from caravan.terminal.console import cell, console_on, draw, listing
     from caravan.terminal.picture import Glyphs
-    from caravan.terminal.results import result_lines
+    from caravan.terminal.results import print_line, repair_label, result_lines
     from caravan.terminal.summary import Scene, estimate_table, plan_table, provenance_table
 
     record, state = result.record, result.state
     console = console_on(terminal.stdout)
     width, glyphs = console.size.width, Glyphs(ascii_only=console.options.ascii_only)
     head, *rest = result_lines(result, attempts=False)
-    terminal.out(head)
+    print_line(terminal, head)
     terminal.out(f"  prompt     {one_line(record.request.prompt)}")
     terminal.out(f"  node       {record.node or '-'}, since {record.updated_at:{_TIME}} UTC")
     for line in rest:
-        terminal.out(line)
+        print_line(terminal, line)
     attempts = state.attempts if state is not None else ()
     for attempt in attempts:
         terminal.out()
-        draw(terminal.stdout, *attempt_block(attempt, width - 1, glyphs))
+        label = repair_label(record, state) if state is not None and attempt is attempts[-1] else "repair"
+        draw(terminal.stdout, *attempt_block(attempt, width - 1, glyphs, label))
     judged = {a.job_id for a in attempts}
     for deployment in deployments:
         if deployment.job_id not in judged:
@@ -89,8 +90,11 @@ def _print_run(
         draw(terminal.stdout, cell(title, "bold"), picture)
 
 
-def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs) -> list[Text]:
-    """An attempt in rows: how it ended, the cause with its evidence, what memory had to say, the repair as a diff."""
+def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs, label: str = "repair") -> list[Text]:
+    """An attempt in rows: how it ended, the cause with its evidence, what memory had to say, the repair as a diff.
+
+    `label` says what became of the repair. Advice stands where there is none: what to do oneself.
+    """
     from rich.text import Text
 
     from caravan.terminal.picture import BAD, GOOD, NAME, diff_rows, marked
@@ -101,22 +105,26 @@ def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs) -> list[Text]:
     uncounted = "" if attempt.counts else " (does not count)"
     rows = marked(mark, Text(f"Attempt {attempt.number}: {one_line(attempt.job_id)}{uncounted}"), width, style=style)
     rows[0].stylize(NAME)
-    rows += marked(" ", _ended(outcome), width) if outcome else marked(" ", "not judged yet", width)
+    rows += marked(" ", _ended(attempt, outcome), width) if outcome else marked(" ", "not judged yet", width)
     if diagnosis is not None:
         sure = f" ({diagnosis.failure.value}, {diagnosis.confidence:.0%} sure, by {one_line(diagnosis.by)})"
         cause = Text.assemble(("Cause: ", NAME), one_line(diagnosis.cause), sure)
         rows += marked(" ", cause, width)
         for line in diagnosis.lines[:_EVIDENCE]:
             rows += marked(glyphs("│", "|"), one_line(line), width, indent=4)
-        if diagnosis.advice:
+        if diagnosis.advice and repair is None:
             rows += marked(" ", Text.assemble(("Advice: ", NAME), one_line(diagnosis.advice)), width)
     if repair is not None:
-        rows += marked(" ", Text.assemble(("Repair: ", NAME), one_line(repair.why or repair.kind)), width)
+        rows += marked(
+            " ", Text.assemble((f"{label.capitalize()}: ", NAME), one_line(repair.why or repair.kind)), width
+        )
         rows += diff_rows(attempt.changed, width, glyphs)
     return rows
 
 
-def _ended(outcome: Outcome) -> str:
+def _ended(attempt: Attempt, outcome: Outcome) -> str:
+    from caravan.terminal.results import how_it_ended
+
     ran = None
     if outcome.started_at and outcome.finished_at:
         ran = (outcome.finished_at - outcome.started_at).total_seconds()
@@ -124,5 +132,5 @@ def _ended(outcome: Outcome) -> str:
         (f"on {outcome.node_name}" if outcome.node_name else "", f"after {duration(ran)}" if ran is not None else ""),
         " ",
     )
-    kind = outcome.kind.value.replace("_", " ")
-    return joined((joined((kind, where), " "), outcome.reason), ": ")
+    how, comma, but = how_it_ended(attempt).partition(", ")
+    return joined((f"{joined((how, where), ' ')}{comma}{but}", one_line(outcome.reason)), ": ")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from caravan.planning.command import launch_words
-from caravan.terminal.console import cell, draw, listing
+from caravan.terminal.console import cell, console_on, draw, listing
 from caravan.terminal.text import duration, joined, money, one_line, span, words
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TextIO
 
     from rich.console import RenderableType
     from rich.table import Table
@@ -71,6 +72,14 @@ def show_approval(terminal: Terminal, ask: Ask, scene: Scene) -> None:
     rows.append(("job file", ask.hcl_path))
     pictures.append(_table([(name, value, "") for name, value in rows if value]))
     draw(terminal.stderr, *pictures)
+
+
+def wrapped(stream: TextIO, text: str) -> str:
+    """A line for a terminal, broken between words (a job id is one); as it is where nobody says how wide it is."""
+    if not stream.isatty():
+        return text
+    console = console_on(stream)
+    return "\n".join(piece.plain.rstrip() for piece in Text(text).wrap(console, max(20, console.size.width - 1)))
 
 
 def plan_table(plan: TrainingPlan, scene: Scene) -> Table:

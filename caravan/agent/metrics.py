@@ -7,11 +7,15 @@ from typing import Final
 
 # loss=1.23, loss: 1.23, loss 1.23, 'loss': 1.23, "eval_loss": 1.2e-3; the name is one word of letters, digits, _ / . -
 _PAIR: Final = re.compile(
-    r"[\"']?([A-Za-z][\w./-]{0,40})[\"']?(?:\s*[=:]\s*|\s+)(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|-?(?:nan|inf))(?![\w:.])"
+    r"[\"']?(?<![\w/-])([A-Za-z][\w./-]{0,40})[\"']?(?:\s*[=:]\s*|\s+)(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|-?(?:nan|inf))(?![\w:.])"
 )
+# What a program says of its arguments, not of its training: `train.py: error: ...`, `usage: ...`; `error: 0.5` is none.
+_SAID: Final = re.compile(r"\s*(?:\S{1,80}:\s)?\s*(?:error|usage):(?!\s*-?[\d.])", re.IGNORECASE)
 _METRIC: Final = re.compile(r"loss|acc|f1|perplexity|ppl|bleu|rouge|reward|score|lr|learning_rate|epoch|step")
 
 
+MOST: Final = 50
+"""Names of metrics that are kept of a log."""
 _LONGEST: Final = 4096  # characters of a line that are read; no metric stands further on
 
 
@@ -19,10 +23,13 @@ def metric_rows(lines: Iterable[str], *, names: tuple[str, ...] = ()) -> Iterato
     """The metrics of each line that has any, in order: what was logged together stays together.
 
     Read are JSON objects, else pairs: `name=value`, `name: value`, `name value`. A value may be nan or infinite.
+    What an option of a command line is given (`--lr 0.1`) is none, nor what stands in a line on wrong arguments.
     A name counts as a metric when it is in `names` or says so itself (loss, accuracy, step, ...).
     """
     for line in lines:
         line = line[:_LONGEST]
+        if _SAID.match(line):
+            continue
         pairs = _json_pairs(line) or [(m[1], float(m[2])) for m in _PAIR.finditer(line)]
         found = {k: v for k, v in pairs if (k in names or _METRIC.search(k.lower()))}
         if found:
@@ -30,11 +37,17 @@ def metric_rows(lines: Iterable[str], *, names: tuple[str, ...] = ()) -> Iterato
 
 
 def last_metrics(text: str, *, names: tuple[str, ...] = ()) -> dict[str, float]:
-    """The last value of each metric in `text`, read as `metric_rows` does."""
-    found: dict[str, float] = {}
+    """The last value of each metric in `text`, read as `metric_rows` does: of the first 50, those in `names` first."""
+    known: dict[str, float] = {}
+    others: dict[str, float] = {}
     for row in metric_rows(text.splitlines(), names=names):
-        found |= row
-    return found
+        for name, value in row.items():
+            if name in names:
+                known[name] = value
+            elif name in others or len(others) < MOST:
+                others[name] = value
+    first = {name: known[name] for name in names if name in known}
+    return dict(list({**first, **others}.items())[:MOST])
 
 
 def _json_pairs(line: str) -> list[tuple[str, float]]:

@@ -33,6 +33,21 @@ def test_what_is_no_number_any_more_is_told() -> None:
     assert all(not math.isfinite(found[name]) for name in ("loss", "grad_norm_loss", "eval_loss"))
 
 
+def test_what_is_said_of_arguments_is_no_metric() -> None:
+    assert last_metrics("train.py: error: unrecognized arguments: --learning_rate 0.01") == {}
+    assert last_metrics("error: argument lr: expected loss 3\nusage: train.py --epochs 3 step 2") == {}
+    assert last_metrics("+ python train.py --learning_rate 0.01 --epochs=3") == {}
+    assert last_metrics("error: 0.5 loss: 0.25 - acc: 0.9") == {"loss": 0.25, "acc": 0.9}
+
+
+def test_names_are_bounded_and_the_known_ones_come_first() -> None:
+    text = "\n".join(f"loss_{n} {n}" for n in range(60_000)) + "\nmIoU 0.5 val_loss 0.25"
+    found = last_metrics(text, names=("mIoU", "val_loss"))
+    assert len(found) == 50
+    assert list(found)[:3] == ["mIoU", "val_loss", "loss_0"]
+    assert len(last_metrics("\n".join(f"m{n} 1" for n in range(99)), names=tuple(f"m{n}" for n in range(99)))) == 50
+
+
 @given(st.text())
 def test_any_text_is_read(text: str) -> None:
     last_metrics(text)

@@ -10,6 +10,7 @@ from caravan.agent.logs import log_tail
 from caravan.agent.metrics import last_metrics
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
+from caravan.diagnosis.logtext import digest
 from caravan.values.errors import ServiceError
 from caravan.values.failure import Stage
 from caravan.values.plan import TrainingPlan
@@ -20,19 +21,54 @@ def evaluate(state: RunState, context: Context) -> Update:
     """Look at what the training left: its metrics, its target, its outputs."""
     outcome = state.outcome
     log = log_tail(context, outcome.alloc_id) if outcome and outcome.alloc_id else b""
-    metrics = last_metrics(log.decode("utf-8", "replace"), names=state.need_profile().metrics_logged)
+    plan = state.need_plan()
+    names = (*((plan.target.metric,) if plan.target else ()), *state.need_profile().metrics_logged)
+    metrics = last_metrics(log.decode("utf-8", "replace"), names=names)
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    objection = _diverged(metrics) or _missed(state.need_plan(), metrics) or _no_outputs(state.need_plan(), context)
+    empty = _nothing_there(plan, context)
+    objection = _diverged(metrics) or _missed(plan, metrics) or _no_outputs(plan, empty)
+    if not objection and not metrics and empty and _ends_in_traceback(log, context):
+        objection = (
+            "the program ended with exit code 0, but an error is the last that it printed, it logged no metric and "
+            f"wrote nothing to {plan.outputs.location}"
+        )
     if objection:
-        return {"metrics": finite, "failure": evidence_of(Stage.EVALUATE, outcome=outcome, message=objection, log=log)}
-    unwritten = _nothing_there(state.need_plan(), context)
-    warning = f"nothing is in {state.need_plan().outputs.location}: the program was not told to write there"
+        evidence = evidence_of(
+            Stage.EVALUATE,
+            outcome=outcome,
+            message=objection,
+            log=log,
+            driver=plan.driver,
+            secrets=context.secrets,
+        )
+        return {"metrics": finite, "failure": evidence}
+    detail, warnings = _checked(plan, metrics, empty=empty)
     return {
         "metrics": finite,
-        "warnings": (*state.warnings, warning) if unwritten else state.warnings,
+        "warnings": joined(state.warnings, warnings),
         "status": RunStatus.SUCCEEDED,
-        "detail": "the training ended and its result was checked",
+        "detail": detail,
     }
+
+
+def _checked(plan: TrainingPlan, metrics: dict[str, float], *, empty: bool) -> tuple[str, tuple[str, ...]]:
+    """What is said of a training that ended well, and the warnings: no more than what there was to check."""
+    unwritten = f"nothing is in {plan.outputs.location}: the program was not told to write there"
+    if metrics:
+        return "the training ended and its result was checked", (unwritten,) if empty else ()
+    unlogged = "no metric was found in the log: whether the training learnt anything is not known"
+    if not empty:
+        return "the training ended with exit code 0; no metric was logged that could be checked", (unlogged,)
+    detail = (
+        "the training ended with exit code 0; nothing was there to check: no metric was logged and no output written"
+    )
+    return detail, (unlogged, unwritten)
+
+
+def _ends_in_traceback(log: bytes, context: Context) -> bool:
+    """Whether the last line of the log belongs to a traceback's exception. Stderr is the log's end."""
+    read = digest(log, context.secrets)
+    return bool(read.chain and read.tail and read.tail[-1] in read.chain[-1])
 
 
 def _diverged(metrics: dict[str, float]) -> str:
@@ -53,9 +89,9 @@ def _missed(plan: TrainingPlan, metrics: dict[str, float]) -> str:
     return "" if reached else f"{target.metric} is {value:g}, the target is {target.goal:g}"
 
 
-def _no_outputs(plan: TrainingPlan, context: Context) -> str:
+def _no_outputs(plan: TrainingPlan, empty: bool) -> str:
     """Whether the script was told where to write, we can look there, and nothing is there."""
-    if "training.output_dir" not in plan.flags or not _nothing_there(plan, context):
+    if "training.output_dir" not in plan.flags or not empty:
         return ""
     return f"the training ended well but wrote nothing to {plan.outputs.location}"
 

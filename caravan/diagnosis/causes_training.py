@@ -121,7 +121,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.NUMERIC_DIVERGENCE: Entry(
         Fixable.YES,
         "nan/inf loss or gradient, loss scale at its minimum, loss blow-up.",
-        "The loss diverges even with a small learning rate in bf16/fp32; the data or the model code may be at fault.",
+        "The training diverges: a smaller learning rate may help; else the data or the model code may be at fault.",
         ("training.precision", "training.lr", "training.max_grad_norm", "training.warmup"),
         (
             said("The training diverged: {metric} is no number since step {step}.", kind="nan"),
@@ -289,10 +289,12 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.UNKNOWN: Entry(
         Fixable.NO,
         "The evidence fits no cause that is told apart.",
-        "The cause is not known ({message}). Please read the lines above and the log.",
+        "The cause is not known ({message}). Please read the log: main.py logs RUN --stderr.",
         (),
         (
-            said("The cause is not known; the log says: {message}."),
+            said("The cause is not known: it ended with exit code {exit_code} and its log names no cause."),
+            said("The cause is not known; the log says: {message}.", kind="log"),
+            said("The cause is not known: {message}."),
             said("The cause is not known: nothing was logged."),
         ),
     ),

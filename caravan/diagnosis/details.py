@@ -4,13 +4,14 @@ Which names there are stands in `NAMES`; pure functions on texts, without knowle
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 NAMES: Final = frozenset(
     {
         *("where", "limit_mb", "tried_gib", "total_gib", "free_gib", "module", "package", "kind", "option", "value"),
         *("choices", "style", "program", "path", "image", "metric", "step", "dimension", "asked", "largest"),
+        "usage",  # the options that the program's usage lines show
     }
 )
 """The names that details may have."""
@@ -56,6 +57,21 @@ def options(text: str) -> str:
     dashed = [word for word in words if re.match(r"-{1,2}[A-Za-z]", word)]
     named = [max(word.partition("=")[0].split("/"), key=len).rstrip(".:") for word in dashed or words]
     return " ".join(dict.fromkeys(name for name in named if name))
+
+
+def usage(lines: Sequence[str]) -> str:
+    """The options that a program's usage lines show, separated by blanks; empty where there are none."""
+    shown: list[str] = []
+    inside = False
+    for line in lines:
+        inside = (inside and line[:1].isspace()) or bool(_USAGE.match(line))
+        if inside:
+            shown += _OPTION.findall(line)
+    return " ".join(dict.fromkeys(name for name in shown if name not in ("-h", "--help")))
+
+
+_USAGE: Final = re.compile(r"\s*usage:", re.IGNORECASE)
+_OPTION: Final = re.compile(r"(?<![\w-])-{1,2}[A-Za-z][\w-]{0,60}")
 
 
 def choices(text: str) -> str:

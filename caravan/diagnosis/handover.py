@@ -4,13 +4,15 @@ Pure. It tells; what was tried is the agent's to add.
 """
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
-from caravan.diagnosis.ladders.case import Case
+from caravan.diagnosis.ladders.case import Case, same_name
 from caravan.diagnosis.ladders.distributions import BUILT, distribution, is_standard
 from caravan.values.failure import FailureClass
 
+_SHELLS: Final = frozenset({"bash", "sh", "dash", "zsh", "env"})
 _SHOWN: Final = 5  # names that are listed
 
 
@@ -49,7 +51,19 @@ def _arguments(case: Case) -> str:
         given = f" ({case.detail('value')} was refused)" if case.detail("value") else ""
         among = f" It takes {choices}." if choices else ""
         return f"Which value shall {options} have{given}?{among}"
-    return f"The program does not know {options}: start it without, or name the option that is meant."
+    usage = case.detail("usage")
+    shown = f" It shows {usage}." if usage else ""
+    script = _script(case)
+    if script:
+        return f"The program does not know {options}; the options stand in {script}: correct them there.{shown}"
+    return f"The program does not know {options}: start it without, or name the option that is meant.{shown}"
+
+
+def _script(case: Case) -> str:
+    """The shell script that starts the program, where the plan's command is one; empty else."""
+    words = [word for word in case.plan.command if posixpath.basename(word) not in _SHELLS]
+    first = next((word for word in words if not word.startswith("-")), "")
+    return first if first.endswith((".sh", ".bash")) else ""
 
 
 def _entry(case: Case) -> str:
@@ -85,7 +99,30 @@ def _data(case: Case) -> str:
     folder = posixpath.basename(posixpath.dirname(path.rstrip("/")))
     beside = case.looks.directories(folder) if folder else ()
     there = f" The repository has {_listed(found)}." if found else f" There is {_listed(beside)}." if beside else ""
-    return f"{path} is not in the job.{there} Where is it? Name it with --set dataset.path, or mount its volume."
+    return f"{path} is not in the job.{there} Where is it? {_place(case, path)}, or mount its volume."
+
+
+def _place(case: Case, path: str) -> str:
+    """Where a path of the data is to be corrected: the option that holds it, the plan's field, or the repository."""
+    field = "dataset.path"
+    told = case.plan.flags.get(field)
+    option = _holder(case.plan.command, path)
+    if option and not (told and same_name(option, told)):
+        return f"It stands in {option} of the command: name it with --set training.options.{option}=PATH"
+    if told:
+        return f"Name it with --set {field}"
+    return "No option of the program takes it: correct the path in the repository"
+
+
+def _holder(command: Sequence[str], path: str) -> str:
+    """The option of a command whose value is the path, or its end."""
+    for before, word in pairwise(("", *command)):
+        name, sign, value = word.partition("=")
+        option, given = (name, value) if sign and name.startswith("-") else (before, word)
+        end = given.removeprefix("./").rstrip("/")
+        if option.startswith("-") and end and f"/{path.rstrip('/')}/".find(f"/{end.lstrip('/')}/") >= 0:
+            return option
+    return ""
 
 
 def _divergence(case: Case) -> str:
@@ -93,7 +130,13 @@ def _divergence(case: Case) -> str:
     unheard = [p for p in ("training.lr", "training.max_grad_norm") if p not in told]
     if len(unheard) == 2:
         return "The program has no option for the learning rate or clipping: lower the rate in its code or config."
-    return ""
+    rate = case.plan.training.lr
+    with_rate = f" with a learning rate of {rate:g}" if rate is not None else ""
+    if case.mended("training.lr"):
+        return f"The training diverges even{with_rate}: the data or the model code may be at fault."
+    if "training.lr" in unheard:
+        return "The program has no option for the learning rate: lower it in its code or config."
+    return f"The training diverged{with_rate}. Start again with a smaller one: --set training.lr=VALUE."
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from caravan.diagnosis.details import usage
 from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.sentences import sentence
 from caravan.diagnosis.sign import Lines, Origin, Seen, Sign
@@ -55,6 +56,8 @@ def diagnose(evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) 
     failure = best.sign.failure
     same = [best, *(f for f in findings if f.sign.failure is failure and f is not best)]
     details = _details(same, plan)
+    if failure is FailureClass.CLI_ARGS_INVALID and (named := usage(evidence.log_lines)):
+        details["usage"] = named
     lines = _unique(line for f in same for line in f.seen.lines)
     message = best.seen.lines[0] if best.origin is Origin.LOG else evidence.message or best.seen.lines[0]
     return Diagnosis(
@@ -168,14 +171,22 @@ def _position(events: Sequence[str], kind: str) -> int:
 
 def _unknown(evidence: Evidence, plan: TrainingPlan) -> Diagnosis:
     lines = evidence.log_lines or evidence.events or tuple(f.line() for f in evidence.placement_failures)
-    message = _raised(lines) or evidence.message or next(reversed(lines), "")
+    ran = evidence.stage is Stage.VERIFY and evidence.exit_code is not None
+    message = _raised(lines) or _complaint(lines)
+    if not message and ran:  # our words on how it ended are no words of the log
+        details = {"exit_code": str(evidence.exit_code)}
+    else:
+        details = {"kind": "log"} if message else {}
+        message = message or evidence.message or next(reversed(lines), "")
     return Diagnosis(
         failure=FailureClass.UNKNOWN,
         confidence=0.0,
-        cause=sentence(FailureClass.UNKNOWN, {}, message, evidence.node_name),
+        cause=sentence(FailureClass.UNKNOWN, details, message, evidence.node_name),
         lines=lines[:_QUOTED],
         escalate=True,
-        advice=advice(FailureClass.UNKNOWN, message, evidence, plan),
+        advice=advice(
+            FailureClass.UNKNOWN, message or (f"exit code {evidence.exit_code}" if ran else ""), evidence, plan
+        ),
         fingerprint=fingerprint(FailureClass.UNKNOWN, [s for s in lines if _SHAPED.match(s)] or lines[:_QUOTED]),
         node_name=evidence.node_name,
     )
@@ -191,6 +202,12 @@ def _raised(lines: Sequence[str]) -> str:
     return next((line for line in lines if _EXCEPTION.match(line)), "")
 
 
+def _complaint(lines: Sequence[str]) -> str:
+    """The last line that calls itself an error."""
+    return next((line for line in reversed(lines) if _ERROR.match(line)), "")
+
+
+_ERROR: Final = re.compile(r"(?:\S{1,60}: )?(?:ERROR|Error|error|FATAL|Fatal|fatal): ?\S")
 _FRAME: Final = re.compile(r"\s+File \"[^\"]*\", line \d+")
 _EXCEPTION: Final = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Fault)\b")
 # The lines of a traceback that belong to its shape: frames and exception, not the source lines in between.

@@ -59,7 +59,7 @@ def test_signs_name_only_known_details() -> None:
 @pytest.mark.parametrize("failure", FailureClass)
 def test_sentences_name_only_known_details(failure: FailureClass) -> None:
     for said in TAXONOMY[failure].said:
-        assert set(places(said.text)) <= NAMES | {"node", "message"}
+        assert set(places(said.text)) <= NAMES | {"node", "message", "exit_code"}
         assert set(said.when) <= NAMES
 
 

@@ -197,7 +197,7 @@ def _example(question: Question) -> Json:
         return question.default
     if question.choices:
         return question.choices[0]
-    return "python train.py" if question.path in ("command", "entry_point") else "..."
+    return "python train.py" if question.path == "command" else "..."
 
 
 def _waiting(run_id: str, ask: Ask, state: RunState | None) -> list[str]:

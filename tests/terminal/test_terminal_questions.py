@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from caravan import TEMPLATES
+from caravan.runs.report import render_report
 from caravan.terminal.picture import Glyphs
 from caravan.terminal.results import Result, attempt_line, how_to_answer, print_line, result_lines
 from caravan.terminal.show import attempt_block
@@ -31,7 +33,7 @@ CHANGE = PlanChange(path="training.lr", value=0.01, by=Author.REPAIR)
 DIAGNOSIS = Diagnosis(
     failure=FailureClass.NUMERIC_DIVERGENCE, confidence=0.9, cause="The training diverged.", advice="Lower the rate."
 )
-EXAMPLE = Question(id="entry_point", text="Which command?", path="entry_point", required=True)
+EXAMPLE = Question(id="entry_point", text="Which command?", path="command", required=True)
 
 
 class Screen(io.StringIO):
@@ -67,9 +69,7 @@ def result(status: RunStatus, ask: Ask | None = None, deployed: DeploymentState 
 
 
 def test_the_reason_of_a_question_and_what_would_change_are_told_without_a_person() -> None:
-    ask = Ask(
-        kind=AskKind.APPROVAL, text="Deploy?", objections=("package moon is not known",), hcl_path="/runs/a02.hcl"
-    )
+    ask = Ask(kind=AskKind.APPROVAL, text="Deploy?", objections=("package moon is unknown",), hcl_path="/runs/a02.hcl")
     told = result_lines(result(RunStatus.WAITING, ask))
     assert "  asked because  package moon is unknown" in told
     assert "  would change   training.lr 0.03 → 0.01" in told
@@ -128,3 +128,9 @@ def test_a_question_is_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> 
     assert " ".join(lines).split() == text.split()
     assert " ".join(wrapped(screen, text).split()) == " ".join(text.split())
     assert max(map(len, wrapped(screen, text).splitlines())) < 80
+
+
+def test_the_report_tells_an_exit_code_once() -> None:
+    failed = Outcome(kind=OutcomeKind.FAILED, reason="train: exit code 1", exit_code=1)
+    text = render_report(result(RunStatus.FAILED).record, templates=TEMPLATES, attempts=(attempt(outcome=failed),))
+    assert text.count("exit code 1") == 1

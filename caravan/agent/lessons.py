@@ -5,6 +5,7 @@ Also by what a run is known again: its context, and the digest of its training c
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -64,6 +65,58 @@ def _cells(notebook: bytes) -> bytes:
         return notebook
 
 
+def standing_cases(cases: Sequence[PastCase], tree: SourceTree, profile: RepoProfile) -> tuple[PastCase, ...]:
+    """The cases that this tree does not speak against. Left out is what names a file that is not there any more, what
+    was against a missing file that is there now, and what says how a program is told which is documented otherwise
+    now: since then somebody has mended it."""
+    return tuple(case for case in cases if _stands(case, tree, profile))
+
+
+def _stands(case: PastCase, tree: SourceTree, profile: RepoProfile) -> bool:
+    told = [change for change in case.changes if change.path.startswith(_NAMES_FILES)]
+    if not told:
+        return True
+    then = case.context.get("launch_command")
+    if then is not None and then != profile.launch_command:
+        return False
+    files = {entry.path for entry in tree.files()}
+    there = files | {parent for path in files for parent in _parents(path)} | {"."}
+    workdir = next((str(c.value) for c in told if c.path == "workdir"), ".")
+    new = [word for change in told for word in _new_words(change, case.before.get(change.path))]
+    missing = str(case.context.get("subject") or "").removeprefix("path=") if case.failure in _FILE_CAUSES else ""
+    if case.failure in _FILE_CAUSES and missing and _at(missing, ".") in there:
+        return False
+    sure = case.failure in _FILE_CAUSES or any(change.path in _ALWAYS_FILES for change in told)
+    return not sure or all(there & _readings(word, workdir) for word in new if not word.startswith(("/", "-")))
+
+
+def _readings(word: str, workdir: str) -> set[str]:
+    """The paths of the tree that a word may mean."""
+    return {_at(word, "."), _at(word, workdir), _at(word.partition("=")[2], "."), word.replace(".", "/") + ".py"}
+
+
+def _new_words(change: PlanChange, before: Json) -> list[str]:
+    """The texts that a change brings in and that look like paths; of fields that hold a path all of them."""
+    had = before if isinstance(before, list) else [before]
+    brought = change.value if isinstance(change.value, list) else [change.value]
+    new = [word for word in brought if isinstance(word, str) and word not in had and "://" not in word]
+    return [word for word in new if change.path != "command" or "/" in word or "." in word]
+
+
+def _at(path: str, workdir: str) -> str:
+    return posixpath.normpath(posixpath.join(workdir, path)) if path else ""
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := posixpath.dirname(path):
+        yield path
+
+
+_NAMES_FILES: Final = ("dataset.path", "workdir", "command", "setup.requirements", "training.options.")
+_ALWAYS_FILES: Final = ("workdir", "setup.requirements")
+_FILE_CAUSES: Final = (FailureClass.DATA_PATH_MISSING, FailureClass.ENTRYPOINT_NOT_FOUND)
+
+
 def case_context(state: RunState) -> dict[str, Json]:
     """By what a case is found again: the code, what is trained how, and what the plan asks for."""
     profile, plan = state.need_profile(), state.plan
@@ -74,6 +127,7 @@ def case_context(state: RunState) -> dict[str, Json]:
         "entry_point": profile.entry_point,
         "code_digest": state.code_digest or None,
         "tree_digest": profile.tree_digest,
+        "launch_command": profile.launch_command,
     }
     if plan is None:
         return context

@@ -18,6 +18,7 @@ from caravan.values.base import Json
 from caravan.values.errors import PlanError
 from caravan.values.failure import FailureClass, PastCase
 from caravan.values.job import ClusterFacts
+from caravan.values.lesson_fields import name_of, never
 from caravan.values.masking import MASK
 from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
@@ -31,6 +32,9 @@ OF_THE_PROGRAM: Final = (
 )
 """Fields that speak of the repository's own program. Where the job runs and what comes from outside (image, mounts,
 commands of the set-up) is decided anew in each run."""
+
+_LISTS: Final = ("setup.pip", "setup.apt")
+"""Lists of which each item counts for itself."""
 
 _BATCH, _ACCUMULATION, _CHECKPOINTING = "training.micro_batch", "training.grad_accum", "training.grad_checkpointing"
 _LIKE_TRAINING: Final = (_BATCH, _ACCUMULATION, _CHECKPOINTING)  # the same training in other steps
@@ -60,13 +64,15 @@ def remembered_changes(
     for case in cases:
         if case.worked is not True or MASK in str([c.value for c in case.changes]):
             continue
+        if any(never(change.path) for change in case.changes):
+            continue
         changes = tuple(_fitted(case, plan, profile, facts))
         try:
             changed = apply_changes(plan, changes)
-        except PlanError:
-            continue
-        new_problems = set(check_plan(changed, facts)) - set(check_plan(plan, facts))
-        if new_problems or set(unpassed(changed)) - set(unpassed(plan)):
+            new_problems = set(check_plan(changed, facts)) - set(check_plan(plan, facts))
+            if new_problems or set(unpassed(changed)) - set(unpassed(plan)):
+                continue
+        except PlanError:  # no such field or value; or an option for a field (`flags.`) that no plan has
             continue
         found += [c for c in changes if plan.get(c.path) != changed.get(c.path)]
         plan = changed
@@ -76,7 +82,7 @@ def remembered_changes(
 def used_cases(plan: TrainingPlan, cases: Iterable[PastCase]) -> tuple[PastCase, ...]:
     """The cases that the plan follows in full: all that they changed holds, and something of it is by memory."""
     said = [p.why for p in plan.provenance.values() if p.by is Author.MEMORY]
-    named = (case for case in cases if any(_name(case) in why for why in said))
+    named = (case for case in cases if any(name_of(case) in why for why in said))
     return tuple(case for case in named if all(_holds(plan, case, change) for change in case.changes))
 
 
@@ -87,16 +93,25 @@ def _fitted(case: PastCase, plan: TrainingPlan, profile: RepoProfile, facts: Clu
         return
     if "code_digest" not in case.same or case.context.get("entry_point") != profile.entry_point:
         return
+    if not all(_stands(case, plan, change) for change in case.changes):
+        return
     for change in case.changes:
         now = _now(plan, change.path)
         if change.path in ROOM:
             value = _room(change, now, plan, facts) if _same_training(case, plan) else now
         elif change.path.startswith(OF_THE_PROGRAM):
-            value = _moved(now, case.before.get(change.path, now), change.value)
+            value = _moved(change.path, now, case.before.get(change.path, now), change.value)
         else:
             continue
         if value != now:
             yield _by_memory(case, change.path, value)
+
+
+def _stands(case: PastCase, plan: TrainingPlan, change: PlanChange) -> bool:
+    """Whether the plan stands as it stood when the lesson was taught; packages are added to whatever is there."""
+    if change.path in (*ROOM, *_LISTS) or not change.path.startswith(OF_THE_PROGRAM) or change.path not in case.before:
+        return True
+    return _now(plan, change.path) in (case.before[change.path], change.value)
 
 
 def _same_training(case: PastCase, plan: TrainingPlan) -> bool:
@@ -170,11 +185,11 @@ def _room(change: PlanChange, now: Json, plan: TrainingPlan, facts: ClusterFacts
     return value if value > (now or 0) else now
 
 
-def _moved(now: Json, before: Json, after: Json) -> Json:
+def _moved(path: str, now: Json, before: Json, after: Json) -> Json:
     """The value after the same change: set where the plan stands as it stood, lists added to, else left as it is."""
     if now == before:
         return after
-    if isinstance(now, list) and isinstance(after, list):
+    if path in _LISTS and isinstance(now, list) and isinstance(after, list):
         had = before if isinstance(before, list) else []
         return [*now, *(item for item in after if item not in had and item not in now)]
     return now
@@ -207,8 +222,4 @@ def _by_memory(case: PastCase, path: str, value: Json) -> PlanChange:
     told = "noted by hand" if by_hand else f"{'needed' if path in ROOM else 'it worked'} in run {run}"
     when = f" on {case.last_seen:%Y-%m-%d}" if case.last_seen else ""
     cause = f" against {case.failure.replace('_', ' ')}" if case.failure else ""
-    return PlanChange(path=path, value=value, by=Author.MEMORY, why=f"{told}{when}{cause} ({_name(case)})")
-
-
-def _name(case: PastCase) -> str:
-    return f"lesson {case.id[:8]}"
+    return PlanChange(path=path, value=value, by=Author.MEMORY, why=f"{told}{when}{cause} ({name_of(case)})")

@@ -289,11 +289,14 @@ def _print(terminal: Terminal, cases: Sequence[PastCase], *, why: bool = False) 
 
 
 def _what(case: PastCase, *, why: bool) -> Iterable[str]:
-    """What was changed, from what to what; the text where nothing was, or where somebody wrote it down."""
+    """What was changed, from what to what; the text where nothing was, or where somebody wrote it down; whose it is."""
     for change in case.changes:
         yield _changed(case, change)
     if not case.changes or case.source == "user":
         yield one_line(case.text, _TEXT)
+    if case.source and case.source != "user":
+        program = case.context.get("entry_point")
+        yield one_line(f"from run {case.source.partition('/')[0]}{f', {program}' if program else ''}", 60)
     if why:
         yield f"({one_line(case.why, _TEXT)})"
 

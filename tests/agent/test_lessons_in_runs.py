@@ -164,7 +164,8 @@ def test_a_repair_that_led_to_another_failure_worked_unless_the_first_one_comes_
         world.drive(world.start())
         cases = {(c.failure, c.changes[0].value): c.worked for c in world.memory.all() if c.changes}
         assert cases[FailureClass.HOST_MEMORY_OOM, 3000] is worked
-        assert cases[FailureClass.SHM_TOO_SMALL, 4000] is True
+        # Where it is then killed for memory, it may not have come as far as before.
+        assert cases[FailureClass.SHM_TOO_SMALL, 4000] is (worked or None)
 
 
 @pytest.mark.parametrize("calls", [(), ("recall",), ("remember",)])

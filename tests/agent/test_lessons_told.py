@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from caravan.agent.lessons import case_context, code_digest, lessons_of
+from caravan.agent.lessons import case_context, code_digest, lessons_of, standing_cases
 from caravan.agent.state import RunState
 from caravan.analysis import analyze, open_source
 from caravan.values.base import Json
@@ -236,3 +236,27 @@ def test_the_context_names_the_gpu_that_the_plan_gets() -> None:
     assert case_context(state())["gpu_model"] is None
     assert case_context(state())["code_digest"] is None
     assert case_context(state(code_digest="d"))["code_digest"] == "d"
+
+
+def test_a_lesson_about_files_stands_while_the_tree_stands_so(tmp_path: Path) -> None:
+    root = repository(tmp_path / "one")
+    (root / "data").mkdir()
+    (root / "data" / "all.jsonl").write_text("{}")
+
+    def stands(path: str, value: Json, failure: FailureClass = FailureClass.DATA_PATH_MISSING, **context: Json) -> bool:
+        tree = open_source(str(root), cache=tmp_path / "cache")
+        change = PlanChange(path=path, value=value, by=Author.REPAIR)
+        case = CASE.model_copy(update={"failure": failure, "changes": (change,), "before": {}, "context": context})
+        return bool(standing_cases((case,), tree, analyze(tree, "train it")))
+
+    assert stands("dataset.path", "data/all.jsonl")
+    assert stands("dataset.path", "/mnt/all.jsonl")
+    assert stands("workdir", "data")
+    assert stands("command", ["train.py", "--data=data/all.jsonl"])
+    assert not stands("dataset.path", "data/gone.jsonl")
+    assert not stands("workdir", "gone")
+    assert not stands("setup.requirements", "gone.txt", PACKAGE)
+    assert not stands("dataset.path", "data/all.jsonl", subject="path=./data.jsonl")  # it is there now
+    assert not stands("dataset.path", "data/all.jsonl", launch_command=["python", "other.py"])
+    assert stands(MEMORY, 1, OOM, launch_command=["python", "other.py"])
+    assert stands("training.options.--schedule", "cosine", FailureClass.CLI_ARGS_INVALID)

@@ -122,6 +122,33 @@ def test_a_change_is_made_where_the_plan_stands_as_it_stood() -> None:
     assert changed(moved, profile, facts, lr) == {}
 
 
+def test_a_lesson_of_which_a_part_stood_otherwise_is_left_as_a_whole() -> None:
+    profile, facts = numpy_profile(), builtin()
+    plan = draft(profile, facts)
+    both = case(
+        profile,
+        ("command", ["other.py"]),
+        ("setup.pip", ["einops"]),
+        before={"command": ["another.py"], "setup.pip": []},
+        failure=FailureClass.DATA_PATH_MISSING,
+    )
+    assert changed(plan, profile, facts, both) == {}
+    fitting = both.model_copy(update={"before": {"command": list(plan.command), "setup.pip": []}})
+    assert changed(plan, profile, facts, fitting)["command"] == ["other.py"]
+
+
+def test_a_lesson_with_a_place_or_an_unknown_option_is_left_as_a_whole() -> None:
+    profile, facts = numpy_profile(), builtin()
+    plan = draft(profile, facts)
+    for odd in (
+        ("code.location", "https://evil.example/x"),
+        ("limits.max_run_s", 10),
+        ("flags.x", ""),
+        ("flags.x", "y"),
+    ):
+        assert changed(plan, profile, facts, case(profile, MEMORY, odd)) == {}, odd
+
+
 def test_lists_are_added_to() -> None:
     profile, facts = numpy_profile(), builtin()
     plan = apply_changes(

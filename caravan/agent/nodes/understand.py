@@ -3,7 +3,7 @@
 from langgraph.types import interrupt
 
 from caravan.agent.context import Context
-from caravan.agent.lessons import case_context, code_digest
+from caravan.agent.lessons import case_context, code_digest, standing_cases
 from caravan.agent.state import RunState, Update, joined
 from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, given_answers, with_defaults
@@ -94,11 +94,12 @@ def make_plan(state: RunState, context: Context) -> Update:
         plan = apply_changes(plan, [_namespace(state.request.namespace)])
     plan = apply_changes(plan, answers_to_changes(state.questions, answers))
     plan = apply_changes(plan, request.sets)  # once more: an answer may touch further fields than its own
-    plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, state.cases))
+    cases = standing_cases(state.cases, context.open_tree(state.request.source), profile)
+    plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, cases))
     plan = with_fitting_flags(plan, profile)
     context.folder.save_plan(plan)
     _tell_remembered(plan, state, context)
-    return {"plan": plan, "profile": profile, "remembered": used_cases(plan, state.cases)}
+    return {"plan": plan, "profile": profile, "remembered": used_cases(plan, cases)}
 
 
 def _tell_remembered(plan: TrainingPlan, state: RunState, context: Context) -> None:

@@ -12,8 +12,9 @@ from caravan.diagnosis.rules import diagnose
 from caravan.planning.catalogue import Prices, gpu_named
 from caravan.planning.cluster_fit import gpu_groups, gpu_offers, holds, takers
 from caravan.planning.command import launch_words, unpassed
+from caravan.planning.draft import with_fitting_flags
 from caravan.planning.estimate import beyond_formula, estimate, gpu_size_gib
-from caravan.planning.flags import field_of
+from caravan.planning.flags import field_of, typed_changes
 from caravan.planning.questions import draft_questions
 from caravan.planning.remembered import propose_changes
 from caravan.ports import Toolbox
@@ -21,7 +22,7 @@ from caravan.values.dialogue import Question
 from caravan.values.errors import UsageError
 from caravan.values.failure import Diagnosis, Evidence, FailureClass, PastCase, Repair
 from caravan.values.job import ClusterFacts
-from caravan.values.plan import PlanChange, TrainingPlan
+from caravan.values.plan import PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
 
 _READ_LINES = 400
@@ -53,7 +54,8 @@ class RuleReasoner:
         self, plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, cases: Sequence[PastCase]
     ) -> tuple[PlanChange, ...]:
         """Changes that past cases and the repository suggest."""
-        return propose_changes(plan, profile, facts, tuple(cases))
+        typed = () if with_fitting_flags(plan, profile).flags != plan.flags else typed_changes(plan)
+        return (*typed, *propose_changes(apply_changes(plan, typed), profile, facts, tuple(cases)))
 
     def diagnose(self, evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) -> Diagnosis:
         """The cause by rules; unknown stays unknown."""

@@ -130,7 +130,8 @@ def flag_text(value: Json) -> str:
     return str(value)
 
 
-def _same_flag(word: str, flag: str) -> bool:
+def same_flag(word: str, flag: str) -> bool:
+    """Whether two options are one but for dashes and underscores."""
     return word.replace("-", "_") == flag.replace("-", "_")
 
 
@@ -146,13 +147,13 @@ def set_flag(words: tuple[str, ...], flag: str, value: Json) -> tuple[str, ...]:
         values = [] if isinstance(value, bool) else [flag_text(value)]
     for i, word in enumerate(words):
         name, joined, _ = word.partition("=")
-        if not _same_flag(name, flag) or (i == 0 and not flag.startswith("-")):
+        if not same_flag(name, flag) or (i == 0 and not flag.startswith("-")):
             continue
         if joined:
             text = str(value) if isinstance(value, bool) else ",".join(values)
             return (*words[:i], f"{name}={text}", *words[i + 1 :])
         end = i + 1
-        while end < len(words) and _is_value(words[end]) and (end == i + 1 or isinstance(value, list | tuple)):
+        while end < len(words) and is_value(words[end]) and (end == i + 1 or isinstance(value, list | tuple)):
             end += 1
         if isinstance(value, bool) and words[i + 1 : i + 2] and words[i + 1].lower() in ("true", "false"):
             return (*words[: i + 1], str(value), *words[i + 2 :])
@@ -163,12 +164,13 @@ def set_flag(words: tuple[str, ...], flag: str, value: Json) -> tuple[str, ...]:
         return (*words, f"{flag}={str(value).lower() if isinstance(value, bool) else ','.join(values)}")
     if value is False:
         return words
-    if values and values[0].startswith("-") and len(values) == 1 and not _is_value(values[0]):
+    if values and values[0].startswith("-") and len(values) == 1 and not is_value(values[0]):
         return (*words, f"{flag}={values[0]}")  # else the parser would take the value for a flag
     return (*words, flag, *values)
 
 
-def _is_value(word: str) -> bool:
+def is_value(word: str) -> bool:
+    """Whether a word after an option can be its value: no option itself, but for negative numbers."""
     return not word.startswith("-") or re.fullmatch(r"-\d[\d.eE+-]*", word) is not None
 
 

@@ -3,13 +3,14 @@
 Every field that is set keeps who set it and why. It reads values only: no file, no network.
 """
 
+import posixpath
 from collections.abc import Iterable
 from typing import Final
 
 from caravan.planning.answers import changes_from
 from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver
 from caravan.planning.command import DISTRIBUTED, Documented, read_command
-from caravan.planning.flags import fitting, known_flags, repository_values
+from caravan.planning.flags import fitting, known_flags, repository_values, typed_changes
 from caravan.planning.metrics import clear_metric, direction_of
 from caravan.planning.naming import resolve_gpu, resolve_model
 from caravan.planning.prompt_reading import read_prompt
@@ -58,6 +59,7 @@ def draft_plan(
     plan = apply_changes(plan, _from_repository(plan, profile, documented))
     said = _said(profile, request, facts)
     plan = apply_changes(plan, said)  # first, so that what is derived sees it; standing keeps it
+    plan = with_typed_values(plan, profile)
     plan = apply_changes(plan, _where(plan, profile, facts, image))
     plan = apply_changes(plan, _gpus(plan, profile, facts))
     plan = apply_changes(plan, _machine(plan, facts))
@@ -81,10 +83,33 @@ def chosen_script(given: Iterable[Json], profile: RepoProfile) -> str | None:
 
 
 def with_fitting_flags(plan: TrainingPlan, profile: RepoProfile) -> TrainingPlan:
-    """The plan without the profile's flags where its command starts another program: they are not that one's."""
+    """The plan without the profile's flags where its command starts another program: they are not that one's.
+
+    Where it starts the profile's, what a person typed for these flags is what the fields say.
+    """
+    if _has_own_program(plan, profile):
+        return plan.model_copy(update={"flags": {}})
+    return with_typed_values(plan, profile)
+
+
+def with_typed_values(plan: TrainingPlan, profile: RepoProfile) -> TrainingPlan:
+    """The plan with what a person typed in the command as the values of its fields, by that person."""
+    return plan if _has_own_program(plan, profile) else apply_changes(plan, typed_changes(plan))
+
+
+def _has_own_program(plan: TrainingPlan, profile: RepoProfile) -> bool:
+    """Whether the plan's command starts another program than the profile's."""
     if not plan.flags or not plan.command or profile.entry_point is None:
-        return plan
-    return plan if _names_entry(plan.command, profile) else plan.model_copy(update={"flags": {}})
+        return False
+    return not _names_entry(plan.command, profile) and not _reaches_entry(plan, profile.entry_point)
+
+
+def _reaches_entry(plan: TrainingPlan, entry: str) -> bool:
+    """Whether a word of the command is that script as seen from the working directory, or that module on its path."""
+    paths = plan.env.get("PYTHONPATH", "").split(":")
+    modules = [posixpath.join(p, f"{w.replace('.', '/')}.py") for p in ("", *paths) for w in plan.command]
+    seen = (posixpath.normpath(posixpath.join(plan.workdir, word)) for word in (*plan.command, *modules))
+    return posixpath.normpath(entry) in seen
 
 
 def _starts(documented: Documented, profile: RepoProfile) -> bool:

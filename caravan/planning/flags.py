@@ -6,10 +6,10 @@ Reads a profile only. Spellings are those of common parsers; a field without a f
 import re
 from typing import Final
 
-from caravan.planning.command import Documented
+from caravan.planning.command import Documented, is_value, same_flag
 from caravan.values.base import Json
 from caravan.values.errors import PlanError
-from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
+from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile, ScriptOption
 
 _KEY_FIELDS: Final = {
@@ -139,7 +139,7 @@ def repository_values(profile: RepoProfile, documented: Documented | None) -> di
             elif option.default is True:
                 found[field] = value, f"{flag} is on by default"
     for flag, text in (_typed_flags(documented.command) if documented else {}).items():
-        known = next((p for f, p in keys.items() if f.replace("-", "_") == flag.replace("-", "_")), None)
+        known = next((p for f, p in keys.items() if same_flag(f, flag)), None)
         if known is None:
             continue
         field, choice, value = known.partition("=")
@@ -150,12 +150,45 @@ def repository_values(profile: RepoProfile, documented: Documented | None) -> di
     return {p: v for p, v in found.items() if p not in named or _NAME.fullmatch(str(v[0]))}
 
 
+def typed_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
+    """The fields whose options a person typed themselves, in the command or as further options, with their values.
+
+    They are that person's as if the field had been named: no rule replaces them, a repair of them is asked about. A
+    field that somebody set by its own name stays, and so does the place of the outputs, which is the plan's business.
+    """
+    typed: dict[str, tuple[Json, Author]] = {}
+    if (by := plan.set_by("command")) in _PERSONS:
+        typed |= {flag: (text, by) for flag, text in _typed_flags(plan.command).items()}
+    for flag, value in plan.training.options.items():
+        if (by := plan.set_by(f"training.options.{flag}")) in _PERSONS:
+            typed[flag] = value, by
+    changes: list[PlanChange] = []
+    for path, flag in plan.flags.items():
+        field, choice, wanted = path.partition("=")
+        given = next((given for name, given in typed.items() if same_flag(name, flag)), None)
+        origin = plan.provenance.get(field)
+        named = plan.set_by(field) in STANDING and not (origin and origin.why.startswith(_TYPED))
+        if given is None or named or field == "training.output_dir" or (choice and _is_off(given[0])):
+            continue
+        values: dict[str, tuple[Json, str]] = {field: (wanted if choice else given[0], f"{_TYPED} {flag}")}
+        changes += fitting(plan, values, given[1])
+    return tuple(changes)
+
+
+_TYPED: Final = "typed as"
+_PERSONS: Final = (Author.USER, Author.ANSWER)
+
+
+def _is_off(value: Json) -> bool:
+    return str(value).lower() == "false"
+
+
 def _typed_flags(words: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for word, after in zip(words, (*words[1:], "-"), strict=True):
         name, joined, value = word.partition("=")
         if word.startswith("-") or joined:
-            found[name] = value if joined else ("true" if after.startswith("-") else after)
+            found[name] = value if joined else (after if is_value(after) else "true")
     return found
 
 

@@ -16,7 +16,7 @@ from caravan.planning.fields import is_path, plan_paths
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import UsageError
-from caravan.values.plan import Author, apply_changes
+from caravan.values.plan import Author, PlanChange, apply_changes
 from caravan.values.repo import EntryCandidate, Launcher, RepoProfile
 from tests.planning.scenes import bare_plan
 
@@ -203,3 +203,47 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_every_listed_path_is_one() -> None:
     assert all(is_path(p.replace("*", "x")) for p in plan_paths())
     assert all(is_path(p) for p in QUESTION_PATHS.values())
+
+
+@pytest.mark.parametrize("by", [Author.USER, Author.ANSWER])
+def test_what_a_person_typed_in_the_command_is_what_the_fields_say(by: Author) -> None:
+    profile = RepoProfile(root="/r", tree_digest="d", is_training_repo=True, entry_point="train.py")
+    flags = {"training.lr": "--lr", "training.precision=fp16": "--fp16", "training.output_dir": "--out"}
+    start = bare_plan(flags=flags)
+    start = apply_changes(start, [PlanChange(path="training.lr", value=0.01, by=Author.REPOSITORY)])
+    words = ["train.py", "--lr", "0.5", "--fp16", "--out", "mine"]
+    typed = apply_changes(start, [PlanChange(path="command", value=words, by=by)])
+    plan = with_fitting_flags(typed, profile)
+    assert (plan.training.lr, plan.set_by("training.lr")) == (0.5, by)
+    assert (plan.training.precision, plan.set_by("training.precision")) == ("fp16", by)
+    assert plan.training.output_dir is None
+    assert with_fitting_flags(plan, profile) == plan
+    remembered = PlanChange(path="training.lr", value=0.1, by=Author.MEMORY)
+    assert apply_changes(plan, [remembered]).training.lr == 0.5
+    named = apply_changes(typed, [PlanChange(path="training.lr", value=0.2, by=Author.USER)])
+    assert with_fitting_flags(named, profile).training.lr == 0.2
+    again = apply_changes(plan, [PlanChange(path="command", value=["train.py", "--lr", "0.3"], by=by)])
+    assert with_fitting_flags(again, profile).training.lr == 0.3
+    elsewhere = apply_changes(typed, [PlanChange(path="command", value=["other.py", "--lr", "0.5"], by=by)])
+    assert with_fitting_flags(elsewhere, profile).training.lr == 0.01
+    option = apply_changes(start, [PlanChange(path="training.options.--lr", value=0.7, by=by)])
+    assert with_fitting_flags(option, profile).training.lr == 0.7
+
+
+@pytest.mark.parametrize(
+    ("workdir", "command", "path"),
+    [
+        ("exp", ["../src/train.py"], ""),
+        ("src/deep", ["../train.py"], ""),
+        ("exp", ["-m", "train"], "../src"),
+        (".", ["./src/train.py"], ""),
+    ],
+)
+def test_flags_stay_after_the_working_directory_was_changed(workdir: str, command: list[str], path: str) -> None:
+    profile = RepoProfile(
+        root="/", tree_digest="d", is_training_repo=True, entry_point="src/train.py", launch_cwd="src"
+    )
+    env = {"PYTHONPATH": path} if path else {}
+    plan = bare_plan(*command, flags={"training.lr": "--lr"}, workdir=workdir, env=env)
+    assert with_fitting_flags(plan, profile).flags == {"training.lr": "--lr"}
+    assert with_fitting_flags(plan.model_copy(update={"command": ("../other.py",)}), profile).flags == {}

@@ -9,7 +9,7 @@ from caravan.analysis.dependencies import is_dependency_file
 from caravan.diagnosis.ladders.case import Case, GpuChoice, Looks, Outlook
 from caravan.diagnosis.repair import ladder
 from caravan.diagnosis.rules import diagnose
-from caravan.planning.catalogue import Prices, gpu_named
+from caravan.planning.catalogue import Prices, gpu_named, matches_model
 from caravan.planning.cluster_fit import gpu_groups, gpu_offers, holds, takers
 from caravan.planning.command import launch_words, unpassed
 from caravan.planning.draft import with_fitting_flags
@@ -111,6 +111,7 @@ def outlook_of(
         field_of=field_of,
         gpus=gpus,
         bf16=bf16,
+        matches=matches_model,
         image=image,
     )
 

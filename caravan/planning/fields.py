@@ -9,9 +9,11 @@ import types
 from collections.abc import Iterator
 from typing import Any, Union, get_args, get_origin
 
+from caravan.planning.command import read_command
 from caravan.values.base import Json, Value
 from caravan.values.errors import PlanError, UsageError
 from caravan.values.plan import Author, PlanChange, Target, TrainingPlan, apply_changes
+from caravan.values.repo import Launcher
 
 _PROBE = TrainingPlan(goal="", command=("train",), target=Target(metric="loss"))
 _CLOSED = ("provenance",)
@@ -66,7 +68,9 @@ def typed(path: str, value: Json) -> Json:
     Raises PlanError with what the field expects.
     """
     candidates = [value]
-    if isinstance(value, str):
+    if path == "command" and isinstance(value, str) and not value.lstrip().startswith("["):
+        candidates = [_words(value)]
+    elif isinstance(value, str):
         parsed = _parsed(value)
         candidates = [value] if parsed is None and value.strip() != "null" else [parsed, value]
     elif value is not None and not isinstance(value, list | dict | bool):
@@ -84,6 +88,14 @@ def typed(path: str, value: Json) -> Json:
             continue
         return result
     raise failure or PlanError(f"{path}: {value!r} doesn't fit.")
+
+
+def _words(text: str) -> Json:
+    """A command's words as a shell splits them, without `python`, which the launcher is. Raises PlanError."""
+    read = read_command(text)
+    if read is None or read.env or read.launcher_args or read.launcher not in (Launcher.PYTHON, Launcher.CLI):
+        raise PlanError("command: a program and its arguments, like `train.py --lr 5`; launch.launcher says the rest.")
+    return list(read.command)
 
 
 def _parsed(text: str) -> Json:

@@ -247,3 +247,11 @@ def test_flags_stay_after_the_working_directory_was_changed(workdir: str, comman
     plan = bare_plan(*command, flags={"training.lr": "--lr"}, workdir=workdir, env=env)
     assert with_fitting_flags(plan, profile).flags == {"training.lr": "--lr"}
     assert with_fitting_flags(plan.model_copy(update={"command": ("../other.py",)}), profile).flags == {}
+
+
+def test_a_command_may_be_set_as_one_text() -> None:
+    for text in ("train.py --lr 5", "python train.py --lr 5", '["train.py", "--lr", "5"]'):
+        assert list(parse_set(f"command={text}").value) == ["train.py", "--lr", "5"]
+    for text in ("torchrun --foo 2 train.py", "a | b", "'", "A=1 train.py"):
+        with pytest.raises(UsageError):
+            parse_set(f"command={text}")

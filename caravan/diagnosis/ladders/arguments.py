@@ -5,7 +5,7 @@ What a person typed stays as typed unless they agree: that is decided where repa
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from caravan.diagnosis.ladders.case import Case, plain, same_name
@@ -42,13 +42,28 @@ def _unknown(case: Case, options: list[str]) -> Iterator[Repair]:
     if not passed:
         return  # a launcher adds it: nothing of ours to change
     near = {option: _near(case, option) for option in passed}
-    if all(near.values()):
-        told = ", ".join(f"{option} → {name}" for option, name in near.items())
-        yield from _edited(case, {o: n for o, n in near.items() if n}, f"the program's own spelling: {told}")
+    if any(near.values()):
+        told = ", ".join(f"{option} → {name}" for option, name in near.items() if name)
+        gone = [option for option, name in near.items() if not name]
+        lost = f"; {_lost(case, gone)}" if gone else ""
+        yield from _edited(case, near, f"the program's own spelling: {told}{lost}")
     if case.detail("style") == "hydra":
         added = {option: f"+{option.lstrip('+')}" for option in passed if not option.startswith("+")}
         yield from _edited(case, added, f"added to the configuration: {', '.join(added.values())}")
-    yield from _edited(case, dict.fromkeys(passed), f"without {', '.join(passed)}, which the program does not know")
+    yield from _edited(case, dict.fromkeys(passed), f"{_lost(case, passed)}: the program does not know it")
+
+
+def _lost(case: Case, options: list[str]) -> str:
+    """What is gone with these options, their values named: `without --fp16; --foo 3 is not followed`."""
+    words, bare, told = case.outlook.words(case.plan), [], []
+    for option in options:
+        where = place(words, option)
+        text = " ".join(words[where[0] : where[1]]) if where else option
+        if where and (where[1] - where[0] > 1 or "=" in text):
+            told.append(f"{text} is not followed")
+        else:
+            bare.append(option)
+    return "; ".join(([f"without {', '.join(bare)}"] if bare else []) + told)
 
 
 def _passed(case: Case, option: str) -> bool:
@@ -62,13 +77,21 @@ def _near(case: Case, option: str) -> str | None:
     known = [c for c in listed if c.startswith("-")] or [o.flag for o in case.profile.options]
     known = [name for name in dict.fromkeys(known) if name != option]
     same = [name for name in known if same_name(name, option)]
+    if not same and (field := _field(case, option)):
+        same = [name for name in known if _field(case, name) == field and place(case.plan.command, name) is None]
     if not same:
         names = {plain(name): name for name in known}
         same = [names[n] for n in difflib.get_close_matches(plain(option), list(names), n=2, cutoff=_NEAR)]
     return same[0] if len(same) == 1 else None
 
 
-def _edited(case: Case, names: dict[str, str] | dict[str, None], why: str) -> Iterable[Repair]:
+def _field(case: Case, option: str) -> str | None:
+    """The plan field that an option sets, by the plan's own flags or by its common name."""
+    own = (path for path, flag in case.plan.flags.items() if same_name(flag, option))
+    return next(own, None) or case.outlook.field_of(option)
+
+
+def _edited(case: Case, names: Mapping[str, str | None], why: str) -> Iterable[Repair]:
     """Each option under its new name, or gone (None), wherever the plan has it: flags, further options, command."""
     plan, values = case.plan, dict[str, Json]()
     command = plan.command

@@ -34,8 +34,8 @@ class Outlook:
     `fits` None: not known. `takers` are the nodes that could take the plan were they larger, `holds` says whether an
     empty node is large enough. `words` is the command as the job would run it, `unheard` the fields that no option of
     the program takes. `field_of` names the plan field that an option of that name sets. `gpus` are the types that one
-    node has enough of, the cheapest first, whatever model the plan names. `bf16` None: not known. `image`: the
-    settings' image.
+    node has enough of, the cheapest first, whatever model the plan names. `bf16` None: not known. `matches` says
+    whether a plan's word for a GPU (`A100`) means a node's model. `image`: the settings' image.
     """
 
     fits: Callable[[TrainingPlan], bool | None] = lambda _: None
@@ -47,6 +47,7 @@ class Outlook:
     field_of: Callable[[str], str | None] = lambda _: None
     gpus: Callable[[TrainingPlan], Sequence[GpuChoice]] = lambda _: ()
     bf16: Callable[[TrainingPlan], bool | None] = lambda _: None
+    matches: Callable[[str, str], bool] = lambda asked, model: asked == model
     image: str | None = None
 
 
@@ -117,6 +118,11 @@ class Case:
         if plan is None or path in self.outlook.unheard(plan):
             return False
         return self.outlook.words(plan) != self.outlook.words(self.plan)
+
+    def shadow(self, path: str) -> str | None:
+        """The further option that stands over the field: the program is told its value, whatever the field says."""
+        flag = self.plan.flags.get(path, "")
+        return next((o for o in self.plan.training.options if flag and same_name(o, flag)), None)
 
     def heard(self, values: Mapping[str, Json]) -> dict[str, Json]:
         """Those of the values that the program would be told."""

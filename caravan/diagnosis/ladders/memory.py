@@ -147,7 +147,7 @@ def _quantised(case: Case) -> dict[str, Json]:
 def _larger_gpu(case: Case) -> Iterable[Repair]:
     """The cheapest larger type that is estimated to hold it; without an estimate the next larger one."""
     offers = case.outlook.gpus(case.plan) if case.plan.resources.gpus else ()
-    now = case.number("total_gib") or _size(offers, case.plan.resources.gpu_model)
+    now = case.number("total_gib") or _size(case, offers)
     if now is None:
         return ()
     larger = [offer for offer in offers if offer.gib is not None and offer.gib > 1.05 * now]
@@ -160,8 +160,11 @@ def _larger_gpu(case: Case) -> Iterable[Repair]:
     return case.change({"resources.gpu_model": best.model}, why)
 
 
-def _size(offers: Iterable[GpuChoice], model: str | None) -> float | None:
-    return next((offer.gib for offer in offers if offer.model == model), None)
+def _size(case: Case, offers: Iterable[GpuChoice]) -> float | None:
+    """The size of the GPU that was asked for, the smallest where the name means several; None: not known."""
+    asked = case.plan.resources.gpu_model
+    sizes = [o.gib for o in offers if o.gib is not None and asked is not None and case.outlook.matches(asked, o.model)]
+    return min(sizes, default=None)
 
 
 def _shorter(case: Case, checkpointing: Mapping[str, Json]) -> Iterator[Repair]:

@@ -14,9 +14,15 @@ _NORM: Final = 1.0
 def divergence(case: Case) -> Iterator[Repair]:
     """Steadier arithmetic first where half precision overflows, then smaller steps with clipped gradients."""
     steady, smaller = _precision(case), _smaller_steps(case)
-    yield from case.change(steady, f"half precision overflows: {''.join(map(str, steady.values()))} holds more")
-    told = ", ".join(f"{path.split('.')[-1]} {case.plan.get(path)} → {value}" for path, value in smaller.items())
-    yield from case.change(smaller, f"the training diverged: {told}")
+    yield from case.change(steady, f"{''.join(map(str, steady.values()))} instead of fp16, which overflows")
+    told = ", ".join(_told(case, path, value) for path, value in smaller.items())
+    yield from case.change(smaller, told)
+
+
+def _told(case: Case, path: str, value: Json) -> str:
+    if path == "training.max_grad_norm":
+        return f"gradients clipped at {value}"
+    return f"lr {value:g} instead of {float(case.plan.get(path)):g}"
 
 
 def _precision(case: Case) -> dict[str, Json]:
@@ -31,9 +37,14 @@ def _smaller_steps(case: Case) -> dict[str, Json]:
     """A third of the learning rate, a tenth once that was not enough, and clipping."""
     training = case.plan.training
     values: dict[str, Json] = {}
-    if training.lr is not None:
-        rate = float(f"{training.lr / (10 if case.mended('training.lr') else 3):.2g}")
-        values |= case.heard({"training.lr": rate}) if rate >= _LEAST_RATE else {}
+    option = case.shadow("training.lr")
+    path = f"training.options.{option}" if option else "training.lr"
+    try:
+        now = float(case.plan.get(path) or 0)
+    except (TypeError, ValueError):  # an option's value is whatever was typed
+        now = 0.0
+    rate = float(f"{now / (10 if case.mended(path) else 3):.2g}")
+    values |= case.heard({path: rate}) if rate >= _LEAST_RATE else {}
     if training.max_grad_norm is None or training.max_grad_norm > _NORM:
         values |= case.heard({"training.max_grad_norm": _NORM})
     return values

@@ -88,7 +88,7 @@ def _install(case: Case, line: str, name: str, *, own: bool) -> Iterable[Repair]
     holder = next((f for f in files if name in {requirement_name(r) for r in _lines(f, case.looks.read(f))}), None)
     if holder and not used:
         return case.change({"setup.requirements": holder}, f"{holder} names {name}, and it was not installed")
-    why = f"{line} is not installed" + (", and the repository asks for it" if own else "")
+    why = f"install {line} with pip" + (", as the repository asks" if own else "")
     return case.change({"setup.pip": with_item(plan.setup.pip, line)}, why)
 
 

@@ -54,7 +54,7 @@ def _another_model(case: Case) -> Iterator[Repair]:
         values: dict[str, Json] = {"resources.gpu_model": offer.model}
         if asked.gpu_memory_mib and offer.gib is not None and offer.gib * 1024 < asked.gpu_memory_mib:
             continue  # the need for memory is the training's, whatever the model
-        if offer.model != asked.gpu_model:
+        if not case.outlook.matches(asked.gpu_model, offer.model):
             yield from case.change(values, f"no node gives {asked.gpus} × {asked.gpu_model}; one has {offer.model}")
 
 
@@ -85,7 +85,7 @@ def _fewer_gpus(case: Case) -> Iterable[Repair]:
 def _most(node: NodeFacts, case: Case) -> int:
     asked = case.plan.resources
     groups = [d for d in node.devices if d.type == "gpu" and d.vendor == asked.gpu_vendor]
-    wanted = [d for d in groups if asked.gpu_model in (None, d.model)]
+    wanted = [d for d in groups if asked.gpu_model is None or case.outlook.matches(asked.gpu_model, d.model)]
     least = asked.gpu_memory_mib or 0
     return max((d.count for d in wanted if d.memory_mib is None or d.memory_mib >= least), default=0)
 

@@ -1,0 +1,29 @@
+"""Repairs of what was typed or documented: names that mean the same, values that are lost, options over fields."""
+
+from caravan.values.plan import Author
+from caravan.values.repo import ScriptOption
+from tests.diagnosis.repair_scenes import F, diffs, facts, gpu, node, plan, profile, rungs
+
+
+def test_options_of_the_same_meaning_are_renamed_and_only_the_others_are_lost() -> None:
+    start = plan(command=("train.py", "--learning_rate", "0.1", "--n-epochs", "3", "--fp16", "--foo", "7"), flags={})
+    repo = profile(ScriptOption(flag="--lr"), ScriptOption(flag="--epochs"))
+    details = {"kind": "unknown", "option": "--learning_rate --n-epochs --fp16 --foo"}
+    found = rungs(F.CLI_ARGS_INVALID, start, details=details, repo=repo)
+    assert diffs(found, start)[0] == {"command": ["train.py", "--lr", "0.1", "--epochs", "3"]}
+    assert "without --fp16; --foo 7 is not followed" in found[0].why
+
+
+def test_an_option_over_the_field_is_what_is_changed() -> None:
+    start = plan({"training.options.--learning_rate": 0.5}, by=Author.USER)
+    (found,) = rungs(F.NUMERIC_DIVERGENCE, start)
+    assert diffs([found], start) == [{"training.options.--learning_rate": 0.17, "training.max_grad_norm": 1.0}]
+    assert found.why == "lr 0.17 instead of 0.5, gradients clipped at 1.0"
+
+
+def test_short_names_mean_the_nodes_gpus() -> None:
+    start = plan({"resources.gpus": 4, "resources.gpu_model": "A100"})
+    where = facts(node(memory_mb=640_000, devices=[gpu("NVIDIA A100-SXM4-80GB", 80, count=2)]))
+    found = diffs(rungs(F.PLACEMENT_GPU_UNAVAILABLE, start, where), start)
+    assert [d["resources.gpus"] for d in found] == [2]
+    assert "resources.gpu_model" not in found[0]

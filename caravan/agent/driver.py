@@ -23,6 +23,7 @@ from caravan import values
 from caravan.agent.context import Context
 from caravan.agent.graph import RECURSION_LIMIT, build_graph
 from caravan.agent.state import RunState
+from caravan.agent.undisturbed import UndisturbedSerializer
 from caravan.values.base import Value
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import CaravanError, Interrupted, StateError
@@ -45,7 +46,7 @@ def _serializer() -> JsonPlusSerializer:
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Value | Enum) and kind.__module__ == module.__name__
     }
-    return JsonPlusSerializer(allowed_msgpack_modules=sorted(allowed))
+    return UndisturbedSerializer(allowed_msgpack_modules=sorted(allowed))
 
 
 @contextmanager

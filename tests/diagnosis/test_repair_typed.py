@@ -27,3 +27,11 @@ def test_short_names_mean_the_nodes_gpus() -> None:
     found = diffs(rungs(F.PLACEMENT_GPU_UNAVAILABLE, start, where), start)
     assert [d["resources.gpus"] for d in found] == [2]
     assert "resources.gpu_model" not in found[0]
+
+
+def test_the_import_path_and_the_files_of_the_command_move_with_the_working_directory() -> None:
+    files = ["exp/data/a.csv", "train.py", "cfg.yaml", "lib/m.py"]
+    start = plan({"env.PYTHONPATH": ".:lib:/abs"}, command=("train.py", "--config=cfg.yaml", "--n", "3"), flags={})
+    found = diffs(rungs(F.DATA_PATH_MISSING, start, details={"path": "data/a.csv"}, files=files), start)
+    words = ["../train.py", "--config=../cfg.yaml", "--n", "3"]
+    assert found == [{"workdir": "exp", "env.PYTHONPATH": "..:../lib:/abs", "command": words}]

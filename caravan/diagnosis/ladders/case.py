@@ -151,6 +151,32 @@ def from_workdir(plan: TrainingPlan, path: str) -> str:
     return posixpath.relpath(path or ".", posixpath.normpath(plan.workdir or "."))
 
 
+def moved(case: Case, workdir: str) -> dict[str, Json]:
+    """The working directory with what is relative to it: entries of PYTHONPATH, and files of the command's words."""
+    plan = case.plan
+    values: dict[str, Json] = {"workdir": workdir}
+
+    def there(entry: str) -> str:
+        return posixpath.normpath(posixpath.join(plan.workdir, entry))
+
+    def rebased(entry: str, *, file: bool) -> str:
+        place = there(entry)
+        found = place in (case.looks.files(place) if file else (".", *case.looks.directories(place)))
+        return posixpath.relpath(place, workdir) if entry and found and entry[0] not in "/$" else entry
+
+    path = plan.env.get("PYTHONPATH", "")
+    joined = ":".join(rebased(entry, file=False) for entry in path.split(":"))
+    if joined != path:
+        values["env.PYTHONPATH"] = joined
+    words = []
+    for word in plan.command:
+        name, equals, value = word.rpartition("=")
+        words.append(f"{name}{equals}{rebased(value, file=True)}")
+    if words != list(plan.command):
+        values["command"] = words
+    return values
+
+
 def same_name(a: str, b: str) -> bool:
     """Whether two options are one but for dashes, underscores and case."""
     return plain(a) == plain(b)

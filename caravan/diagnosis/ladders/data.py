@@ -4,8 +4,7 @@ import posixpath
 import shlex
 from collections.abc import Iterable, Iterator
 
-from caravan.diagnosis.ladders.case import Case, from_workdir, with_item
-from caravan.values.base import Json
+from caravan.diagnosis.ladders.case import Case, from_workdir, moved, with_item
 from caravan.values.failure import Repair
 from caravan.values.plan import Mount
 
@@ -83,16 +82,7 @@ def _from_elsewhere(case: Case, path: str, hit: str) -> Iterable[Repair]:
     home = hit.removesuffix(relative).rstrip("/") or "."
     if home == posixpath.normpath(plan.workdir):
         return ()
-    values: dict[str, Json] = {"workdir": home}
-    words = list(plan.command)
-    for index, word in enumerate(words):
-        there = posixpath.normpath(posixpath.join(plan.workdir, word))
-        if word.endswith((".py", ".sh", ".ipynb")) and there in case.looks.files(there):
-            words[index] = posixpath.relpath(there, home)
-            break
-    if words != list(plan.command):
-        values["command"] = words
-    return case.change(values, f"from {home} the path {path} is right")
+    return case.change(moved(case, home), f"from {home} the path {path} is right")
 
 
 def _volumes(case: Case, path: str) -> Iterator[Repair]:

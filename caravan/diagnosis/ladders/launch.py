@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from caravan.diagnosis.ladders.case import Case, from_workdir, with_item
+from caravan.diagnosis.ladders.case import Case, from_workdir, moved, with_item
 from caravan.diagnosis.ladders.distributions import COMMANDS, requirement_name
 from caravan.diagnosis.ladders.packages import import_path
 from caravan.values.base import Json
@@ -92,7 +92,7 @@ def _script(case: Case, path: str = "") -> Iterator[Repair]:
         return
     (hit,) = hits
     home = hit.removesuffix(word).rstrip("/") if hit == word or hit.endswith(f"/{word}") else None
-    at_home: dict[str, Json] = {"workdir": home or "."}
+    at_home = moved(case, home or ".")
     seen = from_workdir(plan, hit)
     if home == "":  # the path is right from the root
         yield from case.change(at_home, f"{word} is in the repository's root")
@@ -119,14 +119,15 @@ def _directory(case: Case) -> Iterator[Repair]:
         return
     hits = case.looks.directories(name) if name not in ("", ".", "..") else ()
     if len(hits) == 1:
-        yield from case.change({"workdir": hits[0]}, f"{name} is at {hits[0]}")
+        yield from case.change(moved(case, hits[0]), f"{name} is at {hits[0]}")
     script = next((word.removeprefix("./") for word in plan.command if word.endswith(_SCRIPTS)), None)
     found = case.looks.files(script) if script else ()
     if script in found:
-        yield from case.change({"workdir": "."}, f"{script} is in the repository's root")
+        yield from case.change(moved(case, "."), f"{script} is in the repository's root")
     elif len(found) == 1:
-        values: dict[str, Json] = {"workdir": found[0].removesuffix(script or "").rstrip("/")}
-        yield from case.change(values, f"{script} is at {found[0]}")
+        yield from case.change(
+            moved(case, found[0].removesuffix(script or "").rstrip("/")), f"{script} is at {found[0]}"
+        )
 
 
 def _by_interpreter(case: Case) -> Iterable[Repair]:

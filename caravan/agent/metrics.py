@@ -10,7 +10,7 @@ _PAIR: Final = re.compile(
     r"[\"']?(?<![\w/-])([A-Za-z][\w./-]{0,40})[\"']?(?:\s*[=:]\s*|\s+)(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|-?(?:nan|inf))(?![\w:.])"
 )
 # What a program says of its arguments, not of its training: `train.py: error: ...`, `usage: ...`; `error: 0.5` is none.
-_SAID: Final = re.compile(r"\s*(?:\S{1,80}:\s)?\s*(?:error|usage):(?!\s*-?[\d.])", re.IGNORECASE)
+_SAID: Final = re.compile(r"\s*+(?:\S{1,80}:\s++)?(?:error|usage):(?!\s*-?[\d.])", re.IGNORECASE)
 _METRIC: Final = re.compile(r"loss|acc|f1|perplexity|ppl|bleu|rouge|reward|score|lr|learning_rate|epoch|step")
 
 

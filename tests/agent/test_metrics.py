@@ -51,3 +51,8 @@ def test_names_are_bounded_and_the_known_ones_come_first() -> None:
 @given(st.text())
 def test_any_text_is_read(text: str) -> None:
     last_metrics(text)
+
+
+def test_endless_blanks_are_read_at_once() -> None:
+    """Thousands of such lines: with a pattern that tries every split of the blanks they would take an hour."""
+    assert last_metrics((" " * 4096 + "\n") * 3000) == {}

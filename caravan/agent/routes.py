@@ -70,6 +70,8 @@ def after_diagnose(state: RunState) -> Literal["recall", "escalate"]:
     return "escalate" if exhausted else "recall"
 
 
-def after_fix(state: RunState) -> Literal["estimate", "escalate"]:
-    """A repair was taken, or none was left."""
+def after_fix(state: RunState) -> Literal["estimate", "escalate", "remember"]:
+    """A repair was taken, or none was left; stopped while it waited: the end."""
+    if state.status is RunStatus.STOPPED:
+        return "remember"
     return "escalate" if state.status is RunStatus.ESCALATED else "estimate"

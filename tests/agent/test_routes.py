@@ -64,6 +64,7 @@ def test_a_lost_job_is_deployed_only_under_a_new_id() -> None:
 def test_a_stopped_run_is_not_repaired() -> None:
     assert routes.after_verify(state(failure=FAILED, status=RunStatus.STOPPED)) == "remember"
     assert routes.after_deploy(state(failure=FAILED, status=RunStatus.STOPPED)) == "report"
+    assert routes.after_fix(state(status=RunStatus.STOPPED)) == "remember"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_no_fourth_counted_attempt_whatever_came_before(kinds: list[OutcomeKind]
 def test_a_lesson_for_each_diagnosed_attempt_with_whether_its_repair_worked() -> None:
     repair = ChangePlan(changes=(PlanChange(path="resources.memory_mb", value=4096, by=Author.REPAIR),), why="more")
     profile = RepoProfile(root=".", tree_digest="d", is_training_repo=True)
-    first = attempt(1, diagnosis=MENDABLE, repair=repair)
+    first = attempt(1, diagnosis=MENDABLE, repair=repair, changed={"resources.memory_mb": (2048, 4096)})
     worked = state(profile=profile, attempts=(first, attempt(2, OutcomeKind.SUCCEEDED)))
     same_again = state(profile=profile, attempts=(first, attempt(2, diagnosis=MENDABLE)))
     open_end = state(profile=profile, attempts=(first,))

@@ -146,6 +146,8 @@ def _estimate(plan: TrainingPlan, state: RunState, context: Context) -> Estimate
 def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Context) -> Update:
     if isinstance(repair, Wait):
         _wait(repair, state, context)
+        if context.store.run(state.run_id).status is RunStatus.STOPPED:
+            return {"status": RunStatus.STOPPED, "detail": "stopped by the user while it waited"}
     avoid = repair.avoid_nodes if isinstance(repair, RetryElsewhere) else ()
     evidence, attempts = _evidence(state), state.attempts
     if attempts:

@@ -109,6 +109,7 @@ class _Drive:
                 with self.view:
                     return self.driver.drive(record, self.context, reply)
             except (Interrupted, KeyboardInterrupt) as stop:  # the latter where the view itself was interrupted
+                self.view.__exit__(None, None, None)
                 self._leave_or_go_on(record, stop)
                 reply = None
 

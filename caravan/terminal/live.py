@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
+from caravan.agent.signals import undisturbed
 from caravan.terminal.board import Board, phase_words
 from caravan.terminal.console import painter_for
 from caravan.terminal.keys import in_foreground, silent_keys
@@ -75,7 +76,12 @@ class LiveScreen:
             self._thread.start()
 
     def close(self, board: Board) -> None:
-        """Draw a board no more. After the last one the terminal is as it was, with all lines that were handed over."""
+        """Draw a board no more; one that is not drawn is no error.
+
+        After the last one the terminal is as it was, with all lines that were handed over.
+        """
+        if all(other is not board for other, _ in self._boards):
+            return
         with self.lock:
             self._boards = [(other, clock) for other, clock in self._boards if other is not board]
         self._depth -= 1
@@ -191,13 +197,17 @@ class LiveProgress:
         self._causes: set[str] = set()
 
     def __enter__(self) -> LiveProgress:
-        self._screen.open(self._board, self._clock)
+        # A Ctrl-C waits until the terminal is wholly ours, or wholly given back. One that ends the entering leaves an
+        # open view: whoever catches it closes the view as after any other end.
+        with undisturbed():
+            self._screen.open(self._board, self._clock)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._screen.close(self._board)
+        with undisturbed():
+            self._screen.close(self._board)
 
     def node(self, name: str, text: str = "") -> None:
         """The agent entered a node."""

@@ -57,9 +57,10 @@ def _watch(wiring: Wiring, terminal: Terminal, records: Sequence[RunRecord]) -> 
 
     titles = [record.id for record in records] if len(records) > 1 else [""]
     with Interrupts(wiring.clock), wiring.driver() as driver, ExitStack() as held:
+        views = make_views(terminal, wiring.clock, titles)
         try:
             open_: dict[Follower, tuple[View, ExitStack]] = {}
-            for record, view in zip(records, make_views(terminal, wiring.clock, titles), strict=True):
+            for record, view in zip(records, views, strict=True):
                 showing = held.enter_context(ExitStack())
                 showing.enter_context(view)
                 open_[Follower(wiring, driver, record.id, view)] = view, showing
@@ -74,4 +75,6 @@ def _watch(wiring: Wiring, terminal: Terminal, records: Sequence[RunRecord]) -> 
                     return codes
                 wiring.clock.sleep(_PAUSE_S)
         except KeyboardInterrupt:
+            for view in views:  # also one that was interrupted while it opened
+                view.__exit__(None, None, None)
             return None

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from caravan.agent.undisturbed import UndisturbedSerializer, undisturbed
+from caravan.agent.signals import undisturbed
+from caravan.agent.undisturbed import UndisturbedSerializer
 from caravan.values.run import RunRequest
 
 

@@ -140,6 +140,7 @@ class _Layout:
             else f"{'> ' if step.at_least and seconds >= _MEASURABLE else ''}{took_words(seconds)}"
         )
         row.append(f"{took:>{_TIME}}", style="bold" if share >= _SLOW_SHARE else "")
+        share = min(share, 1.0)  # a part is never more than the whole, which rounding of short times can make it
         row.append(f"{share:{_SHARE}.0%}" if share >= _SHOWN_SHARE else " " * _SHARE)
         row.append("  ")
         row.append(step.state.value, style=_STYLES.get(step.state, ""))

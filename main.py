@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import datetime
     from pathlib import Path
+    from threading import Event
 
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
@@ -50,6 +51,10 @@ class SystemClock:
         import time
 
         time.sleep(seconds)
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        """Wait for the event."""
+        return event.wait(seconds)
 
 
 class LocalControl:

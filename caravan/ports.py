@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Protocol, runtime_checkable
 
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
-from caravan.values.job import ClusterFacts, DryRun, RegisteredJob
+from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
 from caravan.values.plan import CodeSource, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Deployment, Outcome, RunEvent, RunRecord, RunStatus, Sentinel, Snapshot
@@ -32,6 +33,9 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait. A fake returns at once and moves its time on."""
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        """Wait for the event for at most that long; whether it is set. A fake that need not wait moves its time on."""
 
 
 class Cluster(Protocol):
@@ -71,6 +75,33 @@ class Cluster(Protocol):
 
     def read_file(self, alloc_id: str, path: str) -> bytes | None:
         """A file of the allocation (`alloc/data/x`), or None where there is none."""
+
+    def follow_log(self, alloc_id: str, task: str, stream: str, *, offset: int = 0) -> Iterator[bytes]:
+        """Bytes of a log from `offset` on as they are written, until the task is over.
+
+        Yields empty bytes at least every few seconds. Raises JobNotFound when there is no such log.
+        """
+
+    def list_files(self, alloc_id: str, path: str) -> tuple[FileEntry, ...] | None:
+        """What is in a directory of the allocation (`alloc/data`), or None where there is none."""
+
+    def read_part(self, alloc_id: str, path: str, *, offset: int, limit: int) -> bytes:
+        """Up to `limit` bytes of a file of the allocation from `offset` on; empty at its end.
+
+        Raises JobNotFound when it is not there.
+        """
+
+    def variable_names(self, path: str, namespace: str = "default") -> frozenset[str] | None:
+        """The names of a Nomad variable's items, None where there is no such variable. Values never come back.
+
+        Raises ClusterDenied when the token may not read it.
+        """
+
+    def write_variable(self, path: str, items: Mapping[str, str], namespace: str = "default") -> None:
+        """Set items of a Nomad variable by check-and-set; other items stay. Raises JobConflict when it changed."""
+
+    def token(self) -> TokenFacts | None:
+        """What the cluster says of the token in use; None where it asks for none or knows no ACL."""
 
     def stop(self, job_id: str, namespace: str = "default", *, purge: bool = False) -> None:
         """Stop a job. A job that is not there is no error."""

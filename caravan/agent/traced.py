@@ -7,7 +7,7 @@ Nothing is decided here.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 from caravan.ports import Clock, Cluster, Memory, Reasoner, Span, Toolbox, Tracer
@@ -15,7 +15,7 @@ from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.errors import CaravanError
 from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
-from caravan.values.job import ClusterFacts, DryRun, RegisteredJob
+from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
 from caravan.values.plan import PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Phase, Snapshot
@@ -116,6 +116,48 @@ class TracedCluster:
             data = self._cluster.read_file(alloc_id, path)
             span.set(**({"found": "no"} if data is None else {"bytes": len(data)}))
             return data
+
+    def follow_log(self, alloc_id: str, task: str, stream: str, *, offset: int = 0) -> Iterator[bytes]:
+        """As the cluster answers; its span tells how much came."""
+        with self._look("follow_log", alloc=alloc_id[:8], task=task, stream=stream, offset=offset) as span:
+            came = 0
+            for data in self._cluster.follow_log(alloc_id, task, stream, offset=offset):
+                came += len(data)
+                span.set(bytes=came)
+                yield data
+
+    def list_files(self, alloc_id: str, path: str) -> tuple[FileEntry, ...] | None:
+        """As the cluster answers."""
+        with self._look("list_files", alloc=alloc_id[:8], path=path) as span:
+            found = self._cluster.list_files(alloc_id, path)
+            span.set(entries="none" if found is None else len(found))
+            return found
+
+    def read_part(self, alloc_id: str, path: str, *, offset: int, limit: int) -> bytes:
+        """As the cluster answers."""
+        with self._look("read_part", alloc=alloc_id[:8], path=path, offset=offset) as span:
+            data = self._cluster.read_part(alloc_id, path, offset=offset, limit=limit)
+            span.set(bytes=len(data))
+            return data
+
+    def variable_names(self, path: str, namespace: str = "default") -> frozenset[str] | None:
+        """As the cluster answers."""
+        with self._look("variable_names", path=path) as span:
+            names = self._cluster.variable_names(path, namespace)
+            span.set(names="none" if names is None else len(names))
+            return names
+
+    def write_variable(self, path: str, items: Mapping[str, str], namespace: str = "default") -> None:
+        """As the cluster answers; the trace holds the items' names, never their values."""
+        with self._call("write_variable", path=path, names=sorted(items)):
+            self._cluster.write_variable(path, items, namespace)
+
+    def token(self) -> TokenFacts | None:
+        """As the cluster answers."""
+        with self._look("token") as span:
+            token = self._cluster.token()
+            span.set(policies=len(token.policies) if token else 0)
+            return token
 
     def stop(self, job_id: str, namespace: str = "default", *, purge: bool = False) -> None:
         """As the cluster answers."""

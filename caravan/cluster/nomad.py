@@ -4,7 +4,7 @@ Holds which calls are made and what their answers mean for the port. What JSON m
 and `watch`; how requests fail is mapped in `connection`. Must not know why a job is deployed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from caravan.values.errors import (
     JobNotFound,
     JobRefused,
 )
-from caravan.values.job import ClusterFacts, DryRun, RegisteredJob
+from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
 from caravan.values.run import Phase, Snapshot
 
 WAIT: Final = 3.0  # seconds that a blocking query is held, so that a heartbeat comes every few seconds
@@ -301,6 +301,30 @@ class NomadCluster:
         if len(data) > MAX_FILE:
             raise ClusterError(f"{path} of the allocation has more than {MAX_FILE >> 20} MiB.")
         return data
+
+    def follow_log(self, alloc_id: str, task: str, stream: str, *, offset: int = 0) -> Iterator[bytes]:
+        """A log as it is written."""
+        raise NotImplementedError
+
+    def list_files(self, alloc_id: str, path: str) -> tuple[FileEntry, ...] | None:
+        """What is in a directory of the allocation."""
+        raise NotImplementedError
+
+    def read_part(self, alloc_id: str, path: str, *, offset: int, limit: int) -> bytes:
+        """A part of a file of the allocation."""
+        raise NotImplementedError
+
+    def variable_names(self, path: str, namespace: str = "default") -> frozenset[str] | None:
+        """The names of a variable's items."""
+        raise NotImplementedError
+
+    def write_variable(self, path: str, items: Mapping[str, str], namespace: str = "default") -> None:
+        """Set items of a variable."""
+        raise NotImplementedError
+
+    def token(self) -> TokenFacts | None:
+        """The token in use."""
+        raise NotImplementedError
 
     def stop(self, job_id: str, namespace: str = "default", *, purge: bool = False) -> None:
         """Stop a job; `purge` also forgets it."""

@@ -47,6 +47,7 @@ def to_registered(job: Json) -> RegisteredJob:
         status=job.get("Status") or "",
         stopped=bool(job.get("Stop")),
         modify_index=job.get("JobModifyIndex") or 0,
+        version=job.get("Version") or 0,
         meta=job.get("Meta") or {},
     )
 
@@ -89,6 +90,8 @@ def to_snapshot(
         at=at,
         phase=phase,
         job_status=(job or {}).get("Status") or "",
+        modify_index=(job or {}).get("JobModifyIndex") or 0,
+        version=(job or {}).get("Version") or 0,
         stopped=bool((job or {}).get("Stop")),
         allocations=allocs,
         placement_failures=failures,

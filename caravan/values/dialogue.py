@@ -6,7 +6,7 @@ from pydantic import Field
 
 from caravan.values.base import Json, Value
 from caravan.values.estimate import BudgetVerdict, Envelope, Estimate
-from caravan.values.plan import TrainingPlan
+from caravan.values.plan import PlanChange, TrainingPlan
 from caravan.values.repo import SourceLine
 
 
@@ -41,6 +41,15 @@ class AskKind(StrEnum):
     QUESTIONS = "questions"
     APPROVAL = "approval"
     LOST_JOB = "lost_job"  # a registered job is gone: deploy the plan again under a new id?
+    SECRETS = "secrets"  # write secrets that the job needs from this environment to the cluster?
+
+
+class PlanChoice(Value):
+    """Another plan that a person may take instead: what it changes, in a line, and what it would cost."""
+
+    text: str
+    changes: tuple[PlanChange, ...] = ()
+    cost_usd: float | None = None
 
 
 class Ask(Value):
@@ -55,14 +64,17 @@ class Ask(Value):
     envelope: Envelope | None = Field(default=None, description="what approving would grant")
     objections: tuple[str, ...] = Field(default=(), description="why it is not approved already")
     warnings: tuple[str, ...] = ()
+    choices: tuple[PlanChoice, ...] = Field(default=(), description="the nearest other plans that fit")
+    names: tuple[str, ...] = Field(default=(), description="names of the secrets that are asked about")
     attempt: int = 1
     job_id: str = ""
     hcl_path: str = ""
 
 
 class Reply(Value):
-    """A person's reply to an Ask: answers to its questions, or yes / no to its approval."""
+    """A person's reply to an Ask: answers to its questions, yes / no to its approval, or one of its choices."""
 
     answers: tuple[Answer, ...] = ()
     approved: bool | None = None
+    choice: int | None = Field(default=None, ge=1, description="number of the choice taken instead")
     why: str = ""

@@ -4,6 +4,7 @@
 the same. Names follow Nomad's job specification. Durations are seconds, memory and disk MB as Nomad counts them.
 """
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -231,11 +232,29 @@ class ClusterFacts(Value):
     version: str = ""
     region: str = "global"
     nodes: tuple[NodeFacts, ...] = ()
+    csi_volumes: tuple[str, ...] | None = Field(default=None, description="ids; None: not known")
     shared_files: bool = False
 
     def usable_nodes(self) -> tuple[NodeFacts, ...]:
         """The nodes that take new allocations."""
         return tuple(n for n in self.nodes if n.ready and n.eligible)
+
+
+class TokenFacts(Value):
+    """What the cluster says of the token that it is asked with. `expires_at` None: never. Never the secret itself."""
+
+    name: str = ""
+    management: bool = False
+    policies: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
+class FileEntry(Value):
+    """A file or directory of an allocation. `size` in bytes."""
+
+    name: str
+    is_dir: bool = False
+    size: int = 0
 
 
 class PlacementFailure(Value):
@@ -277,6 +296,7 @@ class RegisteredJob(Value):
     status: str
     stopped: bool = False
     modify_index: int = 0
+    version: int = Field(default=0, description="counts the registrations that changed it")
     meta: dict[str, str] = Field(default_factory=dict)
 
     @property

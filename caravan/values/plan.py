@@ -145,10 +145,20 @@ class CodeSource(Value):
 
 
 class OutputSink(Value):
-    """Where weights and checkpoints go: a path on the node, a volume's mount, or nowhere that outlives the job."""
+    """Where weights and checkpoints go: a path on the node, a volume's mount, a URL, or nowhere that outlives the job.
 
-    kind: Literal["path", "volume", "allocation"] = "allocation"
+    `url` is an fsspec URL without credentials (`s3://bucket/runs`), to which the job copies what it wrote at its end.
+    """
+
+    kind: Literal["path", "volume", "url", "allocation"] = "allocation"
     location: str = ""
+
+
+class SecretSource(Value):
+    """Where the job's secrets come from, by reference: a Nomad variable's items or a Vault secret's fields."""
+
+    kind: Literal["nomad", "vault"] = "nomad"
+    path: str = "nomad/jobs"
 
 
 class Mount(Value):
@@ -218,6 +228,9 @@ class Limits(Value):
 
     max_run_s: int | None = Field(default=None, ge=1)
     queue_s: int = Field(default=3600, ge=1, description="how long it may wait for room on the cluster")
+    start_s: int = Field(default=3600, ge=1, description="from its place on a node to the start of its task")
+    first_sign_s: int = Field(default=1800, ge=1, description="from the task's start to its first line of log")
+    silence_s: int = Field(default=7200, ge=1, description="how long a running task may write nothing")
     max_cost_usd: float | None = Field(default=None, ge=0)
     attempts: int = Field(default=3, ge=1, le=3)
     fixes: int = Field(default=8, ge=0, le=8)
@@ -267,6 +280,7 @@ class TrainingPlan(Value):
     secrets: tuple[VariableName, ...] = Field(
         default=(), description="names of environment variables given by reference"
     )
+    secrets_from: SecretSource = SecretSource()
     ports: tuple[Port, ...] = ()
 
     resources: Resources = Resources()

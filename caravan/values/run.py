@@ -20,6 +20,7 @@ class RunRequest(Value):
         default="local", description="`local` or the address: resolved once, so that a resumed run finds its job"
     )
     namespace: str = Field(default="default", description="Nomad namespace of the run's jobs")
+    profile: str = Field(default="", description="name of the cluster profile that the address came from")
     answers: dict[str, Json] = Field(default_factory=dict)
     sets: tuple[PlanChange, ...] = ()
     yes: bool = False
@@ -174,6 +175,8 @@ class Snapshot(Value):
     at: datetime
     phase: Phase
     job_status: str = ""
+    modify_index: int = Field(default=0, description="the job's own JobModifyIndex: another one, another registration")
+    version: int = Field(default=0, description="counts the registrations that changed the job")
     stopped: bool = False
     allocations: tuple[Allocation, ...] = ()
     placement_failures: tuple[PlacementFailure, ...] = ()
@@ -195,6 +198,8 @@ class OutcomeKind(StrEnum):
     FAILED = "failed"  # the task ended with an error or was killed
     INTERRUPTED = "interrupted"  # from outside: stopped, preempted, node lost, drained
     EXPIRED = "expired"  # its time limit
+    STALLED = "stalled"  # a deadline of ours: it never started, showed no sign of progress, or fell silent
+    CHANGED = "changed"  # somebody else registered the job anew: what ran is not what was planned
     NOT_PLACED = "not_placed"  # never got an allocation
     GONE = "gone"  # the job is not there any more
     UNPROVEN = "unproven"  # it looks complete, but exit code, events and sentinel disagree

@@ -1,6 +1,7 @@
 """A clock that nobody waits for."""
 
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 
 class FakeClock:
@@ -20,3 +21,9 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self._passed += max(0.0, seconds)
+
+    def wait(self, event: Event, seconds: float) -> bool:
+        if event.is_set():
+            return True
+        self.sleep(seconds)
+        return event.is_set()

@@ -4,7 +4,7 @@ Jobs, allocations and evaluations are held as Nomad's JSON and read by the same 
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,8 +22,10 @@ from caravan.values.job import (
     DeviceGroup,
     DriverFacts,
     DryRun,
+    FileEntry,
     NodeFacts,
     RegisteredJob,
+    TokenFacts,
 )
 from caravan.values.run import Phase, Snapshot
 
@@ -107,6 +109,8 @@ class FakeCluster:
         self._index = 0
         self.registrations: list[Json] = []
         self.calls: list[str] = []
+        self.variables: dict[tuple[str, str], dict[str, str]] = {}
+        self.token_facts: TokenFacts | None = None
 
     def fail(self, method: str, error: CaravanError, *, after: bool = False, times: int = 1) -> None:
         """The next `times` calls of `method` raise `error`; with `after`, once they took effect."""
@@ -201,6 +205,48 @@ class FakeCluster:
             if path == SENTINEL_PATH and entry.script.sentinel and path not in entry.script.files:
                 return self._sentinel(entry)
             return entry.script.files.get(path)
+
+    def follow_log(self, alloc_id: str, task: str, stream: str, *, offset: int = 0) -> Iterator[bytes]:
+        while True:
+            entry = self._of(alloc_id)
+            over = entry is None or entry.stage == ENDED
+            data = self.logs(alloc_id, task, stream, offset=offset)
+            offset += len(data)
+            yield data
+            if over and not data:
+                return
+            if not data:
+                self._clock.sleep(HEARTBEAT)
+
+    def list_files(self, alloc_id: str, path: str) -> tuple[FileEntry, ...] | None:
+        with self._call("list_files"):
+            entry, found = self._of(alloc_id), dict[str, FileEntry]()
+            for name, data in (entry.script.files if entry and entry.stage == ENDED else {}).items():
+                if not name.startswith(f"{path}/"):
+                    continue
+                first, _, below = name.removeprefix(f"{path}/").partition("/")
+                found[first] = FileEntry(name=first, is_dir=bool(below), size=0 if below else len(data))
+            return tuple(found[name] for name in sorted(found)) or None
+
+    def read_part(self, alloc_id: str, path: str, *, offset: int, limit: int) -> bytes:
+        with self._call("read_part"):
+            entry = self._of(alloc_id)
+            if entry is None or path not in entry.script.files:
+                raise JobNotFound(f"{path} is not there")
+            return entry.script.files[path][offset : offset + limit]
+
+    def variable_names(self, path: str, namespace: str = "default") -> frozenset[str] | None:
+        with self._call("variable_names"):
+            found = self.variables.get((namespace, path))
+            return None if found is None else frozenset(found)
+
+    def write_variable(self, path: str, items: Mapping[str, str], namespace: str = "default") -> None:
+        with self._call("write_variable"):
+            self.variables.setdefault((namespace, path), {}).update(items)
+
+    def token(self) -> TokenFacts | None:
+        with self._call("token"):
+            return self.token_facts
 
     def stop(self, job_id: str, namespace: str = "default", *, purge: bool = False) -> None:
         with self._call("stop"):

@@ -1,7 +1,8 @@
 """`NomadCluster`: the port `Cluster` over Nomad's HTTP API, for a real Nomad and for the built-in cluster alike.
 
-Holds which calls are made and what their answers mean for the port. What JSON means is read in `facts`, `snapshots`
-and `watch`; how requests fail is mapped in `connection`. Must not know why a job is deployed.
+Holds which calls are made and what their answers mean for the port. What JSON means is read in `facts` and
+`snapshots`; a job is read in `reading` and watched in `watcher`; how requests fail is mapped in `connection`. Must not
+know why a job is deployed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,22 +12,20 @@ from urllib.parse import quote
 
 from caravan.cluster.connection import Connection
 from caravan.cluster.facts import to_facts
-from caravan.cluster.snapshots import one_line, to_placement_failures, to_registered, to_snapshot
+from caravan.cluster.reading import JobReader
+from caravan.cluster.snapshots import one_line, to_placement_failures, to_registered
+from caravan.cluster.watcher import Watcher
 from caravan.ports import Clock
 from caravan.values.base import Json
 from caravan.values.errors import (
     ClusterDenied,
     ClusterError,
-    ClusterUnreachable,
     JobNotFound,
     JobRefused,
 )
 from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
-from caravan.values.run import Phase, Snapshot
+from caravan.values.run import Snapshot
 
-WAIT: Final = 3.0  # seconds that a blocking query is held, so that a heartbeat comes every few seconds
-PACE: Final = 0.2  # least seconds between two rounds without news, should a server not hold the query
-MAX_BACKOFF: Final = 5.0  # seconds between two tries while the cluster is away: no longer than a heartbeat
 MAX_FILE: Final = 16 << 20  # bytes of a file that is read whole; results that we read are small
 
 _NO_FILE: Final = ("no such file", "not found", "unknown allocation", "does not exist")
@@ -60,8 +59,8 @@ class NomadCluster:
             address, token=token, region=region, verify=verify, cert=cert, clock=clock, timeout=timeout
         )
         self._namespace = namespace or "default"
-        self._clock = clock
-        self._outage_limit = outage_limit
+        self._reader = JobReader(self._connection, clock)
+        self._watcher = Watcher(self._reader, clock, outage_limit=outage_limit)
         # python-nomad's endpoints one by one: its `Nomad` class takes token, namespace, region and certificates from
         # the environment where they are not given, so another cluster's token could go to this one. The namespace
         # is passed with each call, because one in the query would outrank the job's own. The token is in the session.
@@ -193,67 +192,11 @@ class NomadCluster:
 
     def snapshot(self, job_id: str, namespace: str = "default") -> Snapshot:
         """The job now."""
-        return self._observe(job_id, namespace, index=0, repeat=True)[0]
-
-    def _observe(self, job_id: str, namespace: str, *, index: int, repeat: bool) -> tuple[Snapshot, int]:
-        """A snapshot and the allocations' index, after a change since `index` or WAIT seconds (0: at once).
-
-        Here an event stream would come in: whatever wakes this method, it reads the whole state anew.
-        """
-        base = f"/v1/job/{quote(job_id, safe='')}"
-        allocations, seen = self._list(f"{base}/allocations", namespace, index=index, repeat=repeat)
-        evaluations, _ = self._list(f"{base}/evaluations", namespace, index=0, repeat=repeat)
-        job = self._job_document(job_id, namespace, repeat=repeat)
-        if job is not None and job.get("Status") == "dead":
-            # A dead job changes no more, but its end may have come after its allocations were read.
-            allocations, seen = self._list(f"{base}/allocations", namespace, index=0, repeat=repeat)
-            evaluations, _ = self._list(f"{base}/evaluations", namespace, index=0, repeat=repeat)
-        with self._reading("read the job"):
-            snapshot = to_snapshot(job, allocations, evaluations, job_id=job_id, at=self._clock.now())
-        # An index that goes back (a server restored from a backup) would never be reached again.
-        return snapshot, seen if seen >= index else 0
-
-    def _list(self, path: str, namespace: str, *, index: int, repeat: bool) -> tuple[list[Json], int]:
-        # By the session: python-nomad loses X-Nomad-Index and has neither index nor wait.
-        what = "read the job's state"
-        params: dict[str, str | int] = {"namespace": namespace}
-        if index:
-            params |= {"index": index, "wait": f"{int(WAIT * 1000)}ms"}
-        try:
-            # The server adds up to a sixteenth to the wait.
-            answer = self._connection.send(
-                "GET", path, what=what, params=params, wait=WAIT * 1.1 if index else 0.0, repeat=repeat
-            )
-        except JobNotFound:
-            return [], 0
-        found = self._connection.shape(self._connection.call(answer.json, what=what), list, what)
-        number = answer.headers.get("X-Nomad-Index", "")
-        return found, int(number) if number.isdigit() else 0
+        return self._reader.snapshot(job_id, namespace)[0]
 
     def watch(self, job_id: str, namespace: str = "default") -> Iterator[Snapshot]:
         """Snapshots until the job has ended or is gone; the last one again as a heartbeat, in an outage too."""
-        last: Snapshot | None = None
-        index, yielded = 0, self._clock.monotonic()
-        outage = _Outage(self._clock, self._outage_limit)
-        while True:
-            began = self._clock.monotonic()
-            try:
-                snapshot, index = self._observe(job_id, namespace, index=index, repeat=False)
-            except ClusterError as error:
-                outage.ride_out(error)
-                index = 0
-                if last is not None:
-                    yield last
-                continue
-            outage.over()
-            changed = last is None or last.model_copy(update={"at": snapshot.at}) != snapshot
-            if changed or self._clock.monotonic() - yielded >= WAIT:
-                last, yielded = snapshot, self._clock.monotonic()
-                yield snapshot
-            if snapshot.phase in {Phase.ENDED, Phase.GONE}:
-                return
-            if not changed:
-                self._clock.sleep(max(0.0, PACE - (self._clock.monotonic() - began)))
+        return self._watcher.watch(job_id, namespace)
 
     def logs(self, alloc_id: str, task: str, stream: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         """Bytes of a task's log from `offset` on. JobNotFound when allocation or task are not there.
@@ -338,37 +281,6 @@ class NomadCluster:
             self._connection.call(request, what=f"stop the job {job_id}")
         except JobNotFound:
             return
-
-
-class _Outage:
-    """How long the cluster has been away, as `watch` sees it."""
-
-    def __init__(self, clock: Clock, limit: float) -> None:
-        self._clock = clock
-        self._limit = limit
-        self._since: float | None = None
-        self._tries = 0
-
-    def over(self) -> None:
-        self._since, self._tries = None, 0
-
-    def ride_out(self, error: ClusterError) -> None:
-        """Wait before the next try, or raise: what no waiting mends at once, the rest after the limit.
-
-        A plain ClusterError (status 500, an answer that is none of Nomad's) passes as an outage too: proxies and
-        restarting servers give both.
-        """
-        if not isinstance(error, ClusterUnreachable) and type(error) is not ClusterError:
-            raise error
-        now = self._clock.monotonic()
-        self._since = now if self._since is None else self._since
-        if now - self._since >= self._limit:
-            raise ClusterUnreachable(
-                f"The cluster has been away for {self._limit:.0f} s: {error.message}",
-                hint="The job may go on; resume the run when the cluster is back.",
-            ) from error
-        self._clock.sleep(min(MAX_BACKOFF, 0.5 * 2.0 ** min(self._tries, 6)))
-        self._tries += 1
 
 
 def _lines(texts: list[str]) -> tuple[str, ...]:

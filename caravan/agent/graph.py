@@ -15,7 +15,7 @@ from langgraph.runtime import Runtime
 
 from caravan.agent import routes
 from caravan.agent.context import Context
-from caravan.agent.nodes import commit, deploy, finish, mend, understand
+from caravan.agent.nodes import approve, commit, deploy, finish, mend, understand, validate
 from caravan.agent.state import RunState, Update
 from caravan.agent.telling import moments, result, surroundings
 
@@ -30,8 +30,8 @@ NODES: dict[str, Node] = {
     "estimate": commit.estimate,
     "budget_gate": commit.budget_gate,
     "generate_spec": commit.generate_spec,
-    "validate_spec": commit.validate_spec,
-    "approve": commit.approve,
+    "validate_spec": validate.validate_spec,
+    "approve": approve.approve,
     "deploy_job": deploy.deploy_job,
     "verify_deployment": deploy.verify_deployment,
     "evaluate": finish.evaluate,

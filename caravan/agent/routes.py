@@ -25,10 +25,15 @@ def after_validate(state: RunState) -> Literal["diagnose", "report", "approve"]:
     return "report" if state.request.dry_run else "approve"
 
 
-def after_approve(state: RunState) -> Literal["deploy_job", "generate_spec", "remember"]:
-    """Approved: deploy. Refused: the end. A lost job that is deployed anew needs a specification with a new id."""
+def after_approve(state: RunState) -> Literal["deploy_job", "generate_spec", "estimate", "approve", "remember"]:
+    """Approved: deploy. Refused: the end. Another plan was chosen: estimate it. More to ask: ask.
+
+    A lost job that is deployed anew needs a specification with a new id.
+    """
     if state.status is RunStatus.REJECTED:
         return "remember"
+    if state.turn != "deploy":
+        return state.turn
     if state.deployment is None or state.deployment.attempt != state.sequence:
         return "generate_spec"
     return "deploy_job"

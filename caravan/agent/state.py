@@ -1,12 +1,12 @@
 """The state of a run as LangGraph checkpoints it: small frozen values only; no logs, no clients, no file contents."""
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
 from caravan.values.base import Json, Value
-from caravan.values.dialogue import Answer, Question
+from caravan.values.dialogue import Answer, PlanChoice, Question
 from caravan.values.estimate import BudgetVerdict, Envelope, Estimate
 from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
 from caravan.values.plan import TrainingPlan
@@ -44,6 +44,12 @@ class RunState(Value):
     envelope: Envelope | None = None
     wished: dict[str, Json] = Field(
         default_factory=dict, description="what a person had set when a repair came before the first approval"
+    )
+
+    choices: tuple[PlanChoice, ...] = Field(default=(), description="other plans that fit, until a person has decided")
+    unplaced: TrainingPlan | None = Field(default=None, description="the plan without a place that `choices` change")
+    turn: Literal["deploy", "approve", "estimate"] = Field(
+        default="deploy", description="where approval leads: on, to its next question, or to the plan that was chosen"
     )
 
     sequence: int = 1

@@ -61,6 +61,14 @@ def test_a_lost_job_is_deployed_only_under_a_new_id() -> None:
     assert routes.after_verify(state(lost=True, deployment=deployment)) == "approve"
 
 
+def test_approval_leads_on_to_its_next_question_or_to_the_chosen_plan() -> None:
+    deployment = Deployment(run_id="r", attempt=1, job_id="j", spec_sha256="s", plan_sha256="p")
+    assert routes.after_approve(state(deployment=deployment, turn="deploy")) == "deploy_job"
+    assert routes.after_approve(state(deployment=deployment, turn="approve")) == "approve"
+    assert routes.after_approve(state(deployment=deployment, turn="estimate")) == "estimate"
+    assert routes.after_approve(state(turn="approve", status=RunStatus.REJECTED)) == "remember"
+
+
 def test_a_stopped_run_is_not_repaired() -> None:
     assert routes.after_verify(state(failure=FAILED, status=RunStatus.STOPPED)) == "remember"
     assert routes.after_deploy(state(failure=FAILED, status=RunStatus.STOPPED)) == "report"

@@ -1,26 +1,16 @@
-"""From a plan to an approved job: estimate, budget, specification, validation, approval."""
+"""From a plan to a job: estimate, budget, specification. What follows is in `validate` and `approve`."""
 
-from collections.abc import Sequence
-
-from langgraph.types import interrupt
-
-from caravan.agent.approval import envelope, objections, total_cost
 from caravan.agent.context import Context
 from caravan.agent.state import RunState, Update, joined
-from caravan.diagnosis.evidence import evidence_of
-from caravan.hcl import mismatches, parse_hcl, read_back, render_hcl
+from caravan.hcl import mismatches, parse_hcl, render_hcl
 from caravan.planning.budget import judge_budget
-from caravan.planning.checks import check_image, check_job, check_plan
 from caravan.planning.choose import choose
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.jobspec import to_job_spec
-from caravan.values.dialogue import Ask, AskKind, Reply
-from caravan.values.errors import JobRefused
-from caravan.values.estimate import Verdict
 from caravan.values.failure import Evidence, Stage
-from caravan.values.job import ClusterFacts, DryRun, JobSpec
+from caravan.values.job import ClusterFacts, JobSpec
 from caravan.values.plan import TrainingPlan, apply_changes
-from caravan.values.run import Deployment, RunStatus
+from caravan.values.run import Deployment
 
 
 def estimate(state: RunState, context: Context) -> Update:
@@ -86,49 +76,6 @@ def generate_spec(state: RunState, context: Context) -> Update:
     return {"deployment": deployment, "failure": None, "outcome": None, "diagnosis": None}
 
 
-def validate_spec(state: RunState, context: Context) -> Update:
-    """Prove the job before anything is registered: by ourselves first, then by the cluster's parse, validate, plan."""
-    if state.failure:
-        return {}  # it was not rendered as it was meant
-    problems = check_plan(state.need_plan(), context.facts())
-    if problems:
-        return {"failure": _impossible(problems, state, context)}
-    hcl, _ = context.folder.load_job(state.sequence)
-    try:
-        job = context.cluster.parse(hcl)
-    except JobRefused as error:
-        return {"failure": Evidence(stage=Stage.VALIDATE, message=error.message, validation_errors=(error.message,))}
-    different = mismatches(read_back(parse_hcl(hcl)), job)
-    if different:
-        message = f"the cluster reads the job differently: {different[0]}"
-        return {"failure": Evidence(stage=Stage.VALIDATE, message=message, validation_errors=different)}
-    answer = context.cluster.check(job)
-    context.folder.save_job(state.sequence, hcl, job)
-    failure = _refusal(answer)
-    if failure:
-        return {"failure": failure}
-    warnings = [*answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
-    return {"warnings": joined(state.warnings, tuple(warnings))}
-
-
-def _impossible(problems: Sequence[str], state: RunState, context: Context) -> Evidence:
-    """Our own words on a plan that can't run. Where all that is missing is a place, with the cluster's reasons too.
-
-    Those tell the cause, and a cause may have a repair.
-    """
-    plan, facts = state.need_plan(), context.facts()
-    said = Evidence(stage=Stage.VALIDATE, message=" ".join(problems))
-    image, job = check_image(plan, facts), check_job(plan, facts)
-    if job:
-        return said if job != image or not plan.image else said.model_copy(update={"validation_errors": image})
-    hcl, _ = context.folder.load_job(state.sequence)
-    try:
-        answer = context.cluster.check(context.cluster.parse(hcl))
-    except JobRefused:
-        return said
-    return evidence_of(Stage.VALIDATE, check=answer, message=said.message)
-
-
 def _job_spec(state: RunState, context: Context) -> JobSpec:
     """The job of this sequence number: a pure function of the state and the cluster's facts."""
     plan, facts = state.need_plan(), context.facts()
@@ -153,90 +100,3 @@ def _avoidable(state: RunState, facts: ClusterFacts) -> tuple[str, ...]:
             left.discard(name)
             avoided.append(name)
     return tuple(avoided)
-
-
-def _refusal(answer: DryRun) -> Evidence | None:
-    """Evidence when the job is invalid or no node could ever take it; None when it can run now or has to wait."""
-    if answer.errors:
-        return evidence_of(Stage.VALIDATE, check=answer)
-    hopeless = tuple(f for f in answer.failures if f.nodes_exhausted == 0 and not f.quota_exhausted)
-    if hopeless:
-        return evidence_of(
-            Stage.VALIDATE, check=answer.model_copy(update={"failures": hopeless}), message=hopeless[0].line()
-        )
-    return None
-
-
-def approve(state: RunState, context: Context) -> Update:
-    """Ask once, with plan, estimate, cost and job in view (the second interrupt); go on inside what was granted."""
-    if state.lost:
-        return _ask_about_lost_job(state)
-    if context.store.run(state.run_id).status is RunStatus.STOPPED:
-        return {}  # nobody is asked any more: the deployment ends the run
-    plan, verdict, granted = state.need_plan(), state.budget, state.envelope
-    cost = total_cost(state, state.need_estimate())
-    if verdict and verdict.verdict is Verdict.OVER_HARD:
-        return _rejected(state, verdict.text)
-    against = objections(state, context, plan, state.need_estimate())
-    if granted and not against:
-        return {}
-    limit = state.request.budget_usd if state.request.budget_usd is not None else context.limits.soft_usd
-    grants = envelope(state, context, plan, cost, limit)
-    if granted is None and not against and state.request.yes and verdict and verdict.verdict is Verdict.WITHIN:
-        context.progress.note(f"Approved by --yes: {verdict.text}")
-        return {"envelope": grants}
-    deployment = state.need_deployment()
-    ask = Ask(
-        kind=AskKind.APPROVAL,
-        text=_question(state, deployment.job_id),
-        plan=plan,
-        estimate=state.estimate,
-        budget=verdict,
-        envelope=grants,
-        objections=against,
-        warnings=state.warnings,
-        attempt=state.sequence,
-        job_id=deployment.job_id,
-        hcl_path=deployment.hcl_path or "",
-    )
-    reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
-    if not reply.approved:
-        return _rejected(state, reply.why or "the job was not approved")
-    return {"envelope": grants}
-
-
-def _question(state: RunState, job_id: str) -> str:
-    """What is asked: of a repair, what failed and what would be done about it."""
-    if state.answered is None or not state.tried:
-        return f"Deploy {job_id}?"
-    repair = state.tried[-1]
-    return f"{state.answered.cause} Deploy {job_id} with this repair: {repair.why or repair.kind}?"
-
-
-def _rejected(state: RunState, why: str) -> Update:
-    """The end by a no. After a failure it says what failed and what to do, for the repair would have been the way."""
-    cause = state.answered
-    if cause is None:
-        return {"status": RunStatus.REJECTED, "detail": why}
-    parts = (cause.cause, f"Not repaired: {why.rstrip('.')}.", cause.advice)
-    return {"status": RunStatus.REJECTED, "detail": " ".join(part for part in parts if part)}
-
-
-def _ask_about_lost_job(state: RunState) -> Update:
-    deployment = state.need_deployment()
-    ask = Ask(
-        kind=AskKind.LOST_JOB,
-        text=(
-            f"Job {deployment.job_id} was registered but the cluster does not know it any more. It may have been "
-            "purged while it ran or after its end. Deploy the plan again, under a new id?"
-        ),
-        plan=state.plan,
-        estimate=state.estimate,
-        attempt=state.sequence,
-        job_id=deployment.job_id,
-    )
-    reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
-    if not reply.approved:
-        detail = reply.why or f"job {deployment.job_id} is gone and was not deployed again"
-        return {"lost": False, "status": RunStatus.REJECTED, "detail": detail}
-    return {"lost": False, "sequence": state.sequence + 1}

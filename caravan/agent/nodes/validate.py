@@ -1,0 +1,67 @@
+"""Validation: the job is proved before anything is registered, by ourselves and by the cluster's dry run."""
+
+from collections.abc import Sequence
+
+from caravan.agent.context import Context
+from caravan.agent.state import RunState, Update, joined
+from caravan.diagnosis.evidence import evidence_of
+from caravan.hcl import mismatches, parse_hcl, read_back
+from caravan.planning.checks import check_image, check_job, check_plan
+from caravan.values.errors import JobRefused
+from caravan.values.failure import Evidence, Stage
+from caravan.values.job import DryRun
+
+
+def validate_spec(state: RunState, context: Context) -> Update:
+    """Prove the job before anything is registered: by ourselves first, then by the cluster's parse, validate, plan."""
+    if state.failure:
+        return {}  # it was not rendered as it was meant
+    problems = check_plan(state.need_plan(), context.facts())
+    if problems:
+        return {"failure": _impossible(problems, state, context)}
+    hcl, _ = context.folder.load_job(state.sequence)
+    try:
+        job = context.cluster.parse(hcl)
+    except JobRefused as error:
+        return {"failure": Evidence(stage=Stage.VALIDATE, message=error.message, validation_errors=(error.message,))}
+    different = mismatches(read_back(parse_hcl(hcl)), job)
+    if different:
+        message = f"the cluster reads the job differently: {different[0]}"
+        return {"failure": Evidence(stage=Stage.VALIDATE, message=message, validation_errors=different)}
+    answer = context.cluster.check(job)
+    context.folder.save_job(state.sequence, hcl, job)
+    failure = _refusal(answer)
+    if failure:
+        return {"failure": failure}
+    warnings = [*answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
+    return {"warnings": joined(state.warnings, tuple(warnings))}
+
+
+def _impossible(problems: Sequence[str], state: RunState, context: Context) -> Evidence:
+    """Our own words on a plan that can't run. Where all that is missing is a place, with the cluster's reasons too.
+
+    Those tell the cause, and a cause may have a repair.
+    """
+    plan, facts = state.need_plan(), context.facts()
+    said = Evidence(stage=Stage.VALIDATE, message=" ".join(problems))
+    image, job = check_image(plan, facts), check_job(plan, facts)
+    if job:
+        return said if job != image or not plan.image else said.model_copy(update={"validation_errors": image})
+    hcl, _ = context.folder.load_job(state.sequence)
+    try:
+        answer = context.cluster.check(context.cluster.parse(hcl))
+    except JobRefused:
+        return said
+    return evidence_of(Stage.VALIDATE, check=answer, message=said.message)
+
+
+def _refusal(answer: DryRun) -> Evidence | None:
+    """Evidence when the job is invalid or no node could ever take it; None when it can run now or has to wait."""
+    if answer.errors:
+        return evidence_of(Stage.VALIDATE, check=answer)
+    hopeless = tuple(f for f in answer.failures if f.nodes_exhausted == 0 and not f.quota_exhausted)
+    if hopeless:
+        return evidence_of(
+            Stage.VALIDATE, check=answer.model_copy(update={"failures": hopeless}), message=hopeless[0].line()
+        )
+    return None

@@ -5,7 +5,8 @@ stands in one place, the session's header; no message holds it.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -122,6 +123,7 @@ class Connection:
     def _once(self, request: Callable[[], T], what: str) -> T:
         import nomad
         import requests
+        import urllib3
 
         try:
             return request()
@@ -130,7 +132,7 @@ class Connection:
             if isinstance(found, requests.Response):
                 raise self._from_answer(found, what) from None  # its text is unmasked, ours holds it masked
             raise self._from_failure(found, what) from error
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise self._from_failure(error, what) from error
 
     def send(
@@ -143,8 +145,12 @@ class Connection:
         json: Json = None,
         wait: float = 0.0,
         repeat: bool = False,
+        silent: bool = False,
     ) -> "requests.Response":
-        """A request by the session alone, with its whole answer. `wait`: seconds that the server may hold it."""
+        """A request by the session alone, with its whole answer. `wait`: seconds that the server may hold it.
+
+        `silent`: answers hold secrets, so none of their words goes into an error.
+        """
 
         def request() -> "requests.Response":
             response = self.session.request(
@@ -157,7 +163,7 @@ class Connection:
             )
             if response.status_code >= 400:
                 self._refuse_page(response, what)
-                raise self._from_answer(response, what)
+                raise self._from_answer(response, what, silent=silent)
             return response
 
         return self.call(request, what=what, repeat=repeat)
@@ -189,6 +195,36 @@ class Connection:
 
         return self.call(request, what=what, repeat=True)
 
+    @contextmanager
+    def stream(
+        self, path: str, *, what: str, params: Mapping[str, str | int], idle: float
+    ) -> Iterator[Iterator[bytes]]:
+        """A GET whose body goes on: its bytes as they come, until the server ends it or the block is left.
+
+        ClusterUnreachable when it is cut, or when no byte came for `idle` seconds. Never repeated.
+        """
+
+        def request() -> "requests.Response":
+            response = self.session.get(
+                self.address + path,
+                params=self._query(params),
+                timeout=(self.timeouts[0], idle),
+                headers={"Accept-Encoding": "identity"},  # a compressor would hold the first bytes back
+                allow_redirects=False,
+                stream=True,
+            )
+            if response.status_code >= 400:
+                with response:
+                    raise self._from_answer(response, what)
+            return response
+
+        with self.call(request, what=what) as response:
+            yield self._chunks(response, what)
+
+    def _chunks(self, response: "requests.Response", what: str) -> Iterator[bytes]:
+        while chunk := self.call(lambda: response.raw.read1(1 << 16, decode_content=True), what=what):
+            yield chunk
+
     def _query(self, params: Mapping[str, str | int] | None) -> dict[str, str | int]:
         return ({"region": self.region} if self.region else {}) | dict(params or {})
 
@@ -198,12 +234,16 @@ class Connection:
             self.misshapen(what)
         return value
 
-    def misshapen(self, what: str, error: Exception | None = None) -> NoReturn:
-        """Raise for an answer that is not Nomad's."""
-        raise ClusterError(
+    def alien(self, what: str) -> ClusterError:
+        """The error for an answer that is not Nomad's."""
+        return ClusterError(
             f"The answer of {self._shown} to the request to {what} is not Nomad's.",
             hint="Check that NOMAD_ADDR or --cluster is the address of a Nomad API.",
-        ) from error
+        )
+
+    def misshapen(self, what: str, error: Exception | None = None) -> NoReturn:
+        """Raise for an answer that is not Nomad's."""
+        raise self.alien(what) from error
 
     def _refuse_redirect(self, response: "requests.Response", *_args: Any, **_kwargs: Any) -> None:
         if response.is_redirect:
@@ -248,10 +288,14 @@ class Connection:
         words = next((g for g in said.groups() if g), "") if said else type(error).__name__
         return self.masked(one_line(words, 200)).rstrip(". ")
 
-    def _from_answer(self, response: "requests.Response", what: str) -> ClusterError:
+    def _from_answer(self, response: "requests.Response", what: str, *, silent: bool = False) -> ClusterError:
         """What an answer with a status of 400 or more means."""
         status = response.status_code
-        words = self.masked(response.text[:_MAX_WORDS].strip())
+        words = "" if silent else self.masked(response.text[:_MAX_WORDS].strip())
+        if status == 409:
+            return JobConflict(
+                f"Somebody else changed what Caravan was to {what}.", hint="Look at it and run the command again."
+            )
         if status in {401, 403} or (status == 500 and _TOKEN_TROUBLE.search(words)):
             return ClusterDenied(
                 f"The cluster at {self._shown} denies the request to {what}: {one_line(words, 200) or status}.",

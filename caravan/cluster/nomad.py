@@ -7,29 +7,25 @@ know why a job is deployed.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 from caravan.cluster.connection import Connection
 from caravan.cluster.facts import to_facts
+from caravan.cluster.files import AllocFiles
 from caravan.cluster.reading import JobReader
 from caravan.cluster.snapshots import one_line, to_placement_failures, to_registered
+from caravan.cluster.variables import Variables, token_facts
 from caravan.cluster.watcher import Watcher
 from caravan.ports import Clock
 from caravan.values.base import Json
 from caravan.values.errors import (
     ClusterDenied,
-    ClusterError,
     JobNotFound,
     JobRefused,
 )
 from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
 from caravan.values.run import Snapshot
-
-MAX_FILE: Final = 16 << 20  # bytes of a file that is read whole; results that we read are small
-
-_NO_FILE: Final = ("no such file", "not found", "unknown allocation", "does not exist")
-_NO_LOG_YET: Final = ("not started yet", "no logs available", "no such file")
 
 
 class NomadCluster:
@@ -61,6 +57,8 @@ class NomadCluster:
         self._namespace = namespace or "default"
         self._reader = JobReader(self._connection, clock)
         self._watcher = Watcher(self._reader, clock, outage_limit=outage_limit)
+        self._files = AllocFiles(self._connection, clock, namespace=self._namespace, outage_limit=outage_limit)
+        self._variables = Variables(self._connection)
         # python-nomad's endpoints one by one: its `Nomad` class takes token, namespace, region and certificates from
         # the environment where they are not given, so another cluster's token could go to this one. The namespace
         # is passed with each call, because one in the query would outrank the job's own. The token is in the session.
@@ -199,75 +197,36 @@ class NomadCluster:
         return self._watcher.watch(job_id, namespace)
 
     def logs(self, alloc_id: str, task: str, stream: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
-        """Bytes of a task's log from `offset` on. JobNotFound when allocation or task are not there.
-
-        The offset counts from the oldest log file that the client still keeps.
-        """
-        # By the session: python-nomad decodes logs to text, and has no limit.
-        try:
-            return self._connection.read(
-                f"/v1/client/fs/logs/{quote(alloc_id, safe='')}",
-                what="read a log",
-                params={
-                    "task": task,
-                    "type": stream,
-                    "plain": "true",
-                    "origin": "start",
-                    "offset": offset,
-                    "namespace": self._namespace,
-                },
-                limit=limit,
-            )
-        except JobNotFound as error:
-            if any(words in error.message.lower() for words in _NO_LOG_YET):
-                return b""
-            raise
-        except JobRefused as refusal:
-            raise JobNotFound(f"No such log: {one_line(refusal.message)}.") from refusal
+        """Bytes of a task's log from `offset` on, counted from the oldest log file that the client still keeps."""
+        return self._files.logs(alloc_id, task, stream, offset=offset, limit=limit)
 
     def read_file(self, alloc_id: str, path: str) -> bytes | None:
         """A file of the allocation, whole, or None. A file of more than 16 MiB raises ClusterError."""
-        try:
-            data = self._connection.read(
-                f"/v1/client/fs/cat/{quote(alloc_id, safe='')}",
-                what=f"read {path} of the allocation",
-                params={"path": path, "namespace": self._namespace},
-                limit=MAX_FILE + 1,
-            )
-        except JobNotFound:
-            return None
-        except ClusterError as error:
-            # Nomad's client answers 400 or 500 for a file that is not there, by version.
-            if any(words in error.message.lower() for words in _NO_FILE):
-                return None
-            raise
-        if len(data) > MAX_FILE:
-            raise ClusterError(f"{path} of the allocation has more than {MAX_FILE >> 20} MiB.")
-        return data
+        return self._files.read_file(alloc_id, path)
 
     def follow_log(self, alloc_id: str, task: str, stream: str, *, offset: int = 0) -> Iterator[bytes]:
-        """A log as it is written."""
-        raise NotImplementedError
+        """A log as it is written, over cut connections, until the task is over."""
+        return self._files.follow_log(alloc_id, task, stream, offset=offset)
 
     def list_files(self, alloc_id: str, path: str) -> tuple[FileEntry, ...] | None:
-        """What is in a directory of the allocation."""
-        raise NotImplementedError
+        """What is in a directory of the allocation, or None."""
+        return self._files.list_files(alloc_id, path)
 
     def read_part(self, alloc_id: str, path: str, *, offset: int, limit: int) -> bytes:
         """A part of a file of the allocation."""
-        raise NotImplementedError
+        return self._files.read_part(alloc_id, path, offset=offset, limit=limit)
 
     def variable_names(self, path: str, namespace: str = "default") -> frozenset[str] | None:
-        """The names of a variable's items."""
-        raise NotImplementedError
+        """The names of a variable's items, or None."""
+        return self._variables.names(path, namespace)
 
     def write_variable(self, path: str, items: Mapping[str, str], namespace: str = "default") -> None:
-        """Set items of a variable."""
-        raise NotImplementedError
+        """Set items of a variable; never repeated."""
+        self._variables.write(path, items, namespace)
 
     def token(self) -> TokenFacts | None:
-        """The token in use."""
-        raise NotImplementedError
+        """The token in use, or None where the cluster knows no ACL."""
+        return token_facts(self._connection)
 
     def stop(self, job_id: str, namespace: str = "default", *, purge: bool = False) -> None:
         """Stop a job; `purge` also forgets it."""

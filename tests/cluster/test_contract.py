@@ -361,3 +361,40 @@ def test_a_purged_job_is_gone(bench: Bench) -> None:
 def test_stopping_what_is_not_there_is_no_error(bench: Bench) -> None:
     bench.cluster.stop("contract-none")
     bench.cluster.stop("contract-none", purge=True)
+
+
+def test_files_of_an_allocation(bench: Bench) -> None:
+    _, last, _ = bench.run("good")
+    alloc = last.allocations[-1].id
+    listed = bench.cluster.list_files(alloc, "alloc/data")
+    assert listed is not None
+    assert [(f.name, f.is_dir) for f in listed] == [("caravan-result.json", False)]
+    whole = bench.cluster.read_file(alloc, SENTINEL_PATH)
+    assert whole is not None
+    assert listed[0].size == len(whole)
+    assert bench.cluster.read_part(alloc, SENTINEL_PATH, offset=2, limit=6) == whole[2:8]
+    assert bench.cluster.read_part(alloc, SENTINEL_PATH, offset=len(whole), limit=6) == b""
+    assert bench.cluster.list_files(alloc, "alloc/data/none") is None
+    assert bench.cluster.list_files(UNKNOWN, "alloc/data") is None
+    for missing in (alloc, UNKNOWN):
+        with pytest.raises(JobNotFound):
+            bench.cluster.read_part(missing, "alloc/data/none", offset=0, limit=6)
+
+
+def test_a_followed_log_ends_with_its_task(bench: Bench) -> None:
+    _, last, _ = bench.run("good")
+    alloc = last.allocations[-1].id
+    assert b"".join(bench.cluster.follow_log(alloc, "train", "stdout")) == b"hello\nworld\n"
+    assert b"".join(bench.cluster.follow_log(alloc, "train", "stdout", offset=6)) == b"world\n"
+    with pytest.raises(JobNotFound):
+        list(bench.cluster.follow_log(UNKNOWN, "train", "stdout"))
+
+
+def test_a_quiet_log_gives_heartbeats(bench: Bench) -> None:
+    job = bench.job("endless")
+    bench.cluster.register(job)
+    running = until(bench, job["ID"], lambda s: s.phase is Phase.RUNNING)
+    followed = bench.cluster.follow_log(running.allocations[-1].id, "train", "stdout")
+    assert (next(followed), next(followed)) == (b"", b"")
+    bench.cluster.stop(job["ID"])
+    assert b"".join(followed) == b""

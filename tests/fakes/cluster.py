@@ -199,12 +199,15 @@ class FakeCluster:
 
     def read_file(self, alloc_id: str, path: str) -> bytes | None:
         with self._call("read_file"):
-            entry = self._of(alloc_id)
-            if entry is None or entry.stage < ENDED or entry.script.driver_error:
-                return None
-            if path == SENTINEL_PATH and entry.script.sentinel and path not in entry.script.files:
-                return self._sentinel(entry)
-            return entry.script.files.get(path)
+            return self._files(alloc_id).get(path)
+
+    def _files(self, alloc_id: str) -> dict[str, bytes]:
+        """What the allocation's task has left: all of it appears with its end."""
+        entry = self._of(alloc_id)
+        if entry is None or entry.stage < ENDED or entry.script.driver_error:
+            return {}
+        sentinel = self._sentinel(entry) if entry.script.sentinel else None
+        return ({} if sentinel is None else {SENTINEL_PATH: sentinel}) | entry.script.files
 
     def follow_log(self, alloc_id: str, task: str, stream: str, *, offset: int = 0) -> Iterator[bytes]:
         while True:
@@ -220,20 +223,21 @@ class FakeCluster:
 
     def list_files(self, alloc_id: str, path: str) -> tuple[FileEntry, ...] | None:
         with self._call("list_files"):
-            entry, found = self._of(alloc_id), dict[str, FileEntry]()
-            for name, data in (entry.script.files if entry and entry.stage == ENDED else {}).items():
-                if not name.startswith(f"{path}/"):
-                    continue
-                first, _, below = name.removeprefix(f"{path}/").partition("/")
-                found[first] = FileEntry(name=first, is_dir=bool(below), size=0 if below else len(data))
-            return tuple(found[name] for name in sorted(found)) or None
+            found: dict[str, FileEntry] = {}
+            for name, data in self._files(alloc_id).items():
+                if name.startswith(f"{path}/"):
+                    first, _, below = name.removeprefix(f"{path}/").partition("/")
+                    found[first] = FileEntry(name=first, is_dir=bool(below), size=0 if below else len(data))
+            if not found and (self._of(alloc_id) is None or path != "alloc/data"):
+                return None
+            return tuple(found[name] for name in sorted(found))
 
     def read_part(self, alloc_id: str, path: str, *, offset: int, limit: int) -> bytes:
         with self._call("read_part"):
-            entry = self._of(alloc_id)
-            if entry is None or path not in entry.script.files:
+            files = self._files(alloc_id)
+            if path not in files:
                 raise JobNotFound(f"{path} is not there")
-            return entry.script.files[path][offset : offset + limit]
+            return files[path][offset : offset + limit]
 
     def variable_names(self, path: str, namespace: str = "default") -> frozenset[str] | None:
         with self._call("variable_names"):

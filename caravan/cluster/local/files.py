@@ -21,7 +21,7 @@ from caravan.cluster.local.words import JsonDict, go_quote, rfc3339
 
 _CHUNK = 1 << 16
 _FOLLOW_SECONDS = 0.1
-_BEAT_SECONDS = 10.0
+_BEAT_SECONDS = 1.0  # as Nomad's
 
 
 class Files:

@@ -22,6 +22,7 @@ from caravan.values.job import (
     TaskGroup,
     TaskResources,
     TemplateBlock,
+    VaultBlock,
     VolumeMount,
     VolumeRequest,
 )
@@ -114,6 +115,7 @@ def _task(task: Node) -> Task:
         resources=_resources(task["Resources"]),
         constraints=_constraints(task),
         templates=tuple(_template(t) for t in task.get("Templates") or ()),
+        vault=_vault(task.get("Vault")),
         artifacts=tuple(_artifact(a) for a in task.get("Artifacts") or ()),
         volume_mounts=tuple(
             VolumeMount(volume=m["Volume"], destination=m["Destination"], read_only=m["ReadOnly"])
@@ -152,6 +154,18 @@ def _template(node: Node) -> TemplateBlock:
         perms=node["Perms"],
         left_delimiter=node["LeftDelim"],
         right_delimiter=node["RightDelim"],
+        error_on_missing_key=node.get("ErrMissingKey") or False,
+    )
+
+
+def _vault(node: Node | None) -> VaultBlock | None:
+    if node is None:
+        return None
+    return VaultBlock(
+        role=node.get("Role") or None,
+        policies=tuple(node.get("Policies") or ()),
+        env=node["Env"],
+        change_mode=node["ChangeMode"],
     )
 
 
@@ -193,7 +207,8 @@ def _normal_task(task: Task) -> dict[str, Any]:
     found = task.resources
     cpu = found.cpu if found.cpu is not None or found.cores is not None else _CPU_DEFAULT
     resources = found.model_copy(update={"cpu": cpu, "memory_max": found.memory_max or None})
-    return {"user": task.user or None, "resources": resources}
+    vault = task.vault.model_copy(update={"role": task.vault.role or None}) if task.vault else None
+    return {"user": task.user or None, "resources": resources, "vault": vault}
 
 
 def _composed(value: Json) -> Json:

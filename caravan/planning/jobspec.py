@@ -17,6 +17,7 @@ from caravan.planning.script import (
     launch_script,
     overlay_texts,
 )
+from caravan.planning.secrets import secrets_block, vault_block
 from caravan.values.base import Json
 from caravan.values.job import (
     META_ATTEMPT,
@@ -37,8 +38,6 @@ from caravan.values.plan import Constraint, TrainingPlan
 
 GROUP: Final = "train"
 TASK: Final = "train"
-SECRETS_PATH: Final = "nomad/jobs"
-"""The Nomad variable whose items secrets are taken from: any job of the namespace may read it."""
 _MAX_RUN_SINCE: Final = (2, 0, 2)
 
 
@@ -86,6 +85,7 @@ def _task(plan: TrainingPlan, facts: ClusterFacts, templates: Path) -> Task:
         kill_timeout_s=plan.kill_timeout_s,
         resources=_resources(plan, facts),
         templates=_templates(plan, facts, templates),
+        vault=vault_block(plan),
         artifacts=_artifacts(plan),
         volume_mounts=tuple(
             VolumeMount(volume=f"v{i}", destination=m.destination, read_only=m.read_only) for i, m in enumerate(volumes)
@@ -159,9 +159,7 @@ def _templates(plan: TrainingPlan, facts: ClusterFacts, templates: Path) -> tupl
     blocks += [_text(f"local/overlays/{i}", text) for i, text in enumerate(overlay_texts(plan), start=1)]
     blocks += [_text(t.destination, t.data, env=t.env) for t in plan.templates]
     if plan.secrets:
-        items = "".join(f"{name}={{{{ .{name} }}}}\n" for name in plan.secrets)
-        data = f'{{{{ with nomadVar "{SECRETS_PATH}" }}}}\n{items}{{{{ end }}}}\n'
-        blocks.append(TemplateBlock(destination="secrets/caravan.env", data=data, env=True))
+        blocks.append(secrets_block(plan))
     return tuple(blocks)
 
 

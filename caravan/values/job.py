@@ -55,6 +55,16 @@ class TemplateBlock(Value):
     perms: str = "0644"
     left_delimiter: str = "{{"
     right_delimiter: str = "}}"
+    error_on_missing_key: bool = Field(default=False, description="a key that is not there ends the task")
+
+
+class VaultBlock(Value):
+    """The task's access to Vault. The token is for its templates alone, and a new one doesn't restart the training."""
+
+    role: str | None = None
+    policies: tuple[str, ...] = ()
+    env: bool = False
+    change_mode: Literal["noop", "restart", "signal"] = "noop"
 
 
 class ArtifactBlock(Value):
@@ -125,6 +135,7 @@ class Task(Value):
     resources: TaskResources
     constraints: tuple[Constraint, ...] = ()
     templates: tuple[TemplateBlock, ...] = ()
+    vault: VaultBlock | None = None
     artifacts: tuple[ArtifactBlock, ...] = ()
     volume_mounts: tuple[VolumeMount, ...] = ()
     logs: LogPolicy = LogPolicy()

@@ -1,13 +1,18 @@
 """Masking of secrets in texts that are written or sent. A pure function, used by every room that does either.
 
-Two nets: values known to be secret (from the environment, answers, tokens) are replaced wherever they stand, and
-texts that look like a secret by their shape or by the name before them are replaced too. Masking errs on the side
-of hiding; it never raises.
+Two nets: values known to be secret (from the environment, answers, tokens) are replaced wherever they stand, also
+where they are quoted for a URL, escaped for JSON or in base64, and texts that look like a secret by their shape or by
+the name before them are replaced too. Nothing is guessed from how random a text looks: digests, run ids and metrics
+are as random as keys. Masking errs on the side of hiding; it never raises.
 """
 
+import base64
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
+from urllib.parse import quote, quote_plus, unquote
 
 from caravan.values.base import Json
 
@@ -38,7 +43,10 @@ _SHAPES: Final = tuple(
     )
 )
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
-_URL_USER: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+_URL_USER: Final = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?:[^/\s:@]*:[^/\s@]+|[\w%-]{20,})@", re.IGNORECASE
+)
+_URL_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^/\s:@]*:(?P<password>[^/\s@]+)@", re.IGNORECASE)
 # Words that stand after such names in ordinary logs and are no secrets.
 _HARMLESS: Final = re.compile(
     r"^(?:none|null|true|false|\d{1,12}(?:\.\d+)?|\[masked\].*|\$\{?[A-Za-z_].*|<.*|\{\{.*|os\.environ.*)$",
@@ -51,16 +59,29 @@ HINTS: Final = (
 )
 """A text that holds none of these, in lower case, holds nothing that looks like a secret: every pattern needs one."""
 _SHORTEST_KNOWN: Final = 6  # shorter "secrets" would blank out ordinary words
+_SHORTEST_ENCODED: Final = 12  # bytes: fewer leave too little in the middle of a longer base64 text
+
+# Names of environment variables whose value is secret; more of them than in texts, where a name is a guess.
+_SECRET_NAME: Final = re.compile(
+    r"TOKEN(?!IZ|S(?![A-Z]))|SECRET|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|JWT|COOKIE"
+    r"|(?:^|_)(?:KEY|PASS|AUTH|PAT|DSN)$|_PWD$"
+)
+# What such a name ends with when its value says where a secret is or what it is called, and is none itself.
+_ABOUT_SECRETS: Final = re.compile(
+    r"_(?:FILE|PATH|DIR|NAME|TYPE|TTL|SOCK|COMMAND|CMD|HELPER|ENABLED|EXPIRY|EXPIRES?|LIMIT|COUNT|LENGTH|MODE)$"
+    r"|^GOOGLE_APPLICATION_CREDENTIALS$"
+)
+_WORDS: Final = frozenset({"disabled", "enabled", "default", "required", "optional", "offline", "online", "dryrun"})
 
 
 def mask(text: str, known: Iterable[str] = ()) -> str:
     """`text` with secrets replaced by `[masked]`.
 
-    `known` are values known to be secret; those shorter than 6 characters are ignored, because replacing them would
-    hide ordinary text. The function is idempotent: masking a masked text changes nothing.
+    `known` are values known to be secret, found in all their `forms`. The function is idempotent: masking a masked
+    text changes nothing.
     """
-    for secret in sorted({k for k in known if len(k) >= _SHORTEST_KNOWN}, key=len, reverse=True):
-        text = text.replace(secret, MASK)
+    for form in forms(tuple(known)):
+        text = text.replace(form, MASK)
     lower = text.lower()
     if not any(hint in lower for hint in HINTS):
         return text  # nearly every line of a log; the patterns below cost a hundred times as much
@@ -75,6 +96,64 @@ def _masked_assignment(match: re.Match[str]) -> str:
     if _HARMLESS.match(match["value"]):
         return match[0]
     return f"{match['name']}{match['sep']}{match['quote']}{MASK}"
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether an environment variable of that name holds a secret: `HF_TOKEN`, not `TOKENIZERS_PARALLELISM`."""
+    upper = name.upper()
+    return bool(_SECRET_NAME.search(upper)) and not _ABOUT_SECRETS.search(upper)
+
+
+def secret_values(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The values in an environment that must be written nowhere: those under a secret's name, and passwords in URLs.
+
+    Left out: values of fewer than 6 characters, truth values, numbers, and words that say how, not what.
+    """
+    found: dict[str, None] = {}
+    for name, value in environment.items():
+        if is_secret_name(name) and _may_be_secret(value):
+            found[value.strip()] = None
+        for match in _URL_PASSWORD.finditer(value):
+            for form in (match["password"], unquote(match["password"])):
+                if _may_be_secret(form):
+                    found[form] = None
+    return tuple(found)
+
+
+def _may_be_secret(value: str) -> bool:
+    plain = value.strip()
+    return len(plain) >= _SHORTEST_KNOWN and not _HARMLESS.match(plain) and plain.lower() not in _WORDS
+
+
+@lru_cache(maxsize=64)
+def forms(known: tuple[str, ...]) -> tuple[str, ...]:
+    """How known secrets may stand in a text, the longest first: as they are, line by line, quoted for a URL, escaped
+    for JSON, and in base64, alone or inside something longer.
+
+    Secrets shorter than 6 characters are left out, because replacing them would hide ordinary text.
+    """
+    found: set[str] = set()
+    for secret in known:
+        found |= {form for form in _forms(secret) if len(form) >= _SHORTEST_KNOWN}
+        found |= {line.strip() for line in secret.splitlines() if len(line.strip()) >= _LONG_LINE}
+    return tuple(sorted(found, key=lambda form: (-len(form), form)))
+
+
+_LONG_LINE: Final = 16  # characters: shorter lines of a key file are none of its secret
+
+
+def _forms(secret: str) -> Iterable[str]:
+    if len(secret) < _SHORTEST_KNOWN:
+        return
+    yield secret
+    yield from (quote(secret), quote(secret, safe=""), quote_plus(secret))
+    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    data = secret.encode("utf-8", "surrogatepass")
+    for before in range(3) if len(data) >= _SHORTEST_ENCODED else (0,):
+        # Three bytes are four letters: the letters that another byte takes part in are left out.
+        inside = base64.b64encode(b"\0" * before + data).decode()
+        whole = inside[(0, 2, 3)[before] : (len(data) + before) * 8 // 6]
+        yield from (whole, whole.replace("+", "-").replace("/", "_"))
 
 
 def mask_json(value: Json, known: Iterable[str] = ()) -> Json:

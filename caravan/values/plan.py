@@ -155,10 +155,15 @@ class OutputSink(Value):
 
 
 class SecretSource(Value):
-    """Where the job's secrets come from, by reference: a Nomad variable's items or a Vault secret's fields."""
+    """Where the job's secrets come from, by reference: a Nomad variable's items or a Vault secret's fields.
+
+    A Vault path is as Vault's API has it: with `/data/` in it (`secret/data/training`) it is of a KV version 2 store.
+    """
 
     kind: Literal["nomad", "vault"] = "nomad"
-    path: str = "nomad/jobs"
+    path: str = Field(default="nomad/jobs", pattern=r"^[A-Za-z0-9_~./-]{1,128}$")
+    role: str | None = Field(default=None, description="Vault role of the job; unset: the cluster's default")
+    policies: tuple[str, ...] = Field(default=(), description="Vault policies, where the cluster has no roles for jobs")
 
 
 class Mount(Value):

@@ -18,6 +18,7 @@ from caravan.values.job import (
     TaskGroup,
     TaskResources,
     TemplateBlock,
+    VaultBlock,
     VolumeMount,
     VolumeRequest,
 )
@@ -99,9 +100,18 @@ TASKS = st.builds(
             perms=TEXT,
             left_delimiter=TEXT,
             right_delimiter=TEXT,
+            error_on_missing_key=st.booleans(),
         ),
         max_size=2,
     ).map(tuple),
+    vault=st.none()
+    | st.builds(
+        VaultBlock,
+        role=st.none() | TEXT,
+        policies=st.lists(TEXT, max_size=2).map(tuple),
+        env=st.booleans(),
+        change_mode=st.sampled_from(("noop", "restart", "signal")),
+    ),
     artifacts=st.lists(
         st.builds(
             ArtifactBlock,

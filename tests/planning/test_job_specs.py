@@ -183,7 +183,8 @@ def test_volumes_constraints_env_secrets_and_texts() -> None:
     assert text.data == "a: {{ b }}"
     assert text.left_delimiter != "{{"
     assert (secret.env, secret.destination) == (True, "secrets/caravan.env")
-    assert "HF_TOKEN={{ .HF_TOKEN }}" in secret.data
+    assert "HF_TOKEN={{ .HF_TOKEN.Value | toUnescapedJSON }}" in secret.data
+    assert secret.error_on_missing_key and secret.perms == "0600"
 
 
 @pytest.mark.parametrize(("version", "by_cluster"), [("2.0.6", True), ("1.10.5", False)])

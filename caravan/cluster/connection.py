@@ -141,15 +141,17 @@ class Connection:
         path: str,
         *,
         what: str,
-        params: Mapping[str, str | int] | None = None,
+        params: Mapping[str, str | int | list[str]] | None = None,
         json: Json = None,
         wait: float = 0.0,
         repeat: bool = False,
         silent: bool = False,
+        stream: bool = False,
     ) -> "requests.Response":
         """A request by the session alone, with its whole answer. `wait`: seconds that the server may hold it.
 
-        `silent`: answers hold secrets, so none of their words goes into an error.
+        `silent`: answers hold secrets, so none of their words goes into an error. `stream`: the body is left to the
+        caller, who reads it as it comes and closes the answer.
         """
 
         def request() -> "requests.Response":
@@ -159,7 +161,9 @@ class Connection:
                 params=self._query(params),
                 json=json,
                 timeout=(self.timeouts[0], self.timeouts[1] + wait),
+                headers={"Accept-Encoding": "identity"} if stream else None,  # a compressor would hold bytes back
                 allow_redirects=False,
+                stream=stream,
             )
             if response.status_code >= 400:
                 self._refuse_page(response, what)
@@ -173,7 +177,7 @@ class Connection:
         if "html" in response.headers.get("content-type", "").lower() and response.status_code < 500:
             self.misshapen(what)
 
-    def read(self, path: str, *, what: str, params: Mapping[str, str | int], limit: int) -> bytes:
+    def read(self, path: str, *, what: str, params: Mapping[str, str | int | list[str]], limit: int) -> bytes:
         """Up to `limit` bytes of a GET's body, whatever its length; the rest is not fetched."""
 
         def request() -> bytes:
@@ -225,7 +229,7 @@ class Connection:
         while chunk := self.call(lambda: response.raw.read1(1 << 16, decode_content=True), what=what):
             yield chunk
 
-    def _query(self, params: Mapping[str, str | int] | None) -> dict[str, str | int]:
+    def _query(self, params: Mapping[str, str | int | list[str]] | None) -> dict[str, str | int | list[str]]:
         return ({"region": self.region} if self.region else {}) | dict(params or {})
 
     def shape(self, value: Json, kind: type, what: str) -> Json:

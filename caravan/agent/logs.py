@@ -1,4 +1,7 @@
-"""Copying a job's logs into the run's folder as they grow, showing new lines, telling the metrics in all of them."""
+"""Copying a job's logs into the run's folder as they grow, showing new lines, telling the metrics in all of them.
+
+Must not know what a log that grows or stands still means for the job: it says how much was heard, and what could not be.
+"""
 
 import re
 from collections.abc import Iterable
@@ -8,12 +11,15 @@ from typing import Final
 from caravan.agent.context import Context
 from caravan.agent.log_reader import LogReader, Source
 from caravan.agent.metrics import metric_rows
-from caravan.values.errors import ClusterError
+from caravan.agent.watchdog import Heard
+from caravan.values.errors import ClusterDenied, ClusterError
 from caravan.values.escapes import without_escapes
 from caravan.values.masking import mask
 from caravan.values.run import Phase, Snapshot
 
 STREAMS = ("stdout", "stderr")
+TERMINAL: Final = frozenset({"complete", "failed", "lost"})
+"""Client statuses of an allocation in which nothing runs any more."""
 _SHOWN_LINES: Final = 20  # of one piece: a person can't read more at once, and the copy has them all
 _LONGEST: Final = 4096  # bytes of a line that are shown and read for metrics; the copy has more
 _PIECES: Final = 16  # read in one round (1 MiB each), so that an endless log does not keep us from the deadlines
@@ -33,6 +39,16 @@ class LogFollower:
         self._names = names
         self._reader = LogReader(context.cluster)
         self._rests: dict[Source, bytes] = {}
+        self._sizes: dict[Source, int] = {}
+        self._deaf: set[Source] = set()
+        self._denied = ""
+        self._last_line = ""
+
+    def heard(self, snapshot: Snapshot) -> Heard:
+        """What was heard so far of the allocations that live, and whether one of their logs could not be read."""
+        live = {a.id for a in snapshot.allocations if a.client_status not in TERMINAL}
+        size = sum(size for source, size in self._sizes.items() if source[0] in live)
+        return Heard(size, any(source[0] in live for source in self._deaf), self._last_line)
 
     def copy(self, snapshot: Snapshot) -> None:
         """Append what is new in every task's stdout and stderr to the copies, show it, tell its metrics.
@@ -58,16 +74,26 @@ class LogFollower:
         if source not in self._rests:
             self._rests[source] = self._begin(source)
         for _ in count() if to_the_end else range(_PIECES):
+            copied = self._sizes[source] = context.folder.log_size(*source)
             try:
-                data, remark = self._reader.read(source, context.folder.log_size(*source))
-            except ClusterError:
+                data, remark = self._reader.read(source, copied)
+            except ClusterError as error:
+                self._deaf.add(source)
+                self._tell_denied(error)
                 return
+            self._deaf.discard(source)
             if remark:
                 context.progress.note(remark)
             if not data:
                 return
             context.folder.append_log(*source, data)
             self._rests[source] = self._told(source[2], self._rests[source] + data)
+
+    def _tell_denied(self, error: ClusterError) -> None:
+        """A token that may not read logs is said once: without them nobody can tell whether the job makes progress."""
+        if isinstance(error, ClusterDenied) and error.message != self._denied:
+            self._denied = error.message
+            self._context.progress.note(f"The log can't be read, so a job that hangs is not noticed: {error.message}")
 
     def _begin(self, source: Source) -> bytes:
         """Where an earlier agent has copied already: tell its metrics, and find the beginning of the line it was in."""
@@ -100,6 +126,7 @@ class LogFollower:
         self._tell_metrics(_text(state) for state in states)
         lines = [mask(without_escapes(_text(line)), self._context.secrets) for line in shown[-_SHOWN_LINES:]]
         if lines:
+            self._last_line = lines[-1]
             self._context.progress.log(stream, lines)
         return rest
 

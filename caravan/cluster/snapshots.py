@@ -121,6 +121,7 @@ def to_allocation(alloc: Json) -> Allocation:
         desired_description=alloc.get("DesiredDescription") or "",
         previous_id=alloc.get("PreviousAllocation") or None,
         next_id=alloc.get("NextAllocation") or None,
+        job_version=alloc.get("JobVersion"),
         tasks=tuple(sorted(tasks, key=lambda t: (t.started_at is None, t.started_at or _EPOCH, t.name))),
     )
 

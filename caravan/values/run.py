@@ -97,6 +97,31 @@ class DeploymentState(StrEnum):
     UNKNOWN = "unknown"  # was registered, is gone
 
 
+class Stretch(StrEnum):
+    """The parts of a deployment that have a deadline each."""
+
+    QUEUED = "queued"  # no node has taken it
+    START = "start"  # image, artifacts, templates: placed, but no task runs
+    FIRST_SIGN = "first_sign"  # a task runs and has written nothing yet
+    SILENCE = "silence"  # a task runs and has written something
+
+
+class Watched(Value):
+    """How much of a deadline is used up, as the agent that watched last stored it.
+
+    `mark` is what the deadline counts from: as soon as it is another one, the deadline begins anew. `at` and
+    `monotonic` are the two clocks when this was stored.
+    """
+
+    stretch: Stretch = Stretch.QUEUED
+    mark: str = ""
+    spent_s: float = 0.0
+    at: datetime
+    monotonic: float
+    noted: bool = Field(default=False, description="it was said that half of the time is over")
+    alarm: str = Field(default="", description="why the job was stopped: its deadline passed. Stored before the stop")
+
+
 class Deployment(Value):
     """One deployed attempt. `spec_sha256` recognises the registered job as this spec."""
 
@@ -111,6 +136,7 @@ class Deployment(Value):
     eval_id: str | None = None
     job_modify_index: int | None = None
     hcl_path: str | None = None
+    watched: Watched | None = Field(default=None, description="kept in the store alone; None before it is registered")
 
 
 class TaskEvent(Value):
@@ -155,6 +181,7 @@ class Allocation(Value):
     desired_description: str = ""
     previous_id: str | None = None
     next_id: str | None = None
+    job_version: int | None = Field(default=None, description="the job's version that it runs; None: not known")
     tasks: tuple[TaskState, ...] = ()
 
 

@@ -1,8 +1,10 @@
 """Deploying a job exactly once, and following it to its end."""
 
 from caravan.agent.context import Context
-from caravan.agent.logs import LogFollower, log_tail
+from caravan.agent.logs import log_tail
 from caravan.agent.state import RunState, Update, joined
+from caravan.agent.watchdog import begun, ended_by_deadline
+from caravan.agent.watching import JobWatch, Seen
 from caravan.diagnosis.evidence import evidence_of
 from caravan.values.errors import JobConflict, JobRefused
 from caravan.values.failure import Evidence, Stage
@@ -52,7 +54,8 @@ def _registered(state: RunState, context: Context, deployment: Deployment, job: 
         update={
             "state": max(deployment.state, DeploymentState.REGISTERED, key=list(DeploymentState).index),
             "registered_at": deployment.registered_at or context.clock.now(),
-            "job_modify_index": job.modify_index,
+            "job_modify_index": deployment.job_modify_index or job.modify_index,
+            "watched": deployment.watched or begun(context.clock),
         }
     )
     context.store.save_deployment(registered)
@@ -67,22 +70,23 @@ def _registered(state: RunState, context: Context, deployment: Deployment, job: 
         ),
     )
     return {
-        "deployment": registered,
+        "deployment": registered.model_copy(update={"watched": None}),
         "deployed_plans": joined(state.deployed_plans, (registered.plan_sha256,)),
     }
 
 
 def verify_deployment(state: RunState, context: Context) -> Update:
     """Watch the job to its end, keep its logs, and judge the outcome by events, exit code and sentinel together."""
-    deployment = state.need_deployment()
+    deployment = _stored(state, context)
     context.memory.close()  # watching may take days, and an embedded memory has one owner; the next call opens it again
-    last = _watch(state, context, deployment)
-    if last.phase is Phase.GONE and not _stopped_by_user(state, context):
+    _announce(state, context, deployment)
+    names = state.need_profile().metrics_logged
+    seen = JobWatch(context, state.need_plan(), deployment, names=names).follow()
+    if seen.last.phase is Phase.GONE and not _stopped_by_user(state, context):
         context.store.save_deployment(deployment.model_copy(update={"state": DeploymentState.UNKNOWN}))
         return {"lost": True}
-    sentinel = context.read_sentinel(context.cluster, last)
-    outcome = context.judge(last, sentinel, deployment.spec_sha256)
-    finished = deployment.model_copy(update={"state": DeploymentState.FINISHED})
+    outcome = _outcome(context, deployment, seen)
+    finished = deployment.model_copy(update={"state": DeploymentState.FINISHED, "watched": seen.watched})
     context.store.save_deployment(finished)
     attempt = Attempt(
         number=deployment.attempt,
@@ -95,7 +99,7 @@ def verify_deployment(state: RunState, context: Context) -> Update:
     spent = state.spent_usd + _cost_usd(state, outcome)
     context.store.update_run(state.run_id, cost_usd=spent)
     update: Update = {
-        "deployment": finished,
+        "deployment": finished.model_copy(update={"watched": None}),
         "outcome": outcome,
         "attempts": (*(a for a in state.attempts if a.number != attempt.number), attempt),
         "spent_usd": spent,
@@ -103,32 +107,21 @@ def verify_deployment(state: RunState, context: Context) -> Update:
     if _stopped_by_user(state, context):
         update |= {"status": RunStatus.STOPPED, "detail": "stopped by the user"}
     elif not outcome.succeeded:
-        update["failure"] = _evidence(state, context, last, outcome)
+        update["failure"] = _evidence(state, context, seen.last, outcome)
     return update
 
 
-def _watch(state: RunState, context: Context, deployment: Deployment) -> Snapshot:
-    """The last snapshot of the job, stopped by us where it waits for room longer than the plan allows."""
-    last: Snapshot | None = None
-    gave_up = False
-    _announce(state, context, deployment)
-    logs, placed = LogFollower(context, names=state.need_profile().metrics_logged), set[str]()
-    for snapshot in context.cluster.watch(deployment.job_id, deployment.namespace):
-        last = snapshot
-        context.progress.snapshot(snapshot)
-        _keep_placements(context, deployment, snapshot, placed)
-        logs.copy(snapshot)
-        if not gave_up and not snapshot.stopped and _stopped_by_user(state, context):
-            gave_up = True  # the stop came between our look at the store and the registration
-            context.cluster.stop(deployment.job_id, deployment.namespace)
-        never_ran = snapshot.phase is Phase.QUEUED and not snapshot.allocations
-        if never_ran and not gave_up and _overdue(state, context, deployment):
-            gave_up = True
-            context.progress.note(f"No room within {state.need_plan().limits.queue_s} s: {snapshot.reason}")
-            context.cluster.stop(deployment.job_id, deployment.namespace)
-    if last is None:
-        raise AssertionError("watch yields at least one snapshot")
-    return last
+def _stored(state: RunState, context: Context) -> Deployment:
+    """The deployment as the store has it: with what its deadlines have used up."""
+    wanted = state.need_deployment()
+    return next((d for d in context.store.deployments(state.run_id) if d.job_id == wanted.job_id), wanted)
+
+
+def _outcome(context: Context, deployment: Deployment, seen: Seen) -> Outcome:
+    if seen.changed:
+        return Outcome(kind=OutcomeKind.CHANGED, reason=f"job {deployment.job_id}: {seen.changed}")
+    judged = context.judge(seen.last, seen.sentinel, deployment.spec_sha256)
+    return ended_by_deadline(judged, seen.watched, ended=seen.ended)
 
 
 def _announce(state: RunState, context: Context, deployment: Deployment) -> None:
@@ -144,31 +137,8 @@ def _announce(state: RunState, context: Context, deployment: Deployment) -> None
     )
 
 
-def _keep_placements(context: Context, deployment: Deployment, snapshot: Snapshot, placed: set[str]) -> None:
-    """Store which allocation belongs to which attempt: logs outlive what the cluster knows of it.
-
-    The event has the time of the task's first event, so that a node that runs twice stores it once; by whatever clock
-    the cluster goes, it comes after the registration.
-    """
-    for allocation in snapshot.allocations:
-        times = [event.at for task in allocation.tasks for event in task.events]
-        if allocation.id in placed or not times:
-            continue
-        placed.add(allocation.id)
-        where = allocation.node_name or allocation.node_id[:8]
-        data = {"alloc_id": allocation.id, "attempt": deployment.attempt, "node": where}
-        text = f"attempt {deployment.attempt} placed on {where} (allocation {allocation.id[:8]})"
-        at = max(min(times), deployment.registered_at or min(times))
-        context.store.add_event(deployment.run_id, RunEvent(at=at, kind="placed", text=text, data=data))
-
-
 def _stopped_by_user(state: RunState, context: Context) -> bool:
     return context.store.run(state.run_id).status is RunStatus.STOPPED
-
-
-def _overdue(state: RunState, context: Context, deployment: Deployment) -> bool:
-    since = deployment.registered_at or context.clock.now()
-    return (context.clock.now() - since).total_seconds() > state.need_plan().limits.queue_s
 
 
 def _cost_usd(state: RunState, outcome: Outcome) -> float:

@@ -1,0 +1,229 @@
+"""The deadlines of a deployed job: in the queue, at its start, until its first sign of progress, in silence.
+
+Time counts from what is seen of the job, by the clock that never jumps, and is stored as it is used up: an agent that
+takes over neither forgets a deadline nor begins it anew. Must not know how a job is watched, stopped or judged.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from caravan.ports import Clock
+from caravan.values.base import sha256_text
+from caravan.values.masking import mask
+from caravan.values.plan import Limits
+from caravan.values.run import (
+    Allocation,
+    Outcome,
+    OutcomeKind,
+    Phase,
+    Snapshot,
+    Stretch,
+    TaskEvent,
+    Watched,
+)
+
+SAVE_EVERY_S: Final = 30.0
+"""How often the time used up is stored: an agent that is killed leaves it at most so much behind, and its successor
+adds the time between."""
+
+SECRET_S: Final = 600
+"""Seconds that a task may wait for a Nomad variable or a Vault secret: either it is there, or a person has to write
+it; and meanwhile the job holds its GPUs."""
+
+END_S: Final = 600
+"""Seconds, beside the task's own time to end, in which a job that was stopped must have ended."""
+
+_TERMINAL: Final = frozenset({"complete", "failed", "lost"})  # client statuses in which nothing runs
+_MOVES: Final = frozenset({"Driver", "Downloading Artifacts"})  # a pull tells now and then how far it is
+_SECRET: Final = ("nomad.var", "vault.")  # what a template says it misses, in consul-template's words
+_LIMITS: Final = {
+    Stretch.QUEUED: "limits.queue_s",
+    Stretch.START: "limits.start_s",
+    Stretch.FIRST_SIGN: "limits.first_sign_s",
+    Stretch.SILENCE: "limits.silence_s",
+}
+TIMES_OF: Final = {
+    Stretch.QUEUED: "No room on the cluster",
+    Stretch.START: "Stalled before its start",
+    Stretch.FIRST_SIGN: "Stalled without a first sign",
+    Stretch.SILENCE: "Stalled in silence",
+}
+"""How the reason of an alarm begins: by these words the cause is found (`caravan.diagnosis.signs.stalls`)."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard of the living tasks: bytes of their logs so far, and whether a log could not be read just now."""
+
+    size: int = 0
+    deaf: bool = False
+    last_line: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job is: the stretch, what its deadline counts from, the limit, and what is waited for, in words."""
+
+    stretch: Stretch
+    mark: str
+    limit_s: int
+    words: str
+    began: datetime | None = None
+
+
+class Watchdog:
+    """Holds the deadlines of one deployment. `stored` is what an earlier agent used up, None for a new job.
+
+    `watched` is to be stored when `look` says so. `alarm` is the reason why the job is to be stopped; empty: go on.
+    """
+
+    def __init__(self, limits: Limits, clock: Clock, stored: Watched | None, secrets: Sequence[str] = ()) -> None:
+        self._limits = limits
+        self._secrets = secrets
+        self._clock = clock
+        self._last = clock.monotonic()
+        self._away = _away(stored, clock)
+        self.watched = stored or begun(clock)
+        self._saved = self._last
+
+    @property
+    def alarm(self) -> str:
+        """Why the job is to be stopped, once a deadline has passed."""
+        return self.watched.alarm
+
+    def look(self, snapshot: Snapshot, heard: Heard) -> tuple[bool, str]:
+        """Look at the deadline: whether `watched` is to be stored now, and a note for a person (or nothing)."""
+        now = self._clock.monotonic()
+        passed, self._last = max(0.0, now - self._last) + self._away, now
+        away, self._away = self._away, 0.0
+        place = where(snapshot, heard, self._limits)
+        if place is None or self.alarm:
+            return False, ""
+        before, mark = self.watched, sha256_text(place.mark)[:16]
+        if place.stretch is not before.stretch or mark != before.mark:
+            since = _since(place.began, self._clock, away)
+            fresh = place.stretch is not before.stretch
+            self.watched = self._stamped(before, stretch=place.stretch, mark=mark, spent_s=since, noted=False)
+            return self._to_save(fresh), ""
+        if heard.deaf and place.stretch in (Stretch.FIRST_SIGN, Stretch.SILENCE):
+            passed = 0.0  # nothing is known of that time: a log that can't be read is no silence
+        self.watched = self._stamped(before, spent_s=before.spent_s + passed)
+        if self.watched.spent_s > place.limit_s:
+            self.watched = self._stamped(self.watched, alarm=mask(_alarm(place, heard), self._secrets))
+            return self._to_save(True), ""
+        if self.watched.spent_s > place.limit_s / 2 and not before.noted:
+            self.watched = self._stamped(self.watched, noted=True)
+            return self._to_save(True), mask(_half(place, self.watched.spent_s), self._secrets)
+        return self._to_save(False), ""
+
+    def _stamped(self, watched: Watched, **changes: object) -> Watched:
+        clock = self._clock
+        return watched.model_copy(update={**changes, "at": clock.now(), "monotonic": clock.monotonic()})
+
+    def _to_save(self, must: bool) -> bool:
+        now = self._clock.monotonic()
+        due = must or now - self._saved >= SAVE_EVERY_S
+        self._saved = now if due else self._saved
+        return due
+
+
+def begun(clock: Clock) -> Watched:
+    """What is stored of a job that was registered just now."""
+    return Watched(at=clock.now(), monotonic=clock.monotonic())
+
+
+def _away(stored: Watched | None, clock: Clock) -> float:
+    """Seconds since it was stored last. Of the two clocks the one by which less has passed is believed.
+
+    The wall clock may have been set; the other one begins anew with the machine, then it shows less than before.
+    """
+    if stored is None:
+        return 0.0
+    by_wall = (clock.now() - stored.at).total_seconds()
+    by_machine = clock.monotonic() - stored.monotonic
+    if by_machine < 0:
+        return max(0.0, by_wall)
+    return by_machine if by_wall < 0 else min(by_wall, by_machine)
+
+
+def _since(began: datetime | None, clock: Clock, away: float) -> float:
+    """How long a stretch goes on already that began while nobody watched: no longer than nobody did."""
+    if began is None:
+        return 0.0
+    return min(max(0.0, (clock.now() - began).total_seconds()), away)
+
+
+def where(snapshot: Snapshot, heard: Heard, limits: Limits) -> Place | None:
+    """Where the job is, or None where no deadline counts: it has ended, is gone, or is being stopped."""
+    if snapshot.phase in (Phase.ENDED, Phase.GONE) or snapshot.stopped:
+        return None
+    live = [a for a in snapshot.allocations if a.client_status not in _TERMINAL]
+    if not live:
+        words = snapshot.reason or "it waits for the scheduler"
+        return Place(Stretch.QUEUED, str(len(snapshot.allocations)), limits.queue_s, words)
+    ids = ",".join(a.id for a in live)
+    running = [t for a in live for t in a.tasks if t.state == "running"]
+    if not running or snapshot.placement_failures:
+        return _starting(live, ids, snapshot, limits)
+    starts = [t.started_at for t in running if t.started_at]
+    if not heard.size:
+        lives = sum(t.restarts for t in running)
+        words = "nothing stands in its log yet"
+        return Place(Stretch.FIRST_SIGN, f"{ids} {lives}", limits.first_sign_s, words, max(starts, default=None))
+    return Place(Stretch.SILENCE, f"{ids} {heard.size}", limits.silence_s, "its log does not grow")
+
+
+def _starting(live: Iterable[Allocation], ids: str, snapshot: Snapshot, limits: Limits) -> Place:
+    """What keeps it from its start. A pull or download that says something new begins the time anew."""
+    pending = [t for a in live for t in a.tasks if t.state == "pending"]
+    events = [e for t in pending for e in t.events]
+    moves = [e.message for e in sorted(events, key=lambda e: e.at) if e.type in _MOVES]
+    limit = min(limits.start_s, SECRET_S) if any(_waits_for_secret(e) for e in events) else limits.start_s
+    words = snapshot.reason or "its task has not begun"
+    last = _last(events)
+    if last is not None and not snapshot.placement_failures:
+        words = f"{last.type}: {last.message}" if last.message else last.type
+    begun_at = min((e.at for e in events), default=None)
+    return Place(Stretch.START, f"{ids} {moves[-1] if moves else ''}", limit, words, begun_at)
+
+
+def _waits_for_secret(event: TaskEvent) -> bool:
+    return event.type == "Template" and any(word in event.message for word in _SECRET)
+
+
+def _last(events: Iterable[TaskEvent]) -> TaskEvent | None:
+    """The newest event of tasks that have not begun; what a template misses goes before what came after it."""
+    return max(events, key=lambda e: (e.type == "Template", e.at), default=None)
+
+
+def _alarm(place: Place, heard: Heard) -> str:
+    limit = f"{_LIMITS[place.stretch]} is {place.limit_s} s"
+    if place.limit_s == SECRET_S and place.stretch is Stretch.START:
+        limit = f"a secret is waited for {SECRET_S} s at most"
+    said = f"; the last line: {heard.last_line}" if heard.last_line and place.stretch is Stretch.SILENCE else ""
+    return f"{TIMES_OF[place.stretch]} ({limit}): {place.words}{said}"
+
+
+def _half(place: Place, spent_s: float) -> str:
+    left = max(0, round(place.limit_s - spent_s))
+    goal = "given up" if place.stretch is Stretch.QUEUED else "stopped"
+    return f"For {spent_s:.0f} s now: {place.words}. In {left} s it is {goal} ({_LIMITS[place.stretch]})."
+
+
+def ended_by_deadline(outcome: Outcome, watched: Watched | None, *, ended: bool) -> Outcome:
+    """The outcome of a job that a deadline stopped: that it did, unless the job had an end of its own before.
+
+    `ended` says whether the job was seen to end. A place that was never found stays `not_placed`.
+    """
+    if watched is None or not watched.alarm or watched.stretch is Stretch.QUEUED:
+        return outcome
+    own = outcome.kind is OutcomeKind.FAILED and outcome.exit_code is not None
+    if outcome.succeeded or own or outcome.kind in (OutcomeKind.GONE, OutcomeKind.EXPIRED, OutcomeKind.CHANGED):
+        return outcome
+    reason = watched.alarm if ended else f"{watched.alarm}; {NOT_ENDED}"
+    return outcome.model_copy(update={"kind": OutcomeKind.STALLED, "reason": reason})
+
+
+NOT_ENDED: Final = "it has not ended since it was told to stop"

@@ -1,0 +1,166 @@
+"""Following one deployed job: its logs kept, its places and reasons stored, its result file read, its deadlines held.
+
+Must not know how the end is judged, nor what is done about it.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from caravan.agent.changed import changed_by_others, may_be_another, replaced
+from caravan.agent.context import Context
+from caravan.agent.logs import TERMINAL, LogFollower
+from caravan.agent.watchdog import END_S, Watchdog
+from caravan.values.base import Json
+from caravan.values.errors import ClusterError
+from caravan.values.plan import TrainingPlan
+from caravan.values.run import Deployment, Phase, RunEvent, RunStatus, Sentinel, Snapshot, Stretch, Watched
+
+_REASONS: Final = 10  # reasons for waiting that are stored of one deployment; a scheduler may count nodes for ever
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a watch ended: the last snapshot, the result file, the deadlines, and what somebody else changed."""
+
+    last: Snapshot
+    sentinel: Sentinel | None
+    watched: Watched
+    changed: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job was seen to end; not where it was told to, and its node does not answer."""
+        return self.last.phase in (Phase.ENDED, Phase.GONE)
+
+
+class JobWatch:
+    """One watch over one deployment; `stored` as the store has it. `names` are metrics that the repository logs."""
+
+    def __init__(self, context: Context, plan: TrainingPlan, stored: Deployment, *, names: tuple[str, ...]) -> None:
+        self._context = context
+        self._plan = plan
+        self._deployment = stored
+        self._logs = LogFollower(context, names=names)
+        self._dog = Watchdog(plan.limits, context.clock, stored.watched, context.secrets)
+        self._placed: set[str] = set()
+        self._reasons = {e.text for e in context.store.events(stored.run_id) if e.kind == "queued"}
+        self._stopped_at: float | None = None
+        self._told_to_stop = False
+        self._sentinel: Sentinel | None = None
+        self._proved: tuple[str, ...] = ()
+        self._asked: set[tuple[str, str]] = set()
+
+    def follow(self) -> Seen:
+        """Watch the job until it has ended, is gone, belongs to somebody else, or does not end though it was told to.
+
+        Raises ClusterUnreachable when the cluster is away for too long, and where the answer decides on a success.
+        """
+        last: Snapshot | None = None
+        deployment, context = self._deployment, self._context
+        for snapshot in context.cluster.watch(deployment.job_id, deployment.namespace):
+            last = snapshot
+            context.progress.snapshot(snapshot)
+            self._keep_places(snapshot)
+            self._keep_reason(snapshot)
+            self._logs.copy(snapshot)
+            self._prove_early(snapshot)
+            if changed := changed_by_others(snapshot, deployment):
+                return self._seen(snapshot, changed)
+            self._guard(snapshot)
+            if self._overstays(snapshot):
+                return self._seen(snapshot)
+        if last is None:
+            raise AssertionError("watch yields at least one snapshot")
+        if may_be_another(last, deployment):
+            found = context.cluster.find(deployment.job_id, deployment.namespace)
+            if changed := replaced(found, deployment):
+                return self._seen(last, changed)
+        return self._seen(last)
+
+    def _seen(self, last: Snapshot, changed: str = "") -> Seen:
+        if changed:
+            self._event(last, "changed", f"job {self._deployment.job_id} is not this run's any more: {changed}")
+        gone = last.phase is Phase.GONE or bool(changed)
+        sentinel = None if gone else self._context.read_sentinel(self._context.cluster, last)
+        if sentinel is None and self._proved == _ids(last):
+            sentinel = self._sentinel  # read in time; the cluster has collected it since
+        return Seen(last, sentinel, self._dog.watched, changed)
+
+    def _prove_early(self, snapshot: Snapshot) -> None:
+        """Read the result file as soon as a task is dead, before the cluster can collect it; once for each death."""
+        dead = {(a.id, t.name) for a in snapshot.allocations for t in a.tasks if t.state == "dead"}
+        if dead <= self._asked:
+            return
+        try:
+            self._sentinel = self._context.read_sentinel(self._context.cluster, snapshot)
+        except ClusterError:
+            return  # asked again with the next snapshot, and at the end
+        self._asked |= dead
+        self._proved = _ids(snapshot)
+
+    def _guard(self, snapshot: Snapshot) -> None:
+        """Stop the job where the user said so or a deadline has passed; what is to outlive us is stored before."""
+        context, deployment, dog = self._context, self._deployment, self._dog
+        if snapshot.stopped or self._told_to_stop:
+            return
+        if context.store.run(deployment.run_id).status is RunStatus.STOPPED:
+            self._stop()  # the stop came between our look at the store and the registration
+            return
+        save, note = dog.look(snapshot, self._logs.heard(snapshot))
+        if save:
+            context.store.save_deployment(deployment.model_copy(update={"watched": dog.watched}))
+        if note:
+            context.progress.note(note)
+        if dog.alarm:
+            context.progress.note(dog.alarm)
+            kind = "queue_over" if dog.watched.stretch is Stretch.QUEUED else "stalled"
+            self._event(snapshot, kind, dog.alarm)
+            self._stop()
+
+    def _stop(self) -> None:
+        self._context.cluster.stop(self._deployment.job_id, self._deployment.namespace)
+        self._told_to_stop = True
+
+    def _overstays(self, snapshot: Snapshot) -> bool:
+        """Whether a job that was stopped, by whomever, does not end: its node may be away for good."""
+        if not snapshot.stopped or snapshot.phase in (Phase.ENDED, Phase.GONE):
+            return False
+        now = self._context.clock.monotonic()
+        self._stopped_at = now if self._stopped_at is None else self._stopped_at
+        return now - self._stopped_at > self._plan.kill_timeout_s + END_S
+
+    def _keep_places(self, snapshot: Snapshot) -> None:
+        """Store which allocation belongs to which attempt: logs outlive what the cluster knows of it.
+
+        The event has the time of the task's first event, so that a node that runs twice stores it once; by whatever
+        clock the cluster goes, it comes after the registration.
+        """
+        deployment = self._deployment
+        for allocation in snapshot.allocations:
+            times = [event.at for task in allocation.tasks for event in task.events]
+            if allocation.id in self._placed or not times:
+                continue
+            self._placed.add(allocation.id)
+            where = allocation.node_name or allocation.node_id[:8]
+            data: dict[str, Json] = {"alloc_id": allocation.id, "attempt": deployment.attempt, "node": where}
+            text = f"attempt {deployment.attempt} placed on {where} (allocation {allocation.id[:8]})"
+            at = max(min(times), deployment.registered_at or min(times))
+            event = RunEvent(at=at, kind="placed", text=text, data=data)
+            self._context.store.add_event(deployment.run_id, event)
+
+    def _keep_reason(self, snapshot: Snapshot) -> None:
+        """Store why it waits for room, each reason once."""
+        text = f"{snapshot.job_id} waits: {snapshot.reason}"
+        waits = snapshot.phase is Phase.QUEUED and bool(snapshot.placement_failures) and not snapshot.stopped
+        if waits and text not in self._reasons and len(self._reasons) < _REASONS:
+            self._reasons.add(text)
+            self._event(snapshot, "queued", text)
+
+    def _event(self, snapshot: Snapshot, kind: str, text: str) -> None:
+        data: dict[str, Json] = {"job_id": snapshot.job_id, "attempt": self._deployment.attempt}
+        event = RunEvent(at=self._context.clock.now(), kind=kind, text=text, data=data)
+        self._context.store.add_event(self._deployment.run_id, event)
+
+
+def _ids(snapshot: Snapshot) -> tuple[str, ...]:
+    return tuple(sorted(a.id for a in snapshot.allocations if a.client_status in TERMINAL))

@@ -103,6 +103,16 @@ def setup_failed(text: str) -> JsonDict:
     return event("Setup Failure", text, {"setup_error": text}, SetupError=text)
 
 
+def template_waits(path: str) -> JsonDict:
+    """A template can't be rendered before somebody writes the variable at that path."""
+    return event("Template", f"Missing: nomad.var.block({path}@default.global)")
+
+
+def template_failed(text: str) -> JsonDict:
+    """A template can't be rendered, and the task ends for it."""
+    return event("Killing", text, FailsTask=True)
+
+
 def restarting(delay: int, reason: str) -> JsonDict:
     """The task will be started again after `delay` nanoseconds."""
     details = {"restart_reason": reason, "start_delay": str(delay)}

@@ -4,7 +4,7 @@ It starts the command, keeps its output in bounded files, holds it to its memory
 writes how it stands into a file. It shares nothing with the cluster's process but files, so a cluster that is killed
 and started again finds the task as it is. Its folder holds
 
-    spec.json    what to run, from the cluster
+    spec.json    what to run, from the cluster; its environment is taken out once it is read
     state.json   {"pid", "started", "finished", "exit_code", "signal", "oom", "error"}; times in ns since 1970
     stop.json    {"signal", "timeout_s"}: written by the cluster to end the task
     lock         held while the supervisor lives
@@ -85,6 +85,8 @@ class Supervisor:
         self._spec: dict[str, Any] = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
         self._state: dict[str, Any] = {"pid": None, "started": None, "finished": None, "error": None, "oom": False}
         self._guard: Guard = guard_for(self._spec["name"], self._spec["memory_bytes"])
+        # The environment may hold secrets: it is on disk no longer than it takes to read it.
+        write_json(folder / "spec.json", {key: value for key, value in self._spec.items() if key != "env"})
         self._selector = selectors.DefaultSelector()
         self._kill_at: float | None = None
         self._signalled = False

@@ -16,6 +16,8 @@ from caravan.cluster.local import drivers, events, taskdir
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.supervise import Run, RunState
 from caravan.cluster.local.taskenv import TaskPlace, resolve_all, task_environment
+from caravan.cluster.local.templates import TemplateRefused, TemplateWaits
+from caravan.cluster.local.variables import Variables, readable_by
 from caravan.cluster.local.words import SECOND, JsonDict, now_ns, rfc3339
 
 _MB = 1024 * 1024
@@ -23,11 +25,13 @@ _MB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Site:
-    """Where tasks run: the directories of all allocations and of all runs, and what every task's environment has."""
+    """Where tasks run: the directories of all allocations and of all runs, what every task's environment has, and
+    the variables that templates read."""
 
     allocs: Path
     runs: Path
     environment: Mapping[str, str]
+    variables: Variables
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,10 @@ class NotPrepared(Exception):
         super().__init__(event["DisplayMessage"])
         self.event = event
         self.hopeless = hopeless
+
+
+class EndedBefore(Exception):
+    """The task was told to end before it was started."""
 
 
 def blank_state() -> JsonDict:
@@ -137,7 +145,7 @@ class TaskRunner:
         if rest > 0:
             await self._unless_killed(asyncio.sleep(rest))
 
-    async def _unless_killed(self, waiting: Awaitable[None]) -> None:
+    async def _unless_killed(self, waiting: Awaitable[object]) -> None:
         """Wait for something, or for a kill."""
         tasks = [asyncio.ensure_future(waiting), asyncio.ensure_future(self._killing.wait())]
         try:
@@ -164,6 +172,8 @@ class TaskRunner:
             state = await run.until_started()
             if state.started is None:
                 raise NotPrepared(events.driver_failure(state.error or run.complaint() or "the supervisor died"))
+        except EndedBefore:
+            return Ended(failed=False)
         except NotPrepared as failed:
             self.state["Events"] = [*self.state["Events"], failed.event][-events.EVENTS_KEPT :]
             return Ended(failed=True, hopeless=failed.hopeless)
@@ -195,11 +205,37 @@ class TaskRunner:
             text = f'failed to download artifact "{source}": the built-in cluster downloads no artifacts'
             raise NotPrepared(events.download_failed(text))
         inherited = {**given.site.environment, **environment}
-        try:
-            told = taskdir.render_templates(task, given.place, inherited)
-        except taskdir.TemplateRefused as error:
-            raise NotPrepared(events.setup_failed(str(error))) from error
+        told = await self._rendered(inherited)
         return await self._spec(config, {**inherited, **told})
+
+    async def _rendered(self, environment: dict[str, str]) -> dict[str, str]:
+        """Write the templates; what those with `env` say comes back. A variable that is missing is waited for."""
+        while True:
+            moved = self._given.site.variables.moved
+            try:
+                return taskdir.render_templates(self._given.task, self._given.place, environment, self._items_of)
+            except TemplateRefused as error:
+                happened = events.template_failed if error.ends else events.setup_failed
+                raise NotPrepared(happened(str(error))) from error
+            except TemplateWaits as missing:
+                said = events.template_waits(missing.path)
+                last = self.state["Events"][-1]["DisplayMessage"] if self.state["Events"] else ""
+                if last != said["DisplayMessage"]:
+                    self.note(said)
+            await self._unless_killed(moved.wait())
+            if self._killing.is_set():
+                raise EndedBefore
+
+    def _items_of(self, path: str) -> Mapping[str, str] | None:
+        """The items of a variable that the task may read. Raises TemplateRefused for another one, as Nomad ends it."""
+        given = self._given
+        if path not in readable_by(given.job["ID"], given.group["Name"], self.name):
+            where = f"nomad.var.get({path}@default.global)"
+            raise TemplateRefused(
+                f"Template failed: {where}: Unexpected response code: 403 (Permission denied)", ends=True
+            )
+        found = given.site.variables.get(path)
+        return None if found is None else found["Items"]
 
     async def _spec(self, config: JsonDict, environment: dict[str, str]) -> JsonDict:
         given, task = self._given, self._given.task

@@ -25,6 +25,7 @@ from caravan.cluster.local.lifecycle import Site
 from caravan.cluster.local.runner import Runner
 from caravan.cluster.local.server import build_app
 from caravan.cluster.local.state import State
+from caravan.cluster.local.variables import Variables
 from caravan.cluster.local.words import JsonDict, now_ns
 from caravan.values.errors import CaravanError, StateError
 
@@ -68,12 +69,19 @@ async def serve(home: Path) -> None:
         state = State(home / "state.db")
     except (OSError, sqlite3.Error) as error:
         raise StateError(f"The built-in cluster's state {home / 'state.db'} can't be opened: {error}.") from error
+    try:
+        variables = Variables(home / "variables.json")
+    except (OSError, ValueError, KeyError) as error:
+        named = type(error).__name__  # what a broken file holds is not for a log
+        raise StateError(
+            f"The built-in cluster's variables {home / 'variables.json'} can't be read: {named}."
+        ) from None
     listening = _listen(home)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     identity = Identity("caravan.global", address, os.getpid(), inventory.describe(), now_ns())
-    site = Site(home / "allocs", home / "runs", launch["environment"])
+    site = Site(home / "allocs", home / "runs", launch["environment"], variables)
     broker = Broker(state, inventory.nodes)
-    app = build_app(state, broker, inventory.nodes, identity, allocs=site.allocs, token=token)
+    app = build_app(state, broker, inventory.nodes, identity, allocs=site.allocs, variables=variables, token=token)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, server_header=False
     )

@@ -13,11 +13,13 @@ from starlette.routing import Route
 
 from caravan.cluster.local.api_cluster import Cluster, Identity
 from caravan.cluster.local.api_jobs import Jobs
+from caravan.cluster.local.api_variables import VariableCalls
 from caravan.cluster.local.broker import Broker, Refused
 from caravan.cluster.local.canonical import ShapeError
 from caravan.cluster.local.files import Files
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.state import Event, State
+from caravan.cluster.local.variables import Variables
 from caravan.cluster.local.web import Guard
 
 _BEAT_SECONDS = 10.0
@@ -76,13 +78,21 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 def build_app(
-    state: State, broker: Broker, machines: Sequence[Node], identity: Identity, *, allocs: Path, token: str
+    state: State,
+    broker: Broker,
+    machines: Sequence[Node],
+    identity: Identity,
+    *,
+    allocs: Path,
+    variables: Variables,
+    token: str,
 ) -> Starlette:
     """The application over its parts; `allocs` is the directory of all allocations."""
     routes: list[Route] = [
         *Cluster(state, broker, machines, identity).routes(),
         *Jobs(state, broker).routes(),
         *Files(state, allocs).routes(),
+        *VariableCalls(variables).routes(),
         Route("/v1/event/stream", Stream(state).read, methods=["GET"]),
     ]
     return Starlette(

@@ -1,20 +1,13 @@
 """The directories of an allocation, and the templates that are written into them. Opens files; knows no processes."""
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from caravan.cluster.local.taskenv import TaskPlace
+from caravan.cluster.local.templates import ItemsOf, TemplateRefused, no_variables, parse_env, render
 from caravan.cluster.local.words import JsonDict
-
-_LITERAL = r'"((?:[^"\\]|\\.)*)"'
-_BARE_LITERAL = r"`([^`]*)`"
-
-
-class TemplateRefused(Exception):
-    """A template that can't be rendered, with the reason."""
 
 
 class EscapesDirectory(Exception):
@@ -50,77 +43,35 @@ def inside(root: Path, path: str) -> Path:
     return found
 
 
-def render_templates(task: JsonDict, place: TaskPlace, environment: Mapping[str, str]) -> dict[str, str]:
-    """Write the task's templates; what those with `env` say comes back. Raises TemplateRefused or OSError."""
+def render_templates(
+    task: JsonDict, place: TaskPlace, environment: Mapping[str, str], items_of: ItemsOf = no_variables
+) -> dict[str, str]:
+    """Write the task's templates; what those with `env` say comes back. `items_of` gives the items of a variable.
+
+    Raises TemplateRefused, TemplateWaits or OSError.
+    """
     told: dict[str, str] = {}
     for template in task["Templates"] or []:
         if template["SourcePath"]:
             raise TemplateRefused("the built-in cluster renders embedded templates only, no source files")
-        text = render(template["EmbeddedTmpl"], environment, template["LeftDelim"], template["RightDelim"])
+        text = render(
+            template["EmbeddedTmpl"],
+            environment,
+            template["LeftDelim"],
+            template["RightDelim"],
+            items_of=items_of,
+            strict=bool(template["ErrMissingKey"]),
+        )
         try:
             target = inside(place.task_dir, template["DestPath"])
         except EscapesDirectory as error:
             raise TemplateRefused(f"template destination {template['DestPath']} escapes the task directory") from error
         target.parent.mkdir(parents=True, exist_ok=True)
         new = target.with_name(f".{target.name}.new")
+        new.touch(mode=0o600)  # nobody reads it before it has the mode that it is meant to have
         new.write_text(text, encoding="utf-8")
         new.chmod(int(template["Perms"] or "0644", 8))
         new.replace(target)
         if template["Envvars"]:
             told |= parse_env(text)
-    return told
-
-
-def render(text: str, environment: Mapping[str, str], left: str = "{{", right: str = "}}") -> str:
-    """A template's text. Understood are `env "NAME"`, a text in quotes and comments, with `-` trimming spaces.
-
-    Everything else is refused with TemplateRefused rather than guessed.
-    """
-    left, right = left or "{{", right or "}}"
-    parts: list[str] = []
-    rest, trim = text, False
-    while True:
-        before, found, after = rest.partition(left)
-        if trim:
-            before = before.lstrip()
-        if not found:
-            return "".join([*parts, before])
-        action, closed, rest = after.partition(right)
-        if not closed:
-            raise TemplateRefused("template: unclosed action")
-        if action.startswith("- ") or action == "-":
-            before, action = before.rstrip(), action[1:]
-        trim = action.endswith(" -")
-        parts += [before, _evaluate(action.removesuffix(" -").strip(), environment)]
-
-
-def _evaluate(action: str, environment: Mapping[str, str]) -> str:
-    if action.startswith("/*") and action.endswith("*/"):
-        return ""
-    for pattern in (_LITERAL, _BARE_LITERAL):
-        if found := re.fullmatch(pattern, action):
-            return _unquote(found.group(1)) if pattern is _LITERAL else found.group(1)
-        if found := re.fullmatch(rf"env\s+{pattern}", action):
-            return environment.get(found.group(1), "")
-    raise TemplateRefused(f"template: the built-in cluster does not know the template action {action[:80]!r}")
-
-
-def _unquote(text: str) -> str:
-    return re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m.group(1), m.group(1)), text)
-
-
-def parse_env(text: str) -> dict[str, str]:
-    """`NAME=value` lines; empty ones and comments are left out. Raises TemplateRefused for another line."""
-    told: dict[str, str] = {}
-    for line in text.splitlines():
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
-        found = re.fullmatch(r"(?:export\s+)?([A-Za-z_][\w.-]*)\s*=\s*(.*)", line)
-        if not found:
-            raise TemplateRefused(f"error parsing env template: line is no NAME=value: {line.split('=')[0][:40]!r}")
-        value = found.group(2)
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-            value = _unquote(value[1:-1]) if value[0] == '"' else value[1:-1]
-        told[found.group(1)] = value
     return told

@@ -15,8 +15,9 @@ from caravan.cluster.local.canonical import ShapeError, canonical_job, same_spec
 from caravan.cluster.local.inventory import Node, measure, parse_inventory
 from caravan.cluster.local.memory_guard import PollGuard, tree_of
 from caravan.cluster.local.reconcile import Wanted
-from caravan.cluster.local.taskdir import EscapesDirectory, TemplateRefused, inside, parse_env, render
+from caravan.cluster.local.taskdir import EscapesDirectory, inside
 from caravan.cluster.local.taskenv import inheritable
+from caravan.cluster.local.templates import TemplateRefused, parse_env, render
 from caravan.cluster.local.words import SECOND, go_duration, grouped, parse_duration, rfc3339
 from tests.cluster.local.bench import NODE, PYTHON
 

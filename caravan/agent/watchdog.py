@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from caravan.diagnosis.sign import NOT_ENDED, STALLED_AT_START, STALLED_IN_SILENCE, STALLED_WITHOUT_SIGN
 from caravan.ports import Clock
 from caravan.values.base import sha256_text
 from caravan.values.masking import mask
@@ -44,11 +45,11 @@ _LIMITS: Final = {
     Stretch.FIRST_SIGN: "limits.first_sign_s",
     Stretch.SILENCE: "limits.silence_s",
 }
-TIMES_OF: Final = {
+TOLD: Final = {
     Stretch.QUEUED: "No room on the cluster",
-    Stretch.START: "Stalled before its start",
-    Stretch.FIRST_SIGN: "Stalled without a first sign",
-    Stretch.SILENCE: "Stalled in silence",
+    Stretch.START: STALLED_AT_START,
+    Stretch.FIRST_SIGN: STALLED_WITHOUT_SIGN,
+    Stretch.SILENCE: STALLED_IN_SILENCE,
 }
 """How the reason of an alarm begins: by these words the cause is found (`caravan.diagnosis.signs.stalls`)."""
 
@@ -203,7 +204,7 @@ def _alarm(place: Place, heard: Heard) -> str:
     if place.limit_s == SECRET_S and place.stretch is Stretch.START:
         limit = f"a secret is waited for {SECRET_S} s at most"
     said = f"; the last line: {heard.last_line}" if heard.last_line and place.stretch is Stretch.SILENCE else ""
-    return f"{TIMES_OF[place.stretch]} ({limit}): {place.words}{said}"
+    return f"{TOLD[place.stretch]} ({limit}): {place.words}{said}"
 
 
 def _half(place: Place, spent_s: float) -> str:
@@ -224,6 +225,3 @@ def ended_by_deadline(outcome: Outcome, watched: Watched | None, *, ended: bool)
         return outcome
     reason = watched.alarm if ended else f"{watched.alarm}; {NOT_ENDED}"
     return outcome.model_copy(update={"kind": OutcomeKind.STALLED, "reason": reason})
-
-
-NOT_ENDED: Final = "it has not ended since it was told to stop"

@@ -16,6 +16,14 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "Nomad refuses the job, and it can't be repaired from the message: {message}",
         ("jobspec",),
     ),
+    FailureClass.POLICY_DENIED: Entry(
+        Fixable.NO,
+        "The administrator's policy does not allow what the plan or the job asks for.",
+        "Nothing was deployed. Start again within the policy, by --set or in the repository, or ask whoever "
+        "administers it.",
+        (),
+        (said("{message}."),),
+    ),
     FailureClass.ACL_PERMISSION_DENIED: Entry(
         Fixable.NO,
         "Nomad refuses the request: the token is missing, wrong, or lacks a capability.",
@@ -118,6 +126,7 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "The pull failed for now: rate limit, timeout, gateway error, cancelled for lack of progress.",
         "The registry does not deliver {image} ({message}). A login or a mirror would help.",
         ("retry.after_s", "image_pull_timeout", "image"),
+        (said("The image does not come: {message}."),),
     ),
     FailureClass.GPU_NODE_BROKEN: Entry(
         Fixable.PARTLY,
@@ -176,11 +185,16 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "An artifact could not be fetched or unpacked (404, DNS, getter error).",
         "An artifact can't be fetched: {message}.",
         ("artifacts", "retry.after_s"),
+        (said("An artifact does not come: {message}."),),
     ),
     FailureClass.TEMPLATE_SECRET_UNAVAILABLE: Entry(
         Fixable.NO,
         "A template waits for / is refused a Vault secret, Consul key or Nomad variable.",
         "A secret or key is missing or not readable for this job ({message}). Please create it or grant access.",
         ("templates",),
+        (
+            said("The job waits for a secret that is not there or that it may not read: {path}."),
+            said("The job waits for what a template needs: {message}."),
+        ),
     ),
 }

@@ -168,6 +168,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "No progress and no error: DataLoader/fork deadlock.",
         "The job hangs again and again ({message}).",
         ("training.num_workers", "env.TOKENIZERS_PARALLELISM", "env.OMP_NUM_THREADS", "training.resume_from"),
+        (said("The training hung: {message}."),),
     ),
     FailureClass.PROCESS_CRASH_NATIVE: Entry(
         Fixable.PARTLY,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from caravan.diagnosis.logtext import LINE_LIMIT, digest
-from caravan.diagnosis.sign import STOPPED_BY_REQUEST
+from caravan.diagnosis.sign import JOB_CHANGED, STOPPED_BY_REQUEST
 from caravan.diagnosis.signs import telling
 from caravan.values.escapes import without_escapes
 from caravan.values.failure import Evidence, Stage
@@ -62,7 +62,8 @@ def _failures(check: DryRun | None, snapshot: Snapshot | None, outcome: Outcome 
     """Why the job could not be placed. Of one that ran they are history: it was placed in the end."""
     if check is not None:
         return check.failures
-    ran = outcome is not None and outcome.alloc_id is not None
+    stalled = outcome is not None and outcome.kind is OutcomeKind.STALLED
+    ran = outcome is not None and outcome.alloc_id is not None and not stalled
     return snapshot.placement_failures if snapshot is not None and not ran else ()
 
 
@@ -82,6 +83,10 @@ def _events(allocation: Allocation | None, snapshot: Snapshot | None, outcome: O
         yield STOPPED_BY_REQUEST
     if outcome is not None and outcome.kind is OutcomeKind.EXPIRED:
         yield f"Time limit: {outcome.reason}"
+    if outcome is not None and outcome.kind is OutcomeKind.STALLED:
+        yield outcome.reason  # its first words say which deadline it was
+    if outcome is not None and outcome.kind is OutcomeKind.CHANGED:
+        yield f"{JOB_CHANGED}: {outcome.reason}"
 
 
 def _event(event: TaskEvent) -> str:

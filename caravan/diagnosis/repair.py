@@ -7,7 +7,7 @@ what the program can't be told. A further cause is a further row of `LADDERS`; i
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from caravan.diagnosis.ladders import arguments, data, launch, memory, numbers, packages, placement
+from caravan.diagnosis.ladders import arguments, data, launch, memory, numbers, packages, placement, stalls
 from caravan.diagnosis.ladders.case import Case, Rung
 from caravan.diagnosis.ladders.remembered import changed, failed_before, followed_in_vain, remembered
 from caravan.values.errors import PlanError
@@ -23,9 +23,11 @@ LADDERS: Final[dict[FailureClass, tuple[Rung, ...]]] = {
     FailureClass.IMAGE_NOT_FOUND: (launch.image_not_found,),
     FailureClass.DATA_PATH_MISSING: (data.missing_path,),
     FailureClass.NUMERIC_DIVERGENCE: (numbers.divergence,),
-    FailureClass.PLACEMENT_GPU_UNAVAILABLE: (placement.gpu_unavailable,),
-    FailureClass.PLACEMENT_RESOURCES_EXHAUSTED: (placement.resources_exhausted,),
+    FailureClass.PLACEMENT_GPU_UNAVAILABLE: (placement.no_place,),
+    FailureClass.PLACEMENT_RESOURCES_EXHAUSTED: (placement.no_place,),
     FailureClass.INTERRUPTED_EXTERNALLY: (placement.elsewhere,),
+    FailureClass.IMAGE_PULL_TRANSIENT: (stalls.image_pull,),
+    FailureClass.PROCESS_HANG: (stalls.hang,),
 }
 """The rungs against each cause, in order. A rung gives any number of repairs, or none where it does not apply."""
 

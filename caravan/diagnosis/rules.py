@@ -145,9 +145,10 @@ def lines_of(evidence: Evidence) -> Lines:
     failures = evidence.placement_failures
     nowhere = any(not any(f.nodes_available.values()) and not f.nodes_evaluated for f in failures)
     asked_to_stop = _position(evidence.events, "Killing") < _position(evidence.events, "Terminated")
+    asked_by_us = any(event.startswith("Stalled ") for event in evidence.events)
     said = {
         "interrupted": evidence.interrupted,
-        "asked to stop": asked_to_stop,
+        "asked to stop": asked_to_stop and not asked_by_us,
         "killed for memory": evidence.oom_killed,
     }
     return {

@@ -30,6 +30,13 @@ class Origin(StrEnum):
 STOPPED_BY_REQUEST: Final = "Job stopped by request"
 """The event line of ours for a job that somebody stopped: that is a decision, not an accident."""
 
+STALLED_AT_START: Final = "Stalled before its start"
+STALLED_WITHOUT_SIGN: Final = "Stalled without a first sign"
+STALLED_IN_SILENCE: Final = "Stalled in silence"
+NOT_ENDED: Final = "it has not ended since it was told to stop"
+JOB_CHANGED: Final = "Job changed by somebody else"
+"""Words of ours on a job that a deadline stopped, and on one that is not the run's any more."""
+
 Lines = Mapping[Origin, tuple[str, ...]]
 """All lines of a piece of evidence."""
 

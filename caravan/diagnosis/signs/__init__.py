@@ -15,10 +15,12 @@ from caravan.diagnosis.signs.images import IMAGE_SIGNS
 from caravan.diagnosis.signs.memory import MEMORY_SIGNS
 from caravan.diagnosis.signs.numbers import NUMBER_SIGNS
 from caravan.diagnosis.signs.packages import PACKAGE_SIGNS
+from caravan.diagnosis.signs.stalls import STALL_SIGNS
 from caravan.diagnosis.signs.start import START_SIGNS
 
 SIGNS: Final[tuple[Sign, ...]] = (
     *CLUSTER_SIGNS,
+    *STALL_SIGNS,
     *IMAGE_SIGNS,
     *START_SIGNS,
     *MEMORY_SIGNS,

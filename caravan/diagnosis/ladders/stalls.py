@@ -1,0 +1,33 @@
+"""Against a process that hangs, and an image that does not come."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from caravan.diagnosis.ladders.case import Case
+from caravan.diagnosis.ladders.placement import elsewhere
+from caravan.values.base import Json
+from caravan.values.failure import Repair, Wait
+
+_ALONE: Final = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+"""A process that forks after it has begun threads may wait for a lock that nobody holds: tokenizers and OpenMP do."""
+
+_PULL_S: Final = (1200, 3600)  # Nomad's own limit is 300 s, and a training image has 5 to 20 GB
+_PAUSE_S: Final = 60
+
+
+def hang(case: Case) -> Iterator[Repair]:
+    """No data loader processes and no threads in what they fork from; then another node."""
+    values: dict[str, Json] = case.heard({"training.num_workers": 0})
+    values |= {f"env.{name}": value for name, value in _ALONE.items() if name not in case.plan.env}
+    yield from case.change(values, "loaders and threads that wait for each other hang without a word")
+    yield from elsewhere(case)
+
+
+def image_pull(case: Case) -> Iterator[Repair]:
+    """More time for the pull where the driver's own limit may have ended it; again after a while; another node."""
+    given = case.plan.image_pull_timeout_s or 0
+    longer = next((seconds for seconds in _PULL_S if seconds > given), None)
+    if case.plan.driver == "docker" and longer is not None:
+        yield from case.change({"image_pull_timeout_s": longer}, f"the pull may take {longer} s")
+    yield Wait(seconds=_PAUSE_S, why="the registry did not deliver the image")
+    yield from elsewhere(case)

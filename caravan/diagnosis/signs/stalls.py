@@ -1,0 +1,37 @@
+"""Signs in our own words on a job that a deadline stopped, or that somebody else changed. Only data."""
+
+from typing import Final
+
+from caravan.diagnosis.sign import (
+    JOB_CHANGED,
+    NOT_ENDED,
+    STALLED_AT_START,
+    STALLED_IN_SILENCE,
+    STALLED_WITHOUT_SIGN,
+    Origin,
+    Sign,
+    row,
+)
+from caravan.values.failure import FailureClass
+
+_F = FailureClass
+_O = Origin
+
+_SECRET: Final = r"(?P<path>nomad\.var\.\w+\([^)\s]*\)|vault\.\w+\([^)\s]*\))"
+
+# A hang is less sure than what a log says in so many words: where one process ends in an error and the others wait
+# for it, the error is the cause.
+_LIKELY: Final = 0.75
+
+_ALL: Final = tuple(failure for failure in _F if failure is not _F.INTERRUPTED_EXTERNALLY)
+
+STALL_SIGNS: Final[tuple[Sign, ...]] = (
+    row(rf"^{STALLED_AT_START} .*: Template: .*?{_SECRET}", _O.EVENT, _F.TEMPLATE_SECRET_UNAVAILABLE, 1.0),
+    row(rf"^{STALLED_AT_START} .*: Template: ", _O.EVENT, _F.TEMPLATE_SECRET_UNAVAILABLE, 0.95),
+    row(rf"^{STALLED_AT_START} .*: Driver: ", _O.EVENT, _F.IMAGE_PULL_TRANSIENT, 0.95),
+    row(rf"^{STALLED_AT_START} .*: Downloading Artifacts", _O.EVENT, _F.ARTIFACT_DOWNLOAD_FAILED, 0.95),
+    row(rf"^(?:{STALLED_WITHOUT_SIGN}|{STALLED_IN_SILENCE}) ", _O.EVENT, _F.PROCESS_HANG, _LIKELY, _F.HOST_MEMORY_OOM),
+    # It may still run there: another one beside it would train twice.
+    row(rf"^Stalled .*{NOT_ENDED}", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, *_ALL, escalate=True),
+    row(rf"^{JOB_CHANGED}: ", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, *_ALL, escalate=True),
+)

@@ -80,8 +80,14 @@ CALLS: dict[str, Callable[[NomadCluster], Any]] = {
     "logs": lambda c: c.logs("a", "train", "stdout"),
     "read_file": lambda c: c.read_file("a", "alloc/data/x"),
     "stop": lambda c: c.stop("j"),
+    "list_files": lambda c: c.list_files("a", "alloc/data"),
+    "read_part": lambda c: c.read_part("a", "alloc/data/x", offset=0, limit=1 << 20),
+    "variable_names": lambda c: c.variable_names("caravan/x"),
+    "token": lambda c: c.token(),
 }
-READS_JSON = [name for name in CALLS if name not in {"logs", "read_file"}]
+SILENT = {"variable_names", "token"}  # whose answers hold secrets: no word of them is said
+ONCE = {"register"}  # what is never repeated: without an answer it may have taken effect
+READS_JSON = [name for name in CALLS if name not in {"logs", "read_file", "read_part"}]
 
 
 def failing(call: Callable[[NomadCluster], Any], cluster: NomadCluster) -> ClusterError:
@@ -102,7 +108,7 @@ def test_refused_connection(name: str, connect: Connect, clock: FakeClock) -> No
     assert type(error) is ClusterUnreachable
     assert "refused" in error.message
     assert "NOMAD_ADDR" in error.hint
-    assert len(clock.slept) == (0 if name in {"register", "stop"} else 2)
+    assert len(clock.slept) == (0 if name in ONCE else 2)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -133,19 +139,21 @@ def test_a_server_error_is_said_in_its_words(name: str, serve: Serve, connect: C
     server = serve(Answer(f"it broke on {TOKEN}\nbadly".encode(), 500))
     error = failing(CALLS[name], connect(server.address))
     assert type(error) is ClusterError
-    assert "it broke on [masked] badly" in error.message
+    words = "no words" if name in SILENT else "it broke on [masked] badly"
+    assert words in error.message
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("answer", [Answer(b"No cluster leader", 500), Answer(b"<html>Bad Gateway</html>", 502)])
 def test_a_passing_trouble_is_tried_again_only_where_that_is_safe(
-    name: str, answer: Answer, serve: Serve, connect: Connect
+    name: str, answer: Answer, serve: Serve, connect: Connect, clock: FakeClock
 ) -> None:
     server = serve(answer)
     error = failing(CALLS[name], connect(server.address))
     assert isinstance(error, ClusterUnreachable)
-    assert len(server.requests) == (1 if name in {"register", "stop"} else 3)
+    assert len(server.requests) == (1 if name in ONCE else 6)
+    assert sum(clock.slept) == (0 if name in ONCE else pytest.approx(6.2))  # an election takes some seconds
 
 
 def test_a_passing_trouble_passes(serve: Serve, connect: Connect) -> None:
@@ -177,6 +185,8 @@ def test_json_that_is_not_nomads(name: str, body: Any, serve: Serve, connect: Co
     cluster = connect(serve(Answer(body)).address)
     if name == "parse" and isinstance(body, dict):
         return  # any object may be a job here; what it says is compared with the spec elsewhere
+    if name == "list_files" and body is None:
+        return  # Nomad's word for an empty directory
     if name == "check" and body == {"ID": 7, "Status": []}:
         return  # a validation without a word of complaint
     assert type(failing(CALLS[name], cluster)) is ClusterError
@@ -217,7 +227,7 @@ def test_tls_spoken_to_a_plain_server(serve: Serve, connect: Connect) -> None:
     assert isinstance(failing(CALLS["find"], connect(server.address.replace("http", "https"))), ClusterUnreachable)
 
 
-@pytest.mark.parametrize("address", ["", "127.0.0.1:4646", "ftp://x", "http://", "unix:///var/run/nomad.sock"])
+@pytest.mark.parametrize("address", ["", "127.0.0.1:4646", "ftp://x", "http://", "unix://", "unix://host/x"])
 def test_addresses_that_are_none(address: str, connect: Connect) -> None:
     with pytest.raises(UsageError):
         connect(address)
@@ -247,12 +257,6 @@ def test_nothing_is_taken_from_the_environment(serve: Serve, connect: Connect, m
     cluster.register(JOB)
     assert other.requests == []
     assert not any("elsewhere" in str(r) or "another" in str(r) for r in server.requests)
-
-
-def test_the_token_shows_nowhere(connect: Connect) -> None:
-    cluster = connect(f"http://user:{TOKEN}@127.0.0.1:1")
-    assert TOKEN not in repr(cluster)
-    assert TOKEN not in str(failing(CALLS["find"], cluster))
 
 
 def test_conflict_and_refusal_in_nomads_words(serve: Serve, connect: Connect) -> None:

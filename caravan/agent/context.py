@@ -9,6 +9,7 @@ from caravan.analysis.tree import SourceTree
 from caravan.planning.catalogue import Prices
 from caravan.ports import Clock, Cluster, Judge, Memory, Progress, Reasoner, RunFolder, Store, Toolbox, Tracer
 from caravan.values.job import ClusterFacts
+from caravan.values.policy import Policies
 from caravan.values.run import Sentinel, Snapshot
 
 
@@ -25,7 +26,7 @@ class Context:
     """The ports of one run.
 
     `facts` are the cluster's, at most some seconds old (`recent`); `open_tree` opens the repository, `toolbox` lets a
-    reasoner look at it.
+    reasoner look at it. `policies` are the administrators'.
     """
 
     cluster: Cluster
@@ -48,6 +49,7 @@ class Context:
     image: str | None = None
     max_archive_mb: int = 512
     secrets: tuple[str, ...] = ()
+    policies: Policies = Policies()
 
 
 def recent(cluster: Cluster, clock: Clock, *, seconds: float = 15.0) -> Callable[[], ClusterFacts]:

@@ -57,7 +57,7 @@ def to_job_spec(
             for i, m in enumerate(volumes)
         ),
         ports=tuple(NetworkPort(label=p.label, static=p.static) for p in plan.ports),
-        max_run_s=plan.limits.max_run_s if _knows_max_run(facts.version) else None,
+        max_run_s=plan.limits.max_run_s if knows_max_run(facts.version) else None,
     )
     avoided = (Constraint(attribute="${node.unique.name}", operator="!=", value=n) for n in plan.exclude_nodes)
     return JobSpec(
@@ -152,7 +152,7 @@ def _device(plan: TrainingPlan, facts: ClusterFacts) -> DeviceRequest:
 
 def _templates(plan: TrainingPlan, facts: ClusterFacts, templates: Path) -> tuple[TemplateBlock, ...]:
     # Where the cluster can't hold the time limit, the script does: the budget counts on it.
-    limit = None if _knows_max_run(facts.version) else plan.limits.max_run_s
+    limit = None if knows_max_run(facts.version) else plan.limits.max_run_s
     blocks = [_text("local/launch.sh", launch_script(plan, templates, time_limit_s=limit), perms="0755")]
     if environment_words(plan) or plan.config_overlays:
         blocks.append(_text("local/environment.py", environment_helper(templates)))
@@ -185,7 +185,7 @@ def _artifacts(plan: TrainingPlan) -> tuple[ArtifactBlock, ...]:
     return tuple(found)
 
 
-def _knows_max_run(version: str) -> bool:
+def knows_max_run(version: str) -> bool:
     """Whether that Nomad knows `max_run_duration` (2.0.2 and later)."""
     numbers = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
     return numbers is not None and tuple(int(n) for n in numbers.groups()) >= _MAX_RUN_SINCE

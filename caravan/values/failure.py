@@ -18,6 +18,7 @@ class FailureClass(StrEnum):
     """The causes that are told apart."""
 
     JOBSPEC_INVALID = "jobspec_invalid"
+    POLICY_DENIED = "policy_denied"
     ACL_PERMISSION_DENIED = "acl_permission_denied"
     NOMAD_API_UNREACHABLE = "nomad_api_unreachable"
     NOMAD_OBJECT_NOT_FOUND = "nomad_object_not_found"

@@ -7,6 +7,7 @@ from caravan.planning.budget import judge_budget
 from caravan.planning.choose import choose
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.jobspec import to_job_spec
+from caravan.planning.policy import fill, within
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import ClusterFacts, JobSpec
 from caravan.values.plan import TrainingPlan, apply_changes
@@ -18,7 +19,9 @@ def estimate(state: RunState, context: Context) -> Update:
     plan, facts = state.need_plan(), context.facts()
     beyond = state.memory_beyond
     first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond)
-    chosen = apply_changes(plan, choose(_with_what_is_left(plan, state), first, facts, beyond))
+    allowed = within(facts, context.policies)
+    chosen = apply_changes(plan, choose(_with_what_is_left(plan, state), first, allowed, beyond))
+    chosen = apply_changes(chosen, fill(chosen, facts, context.policies, gpu=first.gpu))
     if chosen.digest() == plan.digest():
         return {"estimate": first}
     context.folder.save_plan(chosen)

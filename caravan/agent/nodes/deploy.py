@@ -1,11 +1,13 @@
 """Deploying a job exactly once, and following it to its end."""
 
 from caravan.agent.context import Context
+from caravan.agent.lawful import denied, require_policies
 from caravan.agent.logs import log_tail
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.watchdog import begun, ended_by_deadline
 from caravan.agent.watching import JobWatch, Seen
 from caravan.diagnosis.evidence import evidence_of
+from caravan.values.base import Json
 from caravan.values.errors import JobConflict, JobRefused
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import RegisteredJob
@@ -37,6 +39,10 @@ def deploy_job(state: RunState, context: Context) -> Update:
         return {"lost": True, "deployment": deployment}
     if found is None:
         _, job = context.folder.load_job(state.sequence)
+        require_policies(context)
+        against = denied(state, context, Stage.DEPLOY, job)
+        if against:
+            return {"failure": against}
         try:
             found = context.cluster.register(job)
         except JobConflict:
@@ -66,13 +72,19 @@ def _registered(state: RunState, context: Context, deployment: Deployment, job: 
             at=registered.registered_at or context.clock.now(),
             kind="deployed",
             text=f"attempt {state.sequence} deployed as {registered.job_id}",
-            data={"job_id": registered.job_id, "attempt": state.sequence},
+            data={"job_id": registered.job_id, "attempt": state.sequence, **_committed(state)},
         ),
     )
     return {
         "deployment": registered.model_copy(update={"watched": None}),
         "deployed_plans": joined(state.deployed_plans, (registered.plan_sha256,)),
     }
+
+
+def _committed(state: RunState) -> dict[str, Json]:
+    """What the attempt may cost at most, for whoever adds up what running jobs may cost."""
+    cost = state.estimate.cost_usd if state.estimate else None
+    return {} if cost is None else {"usd": cost.high}
 
 
 def verify_deployment(state: RunState, context: Context) -> Update:

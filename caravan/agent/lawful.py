@@ -1,0 +1,91 @@
+"""The administrator's policies over a run: what they deny of a plan, of the job in its folder, and of its money.
+
+The judging is `caravan.planning.policy`'s and pure; here it is given what the run and the store know.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from caravan.agent.context import Context
+from caravan.agent.state import RunState
+from caravan.planning.jobspec import knows_max_run
+from caravan.planning.policy import job_denials, plan_denials, spending_denials
+from caravan.values.base import Json
+from caravan.values.errors import StateError
+from caravan.values.estimate import Estimate
+from caravan.values.failure import Evidence, Stage
+from caravan.values.plan import TrainingPlan
+from caravan.values.policy import Denial, Spending
+from caravan.values.run import DeploymentState, RunStatus
+
+_TOLD = 8  # denials that are told at once
+_RUNS = 10_000  # of the newest that are looked through for running ones
+
+
+def require_policies(context: Context) -> None:
+    """Raise StateError while a policy that there is can't be relied on: nothing is deployed then."""
+    if context.policies.trouble:
+        raise StateError(
+            f"Nothing is deployed: {context.policies.trouble}",
+            hint="Ask whoever administers the policy to mend it, then resume the run.",
+        )
+
+
+def denials(plan: TrainingPlan, estimate: Estimate | None, state: RunState, context: Context) -> tuple[Denial, ...]:
+    """What the policies deny of a plan and of what it may cost."""
+    if not context.policies.files:
+        return ()
+    found = plan_denials(plan, context.facts(), context.policies, own=_own(context))
+    return (*found, *_over_budget(estimate, state, context))
+
+
+def denied(state: RunState, context: Context, stage: Stage, job: Json = None) -> Evidence | None:
+    """Evidence of what the policies deny of the run's plan, its cost and, where it is given, its job; None: nothing."""
+    if not context.policies.files:
+        return None
+    found = list(denials(state.need_plan(), state.estimate, state, context))
+    if job is not None and not found:
+        timed = knows_max_run(context.facts().version)
+        found += job_denials(job, context.policies, own=_own(context), timed=timed)
+    return _evidence(found, stage) if found else None
+
+
+def _evidence(found: Sequence[Denial], stage: Stage) -> Evidence:
+    lines = [denial.line() for denial in found]
+    told = tuple(lines[:_TOLD]) + ((f"Policy: {len(lines) - _TOLD} more are denied.",) if len(lines) > _TOLD else ())
+    return Evidence(stage=stage, message=" ".join(told), validation_errors=told)
+
+
+def _own(context: Context) -> str:
+    """The run's own directory, where the job sees it: what is in there Caravan has put there."""
+    return str(context.folder.path) if context.facts().shared_files else ""
+
+
+def _over_budget(estimate: Estimate | None, state: RunState, context: Context) -> tuple[Denial, ...]:
+    rules = [file.policy.money for file in context.policies.files]
+    if all(r.per_run_usd is None and r.per_day_usd is None and r.per_month_usd is None for r in rules):
+        return ()
+    now = context.clock.now()
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    ahead = estimate.cost_usd.high if estimate is not None and estimate.cost_usd is not None else None
+    spending = Spending(
+        run_usd=None if ahead is None else state.spent_usd + ahead,
+        ahead_usd=ahead,
+        day_usd=_spent(day, state, context),
+        month_usd=_spent(day.replace(day=1), state, context),
+    )
+    return spending_denials(spending, context.policies)
+
+
+def _spent(since: datetime, state: RunState, context: Context) -> float:
+    """What the runs that began since then have cost, and what other jobs that run now may cost at most."""
+    store = context.store
+    total = store.spent_usd(since=since)
+    for run in store.runs(limit=_RUNS):
+        if run.status is not RunStatus.RUNNING or run.id == state.run_id or run.created_at < since:
+            continue
+        if any(d.state is DeploymentState.REGISTERED for d in store.deployments(run.id)):
+            told = [e.data.get("usd") for e in store.events(run.id) if e.kind == "deployed"]
+            last = told[-1] if told else None
+            total += last if isinstance(last, int | float) else 0.0
+    return total

@@ -108,7 +108,7 @@ class Tampered:
 
     def load_job(self, attempt: int) -> tuple[str, Any]:
         hcl, job = self._folder.load_job(attempt)
-        if job is not None and "intend" in self._world.progress.nodes[-1:] + ["intend"]:
+        if job is not None and self._world.progress.nodes[-1] == "deploy_job":
             task = job["TaskGroups"][0]["Tasks"][0]
             task["Config"] = {**task["Config"], "privileged": True}
         return hcl, job

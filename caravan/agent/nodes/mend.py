@@ -6,6 +6,7 @@ from functools import cache
 
 from caravan.agent.approval import objections
 from caravan.agent.context import Context
+from caravan.agent.lawful import denials
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.entry import Fixable
@@ -84,6 +85,8 @@ def fix_iteration(state: RunState, context: Context) -> Update:
         if isinstance(repair, ChangePlan):
             estimate = _estimate(mended, state, context)
             if check_plan(mended, facts) or (estimate.fits is False and _trusted(state)):
+                continue
+            if denials(mended, estimate, state, context):
                 continue
             if objections(state, context, mended, estimate):
                 outside = outside or (repair, mended)

@@ -8,6 +8,7 @@ from caravan.agent.state import RunState, Update, joined
 from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, given_answers, with_defaults
 from caravan.planning.draft import chosen_script, draft_plan, git_source, with_fitting_flags
+from caravan.planning.policy import fill, within
 from caravan.planning.remembered import used_cases
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Ask, AskKind, Reply
@@ -89,7 +90,8 @@ def make_plan(state: RunState, context: Context) -> Update:
         context.open_tree(state.request.source).delivery(limit=context.max_archive_mb * 1_000_000)
     )
     outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
-    plan = draft_plan(profile, request, facts, code=code, outputs=outputs, image=context.image)
+    allowed = within(facts, context.policies)
+    plan = draft_plan(profile, request, allowed, code=code, outputs=outputs, image=context.image)
     if state.request.namespace != "default":
         plan = apply_changes(plan, [_namespace(state.request.namespace)])
     plan = apply_changes(plan, answers_to_changes(state.questions, answers))
@@ -97,6 +99,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     cases = standing_cases(state.cases, context.open_tree(state.request.source), profile)
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, cases))
     plan = with_fitting_flags(plan, profile)
+    plan = apply_changes(plan, fill(plan, facts, context.policies))
     context.folder.save_plan(plan)
     _tell_remembered(plan, state, context)
     return {"plan": plan, "profile": profile, "remembered": used_cases(plan, cases)}

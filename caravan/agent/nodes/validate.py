@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from caravan.agent.context import Context
+from caravan.agent.lawful import denied, require_policies
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.hcl import mismatches, parse_hcl, read_back
@@ -16,6 +17,12 @@ def validate_spec(state: RunState, context: Context) -> Update:
     """Prove the job before anything is registered: by ourselves first, then by the cluster's parse, validate, plan."""
     if state.failure:
         return {}  # it was not rendered as it was meant
+    trouble = context.policies.trouble
+    if not state.request.dry_run:
+        require_policies(context)
+    against = denied(state, context, Stage.VALIDATE)
+    if against:
+        return {"failure": against}
     problems = check_plan(state.need_plan(), context.facts())
     if problems:
         return {"failure": _impossible(problems, state, context)}
@@ -28,12 +35,16 @@ def validate_spec(state: RunState, context: Context) -> Update:
     if different:
         message = f"the cluster reads the job differently: {different[0]}"
         return {"failure": Evidence(stage=Stage.VALIDATE, message=message, validation_errors=different)}
+    against = denied(state, context, Stage.VALIDATE, job)
+    if against:
+        return {"failure": against}
     answer = context.cluster.check(job)
     context.folder.save_job(state.sequence, hcl, job)
     failure = _refusal(answer)
     if failure:
         return {"failure": failure}
-    warnings = [*answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
+    unsafe = [f"nothing could be deployed: {trouble}"] if trouble else []
+    warnings = [*unsafe, *answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
     return {"warnings": joined(state.warnings, tuple(warnings))}
 
 

@@ -60,9 +60,12 @@ def judge(snapshot: Snapshot, sentinel: Sentinel | None, spec_sha256: str) -> Ou
         return _outcome(OutcomeKind.UNPROVEN, "it has not ended yet", allocations[-1])
     verdicts = [_judge_allocation(a) for a in allocations]
     bad = [v for v in verdicts if not v.succeeded]
+    known = {a.id for a in snapshot.allocations}
     if bad:
         # Where one member of a group drags the others down, the first to end is the cause.
         return min(bad, key=lambda v: (v.kind is OutcomeKind.UNPROVEN, v.finished_at or _NEVER))
+    if any(a.next_id and a.next_id not in known for a in snapshot.allocations):
+        return _outcome(OutcomeKind.UNPROVEN, "an allocation that followed it is not known any more", allocations[-1])
     if snapshot.placement_failures:
         why = "; ".join(f.line() for f in snapshot.placement_failures)
         return Outcome(kind=OutcomeKind.NOT_PLACED, reason=one_line(f"only a part of it was placed: {why}"))

@@ -48,6 +48,9 @@ class Script:
     expires: bool = False  # ended by its time limit
     hangs: bool = False  # runs until it is stopped
     queued: bool = False  # is never placed, though it would fit
+    stuck: tuple[
+        tuple[str, str], ...
+    ] = ()  # events (type, message), one with each look, before a start that never comes
     sentinel: bool = True  # the launch script writes its result file
     stdout: bytes = b""
     stderr: bytes = b""
@@ -84,6 +87,7 @@ class _Entry:
     failures: dict[str, Json]  # FailedTGAllocs
     stage: int = WAITING
     killed: bool = False  # stopped while it ran
+    looks: int = 0  # at a job that is stuck
     reached: dict[int, datetime] = field(default_factory=dict)  # when it came to each stage
 
     def go_to(self, stage: int, at: datetime) -> None:
@@ -258,15 +262,26 @@ class FakeCluster:
             if entry:
                 entry.killed = entry.killed or STARTING <= entry.stage < ENDED
                 entry.go_to(ENDED, self._clock.now())
-                entry.job["Stop"] = True
+                self._another(entry, Stop=True)
                 if purge:
                     del self._jobs[(namespace, job_id)]
+
+    def change(self, job_id: str, namespace: str = "default", **fields: Json) -> None:
+        """Somebody else registers the job with other fields, as Nomad keeps that: a new version of it."""
+        self._another(self._jobs[(namespace, job_id)], **fields)
+
+    def _another(self, entry: _Entry, **fields: Json) -> None:
+        self._index += 10
+        version = (entry.job.get("Version") or 0) + 1
+        entry.job |= {"Version": version, "JobModifyIndex": self._index, **fields}
 
     def _observe(self, job_id: str, namespace: str) -> Snapshot:
         entry = self._jobs.get((namespace, job_id))
         if entry is None:
             return to_snapshot(None, [], [], job_id=job_id, at=self._clock.now())
-        if not entry.failures and entry.stage < (RUNNING if entry.script.hangs else ENDED):
+        furthest = STARTING if entry.script.stuck else RUNNING if entry.script.hangs else ENDED
+        entry.looks += entry.stage == STARTING
+        if not entry.failures and entry.stage < furthest:
             skip = bool(entry.script.driver_error) and entry.stage == STARTING
             entry.go_to(ENDED if skip else entry.stage + 1, self._clock.now())
         job, allocs, evals = self._documents(entry)
@@ -336,6 +351,7 @@ class FakeCluster:
     def _task(self, entry: _Entry, failed: bool) -> Json:
         script, began, ended = entry.script, entry.reached.get(RUNNING), entry.reached.get(ENDED)
         events: list[Json] = [_event("Received", "Task received by client", entry.reached[STARTING])]
+        events += [_event(*said, entry.reached[STARTING]) for said in script.stuck[: entry.looks + 1]]
         if began:
             events.append(_event("Started", "Task started by client", began))
         if ended and script.driver_error:

@@ -21,12 +21,19 @@ class Limits:
     hard_usd: float
 
 
+def _nothing_set(name: str) -> str | None:
+    """An environment without secrets."""
+    del name
+    return None
+
+
 @dataclass(frozen=True)
 class Context:
     """The ports of one run.
 
     `facts` are the cluster's, at most some seconds old (`recent`); `open_tree` opens the repository, `toolbox` lets a
-    reasoner look at it. `policies` are the administrators'.
+    reasoner look at it. `secrets` are values to mask; `secret_of` gives a secret of this environment by its name, to be
+    sent to the cluster and kept nowhere. `policies` are the administrators'.
     """
 
     cluster: Cluster
@@ -49,6 +56,7 @@ class Context:
     image: str | None = None
     max_archive_mb: int = 512
     secrets: tuple[str, ...] = ()
+    secret_of: Callable[[str], str | None] = _nothing_set
     policies: Policies = Policies()
 
 

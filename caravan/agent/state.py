@@ -12,6 +12,7 @@ from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt, Deployment, Outcome, RunRequest, RunStatus
+from caravan.values.secrets import SecretOffer
 
 Update = dict[str, Any]
 """A node's partial update: field name of RunState → new value."""
@@ -51,6 +52,8 @@ class RunState(Value):
     turn: Literal["deploy", "approve", "estimate"] = Field(
         default="deploy", description="where approval leads: on, to its next question, or to the plan that was chosen"
     )
+
+    offer: SecretOffer | None = Field(default=None, description="what is known of the job's secrets, by name")
 
     sequence: int = 1
     deployment: Deployment | None = Field(default=None, description="the deployment of this sequence number")

@@ -14,6 +14,7 @@ from caravan.planning.flags import fitting, known_flags, repository_values, type
 from caravan.planning.metrics import clear_metric, direction_of
 from caravan.planning.naming import resolve_gpu, resolve_model
 from caravan.planning.prompt_reading import read_prompt
+from caravan.planning.secrets import needed_secrets
 from caravan.values.base import Json
 from caravan.values.job import ClusterFacts, NodeFacts
 from caravan.values.masking import MASK
@@ -184,6 +185,9 @@ def _from_repository(plan: TrainingPlan, profile: RepoProfile, documented: Docum
         found["setup.pip"] = list(pip), "what the launcher needs"
     if profile.prep_commands:
         found["setup.cmd"] = list(profile.prep_commands), "documented before the training"
+    secrets = needed_secrets(profile)
+    if secrets:
+        found["secrets"] = list(secrets), "the code reads them and has no default"
     given = {path: item for path, item in found.items() if item[0] not in (None, [], {})}
     changes = fitting(plan, given, repo)
     return (*changes, _change("command", list(plan.command), repo, "documented" if documented else "the entry point"))

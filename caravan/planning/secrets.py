@@ -11,6 +11,9 @@ from caravan.values.masking import is_secret_name
 from caravan.values.plan import SecretSource, TrainingPlan
 from caravan.values.repo import RepoProfile
 
+ANY_JOB: Final = "nomad/jobs"
+"""The Nomad variable that every job of the namespace may read. Those below it are for a job of one id, and ours has a
+new id with each attempt: they would have to be written anew for each of them."""
 SECRETS_FILE: Final = "secrets/caravan.env"
 # A value between quotes, with what the client's reader of environment files understands escaped. Nomad's `toJSON`
 # would write `&`, `<` and `>` as \u0026 and so on, which that reader refuses (hashicorp/go-envparse knows only

@@ -81,6 +81,7 @@ def make_request(
     budget: float | None,
     yes: bool,
     dry_run: bool,
+    send_secrets: bool = False,
 ) -> RunRequest:
     """The request of a new run, wholly checked; nothing has been written. Raises UsageError."""
     from caravan.planning.answers import parse_set
@@ -98,6 +99,7 @@ def make_request(
         yes=yes,
         budget_usd=check_budget(budget),
         dry_run=dry_run,
+        send_secrets=send_secrets,
     )
     wiring.open_tree(source)
     return request

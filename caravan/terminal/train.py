@@ -24,6 +24,10 @@ def train(
     yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
     budget: Annotated[float | None, typer.Option(metavar="USD", help="What the whole run may cost.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and check the job, deploy nothing.")] = False,
+    send_secrets: Annotated[
+        bool,
+        typer.Option("--send-secrets", help="Write secrets that the job needs to the cluster, from this environment."),
+    ] = False,
     cluster: Annotated[
         str | None, typer.Option(metavar="local|URL", help="The Nomad cluster; else NOMAD_ADDR, else the built-in one.")
     ] = None,
@@ -51,6 +55,7 @@ def train(
         budget=budget,
         yes=yes,
         dry_run=dry_run,
+        send_secrets=send_secrets,
     )
     from caravan.agent.driver import new_run  # after the checks, because it costs a second
     from caravan.terminal.driving import drive_run

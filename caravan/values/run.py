@@ -26,6 +26,7 @@ class RunRequest(Value):
     yes: bool = False
     budget_usd: float | None = Field(default=None, ge=0)
     dry_run: bool = False
+    send_secrets: bool = Field(default=False, description="write missing secrets to the cluster without asking")
 
 
 class RunStatus(StrEnum):

@@ -4,6 +4,7 @@ from langgraph.types import interrupt
 
 from caravan.agent.approval import envelope, objections, total_cost
 from caravan.agent.context import Context
+from caravan.agent.secrets import offer_secrets
 from caravan.agent.state import RunState, Update
 from caravan.values.dialogue import Ask, AskKind, PlanChoice, Reply
 from caravan.values.estimate import BudgetVerdict, Envelope, Verdict
@@ -25,6 +26,9 @@ def _next_step(state: RunState, context: Context) -> Update:
         return _ask_about_lost_job(state)
     if context.store.run(state.run_id).status is RunStatus.STOPPED:
         return {}  # nobody is asked any more: the deployment ends the run
+    offered = offer_secrets(state, context)
+    if offered is not None:
+        return {"turn": "approve", **offered}
     return _decide(state, context)
 
 

@@ -196,7 +196,8 @@ def _waits_for_secret(event: TaskEvent) -> bool:
 
 def _last(events: Iterable[TaskEvent]) -> TaskEvent | None:
     """The newest event of tasks that have not begun; what a template misses goes before what came after it."""
-    return max(events, key=lambda e: (e.type == "Template", e.at), default=None)
+    known = sorted(events, key=lambda e: (e.type == "Template", e.at))  # of equal times the one that came later
+    return known[-1] if known else None
 
 
 def _alarm(place: Place, heard: Heard) -> str:

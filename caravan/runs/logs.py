@@ -23,7 +23,7 @@ from typing import Final
 
 from caravan.runs.files import make_folder, write_file
 from caravan.values.escapes import without_escapes
-from caravan.values.masking import HINTS, MASK, mask
+from caravan.values.masking import HINTS, MASK, forms, mask
 
 MAX_LINE: Final = 1 << 14
 """Bytes of a line that are kept. What is longer is cut, and the copy says by how much."""
@@ -81,8 +81,7 @@ class LogCopies:
     def __init__(self, folder: Path, secrets: Sequence[str] = (), *, limit: int = 64_000_000) -> None:
         self._folder = folder
         self._quarter = max(limit // 4, 1)
-        lines = (line.strip() for secret in secrets for line in secret.splitlines())
-        self._known = tuple(sorted({line for line in lines if line}))
+        self._known = forms(tuple(secrets))
         self._known_lower = tuple(secret.lower() for secret in self._known)
         self._open: dict[str, _Line] = {}
 

@@ -135,20 +135,20 @@ def forms(known: tuple[str, ...]) -> tuple[str, ...]:
     found: set[str] = set()
     for secret in known:
         found |= {form for form in _forms(secret) if len(form) >= _SHORTEST_KNOWN}
-        found |= {line.strip() for line in secret.splitlines() if len(line.strip()) >= _LONG_LINE}
+        found |= {line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_KNOWN}
     return tuple(sorted(found, key=lambda form: (-len(form), form)))
-
-
-_LONG_LINE: Final = 16  # characters: shorter lines of a key file are none of its secret
 
 
 def _forms(secret: str) -> Iterable[str]:
     if len(secret) < _SHORTEST_KNOWN:
         return
     yield secret
-    yield from (quote(secret), quote(secret, safe=""), quote_plus(secret))
+    try:
+        data = secret.encode("utf-8", "surrogateescape")  # as it stands in the environment
+    except UnicodeEncodeError:
+        data = secret.encode("utf-8", "surrogatepass")
+    yield from (quote(data), quote(data, safe=""), quote_plus(data))
     yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
-    data = secret.encode("utf-8", "surrogatepass")
     for before in range(3) if len(data) >= _SHORTEST_ENCODED else (0,):
         # Three bytes are four letters: the letters that another byte takes part in are left out.
         inside = base64.b64encode(b"\0" * before + data).decode()

@@ -229,13 +229,19 @@ class Resources(Value):
 
 
 class Limits(Value):
-    """Deadlines in seconds, money in US dollars, deployed attempts and fixes of the run as a whole."""
+    """Deadlines in seconds, money in US dollars, deployed attempts and fixes of the run as a whole.
+
+    Waiting for room costs nothing, and a shared cluster frees its GPUs over night: a day. An image of 20 GB takes half
+    an hour at 10 MB/s; a pull that tells of its progress begins `start_s` anew. Until the first line packages are
+    installed quietly, and 140 GB of weights take 50 minutes at 50 MB/s: two hours. A program that logs once an epoch
+    is silent for hours, and ending a training that is well costs more than a hang: six hours.
+    """
 
     max_run_s: int | None = Field(default=None, ge=1)
-    queue_s: int = Field(default=3600, ge=1, description="how long it may wait for room on the cluster")
+    queue_s: int = Field(default=86400, ge=1, description="how long it may wait for room on the cluster")
     start_s: int = Field(default=3600, ge=1, description="from its place on a node to the start of its task")
-    first_sign_s: int = Field(default=1800, ge=1, description="from the task's start to its first line of log")
-    silence_s: int = Field(default=7200, ge=1, description="how long a running task may write nothing")
+    first_sign_s: int = Field(default=7200, ge=1, description="from the task's start to its first line of log")
+    silence_s: int = Field(default=21600, ge=1, description="how long a running task may write nothing")
     max_cost_usd: float | None = Field(default=None, ge=0)
     attempts: int = Field(default=3, ge=1, le=3)
     fixes: int = Field(default=8, ge=0, le=8)

@@ -9,6 +9,7 @@ from caravan.analysis.dependencies import is_dependency_file
 from caravan.diagnosis.ladders.case import Case, GpuChoice, Looks, Outlook
 from caravan.diagnosis.repair import ladder
 from caravan.diagnosis.rules import diagnose
+from caravan.planning.alternatives import nearest
 from caravan.planning.catalogue import Prices, gpu_named, matches_model
 from caravan.planning.cluster_fit import gpu_groups, gpu_offers, holds, takers
 from caravan.planning.command import launch_words, unpassed
@@ -112,6 +113,9 @@ def outlook_of(
         gpus=gpus,
         bf16=bf16,
         matches=matches_model,
+        nearest=lambda candidate: nearest(
+            candidate, facts, estimate=lambda p: estimate(p, facts, prices=prices), prices=prices
+        ),
         image=image,
     )
 

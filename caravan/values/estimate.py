@@ -24,6 +24,9 @@ GROWING: Final = ("setup.pip", "setup.apt", "setup.cmd", "exclude_nodes", "secre
 ESSENCE: Final = ("training.max_len", "model.id")
 """Fields that say what is trained: never changed unasked, whoever set them."""
 
+TERMS: Final = ("driver", "node_pool", "datacenters", "constraints", "training.method", "training.quant_bits")
+"""Fields that say where and on which terms it runs, and by which method: never changed unasked either."""
+
 
 class MemoryPart(Value):
     """One line of the memory breakdown, in GiB per GPU."""
@@ -157,7 +160,7 @@ def held_fields(plan: TrainingPlan, before: Envelope | None) -> dict[str, Json]:
     paths = [path for path, origin in plan.provenance.items() if origin.by in said]
     if before is not None and before.held is None:  # what a repair changed may have been a person's before
         paths += [path for path in plan.provenance if plan.set_by(path) is Author.REPAIR]
-    held = dict.fromkeys((*paths, *((before.held or ()) if before else ()), *ESSENCE))
+    held = dict.fromkeys((*paths, *((before.held or ()) if before else ()), *ESSENCE, *TERMS))
     return {path: plan.get(path) for path in held}
 
 

@@ -59,7 +59,7 @@ def budget_gate(state: RunState, context: Context) -> Update:
 
 def generate_spec(state: RunState, context: Context) -> Update:
     """Render the job of this sequence number and keep it in the run's folder."""
-    spec = _job_spec(state, context)
+    spec = job_spec(state, context)
     hcl = render_hcl(spec, templates=context.templates)
     different = mismatches(spec, parse_hcl(hcl))
     if different:
@@ -79,7 +79,7 @@ def generate_spec(state: RunState, context: Context) -> Update:
     return {"deployment": deployment, "failure": None, "outcome": None, "diagnosis": None}
 
 
-def _job_spec(state: RunState, context: Context) -> JobSpec:
+def job_spec(state: RunState, context: Context) -> JobSpec:
     """The job of this sequence number: a pure function of the state and the cluster's facts."""
     plan, facts = state.need_plan(), context.facts()
     return to_job_spec(

@@ -6,6 +6,7 @@ from functools import cache
 
 from caravan.agent.approval import objections
 from caravan.agent.context import Context
+from caravan.agent.fits import has_place, other_plans
 from caravan.agent.lawful import denials
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
@@ -14,11 +15,12 @@ from caravan.diagnosis.handover import handover
 from caravan.diagnosis.ladders.case import Case
 from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.taxonomy import TAXONOMY
-from caravan.planning.checks import check_plan
+from caravan.planning.checks import check_job, check_place, check_plan
 from caravan.planning.estimate import beyond_formula
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.ports import Toolbox
 from caravan.values.base import Json
+from caravan.values.dialogue import PlanChoice
 from caravan.values.errors import ClusterError, PlanError
 from caravan.values.estimate import Estimate, held_fields
 from caravan.values.failure import (
@@ -33,7 +35,7 @@ from caravan.values.failure import (
     Wait,
 )
 from caravan.values.job import ClusterFacts, ClusterKind
-from caravan.values.plan import TrainingPlan, apply_changes, plan_diff
+from caravan.values.plan import Author, TrainingPlan, apply_changes, plan_diff
 from caravan.values.run import Attempt, OutcomeKind, RunEvent, RunStatus
 
 INTERRUPTION_LIMIT = 5
@@ -77,8 +79,10 @@ def fix_iteration(state: RunState, context: Context) -> Update:
     if state.envelope is None:  # nothing is approved yet: what a person set stands until they agree to a change of it
         state = state.model_copy(update={"wished": state.wished or held_fields(plan, None)})
     toolbox = _LazyToolbox(lambda: context.toolbox(context.open_tree(state.request.source)))
+    choices = _other_plans(state, context)
+    ladder = context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox)
     outside: tuple[Repair, TrainingPlan] | None = None
-    for repair in context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox):
+    for repair in (*ladder, *(_as_repair(choice) for choice in choices or () if choice.changes)):
         mended = _mended(repair, state)
         if mended is None:
             continue
@@ -88,13 +92,38 @@ def fix_iteration(state: RunState, context: Context) -> Update:
                 continue
             if denials(mended, estimate, state, context):
                 continue
+            if choices is not None and not has_place(mended, state, context):
+                continue
             if objections(state, context, mended, estimate):
                 outside = outside or (repair, mended)
                 continue
         return _take(repair, mended, state, context)
     if outside is not None:
-        return _take(*outside, state, context)
+        return {**_take(*outside, state, context), **_on_offer(choices, outside[1], plan)}
     return {"status": RunStatus.ESCALATED, "detail": f"{diagnosis.cause} {_told(state, context)}"}
+
+
+def _other_plans(state: RunState, context: Context) -> tuple[PlanChoice, ...] | None:
+    """The nearest plans that have a place, where a place is what is missing; None where that is not the matter."""
+    evidence, plan = _evidence(state), state.need_plan()
+    unplaced = state.outcome is not None and state.outcome.kind is OutcomeKind.NOT_PLACED
+    refused = evidence.stage is Stage.VALIDATE and not check_job(plan, context.facts())
+    if not unplaced and not (refused and (evidence.placement_failures or check_place(plan, context.facts()))):
+        return None
+    return other_plans(plan, state, context, evidence.placement_failures)
+
+
+def _as_repair(choice: PlanChoice) -> ChangePlan:
+    changes = tuple(c.model_copy(update={"by": Author.REPAIR}) for c in choice.changes)
+    return ChangePlan(changes=changes, why=choice.text)
+
+
+def _on_offer(choices: tuple[PlanChoice, ...] | None, taken: TrainingPlan, plan: TrainingPlan) -> Update:
+    """The choices beside the one that a person is asked about, and the plan that they change."""
+    if choices is None:
+        return {}
+    others = tuple(c for c in choices if c.changes and apply_changes(plan, c.changes).digest() != taken.digest())
+    return {"choices": others, "unplaced": plan}
 
 
 class _LazyToolbox:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from caravan.agent.context import Context
+from caravan.agent.fits import hopeless, other_plans
 from caravan.agent.lawful import denied, require_policies
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
@@ -45,7 +46,15 @@ def validate_spec(state: RunState, context: Context) -> Update:
         return {"failure": failure}
     unsafe = [f"nothing could be deployed: {trouble}"] if trouble else []
     warnings = [*unsafe, *answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
-    return {"warnings": joined(state.warnings, tuple(warnings))}
+    return {"warnings": joined(state.warnings, tuple(warnings)), **_choices(answer, state, context)}
+
+
+def _choices(answer: DryRun, state: RunState, context: Context) -> Update:
+    """Other plans for one that would wait. Those for a plan that had no place stay until a person has decided."""
+    if state.unplaced is not None:
+        return {}
+    plan = state.need_plan()
+    return {"choices": other_plans(plan, state, context, answer.failures) if answer.failures else ()}
 
 
 def _impossible(problems: Sequence[str], state: RunState, context: Context) -> Evidence:
@@ -70,9 +79,8 @@ def _refusal(answer: DryRun) -> Evidence | None:
     """Evidence when the job is invalid or no node could ever take it; None when it can run now or has to wait."""
     if answer.errors:
         return evidence_of(Stage.VALIDATE, check=answer)
-    hopeless = tuple(f for f in answer.failures if f.nodes_exhausted == 0 and not f.quota_exhausted)
-    if hopeless:
-        return evidence_of(
-            Stage.VALIDATE, check=answer.model_copy(update={"failures": hopeless}), message=hopeless[0].line()
-        )
+    never = hopeless(answer)
+    if never:
+        check = answer.model_copy(update={"failures": never})
+        return evidence_of(Stage.VALIDATE, check=check, message=never[0].line())
     return None

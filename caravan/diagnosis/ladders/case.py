@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from caravan.values.base import Json
+from caravan.values.dialogue import PlanChoice
 from caravan.values.errors import PlanError
 from caravan.values.failure import ChangePlan, Diagnosis, PastCase, Repair
 from caravan.values.job import ClusterFacts, NodeFacts
@@ -35,7 +36,8 @@ class Outlook:
     empty node is large enough. `words` is the command as the job would run it, `unheard` the fields that no option of
     the program takes. `field_of` names the plan field that an option of that name sets. `gpus` are the types that one
     node has enough of, the cheapest first, whatever model the plan names. `bf16` None: not known. `matches` says
-    whether a plan's word for a GPU (`A100`) means a node's model. `image`: the settings' image.
+    whether a plan's word for a GPU (`A100`) means a node's model. `nearest` are the nearest other
+    plans that have a place. `image`: the settings' image.
     """
 
     fits: Callable[[TrainingPlan], bool | None] = lambda _: None
@@ -48,6 +50,7 @@ class Outlook:
     gpus: Callable[[TrainingPlan], Sequence[GpuChoice]] = lambda _: ()
     bf16: Callable[[TrainingPlan], bool | None] = lambda _: None
     matches: Callable[[str, str], bool] = lambda asked, model: asked == model
+    nearest: Callable[[TrainingPlan], Sequence[PlanChoice]] = lambda _: ()
     image: str | None = None
 
 

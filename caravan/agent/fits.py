@@ -1,0 +1,71 @@
+"""Whether a plan has a place, asked of the cluster before anything is registered, and the nearest plans that have one.
+
+The finding is `caravan.planning.alternatives`' and pure; here it is given the cluster's dry run.
+"""
+
+from collections.abc import Sequence
+
+from caravan.agent.context import Context
+from caravan.agent.lawful import denials
+from caravan.agent.nodes.commit import job_spec
+from caravan.agent.state import RunState
+from caravan.hcl import render_hcl
+from caravan.planning.alternatives import nearest
+from caravan.planning.checks import check_plan
+from caravan.planning.estimate import estimate as estimate_plan
+from caravan.values.dialogue import PlanChoice
+from caravan.values.errors import JobRefused
+from caravan.values.estimate import Estimate
+from caravan.values.job import DryRun, PlacementFailure
+from caravan.values.plan import TrainingPlan
+
+
+def hopeless(answer: DryRun) -> tuple[PlacementFailure, ...]:
+    """The dry run's failures that no waiting mends: of a group that no node was only too full for."""
+    return tuple(f for f in answer.failures if f.nodes_exhausted == 0 and not f.quota_exhausted)
+
+
+def dry_run(plan: TrainingPlan, state: RunState, context: Context) -> DryRun:
+    """The cluster's validate and plan of the job that this plan would become; nothing is registered or kept."""
+    spec = job_spec(state.model_copy(update={"plan": plan}), context)
+    try:
+        return context.cluster.check(context.cluster.parse(render_hcl(spec, templates=context.templates)))
+    except JobRefused as error:
+        return DryRun(errors=(error.message,))
+
+
+def has_place(plan: TrainingPlan, state: RunState, context: Context, *, now: bool = False) -> bool:
+    """Whether the cluster would take the plan's job; `now`: without waiting."""
+    if check_plan(plan, context.facts()):
+        return False
+    answer = dry_run(plan, state, context)
+    return not (answer.errors or (answer.failures if now else hopeless(answer)))
+
+
+def other_plans(
+    plan: TrainingPlan, state: RunState, context: Context, failures: Sequence[PlacementFailure]
+) -> tuple[PlanChoice, ...]:
+    """The nearest plans that have a place and that the policies allow, for one that has no place (now).
+
+    Where the plan would wait, waiting is the first.
+    """
+    facts, waits = context.facts(), bool(failures) and not hopeless(DryRun(failures=tuple(failures)))
+    known: dict[str, Estimate] = {}
+
+    def estimated(candidate: TrainingPlan) -> Estimate:
+        digest = candidate.digest()
+        if digest not in known:
+            known[digest] = estimate_plan(
+                candidate, facts, prices=context.prices, profile=state.profile, beyond=state.memory_beyond
+            )
+        return known[digest]
+
+    return nearest(
+        plan,
+        facts,
+        estimate=estimated,
+        prices=context.prices,
+        failures=failures,
+        placed=lambda candidate: has_place(candidate, state, context, now=waits),
+        allowed=lambda candidate: not denials(candidate, estimated(candidate), state, context),
+    )

@@ -33,9 +33,11 @@ def read_line(line: bytes) -> Told:
         said = json.loads(line)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    if not isinstance(said, dict) or said.get("Error"):
+    if said == {}:
+        return Told()
+    if not isinstance(said, dict) or "Events" not in said:
         raise ValueError("no event")
-    events = said.get("Events") or ()
+    events = said["Events"] or ()
     index = said.get("Index") or 0
     if not isinstance(events, (list, tuple)) or not isinstance(index, int):
         raise ValueError("no events")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
+from caravan.cluster.addresses import Proxies
 from caravan.cluster.connection import Connection
 from caravan.cluster.facts import to_facts
 from caravan.cluster.files import AllocFiles
@@ -23,17 +24,20 @@ from caravan.values.errors import (
     ClusterDenied,
     JobNotFound,
     JobRefused,
+    UsageError,
 )
 from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
 from caravan.values.run import Snapshot
 
 
 class NomadCluster:
-    """A Nomad cluster at `address` (http or https).
+    """A Nomad cluster at `address` (http, https or a unix socket; `caravan.cluster.addresses`).
 
-    `namespace` is used where a job or call names none. `verify` is True, False or the path of a CA file, `cert` the
-    paths of client certificate and key. `timeout`: seconds for an answer; `outage_limit`: seconds that `watch` rides
-    out. Raises UsageError for an address or token that can't be used; nothing is sent yet.
+    `namespace` is used where a job or call names none. `verify` is True, False or the path of a file or directory of
+    CA certificates, `cert` the paths of client certificate and key, `server_name` the name that the server's
+    certificate is for, `http_auth` `user:password` for a gateway. `timeout`: seconds for a whole answer;
+    `outage_limit`: seconds that `watch` and `follow_log` ride out. Raises UsageError for an address, token, proxy or
+    certificate that can't be used; nothing is sent yet.
     """
 
     def __init__(
@@ -46,17 +50,31 @@ class NomadCluster:
         verify: bool | str,
         cert: tuple[str, str] | None,
         clock: Clock,
+        server_name: str | None = None,
+        http_auth: str | None = None,
+        proxies: Proxies | None = None,
         timeout: float = 15.0,
         outage_limit: float = 120.0,
     ) -> None:
         from nomad import api
 
+        if namespace == "*":
+            raise UsageError("A job needs one namespace, and * is all of them.", hint="Set NOMAD_NAMESPACE to one.")
         self._connection = Connection(
-            address, token=token, region=region, verify=verify, cert=cert, clock=clock, timeout=timeout
+            address,
+            token=token,
+            region=region,
+            verify=verify,
+            cert=cert,
+            clock=clock,
+            timeout=timeout,
+            server_name=server_name,
+            http_auth=http_auth,
+            proxies=proxies,
         )
         self._namespace = namespace or "default"
         self._reader = JobReader(self._connection, clock)
-        self._watcher = Watcher(self._reader, clock, outage_limit=outage_limit)
+        self._watcher = Watcher(self._connection, self._reader, clock, outage_limit=outage_limit)
         self._files = AllocFiles(self._connection, clock, namespace=self._namespace, outage_limit=outage_limit)
         self._variables = Variables(self._connection)
         # python-nomad's endpoints one by one: its `Nomad` class takes token, namespace, region and certificates from
@@ -65,8 +83,7 @@ class NomadCluster:
         settings: dict[str, Any] = {
             "address": self._connection.address,
             "region": region,
-            "verify": verify,
-            "cert": cert or (),
+            "verify": True,  # the session's own TLS holds, whatever stands here
             "timeout": self._connection.timeouts,
             "session": self._connection.session,
         }
@@ -82,7 +99,8 @@ class NomadCluster:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._connection.session.close()
+        self._watcher.close()
+        self._connection.close()
 
     def _ask(self, request: Callable[[], Any], kind: type, what: str, *, repeat: bool = True) -> Json:
         """A plain call of python-nomad whose answer is a JSON value of that kind."""
@@ -237,7 +255,7 @@ class NomadCluster:
             return self._job.deregister_job(job, namespace=namespace, purge=flag)
 
         try:
-            self._connection.call(request, what=f"stop the job {job_id}")
+            self._connection.call(request, what=f"stop the job {job_id}", repeat=True)  # a second stop changes nothing
         except JobNotFound:
             return
 

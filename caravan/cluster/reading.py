@@ -1,20 +1,44 @@
 """One job's whole state, read anew: its document, allocations and evaluations → `Snapshot`.
 
-Holds the three reads and the index that comes with them. Must not know when they are made: what wakes a reader is
-`caravan.cluster.watcher`'s.
+Holds the three reads, the index that comes with them, and what was seen of allocations that the cluster has forgotten.
+Must not know when a job is read: what wakes a reader is `caravan.cluster.watcher`'s.
 """
 
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
 
 from caravan.cluster.connection import Connection
-from caravan.cluster.snapshots import to_snapshot
+from caravan.cluster.snapshots import TERMINAL, to_allocation, to_snapshot
 from caravan.ports import Clock
 from caravan.values.base import Json
 from caravan.values.errors import JobNotFound
 from caravan.values.run import Snapshot
 
 _WHAT: Final = "read the job's state"
+
+
+@dataclass
+class Seen:
+    """A job's allocations as they were last seen, in the order of their first sight.
+
+    `born` is the job's CreateIndex: a job that was purged and registered anew under the same id is another one, and
+    begins without them.
+    """
+
+    born: int = 0
+    allocations: dict[str, Json] = field(default_factory=dict)
+
+    def add(self, job: Json | None, listed: list[Json]) -> list[Json]:
+        """Remember what is listed; what was seen earlier and is not listed any more comes back."""
+        born = (job or {}).get("CreateIndex") or self.born
+        if born != self.born:
+            self.allocations = {i: a for i, a in self.allocations.items() if (a.get("CreateIndex") or 0) >= born}
+            self.born = born
+        ids = {alloc["ID"] for alloc in listed}
+        missing = [alloc for alloc_id, alloc in self.allocations.items() if alloc_id not in ids]
+        self.allocations |= {alloc["ID"]: alloc for alloc in listed}
+        return missing
 
 
 class JobReader:
@@ -25,23 +49,43 @@ class JobReader:
         self._clock = clock
 
     def snapshot(
-        self, job_id: str, namespace: str, *, index: int = 0, wait: float = 0.0, repeat: bool = True
+        self,
+        job_id: str,
+        namespace: str,
+        *,
+        seen: Seen | None = None,
+        index: int = 0,
+        wait: float = 0.0,
+        repeat: bool = True,
     ) -> tuple[Snapshot, int]:
-        """A snapshot and the allocations' index, after a change since `index` or `wait` seconds (index 0: at once)."""
+        """A snapshot and the allocations' index, after a change since `index` or `wait` seconds (index 0: at once).
+
+        With `seen`, allocations that the cluster has forgotten stay in it as they were.
+        """
         base = f"/v1/job/{quote(job_id, safe='')}"
-        allocations, seen = self._list(f"{base}/allocations", namespace, index=index, wait=wait, repeat=repeat)
+        allocations, reached = self._list(f"{base}/allocations", namespace, index=index, wait=wait, repeat=repeat)
         evaluations, _ = self._list(f"{base}/evaluations", namespace, repeat=repeat)
         job = self._document(base, namespace, repeat=repeat)
         if job is not None and job.get("Status") == "dead":
             # A dead job changes no more, but its end may have come after its allocations were read.
-            allocations, seen = self._list(f"{base}/allocations", namespace, repeat=repeat)
+            allocations, reached = self._list(f"{base}/allocations", namespace, repeat=repeat)
             evaluations, _ = self._list(f"{base}/evaluations", namespace, repeat=repeat)
         try:
-            snapshot = to_snapshot(job, allocations, evaluations, job_id=job_id, at=self._clock.now())
+            snapshot = self._shown(job_id, job, allocations, evaluations, seen or Seen())
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             self._connection.misshapen(_WHAT, error)
         # An index that goes back (a server restored from a backup) would never be reached again.
-        return snapshot, seen if seen >= index else 0
+        return snapshot, reached if reached >= index else 0
+
+    def _shown(
+        self, job_id: str, job: Json | None, allocations: list[Json], evaluations: list[Json], seen: Seen
+    ) -> Snapshot:
+        missing = seen.add(job, [a for a in allocations if a.get("JobID", job_id) == job_id])
+        ended = [a for a in missing if a["ClientStatus"] in TERMINAL]
+        snapshot = to_snapshot(job, [*ended, *allocations], evaluations, job_id=job_id, at=self._clock.now())
+        # One that ran when it was last seen is shown so, but keeps no job alive that the cluster calls dead.
+        running = tuple(to_allocation(a) for a in missing if a["ClientStatus"] not in TERMINAL)
+        return snapshot.model_copy(update={"allocations": running + snapshot.allocations}) if running else snapshot
 
     def _document(self, path: str, namespace: str, *, repeat: bool) -> Json | None:
         params = {"namespace": namespace}

@@ -1,53 +1,142 @@
-"""Watching a job: when its state is read anew, and how an outage of the cluster is ridden out.
+"""Watching jobs: when a job's state is read anew, and how an outage is ridden out.
 
-Must not know what a snapshot says beyond its phase, nor how it is read.
+Events wake, reads tell: an event of the cluster's stream only makes the job's watcher read its whole state, so one
+that comes twice, late or never can't lie. Where there is no stream, blocking queries take its place. Must not know
+what a snapshot says beyond its phase, nor how it is read.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
-from caravan.cluster.reading import JobReader
+from caravan.cluster.connection import Connection
+from caravan.cluster.gate import backoff
+from caravan.cluster.hub import GRACE, Hub, Seat, Told
+from caravan.cluster.reading import JobReader, Seen
 from caravan.ports import Clock
-from caravan.values.errors import ClusterError, ClusterUnreachable
+from caravan.values.errors import ClusterDenied, ClusterError, ClusterUnreachable
 from caravan.values.run import Phase, Snapshot
 
-WAIT: Final = 3.0  # seconds that a blocking query is held, so that a heartbeat comes every few seconds
-PACE: Final = 0.2  # least seconds between two rounds without news, should a server not hold the query
-MAX_BACKOFF: Final = 5.0  # seconds between two tries while the cluster is away: no longer than a heartbeat
+WAIT: Final = 3.0  # seconds between two heartbeats, and for which a blocking query is held
+PACE: Final = 0.1  # least seconds between two reads of a job: events come in bursts
+DENIALS: Final = 3  # in a row, until a watch that was allowed so far believes them
+
+UNHELD: Final = 1.0  # least seconds from one blocking query to the next
+
+_JOB_GOES_ON: Final = "The job goes on; `resume` the run to watch it again."
 
 
 class Watcher:
-    """Watches jobs through a reader. `outage_limit`: seconds that an outage is ridden out."""
+    """The watches of one connection. `outage_limit`: seconds that an outage is ridden out."""
 
-    def __init__(self, reader: JobReader, clock: Clock, *, outage_limit: float) -> None:
+    def __init__(self, connection: Connection, reader: JobReader, clock: Clock, *, outage_limit: float) -> None:
+        self._hub = Hub(connection, clock)
         self._reader = reader
         self._clock = clock
         self._outage_limit = outage_limit
 
     def watch(self, job_id: str, namespace: str) -> Iterator[Snapshot]:
         """Snapshots until the job has ended or is gone; the last one again as a heartbeat, in an outage too."""
-        last: Snapshot | None = None
-        index, yielded = 0, self._clock.monotonic()
-        outage = Outage(self._clock, self._outage_limit)
-        while True:
-            began = self._clock.monotonic()
-            try:
-                snapshot, index = self._reader.snapshot(job_id, namespace, index=index, wait=WAIT, repeat=False)
-            except ClusterError as error:
-                outage.ride_out(error)
-                index = 0
-                if last is not None:
-                    yield last
-                continue
-            outage.over()
-            changed = last is None or last.model_copy(update={"at": snapshot.at}) != snapshot
-            if changed or self._clock.monotonic() - yielded >= WAIT:
-                last, yielded = snapshot, self._clock.monotonic()
-                yield snapshot
-            if snapshot.phase in {Phase.ENDED, Phase.GONE}:
-                return
-            if not changed:
-                self._clock.sleep(max(0.0, PACE - (self._clock.monotonic() - began)))
+        return _Watch(self._hub, self._reader, self._clock, self._outage_limit, (namespace, job_id)).snapshots()
+
+    def close(self) -> None:
+        """End the streams."""
+        self._hub.close()
+
+
+class _Watch:
+    """One job's watch."""
+
+    def __init__(self, hub: Hub, reader: JobReader, clock: Clock, outage_limit: float, key: tuple[str, str]) -> None:
+        self._hub = hub
+        self._reader = reader
+        self._clock = clock
+        self._seat = Seat(key)
+        self._outage = Outage(clock, outage_limit)
+        self._seen = Seen()
+        self._index = 0
+        self._last: Snapshot | None = None
+        self._yielded = clock.monotonic()
+        self._read_at = clock.monotonic() - PACE
+        self._not_before = 0.0
+        self._next = 0.0
+        self._wanted = True  # something happened, or nothing is known yet
+        self._safety = hub.safety()
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """What `Watcher.watch` promises."""
+        try:
+            while True:
+                found = self._look()
+                changed = found is not None and (
+                    self._last is None or self._last.model_copy(update={"at": found.at}) != found
+                )
+                self._last = found or self._last
+                if self._last is not None and (changed or self._clock.monotonic() >= self._yielded + WAIT):
+                    self._yielded = self._clock.monotonic()
+                    yield self._last
+                if found is not None and found.phase in {Phase.ENDED, Phase.GONE}:
+                    return
+                if self._last is not None:
+                    self._hub.join(self._seat)  # only now: a job that has ended takes no stream
+                self._rest()
+        finally:
+            self._hub.leave(self._seat)
+
+    def _look(self) -> Snapshot | None:
+        """The job's state, where it is time to read it, the cluster can be asked, and it answers."""
+        if self._seat.event.is_set():
+            self._seat.event.clear()
+            self._wanted = True
+        gate, told, now = self._hub.gate, self._hub.told(self._seat), self._clock.monotonic()
+        self._next = self._due(told)
+        if now < self._next:
+            return None
+        held = told is Told.NOT and self._index > 0 and gate.hold()
+        if told is Told.NOT and not held and not self._wanted and now < self._read_at + self._hub.poll():
+            self._next = self._read_at + self._hub.poll()
+            return None
+        if not held and not gate.enter(self._seat.event):
+            self._wanted = True
+            self._next = now + gate.pause()
+            if gate.trouble is not None:
+                self._outage.see(gate.trouble, ours=False)
+            return None
+        return self._read(held)
+
+    def _due(self, told: Told) -> float:
+        """When the job should be read, as far as is known now."""
+        pause = {Told.LIVE: self._safety, Told.SOON: GRACE, Told.NOT: PACE if self._index else self._hub.poll()}[told]
+        return max(self._read_at + (PACE if self._wanted else pause), self._not_before)
+
+    def _read(self, held: bool) -> Snapshot | None:
+        began = self._read_at = self._clock.monotonic()
+        trouble: ClusterUnreachable | None = None
+        index = self._index if held else 0
+        self._wanted = False
+        try:
+            found, self._index = self._reader.snapshot(
+                self._seat.key[1], self._seat.key[0], seen=self._seen, index=index, wait=WAIT, repeat=False
+            )
+        except ClusterError as error:
+            trouble = error if isinstance(error, ClusterUnreachable) else None
+            self._index, self._wanted = 0, True
+            self._not_before = self._next = self._clock.monotonic() + self._outage.see(error)
+            return None
+        finally:
+            self._hub.gate.leave(trouble, held=held)
+        self._outage.over()
+        self._safety = self._hub.safety()
+        now = self._clock.monotonic()
+        # A server that does not hold the query, or counts what is none of this job's, is not asked on and on.
+        self._not_before = began + UNHELD if held and now - began < UNHELD else 0.0
+        self._next = self._due(self._hub.told(self._seat))
+        return found
+
+    def _rest(self) -> None:
+        """Wait for an event, the next read or the next heartbeat, whatever comes first."""
+        now = self._clock.monotonic()
+        heartbeat = now + WAIT if self._last is None else self._yielded + WAIT
+        self._clock.wait(self._seat.event, max(0.0, min(heartbeat, self._next) - now))
 
 
 class Outage:
@@ -58,25 +147,35 @@ class Outage:
         self._limit = limit
         self._since: float | None = None
         self._tries = 0
+        self._denials = 0
+        self._answered = False
 
     def over(self) -> None:
         """The cluster has answered."""
-        self._since, self._tries = None, 0
+        self._since, self._tries, self._denials, self._answered = None, 0, 0, True
 
     def ride_out(self, error: ClusterError) -> None:
-        """Wait before the next try, or raise: what no waiting mends at once, the rest after the limit.
+        """Wait before the next try, or raise as `see` does."""
+        self._clock.sleep(self.see(error))
+
+    def see(self, error: ClusterError, *, ours: bool = True) -> float:
+        """Seconds to wait before the next try. Raises what no waiting mends at once, the rest after the limit.
 
         A plain ClusterError (status 500, an answer that is none of Nomad's) passes as an outage too: proxies and
-        restarting servers give both.
+        restarting servers give both. So does a denial after good answers, for some tries: a server that comes up may
+        not know the token yet. `ours`: this watch asked; else others did, and it was held back.
         """
-        if not isinstance(error, ClusterUnreachable) and type(error) is not ClusterError:
+        if isinstance(error, ClusterDenied) and self._answered:
+            self._denials += 1
+            if self._denials >= DENIALS:
+                raise ClusterDenied(error.message, hint=f"{error.hint} {_JOB_GOES_ON}") from error
+        elif not isinstance(error, ClusterUnreachable) and type(error) is not ClusterError:
             raise error
         now = self._clock.monotonic()
         self._since = now if self._since is None else self._since
         if now - self._since >= self._limit:
             raise ClusterUnreachable(
-                f"The cluster has been away for {self._limit:.0f} s: {error.message}",
-                hint="The job may go on; resume the run when the cluster is back.",
+                f"The cluster has been away for {self._limit:.0f} s: {error.message}", hint=_JOB_GOES_ON
             ) from error
-        self._clock.sleep(min(MAX_BACKOFF, 0.5 * 2.0 ** min(self._tries, 6)))
-        self._tries += 1
+        self._tries += ours
+        return backoff(self._tries)

@@ -1,6 +1,6 @@
 """What the client asks and how it reads good answers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -198,69 +198,6 @@ def test_logs_and_files_are_bytes(server: NomadHttp, cluster: NomadCluster) -> N
         "offset": "7",
     }
     assert cat.query["path"] == "alloc/data/x y"
-
-
-def play(server: NomadHttp, recorded: list[Any], step: Callable[[int], int]) -> None:
-    """Serve recorded states: the nth request for allocations shows the state number `step(n)`."""
-    shown = {"n": 0}
-
-    def answer(request: Request) -> Answer:
-        if request.path.endswith("/allocations") and "index" in request.query:
-            shown["n"] += 1
-        number = min(step(shown["n"]), len(recorded) - 1)
-        job, allocs, evals = recorded[number]
-        if request.path.endswith("/allocations"):
-            return Answer(allocs, headers={"X-Nomad-Index": str(100 + number)})
-        if request.path.endswith("/evaluations"):
-            return Answer(evals, headers={"X-Nomad-Index": "1"})
-        return Answer(job)
-
-    server.answer = answer
-
-
-@pytest.mark.parametrize(("recording", "job_id"), [("exit-1-restarts", None), ("gpu-busy-then-free", "gpu-waiter")])
-def test_watch_follows_a_recorded_job(
-    recording: str, job_id: str | None, server: NomadHttp, cluster: NomadCluster
-) -> None:
-    recorded = list(states(recording, job_id))
-    play(server, recorded, lambda n: n)
-    seen = list(cluster.watch(recorded[0][0]["ID"]))
-    assert seen[0].phase is Phase.QUEUED
-    assert seen[-1].phase is Phase.ENDED
-    assert Phase.ENDED not in {s.phase for s in seen[:-1]}
-    assert len(seen) >= 4
-    blocking = [r for r in server.requests if "wait" in r.query]
-    assert blocking
-    assert all(r.query["wait"] == "3000ms" and int(r.query["index"]) >= 100 for r in blocking)
-
-
-def test_watch_gives_heartbeats_and_does_not_race(server: NomadHttp, cluster: NomadCluster, clock: FakeClock) -> None:
-    recorded = list(states("gpu-busy-then-free", "gpu-waiter"))[:2]
-    play(server, recorded, lambda n: 1)
-    seen = cluster.watch("gpu-waiter")
-    first = next(seen)
-    began = clock.monotonic()
-    again = next(seen)
-    assert again.phase is first.phase is Phase.QUEUED
-    assert 3.0 <= clock.monotonic() - began <= 5.0
-    assert all(s > 0 for s in clock.slept)  # a server that does not hold the query is not asked without pause
-    assert len(server.requests) <= 3 * (len(clock.slept) + 2)
-
-
-def test_watch_starts_over_when_the_index_goes_back(server: NomadHttp, cluster: NomadCluster) -> None:
-    indexes = iter(["50", "20", "21", "22"])
-
-    def answer(request: Request) -> Answer:
-        if request.path.endswith("/allocations"):
-            return Answer([], headers={"X-Nomad-Index": next(indexes, "23")})
-        if request.path.endswith("/evaluations"):
-            return Answer([])
-        return Answer({"ID": "j", "Status": "dead" if len(server.requests) > 10 else "pending"})
-
-    server.answer = answer
-    list(cluster.watch("j"))
-    asked = [r.query.get("index") for r in server.requests if r.path.endswith("/allocations")]
-    assert asked[:4] == [None, "50", None, "21"]
 
 
 def test_the_end_is_read_after_the_job_is_dead(server: NomadHttp, cluster: NomadCluster) -> None:

@@ -18,7 +18,6 @@ from caravan.values.errors import (
     JobRefused,
     UsageError,
 )
-from caravan.values.run import Phase
 from tests.fakes.clock import FakeClock
 from tests.fakes.nomad_http import Answer, NomadHttp, Request
 from tests.fakes.recordings import load
@@ -313,44 +312,6 @@ def test_a_file_too_big_to_be_ours(serve: Serve, connect: Connect) -> None:
 
 def test_no_more_of_a_log_than_asked_for(serve: Serve, connect: Connect) -> None:
     assert connect(serve(Answer(b"x" * 100_000)).address).logs("a", "t", "stdout", limit=10) == b"x" * 10
-
-
-def watching(server: NomadHttp, down: Callable[[int], Answer | None], job: Any) -> None:
-    """The server answers the watch's three requests, or what `down` says for the nth request."""
-
-    def answer(request: Request) -> Answer:
-        if (trouble := down(len(server.requests))) is not None:
-            return trouble
-        if request.path.endswith(("/allocations", "/evaluations")):
-            return Answer([], headers={"X-Nomad-Index": "5"})
-        return Answer(job)
-
-    server.answer = answer
-
-
-def test_watch_rides_out_a_short_outage(serve: Serve, connect: Connect, clock: FakeClock) -> None:
-    server = serve(Answer())
-    job = {"ID": "j", "Status": "pending"}
-    watching(server, lambda n: Answer(b"No cluster leader", 500) if 3 < n < 12 else None, job)
-    phases = []
-    for snapshot in connect(server.address).watch("j"):
-        phases.append(snapshot.phase)
-        if len(server.requests) > 14:
-            job["Status"] = "dead"
-    assert phases[-1] is Phase.ENDED
-    assert phases.count(Phase.QUEUED) >= 8  # the caller got its turn while the cluster was away
-    assert max(clock.slept) <= 5.0
-
-
-def test_watch_gives_up_on_a_long_outage(serve: Serve, connect: Connect, clock: FakeClock) -> None:
-    server = serve(Answer())
-    watching(server, lambda n: Answer(b"<html>", 502) if n > 3 else None, {"ID": "j", "Status": "pending"})
-    seen = connect(server.address, outage_limit=60.0).watch("j")
-    next(seen)
-    with pytest.raises(ClusterUnreachable, match="away for 60 s"):
-        for _ in seen:
-            pass
-    assert 60 <= clock.monotonic() <= 70
 
 
 def test_watch_of_a_cluster_that_never_was_there(connect: Connect, clock: FakeClock) -> None:

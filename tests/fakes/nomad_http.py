@@ -3,7 +3,7 @@
 import json
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,6 +17,7 @@ class Request:
     query: dict[str, str]
     headers: dict[str, str]
     body: Any
+    every: tuple[tuple[str, str], ...] = ()  # the query with parameters that come more than once
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int = 0  # promise that many bytes more than are sent
     silent: bool = False  # never answer
+    stream: Callable[[], Iterator[bytes]] | None = None  # pieces that are sent one by one, in place of a body
+    torn: bool = False  # a stream ends as if its connection had broken
 
 
 class NomadHttp:
@@ -83,12 +86,16 @@ class NomadHttp:
             dict(parse_qsl(parts.query)),
             {k.lower(): v for k, v in handler.headers.items()},
             json.loads(raw) if raw else None,
+            tuple(parse_qsl(parts.query)),
         )
         self.requests.append(request)
         answer = self.answer(request)
         if answer.silent:
             self._closing.wait(30)
             handler.close_connection = True
+            return
+        if answer.stream is not None:
+            self._send_stream(handler, answer)
             return
         body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         handler.send_response(answer.status)
@@ -98,6 +105,22 @@ class NomadHttp:
         handler.end_headers()
         handler.wfile.write(body)
         handler.close_connection = bool(answer.cut)
+
+    def _send_stream(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+        assert answer.stream is not None
+        handler.send_response(answer.status)
+        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+            handler.send_header(name, value)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.close_connection = True
+        for piece in answer.stream():
+            if self._closing.is_set():
+                return
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            handler.wfile.flush()
+        if not answer.torn:
+            handler.wfile.write(b"0\r\n\r\n")
 
     def close(self) -> None:
         self._closing.set()

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from caravan.values.errors import UsageError
-from caravan.values.masking import MASK
+from caravan.values.masking import MASK, mask, secret_values
 
 
 def _env(*names: str, default: Any = None, description: str = "", **limits: Any) -> Any:
@@ -24,6 +24,13 @@ def _default_home() -> Path:
     from platformdirs import user_state_path
 
     return user_state_path("caravan", appauthor=False)
+
+
+def user_config_folder() -> Path:
+    """The user's configuration directory for Caravan."""
+    from platformdirs import user_config_path
+
+    return user_config_path("caravan", appauthor=False)
 
 
 class Settings(BaseSettings):
@@ -69,12 +76,28 @@ class Settings(BaseSettings):
 
     nomad_addr: str | None = _env("NOMAD_ADDR", description="address of the Nomad cluster; unset: the built-in one")
     nomad_token: SecretStr | None = _env("NOMAD_TOKEN", description="Nomad ACL token")
+    nomad_http_auth: SecretStr | None = _env(
+        "NOMAD_HTTP_AUTH", description="user:password for a gateway before the Nomad cluster"
+    )
     nomad_namespace: str = _env("NOMAD_NAMESPACE", default="default", description="Nomad namespace")
     nomad_region: str | None = _env("NOMAD_REGION", description="Nomad region")
     nomad_cacert: Path | None = _env("NOMAD_CACERT", description="CA certificate of the Nomad server")
+    nomad_capath: Path | None = _env(
+        "NOMAD_CAPATH", description="directory of CA certificates, where NOMAD_CACERT is unset"
+    )
     nomad_client_cert: Path | None = _env("NOMAD_CLIENT_CERT", description="client certificate for mTLS")
     nomad_client_key: Path | None = _env("NOMAD_CLIENT_KEY", description="key of the client certificate")
+    nomad_tls_server_name: str | None = _env(
+        "NOMAD_TLS_SERVER_NAME", description="name that the server's certificate is for, where the address has another"
+    )
     nomad_skip_verify: bool = _env("NOMAD_SKIP_VERIFY", default=False, description="don't verify the server (unsafe)")
+    http_proxy: str | None = _env(
+        "HTTP_PROXY", description="proxy for an http address of the Nomad cluster", repr=False
+    )
+    https_proxy: str | None = _env(
+        "HTTPS_PROXY", description="proxy for an https address of the Nomad cluster", repr=False
+    )
+    no_proxy: str | None = _env("NO_PROXY", description="hosts, domains and networks that are reached without a proxy")
 
     qdrant_url: str | None = _env("QDRANT_URL", description="Qdrant server for the memory; unset: embedded")
     qdrant_api_key: SecretStr | None = _env("QDRANT_API_KEY", description="key of the Qdrant server")
@@ -93,9 +116,10 @@ class Settings(BaseSettings):
             raise ValueError(f"can't be found ({error})") from error
 
     def secrets(self) -> tuple[str, ...]:
-        """The values of all secret settings that are set, for masking."""
+        """Values that may be written nowhere: those of the secret settings, and what the environment calls a secret."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value())
+        own = (v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value())
+        return tuple(dict.fromkeys((*own, *secret_values(os.environ))))
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Each setting's environment variable, its value (secrets masked), and where the value comes from."""
@@ -103,7 +127,7 @@ class Settings(BaseSettings):
         for name, field in type(self).model_fields.items():
             variable = _variable(field)
             value = getattr(self, name)
-            shown = MASK if isinstance(value, SecretStr) else "" if value is None else str(value)
+            shown = MASK if isinstance(value, SecretStr) else "" if value is None else mask(str(value))
             rows.append((variable, shown, "environment" if os.environ.get(variable) else "default"))
         return rows
 

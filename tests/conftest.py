@@ -9,12 +9,14 @@ import pytest
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
 _OURS = ("CARAVAN_", "NOMAD_", "QDRANT_", "LANGFUSE_", "LANGSMITH_", "LANGCHAIN_", "HF_", "OPENAI_", "MEM0_")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 
 
 @pytest.fixture(autouse=True)
 def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the person who runs the tests reaches them, and nothing is written to their state directory."""
     for name in list(os.environ):
-        if name.startswith(_OURS):
+        if name.startswith(_OURS) or name.lower() in _PROXIES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("CARAVAN_HOME", str(tmp_path / "caravan-home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))

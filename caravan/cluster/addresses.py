@@ -14,7 +14,9 @@ from caravan.values.masking import mask
 UNIX_BASE: Final = "http://localhost"
 """What requests over a unix socket are addressed to: HTTP needs a host, and Nomad ignores it there."""
 
-_FORMS: Final = "Give one like http://127.0.0.1:4646, https://gateway/nomad or unix:///run/nomad.sock."
+_FORMS: Final = (
+    "Give `local` or an address like http://127.0.0.1:4646, https://gateway/nomad or unix:///run/nomad.sock."
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _has_host(parts: SplitResult) -> bool:
 
 
 def _no_address(text: str) -> UsageError:
-    return UsageError(f"{mask(text[:200])!r} is no address of a cluster.", hint=_FORMS)
+    return UsageError(f"{mask(text[:200])!r} is no cluster.", hint=_FORMS)
 
 
 def proxy_for(address: Address, proxies: Proxies) -> str | None:

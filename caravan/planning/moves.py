@@ -98,7 +98,9 @@ def _elsewhere(plan: TrainingPlan, facts: ClusterFacts, node: NodeFacts) -> Move
         "node_pool": plan.node_pool or "default",
         "datacenters": ", ".join(plan.datacenters),
     }
-    return Move(Kind.PLACE, values, ", ".join(f"in {words[p]} instead of {before[p]}" for p in values))
+    text = ", ".join(f"in {words[p]} instead of {before[p]}" for p in values)
+    wasted = not plan.resources.gpus and bool(gpu_groups(node))
+    return Move(Kind.PLACE, values, text + (" (on nodes with GPUs)" if wasted else ""), OTHER_BATCH if wasted else 0)
 
 
 def _without_constraint(plan: TrainingPlan, failures: Sequence[PlacementFailure]) -> Iterator[Move]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caravan.planning.answers import type_answer
+from caravan.planning.secrets import refuse_values
 from caravan.terminal.summary import show_approval, wrapped
 from caravan.terminal.text import clean, one_line, words
 from caravan.values.dialogue import Answer, AskKind, Reply
@@ -36,8 +37,10 @@ def answer_in_person(terminal: Terminal, ask: Ask, scene: Callable[[], Scene], k
         show_approval(terminal, ask, scene())
     for line in clean(ask.text).splitlines():
         terminal.err(wrapped(terminal.stderr, line))
-    approved = _yes_or_no(terminal, ask.hcl_path)
-    return Reply(approved=approved, why="" if approved else "the user said no")
+    said = _decision(terminal, ask.hcl_path, len(ask.choices))
+    if not isinstance(said, bool):
+        return Reply(choice=said)
+    return Reply(approved=said, why="" if said else "the user said no")
 
 
 def confirm(terminal: Terminal, text: str) -> bool:
@@ -111,7 +114,9 @@ def _answer(terminal: Terminal, question: Question) -> Answer:
         if not text:
             return Answer(question_id=question.id, value=question.default, by_user=False)
         try:
-            return Answer(question_id=question.id, value=type_answer(question, _numbered(question, text)))
+            value = type_answer(question, _numbered(question, text))
+            refuse_values(question.path, value)
+            return Answer(question_id=question.id, value=value)
         except UsageError as error:
             terminal.err(f"     {one_line(error.line())}")
 
@@ -123,18 +128,23 @@ def _numbered(question: Question, text: str) -> Json:
     return text
 
 
-def _yes_or_no(terminal: Terminal, hcl_path: str) -> bool:
-    choices = "yes, no or show (the job file)" if hcl_path else "yes or no"
+def _decision(terminal: Terminal, hcl_path: str, choices: int) -> bool | int:
+    """Yes, no, or the number of the other plan that is taken instead."""
+    numbers = ("a number" if choices > 1 else "1") + " (that plan instead)" if choices else ""
+    answers = ["yes", "no", *([numbers] if numbers else []), *(["show (the job file)"] if hcl_path else [])]
+    told = f"{', '.join(answers[:-1])} or {answers[-1]}"
     while True:
-        said = terminal.read(f"{choices} > ").lower()
+        said = terminal.read(f"{told} > ").lower()
         if said in _YES:
             return True
         if said in _NO:
             return False
+        if said.isdecimal() and 0 < int(said) <= choices:
+            return int(said)
         if said == "show" and hcl_path:
             _show(terminal, Path(hcl_path))
         else:
-            terminal.err(f"Please answer {choices}.")
+            terminal.err(f"Please answer {told}.")
 
 
 def _show(terminal: Terminal, path: Path) -> None:

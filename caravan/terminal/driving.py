@@ -36,16 +36,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Given:
-    """What the command line already says to the open question: answers, yes or no; `yes` takes defaults."""
+    """What the command line already says to the open question: answers, yes or no, the number of another plan.
+
+    `yes` takes defaults.
+    """
 
     answers: Mapping[str, Json] | None = None
     approved: bool | None = None
+    choice: int | None = None
     yes: bool = False
 
     @property
     def says_something(self) -> bool:
         """Whether there must be a question that it answers."""
-        return self.answers is not None or self.approved is not None
+        return self.answers is not None or self.approved is not None or self.choice is not None
 
 
 def drive_run(
@@ -135,6 +139,8 @@ class _Drive:
                 return Reply(answers=known)
         else:
             known = ()
+            if given.choice is not None:
+                return Reply(choice=given.choice)
             approved = given.approved if given.approved is not None else _approved_by_yes(ask, given)
             if approved is not None:
                 return Reply(approved=approved, why="" if approved else "the user said no")
@@ -150,8 +156,11 @@ class _Drive:
 
 
 def _must_fit(run_id: str, ask: Ask, given: Given) -> None:
-    if ask.kind is AskKind.QUESTIONS and given.approved is not None:
+    if ask.kind is AskKind.QUESTIONS and given.answers is None:
         raise UsageError(f"Run {run_id} waits for answers, not for approval.", hint="Give them with --answers FILE.")
+    if given.choice is not None and not 0 < given.choice <= len(ask.choices):
+        offered = f"It offers 1 to {len(ask.choices)}." if ask.choices else "Use --approve or --reject."
+        raise UsageError(f"Run {run_id} offers no plan {given.choice} to take instead.", hint=offered)
     if ask.kind is not AskKind.QUESTIONS and given.answers is not None:
         raise UsageError(f"Run {run_id} waits for a yes or no.", hint="Use --approve or --reject.")
 

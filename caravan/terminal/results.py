@@ -183,7 +183,8 @@ def changes_text(attempt: Attempt) -> list[str]:
 def how_to_answer(run_id: str, ask: Ask) -> str:
     """The command that goes on. `--yes` is named only where each question has a default."""
     if ask.kind is not AskKind.QUESTIONS:
-        return f"Answer with `main.py resume {run_id} --approve`, or with --reject."
+        another = ", or take another plan with --choose N" if ask.choices else ""
+        return f"Answer with `main.py resume {run_id} --approve`, or with --reject{another}."
     needed = [q for q in ask.questions if q.required and q.default is None]
     asked = (needed or ask.questions)[:1]
     example = json.dumps({q.id: _example(q) for q in asked}, ensure_ascii=False)
@@ -202,6 +203,7 @@ def _example(question: Question) -> Json:
 
 def _waiting(run_id: str, ask: Ask, state: RunState | None) -> list[str]:
     from caravan.terminal.dialogue import question_lines
+    from caravan.terminal.summary import choice_rows
 
     lines = []
     for number, question in enumerate(ask.questions, 1):
@@ -213,6 +215,7 @@ def _waiting(run_id: str, ask: Ask, state: RunState | None) -> list[str]:
     rows += [("budget", one_line(ask.budget.text))] if ask.budget and ask.budget.text else []
     rows += [("job file", one_line(ask.hcl_path))] if ask.hcl_path else []
     rows += [("warning", one_line(text)) for text in ask.warnings]
+    rows += choice_rows(ask.choices)
     wide = max((len(name) for name, _ in rows), default=0)
     lines += [f"  {name:<{max(wide, 9)}}  {value}" for name, value in rows]
     return [*lines, how_to_answer(run_id, ask)]
@@ -221,7 +224,7 @@ def _waiting(run_id: str, ask: Ask, state: RunState | None) -> list[str]:
 def _show_plan(terminal: Terminal, result: Result) -> None:
     """After a dry run: what would have been deployed."""
     from caravan.terminal.console import draw
-    from caravan.terminal.summary import Scene, estimate_table, plan_table
+    from caravan.terminal.summary import Scene, choice_rows, estimate_table, plan_table
 
     state = result.state
     if state is None or state.plan is None:
@@ -229,5 +232,7 @@ def _show_plan(terminal: Terminal, result: Result) -> None:
     draw(terminal.stdout, plan_table(state.plan, Scene(result.record.request.source, result.cluster)))
     if state.estimate is not None:
         draw(terminal.stdout, estimate_table(state.estimate))
+    for name, text in choice_rows(state.choices):
+        terminal.out(f"{name:<17} {text}")
     if state.deployment is not None and state.deployment.hcl_path:
         terminal.out(f"job file          {state.deployment.hcl_path}")

@@ -17,6 +17,9 @@ def resume(
     answers: AnswersOption = None,
     approve: Annotated[bool, typer.Option("--approve", help="Say yes to what it asks.")] = False,
     reject: Annotated[bool, typer.Option("--reject", help="Say no to what it asks.")] = False,
+    choose: Annotated[
+        int | None, typer.Option("--choose", metavar="N", help="Take the Nth of the other plans that it offers.", min=1)
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -24,9 +27,9 @@ def resume(
 
     An interrupted run is taken up where it was; of one that has ended the result is printed again.
     """
-    if (answers is not None) + approve + reject > 1:
-        raise UsageError("--answers, --approve and --reject exclude each other.", hint="Give one of them.")
-    given_answers = read_answers(answers) if answers is not None else None
+    if (answers is not None) + approve + reject + (choose is not None) > 1:
+        raise UsageError("--answers, --approve, --reject and --choose exclude each other.", hint="Give one of them.")
+    given_answers = read_answers(answers, wiring_of(ctx).secrets()) if answers is not None else None
     from caravan.terminal.driving import Given, drive_run
     from caravan.terminal.lookup import look_up
     from caravan.terminal.results import show_result
@@ -35,7 +38,9 @@ def resume(
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     record = wiring.store().run(run)
     terminal.run_id = record.id
-    given = Given(answers=given_answers, approved=True if approve else False if reject else None, yes=yes)
+    given = Given(
+        answers=given_answers, approved=True if approve else False if reject else None, choice=choose, yes=yes
+    )
     if record.status not in ENDED:
         return drive_run(wiring, terminal, record, as_json=as_json, given=given)
     if given.says_something:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from caravan.terminal.streams import Terminal
-    from caravan.values.dialogue import Ask
+    from caravan.values.dialogue import Ask, PlanChoice
     from caravan.values.estimate import Estimate, Range
     from caravan.values.job import ClusterFacts
     from caravan.values.plan import TrainingPlan
@@ -69,9 +69,15 @@ def show_approval(terminal: Terminal, ask: Ask, scene: Scene) -> None:
         rows.append(("approving grants", f"up to {money(ask.envelope.cost_usd)} for the whole run, repairs included"))
     rows += [("asked because", text) for text in ask.objections]
     rows += [("warning", text) for text in ask.warnings]
+    rows += choice_rows(ask.choices)
     rows.append(("job file", ask.hcl_path))
     pictures.append(_table([(name, value, "") for name, value in rows if value]))
     draw(terminal.stderr, *pictures)
+
+
+def choice_rows(choices: Sequence[PlanChoice]) -> list[tuple[str, str]]:
+    """The other plans that may be taken instead, numbered."""
+    return [(f"instead {number}", one_line(choice.text)) for number, choice in enumerate(choices, 1)]
 
 
 def wrapped(stream: TextIO, text: str) -> str:

@@ -11,6 +11,7 @@ from caravan.agent.state import RunState, joined
 from caravan.diagnosis.ladders.packages import trusted
 from caravan.diagnosis.ladders.remembered import WORKED
 from caravan.planning.command import unpassed
+from caravan.planning.outputs import vanishing
 from caravan.values.errors import UsageError
 from caravan.values.estimate import Envelope, Estimate, beyond_held, held_fields, method_of
 from caravan.values.failure import PastCase
@@ -24,7 +25,7 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
     granted, unheard = state.envelope, not_followed(plan, state.need_profile())
     foreign = tuple(text for case_id, text in _of_others(state, context, plan) if case_id not in _lessons(granted))
     if granted is None:
-        told = [*foreign]
+        told = [*foreign, *vanishing(plan, context.facts())]
         told += list(beyond_held(plan, state.wished))
         told += [
             f"{path} = {plan.get(path)} would not be followed: the program has no option for it" for path in unheard

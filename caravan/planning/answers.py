@@ -6,9 +6,10 @@ Pure: texts and values in, changes out. Wrong input is a UsageError that names t
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from caravan.planning.command import OUTPUTS_IN_ALLOCATION, read_command
+from caravan.planning.command import read_command
 from caravan.planning.fields import is_path, require_path, typed
 from caravan.planning.metrics import direction_of
+from caravan.planning.outputs import URL_CHOICE, read_sink
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import PlanError, UsageError
@@ -32,16 +33,17 @@ QUESTION_PATHS: Final = {
 """Ids of the questions that may be asked → the plan field that each answers. `option:--x` asks for an option."""
 
 OPTION: Final = "option:"
-VOLUME_MOUNT: Final = "/caravan/outputs"
 
 
 def parse_set(text: str) -> PlanChange:
     """`training.lr=1e-4` as a change by the user. Raises UsageError for an unknown field or a wrong value."""
     path, equals, value = text.partition("=")
-    path = path.strip()
+    path, value = path.strip(), value.strip()
     if not equals or not path:
         raise UsageError(f"--set {text!r} isn't field=value.", hint="For example --set training.lr=1e-4.")
-    return _user_change(require_path(path), value.strip(), f"--set {path}")
+    if path == "outputs" and not value.startswith("{"):
+        return _user_change(path, read_sink(value).model_dump(mode="json"), "--set outputs")
+    return _user_change(require_path(path), value, f"--set {path}")
 
 
 def load_answers(text: str) -> dict[str, Json]:
@@ -125,10 +127,11 @@ def type_answer(question: Question, value: Json) -> Json:
     """
     if isinstance(value, str) and not value.strip():
         return question.default
-    if question.choices:
-        for choice in question.choices:
-            if value == choice or str(value).strip().lower() == str(choice).lower():
-                return choice
+    said = str(value).strip().lower()
+    chosen = next((c for c in question.choices if value == c or said == str(c).lower()), None)
+    if chosen is not None and chosen != URL_CHOICE:
+        return chosen
+    if question.choices and question.path != "outputs":  # any place of one's own will do there
         expected = "one of " + ", ".join(str(c) for c in question.choices)
         raise UsageError(f"Answer {value!r} to {question.id!r} isn't possible.", hint=f"It takes {expected}.")
     try:
@@ -205,16 +208,7 @@ def _target(text: str) -> list[tuple[str, Json]]:
 
 
 def _outputs(text: str) -> list[tuple[str, Json]]:
-    kind, _, place = text.strip().partition(":")
-    if kind == "volume" and place:
-        mount = {"kind": "host", "source": place, "destination": VOLUME_MOUNT, "read_only": False}
-        return [("outputs", {"kind": "volume", "location": VOLUME_MOUNT}), ("mounts", [mount])]
-    if text.strip() == "allocation":
-        return [("outputs", {"kind": "allocation", "location": OUTPUTS_IN_ALLOCATION})]
-    path = place if kind == "path" else text.strip()
-    if not path.startswith("/"):
-        raise UsageError(f"{text!r} is no place for outputs.", hint="Say volume:NAME, path:/DIRECTORY or allocation.")
-    return [("outputs", {"kind": "path", "location": path})]
+    return [("outputs", read_sink(text).model_dump(mode="json"))]
 
 
 _SPECIAL: Final[dict[str, Callable[[str], list[tuple[str, Json]]]]] = {

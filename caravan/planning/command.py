@@ -13,6 +13,10 @@ from caravan.values.repo import Launcher
 
 ALLOC_DIR: Final = "${NOMAD_ALLOC_DIR}"
 OUTPUTS_IN_ALLOCATION: Final = f"{ALLOC_DIR}/data/outputs"
+VOLUME_MOUNT: Final = "/caravan/outputs"
+"""Where a task sees the volume that takes its outputs, unless the plan mounts it elsewhere."""
+RUN: Final = "${NOMAD_META_caravan_run}"
+"""The run's id as the job knows it: a volume has a directory for each run, so that none overwrites another's."""
 DISTRIBUTED: Final = frozenset({Launcher.TORCHRUN, Launcher.ACCELERATE, Launcher.DEEPSPEED})
 """Launchers that start several processes on a node."""
 
@@ -180,8 +184,13 @@ def output_dir(plan: TrainingPlan) -> str:
 
 
 def sink_dir(sink: OutputSink) -> str:
-    """The directory of an output place as the task sees it."""
-    return OUTPUTS_IN_ALLOCATION if sink.kind == "allocation" or not sink.location else sink.location
+    """The directory of an output place as the task sees it. What goes to a URL is written in the allocation first."""
+    if sink.kind in ("allocation", "url") or not sink.location:
+        return OUTPUTS_IN_ALLOCATION
+    if sink.kind == "volume":
+        mount = sink.location if sink.location.startswith("/") else VOLUME_MOUNT
+        return f"{mount.rstrip('/')}/{RUN}"
+    return sink.location
 
 
 def passed_values(plan: TrainingPlan) -> dict[str, Json]:

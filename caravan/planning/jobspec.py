@@ -15,6 +15,7 @@ from caravan.planning.script import (
     environment_words,
     free_delimiters,
     launch_script,
+    outputs_helper,
     overlay_texts,
 )
 from caravan.planning.secrets import secrets_block, vault_block
@@ -154,7 +155,8 @@ def _templates(plan: TrainingPlan, facts: ClusterFacts, templates: Path) -> tupl
     # Where the cluster can't hold the time limit, the script does: the budget counts on it.
     limit = None if knows_max_run(facts.version) else plan.limits.max_run_s
     blocks = [_text("local/launch.sh", launch_script(plan, templates, time_limit_s=limit), perms="0755")]
-    if environment_words(plan) or plan.config_overlays:
+    blocks.append(_text("local/outputs.py", outputs_helper(templates)))
+    if environment_words(plan) or plan.config_overlays or plan.outputs.kind == "url":
         blocks.append(_text("local/environment.py", environment_helper(templates)))
     blocks += [_text(f"local/overlays/{i}", text) for i, text in enumerate(overlay_texts(plan), start=1)]
     blocks += [_text(t.destination, t.data, env=t.env) for t in plan.templates]

@@ -12,6 +12,7 @@ from caravan.planning.command import Documented, read_command
 from caravan.planning.draft import wants_gpu
 from caravan.planning.flags import known_flags, repository_values
 from caravan.planning.metrics import clear_metric, judging
+from caravan.planning.outputs import URL_CHOICE, writable_volumes
 from caravan.planning.prompt_reading import read_prompt
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
@@ -196,20 +197,19 @@ def _outputs(scene: _Scene) -> Iterator[Question]:
     if scene.facts.kind is not ClusterKind.NOMAD:
         return
     nodes = scene.facts.usable_nodes()
-    if not any("docker" in n.drivers or "exec" in n.drivers for n in nodes):
-        return
-    volumes = sorted({name for n in nodes for name, v in n.host_volumes.items() if not v.read_only})
-    if volumes:
-        choices: tuple[Json, ...] = (*(f"volume:{v}" for v in volumes), "allocation")
-        yield Question(
-            id="outputs",
-            text="Where shall the weights go?",
-            path="outputs",
-            default=choices[0],
-            choices=choices,
-            reason="what stays in the allocation is lost when the cluster cleans up",
-            cost_of_wrong=70,
-        )
+    able = [n for n in nodes if gpu_groups(n)] if scene.gpu else nodes
+    mounting = [n for n in able if "docker" in n.drivers or "exec" in n.drivers]  # raw_exec mounts nothing
+    volumes = writable_volumes(mounting, scene.facts) if mounting else ()
+    choices: tuple[Json, ...] = (*(f"volume:{v}" for v in volumes), URL_CHOICE, "allocation")
+    yield Question(
+        id="outputs",
+        text="Where shall the weights go: to a volume, or to a URL like s3://bucket/runs?",
+        path="outputs",
+        default=choices[0] if volumes else "allocation",
+        choices=choices,
+        reason="what stays in the allocation is lost when the cluster cleans up",
+        cost_of_wrong=70,
+    )
 
 
 def _money(scene: _Scene) -> Iterator[Question]:

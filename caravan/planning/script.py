@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from caravan.planning.command import launch_words, output_dir
+from caravan.planning.command import RUN, launch_words, output_dir
+from caravan.planning.outputs import packages_for
 from caravan.values.errors import PlanError, StateError
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher
@@ -18,8 +19,14 @@ from caravan.values.repo import Launcher
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_PLACES: Final = re.compile(r"\$\{(NOMAD_ALLOC_DIR|NOMAD_TASK_DIR|NOMAD_SECRETS_DIR|CARAVAN_OUTPUT_DIR)\}")
+_PLACES: Final = re.compile(
+    r"\$\{(NOMAD_ALLOC_DIR|NOMAD_TASK_DIR|NOMAD_SECRETS_DIR|NOMAD_META_caravan_run|CARAVAN_OUTPUT_DIR)\}"
+)
 """The places that only the node knows: the only variables that the shell fills in in a plan's words."""
+
+
+_MARGIN_S: Final = 4
+"""Of the time between a stop and the kill, what is kept for the summary and the result file."""
 
 
 def shell_word(text: str) -> str:
@@ -41,13 +48,19 @@ def launch_script(plan: TrainingPlan, templates: Path, *, time_limit_s: int | No
     """
     code = plan.code
     remote = "://" in code.location
+    out = output_dir(plan)
     return _template(templates).render(
         code_kind=code.kind,
         time_limit_s=time_limit_s,
         code_dir=code.location if code.kind == "image" else "",
         archive=None if remote else code.location,
         sha256=code.sha256,
-        output_dir=output_dir(plan),
+        output_dir=out,
+        output_base=None if out.startswith(("/", "${")) else _base(plan),
+        in_run_dir=RUN in out,
+        url=plan.outputs.location.rstrip("/") if plan.outputs.kind == "url" else "",
+        packages=packages_for(plan.outputs.location) if plan.outputs.kind == "url" else (),
+        grace_s=max(1, plan.kill_timeout_s - _MARGIN_S),
         apt=plan.setup.apt if plan.driver == "docker" else (),
         python=plan.setup.python,
         environment=environment_words(plan),
@@ -57,6 +70,12 @@ def launch_script(plan: TrainingPlan, templates: Path, *, time_limit_s: int | No
         command=launch_words(plan),
         group=plan.launch.launcher in (Launcher.BASH, Launcher.CLI),
     )
+
+
+def _base(plan: TrainingPlan) -> str:
+    """The directory in which the command sees a relative path, as a word for the shell."""
+    workdir = plan.workdir or "."
+    return shell_word(workdir) if workdir.startswith(("/", "${")) else f'"$code_dir"/{shell_word(workdir)}'
 
 
 @cache
@@ -90,10 +109,19 @@ def environment_words(plan: TrainingPlan) -> tuple[str, ...]:
 
 def environment_helper(templates: Path) -> str:
     """The text of the helper that the script calls. Raises StateError when it can't be read."""
+    return _text_of(templates / "environment.py")
+
+
+def outputs_helper(templates: Path) -> str:
+    """The text of the helper that counts and copies the outputs. Raises StateError when it can't be read."""
+    return _text_of(templates / "outputs.py")
+
+
+def _text_of(path: Path) -> str:
     try:
-        return (templates / "environment.py").read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise StateError(f"The template {templates}/environment.py can't be read.") from error
+        raise StateError(f"The template {path} can't be read.") from error
 
 
 def overlay_texts(plan: TrainingPlan) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from caravan.planning.fields import is_path, plan_paths
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import UsageError
-from caravan.values.plan import Author, PlanChange, apply_changes
+from caravan.values.plan import Author, OutputSink, PlanChange, apply_changes
 from caravan.values.repo import EntryCandidate, Launcher, RepoProfile
 from tests.planning.scenes import bare_plan
 
@@ -129,8 +129,7 @@ def test_answers_that_touch_several_fields() -> None:
     plan = apply_changes(bare_plan(), answers_to_changes(questions, answers_from(questions, given)))
     assert plan.command == ("x.py", "-a", "b c")
     assert plan.launch.launcher == "torchrun"
-    assert plan.outputs.kind == "volume"
-    assert (plan.mounts[0].source, plan.mounts[0].read_only) == ("ckpt", False)
+    assert plan.outputs == OutputSink(kind="volume", location="ckpt")
     assert plan.target is not None
     assert (plan.target.metric, plan.target.direction) == ("accuracy", "max")
 

@@ -6,7 +6,7 @@ from caravan.planning.prompt_reading import read_prompt
 from caravan.planning.remembered import propose_changes
 from caravan.values.errors import PlanError
 from caravan.values.job import ClusterFacts, DriverFacts
-from caravan.values.plan import Author, CodeSource, Mount, PlanChange, Setup, TrainingPlan, apply_changes
+from caravan.values.plan import Author, CodeSource, Mount, OutputSink, PlanChange, Setup, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
 from tests.planning.scenes import (
     ARCHIVE,
@@ -158,7 +158,7 @@ def test_what_is_impossible_is_said_with_what_is_near() -> None:
     def problems(at: ClusterFacts = facts, **fields: object) -> str:
         values = {"code.kind": "git", "driver": "exec", **{k.replace("__", "."): v for k, v in fields.items()}}
         changes = [PlanChange(path=p, value=v, by=Author.USER) for p, v in values.items()]
-        return " ".join(check_plan(apply_changes(bare_plan("t.py", code=GIT), changes), at))
+        return " ".join(check_plan(apply_changes(bare_plan("t.py", code=GIT, outputs=OutputSink()), changes), at))
 
     assert problems() == ""
     assert "nearest is resources.gpus=4" in problems(resources__gpus=8)

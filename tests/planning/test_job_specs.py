@@ -67,14 +67,15 @@ def test_one_group_one_task_no_restarts_and_the_seal() -> None:
 
 def test_the_script_goes_as_text_that_no_template_engine_touches() -> None:
     plan = bare_plan("train.py", "{{ key }}", "[[caravan0 x caravan0]]", setup=Setup(requirements="requirements.txt"))
-    script, helper = task_of(plan).templates
+    script, teller, helper = task_of(plan).templates
+    assert teller.destination == "local/outputs.py"
     assert (script.destination, script.perms, helper.destination) == ("local/launch.sh", "0755", "local/environment.py")
-    for block in (script, helper):
+    for block in (script, teller, helper):
         assert block.left_delimiter not in block.data
         assert block.right_delimiter not in block.data
     assert "'{{ key }}'" in script.data
     assert script.left_delimiter == "[[caravan1"
-    assert len(task_of(bare_plan()).templates) == 1
+    assert len(task_of(bare_plan()).templates) == 2
 
 
 @given(st.lists(st.sampled_from(["[[caravan0", "caravan0]]", "[[caravan1", "{{", "x"]), max_size=6).map("".join))
@@ -179,7 +180,7 @@ def test_volumes_constraints_env_secrets_and_texts() -> None:
     assert spec.constraints[1] == Constraint(attribute="${node.unique.name}", operator="!=", value="bad-1")
     assert task.env == {"PYTHONUNBUFFERED": "1", "A": "1"}
     assert task.kill_timeout_s == 90
-    text, secret = task.templates[1:]
+    text, secret = task.templates[2:]
     assert text.data == "a: {{ b }}"
     assert text.left_delimiter != "{{"
     assert (secret.env, secret.destination) == (True, "secrets/caravan.env")
@@ -222,6 +223,7 @@ def test_jobs_render_parse_and_read_back_equal(words: list[str], env: dict[str, 
     plan = draft_plan(llm_profile(), request(), facts, code=GIT, outputs=OUTPUTS, image="a/b:1")
     resources = plan.resources.model_copy(update={"gpus": int(gpu), "gpu_model": A100[0], "gpu_memory_mib": 40000})
     plan = plan.model_copy(update={"command": ("train.py", *words), "env": env, "resources": resources})
+    plan = plan.model_copy(update={"outputs": OutputSink()})
     assert check_plan(plan, facts) == ()
     spec = spec_of(plan, facts)
     assert read_back(parse_hcl(render_hcl(spec, templates=TEMPLATES))) == spec

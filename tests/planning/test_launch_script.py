@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caravan.planning.script import environment_helper, launch_script, overlay_texts, shell_word
+from caravan.planning.script import environment_helper, launch_script, outputs_helper, overlay_texts, shell_word
 from caravan.values.errors import PlanError
 from caravan.values.plan import CodeSource, ConfigOverlay, Launch, OutputSink, Setup, TrainingPlan
 from caravan.values.repo import Launcher
@@ -34,6 +34,7 @@ class Place:
         self.alloc.mkdir()
         self.outputs = root / "my outputs"
         self.archive = root / "code.tar.gz"
+        self.helper = outputs_helper(TEMPLATES)
 
     def pack(self, **files: str) -> CodeSource:
         with tarfile.open(self.archive, "w:gz") as tar:
@@ -53,6 +54,7 @@ class Place:
         script = self.task / "launch.sh"
         script.write_text(launch_script(plan, TEMPLATES, time_limit_s=time_limit_s), encoding="utf-8")
         (self.task / "environment.py").write_text(environment_helper(TEMPLATES), encoding="utf-8")
+        (self.task / "outputs.py").write_text(self.helper, encoding="utf-8")
         for i, text in enumerate(overlay_texts(plan), start=1):
             (self.task / "overlays").mkdir(exist_ok=True)
             (self.task / "overlays" / str(i)).write_text(text, encoding="utf-8")
@@ -62,6 +64,8 @@ class Place:
             "NOMAD_ALLOC_DIR": str(self.alloc),
             "NOMAD_JOB_ID": "caravan-r1-a01",
             "NOMAD_META_caravan_spec_sha256": "f" * 64,
+            "NOMAD_META_caravan_run": "r1",
+            "NOMAD_META_caravan_attempt": "1",
         }
         return subprocess.Popen(
             ["/bin/sh", str(script)],
@@ -99,7 +103,8 @@ def test_runs_the_command_with_its_arguments_and_leaves_the_result(place: Place)
     assert environment["CARAVAN_OUTPUT_DIR"] == str(place.outputs)
     assert place.outputs.is_dir()
     assert place.sentinel() == {"job_id": "caravan-r1-a01", "spec_sha256": "f" * 64, "exit_code": 0}
-    assert [p.name for p in (place.alloc / "data").iterdir()] == ["caravan-result.json"]
+    names = sorted(p.name for p in (place.alloc / "data").iterdir())
+    assert names == ["caravan-outputs.json", "caravan-result.json"]
 
 
 def test_ends_the_training_at_its_time_limit(place: Place) -> None:

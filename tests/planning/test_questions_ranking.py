@@ -25,11 +25,11 @@ def test_the_costliest_gaps_come_first_and_no_more_than_five() -> None:
 def test_what_the_sentence_says_is_not_asked() -> None:
     facts = nomad(node("a", A100), node("b", L4))
     prompt = "LoRA on Qwen/Qwen2.5-7B for 2 epochs on 2 A100 under $30"
-    assert ids(llm_profile(), prompt, facts, ()) == ["dataset"]
+    assert ids(llm_profile(), prompt, facts, (), answered=("outputs",)) == ["dataset"]
 
 
 def test_what_set_or_an_answers_file_gives_is_not_asked() -> None:
-    answered = ("model.id", "dataset", "limits.max_cost_usd")
+    answered = ("model.id", "dataset", "limits.max_cost_usd", "outputs")
     found = ids(llm_profile(), "go", nomad(node("a", A100)), (), answered=answered)
     assert found == ["method", "gpus", "epochs"]
 

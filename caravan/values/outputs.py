@@ -1,0 +1,101 @@
+"""What a job says of its outputs: the summary that it leaves in its allocation, and the manifest of a copy.
+
+Both are written inside the job, so what they say is data to be checked. Nothing here reads a file.
+"""
+
+import json
+from typing import Final
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from caravan.values.base import Value
+
+SUMMARY_PATH: Final = "alloc/data/caravan-outputs.json"
+"""Where the launch script leaves its summary, in the allocation."""
+
+MANIFEST: Final = "caravan-manifest.json"
+"""The name of the file that is written last below a copy's address: with it the copy is whole."""
+
+NOT_COPIED: Final = 79
+"""Exit code of a job whose training ended well and whose outputs could not be copied."""
+
+
+class _Said(Value):
+    """A value out of a job's own file: what it says beyond our fields is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class NewestFile(_Said):
+    """The file that was written last. `at` in seconds since 1970, UTC."""
+
+    name: str
+    at: float
+
+
+class FoundFile(_Said):
+    """A file outside the output directory, by its path in the code."""
+
+    name: str
+    bytes: int = Field(ge=0)
+
+
+class Elsewhere(_Said):
+    """Large files that the training wrote into the directory of its code, and the largest of them."""
+
+    files: int = Field(default=0, ge=0)
+    bytes: int = Field(default=0, ge=0)
+    largest: tuple[FoundFile, ...] = ()
+
+
+class Copied(_Said):
+    """What came of copying to a URL. `complete`: every file and the manifest are there."""
+
+    to: str
+    files: int = Field(default=0, ge=0)
+    bytes: int = Field(default=0, ge=0)
+    complete: bool = False
+    error: str = ""
+
+
+class OutputSummary(_Said):
+    """The output directory as the job saw it at its end. `whole` False: too many files to count them all."""
+
+    directory: str
+    files: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    newest: NewestFile | None = None
+    elsewhere: Elsewhere = Elsewhere()
+    copied: Copied | None = None
+    whole: bool = True
+
+
+class ManifestFile(_Said):
+    """A file of a copy. Its SHA-256 in hexadecimal digits."""
+
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Manifest(_Said):
+    """The files of a copy by their paths below its address, and those copied earlier that were gone at the end."""
+
+    complete: bool = False
+    files: dict[str, ManifestFile] = Field(default_factory=dict)
+    earlier: dict[str, ManifestFile] = Field(default_factory=dict)
+
+
+def parse_summary(data: bytes) -> OutputSummary | None:
+    """The summary in a job's file, or None for what is none."""
+    try:
+        return OutputSummary.model_validate(json.loads(data))
+    except (ValueError, RecursionError, ValidationError):
+        return None
+
+
+def parse_manifest(data: bytes) -> Manifest | None:
+    """The manifest in a file, or None for what is none."""
+    try:
+        return Manifest.model_validate(json.loads(data))
+    except (ValueError, RecursionError, ValidationError):
+        return None

@@ -154,12 +154,12 @@ class DiskFolder:
     def append_log(self, alloc_id: str, task: str, stream: str, data: bytes) -> None:
         """Append masked bytes to the copy of a task's log; `data` follows after `log_size` bytes."""
         with state_errors(self._path / "logs"):
-            self._logs.append(_log_name(alloc_id, task, stream), data)
+            self._logs.append(log_name(alloc_id, task, stream), data)
 
     def log_size(self, alloc_id: str, task: str, stream: str) -> int:
         """How many bytes of the task's log (before masking) have been copied: the offset to go on from."""
         with state_errors(self._path / "logs"):
-            return self._logs.size(_log_name(alloc_id, task, stream))
+            return self._logs.size(log_name(alloc_id, task, stream))
 
     def log_files(self) -> tuple[Path, ...]:
         """The copies of task logs, oldest first."""
@@ -194,5 +194,6 @@ def _holder(path: Path) -> str:
         return "another agent"
 
 
-def _log_name(alloc_id: str, task: str, stream: str) -> str:
+def log_name(alloc_id: str, task: str, stream: str) -> str:
+    """The name of a log's copy, safe whatever the task is called."""
     return ".".join(_UNSAFE.sub("_", part) for part in (alloc_id[:_ALLOC_DIGITS], task, stream)) + ".log"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
+    from caravan.values.run import RunRecord
 
 _PIECE = 1 << 20  # bytes read at once
 _PAUSE_S = 1.0  # between two looks at a log that grows
@@ -43,24 +44,64 @@ def logs(
     if attempt is not None and attempt > known and not follow:
         raise UsageError(f"Run {record.id} has {known or 'no'} attempt{'' if known == 1 else 's'}.")
     printer = _LogPrinter(wiring, terminal, record.id, "stderr" if stderr else "stdout", attempt)
-    if tail is not None:
-        printer.skip_to_last(folder.log_files(), tail)
-    while True:
-        # Looked at before the logs are read: what was written before the end is then read too.
-        ended = store.run(record.id).status in ENDED
-        held = folder.is_held()
-        printer.print_new(folder.log_files())
-        if ended or not follow:
-            break
-        if not held:
-            terminal.err(f"No agent works on run {record.id} now, so nothing new comes: `main.py resume {record.id}`.")
-            break
-        wiring.clock.sleep(_PAUSE_S)
+    if record.status not in ENDED and not folder.is_held() and attempt in (None, known):
+        _print_from_cluster(wiring, terminal, record, printer, follow=follow, tail=tail)
+    else:
+        if tail is not None:
+            printer.skip_to_last(folder.log_files(), tail)
+        _print_copies(wiring, terminal, record.id, printer, follow=follow)
     if not printer.finish() and tail != 0:
         other = "stdout" if stderr else "stderr"
         there = any(f".{other}." in file.name and file.stat().st_size for file in folder.log_files())
         hint = f"; its {other} has lines ({'without' if stderr else 'with'} --stderr)" if there else ""
         terminal.err(f"Run {record.id} has no {printer.stream} yet{hint}.")
+
+
+def _print_copies(wiring: Wiring, terminal: Terminal, run_id: str, printer: _LogPrinter, *, follow: bool) -> None:
+    """Print what an agent copies, until the run has ended or nobody copies any more."""
+    from caravan.values.run import ENDED
+
+    store, folder = wiring.store(), wiring.folder(run_id)
+    while True:
+        # Looked at before the logs are read: what was written before the end is then read too.
+        ended = store.run(run_id).status in ENDED
+        held = folder.is_held()
+        printer.print_new(folder.log_files())
+        if ended or not follow:
+            return
+        if not held:
+            terminal.err(f"No agent works on run {run_id} now: `main.py resume {run_id}` goes on.")
+            return
+        wiring.clock.sleep(_PAUSE_S)
+
+
+def _print_from_cluster(
+    wiring: Wiring, terminal: Terminal, record: RunRecord, printer: _LogPrinter, *, follow: bool, tail: int | None
+) -> None:
+    """Print the copies and what the job has written since, which no agent copies: it comes from the cluster itself."""
+    from caravan.terminal.cluster_logs import ClusterLogs
+    from caravan.values.run import Phase
+
+    folder = wiring.folder(record.id)
+    with ClusterLogs(wiring, record, printer.stream) as cluster:
+        phase = cluster.fetch()
+        if tail is not None:
+            printer.skip_to_last((*folder.log_files(), *cluster.files()), tail)
+        printer.print_new(folder.log_files())
+        printer.goes_on_in(cluster.files())
+        printer.print_new(cluster.files())
+        while follow and phase not in (None, Phase.ENDED, Phase.GONE) and not folder.is_held():
+            wiring.clock.sleep(_PAUSE_S)
+            phase = cluster.fetch()
+            printer.goes_on_in(cluster.files())
+            printer.print_new(cluster.files())
+        printer.finish()
+        if cluster.trouble:
+            terminal.err(f"The job's log can't be read on: {cluster.trouble}.".replace("..", "."))
+    if follow and folder.is_held():
+        terminal.err(f"An agent works on run {record.id} again: `main.py logs {record.id} -f` follows it.")
+    elif follow:
+        terminal.err(f"No agent works on run {record.id} now: `main.py resume {record.id}` goes on.")
 
 
 class _LogPrinter:
@@ -75,7 +116,7 @@ class _LogPrinter:
         self._attempts: dict[str, tuple[int, str]] = {}
         self._offsets: dict[Path, int] = {}
         self._rest: dict[Path, bytes] = {}
-        self._current: Path | None = None
+        self._current = ""
 
     def skip_to_last(self, files: Sequence[Path], lines: int) -> None:
         """Pass over everything but the last `lines` lines of all files together."""
@@ -86,6 +127,12 @@ class _LogPrinter:
                 raise StateError(f"The log {file} can't be read ({error.strerror}).") from error
             self._offsets[file] = offset
             lines -= found
+
+    def goes_on_in(self, files: Sequence[Path]) -> None:
+        """Leave out the unfinished last lines of copies that these files of the same names go on from."""
+        for file in files:
+            for copy in [copy for copy in self._rest if copy.name == file.name and copy != file]:
+                self._rest[copy] = b""
 
     def print_new(self, files: tuple[Path, ...]) -> None:
         """Print what is new."""
@@ -106,6 +153,7 @@ class _LogPrinter:
         """Print last lines without a break; whether anything was there."""
         for file, rest in self._rest.items():
             if rest:
+                self._rest[file] = b""
                 self._head(file)
                 self._terminal.raw(rest.decode("utf-8", "replace"))
         self._terminal.stdout.flush()
@@ -127,8 +175,8 @@ class _LogPrinter:
 
     def _head(self, file: Path) -> None:
         """Say on stderr which log follows."""
-        if file != self._current:
-            self._current = file
+        if file.name != self._current:
+            self._current = file.name
             self._terminal.stdout.flush()
             alloc, _, rest = file.name.partition(".")
             task = rest.removesuffix(f".{self.stream}.log")

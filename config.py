@@ -67,6 +67,12 @@ class Settings(BaseSettings):
         description="what is kept of a task's stdout or stderr, in MB: its beginning and its end",
     )
     image: str | None = _env("CARAVAN_IMAGE", description="image for docker jobs whose repository names none")
+    config_file: Path | None = _env(
+        "CARAVAN_CONFIG", description="cluster profiles (caravan.toml), in place of the user's and the system's"
+    )
+    policy: Path | None = _env(
+        "CARAVAN_POLICY", description="a policy that holds beside the administrator's /etc/caravan/policy.toml"
+    )
     usd_per_gpu_hour: float | None = _env(
         "CARAVAN_USD_PER_GPU_HOUR",
         ge=0,

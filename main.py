@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from caravan.runs.folder import DiskFolder
     from caravan.values.base import Json
     from caravan.values.run import RunRecord, RunRequest
+    from caravan.values.target import Target
     from caravan.values.trace import Trace
     from config import Settings
+    from profiles import Access, ProfileFile
 
 
 class SystemClock:
@@ -84,28 +86,27 @@ class LocalControl:
         return _document(running) if running else None
 
 
-def _is_web_address(text: str) -> bool:
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(text)
-        host = (parts.hostname or "").encode("idna")  # raises for a label that is empty or too long
-        port = parts.port  # raises for what is no port
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(host) and port != 0 and not any(c.isspace() for c in text)
-
-
 def _document(running: LocalCluster) -> dict[str, Json]:
     from dataclasses import asdict
 
     return {k: v if isinstance(v, int | str) else str(v) for k, v in asdict(running).items()}
 
 
+def _parse(address: str) -> str:
+    from caravan.cluster.addresses import parse_address
+
+    return parse_address(address).shown
+
+
 class Application:
-    """Settings and adapters, made on first use; fulfils the terminal's `Wiring`."""
+    """Settings and adapters, made on first use; fulfils the terminal's `Wiring`.
+
+    `config` names the file with the cluster profiles in place of the settings', `system` the administrator's folder.
+    """
 
     clock: Clock = SystemClock()
+    config: Path | None = None
+    system: Path | None = None
 
     @cached_property
     def _settings(self) -> Settings:
@@ -114,6 +115,28 @@ class Application:
         settings = load_settings()
         prepare_third_party_environment(settings.home)
         return settings
+
+    @cached_property
+    def _system(self) -> Path:
+        from profiles import SYSTEM
+
+        return self.system or SYSTEM
+
+    @cached_property
+    def _profiles(self) -> ProfileFile:
+        from config import user_config_folder
+        from profiles import load_profiles
+
+        named = self.config or self._settings.config_file
+        return load_profiles(named, user=user_config_folder(), system=self._system)
+
+    @cached_property
+    def _secrets(self) -> tuple[str, ...]:
+        """What may be written nowhere: the settings' secrets, and those that profiles name."""
+        from config import process_environment
+        from profiles import profile_secrets
+
+        return (*self._settings.secrets(), *profile_secrets(self._profiles, process_environment()))
 
     @cached_property
     def home(self) -> Path:
@@ -148,21 +171,25 @@ class Application:
         """A run's folder."""
         from caravan.runs.folder import DiskFolder
 
-        settings = self._settings
-        return DiskFolder(self.home, run_id, secrets=settings.secrets(), max_log_mb=settings.max_log_mb)
+        return DiskFolder(self.home, run_id, secrets=self._secrets, max_log_mb=self._settings.max_log_mb)
 
-    def target(self, name: str | None) -> tuple[str, str]:
-        """Cluster and namespace that `--cluster` means now."""
-        from caravan.values.errors import UsageError
+    def target(self, name: str | None) -> Target:
+        """Cluster, namespace and profile that `--cluster` means now."""
+        from profiles import find_target
 
-        address = name or self._settings.nomad_addr or "local"
-        if address != "local" and not _is_web_address(address):
-            raise UsageError(f"{address} is no cluster.", hint="Give `local` or the http(s) address of a Nomad API.")
-        return address, "default" if address == "local" else self._settings.nomad_namespace
+        return find_target(name, self._settings, self._profiles, _parse)
+
+    def _access(self, request: RunRequest) -> Access:
+        from config import process_environment
+        from profiles import find_access
+
+        return find_access(request, self._settings, self._profiles, process_environment(), _parse)
 
     def cluster(self, request: RunRequest) -> NomadCluster:
         """The cluster of a run; the built-in one is started when it does not run."""
+        from caravan.cluster.addresses import Proxies
         from caravan.cluster.nomad import NomadCluster
+        from caravan.cluster.transports import client_pair
 
         settings = self._settings
         if request.cluster == "local":
@@ -178,18 +205,17 @@ class Application:
                 cert=None,
                 clock=self.clock,
             )
-        cert = (
-            (str(settings.nomad_client_cert), str(settings.nomad_client_key))
-            if settings.nomad_client_cert and settings.nomad_client_key
-            else None
-        )
+        access = self._access(request)
         return NomadCluster(
-            request.cluster,
-            token=settings.nomad_token.get_secret_value() if settings.nomad_token else None,
-            namespace=request.namespace,
-            region=settings.nomad_region,
-            verify=False if settings.nomad_skip_verify else str(settings.nomad_cacert or "") or True,
-            cert=cert,
+            access.address,
+            token=access.token,
+            namespace=access.namespace,
+            region=access.region,
+            verify=access.verify,
+            cert=client_pair(access.client_cert, access.client_key),
+            server_name=access.tls_server_name,
+            http_auth=access.http_auth,
+            proxies=Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or ""),
             clock=self.clock,
         )
 
@@ -214,12 +240,18 @@ class Application:
         from caravan.cluster.sentinel import read_sentinel
         from caravan.cluster.watch import judge
         from caravan.planning.catalogue import Prices
+        from config import process_environment
         from observability import setup_logging
+        from policies import load_policies
+        from profiles import find_site, limits_usd, prices_by_model
         from tools import RepositoryToolbox
 
         settings, folder = self._settings, self.folder(record.id)
-        setup_logging(secrets=settings.secrets())
-        prices = Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour)
+        setup_logging(secrets=self._secrets)
+        site = find_site(record.request, self._profiles)
+        prices = Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour, by_model=prices_by_model(settings, site))
+        image = settings.image or (site.profile.image if site else None)
+        soft_usd, hard_usd = limits_usd(settings, site)
         with ExitStack() as held:
             held.enter_context(folder.lock())
             tracer = held.enter_context(closing(self._tracer(record.id)))
@@ -228,7 +260,7 @@ class Application:
             yield Context(
                 cluster=cluster,
                 facts=recent(cluster, self.clock),
-                reasoner=TracedReasoner(RuleReasoner(prices, image=settings.image), tracer),
+                reasoner=TracedReasoner(RuleReasoner(prices, image=image), tracer),
                 memory=memory,
                 tracer=tracer,
                 store=self._store,
@@ -238,14 +270,17 @@ class Application:
                 judge=judge,
                 read_sentinel=read_sentinel,
                 open_tree=self.open_tree,
-                toolbox=partial(RepositoryToolbox, secrets=settings.secrets()),
+                toolbox=partial(RepositoryToolbox, secrets=self._secrets),
                 render_report=_report,
                 templates=TEMPLATES,
-                limits=Limits(soft_usd=settings.soft_limit_usd, hard_usd=settings.hard_limit_usd),
+                limits=Limits(soft_usd=soft_usd, hard_usd=hard_usd),
                 prices=prices,
-                image=settings.image,
+                image=image,
                 max_archive_mb=settings.max_archive_mb,
-                secrets=settings.secrets(),
+                secrets=self._secrets,
+                policies=load_policies(record.request, settings, self._profiles, _parse, system=self._system),
+                site=site,
+                secret_of=lambda name: process_environment().get(name) or None,
             )
 
     def _tracer(self, run_id: str) -> Tracer:
@@ -253,7 +288,7 @@ class Application:
 
         if not self._settings.trace:
             return NullTracer()
-        return LocalTracer(self.trace_path(run_id), run_id=run_id, clock=self.clock, secrets=self._settings.secrets())
+        return LocalTracer(self.trace_path(run_id), run_id=run_id, clock=self.clock, secrets=self._secrets)
 
     def _memory(self) -> Memory:
         from memory import KeepingMemory, Mem0Memory, NullMemory
@@ -262,7 +297,7 @@ class Application:
         if not settings.memory:
             return NullMemory()
         key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
-        folder, secrets = self.home / "memory", settings.secrets()
+        folder, secrets = self.home / "memory", self._secrets
         store = Mem0Memory(
             None if settings.qdrant_url else folder,
             settings.qdrant_url,
@@ -299,9 +334,17 @@ class Application:
 
         return read_trace(self.trace_path(run_id))
 
+    def secrets(self) -> tuple[str, ...]:
+        """Values that may be written nowhere."""
+        return self._secrets
+
     def settings(self) -> list[tuple[str, str, str]]:
         """Each setting's environment variable, its value (secrets masked), and where the value comes from."""
-        return self._settings.rows()
+        from policies import policy_rows
+        from profiles import profile_rows
+
+        policies = policy_rows(self._settings, self._profiles, _parse, system=self._system)
+        return [*self._settings.rows(), *profile_rows(self._profiles), *policies]
 
 
 def _report(state: RunState, context: Context) -> str:
@@ -329,11 +372,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     import os
 
     from caravan.terminal.app import run
+    from caravan.terminal.options import without_config
 
     os.umask(0o077)  # what is written is its user's alone
     arguments = list(sys.argv[1:] if argv is None else argv)
+    application = Application()
     try:
-        return run(Application(), arguments)
+        application.config, arguments = without_config(arguments)
+        return run(application, arguments)
     except Exception as error:  # the boundary: a defect of ours, never an ordinary error
         if "--debug" in arguments:
             raise

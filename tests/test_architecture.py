@@ -17,6 +17,8 @@ ALL = frozenset({"*"})
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "main": ALL,
     "config": frozenset({"values"}),
+    "profiles": frozenset({"values", "config"}),
+    "policies": frozenset({"values", "config", "profiles"}),
     "prompts": frozenset({"values", "ports"}),
     "tools": frozenset({"values", "ports", "analysis"}),
     "memory": frozenset({"values", "ports", "lessons", "vectors"}),
@@ -36,7 +38,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "terminal": frozenset({"values", "ports", "agent", "analysis", "planning", "diagnosis", "runs"}),
     "offline": frozenset({"values", "ports", "agent", "planning", "diagnosis"}),
 }
-TOP = frozenset({"main", "config", "prompts", "tools", "memory", "observability"})
+TOP = frozenset({"main", "config", "profiles", "policies", "prompts", "tools", "memory", "observability"})
 HEAVY = ("langgraph", "mem0", "sqlalchemy", "rich", "jinja2", "lark", "nomad", "langchain_core", "qdrant_client")
 
 FILES = sorted([*ROOT.glob("*.py"), *(ROOT / "caravan").rglob("*.py")])

@@ -11,6 +11,7 @@ from caravan.ports import Clock, Cluster, Judge, Memory, Progress, Reasoner, Run
 from caravan.values.job import ClusterFacts
 from caravan.values.policy import Policies
 from caravan.values.run import Sentinel, Snapshot
+from caravan.values.target import Site
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Context:
     secrets: tuple[str, ...] = ()
     secret_of: Callable[[str], str | None] = _nothing_set
     policies: Policies = Policies()
+    site: Site | None = None
 
 
 def recent(cluster: Cluster, clock: Clock, *, seconds: float = 15.0) -> Callable[[], ClusterFacts]:

@@ -48,8 +48,9 @@ def draft_plan(
     code: CodeSource,
     outputs: OutputSink,
     image: str | None,
+    place: Iterable[PlanChange] = (),
 ) -> TrainingPlan:
-    """A whole plan. `image`: the one that the settings name for docker jobs.
+    """A whole plan. `image`: the one that the settings name for docker jobs. `place`: where the cluster wants jobs.
 
     Raises PlanError when a `--set` or an answer gives a value that the field doesn't take.
     """
@@ -61,6 +62,7 @@ def draft_plan(
     said = _said(profile, request, facts)
     plan = apply_changes(plan, said)  # first, so that what is derived sees it; standing keeps it
     plan = with_typed_values(plan, profile)
+    plan = apply_changes(plan, place)
     plan = apply_changes(plan, _where(plan, profile, facts, image))
     plan = apply_changes(plan, _gpus(plan, profile, facts))
     plan = apply_changes(plan, _machine(plan, facts))
@@ -222,7 +224,7 @@ def _where(plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, image:
     gpu = plan.resources.gpus > 0 or (wants_gpu(profile) and plan.set_by("resources.gpus") is Author.DEFAULT)
     able = [n for n in nodes if gpu_groups(n)] if gpu else list(nodes)
     pools = sorted({n.node_pool for n in able or nodes})
-    if pools and "default" not in pools:
+    if pools and "default" not in pools and plan.node_pool is None:
         what = "GPUs are" if gpu and able else "all nodes are"
         changes.append(_change("node_pool", pools[0], cluster, f"{what} in this pool"))
         plan = apply_changes(plan, changes)

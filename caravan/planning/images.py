@@ -61,6 +61,16 @@ def image_matches(image: Image, pattern: str) -> bool:
     return fnmatch.fnmatchcase(image.tag or "", tag)
 
 
+def image_under(image: Image, prefix: str) -> str | None:
+    """What is left of the image's name, with tag and digest, below a prefix (`docker.io`, `docker.io/library`)."""
+    host, slash, path = prefix.strip().rstrip("/").partition("/")
+    host = HUB if host.lower() in _HUB_NAMES else host.lower()
+    if image.registry != host or (slash and not image.name.startswith(f"{path}/")):
+        return None
+    rest = image.text().removeprefix(f"{image.registry}/")
+    return rest.removeprefix(f"{path}/") if slash else rest
+
+
 def _without_tag(name: str) -> tuple[str, str | None]:
     before, slash, last = name.rpartition("/")
     last, colon, tag = last.partition(":")

@@ -88,12 +88,13 @@ def make_request(
     from caravan.values.run import RunRequest
 
     prompt, source = check_prompt(prompt), check_source(source)
-    target, namespace = wiring.target(cluster)
+    target = wiring.target(cluster)
     request = RunRequest(
         prompt=prompt,
         source=source,
-        cluster=target,
-        namespace=namespace,
+        cluster=target.address,
+        namespace=target.namespace,
+        profile=target.profile,
         answers=read_answers(answers),
         sets=tuple(parse_set(text) for text in sets),
         yes=yes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -28,3 +29,15 @@ def wiring_of(ctx: typer.Context) -> Wiring:
 def terminal_of(ctx: typer.Context) -> Terminal:
     """The streams of this command."""
     return cast("Terminal", ctx.meta[TERMINAL])
+
+
+def without_config(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """The file that `--config` names, wherever it stands on the command line, and the words without it."""
+    for n, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if word == "--":
+            break
+        if name == "--config" and (equals or n + 1 < len(arguments)):
+            end = n + 1 if equals else n + 2
+            return Path(value if equals else arguments[n + 1]), arguments[:n] + arguments[end:]
+    return None, arguments

@@ -29,7 +29,11 @@ def train(
         typer.Option("--send-secrets", help="Write secrets that the job needs to the cluster, from this environment."),
     ] = False,
     cluster: Annotated[
-        str | None, typer.Option(metavar="local|URL", help="The Nomad cluster; else NOMAD_ADDR, else the built-in one.")
+        str | None,
+        typer.Option(metavar="local|URL|PROFILE", help="The cluster; else NOMAD_ADDR, default_cluster, the built-in."),
+    ] = None,
+    config: Annotated[  # noqa: ARG001  (`main.py` reads it, wherever it stands)
+        str | None, typer.Option(metavar="FILE", help="Cluster profiles, in place of CARAVAN_CONFIG; for any command.")
     ] = None,
     as_json: JsonOption = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001  (`run` reads it)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from caravan.ports import Clock, Cluster, Memory, Progress, RunFolder, Store
     from caravan.values.base import Json
     from caravan.values.run import RunRecord, RunRequest
+    from caravan.values.target import Target
     from caravan.values.trace import Trace
 
 
@@ -50,10 +51,10 @@ class Wiring(Protocol):
     def folder(self, run_id: str) -> RunFolder:
         """A run's folder."""
 
-    def target(self, name: str | None) -> tuple[str, str]:
-        """Cluster and namespace that `--cluster` means now: None the settings' default, `local`, or an address.
+    def target(self, name: str | None) -> Target:
+        """What `--cluster` means now: None the settings' default, `local`, a profile's name, or an address.
 
-        The pair is kept with the run, so that a change of the settings does not lead a resumed run elsewhere.
+        It is kept with the run, so that a change of the settings does not lead a resumed run elsewhere.
         """
 
     def cluster(self, request: RunRequest) -> Cluster:

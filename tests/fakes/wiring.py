@@ -15,6 +15,7 @@ from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import RepositoryError
 from caravan.values.job import ClusterFacts
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
+from caravan.values.target import Target
 from caravan.values.trace import Trace
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
@@ -128,8 +129,8 @@ class FakeWiring:
     def folder(self, run_id: str) -> PlainFolder:
         return self.folders.setdefault(run_id, PlainFolder(self.home, run_id))
 
-    def target(self, name: str | None) -> tuple[str, str]:
-        return name or "http://default.invalid:4646", "default"
+    def target(self, name: str | None) -> Target:
+        return Target(name or "http://default.invalid:4646", "default")
 
     def cluster(self, request: RunRequest) -> FakeCluster:
         self.clusters.append(request.cluster)

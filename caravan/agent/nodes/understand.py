@@ -10,6 +10,7 @@ from caravan.planning.answers import answers_to_changes, given_answers, with_def
 from caravan.planning.draft import chosen_script, draft_plan, git_source, with_fitting_flags
 from caravan.planning.policy import fill, within
 from caravan.planning.remembered import used_cases
+from caravan.planning.site import place_changes, site_changes
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Ask, AskKind, Reply
 from caravan.values.errors import ServiceError
@@ -36,6 +37,8 @@ def generate_questions(state: RunState, context: Context) -> Update:
     """What only the user can know; nothing that the request already answers."""
     questions = context.reasoner.questions(state.need_profile(), state.request.prompt, context.facts(), state.cases)
     fixed = {change.path for change in state.request.sets}
+    if context.site is not None and context.site.profile.outputs is not None:
+        fixed.add("outputs")
     return {"questions": tuple(q for q in questions if q.path not in fixed)}
 
 
@@ -91,7 +94,10 @@ def make_plan(state: RunState, context: Context) -> Update:
     )
     outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
     allowed = within(facts, context.policies)
-    plan = draft_plan(profile, request, allowed, code=code, outputs=outputs, image=context.image)
+    site = context.site
+    place = place_changes(site.profile, site.name) if site else ()
+    plan = draft_plan(profile, request, allowed, code=code, outputs=outputs, image=context.image, place=place)
+    plan = apply_changes(plan, site_changes(plan, site.profile, site.name) if site else ())
     if state.request.namespace != "default":
         plan = apply_changes(plan, [_namespace(state.request.namespace)])
     plan = apply_changes(plan, answers_to_changes(state.questions, answers))

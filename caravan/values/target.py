@@ -1,0 +1,114 @@
+"""Clusters by name: what a profile in `caravan.toml` says of one, and where a run goes.
+
+A secret never stands here: a profile says where it is (`token_env`, `token_file`). Which files there are, and what of
+the environment counts beside them, is not known here.
+"""
+
+import re
+from typing import Annotated, Final, Literal, NamedTuple
+
+from pydantic import AfterValidator, Field, field_validator
+
+from caravan.values.base import Value
+from caravan.values.masking import mask
+from caravan.values.plan import VariableName
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+"""What a profile may be called, `local` left out; no address looks like that with its `://`."""
+
+
+def _plain(text: str) -> str:
+    if mask(text) != text:
+        raise ValueError("it holds a secret: name where the secret is instead (see docs/secrets.md)")
+    return text
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or ".." in path.split("/"):
+        raise ValueError("give an absolute path, as the task sees it")
+    return path
+
+
+Plain = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
+"""A text without anything that looks like a secret."""
+TaskPath = Annotated[str, AfterValidator(_absolute)]
+"""An absolute path in the task."""
+
+
+class VolumeDefault(Value):
+    """A volume that every job of the cluster gets, and where the task sees it."""
+
+    destination: TaskPath
+    kind: Literal["host", "csi"] = "host"
+    read_only: bool = True
+
+
+class ClusterProfile(Value):
+    """A cluster: how it is reached, and what plans for it begin with. What is not said is as without a profile."""
+
+    address: Plain = Field(description="address of the Nomad API")
+    region: str | None = None
+    namespace: str | None = None
+    node_pool: str | None = None
+    datacenters: tuple[str, ...] | None = None
+
+    token_env: VariableName | None = Field(default=None, description="environment variable that holds the ACL token")
+    token_file: str | None = Field(default=None, description="file that holds the ACL token and that others can't read")
+    cacert: str | None = None
+    capath: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    tls_server_name: str | None = None
+    skip_verify: bool | None = None
+
+    image: Plain | None = Field(default=None, description="image for docker jobs whose repository names none")
+    volumes: dict[str, TaskPath | VolumeDefault] = Field(default_factory=dict, description="volume to its destination")
+    outputs: Plain | None = Field(default=None, description="volume:NAME, a URL, path:/DIRECTORY or allocation")
+    cache_dir: TaskPath | None = Field(default=None, description="where packages and models are kept between jobs")
+    env: dict[VariableName, Plain] = Field(default_factory=dict, description="environment of every job")
+    pip_index_url: Plain | None = None
+    hf_endpoint: Plain | None = None
+    apt_proxy: Plain | None = None
+    registry_mirrors: dict[str, Plain] = Field(default_factory=dict, description="prefix of images to its mirror")
+
+    prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, description="GPU model to US dollars an hour"
+    )
+    soft_limit_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    hard_limit_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    policy: str | None = Field(default=None, description="file with the policy for this cluster")
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the profile names secrets, which belong to its address alone."""
+        return any((self.token_env, self.token_file, self.client_cert, self.client_key))
+
+
+class Site(Value):
+    """The profile that a run was started with, and its name."""
+
+    name: str
+    profile: ClusterProfile
+
+
+class Clusters(Value):
+    """A whole `caravan.toml`: the profiles by name, and the one that is taken where none is named."""
+
+    default_cluster: str | None = None
+    clusters: dict[str, ClusterProfile] = Field(default_factory=dict)
+
+    @field_validator("clusters", mode="after")
+    @classmethod
+    def _named(cls, clusters: dict[str, ClusterProfile]) -> dict[str, ClusterProfile]:
+        for name in clusters:
+            if name == "local" or not NAME.fullmatch(name):
+                raise ValueError(f"no profile can be called {name!r}: `local` and addresses mean something else")
+        return clusters
+
+
+class Target(NamedTuple):
+    """Where a new run goes: the address (or `local`), the namespace, and the profile's name (empty: none)."""
+
+    address: str
+    namespace: str
+    profile: str = ""

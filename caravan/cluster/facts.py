@@ -25,8 +25,15 @@ _BYTES: Final = {
 }
 
 
-def to_facts(agent: Json, nodes: Sequence[Json], *, address: str, region: str | None) -> ClusterFacts:
-    """The facts of a cluster from `/v1/agent/self` (empty where the token may not read it) and its nodes' documents.
+def to_facts(
+    agent: Json,
+    nodes: Sequence[NodeFacts],
+    *,
+    address: str,
+    region: str | None,
+    csi_volumes: tuple[str, ...] | None = None,
+) -> ClusterFacts:
+    """The facts of a cluster from `/v1/agent/self` (empty where the token may not read it) and its nodes.
 
     Raises KeyError, TypeError, AttributeError or ValueError when the JSON has not Nomad's shape.
     """
@@ -38,19 +45,19 @@ def to_facts(agent: Json, nodes: Sequence[Json], *, address: str, region: str | 
         address=address,
         version=_version(tags, config, nodes),
         region=region or config.get("Region") or tags.get("region") or "global",
-        nodes=tuple(sorted((to_node(n) for n in nodes), key=lambda n: (n.name, n.id))),
+        nodes=tuple(sorted(nodes, key=lambda n: (n.name, n.id))),
+        csi_volumes=csi_volumes,
         shared_files=builtin,
     )
 
 
-def _version(tags: Mapping[str, str], config: Json, nodes: Sequence[Json]) -> str:
+def _version(tags: Mapping[str, str], config: Json, nodes: Sequence[NodeFacts]) -> str:
     if tags.get("build"):
         return tags["build"]
     said = config.get("Version") or {}
     if isinstance(said, dict) and said.get("Version"):
         return "-".join(filter(None, (said["Version"], said.get("VersionPrerelease"))))
-    attributes = (n.get("Attributes") or {} for n in nodes)
-    return next((v for a in attributes if (v := a.get("nomad.version"))), "")
+    return next((v for n in nodes if (v := n.attributes.get("nomad.version"))), "")
 
 
 def to_node(node: Json) -> NodeFacts:

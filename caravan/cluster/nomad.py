@@ -12,16 +12,15 @@ from urllib.parse import quote
 
 from caravan.cluster.addresses import Proxies
 from caravan.cluster.connection import Connection
-from caravan.cluster.facts import to_facts
 from caravan.cluster.files import AllocFiles
 from caravan.cluster.reading import JobReader
 from caravan.cluster.snapshots import one_line, to_placement_failures, to_registered
+from caravan.cluster.survey import Survey
 from caravan.cluster.variables import Variables, token_facts
 from caravan.cluster.watcher import Watcher
 from caravan.ports import Clock
 from caravan.values.base import Json
 from caravan.values.errors import (
-    ClusterDenied,
     JobNotFound,
     JobRefused,
     UsageError,
@@ -87,9 +86,9 @@ class NomadCluster:
             "timeout": self._connection.timeouts,
             "session": self._connection.session,
         }
-        self._agent = api.Agent(**settings)
-        self._nodes = api.Nodes(**settings)
-        self._node = api.Node(**settings)
+        self._survey = Survey(
+            self._connection, api.Agent(**settings), api.Nodes(**settings), api.Node(**settings), self._namespace
+        )
         self._job = api.Job(**settings)
         self._jobs = api.Jobs(**settings)
         self._validate = api.Validate(**settings)
@@ -115,26 +114,8 @@ class NomadCluster:
             self._connection.misshapen(what, error)
 
     def facts(self) -> ClusterFacts:
-        """Version and node inventory. A token that may not read the agent gets the nodes' version instead."""
-        what = "read the agent"
-        try:
-            agent = self._ask(self._agent.get_agent, dict, what)
-        except ClusterDenied:
-            agent = {}
-        what = "list the nodes"
-        stubs = self._ask(self._nodes.get_nodes, list, what)
-        with self._reading(what):
-            nodes = [self._whole_node(stub) for stub in stubs]
-            return to_facts(agent, nodes, address=self._connection.address, region=self._connection.region)
-
-    def _whole_node(self, stub: Json) -> Json:
-        """A ready node's document; a node that is away keeps its stub, and one that just left is no error."""
-        if stub["Status"] != "ready":
-            return stub
-        try:
-            return self._ask(lambda: self._node.get_node(stub["ID"]), dict, "read a node")
-        except JobNotFound:
-            return stub | {"Status": "down"}
+        """Version, node inventory and CSI volumes. ClusterError for a Nomad that is too old."""
+        return self._survey.facts()
 
     def parse(self, hcl: str) -> Json:
         """The cluster's canonical JSON of a job in HCL."""

@@ -84,8 +84,12 @@ class JobReader:
         ended = [a for a in missing if a["ClientStatus"] in TERMINAL]
         snapshot = to_snapshot(job, [*ended, *allocations], evaluations, job_id=job_id, at=self._clock.now())
         # One that ran when it was last seen is shown so, but keeps no job alive that the cluster calls dead.
-        running = tuple(to_allocation(a) for a in missing if a["ClientStatus"] not in TERMINAL)
-        return snapshot.model_copy(update={"allocations": running + snapshot.allocations}) if running else snapshot
+        running = [to_allocation(a) for a in missing if a["ClientStatus"] not in TERMINAL]
+        if not running:
+            return snapshot
+        born = {alloc_id: alloc.get("CreateIndex") or 0 for alloc_id, alloc in seen.allocations.items()}
+        shown = sorted([*snapshot.allocations, *running], key=lambda a: (born.get(a.id, 0), a.id))
+        return snapshot.model_copy(update={"allocations": tuple(shown)})
 
     def _document(self, path: str, namespace: str, *, repeat: bool) -> Json | None:
         params = {"namespace": namespace}

@@ -133,11 +133,13 @@ def test_a_few_jobs_are_asked_for_by_name(sim: NomadSim, watch: Watch) -> None:
     for name in ("a", "b"):
         sim.register(name)
         watch(name).sees(Phase.RUNNING)
-    live(sim)
-    asked = [r for r in sim.http.requests if r.path == "/v1/event/stream"][-1]
-    topics = {value for name, value in asked.every if name == "topic"}
-    assert topics == {f"{t}:{j}" for t in ("Job", "Allocation", "Evaluation") for j in ("a", "b")}
-    assert asked.query["namespace"] == "default"
+    wanted = {f"{t}:{j}" for t in ("Job", "Allocation", "Evaluation") for j in ("a", "b")}
+    until(
+        lambda: any(
+            {value for name, value in r.every if name == "topic"} == wanted and r.query["namespace"] == "default"
+            for r in sim.http.requests
+        )
+    )
 
 
 def test_many_jobs_share_one_stream(sim: NomadSim, watch: Watch) -> None:
@@ -182,8 +184,9 @@ def test_namespaces_share_one_stream_if_the_token_may(sim: NomadSim, watch: Watc
     viewers = [watch("j", space) for space in spaces]
     for viewer in viewers:
         viewer.sees(Phase.RUNNING)
+    until(lambda: any(r.query["namespace"] == "*" for r in sim.http.requests if r.path == "/v1/event/stream"))
     live(sim)
-    assert [r.query["namespace"] for r in sim.http.requests if r.path == "/v1/event/stream"][-1] == "*"
+    assert len(followers()) == 1
     sim.end("j", 0, "team")
     assert viewers[1].ends().phase is Phase.ENDED
     assert not viewers[0].over

@@ -35,7 +35,14 @@ class NomadHttp:
     """Answers every request by `answer`; `requests` holds what came in."""
 
     def __init__(
-        self, answer: Callable[[Request], Answer], *, certificate: str | None = None, key: str | None = None
+        self,
+        answer: Callable[[Request], Answer],
+        *,
+        certificate: str | None = None,
+        key: str | None = None,
+        authority: str | None = None,  # who must have signed the client's certificate
+        unix: str | None = None,  # listen there instead
+        host: str = "127.0.0.1",
     ) -> None:
         self.answer = answer
         self.requests: list[Request] = []
@@ -77,6 +84,9 @@ class NomadHttp:
         return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        if self._closing.is_set():  # a connection that was kept open
+            handler.close_connection = True
+            return
         length = int(handler.headers.get("Content-Length") or 0)
         raw = handler.rfile.read(length) if length else b""
         parts = urlsplit(handler.path)

@@ -2,12 +2,12 @@
 
 import math
 from datetime import datetime
-from pathlib import Path
 
 from caravan.agent.context import Context
 from caravan.agent.lessons import lessons_of
 from caravan.agent.logs import log_tail
 from caravan.agent.metrics import last_metrics
+from caravan.agent.outputs import look, place_of, told
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.diagnosis.logtext import digest
@@ -25,12 +25,13 @@ def evaluate(state: RunState, context: Context) -> Update:
     names = (*((plan.target.metric,) if plan.target else ()), *state.need_profile().metrics_logged)
     metrics = last_metrics(log.decode("utf-8", "replace"), names=names)
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    empty = _nothing_there(plan, context)
-    objection = _diverged(metrics) or _missed(plan, metrics) or _no_outputs(plan, empty)
+    seen = look(plan, context, outcome.alloc_id if outcome else None)
+    empty, place = seen.empty is True, place_of(plan, state.run_id)
+    objection = _diverged(metrics) or _missed(plan, metrics) or _no_outputs(plan, place, empty)
     if not objection and not metrics and empty and _ends_in_traceback(log, context):
         objection = (
             "the program ended with exit code 0, but an error is the last that it printed, it logged no metric and "
-            f"wrote nothing to {plan.outputs.location}"
+            f"wrote nothing to {place}"
         )
     if objection:
         evidence = evidence_of(
@@ -42,7 +43,8 @@ def evaluate(state: RunState, context: Context) -> Update:
             secrets=context.secrets,
         )
         return {"metrics": finite, "failure": evidence}
-    detail, warnings = _checked(plan, metrics, empty=empty)
+    detail, warnings = _checked(place, metrics, empty=empty)
+    warnings = (*warnings, *told(plan, context, seen, state.run_id))
     return {
         "metrics": finite,
         "warnings": joined(state.warnings, warnings),
@@ -51,9 +53,9 @@ def evaluate(state: RunState, context: Context) -> Update:
     }
 
 
-def _checked(plan: TrainingPlan, metrics: dict[str, float], *, empty: bool) -> tuple[str, tuple[str, ...]]:
+def _checked(place: str, metrics: dict[str, float], *, empty: bool) -> tuple[str, tuple[str, ...]]:
     """What is said of a training that ended well, and the warnings: no more than what there was to check."""
-    unwritten = f"nothing is in {plan.outputs.location}: the program was not told to write there"
+    unwritten = f"nothing is in {place}: the program was not told to write there"
     if metrics:
         return "the training ended and its result was checked", (unwritten,) if empty else ()
     unlogged = "no metric was found in the log: whether the training learnt anything is not known"
@@ -89,21 +91,11 @@ def _missed(plan: TrainingPlan, metrics: dict[str, float]) -> str:
     return "" if reached else f"{target.metric} is {value:g}, the target is {target.goal:g}"
 
 
-def _no_outputs(plan: TrainingPlan, empty: bool) -> str:
-    """Whether the script was told where to write, we can look there, and nothing is there."""
+def _no_outputs(plan: TrainingPlan, place: str, empty: bool) -> str:
+    """Whether the script was told where to write, it is known what is there, and nothing is."""
     if "training.output_dir" not in plan.flags or not empty:
         return ""
-    return f"the training ended well but wrote nothing to {plan.outputs.location}"
-
-
-def _nothing_there(plan: TrainingPlan, context: Context) -> bool:
-    """Whether the place of the outputs is one that we can look into, and empty."""
-    if plan.outputs.kind != "path" or not context.facts().shared_files:
-        return False
-    try:
-        return not any(path.is_file() for path in Path(plan.outputs.location).rglob("*"))
-    except OSError:  # somebody else's files: not ours to judge
-        return False
+    return f"the training ended well but wrote nothing to {place}"
 
 
 def remember(state: RunState, context: Context) -> Update:

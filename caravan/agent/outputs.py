@@ -1,0 +1,91 @@
+"""What is known of a job's outputs once it has ended: from its own summary, from the disk, from its allocation.
+
+It judges nothing; what can't be seen from here is not known, and said so.
+"""
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from caravan.agent.context import Context
+from caravan.planning.command import sink_dir
+from caravan.values.errors import ClusterError
+from caravan.values.job import ClusterKind
+from caravan.values.outputs import SUMMARY_PATH, OutputSummary, parse_summary
+from caravan.values.plan import TrainingPlan
+
+IN_ALLOCATION: Final = "alloc/data/outputs"
+"""The allocation's own place for outputs, as the cluster's file calls name it."""
+
+
+class Seen(NamedTuple):
+    """`empty` None: not known. `summary` None: the job left none, or it can't be read any more."""
+
+    empty: bool | None
+    summary: OutputSummary | None
+
+
+def look(plan: TrainingPlan, context: Context, alloc_id: str | None) -> Seen:
+    """What there is of outputs."""
+    summary = _summary(context, alloc_id) if alloc_id else None
+    if plan.outputs.kind == "path" and context.facts().shared_files:
+        return Seen(_empty_here(Path(plan.outputs.location)), summary)
+    if summary is not None:
+        return Seen(summary.files == 0, summary)
+    if alloc_id and plan.outputs.kind == "allocation" and plan.training.output_dir is None:
+        return Seen(_empty_there(context, alloc_id), None)
+    return Seen(None, None)
+
+
+def place_of(plan: TrainingPlan, run_id: str) -> str:
+    """The outputs' place in words."""
+    sink = plan.outputs
+    if sink.kind == "allocation":
+        return "the outputs' directory of its allocation"
+    if sink.kind == "volume":
+        name = next((m.source for m in plan.mounts if m.destination == sink.location), sink.location)
+        return f"the directory {run_id} of the volume {name}"
+    return f"{sink.location}/{run_id}" if sink.kind == "url" else sink_dir(sink)
+
+
+def told(plan: TrainingPlan, context: Context, seen: Seen, run_id: str) -> tuple[str, ...]:
+    """What a person should know of outputs that are not where they last."""
+    found = []
+    summary = seen.summary
+    if summary is not None and summary.elsewhere.files:
+        names = ", ".join(f.name for f in summary.elsewhere.largest[:3])
+        count, size = summary.elsewhere.files, f"{summary.elsewhere.bytes / 1e6:.0f} MB"
+        found.append(
+            f"{count} large file{'s' if count > 1 else ''} ({size}) written beside the code and not to {place_of(plan, run_id)}: {names}; they go with the job"
+        )
+    if seen.empty is None:
+        found.append(
+            f"whether anything was written to {place_of(plan, run_id)} is not known: it can't be seen from here"
+        )
+    elif not seen.empty and plan.outputs.kind == "allocation" and context.facts().kind is ClusterKind.NOMAD:
+        found.append(
+            "the outputs are in the job's allocation, which the cluster collects: "
+            f"`main.py pull {run_id}` fetches them before that"
+        )
+    return tuple(found)
+
+
+def _summary(context: Context, alloc_id: str) -> OutputSummary | None:
+    try:
+        data = context.cluster.read_file(alloc_id, SUMMARY_PATH)
+    except ClusterError:  # collected, denied, not reached: then it is not known
+        return None
+    return parse_summary(data) if data is not None else None
+
+
+def _empty_here(place: Path) -> bool | None:
+    try:
+        return not any(path.is_file() for path in place.rglob("*"))
+    except OSError:  # somebody else's files: not ours to judge
+        return None
+
+
+def _empty_there(context: Context, alloc_id: str) -> bool | None:
+    try:
+        return not context.cluster.list_files(alloc_id, IN_ALLOCATION)
+    except ClusterError:
+        return None

@@ -4,10 +4,14 @@ and which secrets a repository can't do without.
 It knows names and paths, never a value. What is rendered here stands in the job file for everybody to read.
 """
 
+import json
+from collections.abc import Sequence
 from typing import Final
 
+from caravan.values.base import Json
+from caravan.values.errors import UsageError
 from caravan.values.job import TemplateBlock, VaultBlock
-from caravan.values.masking import is_secret_name
+from caravan.values.masking import is_secret_name, mask_json
 from caravan.values.plan import SecretSource, TrainingPlan
 from caravan.values.repo import RepoProfile
 
@@ -46,6 +50,24 @@ def _vault(source: SecretSource) -> tuple[str, str]:
 def is_version_2(path: str) -> bool:
     """Whether a Vault path is of a KV version 2 store: the API has `data` between the store and the secret."""
     return "data" in path.strip("/").split("/")[1:-1]
+
+
+def refuse_values(path: str, value: Json, known: Sequence[str] = ()) -> None:
+    """Raise UsageError when what a person sets at a plan's path, or answers, holds a secret's value.
+
+    What is set by value stands in job files, checkpoints and reports. `known` are values known to be secret.
+    """
+    name = next((path.removeprefix(free) for free in _FREE if path.startswith(free)), "")
+    plain = json.loads(json.dumps({name: value}))
+    if mask_json(plain, known) != plain:
+        raise UsageError(
+            f"{path} holds what is or looks like a secret, and what is set by value ends in job files and reports.",
+            hint="Give its name alone, as in --set 'secrets=[\"HF_TOKEN\"]', and its value to the cluster "
+            "(docs/secrets.md).",
+        )
+
+
+_FREE: Final = ("env.", "training.options.")
 
 
 def vault_block(plan: TrainingPlan) -> VaultBlock | None:

@@ -106,12 +106,13 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
     except typer.Exit as end:
         return end.exit_code
     except typer.TyperException as error:
-        message = one_line(error.format_message()).rstrip(".")
+        message = _masked(wiring, one_line(error.format_message()).rstrip("."))
         return _fail(terminal, f"{message}.", f"See `{PROGRAM} --help`.", error.exit_code, as_json=as_json)
     except CaravanError as error:
         if debug:
             _traceback(terminal, error)
-        return _fail(terminal, error.message, error.hint, error.exit_code, as_json=as_json)
+        message, hint = (_masked(wiring, text) for text in (error.message, error.hint))
+        return _fail(terminal, message, hint, error.exit_code, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(terminal, "Interrupted.", _how_to_go_on(terminal), _INTERRUPTED, as_json=as_json)
     except BrokenPipeError:
@@ -123,6 +124,17 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
         place = f"{error.filename} can't be used" if error.filename else "What is printed can't be written"
         return _fail(terminal, f"{place}: {error.strerror or error}.", "Is there room?", 2, as_json=as_json)
     return code
+
+
+def _masked(wiring: Wiring, text: str) -> str:
+    """What an error says without secrets: those of the environment too, unless the settings are what is wrong."""
+    from caravan.values.masking import mask  # here, because a help page needs no values
+
+    try:
+        known = wiring.secrets()
+    except CaravanError:
+        known = ()
+    return mask(text, known)
 
 
 def _invoke(wiring: Wiring, argv: list[str], terminal: Terminal) -> int:

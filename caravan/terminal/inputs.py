@@ -32,6 +32,13 @@ def check_source(source: str | None) -> str:
     if source is None or not source.strip():
         raise UsageError("Name the repository:", hint="--codebase-path PATH_OR_GIT_URL (see --help).")
     if "://" in source:
+        from caravan.analysis.git import without_credentials
+
+        if without_credentials(source) != source:
+            raise UsageError(
+                "The address of the repository holds a password or token, and addresses are kept with the run.",
+                hint="Leave it out: git asks its credential helper, or give an SSH address.",
+            )
         return source
     path = Path(source)
     try:
@@ -47,9 +54,13 @@ def check_budget(budget: float | None) -> float | None:
     return budget
 
 
-def read_answers(file: str | None) -> dict[str, Json]:
-    """The answers in a file, checked; none without a file. Raises UsageError for what can't be read or is wrong."""
+def read_answers(file: str | None, known: Sequence[str] = ()) -> dict[str, Json]:
+    """The answers in a file, checked; none without a file. `known` are values that no answer may hold.
+
+    Raises UsageError for what can't be read, is wrong, or holds a secret.
+    """
     from caravan.planning.answers import load_answers
+    from caravan.planning.secrets import refuse_values
 
     if file is None:
         return {}
@@ -63,11 +74,14 @@ def read_answers(file: str | None) -> dict[str, Json]:
     if len(data) > _LARGEST_ANSWERS:
         raise UsageError(f"The answers file {file} is too large.", hint="It holds `question id: value` lines.")
     try:
-        return load_answers(data.decode("utf-8-sig"))
+        found = load_answers(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UsageError(
             f"The answers file {file} is not UTF-8 text.", hint="Write `question id: value` lines."
         ) from error
+    for path, value in found.items():
+        refuse_values(path, value, known)
+    return found
 
 
 def make_request(
@@ -85,18 +99,24 @@ def make_request(
 ) -> RunRequest:
     """The request of a new run, wholly checked; nothing has been written. Raises UsageError."""
     from caravan.planning.answers import parse_set
+    from caravan.planning.secrets import refuse_values
+    from caravan.values.masking import mask
     from caravan.values.run import RunRequest
 
-    prompt, source = check_prompt(prompt), check_source(source)
+    known = wiring.secrets()
+    prompt, source = mask(check_prompt(prompt), known), check_source(source)
     target = wiring.target(cluster)
+    given, changes = read_answers(answers, known), tuple(parse_set(text) for text in sets)
+    for change in changes:
+        refuse_values(change.path, change.value, known)
     request = RunRequest(
         prompt=prompt,
         source=source,
         cluster=target.address,
         namespace=target.namespace,
         profile=target.profile,
-        answers=read_answers(answers),
-        sets=tuple(parse_set(text) for text in sets),
+        answers=given,
+        sets=changes,
         yes=yes,
         budget_usd=check_budget(budget),
         dry_run=dry_run,

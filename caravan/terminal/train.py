@@ -61,6 +61,8 @@ def train(
         dry_run=dry_run,
         send_secrets=send_secrets,
     )
+    if request.prompt != (prompt or "").strip():
+        terminal.err("The prompt held what is or looks like a secret: it is masked in all that is kept of it.")
     from caravan.agent.driver import new_run  # after the checks, because it costs a second
     from caravan.terminal.driving import drive_run
 

@@ -78,5 +78,8 @@ class Wiring(Protocol):
     def trace(self, run_id: str) -> Trace:
         """The run's trace. Raises UsageError when there is none, StateError when it can't be read."""
 
+    def secrets(self) -> tuple[str, ...]:
+        """Values that may be written nowhere: tokens and keys in the environment."""
+
     def settings(self) -> list[tuple[str, str, str]]:
         """Each setting with its environment variable, its value (secrets masked), and where the value comes from."""

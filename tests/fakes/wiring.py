@@ -122,6 +122,7 @@ class FakeWiring:
         self.opened: list[str] = []
         self.clusters: list[str] = []
         self.traced: Trace | None = None
+        self.known: tuple[str, ...] = ()
 
     def store(self) -> MemoryStore:
         return self.runs
@@ -162,6 +163,9 @@ class FakeWiring:
 
     def trace(self, run_id: str) -> Trace:
         return read_trace(self.trace_path(run_id)) if self.traced is None else self.traced
+
+    def secrets(self) -> tuple[str, ...]:
+        return self.known
 
     def settings(self) -> list[tuple[str, str, str]]:
         return [("CARAVAN_HOME", str(self.home), "environment"), ("NOMAD_TOKEN", "[masked]", "environment")]

@@ -1,12 +1,14 @@
 """Task drivers: from a task's configuration to a command, or the reason, in Nomad's words, why there is none.
 
-`docker` runs the command as a process of this machine: the inventory's image is a permission, not a file system, so
-what the image would bring (paths, programs) must be here. What a process can't be given is refused, not left out: a
-bind mount is taken when it shows a path of this machine at the same place, where a process sees it anyway (and could
-write to it, read-only or not).
+`docker` and `exec` run the command as a process with a view of its own (see `view`), where the machine allows that:
+the inventory's image is a permission, not a file system, so the programs are this machine's. Without a view a process
+can't be given mounts, and they are refused, not left out: a bind mount is then taken when it shows a path of this
+machine at the same place, where a process sees it anyway (and could write to it, read-only or not).
 """
 
+import contextlib
 import hashlib
+import os
 import shutil
 import socket
 from collections.abc import Mapping
@@ -14,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from caravan.cluster.local import mounts
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.taskenv import TaskPlace
+from caravan.cluster.local.view import Mount, View
 from caravan.cluster.local.words import JsonDict, go_quote, grouped
 
 _EXEC_OPTIONS = frozenset({"args", "cap_add", "cap_drop", "command", "ipc_mode", "pid_mode", "work_dir"})
@@ -37,6 +41,8 @@ _DOCKER_OPTIONS = frozenset(
 )
 _OPTIONS = {"raw_exec": _RAW_EXEC_OPTIONS, "exec": _EXEC_OPTIONS, "docker": _DOCKER_OPTIONS}
 _REGISTRY_SECONDS = 2.0
+ISOLATING = frozenset({"docker", "exec"})
+"""The drivers that give a task a view of its own."""
 
 
 class InvalidConfig(Exception):
@@ -54,19 +60,38 @@ class Command:
     executable: str
     argv: tuple[str, ...]
     cwd: str
+    view: View | None = None
 
 
 @dataclass(frozen=True)
 class Started:
-    """What a driver is given to start a task; `environment` is complete and `config` resolved."""
+    """What a driver is given to start a task; `environment` is complete and `config` resolved.
+
+    `isolated`: the machine gives tasks views of their own. `scratch` is a directory of the cluster for what lasts
+    longer than a task, `folder` one of this run.
+    """
 
     task: JsonDict
+    group: JsonDict
     config: JsonDict
     environment: Mapping[str, str]
     place: TaskPlace
     node: Node
     devices: int
     alloc_id: str
+    isolated: bool
+    scratch: Path
+    folder: Path
+
+    @property
+    def seen(self) -> TaskPlace:
+        """Where the task finds its directories."""
+        return seen_place(self.task["Driver"], self.place, isolated=self.isolated)
+
+
+def seen_place(driver: str, place: TaskPlace, *, isolated: bool) -> TaskPlace:
+    """Where a task of that driver finds its directories."""
+    return mounts.INNER if isolated and driver in ISOLATING else place
 
 
 def check_config(driver: str, config: JsonDict) -> None:
@@ -117,28 +142,48 @@ def command(start: Started) -> Command:
 
 
 def _process(start: Started) -> Command:
-    name = start.config["command"]
-    cwd = start.place.task_dir
-    if start.task["VolumeMounts"]:
-        raise CannotStart(f"the built-in cluster can't mount volumes for the driver {start.task['Driver']}")
-    if start.config.get("work_dir"):
-        cwd = Path(start.config["work_dir"])
-        if not cwd.is_dir():
-            raise CannotStart(f"failed to launch command with executor: chdir {cwd}: no such file or directory")
-    found = _find(name, start)
+    """raw_exec and exec."""
+    failed = "failed to launch command with executor: "
+    name, driver = start.config["command"], start.task["Driver"]
+    isolated = start.isolated and driver in ISOLATING
+    if start.task["VolumeMounts"] and not isolated:
+        raise CannotStart(f"the built-in cluster can't mount volumes for the driver {driver} on this machine")
+    shown = [*mounts.own(start.place), *_volumes(start)] if isolated else []
+    cwd = start.config.get("work_dir") or str(mounts.INNER.local.parent if isolated else start.place.task_dir)
+    if not Path(mounts.outer(cwd, shown)).is_dir():
+        raise CannotStart(f"{failed}chdir {cwd}: no such file or directory")
+    found = _find(name, start, shown)
     if found is None:
-        raise CannotStart(
-            f"failed to launch command with executor: rpc error: code = Unknown desc = binary {go_quote(name)} "
-            "could not be found"
-        )
-    return Command(found, (name, *_texts(start.config.get("args"))), str(cwd))
+        raise CannotStart(f"{failed}rpc error: code = Unknown desc = binary {go_quote(name)} could not be found")
+    _make_executable(Path(mounts.outer(found, shown)))
+    return Command(found, (name, *_texts(start.config.get("args"))), cwd, _view(start, shown) if isolated else None)
 
 
-def _find(name: str, start: Started) -> str | None:
-    """A program: in the task's directories, else on its PATH."""
-    for folder in (start.place.local, start.place.task_dir):
-        if not name.startswith("/") and (folder / name).is_file():
+def _make_executable(path: Path) -> None:
+    """As Nomad: a file that is named as the command may be run. One of somebody else stays as it is."""
+    mode = path.stat().st_mode
+    if mode & 0o555 != 0o555:
+        with contextlib.suppress(PermissionError):
+            path.chmod(mode | 0o555)
+
+
+def _volumes(start: Started) -> list[Mount]:
+    return mounts.of_volumes(start.task, start.group, start.node, start.scratch)
+
+
+def _view(start: Started, shown: list[Mount]) -> View:
+    return View(str(start.folder / "root"), tuple(sorted(shown, key=lambda m: m.target.count("/"))))
+
+
+def _find(name: str, start: Started, shown: list[Mount]) -> str | None:
+    """A program, by the path that the task sees: in its directories, else on its PATH."""
+    for folder in (start.seen.local, start.seen.task_dir):
+        if not name.startswith("/") and Path(mounts.outer(str(folder / name), shown)).is_file():
             return str(folder / name)
+    if "/" in name:
+        real = Path(mounts.outer(name, shown))
+        runs = real.is_file() and (start.task["Driver"] != "docker" or os.access(real, os.X_OK))
+        return name if runs else None
     return shutil.which(name, path=start.environment.get("PATH", ""))
 
 
@@ -154,46 +199,67 @@ def _docker(start: Started) -> Command:
         raise CannotStart(_pull_failure(image))
     digest = "sha256:" + hashlib.sha256(image.encode()).hexdigest()
     cause = f'Failed to create container configuration for image {go_quote(image)} ("{digest}"): '
-    if config.get("privileged") and not driver.allow_privileged:
-        raise CannotStart(cause + "Docker privileged mode is disabled on this Nomad agent")
+    if config.get("runtime") and config["runtime"] not in driver.runtimes:
+        raise CannotStart(cause + f"requested runtime {go_quote(config['runtime'])} is not allowed")
     if start.devices and "nvidia" not in driver.runtimes:
         raise CannotStart(cause + 'requested docker runtime "nvidia" was not found')
-    _check_mounts(start)
-    words = [*_texts(config.get("entrypoint")), *([config["command"]] if config.get("command") else [])]
+    if config.get("privileged") and not driver.allow_privileged:
+        raise CannotStart(cause + "Docker privileged mode is disabled on this Nomad agent")
+    shown = _docker_mounts(start, cause)
+    words = [*_texts(_listed(config.get("entrypoint"))), *([config["command"]] if config.get("command") else [])]
     words += _texts(config.get("args"))
     if not words:
         raise CannotStart(f"the image {image} has no command here: name one in the task's config")
-    cwd = Path(config.get("work_dir") or start.place.task_dir)
-    if not cwd.is_dir():
-        cwd = start.place.task_dir
-    found = _find(words[0], start)
+    found = _find(words[0], start, shown)
     if found is None:
-        container = hashlib.sha256(f"{start.alloc_id}/{start.task['Name']}".encode()).hexdigest()
-        raise CannotStart(
-            f"Failed to start container {container}: Error response from daemon: failed to create shim task: OCI "
-            "runtime create failed: runc create failed: unable to start container process: exec: "
-            f"{go_quote(words[0])}: executable file not found in $PATH: unknown"
-        )
-    return Command(found, tuple(words), str(cwd))
+        raise CannotStart(_not_started(start, words[0], shown))
+    if not start.isolated:
+        cwd = Path(config.get("work_dir") or start.place.task_dir)
+        return Command(found, tuple(words), str(cwd if cwd.is_dir() else start.place.task_dir))
+    cwd = Path(config.get("work_dir") or "/")
+    if not Path(mounts.outer(str(cwd), shown)).is_dir():  # Docker makes it
+        made = start.folder / "work_dir"
+        made.mkdir(parents=True, exist_ok=True)
+        shown.append(Mount(str(cwd), str(made)))
+    return Command(found, tuple(words), str(cwd), _view(start, shown))
 
 
-def _check_mounts(start: Started) -> None:
-    mounts = [*(start.config.get("mount") or []), *(start.config.get("mounts") or [])]
-    for mount in mounts:
-        source = mount.get("source") or ""
-        if mount.get("type", "volume") == "bind" and not Path(source).exists():
-            raise CannotStart(
-                'failed to create container: Error response from daemon: invalid mount config for type "bind": bind '
-                f"source path does not exist: {source}"
-            )
-    moved = any(m.get("type", "volume") != "bind" or m.get("source") != m.get("target") for m in mounts)
-    if moved or start.config.get("volumes"):
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _not_started(start: Started, name: str, shown: list[Mount]) -> str:
+    """Why a container's command does not start, as Docker's daemon says it."""
+    container = hashlib.sha256(f"{start.alloc_id}/{start.task['Name']}".encode()).hexdigest()
+    reason = "executable file not found in $PATH"
+    if "/" in name:
+        real = Path(mounts.outer(name, shown))
+        reason = "permission denied" if real.exists() else "no such file or directory"
+        name_told = f"{go_quote(name)}: " if real.exists() else f"{go_quote(name)}: stat {name}: "
+    else:
+        name_told = f"{go_quote(name)}: "
+    return (
+        f"Failed to start container {container}: Error response from daemon: failed to create shim task: OCI "
+        f"runtime create failed: runc create failed: unable to start container process: exec: {name_told}{reason}: "
+        "unknown"
+    )
+
+
+def _docker_mounts(start: Started, cause: str) -> list[Mount]:
+    """All that the task sees in places of its own. Raises CannotStart."""
+    try:
+        extra = mounts.of_docker(start.config, start.place, start.node, start.scratch)
+    except mounts.BadMount as wrong:
+        said = f"failed to create container: Error response from daemon: {wrong}" if wrong.daemon else f"{cause}{wrong}"
+        raise CannotStart(said) from wrong
+    if start.isolated:
+        return [*mounts.own(start.place), *_volumes(start), *extra]
+    if start.task["VolumeMounts"] or any(m.source and m.source != m.target for m in extra):
         raise CannotStart(
-            "the built-in cluster runs docker tasks as processes and can only show them paths of this machine where "
-            "they are, nothing mounted elsewhere"
+            "the built-in cluster gives tasks no view of their own on this machine, so it can only show them paths "
+            "where they are, nothing mounted elsewhere"
         )
-    if start.task["VolumeMounts"]:
-        raise CannotStart("the built-in cluster runs docker tasks as processes and can't mount volumes for them")
+    return []
 
 
 def _pull_failure(image: str) -> str:

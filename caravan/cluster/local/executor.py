@@ -9,7 +9,7 @@ and started again finds the task as it is. Its folder holds
     stop.json    {"signal", "timeout_s"}: written by the cluster to end the task
     lock         held while the supervisor lives
 
-No import of ours but the memory guard, for a fast start. The task's processes end with the supervisor.
+No import of ours but the memory guard and the view, for a fast start. The task's processes end with the supervisor.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from caravan.cluster.local.memory_guard import Guard, guard_for, tree_of
+from caravan.cluster.local.view import View, enter, part
 
 _LOOK_SECONDS = 0.05
 _CHUNK = 1 << 16
@@ -89,15 +90,16 @@ class Supervisor:
         write_json(folder / "spec.json", {key: value for key, value in self._spec.items() if key != "env"})
         self._selector = selectors.DefaultSelector()
         self._kill_at: float | None = None
-        self._signalled = False
+        self._hindrance = ""  # why the task's view could not be made
 
     def run(self) -> None:
         """Start the command and stay until it and all its children have ended."""
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # children that outlive their parents become ours, and end with the task
         try:
             child = self._start()
-        except OSError as error:
-            self._save(error=error.strerror or str(error), finished=time.time_ns())
+        except (OSError, subprocess.SubprocessError) as error:
+            said = self._hindrance or (error.strerror if isinstance(error, OSError) else None) or str(error)
+            self._save(error=said, finished=time.time_ns())
             self._guard.close()
             return
         self._save(pid=child.pid, started=time.time_ns())
@@ -114,20 +116,34 @@ class Supervisor:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         spec, guard = self._spec, self._guard
+        view = View.of(spec["view"]) if spec.get("view") else None
+        reader, teller = os.pipe()
 
         def prepare() -> None:  # in the child, before it becomes the command
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             # A shell can't trap what was ignored when it started, whoever ignored it: us, or who started us.
             for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
-            guard.add(os.getpid())
+            guard.add(os.getpid())  # the kernel reads a number as the process that writes it counts
+            try:
+                if view is not None:
+                    enter(view)
+                os.chdir(spec["cwd"])
+                if spec.get("user"):
+                    _become(spec["user"])
+            except (OSError, KeyError) as error:
+                os.write(teller, str(error).encode())
+                raise
+
+        if view is not None:
+            Path(view.folder).mkdir(mode=0o700, exist_ok=True)
+            part()
 
         pipes = {stream: os.pipe() for stream in ("stdout", "stderr")}
         try:
             child = subprocess.Popen(
                 spec["argv"],
                 executable=spec["executable"],
-                cwd=spec["cwd"],
                 env=spec["env"],
                 stdin=subprocess.DEVNULL,
                 stdout=pipes["stdout"][1],
@@ -139,6 +155,9 @@ class Supervisor:
         finally:
             for _, writer in pipes.values():
                 os.close(writer)
+            os.close(teller)
+            with os.fdopen(reader, "rb") as told:
+                self._hindrance = told.read().decode(errors="replace")
         for stream, (reader, _) in pipes.items():
             name = f"{spec['task']}.{stream}"
             log = RotatedLog(Path(spec["logs"]), name, spec["max_files"], spec["max_file_bytes"])
@@ -219,6 +238,18 @@ def _kill(pids: list[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _become(user: str) -> None:
+    """Go on as that user, with its groups. Raises OSError."""
+    import pwd
+
+    entry = pwd.getpwnam(user) if not user.isdigit() else pwd.getpwuid(int(user))
+    if entry.pw_uid == os.geteuid():
+        return
+    os.initgroups(entry.pw_name, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -26,12 +26,13 @@ _MB = 1024 * 1024
 @dataclass(frozen=True)
 class Site:
     """Where tasks run: the directories of all allocations and of all runs, what every task's environment has, and
-    the variables that templates read."""
+    the variables that templates read. `isolated`: this machine gives tasks views of their own."""
 
     allocs: Path
     runs: Path
     environment: Mapping[str, str]
     variables: Variables
+    isolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,8 @@ class TaskRunner:
         """Do everything before the start: configuration, artifacts, templates, driver. Returns the spec of the run."""
         given, task = self._given, self._given.task
         taskdir.build(given.place)
-        environment = task_environment(given.job, given.group, task, given.body, given.node, given.place)
+        seen = drivers.seen_place(task["Driver"], given.place, isolated=given.site.isolated)
+        environment = task_environment(given.job, given.group, task, given.body, given.node, seen)
         config = resolve_all(task["Config"] or {}, environment, given.node)
         try:
             drivers.check_config(task["Driver"], config)
@@ -241,7 +243,17 @@ class TaskRunner:
         given, task = self._given, self._given.task
         held = given.body["AllocatedResources"]["Tasks"][self.name]
         start = drivers.Started(
-            task, config, environment, given.place, given.node, len(held["Devices"] or []), given.body["ID"]
+            task=task,
+            group=given.group,
+            config=config,
+            environment=environment,
+            place=given.place,
+            node=given.node,
+            devices=len(held["Devices"] or []),
+            alloc_id=given.body["ID"],
+            isolated=given.site.isolated,
+            scratch=given.site.runs.parent / "volumes",
+            folder=self._folder().folder,
         )
         if drivers.needs_pull(start):
             self.note(events.downloading_image(config["image"]))
@@ -255,6 +267,8 @@ class TaskRunner:
             "executable": command.executable,
             "argv": list(command.argv),
             "cwd": command.cwd,
+            "view": command.view.spec() if command.view else None,
+            "user": task["User"],
             "env": environment,
             "logs": str(given.place.alloc_dir / "logs"),
             "max_files": int(task["LogConfig"]["MaxFiles"]),

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import uvicorn
 
+from caravan.cluster.local import view
 from caravan.cluster.local.api_cluster import Identity
 from caravan.cluster.local.broker import Broker
 from caravan.cluster.local.executor import write_json
@@ -60,8 +61,11 @@ def _listen(home: Path) -> socket.socket:
     raise StateError("No port of the loopback can be had.")
 
 
-async def serve(home: Path) -> None:
-    """Be the cluster until told to end. Raises a CaravanError when it can't come up."""
+async def serve(home: Path, hindrance: str) -> None:
+    """Be the cluster until told to end. Raises a CaravanError when it can't come up.
+
+    `hindrance` is why tasks get no views of their own on this machine; empty when they do.
+    """
     launch: JsonDict = json.loads((home / "launch.json").read_text(encoding="utf-8"))
     token = (home / "token").read_text(encoding="utf-8").strip()
     inventory = _inventory(home, launch)
@@ -78,8 +82,11 @@ async def serve(home: Path) -> None:
         ) from None
     listening = _listen(home)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    identity = Identity("caravan.global", address, os.getpid(), inventory.describe(), now_ns())
-    site = Site(home / "allocs", home / "runs", launch["environment"], variables)
+    about = inventory.describe()
+    if hindrance:
+        about += f" (docker and exec tasks run without mounts and paths of their own here: {hindrance})"
+    identity = Identity("caravan.global", address, os.getpid(), about, now_ns())
+    site = Site(home / "allocs", home / "runs", launch["environment"], variables, isolated=not hindrance)
     broker = Broker(state, inventory.nodes)
     app = build_app(state, broker, inventory.nodes, identity, allocs=site.allocs, variables=variables, token=token)
     config = uvicorn.Config(
@@ -99,7 +106,7 @@ async def serve(home: Path) -> None:
     announcement = {"address": address, "pid": os.getpid(), "inventory": identity.inventory}
     write_json(home / "address.json", announcement)
     _announce(announcement)
-    _log.info("serving %s at %s", inventory.describe(), address)
+    _log.info("serving %s at %s", about, address)
     try:
         await server.serve(sockets=[listening])
     finally:
@@ -108,6 +115,13 @@ async def serve(home: Path) -> None:
         state.close()
     if failures:
         raise StateError(f"The built-in cluster can't go on: {failures[0]!r}.") from failures[0]
+
+
+def _hindrance(home: Path) -> str:
+    """Try once whether tasks can have views of their own."""
+    folder = home / "trial"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return view.hindrance(folder)
 
 
 def _announce(announcement: JsonDict) -> None:
@@ -131,7 +145,7 @@ def main(arguments: list[str]) -> int:
         _log.error("another process serves this home")
         return 1
     try:
-        asyncio.run(serve(home))
+        asyncio.run(serve(home, _hindrance(home)))
     except CaravanError as error:
         _log.error("%s", error.line())
         return 1

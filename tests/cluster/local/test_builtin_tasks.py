@@ -98,17 +98,6 @@ def test_a_declared_image_runs_as_a_process(bench: Bench) -> None:
     assert events(alloc)[-2]["DisplayMessage"] == words
 
 
-@pytest.mark.parametrize(("at", "ends"), [("same", "Terminated"), ("/elsewhere", "Driver Failure")])
-def test_a_bind_mount_is_a_path_of_this_machine_at_its_own_place(
-    bench: Bench, tmp_path: Path, at: str, ends: str
-) -> None:
-    target = str(tmp_path) if at == "same" else at
-    mount = {"type": "bind", "source": str(tmp_path), "target": target, "readonly": True}
-    config = {"image": "local/python:3.11", "command": "ls", "args": [str(tmp_path)], "mount": [mount]}
-    alloc = bench.run(bench.job(Driver="docker", Config=config))
-    assert ends in kinds(alloc)
-
-
 def test_what_a_process_can_not_be_given_is_refused(bench: Bench) -> None:
     job = bench.job(VolumeMounts=[{"Volume": "d", "Destination": "/data"}])
     job["TaskGroups"][0]["Volumes"] = {"d": {"Type": "host", "Source": "data", "ReadOnly": True}}

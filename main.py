@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from caravan.ports import Clock, Memory, Progress, Store, Tracer
     from caravan.runs.folder import DiskFolder
     from caravan.values.base import Json
+    from caravan.values.checkup import Examination
+    from caravan.values.policy import Policies
     from caravan.values.run import RunRecord, RunRequest
     from caravan.values.target import Target
     from caravan.values.trace import Trace
@@ -57,6 +59,10 @@ class SystemClock:
     def wait(self, event: Event, seconds: float) -> bool:
         """Wait for the event."""
         return event.wait(seconds)
+
+
+_ANSWER_S = 15.0  # seconds that a cluster has for an answer
+_PROBE_S = 5.0  # the same for `doctor`
 
 
 class LocalControl:
@@ -187,25 +193,32 @@ class Application:
 
     def cluster(self, request: RunRequest) -> NomadCluster:
         """The cluster of a run; the built-in one is started when it does not run."""
+        if request.cluster == "local":
+            return self._built_in(self.local_cluster.up(None))
+        return self._nomad(request)
+
+    def _built_in(self, running: dict[str, Json], timeout: float = _ANSWER_S) -> NomadCluster:
+        from pathlib import Path
+
+        from caravan.cluster.nomad import NomadCluster
+
+        return NomadCluster(
+            running["address"],
+            token=Path(running["token_file"]).read_text(encoding="ascii").strip(),
+            namespace="default",
+            region=None,
+            verify=True,
+            cert=None,
+            clock=self.clock,
+            timeout=timeout,
+        )
+
+    def _nomad(self, request: RunRequest, timeout: float = _ANSWER_S) -> NomadCluster:
         from caravan.cluster.addresses import Proxies
         from caravan.cluster.nomad import NomadCluster
         from caravan.cluster.transports import client_pair
 
-        settings = self._settings
-        if request.cluster == "local":
-            from pathlib import Path
-
-            running = self.local_cluster.up(None)
-            return NomadCluster(
-                running["address"],
-                token=Path(running["token_file"]).read_text(encoding="ascii").strip(),
-                namespace="default",
-                region=None,
-                verify=True,
-                cert=None,
-                clock=self.clock,
-            )
-        access = self._access(request)
+        settings, access = self._settings, self._access(request)
         return NomadCluster(
             access.address,
             token=access.token,
@@ -217,7 +230,28 @@ class Application:
             http_auth=access.http_auth,
             proxies=Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or ""),
             clock=self.clock,
+            timeout=timeout,
         )
+
+    def examine(self, request: RunRequest) -> Examination | None:
+        """What the cluster answers to questions that change nothing; None: the built-in one, which does not run."""
+        from contextlib import closing
+
+        if request.cluster == "local":
+            running = self.local_cluster.status()
+            if running is None:
+                return None
+            made = self._built_in(running, timeout=_PROBE_S)
+        else:
+            made = self._nomad(request, timeout=_PROBE_S)
+        with closing(made) as cluster:
+            return cluster.examine()
+
+    def policies(self, request: RunRequest) -> Policies:
+        """The policies in force for a run."""
+        from policies import load_policies
+
+        return load_policies(request, self._settings, self._profiles, _parse, system=self._system)
 
     @contextmanager
     def driver(self) -> Iterator[Driver]:
@@ -242,7 +276,6 @@ class Application:
         from caravan.planning.catalogue import Prices
         from config import process_environment
         from observability import setup_logging
-        from policies import load_policies
         from profiles import find_site, limits_usd, prices_by_model
         from tools import RepositoryToolbox
 
@@ -278,7 +311,7 @@ class Application:
                 image=image,
                 max_archive_mb=settings.max_archive_mb,
                 secrets=self._secrets,
-                policies=load_policies(record.request, settings, self._profiles, _parse, system=self._system),
+                policies=self.policies(record.request),
                 site=site,
                 secret_of=lambda name: process_environment().get(name) or None,
             )

@@ -20,6 +20,7 @@ from caravan.cluster.variables import Variables, token_facts
 from caravan.cluster.watcher import Watcher
 from caravan.ports import Clock
 from caravan.values.base import Json
+from caravan.values.checkup import Examination
 from caravan.values.errors import (
     JobNotFound,
     JobRefused,
@@ -72,6 +73,9 @@ class NomadCluster:
             proxies=proxies,
         )
         self._namespace = namespace or "default"
+        self._clock = clock
+        self._has_token = bool(token)
+        self._verified = None if not self._connection.address.startswith("https") else verify is not False
         self._reader = JobReader(self._connection, clock)
         self._watcher = Watcher(self._connection, self._reader, clock, outage_limit=outage_limit)
         self._files = AllocFiles(self._connection, clock, namespace=self._namespace, outage_limit=outage_limit)
@@ -226,6 +230,13 @@ class NomadCluster:
     def token(self) -> TokenFacts | None:
         """The token in use, or None where the cluster knows no ACL."""
         return token_facts(self._connection)
+
+    def examine(self) -> Examination:
+        """Everything that can be asked without changing anything: for `doctor`. Raises nothing that a cluster does."""
+        from caravan.cluster.probes import Prober
+
+        prober = Prober(self, self._connection, self._clock, self._namespace)
+        return prober.examine(has_token=self._has_token, verified=self._verified)
 
     def stop(self, job_id: str, namespace: str = "default", *, purge: bool = False) -> None:
         """Stop a job; `purge` also forgets it."""

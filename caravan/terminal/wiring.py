@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from caravan.analysis.tree import SourceTree
     from caravan.ports import Clock, Cluster, Memory, Progress, RunFolder, Store
     from caravan.values.base import Json
+    from caravan.values.checkup import Examination
+    from caravan.values.policy import Policies
     from caravan.values.run import RunRecord, RunRequest
     from caravan.values.target import Target
     from caravan.values.trace import Trace
@@ -59,6 +61,16 @@ class Wiring(Protocol):
 
     def cluster(self, request: RunRequest) -> Cluster:
         """The cluster of a run. The built-in one is started when it is chosen and does not run."""
+
+    def examine(self, request: RunRequest) -> Examination | None:
+        """What the cluster of such a run answers to questions that change nothing, each bounded in time.
+
+        None: it is the built-in one, and it does not run (it is not started). Raises UsageError for settings that
+        can't be used.
+        """
+
+    def policies(self, request: RunRequest) -> Policies:
+        """The policies in force for such a run."""
 
     def driver(self) -> AbstractContextManager[Driver]:
         """The driver, over the checkpoints."""

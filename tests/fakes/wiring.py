@@ -11,9 +11,11 @@ from caravan.ports import Memory, Progress
 from caravan.runs.traces import read_trace
 from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
+from caravan.values.checkup import Examination
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import RepositoryError
 from caravan.values.job import ClusterFacts
+from caravan.values.policy import Policies
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
 from caravan.values.target import Target
 from caravan.values.trace import Trace
@@ -122,6 +124,8 @@ class FakeWiring:
         self.opened: list[str] = []
         self.clusters: list[str] = []
         self.traced: Trace | None = None
+        self.examination: Examination | None = None
+        self.law = Policies()
         self.known: tuple[str, ...] = ()
 
     def store(self) -> MemoryStore:
@@ -136,6 +140,13 @@ class FakeWiring:
     def cluster(self, request: RunRequest) -> FakeCluster:
         self.clusters.append(request.cluster)
         return self.nomad
+
+    def examine(self, request: RunRequest) -> Examination | None:
+        self.clusters.append(request.cluster)
+        return self.examination
+
+    def policies(self, request: RunRequest) -> Policies:
+        return self.law
 
     @contextmanager
     def driver(self) -> Iterator[Any]:

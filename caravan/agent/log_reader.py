@@ -7,9 +7,13 @@ of everything else moves: read on blindly, the copy would miss a part or stand s
 from typing import Final
 
 from caravan.ports import Cluster
+from caravan.values.errors import ClusterError
 
 Source = tuple[str, str, str]
 """Allocation, task, stream."""
+
+LOGS: Final = "alloc/logs"
+"""Where an allocation's log files are, named by task, stream and number."""
 
 _REMEMBERED: Final = 4096
 """Bytes before the place where reading goes on; they must be there again, or the offsets have moved."""
@@ -49,8 +53,23 @@ class LogReader:
                 return b"", ""  # nothing is kept any more
             self._dropped[source] = copied
             remark = f"{_dropped(source)} What stands twice in its copy or is missing there can't be told."
+        elif data and not copied:
+            remark = self._lost_beginning(source)
         self._before[source] = data[-_REMEMBERED:]
         return data[at:], remark
+
+    def _lost_beginning(self, source: Source) -> str:
+        """A remark where the cluster has dropped files of a log before the first look: it numbers them from 0 on."""
+        alloc_id, task, stream = source
+        try:
+            files = self._cluster.list_files(alloc_id, LOGS) or ()
+        except ClusterError:
+            return ""  # a token may read logs, and not list files: then nobody can tell
+        parts = [f.name.removeprefix(f"{task}.{stream}.") for f in files if f.name.startswith(f"{task}.{stream}.")]
+        oldest = min((int(part) for part in parts if part.isdecimal()), default=0)
+        if not oldest:
+            return ""
+        return f"{_dropped(source)} Files of it that had gone before the first look and are not copied: {oldest}."
 
     def _found_again(self, source: Source, copied: int, before: bytes) -> tuple[bytes, str]:
         """What follows the last place in the log that holds the bytes before; all of the log where none does."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from caravan.agent.logs import split_lines
 from caravan.agent.metrics import metric_rows
 from caravan.terminal.lookup import attempts_of_logs
+from caravan.terminal.results import how_it_ended
 from caravan.terminal.text import joined, one_line
 from caravan.values.errors import ClusterError
 from caravan.values.run import ENDED, EXIT_CODES, Deployment, DeploymentState, Phase, RunStatus
@@ -100,7 +101,7 @@ class Follower:
         told = self._told.get(attempt.number, 0)
         if told < 1 and attempt.outcome is not None:
             if self._job != attempt.job_id:
-                ended = joined((attempt.outcome.kind.value.replace("_", " "), attempt.outcome.reason), ": ")
+                ended = joined((_ended(attempt), attempt.outcome.reason), ": ")
                 self._view.note(f"{attempt.job_id} {ended}")
             told = 1
         if told < 2 and attempt.diagnosis is not None:
@@ -192,6 +193,12 @@ class Follower:
             return pieces
         self._offsets[file] = offset
         return pieces
+
+
+def _ended(attempt: Attempt) -> str:
+    """How an attempt ended; whether the result of one that ended well passes is told by the run's end alone."""
+    good = attempt.outcome is not None and attempt.outcome.succeeded and attempt.diagnosis is None
+    return "ended with exit code 0" if good else how_it_ended(attempt)
 
 
 def _text(line: bytes) -> str:

@@ -14,6 +14,7 @@ from caravan.agent.context import Context
 from caravan.agent.logs import LogFollower, split_lines
 from caravan.agent.metrics import last_metrics, metric_rows
 from caravan.values.errors import ClusterUnreachable
+from caravan.values.job import FileEntry
 from caravan.values.run import Allocation, Phase, Snapshot, TaskState
 from tests.fakes.clock import FakeClock
 from tests.fakes.folder import PlainFolder
@@ -41,6 +42,9 @@ class Logs:
     def __init__(self) -> None:
         self.data = {"stdout": b"", "stderr": b""}
         self.away = False
+
+    def list_files(self, alloc_id: str, path: str) -> tuple[FileEntry, ...]:
+        return ()
 
     def logs(self, alloc_id: str, task: str, stream: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         if self.away:

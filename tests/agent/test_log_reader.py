@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from caravan.agent.log_reader import LogReader
 from caravan.ports import Cluster
+from caravan.values.job import FileEntry
 
 SOURCE = ("0a1b2c3d", "train", "stdout")
 
@@ -23,6 +24,12 @@ class Rotating:
         self.log += data
         while len(self.log) - self.dropped - self.size >= self.most:
             self.dropped += self.size
+
+    def list_files(self, _alloc: str, path: str) -> tuple[FileEntry, ...]:
+        assert path == "alloc/logs"
+        first, last = self.dropped // self.size, len(self.log) // self.size
+        others = ("train.stderr.7", "train.stdout.extra.3", "trainer.stdout.9", ".train.stdout.fifo")
+        return tuple(FileEntry(name=n) for n in (*others, *(f"train.stdout.{i}" for i in range(first, last + 1))))
 
     def logs(self, _alloc: str, _task: str, _stream: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         kept = self.log[self.dropped :]
@@ -71,6 +78,16 @@ def test_what_was_dropped_before_it_was_read_is_said_once_and_the_rest_is_read()
     assert remarks == ["The cluster keeps only the end of the stdout of train. A part was not copied."]
     cluster.write(b"end\n")
     assert drained(reader, copied) == (copied + b"end\n", [])
+
+
+def test_what_was_dropped_before_the_first_look_is_said() -> None:
+    cluster = Rotating(3000, 20_000)
+    cluster.write(lines(0, 5000))
+    copied, remarks = drained(reader_of(cluster), b"")
+    assert copied == cluster.log[cluster.dropped :]
+    (remark,) = remarks
+    gone = cluster.dropped // cluster.size
+    assert remark.endswith(f"Files of it that had gone before the first look and are not copied: {gone}.")
 
 
 def test_another_agent_goes_on_where_the_first_one_stopped() -> None:

@@ -112,6 +112,21 @@ def test_each_part_of_a_run_is_told() -> None:
         assert told in text
 
 
+def test_a_training_whose_result_did_not_pass_has_not_succeeded() -> None:
+    parts = whole()
+    good = Outcome(kind=OutcomeKind.SUCCEEDED, exit_code=0)
+    attempt = parts["attempts"][0].model_copy(update={"outcome": good})
+    text = render_report(
+        record(RunStatus.ESCALATED), templates=TEMPLATES, **{**parts, "attempts": (attempt,), "outcome": good}
+    )
+    assert "- Outcome: ended with exit code 0, but its result did not pass\n" in text
+    assert "The job ended with exit code 0, but its result did not pass." in text
+    assert "succeeded" not in text
+    passed = attempt.model_copy(update={"diagnosis": None})
+    text = render_report(record(), templates=TEMPLATES, **{**parts, "attempts": (passed,), "outcome": good})
+    assert "- Outcome: succeeded, exit code 0" in text
+
+
 @pytest.mark.parametrize("status", RunStatus)
 def test_what_was_not_reached_says_so(status: RunStatus) -> None:
     text = render_report(record(status), templates=TEMPLATES)

@@ -1,6 +1,6 @@
 """Copying a job's logs into the run's folder as they grow, showing new lines, telling the metrics in all of them.
 
-Must not know what a log that grows or stands still means for the job: it says how much was heard, and what could not be.
+Must not know what a log that grows or stands still means for the job: it says how much was heard, and what was not.
 """
 
 import re
@@ -24,6 +24,8 @@ _SHOWN_LINES: Final = 20  # of one piece: a person can't read more at once, and 
 _LONGEST: Final = 4096  # bytes of a line that are shown and read for metrics; the copy has more
 _PIECES: Final = 16  # read in one round (1 MiB each), so that an endless log does not keep us from the deadlines
 _EARLIER: Final = 4 << 20  # bytes of an earlier copy that are read for metrics
+_SOON_S: Final = 0.9  # between two looks at a log that grows; a watch has a heartbeat each second
+_LATE_S: Final = 2.7
 _BREAK: Final = re.compile(rb"(\r\n|\n|\r)")
 
 
@@ -41,6 +43,9 @@ class LogFollower:
         self._rests: dict[Source, bytes] = {}
         self._sizes: dict[Source, int] = {}
         self._deaf: set[Source] = set()
+        self._pauses: dict[Source, float] = {}
+        self._due: dict[Source, float] = {}
+        self._before: dict[Source, int] = {}
         self._denied = ""
         self._last_line = ""
 
@@ -62,11 +67,24 @@ class LogFollower:
                 if task.started_at is None:
                     continue
                 for stream in STREAMS:
-                    self._copy((allocation.id, task.name, stream), to_the_end=over)
+                    source = (allocation.id, task.name, stream)
+                    if over or self._is_due(source):
+                        self._copy(source, to_the_end=over)
         if over:
             for source, rest in self._rests.items():
                 if rest:
                     self._rests[source] = self._told(source[2], rest + b"\n")
+
+    def _is_due(self, source: Source) -> bool:
+        """Whether to ask for a log now: each second while it grows, each third one while it does not."""
+        now, size = self._context.clock.monotonic(), self._sizes.get(source, 0)
+        if now < self._due.get(source, now):
+            return False
+        grew = size != self._before.get(source)
+        self._before[source] = size
+        self._pauses[source] = _SOON_S if grew else min(2 * self._pauses.get(source, _SOON_S), _LATE_S)
+        self._due[source] = now + self._pauses[source]
+        return True
 
     def _copy(self, source: Source, *, to_the_end: bool) -> None:
         """One round over a log. A job that is over writes no more: then all of it is read, because its end says why."""

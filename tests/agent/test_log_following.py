@@ -42,19 +42,32 @@ class Logs:
     def __init__(self) -> None:
         self.data = {"stdout": b"", "stderr": b""}
         self.away = False
+        self.asked = 0
 
     def list_files(self, alloc_id: str, path: str) -> tuple[FileEntry, ...]:
         return ()
 
     def logs(self, alloc_id: str, task: str, stream: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        self.asked += stream == "stdout"
         if self.away:
             raise ClusterUnreachable("no path to the node")
         return self.data[stream][offset : offset + limit]
 
 
+class Ticking(FakeClock):
+    """Each look at it is some seconds later."""
+
+    def monotonic(self) -> float:
+        self.sleep(3)
+        return super().monotonic()
+
+
 def context(tmp_path: Path, cluster: Logs, told: Told) -> Context:
     folder = PlainFolder(tmp_path, "r1")
-    return cast("Context", SimpleNamespace(cluster=cluster, folder=folder, progress=told, secrets=("correct-horse",)))
+    return cast(
+        "Context",
+        SimpleNamespace(cluster=cluster, clock=Ticking(), folder=folder, progress=told, secrets=("correct-horse",)),
+    )
 
 
 def seen(phase: Phase = Phase.RUNNING) -> Snapshot:
@@ -156,3 +169,23 @@ def test_rows_of_metrics() -> None:
 def test_any_lines_can_be_read(lines: list[str]) -> None:
     values: Any = list(metric_rows(lines))
     assert all(row for row in values)
+
+
+def test_a_log_that_grows_is_asked_for_each_second_and_a_quiet_one_less_often(tmp_path: Path) -> None:
+    cluster, clock = Logs(), FakeClock()
+    follower = LogFollower(replaced_clock(context(tmp_path, cluster, Told()), clock))
+    asked = []
+    for second in range(40):
+        if second >= 20:
+            cluster.data["stdout"] += b"line\n"
+        before = cluster.asked
+        follower.copy(seen())
+        asked.append(cluster.asked > before)
+        clock.sleep(1)
+    assert sum(asked[4:20]) <= 6
+    assert all(asked[25:])
+
+
+def replaced_clock(made: Context, clock: FakeClock) -> Context:
+    made.clock = clock  # type: ignore[misc]
+    return made

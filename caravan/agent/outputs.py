@@ -54,9 +54,8 @@ def told(plan: TrainingPlan, context: Context, seen: Seen, run_id: str) -> tuple
     if summary is not None and summary.elsewhere.files:
         names = ", ".join(f.name for f in summary.elsewhere.largest[:3])
         count, size = summary.elsewhere.files, f"{summary.elsewhere.bytes / 1e6:.0f} MB"
-        found.append(
-            f"{count} large file{'s' if count > 1 else ''} ({size}) written beside the code and not to {place_of(plan, run_id)}: {names}; they go with the job"
-        )
+        beside = f"{count} large file{'s' if count > 1 else ''} ({size}) written beside the code and not to"
+        found.append(f"{beside} {place_of(plan, run_id)}: {names}; they go with the job")
     if seen.empty is None:
         found.append(
             f"whether anything was written to {place_of(plan, run_id)} is not known: it can't be seen from here"

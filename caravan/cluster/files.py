@@ -101,7 +101,7 @@ class AllocFiles:
         listed = self._connection.call(answer.json, what=what)
         try:
             # Nomad says null for an empty directory.
-            found = [FileEntry(name=f["Name"], is_dir=bool(f["IsDir"]), size=f["Size"]) for f in listed or ()]
+            found = [_entry(f) for f in listed or ()]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             self._connection.misshapen(what, error)
         return tuple(sorted(found, key=lambda f: f.name))
@@ -211,6 +211,11 @@ class AllocFiles:
 
 def _log_path(alloc_id: str) -> str:
     return f"/v1/client/fs/logs/{quote(alloc_id, safe='')}"
+
+
+def _entry(found: Json) -> FileEntry:
+    mode = str(found.get("FileMode") or "-")
+    return FileEntry(name=found["Name"], is_dir=bool(found["IsDir"]), is_link=mode[0] in "lL", size=found["Size"])
 
 
 def _is_absent(error: ClusterError) -> bool:

@@ -265,6 +265,7 @@ class FileEntry(Value):
 
     name: str
     is_dir: bool = False
+    is_link: bool = False
     size: int = 0
 
 

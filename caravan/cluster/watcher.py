@@ -16,7 +16,8 @@ from caravan.ports import Clock
 from caravan.values.errors import ClusterDenied, ClusterError, ClusterUnreachable
 from caravan.values.run import Phase, Snapshot
 
-WAIT: Final = 3.0  # seconds between two heartbeats, and for which a blocking query is held
+WAIT: Final = 3.0  # seconds for which a blocking query is held
+HEARTBEAT: Final = 1.0  # seconds between two heartbeats: they ask nothing, and with them logs are looked at
 PACE: Final = 0.1  # least seconds between two reads of a job: events come in bursts
 DENIALS: Final = 3  # in a row, until a watch that was allowed so far believes them
 
@@ -71,7 +72,7 @@ class _Watch:
                     self._last is None or self._last.model_copy(update={"at": found.at}) != found
                 )
                 self._last = found or self._last
-                if self._last is not None and (changed or self._clock.monotonic() >= self._yielded + WAIT):
+                if self._last is not None and (changed or self._clock.monotonic() >= self._yielded + HEARTBEAT):
                     self._yielded = self._clock.monotonic()
                     yield self._last
                 if found is not None and found.phase in {Phase.ENDED, Phase.GONE}:
@@ -135,7 +136,7 @@ class _Watch:
     def _rest(self) -> None:
         """Wait for an event, the next read or the next heartbeat, whatever comes first."""
         now = self._clock.monotonic()
-        heartbeat = now + WAIT if self._last is None else self._yielded + WAIT
+        heartbeat = now + WAIT if self._last is None else self._yielded + HEARTBEAT
         self._clock.wait(self._seat.event, max(0.0, min(heartbeat, self._next) - now))
 
 

@@ -95,7 +95,7 @@ def test_a_server_that_does_not_hold_the_query_is_not_asked_on_and_on(
     seen = connect(server.address).watch("gpu-waiter")
     first = next(seen)
     began = clock.monotonic()
-    for _ in range(6):
+    for _ in range(15):
         assert next(seen).phase is first.phase is Phase.QUEUED
     passed = clock.monotonic() - began
     assert passed >= 12.0

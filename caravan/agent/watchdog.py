@@ -161,7 +161,7 @@ def where(snapshot: Snapshot, heard: Heard, limits: Limits) -> Place | None:
     if snapshot.phase in (Phase.ENDED, Phase.GONE) or snapshot.stopped:
         return None
     live = [a for a in snapshot.allocations if a.client_status not in _TERMINAL]
-    if not live:
+    if not live or snapshot.phase is Phase.QUEUED:  # one whose end was not seen may still be shown as it was
         words = snapshot.reason or "it waits for the scheduler"
         return Place(Stretch.QUEUED, str(len(snapshot.allocations)), limits.queue_s, words)
     ids = ",".join(a.id for a in live)

@@ -11,7 +11,7 @@ from caravan.planning.outputs import read_sink
 from caravan.values.base import Json
 from caravan.values.errors import UsageError
 from caravan.values.plan import STANDING, Author, Mount, PlanChange, TrainingPlan
-from caravan.values.target import ClusterProfile, VolumeDefault
+from caravan.values.target import ClusterProfile
 
 _CACHES: Final = {
     "CARAVAN_CACHE_DIR": "",
@@ -96,8 +96,7 @@ def _with_volumes(plan: TrainingPlan, profile: ClusterProfile) -> tuple[Mount, .
     if plan.driver == "raw_exec":
         return plan.mounts
     mounts = plan.mounts
-    for source, said in profile.volumes.items():
-        volume = said if isinstance(said, VolumeDefault) else VolumeDefault(destination=said)
+    for source, volume in profile.volumes.items():
         writable = profile.outputs == f"volume:{source}"  # the outputs go there
         taken = any(m.source == source or m.destination == volume.destination for m in mounts)
         if not taken:

@@ -5,7 +5,7 @@ the environment counts beside them, is not known here.
 """
 
 import re
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -62,7 +62,7 @@ class ClusterProfile(Value):
     skip_verify: bool | None = None
 
     image: Plain | None = Field(default=None, description="image for docker jobs whose repository names none")
-    volumes: dict[str, TaskPath | VolumeDefault] = Field(default_factory=dict, description="volume to its destination")
+    volumes: dict[str, VolumeDefault] = Field(default_factory=dict, description="volume to its destination")
     outputs: Plain | None = Field(default=None, description="volume:NAME, a URL, path:/DIRECTORY or allocation")
     cache_dir: TaskPath | None = Field(default=None, description="where packages and models are kept between jobs")
     env: dict[VariableName, Plain] = Field(default_factory=dict, description="environment of every job")
@@ -77,6 +77,14 @@ class ClusterProfile(Value):
     soft_limit_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     hard_limit_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     policy: str | None = Field(default=None, description="file with the policy for this cluster")
+
+    @field_validator("volumes", mode="before")
+    @classmethod
+    def _short(cls, volumes: Any) -> Any:
+        """A volume may be said by its destination alone."""
+        if not isinstance(volumes, dict):
+            return volumes
+        return {name: {"destination": said} if isinstance(said, str) else said for name, said in volumes.items()}
 
     @property
     def has_credentials(self) -> bool:

@@ -130,7 +130,8 @@ class Broker:
             elif not known["Stop"]:
                 marks = {"ModifyIndex": change.index, "JobModifyIndex": change.index}
                 change.put_job({**known, **marks, "Stop": True, "Version": known["Version"] + 1}, version=True)
-            evaluation = change.put_eval(self._evaluation(job_id, "service", "job-deregister", known["Priority"]))
+            evaluation = self._evaluation(job_id, "service", "job-deregister", known["Priority"])
+            evaluation = change.put_eval({**evaluation, "JobModifyIndex": change.index})
         self._enqueue(evaluation)
         return {**self._answer(evaluation, change.index), "VolumeEvalID": "", "VolumeEvalIndex": 0}
 

@@ -25,6 +25,10 @@ from caravan.cluster.local.web import Guard
 _BEAT_SECONDS = 10.0
 
 
+_TOO_SLOW = b"subscription closed by server, client should resubscribe\n"
+"""Nomad's last words to a reader who is further behind than events are kept."""
+
+
 class Stream:
     """`/v1/event/stream`: what changes, one JSON object to a line, `{}` now and then."""
 
@@ -32,24 +36,35 @@ class Stream:
         self._state = state
 
     async def read(self, request: Request) -> Response:
-        """GET /v1/event/stream; `topic=Job:id` (more than once), `index` to begin with older events."""
+        """GET /v1/event/stream; `topic=Job:id` (more than once), `namespace`, `index` to begin with older events.
+
+        An index that was never reached begins with what comes next, as in Nomad: the server may be another one.
+        """
         topics = [t.partition(":") for t in request.query_params.getlist("topic")] or [("*", ":", "*")]
         wanted = [(topic, key or "*") for topic, _, key in topics]
         first = request.query_params.get("index") or "0"
         if not first.isdigit():
             raise Refused("Invalid index", 400)
-        after = int(first) - 1 if int(first) else self._state.index
+        after = min(int(first) - 1, self._state.index) if int(first) else self._state.index
+        if request.query_params.get("namespace", "default") not in ("default", "*"):
+            wanted = []  # all that happens is in the one namespace
         return StreamingResponse(self._lines(wanted, after), media_type="application/json")
 
     async def _lines(self, wanted: Sequence[tuple[str, str]], after: int) -> AsyncIterator[bytes]:
         yield b"{}\n"
+        behind = False  # whether this reader has to find the place where it left off
         while True:
-            by_index: dict[int, list[Event]] = {}
-            for event in list(self._state.events):
+            lines: dict[tuple[int, int], list[Event]] = {}
+            kept = list(self._state.events)
+            if behind and len(kept) == self._state.events.maxlen and kept[0].index > after + 1:
+                yield _TOO_SLOW
+                return
+            behind = True
+            for event in kept:
                 if event.index > after and _matches(event, wanted):
-                    by_index.setdefault(event.index, []).append(event)
+                    lines.setdefault((event.index, event.line), []).append(event)
             after = max(after, self._state.index)
-            for index, events in by_index.items():
+            for (index, _), events in lines.items():
                 line = {"Events": [e.shown() for e in events], "Index": index}
                 yield json.dumps(line, separators=(",", ":")).encode() + b"\n"
             if self._state.index > after:

@@ -58,7 +58,7 @@ class AllocRecord:
 
 @dataclass(frozen=True)
 class Event:
-    """An entry of the event stream."""
+    """An entry of the event stream. `line` tells apart the lines that one index comes in."""
 
     index: int
     topic: str
@@ -66,6 +66,7 @@ class Event:
     key: str
     filter_keys: tuple[str, ...]
     payload: JsonDict
+    line: int = 0
 
     def shown(self) -> JsonDict:
         """The event as the API shows it."""
@@ -224,6 +225,8 @@ class Change:
     def settle(self) -> None:
         """Give each touched job the status that its evaluations and allocations now make."""
         dropped = set(self.drops)
+        if self._cause == "PlanResult":
+            self._mark_evaluations()
         for job_id in self._touched:
             job = self.puts.get(("job", job_id)) or self._state.jobs.get(job_id)
             if job is None or ("job", job_id) in dropped:
@@ -231,6 +234,14 @@ class Change:
             status = self._status(job)
             if status != job["Status"]:
                 self.put_job({**job, "Status": status, "ModifyIndex": self.index}, version=False)
+
+    def _mark_evaluations(self) -> None:
+        """As in Nomad, a plan's result changes the evaluations that it comes from."""
+        sources = {v.body["EvalID"] for (kind, _), v in self.puts.items() if kind == "alloc"}
+        for eval_id in sources:
+            known = self._state.evals.get(eval_id)
+            if known is not None and known["Status"] == "pending" and ("eval", eval_id) not in self.puts:
+                self.put_eval(known)
 
     def _status(self, job: JsonDict) -> str:
         """Nomad's rule: running with an allocation that is not over, pending with an open evaluation, else dead."""
@@ -269,21 +280,28 @@ class Change:
             "eval": (state.evals, "evals"),
             "alloc": (state.allocs, "allocs"),
         }
+        purged = [state.jobs[key] for kind, key in self.drops if kind == "job" and key in state.jobs]
         for (kind, key), value in self.puts.items():
             store, table = stores[kind]
             store[key] = value
             state.tables[table] = self.index
-            self._tell(kind, key, value)
         for kind, key in self.drops:
             if kind in stores:
                 stores[kind][0].pop(key, None)
                 state.tables[stores[kind][1]] = self.index
+        state.events.extend(self._told(purged))
 
-    def _tell(self, kind: str, key: str, value: Any) -> None:
+    def _told(self, purged: list[JsonDict]) -> Iterator[Event]:
+        """What the event stream says of this change, in Nomad's order: a registration's job comes first, in a line of
+        its own; a plan's evaluation comes before the allocations, and those before the job."""
+        apart = self._cause in ("JobRegistered", "JobDeregistered")
+        for job in purged:
+            yield Event(self.index, "Job", self._cause, job["ID"], (), {"Deleted": True, "Job": job})
+        order = {"job": 0, "eval": 1, "alloc": 2} if apart else {"eval": 0, "alloc": 1, "job": 2}
         topics = {"job": "Job", "eval": "Evaluation", "alloc": "Allocation"}
-        if kind not in topics:
-            return
-        body = value.body if isinstance(value, AllocRecord) else value
-        related = () if kind == "job" else (str(body["JobID"]), "")
-        event = Event(self.index, topics[kind], self._cause, key, related, {topics[kind]: body})
-        self._state.events.append(event)
+        told = [(kind, key, value) for (kind, key), value in self.puts.items() if kind in topics]
+        for kind, key, value in sorted(told, key=lambda t: order[t[0]]):
+            body = value.body if isinstance(value, AllocRecord) else value
+            related = () if kind == "job" else (str(body["JobID"]), "")
+            line = 1 if apart and kind != "job" else 0
+            yield Event(self.index, topics[kind], self._cause, key, related, {topics[kind]: body}, line)

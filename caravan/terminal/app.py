@@ -34,8 +34,10 @@ COMMANDS: Final = {
     "resume": ("resume", "Go on with a run, answering what it asks."),
     "stop": ("removal", "Stop a run and its job on the cluster."),
     "delete": ("removal", "Delete a run with its logs and outputs."),
+    "pull": ("pull", "Fetch a run's outputs and logs into a folder."),
     "report": ("logs", "Print a run's report (Markdown)."),
     "traces": ("traces", "Print a run's steps with their time and status."),
+    "doctor": ("doctor", "Check settings, services, and the cluster with the token's rights."),
     "config": ("config", "Show the settings and where each comes from."),
 }
 """Command → its module in this room and its line on the help page (the first of its docstring; a test compares).

@@ -1,0 +1,274 @@
+"""`doctor`: what it says of an installation and its cluster, its exit codes, and that it never tells a secret."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caravan.terminal import doctor as module
+from caravan.terminal.app import run
+from caravan.terminal.checkup import RIGHTS, cluster_findings
+from caravan.values.checkup import Examination, Finding, Heard, Level, Probe
+from caravan.values.errors import ClusterUnreachable, ServiceError, StateError, UsageError
+from caravan.values.job import ClusterFacts, DeviceGroup, DriverFacts, HostVolume, TokenFacts
+from caravan.values.policy import Policies
+from tests.fakes.clock import FakeClock
+from tests.fakes.cluster import one_node
+from tests.fakes.wiring import FakeWiring, nobody, printed
+
+NOW = FakeClock().now()
+NAMES = ("leader", "token", *(right.probe for right in RIGHTS))
+SCHEDULER = {"oversubscription": False, "preemption": False, "closed": False}
+
+
+def examination(facts: ClusterFacts | None = None, **more: Any) -> Examination:
+    """A cluster that says yes to everything; `more` replaces fields, `said` what some probes heard."""
+    said: dict[str, Heard] = more.pop("said", {})
+    found = {"leader": "10.0.0.1:4647"}
+    probes = [Probe(name=n, heard=said.get(n, Heard.OK), found=found.get(n), seconds=0.02) for n in NAMES]
+    probes += [
+        Probe(name="namespaces", heard=Heard.OK, found=["default"]),
+        Probe(name="regions", heard=Heard.OK, found=["global"]),
+        Probe(name="scheduler", heard=Heard.OK, found=SCHEDULER),
+    ]
+    values: dict[str, Any] = {
+        "address": "https://nomad.example",
+        "has_token": True,
+        "verified": True,
+        "probes": tuple(probes),
+        "facts": facts or one_node(gpus=2, builtin=False),
+        "token": TokenFacts(name="ci", policies=("caravan",)),
+        **more,
+    }
+    return Examination(**values)
+
+
+def judged(exam: Examination) -> dict[str, Finding]:
+    """The findings by name, the worst of those of one name."""
+    order = (Level.OK, Level.SKIPPED, Level.WARNING, Level.FAILURE)
+    found: dict[str, Finding] = {}
+    for finding in cluster_findings(exam, NOW):
+        before = found.get(finding.name)
+        if before is None or order.index(finding.level) > order.index(before.level):
+            found[finding.name] = finding
+    return found
+
+
+@pytest.fixture
+def wiring(tmp_path: Path) -> FakeWiring:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    made = FakeWiring(home)
+    made.examination = examination()
+    return made
+
+
+def asked(wiring: FakeWiring, *options: str) -> tuple[int, dict[str, Any]]:
+    terminal = nobody()
+    code = run(wiring, ["doctor", "--json", *options], terminal)
+    document = json.loads(printed(terminal)[0])
+    assert document["exit_code"] == code
+    return code, document
+
+
+def level_of(document: dict[str, Any], name: str) -> str:
+    return str(next(c["level"] for c in document["checks"] if c["name"] == name))
+
+
+def test_all_is_well(wiring: FakeWiring) -> None:
+    code, document = asked(wiring, "--cluster", "http://a.invalid:4646")
+    assert (code, document["ready"]) == (0, True)
+    assert {c["level"] for c in document["checks"]} <= {"ok", "warning"}
+    assert wiring.clusters == ["http://a.invalid:4646"]
+
+
+def test_for_people_it_is_a_line_for_each_check_and_one_in_the_end(wiring: FakeWiring) -> None:
+    terminal = nobody()
+    assert run(wiring, ["doctor"], terminal) == 0
+    lines = printed(terminal)[0].splitlines()
+    assert lines[0].startswith("ok       settings")
+    assert lines[-1].startswith("Ready: ")
+    assert any(line.startswith("ok       GPUs            2 × Fake 24GB (24 GiB) on fake-1") for line in lines)
+
+
+def test_the_built_in_cluster_is_not_started(wiring: FakeWiring) -> None:
+    wiring.examination = None
+    code, document = asked(wiring, "--cluster", "local")
+    assert code == 0
+    assert "does not run" in next(c["text"] for c in document["checks"] if c["name"] == "cluster")
+    assert wiring.local_cluster.running is None
+
+
+def test_settings_that_are_wrong_end_it(wiring: FakeWiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong() -> Any:
+        raise UsageError("CARAVAN_SOFT_LIMIT_USD is no number.", hint="Set it anew.")
+
+    monkeypatch.setattr(wiring, "settings", wrong)
+    code, document = asked(wiring)
+    assert (code, len(document["checks"])) == (2, 1)
+    assert wiring.clusters == []
+
+
+def test_a_database_that_does_not_open_leaves_the_rest_to_be_checked(
+    wiring: FakeWiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        raise StateError("The database is damaged.", hint="Move it away.")
+
+    monkeypatch.setattr(wiring, "store", broken)
+    code, document = asked(wiring)
+    assert code == 2
+    assert level_of(document, "database") == "failure"
+    assert level_of(document, "address") == "ok"
+
+
+def test_memory_is_another_service(wiring: FakeWiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down() -> Any:
+        raise ServiceError("Qdrant does not answer.", hint="Start it.")
+
+    monkeypatch.setattr(wiring, "memory", down)
+    assert asked(wiring)[0] == 5
+
+    def off() -> Any:
+        raise ServiceError("The memory is switched off.", hint="CARAVAN_MEMORY=0 does that: unset it.")
+
+    monkeypatch.setattr(wiring, "memory", off)
+    assert asked(wiring)[0] == 0
+
+
+def test_a_policy_that_can_not_be_relied_on(wiring: FakeWiring) -> None:
+    wiring.law = Policies(trouble="The policy /etc/caravan/policy.toml can't be read.")
+    code, document = asked(wiring)
+    assert code == 2
+    assert level_of(document, "policy") == "failure"
+
+
+def test_a_cluster_that_is_away(wiring: FakeWiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = Probe(name="leader", heard=Heard.UNREACHABLE, message="It can't be reached.", hint="Check the address.")
+    wiring.examination = examination(probes=(probe,), facts=None, token=None)
+    code, document = asked(wiring)
+    assert code == 4
+    assert document["summary"].startswith("Not ready: 1 of")
+
+    def refused(request: Any) -> Any:
+        raise ClusterUnreachable("No route.")
+
+    monkeypatch.setattr(wiring, "examine", refused)
+    assert asked(wiring)[0] == 4
+
+
+def test_no_secret_is_told(wiring: FakeWiring) -> None:
+    wiring.known = ("s3cr3t-token-value",)
+    probe = Probe(
+        name="leader", heard=Heard.FAILED, message="Refused s3cr3t-token-value", hint="not s3cr3t-token-value"
+    )
+    wiring.examination = examination(probes=(probe,))
+    terminal = nobody()
+    run(wiring, ["doctor"], terminal)
+    assert "s3cr3t-token-value" not in "".join(printed(terminal))
+
+
+def test_a_check_that_hangs_is_left(wiring: FakeWiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    from threading import Event
+
+    never = Event()
+
+    def hangs() -> Any:
+        never.wait(30)
+        raise StateError("Too late.")
+
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(wiring, "store", hangs)
+    try:
+        code, document = asked(wiring)
+    finally:
+        never.set()
+    assert code == 2
+    assert "No answer within" in next(c["text"] for c in document["checks"] if c["name"] == "database")
+
+
+def test_a_home_that_others_may_look_into(wiring: FakeWiring) -> None:
+    wiring.home.chmod(0o755)
+    code, document = asked(wiring)
+    assert code == 0
+    assert level_of(document, "permissions") == "warning"
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "level", "words"),
+    [
+        ({"verified": False}, "TLS", Level.WARNING, "not checked"),
+        ({"verified": None}, "TLS", Level.WARNING, "https"),
+        ({"left_out": ("Nomad 2.0.2 brought a limit.",)}, "version", Level.WARNING, "2.0.2"),
+        ({"token": None, "has_token": False}, "token", Level.OK, "asks for no token"),
+        ({"token": TokenFacts(management=True)}, "token", Level.WARNING, "everything"),
+        ({"token": TokenFacts(expires_at=NOW + timedelta(hours=2))}, "token", Level.WARNING, "expires in 2"),
+        ({"token": TokenFacts(expires_at=NOW - timedelta(hours=2))}, "token", Level.FAILURE, "has expired"),
+        ({"namespace": "ml"}, "namespace", Level.FAILURE, "no namespace ml"),
+        ({"said": {"plan": Heard.DENIED}}, "may plan", Level.FAILURE, "submit-job"),
+        ({"said": {"read-logs": Heard.DENIED}}, "may read-logs", Level.FAILURE, "read-logs"),
+        ({"said": {"read-logs": Heard.ABSENT}}, "may read-logs", Level.OK, "Nobody forbids"),
+        ({"said": {"events": Heard.DENIED}}, "may events", Level.WARNING, "blocking queries"),
+        ({"said": {"variables": Heard.DENIED}}, "may variables", Level.WARNING, "nomad/jobs"),
+        ({"said": {"parse": Heard.UNREACHABLE}}, "may parse", Level.FAILURE, ""),
+    ],
+)
+def test_what_an_answer_means(change: dict[str, Any], name: str, level: Level, words: str) -> None:
+    finding = judged(examination(**change))[name]
+    assert finding.level is level
+    assert words in f"{finding.text} {finding.hint}"
+
+
+def nodes(**change: Any) -> ClusterFacts:
+    facts = one_node(gpus=2, builtin=False)
+    return facts.model_copy(update={"nodes": (facts.nodes[0].model_copy(update=change),)})
+
+
+REAL_GPU = (DeviceGroup(vendor="nvidia", type="gpu", model="NVIDIA L4", count=1, memory_mib=23034),)
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "level", "words"),
+    [
+        (nodes(eligible=False), "nodes", Level.FAILURE, "None of 1 nodes"),
+        (nodes(node_pool="gpu"), "node pools", Level.WARNING, "default"),
+        (nodes(drivers={"java": DriverFacts()}), "drivers", Level.FAILURE, "docker, exec, raw_exec"),
+        (
+            nodes(drivers={"docker": DriverFacts(healthy=False), "exec": DriverFacts()}),
+            "drivers",
+            Level.WARNING,
+            "docker",
+        ),
+        (nodes(devices=()), "GPUs", Level.WARNING, "No node tells of a GPU"),
+        (
+            nodes(devices=REAL_GPU, drivers={"docker": DriverFacts(runtimes=("runc",))}),
+            "GPU software",
+            Level.WARNING,
+            "no nvidia runtime",
+        ),
+        (nodes(attributes={"driver.nvidia.version": "570.86.15"}), "GPU software", Level.OK, "570.86.15"),
+        (nodes(), "outputs", Level.WARNING, "vanishes"),
+        (nodes(host_volumes={"out": HostVolume(path="/srv/out")}), "volumes", Level.OK, "for outputs: out"),
+        (
+            nodes(host_volumes={"data": HostVolume(path="/srv/data", read_only=True)}),
+            "outputs",
+            Level.WARNING,
+            "no volume to write to",
+        ),
+        (nodes().model_copy(update={"csi_volumes": ("models",)}), "volumes", Level.OK, "CSI volumes: models"),
+        (nodes().model_copy(update={"region": "eu"}), "region", Level.FAILURE, "no region eu"),
+    ],
+)
+def test_what_a_cluster_has(facts: ClusterFacts, name: str, level: Level, words: str) -> None:
+    finding = judged(examination(facts))[name]
+    assert finding.level is level
+    assert words in f"{finding.text} {finding.hint}"
+
+
+def test_what_can_not_be_read_is_said_to_be_unknown() -> None:
+    found = judged(examination(said={"nodes": Heard.DENIED}).model_copy(update={"facts": None}))
+    assert found["may nodes"].level is Level.FAILURE
+    assert found["nodes"].level is Level.SKIPPED
+    assert found["version"].level is Level.SKIPPED

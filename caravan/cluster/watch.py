@@ -107,7 +107,7 @@ def _judge_allocation(alloc: Allocation) -> Outcome:
 def _half_ended(alloc: Allocation) -> str:
     """What speaks against a complete allocation whose tasks all look well, or an empty text."""
     if alloc.client_status not in TERMINAL:
-        return f"allocation {alloc.name} was {alloc.client_status} when it was last seen: the cluster keeps no end of it"
+        return f"allocation {alloc.name} was {alloc.client_status} when it was last seen; its end is not known"
     if not alloc.tasks:
         return f"allocation {alloc.name} is complete, but has no tasks"
     for task in alloc.tasks:

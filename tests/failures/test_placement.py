@@ -55,7 +55,7 @@ def test_cards_that_another_job_has_are_waited_for(site: Site, tmp_path: Path) -
 @pytest.fixture
 def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at a waiting job more often than every few seconds."""
-    monkeypatch.setattr("caravan.cluster.nomad.WAIT", 0.3)
+    monkeypatch.setattr("caravan.cluster.watcher.HEARTBEAT", 0.3)
 
 
 @pytest.mark.usefixtures("_quick_looks")

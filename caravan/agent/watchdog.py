@@ -209,9 +209,17 @@ def _alarm(place: Place, heard: Heard) -> str:
 
 
 def _half(place: Place, spent_s: float) -> str:
-    left = max(0, round(place.limit_s - spent_s))
+    left = max(0.0, place.limit_s - spent_s)
     goal = "given up" if place.stretch is Stretch.QUEUED else "stopped"
-    return f"For {spent_s:.0f} s now: {place.words}. In {left} s it is {goal} ({_LIMITS[place.stretch]})."
+    return f"For {_span(spent_s)}: {place.words}. In {_span(left)} it is {goal} ({_LIMITS[place.stretch]})."
+
+
+def _span(seconds: float) -> str:
+    """Seconds in the largest unit that says enough for a deadline."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{seconds:.0f} s"
 
 
 def ended_by_deadline(outcome: Outcome, watched: Watched | None, *, ended: bool) -> Outcome:

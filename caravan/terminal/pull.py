@@ -1,0 +1,313 @@
+"""`pull`: a run's outputs and logs into a folder, wherever the outputs went."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+
+import typer
+
+from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
+from caravan.terminal.text import one_line
+from caravan.values.errors import ClusterError, Interrupted, JobNotFound, NeedsPerson, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caravan.agent.ferry import Load
+    from caravan.ports import Cluster
+    from caravan.runs.origins import Listing, Origin
+    from caravan.runs.outputs import Fetched, Progressed, Target
+    from caravan.terminal.streams import Terminal
+    from caravan.terminal.wiring import Wiring
+    from caravan.values.plan import TrainingPlan
+    from caravan.values.run import RunRecord
+
+_EVERY_S: Final = 2.0  # between two lines of progress
+_ALLOC: Final = "${NOMAD_ALLOC_DIR}/"
+
+
+class What(StrEnum):
+    """What is fetched."""
+
+    OUTPUTS = "outputs"
+    LOGS = "logs"
+    ALL = "all"
+
+
+class _Attempt(NamedTuple):
+    """An attempt that came to a node. `over`: nobody writes its files any more."""
+
+    number: int
+    alloc_id: str
+    node: str
+    over: bool
+
+
+def pull(
+    ctx: typer.Context,
+    run: RunArgument,
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder; default: ./RUN.")] = None,
+    attempt: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of this attempt; default: the last.")] = None,
+    what: Annotated[What, typer.Option(help="What to fetch.")] = What.ALL,
+    through_job: Annotated[
+        bool, typer.Option("--through-job", help="Read a volume by a small job that copies the run's outputs.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Deploy that job without asking.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a run's outputs and logs into a folder.
+
+    Run again it goes on where it ended, and fetches what is new. Nothing that is there already is overwritten.
+    """
+    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    record = wiring.store().run(run)
+    try:
+        _Pull(wiring, terminal, record, to or Path(record.id), attempt, through_job=through_job, yes=yes).do(
+            what, as_json=as_json
+        )
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            "Interrupted; what has come is kept.", hint=f"The same `main.py pull {record.id}` goes on."
+        ) from stop
+
+
+class _Pull:
+    """One pull: what it has fetched so far."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        terminal: Terminal,
+        record: RunRecord,
+        to: Path,
+        attempt: int | None,
+        *,
+        through_job: bool,
+        yes: bool,
+    ) -> None:
+        self._wiring = wiring
+        self._terminal = terminal
+        self._record = record
+        self._folder = to
+        self._chosen = attempt
+        self._through_job = through_job
+        self._yes = yes
+        self._fetched: list[Fetched] = []
+        self._left_out: list[str] = []
+        self._told_at = wiring.clock.monotonic()
+        self._afterwards: Callable[[], None] | None = None
+
+    def do(self, what: What, *, as_json: bool) -> None:
+        """Fetch and tell. The logs come first: they are here already."""
+        from caravan.runs.outputs import Target
+
+        attempt = self._attempt()
+        plan = self._plan() if what is not What.LOGS else None
+        target = Target(self._folder.absolute())
+        if what is not What.OUTPUTS:
+            self._logs(target, attempt)
+        if plan is not None and attempt is not None:
+            self._outputs(target, plan, attempt)
+        elif what is What.OUTPUTS:
+            raise UsageError(f"Run {self._record.id} has not come to a node yet, so it has no outputs.")
+        self._tell(plan, attempt, as_json=as_json)
+
+    def _attempt(self) -> _Attempt | None:
+        """The attempt that was asked for, or the last one."""
+        from caravan.values.run import ENDED
+
+        record = self._record
+        found: dict[int, tuple[str, str]] = {}
+        for event in self._wiring.store().events(record.id):
+            alloc_id, number = event.data.get("alloc_id"), event.data.get("attempt")
+            if event.kind == "placed" and isinstance(alloc_id, str) and isinstance(number, int):
+                found[number] = alloc_id, str(event.data.get("node", ""))
+        if self._chosen is not None and self._chosen not in found:
+            there = ", ".join(map(str, sorted(found))) or "none"
+            raise UsageError(f"No attempt {self._chosen} of run {record.id} came to a node; these did: {there}.")
+        if not found:
+            return None
+        number = self._chosen or max(found)
+        return _Attempt(number, *found[number], over=record.status in ENDED or number < max(found))
+
+    def _plan(self) -> TrainingPlan | None:
+        from caravan.terminal.lookup import look_up
+
+        state = look_up(self._wiring, self._record).state
+        return state.plan if state else None
+
+    def _logs(self, target: Target, attempt: _Attempt | None) -> None:
+        from caravan.runs.origins import DiskOrigin
+        from caravan.terminal.lookup import attempts_of_logs
+        from caravan.values.run import ENDED
+
+        files = self._wiring.folder(self._record.id).log_files()
+        if self._chosen is not None:
+            of = attempts_of_logs(self._wiring, self._record.id)
+            files = tuple(f for f in files if attempt and of.get(f.name.split(".")[0], (0, ""))[0] == attempt.number)
+        if files:
+            origin = DiskOrigin(files[0].parent, [f.name for f in files])
+            self._fetch(target, origin, "logs", over=self._record.status in ENDED)
+
+    def _outputs(self, target: Target, plan: TrainingPlan, attempt: _Attempt) -> None:
+        if not attempt.over:
+            self._terminal.err(f"Attempt {attempt.number} is not over: what it still writes comes with the next pull.")
+        if plan.outputs.kind == "path" or plan.outputs.kind == "volume":
+            origin, below = self._shared(plan, attempt), "outputs"  # its attempts write to one place
+        else:
+            origin, below = self._own(plan, attempt), f"attempt-{attempt.number}/outputs"
+        self._fetch(target, origin, below, over=attempt.over)
+        if self._afterwards is not None:
+            self._afterwards()
+
+    def _own(self, plan: TrainingPlan, attempt: _Attempt) -> Origin:
+        """Outputs in the attempt's allocation, or copied from there to a URL."""
+        from caravan.runs.origins import AllocationOrigin, UrlOrigin
+
+        if plan.outputs.kind == "url":
+            return UrlOrigin(f"{plan.outputs.location}/{self._record.id}/{attempt.number}")
+        root = _in_allocation(plan)
+        if root is None:
+            where = f"{plan.training.output_dir} inside the task"
+            raise UsageError(f"The outputs went to {where}, which the cluster's API does not show.")
+        origin = AllocationOrigin(self._wiring.cluster(self._record.request), attempt.alloc_id, root)
+        if not origin.exists():
+            raise JobNotFound(
+                f"The cluster has collected the allocation {attempt.alloc_id[:8]} of attempt {attempt.number}: "
+                "the outputs that were in it are gone.",
+                hint="A volume or a URL keeps them next time (outputs).",
+            )
+        return origin
+
+    def _shared(self, plan: TrainingPlan, attempt: _Attempt) -> Origin:
+        """Outputs at a path, or in a volume."""
+        from caravan.agent.outputs import place_of
+        from caravan.runs.origins import DiskOrigin
+
+        record, node = self._record, attempt.node or "its node"
+        if plan.outputs.kind == "path":
+            place, request = Path(plan.outputs.location), record.request
+            mine = place.is_relative_to(self._wiring.folder(record.id).path)
+            if mine or self._wiring.cluster(request).facts().shared_files:
+                return DiskOrigin(place)
+            raise UsageError(
+                f"The outputs are on {node} in {place}, where the cluster's API does not reach: copy them."
+            )
+        if self._through_job:
+            return self._ferried(plan, attempt)
+        raise UsageError(
+            f"The outputs are in {place_of(plan, record.id)} (last written on {node}), and the cluster's API reads no "
+            "volumes.",
+            hint=f"`main.py pull {record.id} --through-job` copies them by a small job.",
+        )
+
+    def _ferried(self, plan: TrainingPlan, attempt: _Attempt) -> Origin:
+        """Outputs in a volume, by a job that copies them into its allocation. A person is asked for it first."""
+        from caravan import TEMPLATES
+        from caravan.agent.ferry import ROOT, Ferry, load_of
+        from caravan.runs.origins import AllocationOrigin
+
+        cluster = self._wiring.cluster(self._record.request)
+        load = load_of(plan, self._record.id, attempt.node, _size_of(cluster, attempt.alloc_id))
+        ferry = Ferry(cluster, plan, load, self._wiring.policies(self._record.request), TEMPLATES)
+        job_id = ferry.there()
+        if job_id is None:
+            self._allow(load)
+            job_id = ferry.register()
+        self._terminal.err(f"The job {job_id} copies the outputs; its end is waited for.")
+        alloc_id = ferry.follow(job_id)
+        self._afterwards = lambda: ferry.remove(job_id)
+        return AllocationOrigin(cluster, alloc_id, ROOT)
+
+    def _allow(self, load: Load) -> None:
+        """Ask whether the job may be deployed. Raises NeedsPerson where nobody is there to ask."""
+        from caravan.terminal.dialogue import confirm
+
+        where = f" on {load.node}" if load.mount.kind == "host" else ""
+        text = f"a job that mounts the volume {load.mount.source} read-only{where} and takes {load.disk_mb} MB of disk"
+        if self._yes:
+            return
+        if not self._terminal.interactive:
+            raise NeedsPerson(f"To read the volume, {text} is needed.", hint="Allow it with --yes.")
+        try:
+            if confirm(self._terminal, f"Deploy {text}, for as long as it is fetched from?"):
+                return
+        except EOFError:
+            self._terminal.err()
+        raise NeedsPerson("The outputs were not fetched: no job was deployed.")
+
+    def _fetch(self, target: Target, origin: Origin, below: str, *, over: bool) -> None:
+        fetched, listing = target.fetch(origin, below, final=over, tell=self._progress)
+        self._fetched += fetched
+        self._left_out += _named(below, listing)
+
+    def _progress(self, step: Progressed) -> None:
+        now = self._wiring.clock.monotonic()
+        if now - self._told_at >= _EVERY_S:
+            self._told_at = now
+            amount = f"{step.bytes / 1e6:.0f} of {step.of_bytes / 1e6:.0f} MB"
+            self._terminal.err(one_line(f"file {step.files} of {step.of_files}, {amount}: {step.name}", 200))
+
+    def _tell(self, plan: TrainingPlan | None, attempt: _Attempt | None, *, as_json: bool) -> None:
+        record, terminal = self._record, self._terminal
+        size = sum(f.bytes for f in self._fetched)
+        for name in self._left_out[:5]:
+            terminal.err(one_line(f"Left out: {name} (a link, or a name that can't be written here)", 300))
+        if len(self._left_out) > 5:
+            terminal.err(f"Left out: {len(self._left_out) - 5} more.")
+        if as_json:
+            terminal.document(
+                {
+                    "run_id": record.id,
+                    "attempt": attempt.number if attempt else None,
+                    "directory": str(self._folder.absolute()),
+                    "outputs": plan.outputs.model_dump(mode="json") if plan else None,
+                    "files": [f._asdict() for f in self._fetched],
+                    "bytes": size,
+                    "left_out": self._left_out,
+                }
+            )
+            return
+        new = sum(f.new for f in self._fetched)
+        if not self._fetched:
+            terminal.out(f"Run {record.id} has nothing to fetch.")
+            return
+        known = f" ({len(self._fetched) - new} were there already)" if new < len(self._fetched) else ""
+        files = f"{len(self._fetched)} file{'' if len(self._fetched) == 1 else 's'}"
+        terminal.out(one_line(f"{files}{known}, {size / 1e6:.1f} MB, of run {record.id} in {self._folder.absolute()}"))
+
+
+def _size_of(cluster: Cluster, alloc_id: str) -> int | None:
+    """How many bytes of outputs the job counted at its end, where its allocation still tells."""
+    from caravan.values.outputs import SUMMARY_PATH, parse_summary
+
+    try:
+        data = cluster.read_file(alloc_id, SUMMARY_PATH)
+    except ClusterError:
+        return None
+    summary = parse_summary(data) if data is not None else None
+    return summary.bytes if summary else None
+
+
+def _named(below: str, listing: Listing) -> list[str]:
+    return [f"{below}/{name}" for name in listing.left_out]
+
+
+def _in_allocation(plan: TrainingPlan) -> str | None:
+    """The directory that the training was given, as the cluster's file calls name it; None: they don't show it."""
+    import posixpath
+
+    from caravan.agent.outputs import IN_ALLOCATION
+
+    own = plan.training.output_dir
+    if own is None:
+        return IN_ALLOCATION
+    if own.startswith(_ALLOC):
+        root = posixpath.normpath(f"alloc/{own.removeprefix(_ALLOC)}")
+    elif own.startswith(("/", "${")) or plan.code.kind == "image" or plan.workdir.startswith("/"):
+        return None
+    else:
+        root = posixpath.normpath(f"train/local/code/{plan.workdir}/{own}")
+    return root if root.startswith(("alloc/", "train/local/code/")) else None

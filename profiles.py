@@ -150,9 +150,7 @@ def checked(kind: type[V], data: dict[str, Any], shown: str) -> V:
         return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        *tables, key = [
-            str(part) for part in first["loc"] if part not in ("VolumeDefault", "function-after[_absolute(), str]")
-        ]
+        *tables, key = [str(part) for part in first["loc"]]
         where = f"[{'.'.join(tables)}] {key}" if tables else key
         if first["type"] != "extra_forbidden":
             raise UsageError(f"{shown}: {where}: {_said(first['msg'])}.", hint="Correct it there.") from error

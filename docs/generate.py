@@ -2,7 +2,7 @@
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->` in a page; everything else in the page
 is written by hand. Parts: the graph, the settings, the plan's fields, the causes of failure, the
-command line's help.
+command line's help, the calls to Nomad with their rights.
 """
 
 import re
@@ -121,12 +121,75 @@ def _subcommands(command: Any, context: Any, above: str = "") -> list[str]:
     return parts
 
 
+def policy() -> str:
+    """The rules of a policy by their tables."""
+    from caravan.values.policy import Policy
+
+    rows = ["| rule | type | default | |", "|---|---|---|---|"]
+    for table, field in Policy.model_fields.items():
+        rows += _keys(field.annotation, f"{table}.")
+    return "\n".join(rows)
+
+
+def profile() -> str:
+    """The keys of a cluster profile."""
+    from caravan.values.target import ClusterProfile
+
+    return "\n".join(["| key | type | default | |", "|---|---|---|---|", *_keys(ClusterProfile, "")])
+
+
+def _keys(model: Any, prefix: str) -> list[str]:
+    from pydantic_core import PydanticUndefined
+
+    rows = []
+    kinds = model.model_json_schema()["properties"]
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "required" if default is PydanticUndefined else "" if default in (None, {}, ()) else f"`{default}`"
+        rows.append(f"| `{prefix}{name}` | {_simple(kinds[name])} | {shown} | {_cell(field.description or '')} |")
+    return rows
+
+
+def _simple(schema: dict[str, Any]) -> str:
+    """A type in words of a TOML file."""
+    kinds = [option.get("type", "") for option in schema.get("anyOf", [schema])]
+    names = {"array": "list", "object": "table", "string": "text", "boolean": "yes or no"}
+    return " or ".join(names.get(kind, kind) for kind in kinds if kind != "null")
+
+
+def example(name: str) -> str:
+    """An example file as it is."""
+    return f"```toml\n{(ROOT / 'docs' / 'examples' / name).read_text(encoding='utf-8').strip()}\n```"
+
+
+def rights() -> str:
+    """Nomad's calls by the right that they need, with what is left out without it."""
+    from caravan.cluster.rights import CALLS
+
+    rows = ["| right | calls | for | without it |", "|---|---|---|---|"]
+    by_right: dict[tuple[str, str], list[Any]] = {}
+    for call in CALLS:
+        by_right.setdefault((call.right, call.without), []).append(call)
+    for (right, without), calls in by_right.items():
+        paths = ", ".join(f"`{c.method} {c.path}`" for c in calls)
+        uses = ", ".join(dict.fromkeys(c.use for c in calls))
+        named = f"`{right}`" if right else "any token"
+        lost = without or ("no run" if right else "")
+        rows.append(f"| {named} | {paths} | {uses} | {lost} |")
+    return "\n".join(rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "graph": graph,
     "settings": settings,
     "plan": plan,
     "causes": causes,
     "help": help_page,
+    "rights": rights,
+    "policy": policy,
+    "policy-example": lambda: example("policy.toml"),
+    "profile": profile,
+    "profile-example": lambda: example("caravan.toml"),
 }
 
 

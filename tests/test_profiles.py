@@ -25,6 +25,7 @@ from profiles import (
 )
 
 PROD, OTHER = "https://nomad.prod.example:4646", "https://other.example:4646"
+P = '[clusters.p]\naddress = "http://a:1"\n'
 FILE = f"""
 default_cluster = "prod"
 
@@ -88,19 +89,19 @@ def test_one_file_is_in_force(tmp_path: Path) -> None:
     [
         ("[clusters.p", "TOML"),
         ('[clusters.p]\nadress = "http://a:1"', "[clusters.p] a"),
-        ('[clusters.p]\naddress = "http://a:1"\nnamspace = "x"', "namspace: there is no such key. Did you mean namespace?"),
-        ('[clusters.p]\naddress = "http://a:1"\n[clusters.p.prices]\nL4 = "cheap"', "[clusters.p.prices] L4"),
-        ('[clusters.p]\naddress = "http://a:1"\n[clusters.p.volumes]\nd = "data"', "[clusters.p.volumes.d] destination"),
-        ('[clusters.p]\naddress = "http://a:1"\n[clusters.p.volumes]\nd = {read_only = 7}', "[clusters.p.volumes.d]"),
+        (P + 'namspace = "x"', "namspace: there is no such key. Did you mean namespace?"),
+        (P + '[clusters.p.prices]\nL4 = "cheap"', "[clusters.p.prices] L4"),
+        (P + '[clusters.p.volumes]\nd = "data"', "[clusters.p.volumes.d] destination"),
+        (P + '[clusters.p.volumes]\nd = {read_only = 7}', "[clusters.p.volumes.d]"),
         ('[clusters.local]\naddress = "http://a:1"', "'local'"),
         ('[clusters."http://a"]\naddress = "http://a:1"', "'http://a'"),
         ('[clusters."unix:///x"]\naddress = "http://a:1"', "'unix:///x'"),
         ('default_cluster = "prd"\n[clusters.prod]\naddress = "http://a:1"', "Did you mean prod?"),
-        ('[clusters.p]\naddress = "http://a:1"\ntoken = "s3cr3t-value"', "token_env"),
-        ('[clusters.p]\naddress = "http://a:1"\nenv = {A_TOKEN = "hf_abcdefghijklmnopqrst"}', "secret"),
+        (P + 'token = "s3cr3t-value"', "token_env"),
+        (P + 'env = {A_TOKEN = "hf_abcdefghijklmnopqrst"}', "secret"),
         ("unknown = 1", "unknown: there is no such key"),
         ("clusters = 3", "clusters"),
-        ('[clusters.p]\naddress = "http://a:1"\nsoft_limit_usd = -1', "[clusters.p] soft_limit_usd"),
+        (P + 'soft_limit_usd = -1', "[clusters.p] soft_limit_usd"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_names_file_table_and_key(tmp_path: Path, text: str, words: str) -> None:

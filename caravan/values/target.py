@@ -47,35 +47,39 @@ class ClusterProfile(Value):
     """A cluster: how it is reached, and what plans for it begin with. What is not said is as without a profile."""
 
     address: Plain = Field(description="address of the Nomad API")
-    region: str | None = None
-    namespace: str | None = None
-    node_pool: str | None = None
-    datacenters: tuple[str, ...] | None = None
+    region: str | None = Field(default=None, description="Nomad region")
+    namespace: str | None = Field(default=None, description="namespace of the jobs")
+    node_pool: str | None = Field(default=None, description="node pool of the jobs")
+    datacenters: tuple[str, ...] | None = Field(default=None, description="datacenters of the jobs")
 
     token_env: VariableName | None = Field(default=None, description="environment variable that holds the ACL token")
     token_file: str | None = Field(default=None, description="file that holds the ACL token and that others can't read")
-    cacert: str | None = None
-    capath: str | None = None
-    client_cert: str | None = None
-    client_key: str | None = None
-    tls_server_name: str | None = None
-    skip_verify: bool | None = None
+    cacert: str | None = Field(default=None, description="file with the CA certificate of the servers")
+    capath: str | None = Field(default=None, description="directory of CA certificates, where cacert is unset")
+    client_cert: str | None = Field(default=None, description="file with the client certificate for mTLS")
+    client_key: str | None = Field(default=None, description="file with the key of the client certificate")
+    tls_server_name: str | None = Field(default=None, description="name that the server's certificate is for")
+    skip_verify: bool | None = Field(default=None, description="don't verify the server (unsafe)")
 
     image: Plain | None = Field(default=None, description="image for docker jobs whose repository names none")
     volumes: dict[str, VolumeDefault] = Field(default_factory=dict, description="volume to its destination")
     outputs: Plain | None = Field(default=None, description="volume:NAME, a URL, path:/DIRECTORY or allocation")
     cache_dir: TaskPath | None = Field(default=None, description="where packages and models are kept between jobs")
     env: dict[VariableName, Plain] = Field(default_factory=dict, description="environment of every job")
-    pip_index_url: Plain | None = None
-    hf_endpoint: Plain | None = None
-    apt_proxy: Plain | None = None
+    pip_index_url: Plain | None = Field(default=None, description="Python package index, for pip and uv")
+    hf_endpoint: Plain | None = Field(default=None, description="mirror of the Hugging Face hub")
+    apt_proxy: Plain | None = Field(default=None, description="http proxy for apt in images of Debian's kind")
     registry_mirrors: dict[str, Plain] = Field(default_factory=dict, description="prefix of images to its mirror")
 
     prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict, description="GPU model to US dollars an hour"
     )
-    soft_limit_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    hard_limit_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    soft_limit_usd: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="what --yes may spend on one run, in US dollars"
+    )
+    hard_limit_usd: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="what no run may spend without --budget, in US dollars"
+    )
     policy: str | None = Field(default=None, description="file with the policy for this cluster")
 
     @field_validator("volumes", mode="before")

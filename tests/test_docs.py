@@ -31,9 +31,9 @@ def test_every_generated_part_stands_somewhere(generate: ModuleType) -> None:
 
 
 def test_a_stale_part_is_seen(generate: ModuleType) -> None:
-    page = "before\n<!-- generated: settings -->\nold\n<!-- end -->\nafter\n"
+    page = "before\n<!-- generated: settings -->\nstale words\n<!-- end -->\nafter\n"
     fresh = generate.render(page)
-    assert "old" not in fresh
+    assert "stale words" not in fresh
     assert "CARAVAN_HOME" in fresh
     assert generate.render(fresh) == fresh
 

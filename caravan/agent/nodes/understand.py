@@ -8,6 +8,7 @@ from caravan.agent.state import RunState, Update, joined
 from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, given_answers, with_defaults
 from caravan.planning.draft import chosen_script, draft_plan, git_source, with_fitting_flags
+from caravan.planning.outputs import settled
 from caravan.planning.policy import fill, within
 from caravan.planning.remembered import used_cases
 from caravan.planning.site import place_changes, site_changes
@@ -104,7 +105,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     plan = apply_changes(plan, request.sets)  # once more: an answer may touch further fields than its own
     cases = standing_cases(state.cases, context.open_tree(state.request.source), profile)
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, cases))
-    plan = with_fitting_flags(plan, profile)
+    plan = settled(with_fitting_flags(plan, profile), facts)
     plan = apply_changes(plan, fill(plan, facts, context.policies))
     context.folder.save_plan(plan)
     _tell_remembered(plan, state, context)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver, with_gpus
 from caravan.planning.command import launch_words
+from caravan.planning.outputs import output_problems
+from caravan.planning.standing import could_take, place_of, would_do
 from caravan.values.job import ClusterFacts, NodeFacts
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher
@@ -19,11 +21,29 @@ def check_plan(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
 
 def check_job(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     """The problems that lie in the job itself: no other node would change them."""
-    return (*_texts(plan), *_command(plan), *_code(plan, facts), *check_image(plan, facts))
+    return (
+        *_texts(plan),
+        *_command(plan),
+        *_code(plan, facts),
+        *output_problems(plan, facts),
+        *check_image(plan, facts),
+    )
 
 
 def check_place(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
-    """The problems of finding a node for the job, were all of them empty."""
+    """The problems of finding a node for the job, were all of them empty.
+
+    Where nodes that take no new work now would do, that is said.
+    """
+    problems = _lacks(plan, facts)
+    if not problems and not check_image(plan, facts) and not could_take(plan, facts):
+        problems = ("Each thing that the plan asks for is on some node, but no node has all of it.",)
+    if problems and would_do(plan, facts):
+        problems = (*problems, f"That is {place_of(plan, facts).text}.")
+    return problems
+
+
+def _lacks(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     problems = []
     nodes = in_target(plan, facts)
     if not nodes:

@@ -269,6 +269,7 @@ class Application:
 
         from caravan import TEMPLATES
         from caravan.agent.context import Context, Limits, recent
+        from caravan.agent.masked import MaskedCluster
         from caravan.agent.rules import RuleReasoner
         from caravan.agent.traced import TracedCluster, TracedMemory, TracedReasoner
         from caravan.cluster.sentinel import read_sentinel
@@ -289,7 +290,8 @@ class Application:
             held.enter_context(folder.lock())
             tracer = held.enter_context(closing(self._tracer(record.id)))
             memory = TracedMemory(held.enter_context(closing(self._memory())), tracer)
-            cluster = TracedCluster(held.enter_context(closing(self.cluster(record.request))), tracer, self.clock)
+            plain = MaskedCluster(held.enter_context(closing(self.cluster(record.request))), settings.secrets())
+            cluster = TracedCluster(plain, tracer, self.clock)
             yield Context(
                 cluster=cluster,
                 facts=recent(cluster, self.clock),

@@ -283,6 +283,9 @@ class Application:
         settings, folder = self._settings, self.folder(record.id)
         setup_logging(secrets=self._secrets)
         site = find_site(record.request, self._profiles)
+        note = "" if record.request.cluster == "local" else self._access(record.request).note
+        if note:
+            progress.note(note)
         prices = Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour, by_model=prices_by_model(settings, site))
         image = settings.image or (site.profile.image if site else None)
         soft_usd, hard_usd = limits_usd(settings, site)

@@ -65,6 +65,7 @@ class Access:
     client_key: Path | None
     tls_server_name: str | None
     profile: ClusterProfile | None = None
+    note: str = ""
 
 
 # --- caravan.toml ---------------------------------------------------------------------------------------------------
@@ -238,7 +239,21 @@ def find_access(
         client_key=Path(key) if key else None,
         tls_server_name=name,
         profile=profile,
+        note=_kept_back(request) if settings.nomad_token is not None and not sent and not _names_token(profile) else "",
     )
+
+
+def _names_token(profile: ClusterProfile | None) -> bool:
+    return profile is not None and bool(profile.token_env or profile.token_file)
+
+
+def _kept_back(request: RunRequest) -> str:
+    """Why a token that is set is not used, for whoever wonders why the cluster denies everything."""
+    if request.profile:
+        how = f'to send it, say token_env = "NOMAD_TOKEN" in [clusters.{request.profile}]'
+    else:
+        how = "it belongs to NOMAD_ADDR, which is another one"
+    return f"NOMAD_TOKEN is not sent to {request.cluster}: {how}."
 
 
 def _still(request: RunRequest, profiles: ProfileFile, parse: Parse, *, ours: bool) -> ClusterProfile | None:

@@ -182,6 +182,7 @@ def test_a_token_goes_to_its_own_address_alone(
     told = settings(monkeypatch, **variables, **({"NOMAD_ADDR": address} if address else {}))
     access = find_access(request_, told, profiles, {"PROD_TOKEN": "of-prod"}, parse)
     assert access.token == sent
+    assert bool(access.note) is (sent is None)
     assert access.http_auth == ("user:password" if sent == TOKEN else None)
     assert "of-prod" not in repr(access)
     assert TOKEN not in repr(access)

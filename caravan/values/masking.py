@@ -136,7 +136,8 @@ def forms(known: tuple[str, ...]) -> tuple[str, ...]:
     for secret in known:
         found |= {form for form in _forms(secret) if len(form) >= _SHORTEST_KNOWN}
         found |= {line.strip() for line in secret.splitlines() if len(line.strip()) >= _SHORTEST_KNOWN}
-    return tuple(sorted(found, key=lambda form: (-len(form), form)))
+    # What the mask itself holds can't be hidden by it.
+    return tuple(sorted((f for f in found if f not in MASK), key=lambda form: (-len(form), form)))
 
 
 def _forms(secret: str) -> Iterable[str]:

@@ -25,6 +25,7 @@ Params = Mapping[str, str | int | list[str]]
 
 CONNECT_TIMEOUT: Final = 5.0
 MAX_ANSWER: Final = 64 << 20  # bytes of an answer that is read whole, unpacked: a list of 2,000 nodes has about 20 MB
+MAX_WORDS_READ: Final = 1 << 16  # bytes of a refusal that are read
 LEAST_RATE: Final = 32 << 10  # bytes/s below which a file or log comes too slowly to wait for
 
 # How often a request that is safe to repeat is tried: where nobody answers, and where the cluster answers that it can't
@@ -246,17 +247,18 @@ class Connection:
         refused = response.status_code >= 400
         if stream and not refused:
             return
-        limit = 1 << 16 if refused else MAX_ANSWER
-        data = bytearray()
-        try:
-            for chunk in response.raw.stream(1 << 16, decode_content=True):
-                data += chunk
-                if len(data) > limit:
-                    break
-        finally:
-            if len(data) > limit:
-                response.raw.close()
+        limit = MAX_WORDS_READ if refused else MAX_ANSWER
+        data, began, at_end = bytearray(), self._clock.monotonic(), False
+        while len(data) <= limit and not at_end:
+            chunk = response.raw.read1(1 << 16, decode_content=True)
+            data += chunk
+            at_end = not chunk
+            if stream and self._clock.monotonic() - began > self.timeouts[1]:
+                break
+        if at_end:
             response.raw.release_conn()
+        else:
+            response.raw.close()
         if len(data) > limit and not refused:
-            raise self._refusals.too_big("say so much", limit)
+            raise self._refusals.too_big("answer", limit)
         response.raw = io.BytesIO(bytes(data[:limit]))

@@ -69,7 +69,7 @@ def _quiet(
     answer = connection.send("GET", path, what=what, params=params, repeat=True, silent=True)
     try:
         return read(answer.json())
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         pass
     # Outside the handler, so that no exception with the answer in it (JSONDecodeError.doc) hangs on ours.
     raise connection.alien(what)

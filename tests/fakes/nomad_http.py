@@ -1,6 +1,8 @@
 """A tiny HTTP server that answers as it is told, for what a client meets on a bad day. Loopback, free port."""
 
 import json
+import socket
+import socketserver
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -46,12 +48,13 @@ class NomadHttp:
     ) -> None:
         self.answer = answer
         self.requests: list[Request] = []
+        self.names: list[str | None] = []  # the server names that TLS clients asked for
         self._closing = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
+            disable_nagle_algorithm = not unix
 
             def log_message(self, *args: Any) -> None:
                 pass
@@ -64,14 +67,26 @@ class NomadHttp:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
 
+            address_family = socket.AF_UNIX if unix else socket.AF_INET6 if ":" in host else socket.AF_INET
+            allow_reuse_address = not unix
+
+            def server_bind(self) -> None:
+                socketserver.TCPServer.server_bind(self)  # HTTPServer's asks for the name of the host
+
             def handle_error(self, *args: Any) -> None:
                 pass  # clients hang up on purpose
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(unix or (host, 0), Handler)  # type: ignore[arg-type]
+        self._unix = unix
+        self._host = f"[{host}]" if ":" in host else host
         self._scheme = "http"
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, key)
+            if authority:
+                context.load_verify_locations(authority)
+                context.verify_mode = ssl.CERT_REQUIRED
+            context.sni_callback = lambda _socket, name, _context: self.names.append(name)
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -81,7 +96,11 @@ class NomadHttp:
 
     @property
     def address(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
+        return f"unix://{self._unix}" if self._unix else f"{self._scheme}://{self._host}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         if self._closing.is_set():  # a connection that was kept open

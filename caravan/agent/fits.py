@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from caravan.agent.context import Context
 from caravan.agent.lawful import denials
-from caravan.agent.lawful import allowed
 from caravan.agent.nodes.commit import job_spec
 from caravan.agent.state import RunState
 from caravan.hcl import render_hcl
@@ -37,7 +36,7 @@ def dry_run(plan: TrainingPlan, state: RunState, context: Context) -> DryRun:
 
 def has_place(plan: TrainingPlan, state: RunState, context: Context, *, now: bool = False) -> bool:
     """Whether the cluster would take the plan's job; `now`: without waiting."""
-    if check_plan(plan, context.facts()) or not allowed(plan, context):
+    if check_plan(plan, context.facts()):
         return False
     answer = dry_run(plan, state, context)
     return not (answer.errors or (answer.failures if now else hopeless(answer)))

@@ -31,11 +31,6 @@ def require_policies(context: Context) -> None:
         )
 
 
-def allowed(plan: TrainingPlan, context: Context) -> bool:
-    """Whether the policies allow the plan, whatever it may cost."""
-    return not plan_denials(plan, context.facts(), context.policies, own=_own(context) if context.policies.files else "")
-
-
 def denials(plan: TrainingPlan, estimate: Estimate | None, state: RunState, context: Context) -> tuple[Denial, ...]:
     """What the policies deny of a plan and of what it may cost."""
     if not context.policies.files:

@@ -150,7 +150,8 @@ def _packages(plan: TrainingPlan) -> Iterator[Claim]:
     ]
     yield from told
     names = ("PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX")
-    if (setup.pip or setup.requirements or plan.outputs.kind == "url") and not any(plan.env.get(name) for name in names):
+    installs = setup.pip or setup.requirements or plan.outputs.kind == "url"
+    if installs and not any(plan.env.get(name) for name in names):
         yield Claim("sources.package_indexes", "env.PIP_INDEX_URL", DEFAULT_INDEX)
 
 

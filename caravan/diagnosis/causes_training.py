@@ -166,7 +166,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.PROCESS_HANG: Entry(
         Fixable.PARTLY,
         "No progress and no error: DataLoader/fork deadlock.",
-        "The job hangs again and again ({message}).",
+        "The job hangs again and again: its last lines say where (main.py logs RUN).",
         ("training.num_workers", "env.TOKENIZERS_PARALLELISM", "env.OMP_NUM_THREADS", "training.resume_from"),
         (said("The training hung: {message}."),),
     ),

@@ -169,7 +169,7 @@ def _path_problems(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[str]:
     path = plan.outputs.location.removeprefix("file://")
     if not path.startswith("/"):
         yield f"The outputs' place {path!r} is no absolute path."
-    elif facts.kind is ClusterKind.NOMAD and plan.driver != "raw_exec":
+    elif facts.kind is ClusterKind.NOMAD and not facts.shared_files and plan.driver != "raw_exec":
         mount = _cover(plan, path)
         if mount is None:
             yield (

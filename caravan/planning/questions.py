@@ -194,7 +194,7 @@ def _is_open(scene: _Scene, path: str) -> bool:
 
 def _outputs(scene: _Scene) -> Iterator[Question]:
     """On a real cluster, what is in an allocation is gone after garbage collection."""
-    if scene.facts.kind is not ClusterKind.NOMAD:
+    if scene.facts.kind is not ClusterKind.NOMAD or scene.facts.shared_files:
         return
     nodes = scene.facts.usable_nodes()
     able = [n for n in nodes if gpu_groups(n)] if scene.gpu else nodes

@@ -78,6 +78,13 @@ class LocalControl:
 
         return _document(control.start(self._home, inventory=inventory, environment=process_environment()))
 
+    def revive(self) -> bool:
+        """Start it again, as it was, if it died; False when it was ended on purpose."""
+        from caravan.cluster.local import control
+        from config import process_environment
+
+        return control.revive(self._home, environment=process_environment())
+
     def down(self) -> bool:
         """End it; False when it does not run."""
         from caravan.cluster.local import control
@@ -211,6 +218,7 @@ class Application:
             cert=None,
             clock=self.clock,
             timeout=timeout,
+            reviver=self.local_cluster.revive,
         )
 
     def _nomad(self, request: RunRequest, timeout: float = _ANSWER_S) -> NomadCluster:

@@ -4,9 +4,10 @@ Must not know what a watcher does when it is woken.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from threading import Event, RLock
+from threading import Event, Lock, RLock
 from typing import Final
 
 from caravan.cluster.connection import Connection
@@ -14,6 +15,7 @@ from caravan.cluster.events import Key
 from caravan.cluster.feed import Feed, FeedState, Subscription
 from caravan.cluster.gate import Gate
 from caravan.ports import Clock
+from caravan.values.errors import CaravanError, ClusterUnreachable
 
 FEW: Final = 4  # watched jobs up to which a stream tells of them alone; it is opened anew when one is added
 GRACE: Final = 2.0  # seconds that a stream may need to connect before its watchers ask for themselves
@@ -21,6 +23,16 @@ SAFETY: Final = 60.0  # seconds after which a job is read although nothing was t
 SAFETY_RATE: Final = 4.0  # such reads a second, at most, over all watched jobs
 POLL: Final = 5.0  # seconds between two reads of a job where nothing tells of it and no blocking query is free
 POLL_RATE: Final = 20.0  # such reads a second, at most, over all watched jobs
+
+
+REVIVAL: Final = 15.0  # seconds between two tries to start the cluster again
+
+Reviver = Callable[[], bool]
+"""Starts a cluster again whose process died. False: it was ended on purpose. May raise a CaravanError."""
+
+
+class ClusterDown(ClusterUnreachable):
+    """Somebody ended the cluster: waiting for it is no use."""
 
 
 class Told(Enum):
@@ -42,8 +54,11 @@ class Seat:
 class Hub:
     """The watchers of one connection and their streams: none without a watcher, one for most, however many."""
 
-    def __init__(self, connection: Connection, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock, reviver: Reviver | None = None) -> None:
         self.gate = Gate(clock)
+        self._reviver = reviver
+        self._reviving = Lock()
+        self._revived: float | None = None
         self._connection = connection
         self._clock = clock
         self._lock = RLock()
@@ -91,6 +106,27 @@ class Hub:
     def poll(self) -> float:
         """Seconds between two reads of a job that nothing tells of: longer, the more are watched."""
         return max(POLL, len(self._seats) / POLL_RATE)
+
+    def revive(self) -> None:
+        """Start a cluster again that is ours to start, now and then. Raises ClusterDown when it shall not be."""
+        if self._reviver is None or not self._reviving.acquire(blocking=False):
+            return
+        try:
+            now = self._clock.monotonic()
+            if self._revived is not None and now < self._revived + REVIVAL:
+                return
+            self._revived = now
+            if not self._reviver():
+                raise ClusterDown(
+                    "The built-in cluster was ended while a job was watched.",
+                    hint="Bring it up (`cluster up`), then `resume` the run.",
+                )
+        except ClusterDown:
+            raise
+        except CaravanError:
+            return  # it does not come up now; the outage's limit counts on
+        finally:
+            self._reviving.release()
 
     def heard(self, jobs: frozenset[Key]) -> None:
         """Wake who watches these jobs."""

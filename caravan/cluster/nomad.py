@@ -13,6 +13,7 @@ from urllib.parse import quote
 from caravan.cluster.addresses import Proxies
 from caravan.cluster.connection import Connection
 from caravan.cluster.files import AllocFiles
+from caravan.cluster.hub import Reviver
 from caravan.cluster.reading import JobReader
 from caravan.cluster.snapshots import one_line, to_placement_failures, to_registered
 from caravan.cluster.survey import Survey
@@ -36,8 +37,9 @@ class NomadCluster:
     `namespace` is used where a job or call names none. `verify` is True, False or the path of a file or directory of
     CA certificates, `cert` the paths of client certificate and key, `server_name` the name that the server's
     certificate is for, `http_auth` `user:password` for a gateway. `timeout`: seconds for a whole answer;
-    `outage_limit`: seconds that `watch` and `follow_log` ride out. Raises UsageError for an address, token, proxy or
-    certificate that can't be used; nothing is sent yet.
+    `outage_limit`: seconds that `watch` and `follow_log` ride out; `reviver` starts a cluster again that is ours to
+    start and has died. Raises UsageError for an address, token, proxy or certificate that can't be used; nothing is
+    sent yet.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class NomadCluster:
         proxies: Proxies | None = None,
         timeout: float = 15.0,
         outage_limit: float = 120.0,
+        reviver: Reviver | None = None,
     ) -> None:
         from nomad import api
 
@@ -77,7 +80,7 @@ class NomadCluster:
         self._has_token = bool(token)
         self._verified = None if not self._connection.address.startswith("https") else verify is not False
         self._reader = JobReader(self._connection, clock)
-        self._watcher = Watcher(self._connection, self._reader, clock, outage_limit=outage_limit)
+        self._watcher = Watcher(self._connection, self._reader, clock, outage_limit=outage_limit, reviver=reviver)
         self._files = AllocFiles(self._connection, clock, namespace=self._namespace, outage_limit=outage_limit)
         self._variables = Variables(self._connection)
         # python-nomad's endpoints one by one: its `Nomad` class takes token, namespace, region and certificates from

@@ -10,7 +10,7 @@ from typing import Final
 
 from caravan.cluster.connection import Connection
 from caravan.cluster.gate import backoff
-from caravan.cluster.hub import GRACE, Hub, Seat, Told
+from caravan.cluster.hub import GRACE, Hub, Reviver, Seat, Told
 from caravan.cluster.reading import JobReader, Seen
 from caravan.ports import Clock
 from caravan.values.errors import ClusterDenied, ClusterError, ClusterUnreachable
@@ -27,10 +27,21 @@ _JOB_GOES_ON: Final = "The job goes on; `resume` the run to watch it again."
 
 
 class Watcher:
-    """The watches of one connection. `outage_limit`: seconds that an outage is ridden out."""
+    """The watches of one connection.
 
-    def __init__(self, connection: Connection, reader: JobReader, clock: Clock, *, outage_limit: float) -> None:
-        self._hub = Hub(connection, clock)
+    `outage_limit`: seconds that an outage is ridden out. `reviver` starts a cluster again that is ours to start.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        reader: JobReader,
+        clock: Clock,
+        *,
+        outage_limit: float,
+        reviver: Reviver | None = None,
+    ) -> None:
+        self._hub = Hub(connection, clock, reviver)
         self._reader = reader
         self._clock = clock
         self._outage_limit = outage_limit
@@ -122,6 +133,8 @@ class _Watch:
             trouble = error if isinstance(error, ClusterUnreachable) else None
             self._index, self._wanted = 0, True
             self._not_before = self._next = self._clock.monotonic() + self._outage.see(error)
+            if trouble is not None:
+                self._hub.revive()
             return None
         finally:
             self._hub.gate.leave(trouble, held=held)

@@ -4,15 +4,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from caravan.cluster.hub import ClusterDown
+from caravan.cluster.local.control import revive
 from caravan.cluster.nomad import NomadCluster
 from caravan.cluster.watch import judge
 from caravan.values.errors import ClusterUnreachable
 from caravan.values.run import OutcomeKind, Phase
 from main import SystemClock
-from tests.cluster.local.bench import Bench
+from tests.cluster.local.bench import ENVIRONMENT, Bench
 from tests.fakes.clock import FastClock
 from tests.fakes.viewer import Viewer
 
@@ -32,7 +35,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     bench.down()
 
 
-def client(bench: Bench, **more: float) -> NomadCluster:
+def client(bench: Bench, **more: Any) -> NomadCluster:
     return NomadCluster(
         bench.cluster.address,
         token=bench.cluster.token(),
@@ -95,6 +98,45 @@ def test_a_cluster_that_is_not_started_again_is_given_up(bench: Bench) -> None:
     assert "resume" in error.hint
     cluster.close()
     until(lambda: not [t for t in threading.enumerate() if t.name == "caravan-events"])
+    bench.up()
+    bench.ask("DELETE", f"/v1/job/{job['ID']}")
+
+
+def test_a_cluster_that_is_ours_is_started_again_as_it_was(bench: Bench, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    job = bench.job(f"until [ -e {gate} ]; do sleep 0.05; done; exit 5")
+    bench.register(job)
+    tries: list[bool] = []
+
+    def again() -> bool:
+        tries.append(revive(bench.home, environment=ENVIRONMENT))
+        return tries[-1]
+
+    cluster = client(bench, outage_limit=600.0, reviver=again)
+    viewer = Viewer(cluster.watch(job["ID"]))
+    running(viewer)
+    nodes = cluster.facts().nodes
+    bench.crash()
+    until(lambda: bool(tries))
+    gate.touch()
+    assert judge(viewer.ends(), None, "").exit_code == 5
+    assert [n.name for n in cluster.facts().nodes] == [n.name for n in nodes]
+    assert tries == [True]
+    cluster.close()
+
+
+def test_a_cluster_that_was_ended_on_purpose_is_not_started_again(bench: Bench) -> None:
+    job = bench.job("sleep 60")
+    bench.register(job)
+    cluster = client(bench, outage_limit=600.0, reviver=lambda: revive(bench.home, environment=ENVIRONMENT))
+    viewer = Viewer(cluster.watch(job["ID"]))
+    running(viewer)
+    bench.crash()
+    (bench.home / "address.json").unlink()  # as its end on purpose leaves it
+    error = viewer.fails()
+    assert isinstance(error, ClusterDown)
+    assert "cluster up" in error.hint
+    cluster.close()
     bench.up()
     bench.ask("DELETE", f"/v1/job/{job['ID']}")
 

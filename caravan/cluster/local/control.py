@@ -63,6 +63,27 @@ def start(home: Path, *, inventory: Path | None, environment: Mapping[str, str])
         raise StateError(f"The built-in cluster's directory {home} can't be used: {error.strerror}.") from error
 
 
+def revive(home: Path, *, environment: Mapping[str, str]) -> bool:
+    """Start the cluster of that home again, as it was, if its process has died; True when it runs now.
+
+    False: it was ended on purpose (`stop`), and stays so. Raises ClusterUnreachable when it does not come up,
+    StateError when `home` can't be used.
+    """
+    from filelock import FileLock
+
+    home = home.resolve()
+    try:
+        with FileLock(home / "start.lock", mode=0o600):
+            if status(home) is not None:
+                return True
+            if not (home / "address.json").exists():
+                return False
+            _launch(home, environment)
+            return True
+    except OSError as error:
+        raise StateError(f"The built-in cluster's directory {home} can't be used: {error.strerror}.") from error
+
+
 def _check_same(home: Path, inventory: Path | None) -> None:
     if inventory is None:
         return

@@ -160,17 +160,15 @@ class AllocFiles:
         """The data of each frame (`{"Data": base64, "File": …, "Offset": …}` after one another; `{}`: a heartbeat)."""
         held, decoder = "", json.JSONDecoder()
         for chunk in chunks:
-            held += chunk.decode("utf-8", "replace")
-            while end := held.find("}") + 1:
+            held += chunk.decode("utf-8", "replace").lstrip()
+            while "}" in held:
                 try:
-                    frame, end = decoder.raw_decode(held.lstrip())
-                except ValueError as error:
-                    if len(held) > MAX_FRAME or not held.lstrip().startswith("{"):
-                        self._connection.misshapen("follow a log", error)
-                    break
-                held = held.lstrip()[end:]
+                    frame, end = decoder.raw_decode(held)
+                except (ValueError, RecursionError):
+                    break  # its end has not come yet, or never will
+                held = held[end:].lstrip()
                 yield self._data(frame)
-            if len(held) > MAX_FRAME:
+            if len(held) > MAX_FRAME or (held and held[0] != "{"):
                 self._connection.misshapen("follow a log")
 
     def _data(self, frame: Any) -> bytes:

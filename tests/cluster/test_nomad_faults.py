@@ -1,5 +1,6 @@
 """The client on a bad day: nobody there, silence, denial, nonsense, cut answers, redirects, outages."""
 
+import logging
 import socket
 import traceback
 from collections.abc import Callable, Iterator
@@ -67,6 +68,14 @@ def connect(clock: FakeClock) -> Iterator[Connect]:
     yield make
     for cluster in clusters:
         cluster.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_log_holds_the_token(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """After each fault: not even the libraries' own debug lines."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    assert TOKEN not in caplog.text
 
 
 CALLS: dict[str, Callable[[NomadCluster], Any]] = {

@@ -179,6 +179,14 @@ def test_parse_gives_the_canonical_job(bench: Bench) -> None:
     assert group["Tasks"][0]["Config"]["args"] == ["-c", WORK["good"][0]]
 
 
+def test_variables_are_written_item_by_item_and_only_their_names_come_back(bench: Bench) -> None:
+    path = "nomad/jobs/contract"
+    assert bench.cluster.variable_names(path) is None
+    bench.cluster.write_variable(path, {"ONE": "first", "TWO": 'odd "text"\n# = {{'})
+    bench.cluster.write_variable(path, {"ONE": "changed", "THREE": "x"})
+    assert bench.cluster.variable_names(path) == {"ONE", "TWO", "THREE"}
+
+
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_nothing_to_parse(bench: Bench, text: str) -> None:
     with pytest.raises(JobRefused, match=r"^Job spec is empty$"):
@@ -398,3 +406,16 @@ def test_a_quiet_log_gives_heartbeats(bench: Bench) -> None:
     assert (next(followed), next(followed)) == (b"", b"")
     bench.cluster.stop(job["ID"])
     assert b"".join(followed) == b""
+
+
+def test_a_variable_is_written_and_its_other_items_stay(bench: Bench) -> None:
+    path = "caravan/contract"
+    assert bench.cluster.variable_names(path) is None
+    bench.cluster.write_variable(path, {"A": "1"})
+    bench.cluster.write_variable(path, {"B": "2", "A": "3"})
+    assert bench.cluster.variable_names(path) == {"A", "B"}
+    assert bench.cluster.variable_names(f"{path}/other") is None
+
+
+def test_a_cluster_without_acls_knows_no_token(bench: Bench) -> None:
+    assert bench.cluster.token() is None

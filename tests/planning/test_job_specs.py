@@ -185,7 +185,7 @@ def test_volumes_constraints_env_secrets_and_texts() -> None:
     assert text.left_delimiter != "{{"
     assert (secret.env, secret.destination) == (True, "secrets/caravan.env")
     assert "HF_TOKEN={{ .HF_TOKEN.Value | toUnescapedJSON }}" in secret.data
-    assert secret.error_on_missing_key and secret.perms == "0600"
+    assert (secret.error_on_missing_key, secret.perms) == (True, "0600")
 
 
 @pytest.mark.parametrize(("version", "by_cluster"), [("2.0.6", True), ("1.10.5", False)])

@@ -29,6 +29,15 @@ _RAISED: Final = (
 _DATA_FILE: Final = r"\.(?:jsonl?|csv|tsv|txt|parquet|arrow|np[yz]|h5|hdf5|tfrecords?|lmdb|zip|tar|gz|zst)\b"
 
 DATA_SIGNS: Final[tuple[Sign, ...]] = (
+    # The job's own copier of the outputs: whoever owns that place has to open it, or another one be named.
+    row(
+        r"^caravan: the outputs could not be copied to (?P<path>[^\s:]+(?::[^\s:]+)*)(?::|$)",
+        _LOG,
+        _F.OUTPUT_PERMISSION_DENIED,
+        0.95,
+        _DATA,
+        escalate=True,
+    ),
     row(_ERRNO.replace("'(?P", f"'{_NO_DATA}(?P"), _LOG, _DATA, 0.95, above=_WRITES, kind="write"),
     row(_ERRNO.replace("'(?P", f"'{_NO_DATA}(?P"), _LOG, _DATA, 0.92, kind="read"),
     row(r"Cannot save file into a non-existent directory: '(?P<path>[^']+)'", _LOG, _DATA, 0.95, kind="write"),

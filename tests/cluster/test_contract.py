@@ -408,14 +408,5 @@ def test_a_quiet_log_gives_heartbeats(bench: Bench) -> None:
     assert b"".join(followed) == b""
 
 
-def test_a_variable_is_written_and_its_other_items_stay(bench: Bench) -> None:
-    path = "caravan/contract"
-    assert bench.cluster.variable_names(path) is None
-    bench.cluster.write_variable(path, {"A": "1"})
-    bench.cluster.write_variable(path, {"B": "2", "A": "3"})
-    assert bench.cluster.variable_names(path) == {"A", "B"}
-    assert bench.cluster.variable_names(f"{path}/other") is None
-
-
 def test_a_cluster_without_acls_knows_no_token(bench: Bench) -> None:
     assert bench.cluster.token() is None

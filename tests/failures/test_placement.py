@@ -72,12 +72,14 @@ def test_room_that_another_job_has_is_waited_for(site: Site, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("_quick_looks")
-def test_room_that_another_job_keeps(site: Site, tmp_path: Path) -> None:
+def test_room_that_another_job_keeps_is_asked_about_with_a_place_that_is_free(site: Site, tmp_path: Path) -> None:
     with site.held(tmp_path / "gate", "small", "memory = 120"):
         options = sets({"node_pool": "small", "limits.queue_s": 1})
-        ended = site.run(copied("line", tmp_path), *options).escalated(NO_ROOM)
-    assert ended.attempts[0]["outcome"]["kind"] == "not_placed"
-    assert "memory" in ended.document["detail"]
+        ended = site.run(copied("line", tmp_path), *options).asks(NO_ROOM)
+        assert ended.attempts[0]["outcome"]["kind"] == "not_placed"
+        assert any("node_pool would be default" in text for text in ended.document["question"]["objections"])
+        approved = site.resume(ended, "--approve").succeeded(NO_ROOM)
+    assert approved.document["plan"]["node_pool"] == "default"
 
 
 def test_more_room_than_any_node_has(site: Site, tmp_path: Path) -> None:

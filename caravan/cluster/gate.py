@@ -14,6 +14,7 @@ from caravan.values.errors import ClusterUnreachable
 
 READS: Final = 6  # jobs that are read at the same time
 HOLDS: Final = 3  # blocking queries at the same time; with the reads and a stream they fit into one pool of connections
+PROBE: Final = 1.0  # seconds between two looks whether the one who asks for all has got an answer
 MAX_BACKOFF: Final = 5.0  # seconds between two tries while the cluster is away
 
 
@@ -91,7 +92,9 @@ class Gate:
     def pause(self) -> float:
         """Seconds until it is worth while to ask for a place again; infinite where the event will tell."""
         with self._lock:
-            return max(0.05, self._next - self._clock.monotonic()) if self.trouble else math.inf
+            if not self.trouble:
+                return math.inf
+            return max(PROBE if self._reading else 0.05, self._next - self._clock.monotonic())
 
     def _call(self) -> None:
         while self._waiting and not self.trouble and self._reading < READS:

@@ -64,16 +64,19 @@ class Hub:
         self._lock = RLock()
         self._seats: dict[Key, set[Seat]] = {}
         self._feeds: list[Feed] = []
+        self._closed = False
         self._wide = False  # more than a few jobs are, or were, watched
         self._each = False  # a stream of all namespaces was refused
 
     def join(self, seat: Seat) -> None:
-        """Wake this seat from now on. Joining twice is joining once."""
+        """Wake this seat from now on. Joining twice is joining once; nobody joins what is closed."""
         with self._lock:
-            seats = self._seats.setdefault(seat.key, set())
-            if seat not in seats:
-                seats.add(seat)
-                self._arrange()
+            if self._closed or seat in self._seats.get(seat.key, ()):
+                return
+            self._seats.setdefault(seat.key, set()).add(seat)
+            self._arrange()
+            if self.told(seat) is Told.LIVE:
+                seat.event.set()  # what happened between its last read and this moment was told to nobody
 
     def leave(self, seat: Seat) -> None:
         """Its watcher has ended. The last one ends the streams."""
@@ -87,6 +90,7 @@ class Hub:
     def close(self) -> None:
         """End the streams; watchers that are left ask for themselves."""
         with self._lock:
+            self._closed = True
             self._seats.clear()
             self._arrange()
 

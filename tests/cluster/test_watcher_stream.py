@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from caravan.cluster.hub import FEW
+from caravan.cluster.hub import FEW, Seat
 from caravan.cluster.nomad import NomadCluster
 from caravan.cluster.watch import judge
 from caravan.values.run import OutcomeKind, Phase
@@ -230,6 +230,17 @@ def test_closing_the_client_ends_the_stream(sim: NomadSim, cluster: NomadCluster
     until(lambda: not followers())
     sim.end("j")  # the watcher asks for itself now
     assert viewer.ends().phase is Phase.ENDED
+
+
+def test_who_joins_a_live_stream_reads_once_more(sim: NomadSim, cluster: NomadCluster, watch: Watch) -> None:
+    for n in range(FEW + 1):
+        sim.register(f"j{n}")
+        watch(f"j{n}").sees(Phase.RUNNING)
+    live(sim)
+    seat = Seat(("default", "late"))
+    cluster._watcher._hub.join(seat)
+    assert seat.event.is_set()  # something may have happened between its last read and now
+    cluster._watcher._hub.leave(seat)
 
 
 def test_follow_ups_are_followed_to_the_end(sim: NomadSim, watch: Watch) -> None:

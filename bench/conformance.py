@@ -5,8 +5,8 @@
 A recording is what a real Nomad answered to one scenario (tests/data/nomad-recordings/README.md): the inventory of its
 cluster, its steps, every answer. Built-in clusters are started for each inventory; the steps of its recordings are put
 to them, several at a time where they can't disturb each other. Both traces are brought to one form (`comparable` in
-`tests/fakes/replay.py`) in which only what may differ between two clusters is masked or left out, and the first difference is printed. `--judge`
-names another program that compares: it is called as `REPLAY.PY ADDRESS FILES --json`.
+`tests/fakes/replay.py`), in which only what may differ between two clusters is masked or left out, and the first
+difference is printed. `--judge` names another program that compares: it is called as `REPLAY.PY ADDRESS FILES --json`.
 """
 
 import argparse

@@ -148,6 +148,15 @@ _TEMPLATE: JsonDict = {
     "VaultGrace": 0,
     "Wait": None,
 }
+_ARTIFACT: JsonDict = {
+    "Chown": False,
+    "GetterHeaders": None,
+    "GetterInsecure": False,
+    "GetterMode": "any",
+    "GetterOptions": None,
+    "GetterSource": "",
+    "RelativeDest": "local/",
+}
 _RESTART: dict[str, JsonDict] = {
     "batch": {"Attempts": 3, "Delay": 15 * SECOND, "Interval": 24 * _HOUR, "Mode": "fail", "RenderTemplates": False},
     "service": {"Attempts": 2, "Delay": 15 * SECOND, "Interval": 30 * _MINUTE, "Mode": "fail"},
@@ -241,7 +250,7 @@ def canonical_job(job: JsonDict) -> JsonDict:
 
     What the job says is checked elsewhere: see `validation`.
     """
-    whole = _fill(copy.deepcopy(job), _JOB)
+    whole = _fill(_completed(copy.deepcopy(job), "Job"), _JOB)
     for dropped in ("Reschedule", "Migrate"):  # job-wide shorthands; their meaning is in the groups
         whole.pop(dropped, None)
     whole["Name"] = whole.get("Name") or whole.get("ID") or ""
@@ -252,6 +261,27 @@ def canonical_job(job: JsonDict) -> JsonDict:
     kind = whole["Type"] if whole["Type"] in _RESTART else "service"
     whole["TaskGroups"] = [_group(group, kind) for group in whole["TaskGroups"] or []]
     return whole
+
+
+def _completed(value: Any, kind: str) -> Any:
+    """A block with all the fields that its type has, at every depth; what is of another shape stays as it is."""
+    from caravan.hcl.schema import absent, block_types
+
+    fields = block_types().get(kind)
+    if fields is None or not isinstance(value, dict):
+        return value
+    for field in fields:
+        inner = value.get(field.key)
+        if inner is None:
+            if not field.omitted:
+                value[field.key] = absent(field)
+        elif field.type[0] == "[" and isinstance(inner, list):
+            value[field.key] = [_completed(i, field.type[1:-1]) for i in inner]
+        elif field.type[0] == "<" and isinstance(inner, dict):
+            value[field.key] = {k: _completed(v, field.type[1:-1]) for k, v in inner.items()}
+        else:
+            value[field.key] = _completed(inner, field.type)
+    return value
 
 
 def _group(group: JsonDict, kind: str) -> JsonDict:
@@ -276,6 +306,7 @@ def _task(task: JsonDict, restart: JsonDict) -> JsonDict:
     whole["LogConfig"].pop("Enabled", None)
     whole["RestartPolicy"] = _fill(task.get("RestartPolicy"), restart)
     whole["Templates"] = [_fill(t, _TEMPLATE) for t in whole["Templates"] or []] or None
+    whole["Artifacts"] = [_fill(a, _ARTIFACT) for a in whole["Artifacts"] or []] or None
     return whole
 
 

@@ -50,7 +50,11 @@ class InvalidConfig(Exception):
 
 
 class CannotStart(Exception):
-    """A task that the driver can't start (Nomad's event Driver Failure)."""
+    """A task that the driver can't start (Nomad's event Driver Failure). `recoverable`: another try may help."""
+
+    def __init__(self, text: str, *, recoverable: bool = False) -> None:
+        super().__init__(text)
+        self.recoverable = recoverable
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ def _docker(start: Started) -> Command:
     driver = start.node.drivers["docker"]
     image = config["image"]
     if needs_pull(start):
-        raise CannotStart(_pull_failure(image))
+        raise CannotStart(_pull_failure(image), recoverable=True)
     digest = "sha256:" + hashlib.sha256(image.encode()).hexdigest()
     cause = f'Failed to create container configuration for image {go_quote(image)} ("{digest}"): '
     if config.get("runtime") and config["runtime"] not in driver.runtimes:
@@ -212,7 +216,7 @@ def _docker(start: Started) -> Command:
         raise CannotStart(f"the image {image} has no command here: name one in the task's config")
     found = _find(words[0], start, shown)
     if found is None:
-        raise CannotStart(_not_started(start, words[0], shown))
+        raise CannotStart(_not_started(start, words[0], shown), recoverable=True)
     if not start.isolated:
         cwd = Path(config.get("work_dir") or start.place.task_dir)
         return Command(found, tuple(words), str(cwd if cwd.is_dir() else start.place.task_dir))
@@ -251,7 +255,7 @@ def _docker_mounts(start: Started, cause: str) -> list[Mount]:
         extra = mounts.of_docker(start.config, start.place, start.node, start.scratch)
     except mounts.BadMount as wrong:
         said = f"failed to create container: Error response from daemon: {wrong}" if wrong.daemon else f"{cause}{wrong}"
-        raise CannotStart(said) from wrong
+        raise CannotStart(said, recoverable=wrong.daemon) from wrong
     if start.isolated:
         return [*mounts.own(start.place), *_volumes(start), *extra]
     if start.task["VolumeMounts"] or any(m.source and m.source != m.target for m in extra):

@@ -1,7 +1,5 @@
 """Task events in Nomad's shape and words, and the decision whether a task is started again. Pure."""
 
-import random
-from dataclasses import dataclass
 from typing import Any
 
 from caravan.cluster.local.words import JsonDict, go_duration, go_quote, now_ns
@@ -117,6 +115,8 @@ def restarting(delay: int, reason: str) -> JsonDict:
     """The task will be started again after `delay` nanoseconds."""
     details = {"restart_reason": reason, "start_delay": str(delay)}
     shown = f"Task restarting in {go_duration(delay)}"
+    if reason not in ("", "Restart within policy"):
+        shown = f"{reason} - {shown}"
     return event("Restarting", shown, details, StartDelay=delay, RestartReason=reason)
 
 
@@ -147,37 +147,24 @@ def leader_dead() -> JsonDict:
     return event("Leader Task Dead", "Leader Task in Group dead")
 
 
-@dataclass
-class Verdict:
-    """What follows the end of a run: another one after `delay` nanoseconds, or the task's end, failed or not."""
-
-    again: bool
-    failed: bool
-    delay: int = 0
-    reason: str = ""
+def main_dead() -> JsonDict:
+    """Only sidecars are left, and they end."""
+    return event("Main Tasks Dead", "Main tasks in the group died")
 
 
-def next_run(
-    policy: JsonDict, restarts: list[int], now: int, *, failed: bool, service: bool, hopeless: bool
-) -> Verdict:
-    """Nomad's restart rule. `restarts`: times (ns) of former restarts; `hopeless`: starting anew can't help."""
-    if not failed and not service:
-        return Verdict(again=False, failed=False)
-    attempts, interval = int(policy["Attempts"]), int(policy["Interval"])
-    if attempts == 0 and policy["Mode"] == "fail":
-        return Verdict(again=False, failed=True, reason="Policy allows no restarts")
-    if hopeless:
-        return Verdict(again=False, failed=True, reason="Error was unrecoverable")
-    recent = [at for at in restarts if at > now - interval]
-    if len(recent) < attempts:
-        return Verdict(True, False, _jittered(int(policy["Delay"])), "Restart within policy")
-    if policy["Mode"] == "delay":
-        first = min(recent, default=now)
-        return Verdict(True, False, max(0, first + interval - now), "Exceeded allowed attempts, applying a delay")
-    reason = f'Exceeded allowed attempts {attempts} in interval {go_duration(interval)} and mode is "fail"'
-    return Verdict(again=False, failed=True, reason=reason)
+def hook_failed(text: str) -> JsonDict:
+    """Something before the task's start has failed."""
+    return event("Task hook failed", text, {"message": text}, Message=text)
 
 
-def _jittered(delay: int) -> int:
-    """Up to a quarter more, as Nomad, so that tasks that failed together don't come back together."""
-    return delay + int(delay * 0.25 * random.random())  # noqa: S311 - no secret
+def restart_signaled(reason: str) -> JsonDict:
+    """Somebody wants the task to be started anew."""
+    return event("Restart Signaled", reason, {"restart_reason": reason}, RestartReason=reason)
+
+
+def signaling(name: str) -> JsonDict:
+    """Somebody sends the task a signal."""
+    reason = "User requested task to be signaled"  # unlike a restart, this is not said of the signal itself
+    shown = f"Task being sent signal {name}: {reason}"
+    details = {"signal": name, "signal_reason": reason}
+    return event("Signaling", shown, details, TaskSignal=name, TaskSignalReason=reason)

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import uvicorn
 
-from caravan.cluster.local import view
+from caravan.cluster.local import services, view
 from caravan.cluster.local.api_cluster import Identity
 from caravan.cluster.local.broker import Broker
 from caravan.cluster.local.executor import write_json
 from caravan.cluster.local.inventory import Inventory, load_inventory, measure
-from caravan.cluster.local.lifecycle import Site
+from caravan.cluster.local.preparing import Site
 from caravan.cluster.local.runner import Runner
 from caravan.cluster.local.server import build_app
 from caravan.cluster.local.state import State
@@ -86,7 +86,14 @@ async def serve(home: Path, hindrance: str) -> None:
     if hindrance:
         about += f" (docker and exec tasks run without mounts and paths of their own here: {hindrance})"
     identity = Identity("caravan.global", address, os.getpid(), about, now_ns())
-    site = Site(home / "allocs", home / "runs", launch["environment"], variables, isolated=not hindrance)
+    site = Site(
+        home / "allocs",
+        home / "runs",
+        launch["environment"],
+        variables,
+        services=lambda: services.for_templates(state),
+        isolated=not hindrance,
+    )
     broker = Broker(state, inventory.nodes)
     app = build_app(state, broker, inventory.nodes, identity, allocs=site.allocs, variables=variables, token=token)
     config = uvicorn.Config(

@@ -14,8 +14,10 @@ from dataclasses import replace
 from caravan.cluster.local import events, taskdir
 from caravan.cluster.local.allocs import client_status
 from caravan.cluster.local.canonical import group_of
+from caravan.cluster.local.coordination import Coordinator, why_to_end
 from caravan.cluster.local.inventory import Node
-from caravan.cluster.local.lifecycle import Assignment, Site, TaskRunner, blank_state
+from caravan.cluster.local.lifecycle import TaskRunner, blank_state
+from caravan.cluster.local.preparing import Assignment, Site
 from caravan.cluster.local.state import AllocRecord, State
 from caravan.cluster.local.supervise import Run
 from caravan.cluster.local.words import SECOND, JsonDict, now_ns
@@ -37,6 +39,10 @@ class AllocRunner:
         if group is None:
             raise ValueError(f"allocation {record.id} is of no group of its job")
         self._group = group
+        self._coordinator = Coordinator(group["Tasks"])
+        self._gates = {t["Name"]: asyncio.Event() for t in group["Tasks"]}
+        self._ending: asyncio.Future[None] | None = None
+        self._begun = False
         known = record.body.get("TaskStates") or {}
         self._tasks: dict[str, TaskRunner] = {}
         for task in group["Tasks"]:
@@ -64,15 +70,28 @@ class AllocRunner:
         runs = {name: t.runs for name, t in self._tasks.items()}
         with self._state.change("AllocationUpdated") as change:
             change.put_alloc(replace(record, body=body, runs=runs, expired=self._expired))
+        if self._begun:
+            self._coordinate()
 
     async def run(self) -> None:
         """Run the allocation to its end."""
         deadline = self._deadline()
+        self._begun = True
+        for task in self._tasks.values():
+            if not task.state["Events"] and not task.dead:
+                task.note(events.received())
+        self._coordinate()
+        running = [asyncio.ensure_future(t.run(self._gates[t.name])) for t in self._tasks.values()]
         try:
-            await self._run_tasks()
+            await asyncio.gather(*running)
+            if self._ending is not None:
+                await self._ending
         finally:
             if deadline is not None:
                 deadline.cancel()
+            for one in (*running, self._ending):
+                if one is not None:
+                    one.cancel()
 
     def _deadline(self) -> asyncio.TimerHandle | None:
         limit = self._group["MaxRunDuration"]
@@ -86,67 +105,52 @@ class AllocRunner:
         if all(t.dead for t in self._tasks.values()):
             return
         self._expired = True
-        for task in self._tasks.values():
-            task.kill(reason=_EXPIRED)
+        for name in self._coordinator.of_stage("poststop"):
+            self._tasks[name].kill(_EXPIRED)
+        self._end(_EXPIRED)
         self._publish()
 
-    async def _run_tasks(self) -> None:
-        self._receive()
-        first, helpers, main, last = self._phases()
-        started = [asyncio.ensure_future(t.run()) for t in helpers]
-        try:
-            if await self._all(first):
-                await self._all(main)
-            for helper in helpers:
-                helper.kill()
-            await asyncio.gather(*started)
-            await self._all(last)
-        finally:
-            for helper_task in started:
-                helper_task.cancel()
-        rest = [t for t in self._tasks.values() if not t.dead]
-        for task in rest:  # those that never came to run because an earlier one failed
-            task.kill()
-        await asyncio.gather(*(t.run() for t in rest))
+    def _coordinate(self) -> None:
+        """Let those tasks run that may, and end those that are to end."""
+        states = {name: t.state for name, t in self._tasks.items()}
+        live, why = why_to_end(self._group["Tasks"], states)
+        if live and why is not None and self._ending is None:
+            kind, name = why
+            made = {"sibling": lambda: events.sibling_failed(name), "leader": events.leader_dead}
+            because = made.get(kind, events.main_dead)()
+            self._ending = asyncio.ensure_future(self._end_in_order(""))
+            for one in live:
+                self._tasks[one].note(because)
+            return
+        for name in self._coordinator.may_run(states):
+            self._gates[name].set()
 
-    def _receive(self) -> None:
-        for task in self._tasks.values():
-            if not task.state["Events"] and not task.dead:
-                task.note(events.received())
-        for task in self._tasks.values():
-            if [e["Type"] for e in task.state["Events"]] == ["Received"]:
-                task.note(events.setup())
+    async def _end_in_order(self, reason: str) -> None:
+        """End all tasks but the poststop ones: the leader first, sidecars last, each part when the former is over."""
+        leaders = [t["Name"] for t in self._group["Tasks"] if t["Leader"]]
+        main = [n for n in self._coordinator.of_stage("prestart", "main", "poststart") if n not in leaders]
+        sidecars = self._coordinator.of_stage("prestart sidecar", "poststart sidecar")
+        for part in (leaders, main, [n for n in sidecars if n not in leaders]):
+            for name in part:
+                self._tasks[name].kill(reason)
+            await asyncio.gather(*(self._tasks[name].over.wait() for name in part if not self._tasks[name].dead))
 
-    def _phases(self) -> tuple[list[TaskRunner], list[TaskRunner], list[TaskRunner], list[TaskRunner]]:
-        """Tasks that come first, those that stay alongside, the main ones, and those that come last."""
-        phases: dict[str, list[TaskRunner]] = {"prestart": [], "sidecar": [], "main": [], "poststop": []}
-        for task in self._group["Tasks"]:
-            life = task["Lifecycle"] or {}
-            hook = life.get("Hook") or "main"
-            phase = "sidecar" if life.get("Sidecar") else "main" if hook == "poststart" else hook
-            phases[phase].append(self._tasks[task["Name"]])
-        return phases["prestart"], phases["sidecar"], phases["main"], phases["poststop"]
-
-    async def _all(self, tasks: Sequence[TaskRunner]) -> bool:
-        """Run tasks together; one that fails, or a leader that ends, ends the others. Whether all went well."""
-        leaders = {t["Name"] for t in self._group["Tasks"] if t["Leader"]}
-
-        async def follow(task: TaskRunner) -> None:
-            await task.run()
-            because = events.sibling_failed(task.name) if task.state["Failed"] else None
-            if because is None and task.name in leaders:
-                because = events.leader_dead()
-            if because is not None:
-                for other in tasks:
-                    other.kill(because)
-
-        await asyncio.gather(*(follow(t) for t in tasks))
-        return not any(t.state["Failed"] for t in tasks)
+    def _end(self, reason: str) -> None:
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._end_in_order(reason))
 
     def stop(self) -> None:
-        """End all tasks."""
-        for task in self._tasks.values():
-            task.kill()
+        """End all tasks; the poststop ones then run."""
+        self._end("")
+
+    def task(self, name: str) -> TaskRunner | None:
+        """The runner of a task."""
+        return self._tasks.get(name)
+
+    @property
+    def tasks(self) -> list[TaskRunner]:
+        """The runners of all tasks."""
+        return list(self._tasks.values())
 
 
 class Runner:
@@ -218,6 +222,11 @@ class Runner:
         """End an allocation's tasks."""
         if alloc_id in self._running:
             self._running[alloc_id][0].stop()
+
+    def find(self, alloc_id: str) -> AllocRunner | None:
+        """The runner of an allocation that runs."""
+        found = self._running.get(alloc_id)
+        return found[0] if found else None
 
     def forget(self, alloc_id: str) -> None:
         """Remove the directories of an allocation that has ended."""

@@ -143,6 +143,14 @@ class Run:
             self._order = (signal, timeout_s)
             write_json(self.folder / "stop.json", {"signal": signal, "timeout_s": timeout_s})
 
+    def signal(self, number: int) -> bool:
+        """Send a signal to the command; False when it is not there."""
+        try:
+            os.kill(int(json.loads((self.folder / "state.json").read_text(encoding="utf-8"))["pid"]), number)
+        except (OSError, ValueError, TypeError):
+            return False
+        return True
+
     def sweep(self) -> None:
         """Kill what a dead supervisor has left, known by allocation and task in its environment."""
         for process in psutil.process_iter():

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from caravan.cluster.local.taskenv import TaskPlace
-from caravan.cluster.local.templates import ItemsOf, TemplateRefused, no_variables, parse_env, render
+from caravan.cluster.local.templates import (
+    ItemsOf,
+    Services,
+    TemplateRefused,
+    no_services,
+    no_variables,
+    parse_env,
+    render,
+)
 from caravan.cluster.local.words import JsonDict
 
 
@@ -43,8 +51,34 @@ def inside(root: Path, path: str) -> Path:
     return found
 
 
+def _own_path(path: str, place: TaskPlace) -> str:
+    """A path of a template below the task's directory, also when it is given through NOMAD_TASK_DIR and the like."""
+    for name, folder in (("NOMAD_TASK_DIR", "/local"), ("NOMAD_SECRETS_DIR", "/secrets")):
+        path = path.replace(f"${{{name}}}", folder).replace(f'${{env["{name}"]}}', folder)
+    root = str(place.task_dir)
+    return path[len(root) :] if path.startswith(root + "/") else path
+
+
+def _source(template: JsonDict, place: TaskPlace) -> str:
+    """A template's text: its own, or that of a file in the task's directory. Raises TemplateRefused."""
+    path = template["SourcePath"]
+    if not path:
+        return str(template["EmbeddedTmpl"])
+    try:
+        return inside(place.task_dir, _own_path(path, place)).read_text(encoding="utf-8")
+    except EscapesDirectory as error:
+        raise TemplateRefused("template: template source path escapes alloc directory") from error
+    except OSError as error:
+        why = "no such file or directory" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        raise TemplateRefused(f"Template failed: failed to read template: open {path}: {why}", ends=True) from error
+
+
 def render_templates(
-    task: JsonDict, place: TaskPlace, environment: Mapping[str, str], items_of: ItemsOf = no_variables
+    task: JsonDict,
+    place: TaskPlace,
+    environment: Mapping[str, str],
+    items_of: ItemsOf = no_variables,
+    services: Services = no_services,
 ) -> dict[str, str]:
     """Write the task's templates; what those with `env` say comes back. `items_of` gives the items of a variable.
 
@@ -52,20 +86,19 @@ def render_templates(
     """
     told: dict[str, str] = {}
     for template in task["Templates"] or []:
-        if template["SourcePath"]:
-            raise TemplateRefused("the built-in cluster renders embedded templates only, no source files")
         text = render(
-            template["EmbeddedTmpl"],
+            _source(template, place),
             environment,
             template["LeftDelim"],
             template["RightDelim"],
             items_of=items_of,
+            services=services,
             strict=bool(template["ErrMissingKey"]),
         )
         try:
-            target = inside(place.task_dir, template["DestPath"])
+            target = inside(place.task_dir, _own_path(template["DestPath"], place))
         except EscapesDirectory as error:
-            raise TemplateRefused(f"template destination {template['DestPath']} escapes the task directory") from error
+            raise TemplateRefused("template: template destination path escapes alloc directory") from error
         target.parent.mkdir(parents=True, exist_ok=True)
         new = target.with_name(f".{target.name}.new")
         new.touch(mode=0o600)  # nobody reads it before it has the mode that it is meant to have

@@ -1,7 +1,7 @@
 """What a task is told: its environment, and the meaning of `${...}` in its configuration. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,12 @@ def _known(environment: Mapping[str, str], node: Node) -> dict[str, str]:
 def resolve(text: str, known: Mapping[str, str]) -> str:
     """A text with each `${...}` that is known replaced; what is not known stays, as in Nomad."""
     return _REFERENCE.sub(lambda found: known.get(found.group(1).strip(), found.group(0)), text)
+
+
+def resolver(environment: Mapping[str, str], node: Node) -> Callable[[str], str]:
+    """What gives the meaning of `${...}` in a text."""
+    known = _known(environment, node)
+    return lambda text: resolve(text, known)
 
 
 def resolve_all(value: Any, environment: Mapping[str, str], node: Node) -> Any:

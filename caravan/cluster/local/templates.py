@@ -3,21 +3,24 @@
 Pure. What is not understood is refused rather than guessed: a training with half an environment is worse than none.
 """
 
+import base64
 import json
+import operator
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from caravan.cluster.local import gotemplate
 
 ItemsOf = Callable[[str], Mapping[str, str] | None]
 """The items of the variable at a path, or None where there is none. May raise TemplateRefused."""
 
-_LITERAL: Final = r'"((?:[^"\\]|\\.)*)"'
-_BARE_LITERAL: Final = r"`([^`]*)`"
-_WITH: Final = re.compile(rf"with\s+nomadVar\s+(?:{_LITERAL}|{_BARE_LITERAL})")
-_ITEM: Final = re.compile(r"\.(?P<name>[A-Za-z_]\w*)(?:\.Value)?(?:\s*\|\s*(?P<how>\w+))?")
+Services = Callable[[], Sequence[Mapping[str, Any]]]
+"""The services that are registered, as templates see them: Name, Address, Port, Tags, JobID, AllocID, …"""
+
 _NAME: Final = re.compile(r"[A-Za-z_][\w.-]*")
 _ESCAPED: Final = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
+_ELSEWHERE: Final = ("key", "keyExists", "ls", "secret", "secrets", "service", "services", "tree")  # Consul, Vault
 
 
 class TemplateRefused(Exception):
@@ -42,9 +45,16 @@ def no_variables(path: str) -> Mapping[str, str] | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Action:
-    text: str
+def no_services() -> Sequence[Mapping[str, Any]]:
+    """A cluster without services."""
+    return ()
+
+
+class _Items(dict[str, str]):
+    """A variable's items: for `with` and `if` they are there also when they are none."""
+
+    def __bool__(self) -> bool:
+        return True
 
 
 def render(
@@ -54,90 +64,138 @@ def render(
     right: str = "}}",
     *,
     items_of: ItemsOf = no_variables,
+    services: Services = no_services,
     strict: bool = False,
 ) -> str:
     """A template's text. `strict`: an item that is not there is an error, as `error_on_missing_key` has it.
 
-    Understood are `env "NAME"`, a text in quotes, comments, `-` trimming spaces, and `with nomadVar "PATH"` to `end`,
-    in which `.NAME`, `.NAME.Value` and `| toJSON` or `| toUnescapedJSON` after them give an item. Everything else is
-    refused with TemplateRefused. Raises TemplateWaits for a variable that is not there.
+    Go's template language with the functions of `_functions`; others are refused with TemplateRefused. Raises
+    TemplateWaits for a variable that is not there.
     """
-    out: list[str] = []
-    inside: Mapping[str, str] | None = None
-    for part in _parts(text, left or "{{", right or "}}"):
-        if isinstance(part, str):
-            out.append(part)
-        elif found := _WITH.fullmatch(part.text):
-            if inside is not None:
-                raise TemplateRefused("template: the built-in cluster knows no nomadVar inside another")
-            path = _unquote(found[1]) if found[1] is not None else found[2]
-            inside = items_of(path)
-            if inside is None:
-                raise TemplateWaits(path)
-        elif part.text == "end":
-            if inside is None:
-                raise TemplateRefused("template: unexpected {{end}}")
-            inside = None
-        elif inside is not None and (item := _ITEM.fullmatch(part.text)):
-            out.append(_item(item, inside, strict=strict))
-        else:
-            out.append(_evaluate(part.text, environment))
-    if inside is not None:
-        raise TemplateRefused("template: unexpected EOF")
-    return "".join(out)
+    functions = {**_plain(), **_asking(environment, items_of, services)}
+    try:
+        parsed = gotemplate.Template(text, [*functions, "and", "or", *_ELSEWHERE], left, right)
+        return parsed.render({**functions, **{name: _elsewhere(name) for name in _ELSEWHERE}}, strict=strict)
+    except gotemplate.Wrong as wrong:
+        step = "parse" if wrong.parsing else 'execute: template: :1: executing ""'
+        text = f"Template failed: (dynamic): {step}: {wrong}" if wrong.parsing else f"Template failed: {step} {wrong}"
+        raise TemplateRefused(text, ends=True) from wrong
 
 
-def _parts(text: str, left: str, right: str) -> list[str | _Action]:
-    """The texts and the actions between them, trimmed as `-` says."""
-    parts: list[str | _Action] = []
-    rest, trim = text, False
-    while True:
-        before, found, after = rest.partition(left)
-        if trim:
-            before = before.lstrip()
-        if not found:
-            return [*parts, before]
-        action, closed, rest = after.partition(right)
-        if not closed:
-            raise TemplateRefused("template: unclosed action")
-        if action.startswith("- ") or action == "-":
-            before, action = before.rstrip(), action[1:]
-        trim = action.endswith(" -")
-        parts += [before, _Action(action.removesuffix(" -").strip())]
+def _elsewhere(name: str) -> Callable[..., Any]:
+    def refuse(*_: Any) -> Any:
+        raise TemplateRefused(f"template: the built-in cluster has no Consul and no Vault for {name!r}")
+
+    return refuse
 
 
-def _item(found: re.Match[str], items: Mapping[str, str], *, strict: bool) -> str:
-    name, how = found["name"], found["how"]
-    if how not in (None, "toJSON", "toUnescapedJSON"):
-        raise TemplateRefused(f"template: the built-in cluster does not know the template function {how!r}")
-    if name not in items:
-        if strict:
-            raise TemplateRefused(
-                f'Template failed: execute: template: at <.{name}>: map has no entry for key "{name}"', ends=True
-            )
-        return "null" if how else "<no value>"
-    if how is None:
-        return items[name]
-    said = json.dumps(items[name], ensure_ascii=False)
+def _asking(environment: Mapping[str, str], items_of: ItemsOf, services: Services) -> dict[str, Callable[..., Any]]:
+    """The functions that look at the cluster or the environment."""
+
+    def variable(path: str) -> Mapping[str, str]:
+        found = items_of(path)
+        if found is None:
+            raise TemplateWaits(path)
+        return _Items(found)
+
+    def service(*given: Any) -> list[Mapping[str, Any]]:
+        """`nomadService "name"`, or with a number and a key the same few for that key."""
+        name = str(given[-1]).partition("@")[0]
+        found = sorted(
+            (s for s in services() if s["Name"] == name), key=lambda s: (s["Address"], s["Port"], s["AllocID"])
+        )
+        return found[: int(given[0])] if len(given) > 2 else found
+
+    def all_services() -> list[Mapping[str, Any]]:
+        tags: dict[str, set[str]] = {}
+        for one in services():
+            tags.setdefault(one["Name"], set()).update(one["Tags"])
+        return [{"Name": name, "Tags": sorted(tags[name])} for name in sorted(tags)]
+
+    return {
+        "env": lambda name: environment.get(name, ""),
+        "envOrDefault": lambda name, default: environment.get(name) or default,
+        "mustEnv": lambda name: environment[name],
+        "nomadVar": variable,
+        "nomadVarExists": lambda path: items_of(path) is not None,
+        "nomadService": service,
+        "nomadServices": all_services,
+    }
+
+
+def _json(value: Any, *, html: bool) -> str:
+    said = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     # What Go's encoder writes as \u…: always the separators of lines, and for toJSON what HTML would read.
-    for char in "\u2028\u2029" + ("<>&" if how == "toJSON" else ""):
+    for char in "\u2028\u2029" + ("<>&" if html else ""):
         said = said.replace(char, f"\\u{ord(char):04x}")
     return said
 
 
-def _evaluate(action: str, environment: Mapping[str, str]) -> str:
-    if action.startswith("/*") and action.endswith("*/"):
-        return ""
-    for pattern in (_LITERAL, _BARE_LITERAL):
-        if found := re.fullmatch(pattern, action):
-            return _unquote(found.group(1)) if pattern is _LITERAL else found.group(1)
-        if found := re.fullmatch(rf"env\s+{pattern}", action):
-            return environment.get(found.group(1), "")
-    raise TemplateRefused(f"template: the built-in cluster does not know the template action {action[:80]!r}")
+def _printf(pattern: str, *values: Any) -> str:
+    queue = list(values)
+
+    def one(found: re.Match[str]) -> str:
+        if found[0] == "%%":
+            return "%"
+        if not queue:
+            return f"%!{found[2]}(MISSING)"
+        value = queue.pop(0)
+        if found[2] in "sv":
+            return ("%" + found[1] + "s") % gotemplate.shown(value)
+        return json.dumps(value) if found[2] == "q" else ("%" + found[1] + found[2]) % value
+
+    return re.sub(r"%(?:%|([-+# 0]*\d*(?:\.\d+)?)([svdqfxXoeg]))", one, pattern)
 
 
-def _unquote(text: str) -> str:
-    return re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m.group(1), m.group(1)), text)
+def _plain() -> dict[str, Callable[..., Any]]:
+    """The functions of Go and of the client's renderer that look at nothing but their arguments."""
+
+    def show(*values: Any) -> str:
+        return " ".join(gotemplate.shown(v) for v in values)
+
+    def at(value: Any, *keys: Any) -> Any:
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else value[key]
+        return value
+
+    return {
+        "add": lambda b, a: a + b,
+        "base64Decode": lambda s: base64.b64decode(s).decode(),
+        "base64Encode": lambda s: base64.b64encode(s.encode()).decode(),
+        "contains": lambda item, items: item in items,
+        "divide": lambda b, a: a // b if isinstance(a, int) and isinstance(b, int) else a / b,
+        "eq": lambda a, *others: a in others,
+        "ge": operator.ge,
+        "gt": operator.gt,
+        "index": at,
+        "join": lambda separator, items: separator.join(items),
+        "le": operator.le,
+        "len": len,
+        "lt": operator.lt,
+        "modulo": lambda b, a: a % b,
+        "multiply": lambda b, a: a * b,
+        "ne": operator.ne,
+        "not": lambda value: not value,
+        "parseBool": lambda s: s in ("1", "t", "T", "true", "TRUE", "True"),
+        "parseFloat": float,
+        "parseInt": int,
+        "parseJSON": lambda s: json.loads(s or "{}"),
+        "print": show,
+        "printf": _printf,
+        "println": lambda *values: show(*values) + "\n",
+        "replaceAll": lambda old, new, text: text.replace(old, new),
+        "split": lambda separator, text: text.split(separator) if text else [],
+        "subtract": lambda b, a: a - b,
+        "toJSON": lambda value: _json(value, html=True),
+        "toLower": str.lower,
+        "toTitle": str.title,
+        "toUnescapedJSON": lambda value: _json(value, html=False),
+        "toUpper": str.upper,
+        "trim": lambda cut, text: text.strip(cut),
+        "trimPrefix": lambda cut, text: text.removeprefix(cut),
+        "trimSpace": str.strip,
+        "trimSuffix": lambda cut, text: text.removesuffix(cut),
+    }
 
 
 def parse_env(text: str) -> dict[str, str]:

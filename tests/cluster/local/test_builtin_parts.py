@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caravan.cluster.local import constraints, events, scheduler
+from caravan.cluster.local import constraints, scheduler
 from caravan.cluster.local.allocs import new_alloc
 from caravan.cluster.local.canonical import ShapeError, canonical_job, same_spec
 from caravan.cluster.local.inventory import Node, measure, parse_inventory
 from caravan.cluster.local.memory_guard import PollGuard, tree_of
 from caravan.cluster.local.reconcile import Wanted
+from caravan.cluster.local.restarts import Tracker
 from caravan.cluster.local.taskdir import EscapesDirectory, inside
 from caravan.cluster.local.taskenv import inheritable
 from caravan.cluster.local.templates import TemplateRefused, parse_env, render
@@ -173,19 +174,25 @@ def test_defaults_and_sameness_of_jobs() -> None:
 
 def test_restart_rule() -> None:
     policy = {"Attempts": 2, "Interval": 60 * SECOND, "Delay": SECOND, "Mode": "fail"}
-    common: dict[str, Any] = {"service": False, "hopeless": False}
     now = 1000 * SECOND
-    again = events.next_run(policy, [], now, failed=True, **common)
+
+    def tracker(*, on_success: bool = False, restarts: int = 0, **changes: Any) -> Tracker:
+        return Tracker({**policy, **changes}, on_success=on_success, now=now, restarts=restarts)
+
+    again = tracker().next_run(now, failed=True, hopeless=False)
     assert again.again
     assert SECOND <= again.delay <= 1.25 * SECOND
-    assert not events.next_run(policy, [now - 1, now - 2], now, failed=True, **common).again
-    assert events.next_run(policy, [now - 61 * SECOND, now - 2], now, failed=True, **common).again
-    assert not events.next_run(policy, [], now, failed=False, **common).failed
-    assert events.next_run(policy, [], now, failed=False, service=True, hopeless=False).again
-    hopeless = events.next_run(policy, [], now, failed=True, service=False, hopeless=True)
-    assert hopeless.reason == "Error was unrecoverable"
-    waiting = events.next_run({**policy, "Mode": "delay"}, [now - 10 * SECOND, now], now, failed=True, **common)
+    over = tracker(restarts=2).next_run(now + 1, failed=True, hopeless=False)
+    assert over.reason == 'Exceeded allowed attempts 2 in interval 1m0s and mode is "fail"'
+    assert tracker(restarts=2).next_run(now + 61 * SECOND, failed=True, hopeless=False).again
+    well = tracker().next_run(now, failed=False, hopeless=False)
+    assert (well.again, well.failed) == (False, False)
+    assert tracker(on_success=True).next_run(now, failed=False, hopeless=False).again
+    assert tracker().next_run(now, failed=True, hopeless=True).reason == "Error was unrecoverable"
+    waiting = tracker(restarts=2, Mode="delay").next_run(now + 10 * SECOND, failed=True, hopeless=False)
     assert (waiting.again, waiting.delay) == (True, 50 * SECOND)
+    none = tracker(Attempts=0, Mode="delay").next_run(now, failed=True, hopeless=False)
+    assert (none.failed, none.reason) == (True, "Policy allows no restarts")
 
 
 @given(st.text().filter(lambda t: "{{" not in t))
@@ -202,6 +209,30 @@ def test_template_actions() -> None:
     assert parse_env("A=1\nexport B = 'two'\nC=\"x\\ny\"\n#c\n\nD=") == {"A": "1", "B": "two", "C": "x\ny", "D": ""}
     with pytest.raises(TemplateRefused):
         parse_env("nonsense")
+
+
+SERVICES = [
+    {"Name": "rdzv", "Address": "127.0.0.1", "Port": 20 + i, "Tags": [f"rank-{i}"], "AllocID": str(i)} for i in (1, 0)
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ('{{ range nomadService "rdzv" }}{{ .Address }}:{{ .Port }} {{ .Tags }}|{{ end }}',
+         "127.0.0.1:20 [rank-0]|127.0.0.1:21 [rank-1]|"),
+        ('{{ range $i, $s := nomadService "rdzv" }}{{ if $i }},{{ end }}{{ $s.Port }}{{ end }}', "20,21"),
+        ('{{ range nomadService "none" }}x{{ else }}nobody{{ end }}', "nobody"),
+        ('{{ with $x := env "X" }}{{ $x | toUpper | printf "%s-%s" "a" }}{{ end }}', "a-THREE"),
+        ('{{ if eq (env "X") "one" "two" }}yes{{ else if true }}no{{ end }}', "no"),
+        ('{{ if and (env "X") (not false) -}}  q {{- end }}', "q"),
+        ('{{ index (split "," "a,b,c") 1 }} {{ len "four" }} {{ join "-" (split "," "a,b") }}', "b 4 a-b"),
+        ("{{ toJSON (nomadServices) }}", '[{"Name":"rdzv","Tags":["rank-0","rank-1"]}]'),
+        ("{{ printf `%q %5.2f%%` \"x\" 1.5 }}", '"x"  1.50%'),
+    ],
+)  # fmt: skip
+def test_templates_in_gos_language(text: str, rendered: str) -> None:
+    assert render(text, {"X": "three"}, services=lambda: SERVICES) == rendered
 
 
 @given(st.text(alphabet="./ab", max_size=30))

@@ -102,7 +102,9 @@ def test_what_a_process_can_not_be_given_is_refused(bench: Bench) -> None:
     job = bench.job(VolumeMounts=[{"Volume": "d", "Destination": "/data"}])
     job["TaskGroups"][0]["Volumes"] = {"d": {"Type": "host", "Source": "data", "ReadOnly": True}}
     alloc = bench.run(job)
-    assert kinds(alloc)[-2] == "Driver Failure"
+    assert events(alloc)[-2]["Type"] == "Task hook failed"
+    words = 'volumes: task driver "raw_exec" for "train" does not support host volumes'
+    assert events(alloc)[-2]["DisplayMessage"] == words
 
 
 def test_artifacts_fail_loudly(bench: Bench) -> None:
@@ -148,13 +150,13 @@ def test_templates_are_written_and_read(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        ({"DestPath": "local/a", "EmbeddedTmpl": '{{ key "x" }}'}, "does not know the template action"),
-        ({"DestPath": "../../a", "EmbeddedTmpl": "x"}, "escapes the task directory"),
+        ({"DestPath": "local/a", "EmbeddedTmpl": '{{ key "x" }}'}, "has no Consul and no Vault"),
+        ({"DestPath": "../../a", "EmbeddedTmpl": "x"}, "destination path escapes"),
     ],
 )
 def test_a_template_that_can_not_be_rendered(bench: Bench, template: dict[str, str], words: str) -> None:
     alloc = bench.run(bench.job(Templates=[template]))
-    assert kinds(alloc)[2:] == ["Setup Failure", "Not Restarting"]
+    assert kinds(alloc)[2:] == ["Task hook failed", "Not Restarting"]
     assert words in events(alloc)[2]["DisplayMessage"]
 
 

@@ -163,8 +163,7 @@ def test_the_recorded_template_is_understood() -> None:
     [
         '{{ with nomadVar "a" }}',
         "{{ end }}",
-        '{{ with nomadVar "a" }}{{ with nomadVar "a" }}{{ end }}{{ end }}',
-        '{{ with nomadVar "a" }}{{ .x | base64Encode }}{{ end }}',
+        '{{ with nomadVar "a" }}{{ .x | noSuchFunction }}{{ end }}',
         '{{ with secret "a" }}{{ .Data.x }}{{ end }}',
         "{{ range nomadVarList }}{{ end }}",
     ],

@@ -1,0 +1,219 @@
+"""What comes before a task's start: directories, payload, artifacts, templates, and the driver's command."""
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from caravan.cluster.local import artifacts, drivers, events, taskdir
+from caravan.cluster.local.inventory import Node
+from caravan.cluster.local.taskenv import TaskPlace, resolve_all, resolver, task_environment
+from caravan.cluster.local.templates import TemplateRefused, TemplateWaits
+from caravan.cluster.local.variables import Variables, readable_by
+from caravan.cluster.local.words import JsonDict
+
+_MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where tasks run: the directories of all allocations and of all runs, what every task's environment has, and
+    the variables and services that templates read. `isolated`: this machine gives tasks views of their own."""
+
+    allocs: Path
+    runs: Path
+    environment: Mapping[str, str]
+    variables: Variables
+    services: Callable[[], Sequence[Mapping[str, Any]]]
+    isolated: bool = False
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A task of an allocation on a node. `body` is the allocation in Nomad's shape."""
+
+    job: JsonDict
+    group: JsonDict
+    task: JsonDict
+    body: JsonDict
+    node: Node
+    site: Site
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return str(self.task["Name"])
+
+    @property
+    def place(self) -> TaskPlace:
+        """The task's directories."""
+        return taskdir.place_of(self.site.allocs, self.body["ID"], self.name)
+
+
+class NotPrepared(Exception):
+    """A task that can't be started; `event` says why. `ends`: the task is over by that alone."""
+
+    def __init__(self, event: JsonDict, *, hopeless: bool = True, ends: bool = False) -> None:
+        super().__init__(event["DisplayMessage"])
+        self.event = event
+        self.hopeless = hopeless
+        self.ends = ends
+
+
+class EndedBefore(Exception):
+    """The task was told to end before it was started."""
+
+
+class Progress(Protocol):
+    """What the task's runner offers to its preparation."""
+
+    def note(self, *happened: JsonDict, **fields: Any) -> None:
+        """Add events to the task."""
+
+    async def unless_killed(self, waiting: Awaitable[object]) -> bool:
+        """Wait for something, or for the task's end; True when it is to end."""
+
+    def seen(self, kind: str) -> bool:
+        """Whether an event of that type is among those kept."""
+
+
+@dataclass
+class Preparation:
+    """Prepares a task's runs. What was fetched and rendered once stays for the runs after it."""
+
+    given: Assignment
+    progress: Progress
+    _fetched: set[int] = field(default_factory=set)
+    _told: dict[str, str] | None = None
+
+    async def spec(self, number: int, folder: Path) -> JsonDict:
+        """What the supervisor of run `number`, which lives in `folder`, is to do.
+
+        Raises NotPrepared, EndedBefore, OSError.
+        """
+        given, task = self.given, self.given.task
+        if not self.progress.seen("Task Setup"):
+            self.progress.note(events.setup())
+        taskdir.build(given.place)
+        seen = drivers.seen_place(task["Driver"], given.place, isolated=given.site.isolated)
+        environment = task_environment(given.job, given.group, task, given.body, given.node, seen)
+        self._payload()
+        self._check_volumes()
+        await self._fetch(resolver(environment, given.node))
+        inherited = {**given.site.environment, **environment}
+        if self._told is None:
+            self._told = await self._rendered(inherited)
+        environment |= self._told
+        config = resolve_all(task["Config"] or {}, environment, given.node)
+        try:
+            drivers.check_config(task["Driver"], config)
+        except drivers.InvalidConfig as error:
+            raise NotPrepared(events.invalid(str(error))) from error
+        return await self._started(config, {**inherited, **environment}, number, folder)
+
+    def _payload(self) -> None:
+        """What the job was dispatched with, in the file that the task names."""
+        wanted = (self.given.task["DispatchPayload"] or {}).get("File")
+        payload = self.given.job.get("Payload")
+        if not wanted or not payload:
+            return
+        target = taskdir.inside(self.given.place.local, wanted)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(base64.b64decode(payload))
+
+    def _check_volumes(self) -> None:
+        task = self.given.task
+        if not task["VolumeMounts"] or task["Driver"] in drivers.ISOLATING:
+            return
+        text = f'volumes: task driver "{task["Driver"]}" for "{task["Name"]}" does not support host volumes'
+        raise NotPrepared(events.hook_failed(text))
+
+    async def _fetch(self, resolve: Callable[[str], str]) -> None:
+        """Fetch the artifacts that are not there yet."""
+        wanted = self.given.task["Artifacts"] or []
+        if len(self._fetched) == len(wanted):
+            return
+        self.progress.note(events.downloading())
+        for i, artifact in enumerate(wanted):
+            if i in self._fetched:
+                continue
+            try:
+                fetching = asyncio.to_thread(artifacts.fetch, artifact, self.given.place, resolve)
+                job = asyncio.ensure_future(fetching)
+                if await self.progress.unless_killed(asyncio.wait([job])):
+                    raise EndedBefore
+                job.result()
+            except artifacts.NotFetched as error:
+                raise NotPrepared(events.download_failed(str(error)), hopeless=False) from error
+            self._fetched.add(i)
+
+    async def _rendered(self, environment: dict[str, str]) -> dict[str, str]:
+        """Write the templates; what those with `env` say comes back. A variable that is missing is waited for."""
+        site, last = self.given.site, ""
+        while True:
+            moved = site.variables.moved
+            try:
+                return taskdir.render_templates(
+                    self.given.task, self.given.place, environment, self._items_of, site.services
+                )
+            except TemplateRefused as error:
+                failed = events.template_failed(str(error)) if error.ends else events.hook_failed(str(error))
+                raise NotPrepared(failed, ends=error.ends) from error
+            except TemplateWaits as missing:
+                said = events.template_waits(missing.path)
+                if last != said["DisplayMessage"]:
+                    self.progress.note(said)
+                last = said["DisplayMessage"]
+            if await self.progress.unless_killed(moved.wait()):
+                raise EndedBefore
+
+    def _items_of(self, path: str) -> Mapping[str, str] | None:
+        """The items of a variable that the task may read. Raises TemplateRefused for another one, as Nomad ends it."""
+        given = self.given
+        if path not in readable_by(given.job["ID"], given.group["Name"], given.name):
+            where = f"nomad.var.get({path}@default.global)"
+            raise TemplateRefused(
+                f"Template failed: {where}: Unexpected response code: 403 (Permission denied)", ends=True
+            )
+        found = given.site.variables.get(path)
+        return None if found is None else found["Items"]
+
+    async def _started(self, config: JsonDict, environment: dict[str, str], number: int, folder: Path) -> JsonDict:
+        """The driver's command as a spec. Raises NotPrepared."""
+        given, task = self.given, self.given.task
+        held = given.body["AllocatedResources"]["Tasks"][given.name]
+        start = drivers.Started(
+            task=task,
+            group=given.group,
+            config=config,
+            environment=environment,
+            place=given.place,
+            node=given.node,
+            devices=len(held["Devices"] or []),
+            alloc_id=given.body["ID"],
+            isolated=given.site.isolated,
+            scratch=given.site.runs.parent / "volumes",
+            folder=folder,
+        )
+        if drivers.needs_pull(start):
+            self.progress.note(events.downloading_image(config["image"]))
+        try:
+            command = await asyncio.to_thread(drivers.command, start)
+        except drivers.CannotStart as error:
+            raise NotPrepared(events.driver_failure(str(error)), hopeless=not error.recoverable) from error
+        return {
+            "name": f"{given.body['ID']}-{given.name}-{number}",
+            "task": given.name,
+            "executable": command.executable,
+            "argv": list(command.argv),
+            "cwd": command.cwd,
+            "view": command.view.spec() if command.view else None,
+            "user": task["User"],
+            "env": environment,
+            "logs": str(given.place.alloc_dir / "logs"),
+            "max_files": int(task["LogConfig"]["MaxFiles"]),
+            "max_file_bytes": int(task["LogConfig"]["MaxFileSizeMB"]) * _MB,
+            "memory_bytes": int(held["Memory"]["MemoryMB"]) * _MB,
+        }

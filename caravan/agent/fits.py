@@ -43,13 +43,19 @@ def has_place(plan: TrainingPlan, state: RunState, context: Context, *, now: boo
 
 
 def other_plans(
-    plan: TrainingPlan, state: RunState, context: Context, failures: Sequence[PlacementFailure]
+    plan: TrainingPlan,
+    state: RunState,
+    context: Context,
+    failures: Sequence[PlacementFailure],
+    *,
+    now: bool = False,
 ) -> tuple[PlanChoice, ...]:
     """The nearest plans that have a place and that the policies allow, for one that has no place (now).
 
-    Where the plan would wait, waiting is the first.
+    Where the plan would wait, waiting is the first, and the others have a place at once; with `now` they have that in
+    any case.
     """
-    facts, waits = context.facts(), bool(failures) and not hopeless(DryRun(failures=tuple(failures)))
+    facts, waits = context.facts(), now or (bool(failures) and not hopeless(DryRun(failures=tuple(failures))))
     known: dict[str, Estimate] = {}
 
     def estimated(candidate: TrainingPlan) -> Estimate:

@@ -12,7 +12,7 @@ from caravan.values.job import ClusterFacts, DeviceGroup, DryRun, PlacementFailu
 from caravan.values.plan import Author, PlanChange
 from caravan.values.run import RunRecord, RunStatus
 from tests.agent.test_loop import World, ended
-from tests.fakes.cluster import FakeCluster, one_node
+from tests.fakes.cluster import FakeCluster, Script, one_node
 
 HOUR = PlanChange(path="limits.max_run_s", value=3600, by=Author.USER)
 IN_USE = {"devices: no devices match request": 1}
@@ -140,9 +140,9 @@ def test_a_wish_that_no_node_has_is_asked_about_with_the_nearest_first_and_the_o
     assert any("resources.gpu_model would be Fake 24GB instead of H100" in text for text in ask.objections)
     (other,) = ask.choices
     assert other.text.startswith("Other 16GB instead of H100")
-    again = world.drive(record, Reply(choice=1))
-    result = world.drive(record, Reply(approved=True)) if isinstance(again, Ask) else again
-    assert ended(result).status is RunStatus.SUCCEEDED
+    # Nothing speaks against it any more, for it is the user's own word now, and --yes holds for what it costs.
+    assert ended(world.drive(record, Reply(choice=1))).status is RunStatus.SUCCEEDED
+    assert [r.why for r in world.state(record).tried] == [other.text]
     names = [j["TaskGroups"][0]["Tasks"][0]["Resources"]["Devices"][0] for j in world.cluster.registrations]
     assert "Other 16GB" in str(names)
 
@@ -170,3 +170,32 @@ def test_what_fits_nowhere_ends_with_the_reasons_and_the_nodes_that_would_do(tmp
     assert result.status is RunStatus.ESCALATED
     assert "big is drained or not eligible, and would take it" in result.detail
     assert world.cluster.registrations == []
+
+
+class NeverFree(Busy):
+    """Places no job with more than `free` GPUs, and says so in the dry run only once one has waited."""
+
+    def check(self, job: Json) -> DryRun:
+        return super().check(job) if self.registrations else FakeCluster.check(self, job)
+
+
+def test_a_choice_after_a_job_that_was_not_placed_is_what_the_attempt_tells(tmp_path: Path) -> None:
+    world = gpu_world(tmp_path, NeverFree, gpus=4)
+    world.cluster = NeverFree(
+        world.clock,
+        facts=one_node(gpus=4),
+        script=lambda job: Script(
+            queued=job["TaskGroups"][0]["Tasks"][0]["Resources"]["Devices"][0]["Count"] > Busy.free
+        ),
+    )
+    record = world.start(yes=False, sets=(wish("resources.gpus", 4), wish("limits.queue_s", 60), HOUR))
+    asked(world, record)
+    ask = world.drive(record, Reply(approved=True))
+    assert isinstance(ask, Ask), ask
+    assert ask.objections
+    assert ask.plan is not None
+    assert ask.plan.resources.gpus == 1
+    assert ended(world.drive(record, Reply(approved=True))).status is RunStatus.SUCCEEDED
+    first = world.state(record).attempts[0]
+    assert first.changed["resources.gpus"] == (4, 1)
+    assert registered(world) == [4, 1]

@@ -8,7 +8,8 @@ from caravan.agent.secrets import offer_secrets
 from caravan.agent.state import RunState, Update
 from caravan.values.dialogue import Ask, AskKind, PlanChoice, Reply
 from caravan.values.estimate import BudgetVerdict, Envelope, Verdict
-from caravan.values.plan import Author, apply_changes
+from caravan.values.failure import ChangePlan
+from caravan.values.plan import Author, TrainingPlan, apply_changes, plan_diff
 from caravan.values.run import RunStatus
 
 
@@ -64,11 +65,26 @@ def _chosen(state: RunState, context: Context, choice: PlanChoice, grants: Envel
     """The plan that a person took instead, by their own word; one that changes nothing is a yes to what was asked."""
     if not choice.changes:
         return {"envelope": grants, **_DECIDED}
-    changes = tuple(c.model_copy(update={"by": Author.USER}) for c in choice.changes)
-    plan = apply_changes(state.unplaced or state.need_plan(), changes)
+    before = state.unplaced or state.need_plan()
+    repair = ChangePlan(
+        changes=tuple(c.model_copy(update={"by": Author.USER}) for c in choice.changes), why=choice.text
+    )
+    plan = apply_changes(before, repair.changes)
     context.folder.save_plan(plan)
     context.progress.note(f"Chosen instead: {choice.text}")
-    return {"plan": plan, "turn": "estimate", **_DECIDED}
+    held = {path: value for path, value in state.wished.items() if path not in {c.path for c in choice.changes}}
+    update: Update = {"plan": plan, "wished": held, "turn": "estimate", **_DECIDED}
+    return update if state.unplaced is None else {**update, **_in_place_of_the_repair(repair, plan, state)}
+
+
+def _in_place_of_the_repair(repair: ChangePlan, plan: TrainingPlan, state: RunState) -> Update:
+    """What was asked about was a repair; what is tried now is the choice, and is told and remembered as that."""
+    update: Update = {"tried": (*state.tried[:-1], repair), "answered": None}
+    if state.attempts:
+        changed = plan_diff(state.ran or plan, plan)
+        last = state.attempts[-1].model_copy(update={"repair": repair, "changed": changed})
+        update["attempts"] = (*state.attempts[:-1], last)
+    return update
 
 
 def _ask(state: RunState, verdict: BudgetVerdict | None, grants: Envelope, against: tuple[str, ...]) -> Ask:

@@ -92,7 +92,7 @@ def fix_iteration(state: RunState, context: Context) -> Update:
                 continue
             if denials(mended, estimate, state, context):
                 continue
-            if choices is not None and not has_place(mended, state, context):
+            if choices is not None and not has_place(mended, state, context, now=_unplaced(state)):
                 continue
             if objections(state, context, mended, estimate):
                 outside = outside or (repair, mended)
@@ -106,11 +106,15 @@ def fix_iteration(state: RunState, context: Context) -> Update:
 def _other_plans(state: RunState, context: Context) -> tuple[PlanChoice, ...] | None:
     """The nearest plans that have a place, where a place is what is missing; None where that is not the matter."""
     evidence, plan = _evidence(state), state.need_plan()
-    unplaced = state.outcome is not None and state.outcome.kind is OutcomeKind.NOT_PLACED
     refused = evidence.stage is Stage.VALIDATE and not check_job(plan, context.facts())
-    if not unplaced and not (refused and (evidence.placement_failures or check_place(plan, context.facts()))):
+    if not _unplaced(state) and not (refused and (evidence.placement_failures or check_place(plan, context.facts()))):
         return None
-    return other_plans(plan, state, context, evidence.placement_failures)
+    return other_plans(plan, state, context, evidence.placement_failures, now=_unplaced(state))
+
+
+def _unplaced(state: RunState) -> bool:
+    """Whether the job has waited for a place as long as it may: another plan must have one now."""
+    return state.outcome is not None and state.outcome.kind is OutcomeKind.NOT_PLACED
 
 
 def _as_repair(choice: PlanChoice) -> ChangePlan:
@@ -159,8 +163,7 @@ def _mended(repair: Repair, state: RunState) -> TrainingPlan | None:
             return None
         known = {*state.deployed_plans, plan.digest()}
         return None if mended.digest() in known else mended
-    unplaced = state.outcome is not None and state.outcome.kind is OutcomeKind.NOT_PLACED
-    if unplaced and isinstance(repair, Wait):
+    if _unplaced(state) and isinstance(repair, Wait):
         return None  # it has waited as long as the user lets it wait: waiting again would be to ignore that
     interrupted = state.failure is not None and state.failure.interrupted  # has an allowance of its own
     return None if state.tried.count(repair) >= _REPEATS and not interrupted else plan

@@ -1,7 +1,7 @@
 """What the nodes work with: the ports of one run and the few settings that they need, wired by `main.py`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from caravan.agent.state import RunState
@@ -58,7 +58,7 @@ class Context:
     max_archive_mb: int = 512
     secrets: tuple[str, ...] = ()
     secret_of: Callable[[str], str | None] = _nothing_set
-    policies: Policies = Policies()
+    policies: Policies = field(default_factory=Policies)
     site: Site | None = None
 
 

@@ -24,14 +24,6 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         (),
         (said("{message}."),),
     ),
-    FailureClass.POLICY_DENIED: Entry(
-        Fixable.NO,
-        "The administrator's policy does not allow what the plan or the job asks for.",
-        "Nothing was deployed. Start again within the policy, by --set or in the repository, or ask whoever "
-        "administers it.",
-        (),
-        (said("{message}."),),
-    ),
     FailureClass.ACL_PERMISSION_DENIED: Entry(
         Fixable.NO,
         "Nomad refuses the request: the token is missing, wrong, or lacks a capability.",

@@ -45,8 +45,6 @@ CLUSTER_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # Our own words, of a plan that an administrator's policy does not allow.
     row(r"^Policy: .", _O.VALIDATION, _F.POLICY_DENIED, 1.0, _F.JOBSPEC_INVALID, _F.NOMAD_OBJECT_NOT_FOUND),
-    # Our own words, of a plan that an administrator's policy does not allow.
-    row(r"^Policy: .", _O.VALIDATION, _F.POLICY_DENIED, 1.0, _F.JOBSPEC_INVALID, _F.NOMAD_OBJECT_NOT_FOUND),
     # Our own words, of a cluster whose images are listed and can't be pulled.
     row(r"^No node .* has the image (?P<image>\S+);", _O.VALIDATION, _F.IMAGE_NOT_FOUND, 1.0, _F.JOBSPEC_INVALID),
     row(r".", _O.VALIDATION, _F.JOBSPEC_INVALID, 0.9),

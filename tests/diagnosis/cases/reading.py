@@ -36,6 +36,8 @@ class Case:
             return Evidence(stage=Stage.VERIFY, oom_killed=oom, interrupted=interrupted)
         if self.origin == "judged":
             return Evidence(stage=Stage.EVALUATE, message=self.text.strip())
+        if self.origin == "validation":
+            return Evidence(stage=Stage.VALIDATE, validation_errors=(self.text.strip(),))
         if self.origin == "api":
             return evidence_of_text(self.text.encode(), TextKind.NOMAD_API)
         if self.origin == "eval":

@@ -12,6 +12,7 @@ from caravan.planning.catalogue import CATALOGUE, Prices, gpu_named, matches_mod
 from caravan.planning.cluster_fit import takers
 from caravan.planning.moves import (
     ADAPTERS,
+    OTHER_BATCH,
     Estimator,
     Kind,
     Move,
@@ -56,11 +57,15 @@ class _Candidate:
     def kinds(self) -> frozenset[Kind]:
         return frozenset(m.kind for m in self.moves)
 
-    def order(self) -> tuple[bool, int, int, float, float, str]:
-        """The nearest first: no other training, fewest kinds of steps, least lost, then the cheapest for the work."""
+    def order(self) -> tuple[bool, int, int, int, float, float, str]:
+        """The nearest first: no other training, fewest kinds of steps, least lost, then the cheapest for the work.
+
+        Where the effective batch can't be kept, more GPUs keep more of it.
+        """
         price, slower = self.estimate.usd_per_hour, self.slower or 1.0
         cost = float("inf") if price is None else round(price * slower, 4)
-        return self.loss >= ADAPTERS, len(self.kinds), self.loss, cost, slower, self.words()
+        fewer = -self.plan.resources.gpus if self.loss == OTHER_BATCH else 0
+        return self.loss >= ADAPTERS, len(self.kinds), self.loss, fewer, cost, slower, self.words()
 
     def words(self) -> str:
         return ", ".join(m.text for m in self.moves)
@@ -94,8 +99,7 @@ def nearest(
     choices = [_choice(plan, c) for c in found]
     place = place_of(plan, facts, failures)
     if place.standing is Standing.NOT_NOW:
-        hours = f"{plan.limits.queue_s / 3600:.3g} h"
-        text = f"wait: {place.text.removeprefix('not now: ')}; it waits for up to {hours}"
+        text = f"wait: {place.text.removeprefix('not now: ')}; it waits for up to {_span(plan.limits.queue_s)}"
         choices.insert(0, PlanChoice(text=text, cost_usd=_cost(estimate(plan))))
     return tuple(choices[:CHOICES])
 
@@ -216,8 +220,13 @@ def _time(plan: TrainingPlan, slower: float | None) -> str:
     if 0.95 <= slower <= 1.05:
         return ""
     limit = plan.limits.max_run_s
-    stays = f" (the time limit stays {limit / 3600:.3g} h)" if limit and slower > 1 else ""
+    stays = f" (the time limit stays {_span(limit)})" if limit and slower > 1 else ""
     return f"about {slower:.2g} times as long{stays}"
+
+
+def _span(seconds: int) -> str:
+    hours, minutes = seconds / 3600, seconds / 60
+    return f"{hours:.3g} h" if hours >= 1 else f"{minutes:.3g} min" if minutes >= 1 else f"{seconds} s"
 
 
 def _money(estimate: Estimate) -> str:

@@ -12,7 +12,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends git && rm -rf /
  && useradd --create-home --uid 1000 caravan && install -d -o caravan -m 0700 /state
 COPY --from=build /venv /venv
 WORKDIR /app
-COPY main.py config.py tools.py memory.py observability.py prompts.py ./
+COPY *.py ./
 COPY templates templates
 COPY caravan caravan
 ENV PATH=/venv/bin:$PATH CARAVAN_HOME=/state PYTHONDONTWRITEBYTECODE=1

@@ -10,18 +10,17 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from machine import LocalControl, SystemClock
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
     from pathlib import Path
-    from threading import Event
 
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
-    from caravan.cluster.local.control import LocalCluster
     from caravan.cluster.nomad import NomadCluster
     from caravan.ports import Clock, Memory, Progress, Store, Tracer
     from caravan.runs.folder import DiskFolder
@@ -35,74 +34,8 @@ if TYPE_CHECKING:
     from profiles import Access, ProfileFile
 
 
-class SystemClock:
-    """The real time."""
-
-    def now(self) -> datetime:
-        """The time in UTC."""
-        from datetime import UTC, datetime
-
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds from an arbitrary start."""
-        import time
-
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        import time
-
-        time.sleep(seconds)
-
-    def wait(self, event: Event, seconds: float) -> bool:
-        """Wait for the event."""
-        return event.wait(seconds)
-
-
 _ANSWER_S = 15.0  # seconds that a cluster has for an answer
 _PROBE_S = 5.0  # the same for `doctor`
-
-
-class LocalControl:
-    """The built-in cluster's control over the state directory."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
-
-    def up(self, inventory: Path | None) -> dict[str, Json]:
-        """Start it, or find it running."""
-        from caravan.cluster.local import control
-        from config import process_environment
-
-        return _document(control.start(self._home, inventory=inventory, environment=process_environment()))
-
-    def revive(self) -> bool:
-        """Start it again, as it was, if it died; False when it was ended on purpose."""
-        from caravan.cluster.local import control
-        from config import process_environment
-
-        return control.revive(self._home, environment=process_environment())
-
-    def down(self) -> bool:
-        """End it; False when it does not run."""
-        from caravan.cluster.local import control
-
-        return control.stop(self._home)
-
-    def status(self) -> dict[str, Json] | None:
-        """What runs, or None."""
-        from caravan.cluster.local import control
-
-        running = control.status(self._home)
-        return _document(running) if running else None
-
-
-def _document(running: LocalCluster) -> dict[str, Json]:
-    from dataclasses import asdict
-
-    return {k: v if isinstance(v, int | str) else str(v) for k, v in asdict(running).items()}
 
 
 def _parse(address: str) -> str:

@@ -85,7 +85,7 @@ def milliseconds(act: Callable[[], object]) -> float:
 
 def measure(size: int, rounds: int) -> dict[str, dict[str, float]]:
     """p50 and p95 in milliseconds, and the ratio of the medians to the plain search's, for a store of that size."""
-    from main import SystemClock
+    from machine import SystemClock
     from memory import Mem0Memory
 
     clock = SystemClock()

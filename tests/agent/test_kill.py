@@ -16,7 +16,8 @@ import requests
 from caravan.agent.driver import new_run
 from caravan.agent.graph import NODES
 from caravan.values.run import RunRequest
-from main import Application, LocalControl
+from machine import LocalControl
+from main import Application
 from tests.agent import killing
 
 SCRIPT = """

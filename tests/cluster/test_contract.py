@@ -15,7 +15,7 @@ from caravan.ports import Cluster
 from caravan.values.errors import JobConflict, JobNotFound, JobRefused
 from caravan.values.job import META_SHA, ClusterKind, DeviceGroup
 from caravan.values.run import Outcome, OutcomeKind, Phase, Sentinel, Snapshot
-from main import SystemClock
+from machine import SystemClock
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster, Script, one_node
 from tests.fakes.recordings import load

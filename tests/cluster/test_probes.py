@@ -13,7 +13,7 @@ from caravan.cluster.nomad import NomadCluster
 from caravan.cluster.probes import JOB_ID, NO_ALLOC
 from caravan.terminal.checkup import cluster_findings
 from caravan.values.checkup import Examination, Heard, Level
-from main import SystemClock
+from machine import SystemClock
 from tests.fakes.clock import FakeClock
 from tests.fakes.nomad_http import Answer, NomadHttp, Request
 from tests.fakes.recordings import load

@@ -14,7 +14,7 @@ from caravan.cluster.nomad import NomadCluster
 from caravan.cluster.watch import judge
 from caravan.values.errors import ClusterUnreachable
 from caravan.values.run import OutcomeKind, Phase
-from main import SystemClock
+from machine import SystemClock
 from tests.cluster.local.bench import ENVIRONMENT, Bench
 from tests.fakes.clock import FastClock
 from tests.fakes.viewer import Viewer

@@ -24,7 +24,8 @@ from caravan.cluster.local import control
 from caravan.terminal.app import run
 from caravan.terminal.streams import Terminal
 from caravan.values.failure import Diagnosis, FailureClass
-from main import Application, SystemClock
+from machine import SystemClock
+from main import Application
 
 REPOSITORIES = Path(__file__).resolve().parent / "repositories"
 CARD_MIB = 24564

@@ -31,14 +31,12 @@ class Seen:
 
     def add(self, job: Json | None, listed: list[Json]) -> list[Json]:
         """Remember what is listed; what was seen earlier and is not listed any more comes back."""
-        born = (job or {}).get("CreateIndex") or self.born
-        if born != self.born:
-            self.allocations = {i: a for i, a in self.allocations.items() if (a.get("CreateIndex") or 0) >= born}
-            self.born = born
+        self.born = (job or {}).get("CreateIndex") or self.born
+        # Job and allocations are read one after the other, so the list may still be that of an earlier job too.
+        known = {alloc["ID"]: alloc for alloc in [*self.allocations.values(), *listed]}
+        self.allocations = {i: a for i, a in known.items() if (a.get("CreateIndex") or self.born) >= self.born}
         ids = {alloc["ID"] for alloc in listed}
-        missing = [alloc for alloc_id, alloc in self.allocations.items() if alloc_id not in ids]
-        self.allocations |= {alloc["ID"]: alloc for alloc in listed}
-        return missing
+        return [alloc for alloc_id, alloc in self.allocations.items() if alloc_id not in ids]
 
 
 class JobReader:

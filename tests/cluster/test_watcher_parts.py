@@ -115,7 +115,9 @@ def test_what_was_seen_stays_until_the_job_is_another_one() -> None:
     assert seen.add({"CreateIndex": 5}, [alloc(7)]) == [alloc(6)]
     assert seen.add(None, []) == [alloc(6), alloc(7)]  # purged
     assert seen.add({"CreateIndex": 5}, [alloc(6, "failed")]) == [alloc(7)]
+    assert seen.add({"CreateIndex": 9}, [alloc(7)]) == []  # the list was read before the other job was there
     assert seen.add({"CreateIndex": 9}, [alloc(10)]) == []
+    assert seen.add({"CreateIndex": 9}, []) == [alloc(10)]
 
 
 @pytest.mark.parametrize("job", [None, {}, {"CreateIndex": 0}])

@@ -11,7 +11,7 @@ from pathlib import Path
 from caravan.hcl import parse_hcl
 from caravan.values.failure import Lesson
 from config import prepare_third_party_environment
-from main import SystemClock
+from machine import SystemClock
 from memory import Mem0Memory
 
 for _name in (

@@ -15,7 +15,7 @@ from caravan.cluster.connection import MAX_ANSWER
 from caravan.cluster.nomad import NomadCluster
 from caravan.cluster.transports import client_pair
 from caravan.values.errors import ClusterDenied, ClusterError, ClusterUnreachable, UsageError
-from main import SystemClock
+from machine import SystemClock
 from tests.fakes.clock import FakeClock
 from tests.fakes.nomad_http import Answer, NomadHttp, Request
 

@@ -297,7 +297,7 @@ def _task(task: JsonDict, restart: JsonDict) -> JsonDict:
     whole = _fill(task, _TASK)
     whole["Identity"] = _fill(task.get("Identity"), _IDENTITY)
     whole["Resources"] = _fill(task.get("Resources"), _RESOURCES)
-    if whole["Resources"]["Cores"]:
+    if whole["Resources"]["Cores"] and not (task.get("Resources") or {}).get("CPU"):
         whole["Resources"]["CPU"] = 0  # whole cores stand in the place of MHz
     whole["Resources"]["Devices"] = [
         _fill(d, {"Affinities": None, "Constraints": None, "Count": 1}) for d in whole["Resources"]["Devices"] or []

@@ -1,14 +1,16 @@
-"""What a job is refused for, in Nomad's words. Pure."""
+"""What a job is refused for and warned of, in Nomad's words. Pure; the smaller blocks' rules are in `rules`."""
 
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
-from caravan.cluster.local.words import JsonDict, go_quote, grouped
+from caravan.cluster.local import rules, service_rules
+from caravan.cluster.local.words import JsonDict, go_duration, go_quote, grouped
 
 _TYPES = ("batch", "service")
-_NOMAD_TYPES = ("batch", "service", "sysbatch", "system")
+_NOMAD_TYPES = ("batch", "core", "service", "sysbatch", "system")
 _MIN_MEMORY_MB = 10
 _MIN_CPU_MHZ = 1
+_MIN_DISK_MB = 10
+_HOOKS = ("prestart", "poststart", "poststop")
 
 
 def errors_of(job: JsonDict, *, namespaces: Collection[str], pools: Collection[str]) -> list[str]:
@@ -27,52 +29,128 @@ def warnings_of(job: JsonDict) -> str:
     """What Nomad warns of, as one text; empty when there is nothing."""
     found: list[str] = []
     for group in job["TaskGroups"]:
+        inner = list(_group_warnings(group))
+        if inner:
+            found.append(f"Group {go_quote(group['Name'])} has warnings: {grouped(inner)}")
+    for group in job["TaskGroups"]:
         if group["Services"] and not group["ShutdownDelay"] and not any(t["ShutdownDelay"] for t in group["Tasks"]):
-            found.append(
-                f"group {go_quote(group['Name'])} defines services, but neither the group nor any of its tasks have "
-                "shutdown_delay set"
-            )
-        found += [
-            f'Memory oversubscription is not enabled; Task "{group["Name"]}.{task["Name"]}" memory_max value will be '
-            "ignored. Update the Scheduler Configuration to allow oversubscription."
-            for task in group["Tasks"]
-            if task["Resources"]["MemoryMaxMB"]
-        ]
+            told = "but neither the group nor any of its tasks have shutdown_delay set"
+            found += [f"group {go_quote(group['Name'])} defines services, {told}"]
+    if (job["Periodic"] or {}).get("Spec"):
+        found.append("cron is deprecated and may be removed in a future release. Use crons instead")
+    found += [
+        f'Memory oversubscription is not enabled; Task "{group["Name"]}.{task["Name"]}" memory_max value will be '
+        "ignored. Update the Scheduler Configuration to allow oversubscription."
+        for group in job["TaskGroups"]
+        for task in group["Tasks"]
+        if task["Resources"]["MemoryMaxMB"]
+    ]
     if not found:
         return ""
     head = "1 warning:" if len(found) == 1 else f"{len(found)} warnings:"
     return head + "\n\n* " + "\n* ".join(found)
 
 
+def _group_warnings(group: JsonDict) -> Iterator[str]:
+    update, count = group["Update"] or {}, group["Count"]
+    if count > 1 and (update.get("MaxParallel") or 0) > count:
+        yield (
+            f"Update max parallel count is greater than task group count ({update['MaxParallel']} > {count}). A "
+            "destructive change would result in the simultaneous replacement of all allocations."
+        )
+    if group["MaxClientDisconnect"] is not None:
+        yield "MaxClientDisconnect is deprecated and ignored in favor of Disconnect.LostAfter"
+    if group["StopAfterClientDisconnect"] is not None:
+        yield "StopAfterClientDisconnect is deprecated and ignored favor of Disconnect.StopOnClientAfter"
+    if group["PreventRescheduleOnLost"]:
+        yield "PreventRescheduleOnLost is deprecated and ignored in favor of Disconnect.Replace"
+    if ((group["Networks"] or [{}])[0].get("MBits") or 0) > 0:
+        yield "mbits has been deprecated as of Nomad 0.12.0. Please remove mbits from the network block"
+    for task in group["Tasks"]:
+        inner = list(_task_warnings(task))
+        if inner:
+            yield f"Task {go_quote(task['Name'])} has warnings: {grouped(inner)}"
+
+
+def _task_warnings(task: JsonDict) -> Iterator[str]:
+    if task["Resources"]["IOPS"]:
+        yield "IOPS has been deprecated as of Nomad 0.9.0. Please remove IOPS from resource block."
+    if task["Resources"]["Networks"]:
+        yield (
+            "task network resources have been deprecated as of Nomad 0.12.0. Please configure networking via group "
+            "network block."
+        )
+    for number, template in enumerate(task["Templates"] or []):
+        if template["VaultGrace"]:
+            yield (
+                f"Template[{number}] VaultGrace has been deprecated as of Nomad 0.11 and ignored since Vault 0.5. "
+                "Please remove VaultGrace / vault_grace from template block."
+            )
+
+
+def _numbered(
+    title: str, blocks: Iterable[JsonDict] | None, rule: Callable[[JsonDict], Iterable[str]]
+) -> Iterator[str]:
+    """The mistakes of blocks in a row, each block's together."""
+    for number, block in enumerate(blocks or [], start=1):
+        inner = list(rule(block))
+        if inner:
+            yield f"{title} {number} validation failed: {grouped(inner)}"
+
+
 def _job_errors(job: JsonDict) -> Iterator[str]:
-    yield from _id_errors(job.get("ID") or "")
+    yield from _name_errors("ID", job.get("ID") or "")
+    if "\0" in job["Name"]:
+        yield "Job Name contains a null character"
     if job["Type"] not in _NOMAD_TYPES:
-        yield f"Invalid job type: {go_quote(str(job['Type']))}"
+        yield f"Invalid job type: {go_quote(str(job['Type']))}" if job["Type"] else "Missing job type"
     elif job["Type"] not in _TYPES:
         yield f"The built-in cluster runs batch and service jobs, no {job['Type']} jobs"
-    for feature in ("Periodic", "ParameterizedJob", "Multiregion"):
-        if job[feature]:
-            yield f"The built-in cluster runs no jobs with {feature}"
-    if not 1 <= job["Priority"] <= 100:
-        yield "Job priority must be between [1, 100]"
-    yield from _constraint_errors(job["Constraints"])
+    if any(not d for d in job["Datacenters"]):
+        yield "Job datacenter must be non-empty string"
     if not job["TaskGroups"]:
         yield "Missing job task groups"
-    yield from _groups_errors(job["TaskGroups"])
+    yield from _numbered("Constraint", job["Constraints"], rules.constraint)
+    yield from _numbered("Affinity", job["Affinities"], rules.affinity)
+    yield from _numbered("Spread", job["Spreads"], rules.spread)
+    yield from _groups_errors(job)
+    if job["Periodic"]:
+        yield "The built-in cluster runs no jobs with Periodic"
+    if job["ParameterizedJob"]:
+        yield from _parameter_errors(job)
+    if job["Multiregion"]:
+        yield "The built-in cluster runs no jobs with Multiregion"
+    if job.get("Payload") and not job["Dispatched"]:
+        yield "job can't be submitted with a payload, only dispatched"
+    if not 1 <= job["Priority"] <= 100:
+        yield "job priority must be between [1, 100]"
 
 
-def _id_errors(name: str) -> Iterator[str]:
+def _name_errors(what: str, name: str) -> Iterator[str]:
     if not name:
-        yield "Missing job ID"
+        yield f"Missing job {what}"
     elif " " in name:
-        yield "Job ID contains a space"
+        yield f"Job {what} contains a space"
     elif "\0" in name:
-        yield "Job ID contains a null character"
+        yield f"Job {what} contains a null character"
 
 
-def _groups_errors(groups: list[JsonDict]) -> Iterator[str]:
+def _parameter_errors(job: JsonDict) -> Iterator[str]:
+    block = job["ParameterizedJob"]
+    if job["Type"] not in ("batch", "sysbatch"):
+        yield 'Parameterized job can only be used with "batch" or "sysbatch" scheduler'
+    payload = block.get("Payload") or "optional"
+    if payload not in ("optional", "required", "forbidden"):
+        yield f"Unknown payload requirement: {go_quote(str(payload))}"
+    both = sorted(set(block.get("MetaRequired") or []) & set(block.get("MetaOptional") or []))
+    if both:
+        told = " ".join(both)
+        yield f"Required and optional meta keys should be disjoint. Following keys exist in both: [{told}]"
+
+
+def _groups_errors(job: JsonDict) -> Iterator[str]:
     seen: dict[str, int] = {}
-    for number, group in enumerate(groups, start=1):
+    for number, group in enumerate(job["TaskGroups"], start=1):
         title = group.get("Name") or ""
         if not title:
             yield f"Job task group {number} missing name"
@@ -80,22 +158,64 @@ def _groups_errors(groups: list[JsonDict]) -> Iterator[str]:
             yield f"Job task group {number} redefines '{title}' from group {seen[title]}"
         else:
             seen[title] = number
-        inner = list(_group_errors(group))
+        if (group["ShutdownDelay"] or 0) < 0:
+            yield "ShutdownDelay must be a positive value"
+    for group in job["TaskGroups"]:
+        inner = list(_group_errors(group, job))
         if inner:
-            yield f"Task group {title} validation failed: {grouped(inner)}"
+            yield f"Task group {group.get('Name') or ''} validation failed: {grouped(inner)}"
 
 
-def _group_errors(group: JsonDict) -> Iterator[str]:
+def _group_errors(group: JsonDict, job: JsonDict) -> Iterator[str]:
+    if not group.get("Name"):
+        yield "Missing task group name"
     if group["Count"] < 0:
         yield "Task group count can't be negative"
     if not group["Tasks"]:
         yield "Missing tasks for task group"
-    yield from _constraint_errors(group["Constraints"])
-    if group["RestartPolicy"]["Mode"] not in ("fail", "delay"):
-        yield f"Unsupported restart mode: {go_quote(str(group['RestartPolicy']['Mode']))}"
-    for label, volume in (group["Volumes"] or {}).items():
-        if volume.get("Type") not in ("host", "csi"):
-            yield f"Volume {label} has unrecognized type {volume.get('Type') or ''}"
+    yield from _limit_errors(group, job)
+    yield from _numbered("Constraint", group["Constraints"], rules.constraint)
+    yield from _numbered("Affinity", group["Affinities"], rules.affinity)
+    yield from rules.restart(group["RestartPolicy"])
+    yield from _numbered("Spread", group["Spreads"], rules.spread)
+    yield from rules.reschedule(group["ReschedulePolicy"])
+    if group["EphemeralDisk"]["SizeMB"] < _MIN_DISK_MB:
+        yield f"minimum DiskMB value is {_MIN_DISK_MB}; got {group['EphemeralDisk']['SizeMB']}"
+    yield from _update_errors(group, job)
+    yield from _task_names(group)
+    yield from _volume_errors(group)
+    for what, found in (
+        ("network", list(service_rules.network_errors(group))),
+        ("service", list(service_rules.service_errors(group))),
+        ("scaling policy", list(_scaling_errors(group))),
+    ):
+        if found:
+            yield f"Task group {what} validation failed: {grouped(found)}"
+    for task in group["Tasks"]:
+        inner = list(_task_errors(task, group, job))
+        if inner:
+            yield f"Task {task.get('Name') or ''} validation failed: {grouped(inner)}"
+
+
+def _limit_errors(group: JsonDict, job: JsonDict) -> Iterator[str]:
+    if group["MaxRunDuration"] is None:
+        return
+    if group["MaxRunDuration"] <= 0:
+        yield "MaxRunDuration must be greater than zero"
+    if job["Type"] not in ("batch", "sysbatch"):
+        yield f"Job type {go_quote(job['Type'])} does not allow max_run_duration"
+
+
+def _update_errors(group: JsonDict, job: JsonDict) -> Iterator[str]:
+    if group["Update"]:
+        if job["Type"] not in ("service", "system"):
+            yield f"Job type {go_quote(job['Type'])} does not allow update block"
+        yield from rules.update(group["Update"])
+    if group["Migrate"] and job["Type"] != "service":
+        yield f"Job type {go_quote(job['Type'])} does not allow migrate block"
+
+
+def _task_names(group: JsonDict) -> Iterator[str]:
     seen: dict[str, int] = {}
     for number, task in enumerate(group["Tasks"], start=1):
         title = task.get("Name") or ""
@@ -105,63 +225,157 @@ def _group_errors(group: JsonDict) -> Iterator[str]:
             yield f"Task {number} redefines '{title}' from task {seen[title]}"
         else:
             seen[title] = number
-    if len(seen) < len(group["Tasks"]):
-        return  # as Nomad: a task named twice hides what else is wrong with it
-    for task in group["Tasks"]:
-        inner = list(_task_errors(task, group))
-        if inner:
-            yield f"Task {task['Name']} validation failed: {grouped(inner)}"
+    if sum(bool(t["Leader"]) for t in group["Tasks"]) > 1:
+        yield "Only one task may be marked as leader"
+    if group["Tasks"] and all((t["Lifecycle"] or {}).get("Hook") for t in group["Tasks"]):
+        yield f"Task group {group['Name']} must have at least one main task"
 
 
-def _task_errors(task: JsonDict, group: JsonDict) -> Iterator[str]:
-    if re.search(r"[/\\\0]", task["Name"]) or task["Name"] in (".", "..", "alloc"):
-        yield f"Task name {go_quote(task['Name'])} can't be a directory name"
+def _volume_errors(group: JsonDict) -> Iterator[str]:
+    for name, request in sorted((group["Volumes"] or {}).items()):
+        alone, found = rules.volume(request, group["Count"])
+        if alone or found:
+            yield f"Task group volume validation for {name} failed: {alone or grouped(found)}"
+
+
+def _scaling_errors(group: JsonDict) -> Iterator[str]:
+    scaling = group["Scaling"]
+    if not scaling:
+        return
+    if (scaling.get("Max") or 0) < group["Count"]:
+        yield "Scaling policy invalid: task group count must not be greater than maximum count in scaling policy"
+    if group["Count"] < (scaling.get("Min") or 0):
+        yield "Scaling policy invalid: task group count must not be less than minimum count in scaling policy"
+
+
+def _task_errors(task: JsonDict, group: JsonDict, job: JsonDict) -> Iterator[str]:
+    yield from _title_errors(task.get("Name") or "")
     if not task["Driver"]:
         yield "Missing task driver"
-    if task["KillTimeout"] < 0:
-        yield "KillTimeout must be a positive value"
-    resources = list(_resource_errors(task["Resources"]))
-    if resources:
-        yield grouped([grouped(resources)])
-    yield from _constraint_errors(task["Constraints"])
-    for number, template in enumerate(task["Templates"] or [], start=1):
-        inner = list(_template_errors(template))
-        if inner:
-            yield f"Template {number} validation failed: {grouped(inner)}"
+    yield from _time_errors(task, group, job)
+    for found in (list(_resource_errors(task["Resources"])), list(_log_errors(task["LogConfig"], group))):
+        if found:
+            yield grouped(found)
+    yield from _rule_errors(task)
+    services = list(service_rules.task_service_errors(task, group))
+    if services:
+        yield grouped(services)
+    yield from _numbered("Artifact", task["Artifacts"], rules.artifact)
+    yield from _template_errors(task)
+    yield from _block_errors(task)
     for number, mount in enumerate(task["VolumeMounts"] or []):
         if mount.get("Volume") not in (group["Volumes"] or {}):
             yield f"Volume Mount ({number}) references undefined volume {mount.get('Volume') or ''}"
+        found = list(rules.mount(mount))
+        if found:
+            yield f'Volume Mount ({number}) is invalid: "{grouped(found)}"'
+
+
+def _title_errors(name: str) -> Iterator[str]:
+    if not name:
+        yield "Missing task name"
+    if name == "alloc":
+        yield 'Task cannot be named "alloc"'
+    if "/" in name or "\\" in name:
+        yield "Task name cannot include slashes"
+    elif "\0" in name:
+        yield "Task name cannot include null characters"
+    elif name in (".", ".."):
+        yield f"Task name {go_quote(name)} can't be a directory name"
+
+
+def _time_errors(task: JsonDict, group: JsonDict, job: JsonDict) -> Iterator[str]:
+    limit = (group["Update"] or {}).get("ProgressDeadline") or 0
+    if task["KillTimeout"] < 0:
+        yield "KillTimeout must be a positive value"
+    elif job["Type"] == "service" and 0 < limit < task["KillTimeout"]:
+        told = f"({go_duration(task['KillTimeout'])}) longer than the group's ProgressDeadline ({go_duration(limit)})"
+        yield f"KillTimout {told}"
+    if task["ShutdownDelay"] < 0:
+        yield "ShutdownDelay must be a positive value"
 
 
 def _resource_errors(resources: JsonDict) -> Iterator[str]:
-    if not resources["Cores"] and resources["CPU"] < _MIN_CPU_MHZ:
-        yield f"minimum CPU value is {_MIN_CPU_MHZ}; got {resources['CPU']}"
-    if resources["MemoryMB"] < _MIN_MEMORY_MB:
-        yield f"minimum MemoryMB value is {_MIN_MEMORY_MB}; got {resources['MemoryMB']}"
-    if 0 < resources["MemoryMaxMB"] < resources["MemoryMB"]:
-        limit, least = resources["MemoryMaxMB"], resources["MemoryMB"]
-        yield f"MemoryMaxMB value ({limit}) should be larger than MemoryMB value ({least})"
+    cores, cpu, memory = resources["Cores"], resources["CPU"], resources["MemoryMB"]
+    if cores > 0 and cpu > 0:
+        yield "Task can only ask for 'cpu' or 'cores' resource, not both."
+    if cores < 0:
+        yield f"cores value ({cores}) cannot be negative"
+    least = []
+    if cpu < _MIN_CPU_MHZ and cores == 0:
+        least.append(f"minimum CPU value is {_MIN_CPU_MHZ}; got {cpu}")
+    if memory < _MIN_MEMORY_MB:
+        least.append(f"minimum MemoryMB value is {_MIN_MEMORY_MB}; got {memory}")
+    if least:
+        yield grouped(least)
+    if (resources["DiskMB"] or 0) > 0:
+        yield "Task can't ask for disk resources, they have to be specified at the task group level."
+    for number, device in enumerate(resources["Devices"] or [], start=1):
+        found = list(_device_errors(device))
+        if found:
+            yield f"device {number} failed validation: {grouped(found)}"
+    limit = resources["MemoryMaxMB"]
+    if limit not in (0, -1) and limit < memory:
+        yield f"MemoryMaxMB value ({limit}) should be larger than MemoryMB value ({memory})"
+    secrets = resources["SecretsMB"]
+    if secrets > memory:
+        yield f"SecretsMB value ({secrets}) cannot be larger than MemoryMB value ({memory})"
+    if secrets < 0:
+        yield f"SecretsMB value ({secrets}) cannot be negative"
 
 
-def _template_errors(template: JsonDict) -> Iterator[str]:
-    if not template["SourcePath"] and not template["EmbeddedTmpl"]:
-        yield "Must specify a source path or have an embedded template"
-    if not template["DestPath"]:
-        yield "Must specify a destination for the template"
-    if template["ChangeMode"] not in ("noop", "restart", "signal", "script"):
-        yield f"Invalid change mode {go_quote(template['ChangeMode'])}"
-    if not re.fullmatch(r"0?[0-7]{1,4}", template["Perms"] or "0644"):
-        yield f"Failed to parse {go_quote(template['Perms'])} as octal"
+def _device_errors(device: JsonDict) -> Iterator[str]:
+    if not device.get("Name"):
+        yield "device name must be given as one of the following: type, vendor/type, or vendor/type/name"
+    for number, rule in enumerate(device.get("Constraints") or [], start=1):
+        if rule.get("Operand") in ("distinct_hosts", "distinct_property"):
+            yield f"Constraint {number} validation failed: using unsupported operand {go_quote(rule['Operand'])}"
+        elif found := list(rules.constraint(rule)):
+            yield f"Constraint {number} validation failed: {grouped(found)}"
+    yield from _numbered("Affinity", device.get("Affinities"), rules.affinity)
 
 
-def _constraint_errors(constraints: list[JsonDict] | None) -> Iterator[str]:
-    for number, constraint in enumerate(constraints or [], start=1):
-        operand = constraint.get("Operand") or "="
-        if operand == "regexp":
-            try:
-                re.compile(constraint.get("RTarget") or "")
-            except re.error as error:
-                yield f"Constraint {number} validation failed: {grouped([f'Regular expression failed: {error}'])}"
-        needs = operand not in ("distinct_hosts", "distinct_property", "is_set", "is_not_set")
-        if needs and not constraint.get("LTarget"):
-            yield f"Constraint {number} validation failed: {grouped(['No LTarget provided but is required'])}"
+def _log_errors(logs: JsonDict, group: JsonDict) -> Iterator[str]:
+    files, size, disk = logs["MaxFiles"], logs["MaxFileSizeMB"], group["EphemeralDisk"]["SizeMB"]
+    if files < 1:
+        yield f"minimum number of files is 1; got {files}"
+    if size < 1:
+        yield f"minimum file size is 1MB; got {size}"
+    if disk <= files * size:
+        yield f"log storage ({files * size} MB) must be less than requested disk capacity ({disk} MB)"
+
+
+def _rule_errors(task: JsonDict) -> Iterator[str]:
+    for number, rule in enumerate(task["Constraints"] or [], start=1):
+        found = list(rules.constraint(rule))
+        if found:
+            yield f"Constraint {number} validation failed: {grouped(found)}"
+        if rule.get("Operand") in ("distinct_hosts", "distinct_property"):
+            yield f"Constraint {number} has disallowed Operand at task level: {rule['Operand']}"
+    yield from _numbered("Affinity", task["Affinities"], rules.affinity)
+
+
+def _template_errors(task: JsonDict) -> Iterator[str]:
+    targets: dict[str, int] = {}
+    for number, template in enumerate(task["Templates"] or [], start=1):
+        found = list(rules.template(template))
+        if found:
+            yield f"Template {number} validation failed: {grouped(found)}"
+        target = template["DestPath"]
+        if target in targets:
+            yield f"Template {number} has same destination as {targets[target]}"
+        targets.setdefault(target, number)
+
+
+def _block_errors(task: JsonDict) -> Iterator[str]:
+    """Dispatch payload and life cycle."""
+    payload, lifecycle = task["DispatchPayload"], task["Lifecycle"]
+    if payload and rules.escapes("task/local", payload.get("File") or ""):
+        yield "Dispatch Payload validation failed: destination escapes allocation directory"
+    if lifecycle is None:
+        return
+    hook = lifecycle.get("Hook") or ""
+    if not hook:
+        yield "Lifecycle validation failed: no lifecycle hook provided"
+    elif hook not in _HOOKS:
+        yield f"Lifecycle validation failed: invalid hook: {hook}"

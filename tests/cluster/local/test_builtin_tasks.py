@@ -147,17 +147,10 @@ def test_templates_are_written_and_read(bench: Bench) -> None:
     assert bench.log(alloc) == f"{{{{x}}}} {alloc['JobID']}\n0.001\n755\n"
 
 
-@pytest.mark.parametrize(
-    ("template", "words"),
-    [
-        ({"DestPath": "local/a", "EmbeddedTmpl": '{{ key "x" }}'}, "has no Consul and no Vault"),
-        ({"DestPath": "../../a", "EmbeddedTmpl": "x"}, "destination path escapes"),
-    ],
-)
-def test_a_template_that_can_not_be_rendered(bench: Bench, template: dict[str, str], words: str) -> None:
-    alloc = bench.run(bench.job(Templates=[template]))
+def test_a_template_that_can_not_be_rendered(bench: Bench) -> None:
+    alloc = bench.run(bench.job(Templates=[{"DestPath": "local/a", "EmbeddedTmpl": '{{ key "x" }}'}]))
     assert kinds(alloc)[2:] == ["Task hook failed", "Not Restarting"]
-    assert words in events(alloc)[2]["DisplayMessage"]
+    assert "has no Consul and no Vault" in events(alloc)[2]["DisplayMessage"]
 
 
 def test_directories_that_can_not_be_made(bench: Bench) -> None:
@@ -297,7 +290,7 @@ def test_changed_job_runs_again_and_an_unchanged_one_does_not(bench: Bench) -> N
 
 def test_a_failed_allocation_is_rescheduled_where_its_policy_says_so(bench: Bench) -> None:
     job = bench.job("exit 1")
-    policy = {"Attempts": 1, "Delay": 50_000_000, "DelayFunction": "constant", "Interval": 600_000_000_000}
+    policy = {"Attempts": 1, "Delay": 5_000_000_000, "DelayFunction": "constant", "Interval": 600_000_000_000}
     job["TaskGroups"][0]["ReschedulePolicy"] = policy
     bench.register(job)
     path = f"/v1/job/{job['ID']}/allocations"

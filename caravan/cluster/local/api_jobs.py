@@ -1,5 +1,6 @@
 """The API's jobs and evaluations."""
 
+from collections import Counter
 from functools import partial
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ from starlette.routing import Route
 
 from caravan.cluster.local import allocs
 from caravan.cluster.local.broker import NAMESPACES, Broker, Refused
+from caravan.cluster.local.canonical import waits_for_dispatch
 from caravan.cluster.local.diff import job_diff
 from caravan.cluster.local.state import State
 from caravan.cluster.local.web import answer, body_of, flag, settle
@@ -71,7 +73,7 @@ class Jobs:
                 continue
             item = {key: job[key] for key in (*_LIST, *_LIST_STATE)}
             item |= {"Datacenters": job["Datacenters"], "JobSummary": self._summary(job)}
-            item |= {"ParameterizedJob": False, "Periodic": False}
+            item |= {"ParameterizedJob": waits_for_dispatch(job), "Periodic": bool(job["Periodic"])}
             if flag(request, "meta"):
                 item["Meta"] = job["Meta"]
             shown.append(item)
@@ -111,7 +113,9 @@ class Jobs:
 
     async def validate(self, request: Request) -> Response:
         """POST /v1/validate/job."""
-        job = self._given_job(await body_of(request), None)
+        job = (await body_of(request)).get("Job")
+        if not isinstance(job, dict):
+            raise Refused("Job must be specified", 400)
         _, errors, warnings = self._broker.check(job)
         return answer(
             {
@@ -125,7 +129,13 @@ class Jobs:
     async def plan(self, request: Request) -> Response:
         """POST /v1/job/:id/plan."""
         body = await body_of(request)
-        job = self._given_job(body, request.path_params["id"])
+        job = body.get("Job")
+        if not isinstance(job, dict):
+            raise Refused("Job must be specified", 400)
+        if not job.get("ID"):
+            raise Refused("Job must have a valid ID", 400)
+        if job["ID"] != request.path_params["id"]:
+            raise Refused("Job ID does not match", 400)
         return answer(self._broker.plan(job, diff=bool(body.get("Diff"))))
 
     async def evaluate(self, request: Request) -> Response:
@@ -167,8 +177,9 @@ class Jobs:
     def _summary(self, job: JsonDict) -> JsonDict:
         records, evals = self._state.allocs_of(job["ID"]), self._state.evals_of(job["ID"])
         last = max([job["ModifyIndex"], *(r.body["ModifyIndex"] for r in records), *(e["ModifyIndex"] for e in evals)])
+        children = Counter(str(j["Status"]).title() for j in self._state.jobs.values() if j["ParentID"] == job["ID"])
         return {
-            "Children": {"Dead": 0, "Pending": 0, "Running": 0},
+            "Children": {"Dead": 0, "Pending": 0, "Running": 0, **children},
             "CreateIndex": job["CreateIndex"],
             "JobID": job["ID"],
             "ModifyIndex": last,
@@ -189,7 +200,8 @@ class Jobs:
     async def versions(self, request: Request) -> Response:
         """GET /v1/job/:id/versions."""
         index = await settle(request, self._state, lambda: self._state.tables["jobs"])
-        self._job(request)
+        if self._find(request) is None:
+            raise Refused("job versions not found", 404)
         history = self._state.versions[request.path_params["id"]]
         diffs = None
         if flag(request, "diffs"):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from caravan.cluster.local import scheduler, validation
 from caravan.cluster.local.allocs import new_alloc
-from caravan.cluster.local.canonical import canonical_job, group_of, same_spec
+from caravan.cluster.local.canonical import canonical_job, group_of, same_spec, waits_for_dispatch
 from caravan.cluster.local.diff import job_diff
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.reconcile import Decision, reconcile, reschedule_at
@@ -39,6 +39,12 @@ class Client(Protocol):
 
     def stop(self, alloc_id: str) -> None:
         """End an allocation's tasks; nothing happens when they have ended."""
+
+    def restart(self, alloc_id: str, task: str) -> bool:
+        """Start a task of an allocation anew, or all for an empty name; False when none runs."""
+
+    def signal(self, alloc_id: str, task: str, name: str) -> bool:
+        """Send a signal in the same way. Raises ValueError for no signal."""
 
     def forget(self, alloc_id: str) -> None:
         """Remove what an ended allocation has left on disk."""
@@ -84,20 +90,27 @@ class Broker:
         whole, errors, warnings = self.check(job)
         if errors:
             raise Refused(grouped(errors))
+        self._check_and_set(self._state.jobs.get(whole["ID"]), enforce)
+        return self.submit(whole) | {"Warnings": warnings}
+
+    def submit(self, whole: JsonDict) -> JsonDict:
+        """Store a canonical job and evaluate it; one that waits to be dispatched is only stored."""
         known = self._state.jobs.get(whole["ID"])
-        self._check_and_set(known, enforce)
+        evaluation: JsonDict | None = None
         with self._state.change("JobRegistered") as change:
             stored = known
             if known is None or not same_spec(known, whole):
                 stored = self._stored(whole, known, change)
                 change.put_job(stored, version=True)
-            evaluation = self._evaluation(whole["ID"], whole["Type"], "job-register", whole["Priority"])
-            if stored is not known and stored is not None:
-                evaluation["JobModifyIndex"] = stored["JobModifyIndex"]
-            evaluation = change.put_eval(evaluation)
-        self._enqueue(evaluation)
+            if not waits_for_dispatch(whole):
+                made = self._evaluation(whole["ID"], whole["Type"], "job-register", whole["Priority"])
+                if stored is not known and stored is not None:
+                    made["JobModifyIndex"] = stored["JobModifyIndex"]
+                evaluation = change.put_eval(made)
+        if evaluation is not None:
+            self._enqueue(evaluation)
         index = change.index if stored is not known else (known or {})["ModifyIndex"]
-        return self._answer(evaluation, index) | {"Warnings": warnings}
+        return self._answer(evaluation, index)
 
     @staticmethod
     def _check_and_set(known: JsonDict | None, enforce: int | None) -> None:
@@ -147,6 +160,20 @@ class Broker:
             self._client.stop(record.id)
         self._enqueue(evaluation)
         return {"EvalID": evaluation["ID"], "Index": change.index}
+
+    def restart(self, record: AllocRecord, task: str) -> None:
+        """Start a task of an allocation anew, or all of them. Raises Refused where none runs."""
+        if self._client is None or not self._client.restart(record.id, task):
+            raise Refused("Task not running", 500)
+
+    def signal(self, record: AllocRecord, task: str, name: str) -> None:
+        """Send a signal to a task of an allocation, or to all. Raises Refused where none runs, or for no signal."""
+        try:
+            sent = self._client is not None and self._client.signal(record.id, task, name)
+        except ValueError as error:
+            raise Refused(f"unknown signal {name}", 400) from error
+        if not sent:
+            raise Refused("Task not running", 500)
 
     def evaluate(self, job: JsonDict) -> JsonDict:
         """Evaluate a job again, as `POST /v1/job/:id/evaluate`."""

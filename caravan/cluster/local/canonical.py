@@ -259,6 +259,8 @@ def canonical_job(job: JsonDict) -> JsonDict:
     whole["Region"] = whole["Region"] or "global"
     whole["Datacenters"] = whole.get("Datacenters") or ["*"]
     kind = whole["Type"] if whole["Type"] in _RESTART else "service"
+    if whole["ParameterizedJob"]:
+        whole["ParameterizedJob"]["Payload"] = whole["ParameterizedJob"].get("Payload") or "optional"
     whole["TaskGroups"] = [_group(group, kind) for group in whole["TaskGroups"] or []]
     return whole
 
@@ -327,6 +329,11 @@ def same_group(one: JsonDict, other: JsonDict) -> bool:
         return json.dumps({k: v for k, v in group.items() if k not in loose}, sort_keys=True)
 
     return bare(one) == bare(other)
+
+
+def waits_for_dispatch(job: JsonDict) -> bool:
+    """Whether a job is a pattern that others are made from, and runs nothing itself."""
+    return bool(job["ParameterizedJob"]) and not job["Dispatched"]
 
 
 def group_of(job: JsonDict, name: str) -> JsonDict | None:

@@ -7,6 +7,7 @@ from caravan.cluster.local import constraints
 from caravan.cluster.local.inventory import Device, Node
 from caravan.cluster.local.words import JsonDict
 
+_PORTS_END = 65536
 PORTS = range(20000, 32001)
 """Ports that are handed out dynamically, as Nomad's default."""
 
@@ -64,6 +65,9 @@ def fit(node: Node, group: JsonDict, used: Usage) -> JsonDict | str:
 
     The answer: `{"tasks": {name: AllocatedTaskResources}, "ports": [...], "cpu": MHz, "memory": MB}`.
     """
+    ports = _take_ports(group, used.ports)
+    if isinstance(ports, str):
+        return ports
     taken_devices, taken_cores = set(used.devices), set(used.cores)
     tasks: dict[str, JsonDict] = {}
     for task in group["Tasks"]:
@@ -74,9 +78,6 @@ def fit(node: Node, group: JsonDict, used: Usage) -> JsonDict | str:
         if cores is None:
             return "cores"
         tasks[task["Name"]] = _allocated(node, task, devices, cores)
-    ports = _take_ports(group, used.ports)
-    if isinstance(ports, str):
-        return ports
     cpu, memory = _peak(tasks, {t["Name"]: t["Lifecycle"] for t in group["Tasks"]})
     if used.cpu + cpu > node.cpu_mhz:
         return "cpu"
@@ -112,7 +113,9 @@ def _take_ports(group: JsonDict, used: set[int]) -> list[JsonDict] | str:
     taken, given = set(used), []
     for network in group["Networks"] or []:
         for port in network.get("ReservedPorts") or []:
-            if port["Value"] in taken:
+            if not 0 <= port["Value"] < _PORTS_END:
+                return f"network: invalid port {port['Value']} (out of range)"
+            if port["Value"] in taken and not port.get("IgnoreCollision"):
                 return f"network: reserved port collision {port['Label']}={port['Value']}"
             taken.add(port["Value"])
             given.append({"HostIP": "127.0.0.1", "Label": port["Label"], "Value": port["Value"]})

@@ -143,10 +143,6 @@ class AllocRunner:
         """End all tasks; the poststop ones then run."""
         self._end("")
 
-    def task(self, name: str) -> TaskRunner | None:
-        """The runner of a task."""
-        return self._tasks.get(name)
-
     @property
     def tasks(self) -> list[TaskRunner]:
         """The runners of all tasks."""
@@ -223,10 +219,18 @@ class Runner:
         if alloc_id in self._running:
             self._running[alloc_id][0].stop()
 
-    def find(self, alloc_id: str) -> AllocRunner | None:
-        """The runner of an allocation that runs."""
+    def _runners(self, alloc_id: str, task: str) -> list[TaskRunner]:
+        """The runner of a task, or of all for an empty name."""
         found = self._running.get(alloc_id)
-        return found[0] if found else None
+        return [t for t in found[0].tasks if task in ("", t.name)] if found else []
+
+    def restart(self, alloc_id: str, task: str) -> bool:
+        """Start a task of an allocation anew, or all for an empty name; False when none runs."""
+        return sum(t.restart() for t in self._runners(alloc_id, task)) > 0
+
+    def signal(self, alloc_id: str, task: str, name: str) -> bool:
+        """Send a signal in the same way. Raises ValueError for no signal."""
+        return sum(t.signal(name) for t in self._runners(alloc_id, task)) > 0
 
     def forget(self, alloc_id: str) -> None:
         """Remove the directories of an allocation that has ended."""

@@ -94,7 +94,7 @@ def place(job: JsonDict, group: JsonDict, machines: Sequence[Node], allocs: Iter
     best: tuple[float, Node, JsonDict] | None = None
     for node in _candidates(job, machines, metrics):
         metrics.evaluated += 1
-        if not _feasible(job, group, node, held, metrics):
+        if not _feasible(job, group, node, held, metrics, machines):
             continue
         usage = usage_of(a for a in held if a["NodeID"] == node.id)
         got = fit(node, group, usage)
@@ -128,7 +128,9 @@ def known_of(node: Node) -> dict[str, str]:
     return known
 
 
-def _feasible(job: JsonDict, group: JsonDict, node: Node, held: list[JsonDict], metrics: Metrics) -> bool:
+def _feasible(
+    job: JsonDict, group: JsonDict, node: Node, held: list[JsonDict], metrics: Metrics, machines: Sequence[Node]
+) -> bool:
     klass = nodes.computed_class(node)
     rules = _rules(job, group)
     escaped = any("unique." in str(rule.get(side) or "") for rule in rules for side in ("LTarget", "RTarget"))
@@ -138,7 +140,13 @@ def _feasible(job: JsonDict, group: JsonDict, node: Node, held: list[JsonDict], 
     why = _class_reason(rules, group, node)
     if not escaped:
         metrics.eligibility[klass] = why is None
-    why = why or _volume_reason(group, node) or _distinct_reason(job, group, node, rules, held)
+    why = (
+        why
+        or _volume_reason(group, node)
+        or _network_reason(group)
+        or _distinct_reason(job, group, node, rules, held)
+        or _property_reason(job, group, node, held, machines)
+    )
     if why:
         metrics.filter(node, why)
     return why is None
@@ -166,12 +174,43 @@ def _class_reason(rules: list[JsonDict], group: JsonDict, node: Node) -> str | N
 
 
 def _volume_reason(group: JsonDict, node: Node) -> str | None:
-    for volume in (group["Volumes"] or {}).values():
+    asked = (group["Volumes"] or {}).values()
+    for volume in asked:
         if volume.get("Type") == "csi":
-            return "missing CSI volume(s) models"
+            continue
         offered = node.host_volumes.get(volume.get("Source") or "")
         if offered is None or (offered.read_only and not volume.get("ReadOnly")):
             return "missing compatible host volumes"
+    missing = [str(v.get("Source") or "") for v in asked if v.get("Type") == "csi"]
+    return f"missing CSI volume(s) {', '.join(missing)}" if missing else None
+
+
+def _network_reason(group: JsonDict) -> str | None:
+    for network in group["Networks"] or []:
+        for port in [*(network.get("ReservedPorts") or []), *(network.get("DynamicPorts") or [])]:
+            name = port.get("HostNetwork") or "default"
+            if name != "default":
+                return f'missing host network "{name}" for port "{port["Label"]}"'
+    return None
+
+
+def _property_reason(
+    job: JsonDict, group: JsonDict, node: Node, held: list[JsonDict], machines: Sequence[Node]
+) -> str | None:
+    """`distinct_property`: only so many allocations of the job (or group) where a property has one value."""
+    listed = [(r, False) for r in job["Constraints"] or []] + [(r, True) for r in group["Constraints"] or []]
+    for rule, of_group in listed:
+        if rule.get("Operand") != "distinct_property":
+            continue
+        target = rule.get("LTarget") or ""
+        value = constraints.resolve(target, known_of(node))
+        if value is None:
+            return f'missing property "{target}"'
+        alike = {n.id for n in machines if constraints.resolve(target, known_of(n)) == value}
+        own = [a for a in held if a["JobID"] == job["ID"] and (not of_group or a["TaskGroup"] == group["Name"])]
+        used = sum(a["NodeID"] in alike for a in own)
+        if used >= int(rule.get("RTarget") or 1):
+            return f"distinct_property: {target}={value} used by {used} allocs"
     return None
 
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from caravan.cluster.local.api_actions import Actions
 from caravan.cluster.local.api_cluster import Cluster, Identity
 from caravan.cluster.local.api_jobs import Jobs
 from caravan.cluster.local.api_variables import VariableCalls
@@ -105,6 +106,7 @@ def build_app(
     """The application over its parts; `allocs` is the directory of all allocations."""
     routes: list[Route] = [
         *Cluster(state, broker, machines, identity).routes(),
+        *Actions(state, broker).routes(),
         *Jobs(state, broker).routes(),
         *Files(state, allocs).routes(),
         *VariableCalls(variables).routes(),

@@ -245,6 +245,8 @@ class Change:
 
     def _status(self, job: JsonDict) -> str:
         """Nomad's rule: running with an allocation that is not over, pending with an open evaluation, else dead."""
+        if job.get("ParameterizedJob") and not job.get("Dispatched"):
+            return "dead" if job["Stop"] else "running"
         key = job["ID"]
         allocs = {a.id: a for a in self._state.allocs_of(key)}
         allocs |= {k: v for (kind, k), v in self.puts.items() if kind == "alloc" and v.body["JobID"] == key}

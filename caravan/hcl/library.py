@@ -1,8 +1,7 @@
 """What the functions of a job file do: text, numbers, collections and encodings.
 
-Functions that read files are disabled, as on Nomad's servers. Those with random or time-dependent results and
-cryptography (`uuidv4`, `bcrypt`, `rsadecrypt`, …), networks (`cidrsubnet`, …) and YAML are known by name and refused.
-This module knows nothing of expressions and places.
+Functions that read files are disabled, as on Nomad's servers. `bcrypt`, `rsadecrypt` and `convert` are known by name
+and refused. This module knows nothing of expressions and places.
 """
 
 import base64
@@ -11,11 +10,13 @@ import hashlib
 import json
 import math
 import re
+import uuid
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote_plus
 
+from caravan.hcl import library_more as more
 from caravan.hcl.convert import convert, json_value, same, to_string, type_name
 
 _LARGEST: Final = 1_000_000  # the widest field that format makes
@@ -290,17 +291,32 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "upper": _text(str.upper),
     "urlencode": _text(quote_plus),
     "values": Function((("mapping", "map of any"),), None, lambda m: [m[k] for k in sorted(m)]),
+    "cidrhost": Function((("prefix", "string"), ("hostnum", "number")), None, more.cidr_host),
+    "cidrnetmask": Function((("prefix", "string"),), None, more.cidr_netmask),
+    "cidrsubnet": Function((("prefix", "string"), ("newbits", "number"), ("netnum", "number")), None, more.cidr_subnet),
+    "cidrsubnets": Function((("prefix", "string"),), ("newbits", "number"), more.cidr_subnets),
+    "csvdecode": _text(more.csv_table),
+    "formatdate": Function((("format", "string"), ("time", "string")), None, more.format_date),
+    "formatlist": Function(
+        (("format", "string"),), ("args", "any"), lambda form, *x: more.format_list(_format, form, *x), nulls=True
+    ),
+    "log": Function((("num", "number"), ("base", "number")), None, more.logarithm),
+    "regex_replace": _text(more.regex_replace, ("pattern", "string"), ("replace", "string")),
+    "setintersection": Function((("first_set", "set of any"),), ("other_sets", "set of any"), more.common),
+    "setproduct": Function((), ("sets", "list of any"), more.product),
+    "setunion": Function((("first_set", "set of any"),), ("other_sets", "set of any"), more.united),
+    "timeadd": Function((("timestamp", "string"), ("duration", "string")), None, more.time_add),
+    "uuidv4": Function((), None, lambda: str(uuid.uuid4())),
+    "uuidv5": Function((("namespace", "string"), ("name", "string")), None, more.named_uuid),
+    "yamldecode": Function((("src", "string"),), None, more.from_yaml),
+    "yamlencode": Function((("value", "any"),), None, more.yaml_text, nulls=True),
     "zipmap": Function(
         (("keys", "list of string"), ("values", "list of any")), None, lambda k, v: dict(zip(k, v, strict=True))
     ),
 }
 
 _FILES: Final = ("abspath", "basename", "dirname", "file", "filebase64", "fileexists", "fileset", "pathexpand")
-_NOT_HERE: Final = (
-    "bcrypt", "cidrhost", "cidrnetmask", "cidrsubnet", "cidrsubnets", "convert", "csvdecode", "formatdate",
-    "formatlist", "log", "regex_replace", "rsadecrypt", "setintersection", "setproduct", "setunion", "timeadd",
-    "uuidv4", "uuidv5", "yamldecode", "yamlencode",
-)  # fmt: skip
+_NOT_HERE: Final = ("bcrypt", "convert", "rsadecrypt")
 DISABLED: Final[dict[str, str]] = {
     **dict.fromkeys(_FILES, "filesystem function disabled"),
     **dict.fromkeys(_NOT_HERE, "not available in the built-in reader of job files; a Nomad server has it"),

@@ -177,7 +177,10 @@ class Jobs:
     def _summary(self, job: JsonDict) -> JsonDict:
         records, evals = self._state.allocs_of(job["ID"]), self._state.evals_of(job["ID"])
         last = max([job["ModifyIndex"], *(r.body["ModifyIndex"] for r in records), *(e["ModifyIndex"] for e in evals)])
-        children = Counter(str(j["Status"]).title() for j in self._state.jobs.values() if j["ParentID"] == job["ID"])
+        children: Counter[str] = Counter()
+        if waits_for_dispatch(job):
+            made = (j for j in self._state.jobs.values() if j["ParentID"] == job["ID"])
+            children.update(str(j["Status"]).title() for j in made)
         return {
             "Children": {"Dead": 0, "Pending": 0, "Running": 0, **children},
             "CreateIndex": job["CreateIndex"],

@@ -5,7 +5,9 @@ Errors are worded as by the fetcher that Nomad's client starts. Opens files and 
 
 import errno
 import hashlib
+import os
 import posixpath
+import re
 import shutil
 import socket
 import subprocess
@@ -14,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from caravan.cluster.local.taskdir import EscapesDirectory, inside
 from caravan.cluster.local.taskenv import TaskPlace
@@ -63,10 +65,12 @@ def _inner(path: str, place: TaskPlace) -> str:
 def _split(source: str, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """The address without what is meant for the fetcher, and that: checksum, archive, ref, depth, sshkey."""
     own = ("archive", "checksum", "depth", "filename", "ref", "sshkey")
-    parts = urlsplit(source)
-    query = [*parse_qsl(parts.query, keep_blank_values=True), *given.items()]
+    # What forces a way of fetching (`git::https://…`) is no part of the address: urllib would take the rest for a path.
+    forced, colons, address = source.rpartition("::") if re.match(r"[a-z0-9]+::", source) else ("", "", source)
+    plain, _, asked = address.partition("?")
+    query = [*parse_qsl(asked, keep_blank_values=True), *given.items()]
     rest = urlencode([(k, v) for k, v in query if k not in own])
-    return urlunsplit(parts._replace(query=rest)), {k: v for k, v in query if k in own}
+    return f"{forced}{colons}{plain}{'?' if rest else ''}{rest}", {k: v for k, v in query if k in own}
 
 
 def _get(
@@ -174,6 +178,13 @@ def _clone(url: str, options: Mapping[str, str], target: Path) -> None:
     if options.get("ref"):
         commands.append([git, "-C", str(target), "checkout", "--quiet", options["ref"]])
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        # Nobody is there to type a password, and a clone that waits for one would wait for ever.
+        environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=environment
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _Refused(f"error downloading '{url}': context deadline exceeded") from error
         if done.returncode:
             raise _Refused(f"error downloading '{url}': {git} exited with {done.returncode}: {done.stderr.strip()}")

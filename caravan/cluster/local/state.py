@@ -94,6 +94,7 @@ class State:
         self.versions: dict[str, list[JsonDict]] = {}
         self.evals: dict[str, JsonDict] = {}
         self.allocs: dict[str, AllocRecord] = {}
+        self._of_job: dict[str, dict[str, set[str]]] = {"alloc": {}, "eval": {}}  # ids by job
         self.index = 1
         self.tables = dict.fromkeys(_TABLES, 1)
         self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
@@ -108,8 +109,20 @@ class State:
         jobs = rows.get("alloc_job", {})
         for key, stored in rows.get("alloc", {}).items():
             self.allocs[key] = AllocRecord(stored["body"], jobs[key], stored["runs"], stored["expired"])
+        for key, record in self.allocs.items():
+            self.belongs("alloc", key, str(record.body["JobID"]))
+        for key, evaluation in self.evals.items():
+            self.belongs("eval", key, str(evaluation["JobID"]))
         self.index = rows.get("meta", {}).get("index", 1)
         self.tables = dict.fromkeys(_TABLES, self.index)
+
+    def belongs(self, kind: str, key: str, job_id: str, *, gone: bool = False) -> None:
+        """Note that an allocation or evaluation is of a job, or is no more."""
+        keys = self._of_job[kind].setdefault(job_id, set())
+        if gone:
+            keys.discard(key)
+        else:
+            keys.add(key)
 
     def close(self) -> None:
         """Close the file."""
@@ -150,12 +163,12 @@ class State:
 
     def allocs_of(self, job_id: str) -> list[AllocRecord]:
         """The allocations of a job, the newest first."""
-        found = [a for a in self.allocs.values() if a.body["JobID"] == job_id]
+        found = [self.allocs[key] for key in self._of_job["alloc"].get(job_id, ())]
         return sorted(found, key=lambda a: (-a.body["CreateIndex"], a.body["Name"]))
 
     def evals_of(self, job_id: str) -> list[JsonDict]:
         """The evaluations of a job, the newest first."""
-        found = [e for e in self.evals.values() if e["JobID"] == job_id]
+        found = [self.evals[key] for key in self._of_job["eval"].get(job_id, ())]
         return sorted(found, key=lambda e: -int(e["CreateIndex"]))
 
     def orphans(self) -> list[str]:
@@ -286,10 +299,14 @@ class Change:
         for (kind, key), value in self.puts.items():
             store, table = stores[kind]
             store[key] = value
+            if kind in ("alloc", "eval"):
+                state.belongs(kind, key, _job_of(value))
             state.tables[table] = self.index
         for kind, key in self.drops:
             if kind in stores:
-                stores[kind][0].pop(key, None)
+                dropped = stores[kind][0].pop(key, None)
+                if kind in ("alloc", "eval") and dropped is not None:
+                    state.belongs(kind, key, _job_of(dropped), gone=True)
                 state.tables[stores[kind][1]] = self.index
         state.events.extend(self._told(purged))
 
@@ -307,3 +324,8 @@ class Change:
             related = () if kind == "job" else (str(body["JobID"]), "")
             line = 1 if apart and kind != "job" else 0
             yield Event(self.index, topics[kind], self._cause, key, related, {topics[kind]: body}, line)
+
+
+def _job_of(value: Any) -> str:
+    """The id of the job that an allocation or evaluation is of."""
+    return str((value.body if isinstance(value, AllocRecord) else value)["JobID"])

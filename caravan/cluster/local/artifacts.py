@@ -5,7 +5,6 @@ Errors are worded as by the fetcher that Nomad's client starts. Opens files and 
 
 import errno
 import hashlib
-import os
 import posixpath
 import re
 import shutil
@@ -178,11 +177,16 @@ def _clone(url: str, options: Mapping[str, str], target: Path) -> None:
     if options.get("ref"):
         commands.append([git, "-C", str(target), "checkout", "--quiet", options["ref"]])
     for command in commands:
-        # Nobody is there to type a password, and a clone that waits for one would wait for ever.
-        environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
         try:
+            # No input: nobody is there to type a password.
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=environment
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_SECONDS,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise _Refused(f"error downloading '{url}': context deadline exceeded") from error

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import git
 import psutil
 import pytest
 
@@ -113,6 +114,22 @@ def test_artifacts_fail_loudly(bench: Bench) -> None:
     )
     assert kinds(alloc)[2:] == ["Downloading Artifacts", "Failed Artifact Download", "Not Restarting"]
     assert "https://example.invalid/a.tgz" in events(alloc)[3]["DisplayMessage"]
+
+
+def test_code_comes_from_git_at_its_commit(bench: Bench, tmp_path: Path) -> None:
+    repository = git.Repo.init(tmp_path / "code")
+    with repository.config_writer() as config:
+        config.set_value("user", "name", "me").set_value("user", "email", "me@example.invalid")
+    commits = []
+    for text in ("first", "second"):
+        (tmp_path / "code" / "train.py").write_text(text)
+        repository.index.add(["train.py"])
+        commits.append(repository.index.commit(text).hexsha)
+    repository.close()
+    artifact = {"RelativeDest": "local/code", "GetterOptions": {"ref": commits[0]}}
+    for source in (f"git::file://{tmp_path}/code", f"git::{tmp_path}/code"):
+        alloc = bench.run(bench.job("cat local/code/train.py", Artifacts=[artifact | {"GetterSource": source}]))
+        assert bench.log(alloc) == "first", events(alloc)
 
 
 def test_the_environment_and_the_directories(bench: Bench) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
+    from caravan.agent.masked import MaskedCluster
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.nomad import NomadCluster
@@ -42,6 +43,12 @@ def _parse(address: str) -> str:
     from caravan.cluster.addresses import parse_address
 
     return parse_address(address).shown
+
+
+def _token_of(running: dict[str, Json]) -> str:
+    from pathlib import Path
+
+    return Path(running["token_file"]).read_text(encoding="ascii").strip()
 
 
 class Application:
@@ -131,20 +138,24 @@ class Application:
 
         return find_access(request, self._settings, self._profiles, process_environment(), _parse)
 
-    def cluster(self, request: RunRequest) -> NomadCluster:
-        """The cluster of a run; the built-in one is started when it does not run."""
+    def cluster(self, request: RunRequest) -> MaskedCluster:
+        """The cluster of a run, whose words hold no secrets; the built-in one is started when it does not run."""
+        from caravan.agent.masked import MaskedCluster
+
         if request.cluster == "local":
-            return self._built_in(self.local_cluster.up(None))
-        return self._nomad(request)
+            running = self.local_cluster.up(None)
+            made, own = self._built_in(running), [_token_of(running)]
+        else:
+            access = self._access(request)
+            made, own = self._nomad(request), [secret for secret in (access.token, access.http_auth) if secret]
+        return MaskedCluster(made, (*self._secrets, *own), close=made.close)
 
     def _built_in(self, running: dict[str, Json], timeout: float = _ANSWER_S) -> NomadCluster:
-        from pathlib import Path
-
         from caravan.cluster.nomad import NomadCluster
 
         return NomadCluster(
             running["address"],
-            token=Path(running["token_file"]).read_text(encoding="ascii").strip(),
+            token=_token_of(running),
             namespace="default",
             region=None,
             verify=True,
@@ -210,7 +221,6 @@ class Application:
 
         from caravan import TEMPLATES
         from caravan.agent.context import Context, Limits, recent
-        from caravan.agent.masked import MaskedCluster
         from caravan.agent.rules import RuleReasoner
         from caravan.agent.traced import TracedCluster, TracedMemory, TracedReasoner
         from caravan.cluster.sentinel import read_sentinel
@@ -234,7 +244,7 @@ class Application:
             held.enter_context(folder.lock())
             tracer = held.enter_context(closing(self._tracer(record.id)))
             memory = TracedMemory(held.enter_context(closing(self._memory())), tracer)
-            plain = MaskedCluster(held.enter_context(closing(self.cluster(record.request))), settings.secrets())
+            plain = held.enter_context(closing(self.cluster(record.request)))
             cluster = TracedCluster(plain, tracer, self.clock)
             yield Context(
                 cluster=cluster,

@@ -3,7 +3,7 @@
 Logs and files pass as they are: their copies are masked where they are written, by offset into the true bytes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from caravan.ports import Cluster
@@ -15,11 +15,19 @@ from caravan.values.run import Allocation, Snapshot, TaskEvent, TaskState
 
 
 class MaskedCluster:
-    """The port Cluster over another one. `secrets` are values known to be secret; others are known by their shape."""
+    """The port Cluster over another one. `secrets` are values known to be secret; others are known by their shape.
 
-    def __init__(self, cluster: Cluster, secrets: tuple[str, ...]) -> None:
+    `close` lets go of the other one's connections.
+    """
+
+    def __init__(self, cluster: Cluster, secrets: tuple[str, ...], *, close: Callable[[], None] = lambda: None) -> None:
         self._cluster = cluster
         self._secrets = secrets
+        self._close = close
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._close()
 
     def _plain(self, text: str) -> str:
         return mask(text, self._secrets)

@@ -16,6 +16,7 @@ from pkgutil import iter_modules
 from typing import Any, Final
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import RESUME
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 
@@ -133,6 +134,7 @@ class Driver:
         elif snapshot.interrupts:
             if reply is None:
                 return self._waiting(record, context, Ask.model_validate(snapshot.interrupts[0].value))
+            self._drop_earlier_replies(snapshot)
             start = Command(resume={snapshot.interrupts[0].id: reply.model_dump(mode="json")})
         if context.store.run(record.id).status is RunStatus.WAITING:
             context.store.update_run(record.id, status=RunStatus.RUNNING)
@@ -142,6 +144,12 @@ class Driver:
         if snapshot.interrupts:
             return self._waiting(record, context, Ask.model_validate(snapshot.interrupts[0].value))
         return context.store.run(record.id)
+
+    def _drop_earlier_replies(self, snapshot: Any) -> None:
+        """A node that fails after a reply keeps it beside its error, and the next one would stand behind it, unread."""
+        for task in snapshot.tasks:
+            if task.interrupts:
+                self._saver.put_writes(snapshot.config, [(RESUME, [])], task.id)
 
     @staticmethod
     def _waiting(record: RunRecord, context: Context, ask: Ask) -> Ask | RunRecord:

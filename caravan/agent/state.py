@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 
 from caravan.values.base import Json, Value
-from caravan.values.dialogue import Answer, PlanChoice, Question
+from caravan.values.dialogue import Answer, Ask, PlanChoice, Question
 from caravan.values.estimate import BudgetVerdict, Envelope, Estimate
 from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
 from caravan.values.plan import TrainingPlan
@@ -52,6 +52,8 @@ class RunState(Value):
     turn: Literal["deploy", "approve", "estimate"] = Field(
         default="deploy", description="where approval leads: on, to its next question, or to the plan that was chosen"
     )
+
+    asking: Ask | None = Field(default=None, description="what approval asks, as it is shown: the reply is to this")
 
     offer: SecretOffer | None = Field(default=None, description="what is known of the job's secrets, by name")
 

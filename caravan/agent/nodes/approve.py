@@ -10,31 +10,38 @@ from caravan.values.dialogue import Ask, AskKind, PlanChoice, Reply
 from caravan.values.estimate import BudgetVerdict, Envelope, Verdict
 from caravan.values.failure import ChangePlan
 from caravan.values.plan import Author, TrainingPlan, apply_changes, plan_diff
-from caravan.values.run import RunStatus
+from caravan.values.run import DeploymentState, RunStatus
 
 
 def approve(state: RunState, context: Context) -> Update:
     """Ask once, with plan, estimate, cost and job in view (the second interrupt); go on inside what was granted.
 
-    One question at a time: what runs again after an interrupt must come to the same one. An update with `turn`
-    "approve" comes back here for the next question, "estimate" goes on with the plan that a person chose.
+    What is asked is decided in one step and kept in the state, and asked in the next: a node runs again from its top
+    when the reply is there, and the reply must be to what was shown, whatever has changed meanwhile. An update with
+    `turn` "approve" comes back here for that, "estimate" goes on with the plan that a person chose.
     """
     return {"turn": "deploy", **_next_step(state, context)}
 
 
 def _next_step(state: RunState, context: Context) -> Update:
-    if state.lost:
-        return _ask_about_lost_job(state)
+    if state.asking is not None:
+        return {"asking": None, **_answered(state, context, state.asking)}
     if context.store.run(state.run_id).status is RunStatus.STOPPED:
-        return {}  # nobody is asked any more: the deployment ends the run
+        return {"lost": False}  # nobody is asked any more: the deployment ends the run
+    if state.lost:
+        return _taken_over(state, context) or _asked(_lost_job(state))
     offered = offer_secrets(state, context)
     if offered is not None:
         return {"turn": "approve", **offered}
     return _decide(state, context)
 
 
+def _asked(ask: Ask) -> Update:
+    return {"turn": "approve", "asking": ask}
+
+
 def _decide(state: RunState, context: Context) -> Update:
-    """What was granted already or by `--yes`, else what a person says."""
+    """What was granted already or by `--yes`, else what a person is asked."""
     plan, verdict, granted = state.need_plan(), state.budget, state.envelope
     cost = total_cost(state, state.need_estimate())
     if verdict and verdict.verdict is Verdict.OVER_HARD:
@@ -47,21 +54,28 @@ def _decide(state: RunState, context: Context) -> Update:
     if granted is None and not against and state.request.yes and verdict and verdict.verdict is Verdict.WITHIN:
         context.progress.note(f"Approved by --yes: {verdict.text}")
         return {"envelope": grants, **_DECIDED}
-    reply = Reply.model_validate(interrupt(_ask(state, verdict, grants, against).model_dump(mode="json")))
+    return _asked(_ask(state, verdict, grants, against))
+
+
+def _answered(state: RunState, context: Context, ask: Ask) -> Update:
+    """Where the reply to what was shown leads; with nothing looked at before it is read."""
+    reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
+    if ask.kind is AskKind.LOST_JOB:
+        return _after_lost_job(state, context, reply)
     if reply.choice is not None:
-        if reply.choice > len(state.choices):
-            return {"turn": "approve"}  # there is no such choice: asked again
-        return _chosen(state, context, state.choices[reply.choice - 1], grants)
+        if reply.choice > len(ask.choices):
+            return _asked(ask)  # there is no such choice
+        return _chosen(state, context, ask.choices[reply.choice - 1], ask.envelope)
     if not reply.approved:
         return _rejected(state, reply.why or "the job was not approved")
-    return {"envelope": grants, **_DECIDED}
+    return {"envelope": ask.envelope, **_DECIDED}
 
 
 _DECIDED: Update = {"choices": (), "unplaced": None}
 """No other plan is on offer any more."""
 
 
-def _chosen(state: RunState, context: Context, choice: PlanChoice, grants: Envelope) -> Update:
+def _chosen(state: RunState, context: Context, choice: PlanChoice, grants: Envelope | None) -> Update:
     """The plan that a person took instead, by their own word; one that changes nothing is a yes to what was asked."""
     if not choice.changes:
         return {"envelope": grants, **_DECIDED}
@@ -122,9 +136,9 @@ def _rejected(state: RunState, why: str) -> Update:
     return {"status": RunStatus.REJECTED, "detail": " ".join(part for part in parts if part)}
 
 
-def _ask_about_lost_job(state: RunState) -> Update:
+def _lost_job(state: RunState) -> Ask:
     deployment = state.need_deployment()
-    ask = Ask(
+    return Ask(
         kind=AskKind.LOST_JOB,
         text=(
             f"Job {deployment.job_id} was registered but the cluster does not know it any more. It may have been "
@@ -135,8 +149,27 @@ def _ask_about_lost_job(state: RunState) -> Update:
         attempt=state.sequence,
         job_id=deployment.job_id,
     )
-    reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
+
+
+def _after_lost_job(state: RunState, context: Context, reply: Reply) -> Update:
+    """A person may take days to reply: a job that is there by now is watched, and no other deployed beside it."""
+    there = _taken_over(state, context)
+    if there is not None:
+        return there
     if not reply.approved:
-        detail = reply.why or f"job {deployment.job_id} is gone and was not deployed again"
+        detail = reply.why or f"job {state.need_deployment().job_id} is gone and was not deployed again"
         return {"lost": False, "status": RunStatus.REJECTED, "detail": detail}
     return {"lost": False, "sequence": state.sequence + 1}
+
+
+def _taken_over(state: RunState, context: Context) -> Update | None:
+    """The job that was held to be lost, where the cluster knows it after all; None where it does not."""
+    deployment = state.need_deployment()
+    job = context.cluster.find(deployment.job_id, deployment.namespace)
+    if job is None or job.spec_sha256 != deployment.spec_sha256:
+        return None
+    context.progress.note(f"The cluster knows job {deployment.job_id} after all: it is watched on.")
+    for stored in context.store.deployments(state.run_id):
+        if stored.job_id == deployment.job_id:
+            context.store.save_deployment(stored.model_copy(update={"state": DeploymentState.REGISTERED}))
+    return {"lost": False}

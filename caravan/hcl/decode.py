@@ -33,8 +33,10 @@ class Decoder:
 
     def block(self, kind: str, body: Body, labels: Sequence[str] = ()) -> dict[str, Any]:
         """A block of the type `kind` as JSON."""
+        from caravan.hcl.dynamic import expanded
         from caravan.hcl.special import DECODERS
 
+        body = expanded(self, body)
         special = DECODERS.get(kind)
         return special(self, body, labels) if special else self.fields(kind, body, labels)
 
@@ -126,7 +128,9 @@ class Decoder:
             self.problems.append(Problem(f"Duplicate {field.name} block", detail, second))
             return None
         if field.type[0] == "{":
-            return self.mapping(field.type[1:-1], blocks[0].body)
+            from caravan.hcl.dynamic import expanded
+
+            return self.mapping(field.type[1:-1], expanded(self, blocks[0].body))
         kind = field.type.strip("[]<>")
         found = [self.block(kind, b.body, b.labels) for b in blocks]
         if field.type[0] == "[":

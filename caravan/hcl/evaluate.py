@@ -1,8 +1,7 @@
 """The value of an expression, in a scope of variables and functions.
 
 Names that nothing defines (`attr.kernel.name`, `NOMAD_ALLOC_DIR`, `meta.x`, `env["x"]`, `node.x`, `device.x`) are
-runtime references: Nomad keeps their source text, and so does this. Errors are collected, not raised: like HCL, an
-expression that went wrong has the value UNKNOWN, and who uses it may complain in turn.
+runtime references: their source text is kept, as by Nomad. Errors are collected: what went wrong has the value UNKNOWN.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from caravan.hcl.functions import call_function
 from caravan.hcl.tree import (
     Access,
     Binary,
+    Bound,
     Call,
     Conditional,
     Expression,
@@ -396,4 +396,5 @@ _EVALUATORS: Final[dict[type, Callable[[Any, Scope, list[Problem]], Any]]] = {
     For: _for,
     Template: _template,
     Wrapped: _inner,
+    Bound: lambda e, scope, problems: evaluate(e.inner, scope.with_names(e.names), problems),
 }

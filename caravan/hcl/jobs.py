@@ -8,6 +8,7 @@ from typing import Any
 
 from caravan.hcl.decode import Decoder
 from caravan.hcl.defaults import canonical
+from caravan.hcl.dynamic import expanded
 from caravan.hcl.errors import HclError, Problem, first_of, refusal
 from caravan.hcl.evaluate import Scope
 from caravan.hcl.schema import Field
@@ -67,7 +68,7 @@ def _job(decoder: Decoder, body: Body) -> dict[str, Any]:
     if not blocks:
         decoder.problems.append(Problem("Missing job block", "A job block is required", None))
         return {}
-    found = decode_job(decoder, blocks[0].body, blocks[0].labels)
+    found = decode_job(decoder, expanded(decoder, blocks[0].body), blocks[0].labels)
     for again in blocks[1:]:
         decoder.problems.append(_twice(blocks[0], again))
     return found

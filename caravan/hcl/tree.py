@@ -3,8 +3,9 @@
 Pure data. `span` is the whole of a node, `start` the part that HCL points at when it means where a node begins.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from caravan.hcl.errors import Span
 from caravan.values.base import Json
@@ -240,6 +241,24 @@ class Wrapped:
         return self.span
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An expression of a `dynamic` block's content, with what the block's own names mean there."""
+
+    inner: "Expression"
+    names: Mapping[str, Any]
+
+    @property
+    def span(self) -> Span:
+        """That of the expression."""
+        return self.inner.span
+
+    @property
+    def start(self) -> Span:
+        """That of the expression."""
+        return self.inner.start
+
+
 Expression: TypeAlias = (
     Literal
     | Path
@@ -257,6 +276,7 @@ Expression: TypeAlias = (
     | For
     | Template
     | Wrapped
+    | Bound
 )
 
 

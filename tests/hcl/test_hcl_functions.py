@@ -60,3 +60,42 @@ def test_a_random_id_is_another_one_each_time() -> None:
 def test_refusals(expression: str, words: str) -> None:
     with pytest.raises(HclError, match=re.escape(words)):
         value(expression)
+
+
+def test_dynamic_blocks() -> None:
+    text = """
+job "x" {
+  dynamic "group" {
+    for_each = ["a", "b"]
+    labels   = ["g-${group.value}"]
+    content {
+      count = group.key + 1
+      task "t" {
+        driver = "raw_exec"
+        dynamic "env" {
+          for_each = [group.value]
+          iterator = it
+          content {
+            NAME = "${it.value}-${NOMAD_ALLOC_ID}"
+          }
+        }
+        dynamic "template" {
+          for_each = { one = "1", two = "2" }
+          content {
+            destination = "local/${template.key}"
+            data        = template.value
+          }
+        }
+      }
+    }
+  }
+}
+"""
+    groups = parse_hcl(text)["TaskGroups"]
+    assert [(g["Name"], g["Count"]) for g in groups] == [("g-a", 1), ("g-b", 2)]
+    assert groups[1]["Tasks"][0]["Env"] == {"NAME": "b-${NOMAD_ALLOC_ID}"}
+    assert [t["DestPath"] for t in groups[0]["Tasks"][0]["Templates"]] == ["local/one", "local/two"]
+    with pytest.raises(HclError, match="Cannot use a number value in for_each"):
+        parse_hcl('job "x" {\n  dynamic "group" {\n    for_each = 3\n    content {\n    }\n  }\n}\n')
+    with pytest.raises(HclError, match='The argument "for_each" is required'):
+        parse_hcl('job "x" {\n  dynamic "group" {\n    content {\n    }\n  }\n}\n')

@@ -35,6 +35,10 @@ PASSING_ATTEMPTS: Final = 6
 MAX_RETRY_AFTER: Final = 30.0  # seconds that the cluster may ask for; when it wants more, the user decides
 
 
+class NoSuchCall(ClusterError):
+    """Status 404 without Nomad's words for what is not there: it has no such call, or something in between answered."""
+
+
 class Connection:
     """Sessions that speak to one address.
 
@@ -233,6 +237,14 @@ class Connection:
     def misshapen(self, what: str, error: Exception | None = None) -> NoReturn:
         """Raise for an answer that is not Nomad's."""
         raise self.alien(what) from error
+
+    @contextmanager
+    def reading(self, what: str) -> Iterator[None]:
+        """Answers whose JSON is well-formed but not Nomad's become a ClusterError: wrong kinds, numbers beyond all."""
+        try:
+            yield
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            self.misshapen(what, error)
 
     def _refuse_redirect(self, response: "requests.Response", *_args: Any, **_more: Any) -> None:
         if response.is_redirect:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from caravan.cluster.connection import Connection
+from caravan.cluster.connection import Connection, NoSuchCall
 from caravan.cluster.events import TOPICS, Key, read_line
 from caravan.cluster.gate import backoff
 from caravan.cluster.streaming import Streaming
@@ -112,7 +112,7 @@ class Feed:
             lived = self._clock.monotonic() - self.since if self.state is FeedState.LIVE else None
             if self._stopping.is_set():
                 return
-            if isinstance(trouble, (ClusterDenied, JobNotFound, JobRefused)):
+            if isinstance(trouble, (ClusterDenied, JobNotFound, JobRefused, NoSuchCall)):
                 self._be(FeedState.REFUSED)
                 self._listener.refused(self)
                 self._clock.wait(self._stopping, RETRY)

@@ -16,7 +16,7 @@ from caravan.cluster.snapshots import one_line
 from caravan.cluster.watcher import Outage
 from caravan.ports import Clock
 from caravan.values.base import Json
-from caravan.values.errors import ClusterError, JobNotFound, JobRefused
+from caravan.values.errors import ClusterDenied, ClusterError, ClusterUnreachable, JobNotFound, JobRefused
 from caravan.values.job import FileEntry
 
 MAX_FILE: Final = 16 << 20  # bytes of a file that is read whole; results that we read are small
@@ -25,9 +25,21 @@ IDLE: Final = 4.0  # seconds without a byte after which a followed log is cut; N
 LOOK: Final = 2.0  # least seconds between two looks whether a quiet task is over
 PAUSE: Final = 0.5  # seconds before a log that ended early, or that is not there yet, is asked for again
 
-_NO_FILE: Final = ("no such file", "not found", "unknown allocation", "does not exist", "not a directory")
+_NO_FILE: Final = (
+    "no such file",
+    "file does not exist",
+    "cannot find the file",
+    "alloc not found",
+    "unknown allocation",
+    "not a directory",
+    "is a directory",
+)
 _NO_LOG_YET: Final = ("not started yet", "no logs available", "no such file")
 _OVER: Final = frozenset({"complete", "failed", "lost"})
+
+
+class FileTooLarge(ClusterError):
+    """A file that is there, but is too large to be read whole."""
 
 
 class AllocFiles:
@@ -55,10 +67,10 @@ class AllocFiles:
             raise JobNotFound(f"No such log: {one_line(refusal.message)}.") from refusal
 
     def read_file(self, alloc_id: str, path: str) -> bytes | None:
-        """A file, whole, or None. A file of more than 16 MiB raises ClusterError."""
+        """A file, whole, or None where there is none or a directory. More than 16 MiB raise FileTooLarge."""
         data = self._read("cat", alloc_id, path, limit=MAX_FILE + 1)
         if data is not None and len(data) > MAX_FILE:
-            raise ClusterError(
+            raise FileTooLarge(
                 f"{path} of the allocation has more than {MAX_FILE >> 20} MiB.", hint="Fetch it with `pull`."
             )
         return data
@@ -99,11 +111,9 @@ class AllocFiles:
                 return None
             raise
         listed = self._connection.call(answer.json, what=what)
-        try:
+        with self._connection.reading(what):
             # Nomad says null for an empty directory.
             found = [_entry(f) for f in listed or ()]
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            self._connection.misshapen(what, error)
         return tuple(sorted(found, key=lambda f: f.name))
 
     def follow_log(self, alloc_id: str, task: str, stream: str, *, offset: int) -> Iterator[bytes]:
@@ -197,11 +207,9 @@ class AllocFiles:
             repeat=True,
         )
         alloc: Json = self._connection.shape(self._connection.call(answer.json, what=what), dict, what)
-        try:
+        with self._connection.reading(what):
             state = (alloc.get("TaskStates") or {}).get(task) or {}
             return alloc.get("ClientStatus") in _OVER or state.get("State") == "dead"
-        except (AttributeError, TypeError) as error:
-            self._connection.misshapen(what, error)
 
     def _log_params(self, task: str, stream: str, offset: int) -> dict[str, str | int]:
         return {"task": task, "type": stream, "origin": "start", "offset": offset, "namespace": self._namespace}
@@ -217,5 +225,10 @@ def _entry(found: Json) -> FileEntry:
 
 
 def _is_absent(error: ClusterError) -> bool:
-    """Whether an error means that a file is not there: Nomad's client answers 404, 400 or 500 for that, by version."""
+    """Whether an error means that a file is not there: Nomad's client answers 404, 400 or 500 for that, by version.
+
+    What a gateway says of its own troubles, or a denial of the namespace, is no word about a file.
+    """
+    if isinstance(error, (ClusterUnreachable, ClusterDenied)):
+        return False
     return isinstance(error, JobNotFound) or any(words in error.message.lower() for words in _NO_FILE)

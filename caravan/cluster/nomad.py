@@ -6,7 +6,6 @@ know why a job is deployed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
@@ -112,14 +111,6 @@ class NomadCluster:
         """A plain call of python-nomad whose answer is a JSON value of that kind."""
         return self._connection.shape(self._connection.call(request, what=what, repeat=repeat), kind, what)
 
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
-        """Answers whose JSON is well-formed but not Nomad's become a ClusterError."""
-        try:
-            yield
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            self._connection.misshapen(what, error)
-
     def facts(self) -> ClusterFacts:
         """Version, node inventory and CSI volumes. ClusterError for a Nomad that is too old."""
         return self._survey.facts()
@@ -145,7 +136,7 @@ class NomadCluster:
         try:
             # python-nomad hands back the response here: Nomad answers 200 for invalid jobs too.
             said = self._ask(lambda: self._validate.validate_job(body).json(), dict, what)
-            with self._reading(what):
+            with self._connection.reading(what):
                 errors = _lines(said.get("ValidationErrors") or ([said["Error"]] if said.get("Error") else []))
                 warnings = _bullets(said.get("Warnings") or "")
             if errors:
@@ -154,7 +145,7 @@ class NomadCluster:
             plan = self._ask(lambda: self._job.plan_job(quote(job["ID"], safe=""), body), dict, what)
         except JobRefused as refusal:
             return DryRun(errors=_lines([refusal.message]))
-        with self._reading(what):
+        with self._connection.reading(what):
             return DryRun(
                 warnings=tuple(dict.fromkeys(warnings + _bullets(plan.get("Warnings") or ""))),
                 failures=to_placement_failures(plan.get("FailedTGAllocs")),
@@ -168,7 +159,7 @@ class NomadCluster:
         job = self._job_document(job_id, namespace, repeat=True)
         if job is None:
             return None
-        with self._reading("read the job"):
+        with self._connection.reading("read the job"):
             return to_registered(job)
 
     def _job_document(self, job_id: str, namespace: str, *, repeat: bool) -> Json | None:
@@ -185,7 +176,7 @@ class NomadCluster:
         what = f"register the job {job['ID']}"
         body = {"Job": job, "EnforceIndex": True, "JobModifyIndex": 0}
         answer = self._ask(lambda: self._jobs.register_job(body), dict, what, repeat=False)
-        with self._reading(what):
+        with self._connection.reading(what):
             return RegisteredJob(
                 id=job["ID"],
                 namespace=job["Namespace"],

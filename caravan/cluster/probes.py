@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
-from caravan.cluster.connection import Connection, Params
+from caravan.cluster.connection import Connection, NoSuchCall, Params
 from caravan.cluster.versions import left_out, parse_version
 from caravan.ports import Clock
 from caravan.values.base import Json
@@ -136,10 +136,8 @@ class Prober:
 
     def _get(self, call: _Call) -> Json:
         answer = self._json(call.path, call.what, call.params)
-        try:
+        with self._connection.reading(call.what):
             return call.read(answer)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            self._connection.misshapen(call.what, error)
 
     def _json(self, path: str, what: str, params: dict[str, str | int]) -> Json:
         response = self._connection.send("GET", path, what=what, params=params)
@@ -189,7 +187,7 @@ class Prober:
 def _heard(error: CaravanError) -> Heard:
     if isinstance(error, ClusterDenied):
         return Heard.DENIED
-    if isinstance(error, JobNotFound):
+    if isinstance(error, (JobNotFound, NoSuchCall)):
         return Heard.ABSENT
     return Heard.UNREACHABLE if isinstance(error, ClusterUnreachable) else Heard.FAILED
 

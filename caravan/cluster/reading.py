@@ -68,10 +68,8 @@ class JobReader:
             # A dead job changes no more, but its end may have come after its allocations were read.
             allocations, reached = self._list(f"{base}/allocations", namespace, repeat=repeat)
             evaluations, _ = self._list(f"{base}/evaluations", namespace, repeat=repeat)
-        try:
+        with self._connection.reading(_WHAT):
             snapshot = self._shown(job_id, job, allocations, evaluations, seen or Seen())
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            self._connection.misshapen(_WHAT, error)
         # An index that goes back (a server restored from a backup) would never be reached again.
         return snapshot, reached if reached >= index else 0
 
@@ -113,4 +111,5 @@ class JobReader:
             return [], 0
         found = self._connection.shape(self._connection.call(answer.json, what=_WHAT), list, _WHAT)
         number = answer.headers.get("X-Nomad-Index", "")
-        return found, int(number) if number.isdigit() else 0
+        # An index is a uint64; without one, blocking queries are not used.
+        return found, int(number) if number.isascii() and number.isdigit() and len(number) < 20 else 0

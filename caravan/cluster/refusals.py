@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from caravan.cluster.connection import NoSuchCall
 from caravan.cluster.snapshots import one_line
 from caravan.values.errors import (
     ClusterDenied,
@@ -38,7 +39,15 @@ _PASSING: Final = re.compile(
 _NO_TOKEN: Final = re.compile(r"invalid workload identity|failed to parse signed token", re.IGNORECASE)
 _UNKNOWN_TOKEN: Final = re.compile(r"acl token not found", re.IGNORECASE)
 _EXPIRED_TOKEN: Final = re.compile(r"token (?:is |has )?expired", re.IGNORECASE)
-_GATEWAY: Final = re.compile(r"page not found|default backend", re.IGNORECASE)
+# What Nomad says of what is not there, with a prefix where a server in between asked on. A call that it does not have
+# gets an empty answer, and what stands before a cluster has its own words: neither tells that a job is gone.
+_MISSING: Final = re.compile(
+    r"(?:rpc error: )*(?:(?:job|job versions|alloc|allocation|eval|evaluation|node|deployment|variable|namespace)"
+    r"(?: \"[^\"]*\"| with id \S+)? not found\b|unknown (?:job|allocation|alloc|evaluation|node|task)\b"
+    r"|task \"[^\"]*\" not started yet|(?:open|stat|lstat) .*: (?:no such file|the system cannot find)"
+    r"|no such file or directory|file does not exist)",
+    re.IGNORECASE,
+)
 _CONFLICT: Final = "Enforcing job modify index"
 _INVALID: Final = re.compile(r"^\d+ errors? occurred:")
 
@@ -150,13 +159,12 @@ class Refusals:
             return JobConflict(
                 f"Somebody else changed what Caravan was to {what}.", hint="Look at it and run the command again."
             )
-        if status == 404 and _GATEWAY.search(said):
-            # A gateway's own answer must not read as "that job is gone".
-            return self.alien(what)
-        if status == 404:
+        if status == 404 and _MISSING.match(said):
             return JobNotFound(one_line(words) or f"There is nothing to {what} at {self._shown}.")
         if status in {429, 502, 503, 504} or _PASSING.search(said):
             return self._passing(response, one_line(words, 200), what)
+        if status == 404:
+            return NoSuchCall(self.alien(what).message, hint=_CHECK_API)
         if status == 400 or _INVALID.match(said):
             hint = "Mend the job where the cluster points to."
             return JobRefused(words or f"The cluster refuses to {what} ({status}).", hint=hint)

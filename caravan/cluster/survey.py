@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from caravan.cluster.connection import Connection
+from caravan.cluster.connection import Connection, NoSuchCall
 from caravan.cluster.facts import to_facts, to_node
 from caravan.cluster.versions import require
 from caravan.values.base import Json
@@ -44,7 +44,7 @@ class Survey:
             agent = {}
         what = "list the nodes"
         stubs = self._connection.shape(self._connection.call(self._nodes.get_nodes, what=what, repeat=True), list, what)
-        try:
+        with self._connection.reading(what):
             nodes = self._all(stubs)
             facts = to_facts(
                 agent,
@@ -53,8 +53,6 @@ class Survey:
                 region=self._connection.region,
                 csi_volumes=self._csi_volumes(),
             )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            self._connection.misshapen(what, error)
         require(facts.version)
         return facts
 
@@ -87,7 +85,7 @@ class Survey:
         params = {"type": "csi", "namespace": self._namespace}
         try:
             answer = self._connection.send("GET", "/v1/volumes", what=what, params=params, repeat=True)
-        except (ClusterDenied, JobNotFound, JobRefused):
+        except (ClusterDenied, JobRefused, NoSuchCall):
             return None
         found = self._connection.call(answer.json, what=what)
         return tuple(sorted({str(volume["ID"]) for volume in found or ()}))

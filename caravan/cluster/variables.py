@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final, TypeVar
 from urllib.parse import quote
 
-from caravan.cluster.connection import Connection
+from caravan.cluster.connection import Connection, NoSuchCall
 from caravan.values.base import Json
 from caravan.values.errors import JobNotFound, JobRefused, UsageError
 from caravan.values.job import TokenFacts
@@ -56,7 +56,7 @@ def token_facts(connection: Connection) -> TokenFacts | None:
     """What the cluster says of the token; None without ACLs. The answer repeats the token itself: it is not kept."""
     try:
         return _quiet(connection, "look at the token", "/v1/acl/token/self", {}, _token)
-    except JobNotFound:
+    except NoSuchCall:
         return None  # no such call: the cluster knows no ACL
     except JobRefused:
         return None  # "ACL support disabled", with status 400

@@ -13,13 +13,22 @@ from caravan.cluster.gate import backoff
 from caravan.cluster.hub import GRACE, Hub, Reviver, Seat, Told
 from caravan.cluster.reading import JobReader, Seen
 from caravan.ports import Clock
-from caravan.values.errors import ClusterDenied, ClusterError, ClusterUnreachable
+from caravan.values.errors import (
+    ClusterDenied,
+    ClusterError,
+    ClusterUnreachable,
+    JobConflict,
+    JobNotFound,
+    JobRefused,
+)
 from caravan.values.run import Phase, Snapshot
 
 WAIT: Final = 3.0  # seconds for which a blocking query is held
 HEARTBEAT: Final = 1.0  # seconds between two heartbeats: they ask nothing, and with them logs are looked at
 PACE: Final = 0.1  # least seconds between two reads of a job: events come in bursts
 DENIALS: Final = 3  # in a row, until a watch that was allowed so far believes them
+
+CONFIRM: Final = 1.0  # seconds after which a job that is not there is looked for once more
 
 UNHELD: Final = 1.0  # least seconds from one blocking query to the next
 
@@ -72,6 +81,7 @@ class _Watch:
         self._not_before = 0.0
         self._next = 0.0
         self._wanted = True  # something happened, or nothing is known yet
+        self._missed = False  # the last read did not find the job
         self._safety = hub.safety()
 
     def snapshots(self) -> Iterator[Snapshot]:
@@ -141,6 +151,12 @@ class _Watch:
         self._outage.over()
         self._safety = self._hub.safety()
         now = self._clock.monotonic()
+        if found.phase is Phase.GONE and not self._missed:
+            # A run of a job that is gone ends for good, so one answer does not decide on that.
+            self._missed, self._wanted, self._index = True, True, 0
+            self._not_before = self._next = now + CONFIRM
+            return None
+        self._missed = found.phase is Phase.GONE
         # A server that does not hold the query, or counts what is none of this job's, is not asked on and on.
         self._not_before = began + UNHELD if held and now - began < UNHELD else 0.0
         self._next = self._due(self._hub.told(self._seat))
@@ -175,7 +191,7 @@ class Outage:
     def see(self, error: ClusterError, *, ours: bool = True) -> float:
         """Seconds to wait before the next try. Raises what no waiting mends at once, the rest after the limit.
 
-        A plain ClusterError (status 500, an answer that is none of Nomad's) passes as an outage too: proxies and
+        Any other ClusterError (status 500, an answer that is none of Nomad's) passes as an outage too: proxies and
         restarting servers give both. So does a denial after good answers, for some tries: a server that comes up may
         not know the token yet. `ours`: this watch asked; else others did, and it was held back.
         """
@@ -183,7 +199,7 @@ class Outage:
             self._denials += 1
             if self._denials >= DENIALS:
                 raise ClusterDenied(error.message, hint=f"{error.hint} {_JOB_GOES_ON}") from error
-        elif not isinstance(error, ClusterUnreachable) and type(error) is not ClusterError:
+        elif isinstance(error, (ClusterDenied, JobConflict, JobNotFound, JobRefused)):
             raise error
         now = self._clock.monotonic()
         self._since = now if self._since is None else self._since

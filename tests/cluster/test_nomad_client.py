@@ -40,7 +40,8 @@ def route(server: NomadHttp, table: dict[str, Any]) -> None:
     """Answer by path; a value that is callable gets the request."""
 
     def answer(request: Request) -> Answer:
-        found = table.get(request.path, Answer(b"not found", 404))
+        kind = request.path.split("/")[2]
+        found = table.get(request.path, Answer(f"{kind} not found".encode() if kind in {"job", "node"} else b"", 404))
         found = found(request) if callable(found) else found
         return found if isinstance(found, Answer) else Answer(found)
 

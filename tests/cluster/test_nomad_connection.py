@@ -14,7 +14,8 @@ from caravan.cluster.addresses import Proxies
 from caravan.cluster.connection import MAX_ANSWER
 from caravan.cluster.nomad import NomadCluster
 from caravan.cluster.transports import client_pair
-from caravan.values.errors import ClusterDenied, ClusterError, ClusterUnreachable, UsageError
+from caravan.values.errors import ClusterDenied, ClusterError, ClusterUnreachable, JobNotFound, UsageError
+from caravan.values.run import Phase
 from machine import SystemClock
 from tests.fakes.clock import FakeClock
 from tests.fakes.nomad_http import Answer, NomadHttp, Request
@@ -332,6 +333,26 @@ def test_a_gateways_404_is_no_job_that_is_gone(serve: Serve, connect: Connect) -
         Answer(b"404 page not found\n", 404, {"Content-Type": "text/plain"}),
         Answer(b"default backend - 404", 404, {"Content-Type": "text/plain"}),
         Answer(b"<html>404</html>", 404, {"Content-Type": "text/html"}),
+        Answer(b"", 404),  # Nomad itself says so of a call that it does not have
+        Answer(b"Not Found", 404),
+        Answer({"message": "no Route matched with those values"}, 404),
+        Answer({"message": "Not Found"}, 404),
+        Answer(b"host not found in upstream", 404),
     ):
-        with pytest.raises(ClusterError, match="not Nomad's"):
-            connect(serve(answer).address).find("j")
+        cluster = connect(serve(answer).address)
+        for call in (lambda c: c.find("j"), lambda c: c.snapshot("j"), lambda c: c.stop("j")):
+            with pytest.raises(ClusterError, match="not Nomad's") as caught:
+                call(cluster)
+            assert not isinstance(caught.value, JobNotFound)
+
+
+@pytest.mark.parametrize("words", [b"job not found", b"rpc error: job not found", b'job "j" not found', b"Unknown job"])
+def test_nomads_own_404_is_a_job_that_is_gone(words: bytes, serve: Serve, connect: Connect) -> None:
+    cluster = connect(serve(Answer(words, 404)).address)
+    assert cluster.find("j") is None
+    assert cluster.snapshot("j").phase is Phase.GONE
+
+
+def test_a_node_that_can_not_be_reached_is_no_file_that_is_not_there(serve: Serve, connect: Connect) -> None:
+    with pytest.raises(ClusterUnreachable):  # Nomad answers 404 for that
+        connect(serve(Answer(b"No path to node", 404)).address).read_file("a", "alloc/data/x")

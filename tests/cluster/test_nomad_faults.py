@@ -19,6 +19,7 @@ from caravan.values.errors import (
     JobRefused,
     UsageError,
 )
+from caravan.values.run import Phase
 from tests.fakes.clock import FakeClock
 from tests.fakes.nomad_http import Answer, NomadHttp, Request
 from tests.fakes.recordings import load
@@ -303,13 +304,69 @@ def test_logs_that_are_not_there(serve: Serve, connect: Connect) -> None:
     ("status", "text"),
     [
         (404, b'Unknown allocation "a"'),
-        (404, b""),
+        (400, b'file "alloc/data/x" is a directory'),
         (400, b"stat /tmp/a/alloc/data/x: no such file or directory"),
         (500, b"open /tmp/a/alloc/data/x: no such file or directory"),
     ],
 )
 def test_files_that_are_not_there(status: int, text: bytes, serve: Serve, connect: Connect) -> None:
     assert CALLS["read_file"](connect(serve(Answer(text, status)).address)) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (502, b"host not found in upstream nomad-1"),
+        (503, b"backend does not exist"),
+        (403, b"namespace not found or denied"),
+        (500, b"service not found"),
+        (404, b""),
+    ],
+)
+def test_a_gateways_troubles_say_nothing_of_a_file(status: int, text: bytes, serve: Serve, connect: Connect) -> None:
+    cluster = connect(serve(Answer(text, status)).address)
+    for call in (CALLS["read_file"], lambda c: c.list_files("a", "alloc/data")):
+        assert not isinstance(failing(call, cluster), JobNotFound)
+
+
+_TASK: dict[str, Any] = {"State": "running", "StartedAt": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {**_TASK, "Events": [{"Type": "Started", "Time": 10**30}]},
+        {**_TASK, "Events": [{"Type": "Started", "Time": 1e30}]},
+        {**_TASK, "StartedAt": "9999-12-31T23:59:59-14:00"},
+    ],
+)
+def test_times_beyond_all_are_not_nomads(task: dict[str, Any], serve: Serve, connect: Connect) -> None:
+    alloc = {"ID": "a", "Name": "n", "ClientStatus": "running", "TaskStates": {"train": task}}
+
+    def answer(request: Request) -> Answer:
+        return Answer([alloc] if request.path.endswith("/allocations") else [] if "eval" in request.path else {})
+
+    with pytest.raises(ClusterError, match="not Nomad's"):
+        connect(serve(answer).address).snapshot("j")
+
+
+@pytest.mark.parametrize("index", ["\u00b2", "9" * 5000, "9" * 20, "-1", "x", ""])
+def test_an_index_that_is_none_is_no_index(index: str, serve: Serve, connect: Connect) -> None:
+    def answer(request: Request) -> Answer:
+        lists = request.path.endswith(("/allocations", "/evaluations"))
+        return Answer([] if lists else {"Status": "running"}, headers={"X-Nomad-Index": index})
+
+    assert connect(serve(answer).address).snapshot("j").phase is Phase.QUEUED
+
+
+def test_memory_without_end_is_not_nomads(serve: Serve, connect: Connect) -> None:
+    node = {"ID": "n", "Status": "down", "NodeResources": {"Memory": {"MemoryMB": float("inf")}}}
+
+    def answer(request: Request) -> Answer:
+        return Answer([node] if request.path == "/v1/nodes" else {})
+
+    with pytest.raises(ClusterError, match="not Nomad's"):
+        connect(serve(answer).address).facts()
 
 
 def test_a_file_too_big_to_be_ours(serve: Serve, connect: Connect) -> None:

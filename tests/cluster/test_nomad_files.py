@@ -164,7 +164,11 @@ def test_listings_and_parts(server: NomadHttp, cluster: NomadCluster) -> None:
     server.answer = lambda _: Answer(b"0123456789")
     assert cluster.read_part("x", "alloc/data/b", offset=3, limit=4) == b"0123"
     assert server.requests[-1].query == {"path": "alloc/data/b", "offset": "3", "limit": "4", "namespace": "ml"}
-    for status, text in ((404, b"x"), (500, b"open x: no such file or directory"), (500, b"stat x: not a directory")):
+    for status, text in (
+        (404, b"alloc not found"),
+        (500, b"open x: no such file or directory"),
+        (500, b"stat x: not a directory"),
+    ):
         server.answer = lambda _, found=(text, status): Answer(*found)
         assert cluster.list_files("x", "alloc/data") is None
         with pytest.raises(JobNotFound):

@@ -60,7 +60,8 @@ def server() -> Iterator[NomadHttp]:
 
 def examined(server: NomadHttp, table: dict[str, Any], *, token: str | None = SECRET, timeout: float = 5.0) -> Any:
     def answer(request: Request) -> Answer:
-        found = table.get(request.path, Answer(b"not found", 404))
+        words = {"job": b"job not found", "var": b"variable not found"}.get(request.path.split("/")[2], b"")
+        found = table.get(request.path, Answer(words, 404))
         return found if isinstance(found, Answer) else Answer(found)
 
     server.answer = answer

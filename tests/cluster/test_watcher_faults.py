@@ -241,6 +241,26 @@ def test_a_job_that_somebody_purges(sim: NomadSim, viewer: Viewer) -> None:
     assert judge(last, None, "").kind is OutcomeKind.GONE
 
 
+@pytest.mark.parametrize(
+    "blip", [b"", b'{"message": "no Route matched with those values"}', b'{"message": "Not Found"}', b"job not found"]
+)
+def test_one_404_is_no_job_that_is_gone(blip: bytes, sim: NomadSim, viewer: Viewer) -> None:
+    left = [1]  # of one round of reads it is the job's document that decides
+
+    def trouble(request: Request) -> Answer | None:
+        if request.path != "/v1/job/j" or not left:
+            return None
+        left.pop()
+        return Answer(blip, 404)
+
+    sim.trouble = trouble
+    sim.change("j")
+    viewer.until(lambda v: v.seen[-1].version == 1)
+    assert not left
+    sim.end("j", 0)
+    assert viewer.ends().phase is Phase.ENDED
+
+
 def test_a_job_that_somebody_changes(sim: NomadSim, viewer: Viewer) -> None:
     before = viewer.seen[-1]
     sim.change("j")

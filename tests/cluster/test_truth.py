@@ -3,13 +3,15 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caravan.cluster.files import FileTooLarge
 from caravan.cluster.sentinel import read_sentinel
 from caravan.cluster.snapshots import to_snapshot
 from caravan.cluster.watch import SENTINEL_PATH, judge
-from caravan.values.errors import JobNotFound
+from caravan.values.errors import ClusterDenied, ClusterError, ClusterUnreachable, JobNotFound
 from caravan.values.run import OutcomeKind, Sentinel, Snapshot
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -130,6 +132,40 @@ class Files:
         if alloc_id not in self.found:
             raise JobNotFound(f'Unknown allocation "{alloc_id}"')
         return self.found[alloc_id]
+
+
+class Broken:
+    """Files that can't be read."""
+
+    def __init__(self, error: ClusterError) -> None:
+        self.error = error
+
+    def read_file(self, _alloc: str, _path: str) -> bytes | None:
+        raise self.error
+
+
+def of_one(status: str) -> Snapshot:
+    alloc = {"ID": "a0", "Name": "j.train[0]", "JobID": "j", "ClientStatus": status, "CreateIndex": 1}
+    return to_snapshot({"ID": "j", "Status": "dead"}, [alloc], [], job_id="j", at=AT)
+
+
+@pytest.mark.parametrize(
+    "error", [ClusterError("500"), ClusterDenied("403"), ClusterUnreachable("503"), FileTooLarge("17 MiB")]
+)
+@pytest.mark.parametrize("status", ["failed", "lost", "unknown"])
+def test_a_failure_is_one_whether_or_not_its_result_file_can_be_read(status: str, error: ClusterError) -> None:
+    assert read_sentinel(Broken(error), of_one(status)) is None  # type: ignore[arg-type]
+
+
+def test_a_success_waits_for_its_result_file_and_a_denial_names_the_right_that_is_missing() -> None:
+    done = of_one("complete")
+    assert read_sentinel(Broken(FileTooLarge("17 MiB")), done) is None  # type: ignore[arg-type]
+    for error in (ClusterError("500"), ClusterUnreachable("503")):
+        with pytest.raises(type(error)):
+            read_sentinel(Broken(error), done)  # type: ignore[arg-type]
+    with pytest.raises(ClusterDenied, match="403") as caught:
+        read_sentinel(Broken(ClusterDenied("403")), done)  # type: ignore[arg-type]
+    assert "read-fs" in caught.value.hint
 
 
 def result_file(code: int = 0, sha: str = SHA) -> bytes:

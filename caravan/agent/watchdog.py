@@ -77,7 +77,9 @@ class Place:
 class Watchdog:
     """Holds the deadlines of one deployment. `stored` is what an earlier agent used up, None for a new job.
 
-    `watched` is to be stored when `look` says so. `alarm` is the reason why the job is to be stopped; empty: go on.
+    `watched` is to be stored when `look` says so. `alarm` is the reason why the job is to be stopped; empty: go on. It
+    comes only with a snapshot that is new: while the cluster is away, or tells nothing, the job may have moved on. And
+    it goes again when the job has moved on before it was stopped.
     """
 
     def __init__(self, limits: Limits, clock: Clock, stored: Watched | None, secrets: Sequence[str] = ()) -> None:
@@ -88,36 +90,55 @@ class Watchdog:
         self._away = _away(stored, clock)
         self.watched = stored or begun(clock)
         self._saved = self._last
+        self._at: datetime | None = None
+        self.due = False
+        """Whether a deadline has passed if all is still as it was seen: then the cluster is to be asked."""
 
     @property
     def alarm(self) -> str:
         """Why the job is to be stopped, once a deadline has passed."""
         return self.watched.alarm
 
-    def look(self, snapshot: Snapshot, heard: Heard) -> tuple[bool, str]:
-        """Look at the deadline: whether `watched` is to be stored now, and a note for a person (or nothing)."""
+    def look(self, snapshot: Snapshot, heard: Heard, *, asked: bool = False) -> tuple[bool, str]:
+        """Look at the deadline: whether `watched` is to be stored now, and a note for a person (or nothing).
+
+        `asked`: the cluster was asked for this snapshot just now; else it may be one that the watch shows again.
+        """
         now = self._clock.monotonic()
         passed, self._last = max(0.0, now - self._last) + self._away, now
         away, self._away = self._away, 0.0
+        fresh, self.due = asked or snapshot.at != self._at, False
+        self._at = self._at if asked else snapshot.at
         place = where(snapshot, heard, self._limits)
-        if place is None or self.alarm:
-            return False, ""
+        if place is None:
+            return self._untouched(snapshot), ""
         before, mark = self.watched, sha256_text(place.mark)[:16]
         if place.stretch is not before.stretch or mark != before.mark:
             since = _since(place.began, self._clock, away)
-            fresh = place.stretch is not before.stretch
-            self.watched = self._stamped(before, stretch=place.stretch, mark=mark, spent_s=since, noted=False)
-            return self._to_save(fresh), ""
+            must = place.stretch is not before.stretch or bool(before.alarm)
+            self.watched = self._stamped(before, stretch=place.stretch, mark=mark, spent_s=since, noted=False, alarm="")
+            return self._to_save(must), ""
+        if self.alarm:
+            self.due = not fresh
+            return False, ""
         if heard.deaf and place.stretch in (Stretch.FIRST_SIGN, Stretch.SILENCE):
             passed = 0.0  # nothing is known of that time: a log that can't be read is no silence
         self.watched = self._stamped(before, spent_s=before.spent_s + passed)
-        if self.watched.spent_s > place.limit_s:
+        self.due = self.watched.spent_s > place.limit_s and not fresh
+        if self.watched.spent_s > place.limit_s and fresh:
             self.watched = self._stamped(self.watched, alarm=mask(_alarm(place, heard), self._secrets))
             return self._to_save(True), ""
         if self.watched.spent_s > place.limit_s / 2 and not before.noted:
             self.watched = self._stamped(self.watched, noted=True)
             return self._to_save(True), mask(_half(place, self.watched.spent_s), self._secrets)
         return self._to_save(False), ""
+
+    def _untouched(self, snapshot: Snapshot) -> bool:
+        """An alarm whose stop never came there has ended nothing. Whether `watched` is to be stored."""
+        if not self.alarm or snapshot.stopped or snapshot.phase is not Phase.ENDED:
+            return False
+        self.watched = self._stamped(self.watched, alarm="")
+        return self._to_save(True)
 
     def _stamped(self, watched: Watched, **changes: object) -> Watched:
         clock = self._clock

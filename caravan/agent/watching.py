@@ -11,11 +11,16 @@ from caravan.agent.context import Context
 from caravan.agent.logs import TERMINAL, LogFollower
 from caravan.agent.watchdog import END_S, Watchdog
 from caravan.values.base import Json
-from caravan.values.errors import ClusterError
+from caravan.values.errors import ClusterError, ClusterUnreachable
 from caravan.values.plan import TrainingPlan
 from caravan.values.run import Deployment, Phase, RunEvent, RunStatus, Sentinel, Snapshot, Stretch, Watched
 
 _REASONS: Final = 10  # reasons for waiting that are stored of one deployment; a scheduler may count nodes for ever
+
+_OVER: Final = (Phase.ENDED, Phase.GONE)
+
+ASK_S: Final = 5.0
+"""Seconds between two questions whether a job whose deadline has passed is still as it was seen last."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Seen:
     @property
     def ended(self) -> bool:
         """Whether the job was seen to end; not where it was told to, and its node does not answer."""
-        return self.last.phase in (Phase.ENDED, Phase.GONE)
+        return self.last.phase in _OVER
 
 
 class JobWatch:
@@ -46,6 +51,9 @@ class JobWatch:
         self._reasons = {e.text for e in context.store.events(stored.run_id) if e.kind == "queued"}
         self._stopped_at: float | None = None
         self._told_to_stop = False
+        self._failing: float | None = None
+        self._alarmed = ""
+        self._ask_at: float | None = None
         self._sentinel: Sentinel | None = None
         self._proved: tuple[str, ...] = ()
         self._asked: set[tuple[str, str]] = set()
@@ -103,27 +111,59 @@ class JobWatch:
         context, deployment, dog = self._context, self._deployment, self._dog
         if snapshot.stopped or self._told_to_stop:
             return
-        if context.store.run(deployment.run_id).status is RunStatus.STOPPED:
+        if snapshot.phase not in _OVER and context.store.run(deployment.run_id).status is RunStatus.STOPPED:
             self._stop()  # the stop came between our look at the store and the registration
             return
         save, note = dog.look(snapshot, self._logs.heard(snapshot))
+        if dog.due and (now := self._asked_anew(snapshot)) is not None:
+            snapshot = now
+            self._logs.copy(snapshot)
+            again, _ = dog.look(snapshot, self._logs.heard(snapshot), asked=True)
+            save = save or again
         if save:
             context.store.save_deployment(deployment.model_copy(update={"watched": dog.watched}))
         if note:
             context.progress.note(note)
-        if dog.alarm:
-            context.progress.note(dog.alarm)
-            kind = "queue_over" if dog.watched.stretch is Stretch.QUEUED else "stalled"
-            self._event(snapshot, kind, dog.alarm)
+        if dog.alarm and not dog.due and snapshot.phase not in _OVER:
+            if dog.alarm != self._alarmed:
+                self._alarmed = dog.alarm
+                context.progress.note(dog.alarm)
+                kind = "queue_over" if dog.watched.stretch is Stretch.QUEUED else "stalled"
+                self._event(snapshot, kind, dog.alarm)
             self._stop()
 
+    def _asked_anew(self, last: Snapshot) -> Snapshot | None:
+        """The job as it is now, None where the cluster does not say: then it is asked again some seconds later."""
+        clock, deployment = self._context.clock, self._deployment
+        if self._ask_at is not None and clock.monotonic() < self._ask_at:
+            return None
+        try:
+            now = self._context.cluster.snapshot(deployment.job_id, deployment.namespace)
+        except ClusterError:
+            return None
+        finally:
+            self._ask_at = clock.monotonic() + ASK_S
+        if now.stopped or changed_by_others(now, deployment):
+            return None  # the watch comes to it
+        # What the cluster has collected since stays as it was seen, as the watch shows it.
+        known = {a.id: a for a in (*last.allocations, *now.allocations)}
+        return now.model_copy(update={"allocations": tuple(known.values())})
+
     def _stop(self) -> None:
-        self._context.cluster.stop(self._deployment.job_id, self._deployment.namespace)
+        """Stop the job. Where the cluster can't be reached it is tried again, for as long as an end is waited for."""
+        now = self._context.clock.monotonic()
+        try:
+            self._context.cluster.stop(self._deployment.job_id, self._deployment.namespace)
+        except ClusterUnreachable:
+            self._failing = now if self._failing is None else self._failing
+            if now - self._failing > END_S:
+                raise
+            return
         self._told_to_stop = True
 
     def _overstays(self, snapshot: Snapshot) -> bool:
         """Whether a job that was stopped, by whomever, does not end: its node may be away for good."""
-        if not snapshot.stopped or snapshot.phase in (Phase.ENDED, Phase.GONE):
+        if not snapshot.stopped or snapshot.phase in _OVER:
             return False
         now = self._context.clock.monotonic()
         self._stopped_at = now if self._stopped_at is None else self._stopped_at

@@ -1,6 +1,6 @@
 """Deadlines, clock jumps, changed and collected jobs in the whole graph: told truly, and nothing deployed twice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -188,25 +188,75 @@ def test_why_it_waits_for_room_is_stored_once(tmp_path: Path) -> None:
     assert "memory (1 node)" in event.text
 
 
-def test_a_deadline_that_passed_is_not_forgotten_when_the_stop_fails(tmp_path: Path) -> None:
+@pytest.mark.parametrize("after", [False, True])
+def test_a_stop_without_an_answer_is_tried_again_and_stays_our_own(tmp_path: Path, after: bool) -> None:
     site = Site(tmp_path, first_then(Script(hangs=True, stdout=LOG), GOOD))
     record = site.begin(silence_s=300)
-    site.cluster.fail("stop", ClusterUnreachable("no answer"))
-    with pytest.raises(ClusterUnreachable):
-        site.drive(record)
+    site.cluster.fail("stop", ClusterUnreachable("no answer"), times=1 if after else 3, after=after)
     assert ended(site.drive(record)).status is RunStatus.SUCCEEDED
     assert site.state(record).attempts[0].outcome.kind is OutcomeKind.STALLED
     assert site.ids(record) == ["a01", "a02"]
+    assert sum(e.kind == "stalled" for e in site.store.events(record.id)) == 1
 
 
-def test_a_stop_that_took_effect_without_an_answer_is_still_our_own(tmp_path: Path) -> None:
-    site = Site(tmp_path, first_then(Script(hangs=True, stdout=LOG), GOOD))
-    record = site.begin(silence_s=300)
-    site.cluster.fail("stop", ClusterUnreachable("no answer"), after=True)
+class Away(Notes):
+    """As soon as a deadline is told to be over, the cluster is away."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        super().__init__()
+        self.cluster = cluster
+
+    def note(self, text: str) -> None:
+        if "limits." in text and not text.startswith("For "):
+            self.cluster.fail("watch", ClusterUnreachable("no answer"))
+
+
+class Roomy(FakeCluster):
+    """Finds room for whoever waits, when told."""
+
+    room = False
+
+    def _observe(self, job_id: str, namespace: str) -> Snapshot:
+        entry = self._jobs.get((namespace, job_id))
+        if entry is not None and self.room:
+            entry.failures = {}
+        return super()._observe(job_id, namespace)
+
+
+def test_a_job_that_found_its_place_after_its_deadline_is_left_to_train(tmp_path: Path) -> None:
+    site = Site(tmp_path, lambda job: Script(queued=True, stdout=LOG), Roomy)
+    record = site.begin(queue_s=300)
+    site.cluster.fail("stop", ClusterUnreachable("no answer"))
     with pytest.raises(ClusterUnreachable):
-        site.drive(record)
+        site.drive(record, progress=Away(site.cluster))
+    watched = site.store.deployments(record.id)[-1].watched
+    assert watched is not None
+    assert watched.alarm
+    stops = site.cluster.calls.count("stop")
+    site.cluster.room = True  # type: ignore[attr-defined]
     assert ended(site.drive(record)).status is RunStatus.SUCCEEDED
-    assert site.state(record).attempts[0].outcome.kind is OutcomeKind.STALLED
+    assert site.ids(record) == ["a01"]
+    assert site.cluster.calls.count("stop") == stops
+
+
+class Stale(FakeCluster):
+    """Its watch shows a job as it was when nothing was heard any more, and nothing but `snapshot` tells more."""
+
+    def watch(self, job_id: str, namespace: str = "default") -> Iterator[Snapshot]:
+        last: Snapshot | None = None
+        for seen in super().watch(job_id, namespace):
+            last = last if last is not None and seen.phase is Phase.QUEUED else seen
+            yield last
+
+
+def test_a_deadline_ends_nothing_while_the_cluster_does_not_answer(tmp_path: Path) -> None:
+    site = Site(tmp_path, lambda job: Script(queued=True), Stale)
+    record = site.begin(queue_s=300)
+    began = site.clock.monotonic()
+    site.cluster.fail("snapshot", ClusterUnreachable("no answer"), times=10)
+    assert ended(site.drive(record)).status is RunStatus.ESCALATED
+    assert 340 < site.clock.monotonic() - began < 370  # asked ten times in vain, five seconds apart
+    assert site.state(record).attempts[0].outcome.kind is OutcomeKind.NOT_PLACED
 
 
 def test_a_log_that_can_not_be_read_is_no_silence(tmp_path: Path) -> None:

@@ -118,6 +118,30 @@ def test_what_began_while_nobody_watched_counts_from_its_beginning_but_not_from_
     assert later.watched.spent_s <= 900
 
 
+def test_an_alarm_comes_with_news_alone_and_goes_when_the_job_moves_on() -> None:
+    clock = JumpyClock()
+    dog = Watchdog(LIMITS, clock, begun(clock))
+    seen = queued(clock)
+    dog.look(seen, Heard())
+    for _ in range(20):  # the cluster is away: the last snapshot comes again and again
+        clock.sleep(60)
+        dog.look(seen, Heard())
+        assert not dog.alarm
+    assert dog.due
+    dog.look(queued(clock), Heard())
+    assert dog.alarm.startswith("No room on the cluster")
+    assert not dog.due
+    again = Watchdog(LIMITS, clock, dog.watched)
+    save, _ = again.look(running(clock), Heard())
+    assert (save, again.alarm, again.watched.stretch) == (True, "", Stretch.FIRST_SIGN)
+    again = Watchdog(LIMITS, clock, dog.watched)
+    save, _ = again.look(running(clock, phase=Phase.ENDED), Heard())
+    assert (save, again.alarm) == (True, "")  # it ended before a stop came there
+    again = Watchdog(LIMITS, clock, dog.watched)
+    again.look(running(clock, phase=Phase.ENDED, stopped=True), Heard())
+    assert again.alarm
+
+
 def test_secrets_stand_in_no_reason() -> None:
     clock = JumpyClock()
     dog = Watchdog(Limits(start_s=10), clock, begun(clock), ("correct-horse",))
@@ -127,7 +151,7 @@ def test_secrets_stand_in_no_reason() -> None:
     seen = Snapshot(job_id="j", at=clock.now(), phase=Phase.STARTING, allocations=(alloc,))
     dog.look(seen, Heard())
     clock.sleep(11)
-    dog.look(seen, Heard())
+    dog.look(seen, Heard(), asked=True)
     assert "pulling with" in dog.alarm
     assert "correct-horse" not in dog.watched.model_dump_json()
 

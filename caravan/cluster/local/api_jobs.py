@@ -26,6 +26,7 @@ class Jobs:
     def __init__(self, state: State, broker: Broker) -> None:
         self._state = state
         self._broker = broker
+        self._items: dict[str, tuple[int, JsonDict]] = {}
 
     def routes(self) -> list[Route]:
         """The routes; those with a longer path first, for job ids may hold slashes."""
@@ -71,13 +72,23 @@ class Jobs:
         for job in sorted(self._state.jobs.values(), key=lambda j: str(j["ID"])):
             if not job["ID"].startswith(prefix) or not self._here(request):
                 continue
-            item = {key: job[key] for key in (*_LIST, *_LIST_STATE)}
-            item |= {"Datacenters": job["Datacenters"], "JobSummary": self._summary(job)}
-            item |= {"ParameterizedJob": waits_for_dispatch(job), "Periodic": bool(job["Periodic"])}
-            if flag(request, "meta"):
-                item["Meta"] = job["Meta"]
-            shown.append(item)
+            item = self._item(job)
+            shown.append({**item, "Meta": job["Meta"]} if flag(request, "meta") else item)
         return answer(shown, index=index)
+
+    def _item(self, job: JsonDict) -> JsonDict:
+        """The job as lists show it, kept until something of it changes: a history is long, and little of it moves."""
+        touched = self._state.touched.get(job["ID"], 0)
+        known = self._items.get(job["ID"])
+        if known is not None and known[0] == touched and not waits_for_dispatch(job):
+            return known[1]
+        item = {key: job[key] for key in (*_LIST, *_LIST_STATE)}
+        item |= {"Datacenters": job["Datacenters"], "JobSummary": self._summary(job)}
+        item |= {"ParameterizedJob": waits_for_dispatch(job), "Periodic": bool(job["Periodic"])}
+        if len(self._items) > 2 * len(self._state.jobs) + 100:
+            self._items.clear()  # most are of jobs that are gone
+        self._items[job["ID"]] = touched, item
+        return item
 
     async def register(self, request: Request) -> Response:
         """POST /v1/jobs and /v1/job/:id."""

@@ -221,14 +221,21 @@ class Broker:
         self.unblock()
 
     def _follow_up(self, record: AllocRecord, job: JsonDict, at: int | None) -> None:
+        """Evaluate a job of which an allocation has failed or is lost."""
         with self._state.change("EvaluationUpdated") as change:
-            why = "alloc-reschedule" if at is not None else "node-update"
-            evaluation = self._evaluation(job["ID"], job["Type"], why, job["Priority"])
-            if at is not None:
-                evaluation |= {"WaitUntil": rfc3339(at), "WaitUntilNs": at}
-            evaluation = change.put_eval(evaluation)
-            change.put_alloc(replace(record, body={**record.body, "FollowupEvalID": evaluation["ID"]}))
+            why = "alloc-failure" if at is not None else "node-update"
+            evaluation = change.put_eval(self._evaluation(job["ID"], job["Type"], why, job["Priority"]))
+            if at is None:
+                change.put_alloc(replace(record, body={**record.body, "FollowupEvalID": evaluation["ID"]}))
         self._enqueue(evaluation)
+
+    def _put_off(self, change: Change, evaluation: JsonDict, record: AllocRecord, at: int) -> JsonDict:
+        """An evaluation at the time when a failed allocation may be placed anew."""
+        made = self._evaluation(evaluation["JobID"], evaluation["Type"], "alloc-reschedule", evaluation["Priority"])
+        waits = {"WaitUntil": rfc3339(at), "WaitUntilNs": at, "PreviousEval": evaluation["ID"]}
+        stored = change.put_eval({**made, **waits, "StatusDescription": "created for delayed rescheduling"})
+        change.put_alloc(replace(record, body={**record.body, "FollowupEvalID": stored["ID"]}))
+        return stored
 
     def unblock(self) -> None:
         """Queue all blocked evaluations, the highest priority and the oldest first."""
@@ -311,7 +318,8 @@ class Broker:
         if evaluation is None or evaluation["Status"] not in ("pending", "blocked"):
             return
         job = self._state.jobs.get(evaluation["JobID"])
-        decision = reconcile(job, self._state.allocs_of(evaluation["JobID"]), now_ns())
+        now = max(now_ns(), int(evaluation.get("WaitUntilNs") or 0))  # a timer may come a moment too early
+        decision = reconcile(job, self._state.allocs_of(evaluation["JobID"]), now)
         placed, failed = self._place(job, decision, eval_id) if job else ([], {})
         if evaluation["Status"] == "blocked" and failed and not placed:
             return  # still no room: it stays blocked as it is
@@ -334,7 +342,10 @@ class Broker:
     ) -> None:
         """Store the plan's result, then the evaluation's end."""
         fields: JsonDict = {"SnapshotIndex": self._state.index, "Status": "complete"}
+        put_off = [(r, at) for r, at in decision.later if not r.body.get("FollowupEvalID")]
         with self._state.change("PlanResult") as change:
+            for made in [self._put_off(change, evaluation, record, at) for record, at in put_off]:
+                self._enqueue(made)
             for record, why in decision.stop:
                 body = {**record.body, "DesiredStatus": "stop", "DesiredDescription": why}
                 change.put_alloc(replace(record, body=body))

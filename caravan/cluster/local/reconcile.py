@@ -36,11 +36,13 @@ class Wanted:
 
 @dataclass
 class Decision:
-    """What an evaluation does. `updates` counts it for each group, as the API's DesiredTGUpdates."""
+    """What an evaluation does; `later` is to be placed anew at a time (ns). `updates` counts it for each group, as the
+    API's DesiredTGUpdates."""
 
     place: list[Wanted] = field(default_factory=list)
     stop: list[tuple[AllocRecord, str]] = field(default_factory=list)
     keep: list[AllocRecord] = field(default_factory=list)
+    later: list[tuple[AllocRecord, int]] = field(default_factory=list)
     updates: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def count(self, group: str, what: str, number: int = 1) -> None:
@@ -102,6 +104,8 @@ def _name(decision: Decision, job: JsonDict, group: JsonDict, name: str, records
     elif status == "failed" and (at := reschedule_at(newest, group)) is not None:
         if at <= now:
             decision.place.append(Wanted(group, name, newest, rescheduled=True))
+        else:
+            decision.later.append((newest, at))
         decision.count(title, "RescheduleNow" if at <= now else "RescheduleLater")
     elif newest.client_terminal or not old:
         decision.count(title, "Ignore")

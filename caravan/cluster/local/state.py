@@ -95,6 +95,7 @@ class State:
         self.evals: dict[str, JsonDict] = {}
         self.allocs: dict[str, AllocRecord] = {}
         self._of_job: dict[str, dict[str, set[str]]] = {"alloc": {}, "eval": {}}  # ids by job
+        self.touched: dict[str, int] = {}  # the index of the last change of a job, its evaluations and allocations
         self.index = 1
         self.tables = dict.fromkeys(_TABLES, 1)
         self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
@@ -299,6 +300,7 @@ class Change:
         for (kind, key), value in self.puts.items():
             store, table = stores[kind]
             store[key] = value
+            state.touched[key if kind in ("job", "versions") else _job_of(value)] = self.index
             if kind in ("alloc", "eval"):
                 state.belongs(kind, key, _job_of(value))
             state.tables[table] = self.index
@@ -307,6 +309,7 @@ class Change:
                 dropped = stores[kind][0].pop(key, None)
                 if kind in ("alloc", "eval") and dropped is not None:
                     state.belongs(kind, key, _job_of(dropped), gone=True)
+                    state.touched[_job_of(dropped)] = self.index
                 state.tables[stores[kind][1]] = self.index
         state.events.extend(self._told(purged))
 

@@ -314,6 +314,8 @@ def test_a_failed_allocation_is_rescheduled_where_its_policy_says_so(bench: Benc
     both = bench.wait(path, lambda all_: len(all_) == 2 and all(a["ClientStatus"] == "failed" for a in all_))
     assert both[1]["NextAllocation"] == both[0]["ID"]
     assert len(both[0]["RescheduleTracker"]["Events"]) == 1
+    triggers = [e["TriggeredBy"] for e in bench.get(f"/v1/job/{job['ID']}/evaluations")]
+    assert triggers == ["alloc-reschedule", "alloc-failure", "job-register"]
 
 
 def test_parallel_allocations_are_told_apart(bench: Bench) -> None:

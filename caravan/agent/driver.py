@@ -22,6 +22,7 @@ from langgraph.types import Command
 
 from caravan import values
 from caravan.agent.context import Context
+from caravan.agent.ending import end_jobs
 from caravan.agent.graph import RECURSION_LIMIT, build_graph
 from caravan.agent.state import RunState
 from caravan.agent.undisturbed import UndisturbedSerializer
@@ -111,9 +112,12 @@ class Driver:
         """Go on with a run until it ends (its record) or needs a person (the open question).
 
         Raises Interrupted on Ctrl-C and whatever CaravanError a node could not handle; in both cases the run can be
-        driven on later. `reply` answers the question that `open_question` shows.
+        driven on later. `reply` answers the question that `open_question` shows. Of a run that was stopped, the jobs
+        that are alive all the same are ended.
         """
         if record.status in ENDED:
+            if record.status is RunStatus.STOPPED:
+                self._end_what_is_left(record, context)
             return record
         try:
             with context.tracer.span("run", "run", run_id=record.id):
@@ -124,6 +128,12 @@ class Driver:
         except CaravanError as error:
             context.store.update_run(record.id, detail=error.line())
             raise
+
+    @staticmethod
+    def _end_what_is_left(record: RunRecord, context: Context) -> None:
+        """The stop may have come while a job was being registered, by an agent that was then ended itself."""
+        for job_id in end_jobs(context.store, context.cluster, record.id):
+            context.progress.note(f"The run is stopped, and its job {job_id} still ran: it was told to end.")
 
     def _go_on(self, record: RunRecord, context: Context, reply: Reply | None) -> Ask | RunRecord:
         config = _config(record.id)

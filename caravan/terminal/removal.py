@@ -7,30 +7,46 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from caravan.terminal.options import RunArgument, terminal_of, wiring_of
-from caravan.terminal.stopping import running_jobs, stop_jobs, stop_run
+from caravan.terminal.stopping import end, jobs_that_live, running_jobs, stop_jobs, stop_run
+from caravan.terminal.text import one_line
 from caravan.values.errors import UsageError
 
 if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
-    from caravan.values.run import RunRecord
+    from caravan.values.run import Deployment, RunRecord
 
 
 def stop(ctx: typer.Context, run: RunArgument) -> None:
     """Stop a run and its job on the cluster.
 
-    Nothing is repaired afterwards. Stopping twice is stopping once.
+    Nothing is repaired afterwards. Stopping twice is stopping once. Of a run that had ended, a job that still runs is
+    told to end. A job that somebody else changed is left alone.
     """
     from caravan.values.run import ENDED, RunStatus
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     record = wiring.store().run(run)
     if record.status in ENDED and record.status is not RunStatus.STOPPED:
-        terminal.out(f"Run {record.id} had ended already ({record.status.value}).")
-        return
-    stopped = stop_run(wiring, record)
-    jobs = f" Its job {', '.join(stopped)} was told to end." if stopped else " No job of it was left to end."
-    terminal.out(f"Run {record.id} is stopped.{jobs}")
+        living = jobs_that_live(wiring, record)
+        end(wiring, record, living.ours)
+        jobs = f" Its job {_named(living.ours)} still ran and was told to end." if living.ours else ""
+        terminal.out(f"Run {record.id} had ended already ({record.status.value}).{jobs}")
+    else:
+        stopped = stop_run(wiring, record)
+        living = jobs_that_live(wiring, record)
+        nothing = "" if living.others else " No job of it was left to end."
+        jobs = f" Its job {', '.join(stopped)} was told to end." if stopped else nothing
+        terminal.out(f"Run {record.id} is stopped.{jobs}")
+    for deployment in living.others:
+        space = f"-namespace={one_line(deployment.namespace)} " if deployment.namespace != "default" else ""
+        job = one_line(deployment.job_id)
+        text = f"The job {job} still runs as somebody else changed it, and is left alone: `nomad job stop {space}{job}`"
+        terminal.out(f"{text} ends it.")
+
+
+def _named(deployments: list[Deployment]) -> str:
+    return ", ".join(one_line(d.job_id) for d in deployments)
 
 
 def delete(

@@ -33,7 +33,8 @@ def resume(
     from caravan.terminal.driving import Given, drive_run
     from caravan.terminal.lookup import look_up
     from caravan.terminal.results import show_result
-    from caravan.values.run import ENDED, EXIT_CODES
+    from caravan.terminal.stopping import stop_jobs
+    from caravan.values.run import ENDED, EXIT_CODES, RunStatus
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     record = wiring.store().run(run)
@@ -45,6 +46,9 @@ def resume(
         return drive_run(wiring, terminal, record, as_json=as_json, given=given)
     if given.says_something:
         raise UsageError(f"Run {record.id} has ended ({record.status.value}).", hint="There is nothing to answer.")
+    if record.status is RunStatus.STOPPED:  # the stop may have come while a job was being registered
+        for job_id in stop_jobs(wiring, record):
+            terminal.err(f"Run {record.id} is stopped, and its job {job_id} still ran: it was told to end.")
     terminal.exit_code = EXIT_CODES[record.status]
     show_result(terminal, look_up(wiring, record), as_json=as_json)
     return terminal.exit_code

@@ -1,17 +1,26 @@
-"""Stopping a run: marked in the store first, then its jobs are told to end. Used by `stop`, `delete` and Ctrl-C."""
+"""Stopping a run: marked in the store first, then its jobs are told to end.
+
+Used by `stop`, `delete`, Ctrl-C, and `resume` of what was stopped already.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from caravan.terminal.text import one_line
 
 if TYPE_CHECKING:
-    from caravan.ports import Cluster
+    from collections.abc import Sequence
+
     from caravan.terminal.wiring import Wiring
     from caravan.values.run import Deployment, RunRecord
 
-_DEAD = "dead"  # Nomad's status of a job none of whose allocations runs or waits
+
+class Living(NamedTuple):
+    """Deployments whose jobs have not ended: as this run registered them, and changed by somebody else."""
+
+    ours: list[Deployment]
+    others: list[Deployment]
 
 
 def stop_run(wiring: Wiring, record: RunRecord) -> list[str]:
@@ -28,16 +37,35 @@ def stop_run(wiring: Wiring, record: RunRecord) -> list[str]:
 
 def stop_jobs(wiring: Wiring, record: RunRecord) -> list[str]:
     """End the run's jobs that are ours and alive."""
-    deployments = open_deployments(wiring, record)
-    if not deployments:
+    if not open_deployments(wiring, record):
         return []
+    from caravan.agent.ending import end_jobs
+
+    return [one_line(job_id) for job_id in end_jobs(wiring.store(), wiring.cluster(record.request), record.id)]
+
+
+def jobs_that_live(wiring: Wiring, record: RunRecord) -> Living:
+    """The run's jobs that have not ended, those of judged deployments too: a run may have ended beside its job."""
+    deployments = wiring.store().deployments(record.id)
+    living = Living([], [])
+    if not deployments:
+        return living  # and the cluster need not answer
+    from caravan.agent.ending import is_others, lives
+
     cluster = wiring.cluster(record.request)
-    stopped = []
     for deployment in deployments:
-        if is_ours_and_alive(cluster, deployment):
+        job = lives(cluster, deployment)
+        if job is not None:
+            (living.others if is_others(job) else living.ours).append(deployment)
+    return living
+
+
+def end(wiring: Wiring, record: RunRecord, deployments: Sequence[Deployment]) -> None:
+    """Tell the jobs of these deployments to end."""
+    if deployments:
+        cluster = wiring.cluster(record.request)
+        for deployment in deployments:
             cluster.stop(deployment.job_id, deployment.namespace)
-            stopped.append(one_line(deployment.job_id))
-    return stopped
 
 
 def running_jobs(wiring: Wiring, record: RunRecord) -> list[str]:
@@ -45,18 +73,14 @@ def running_jobs(wiring: Wiring, record: RunRecord) -> list[str]:
     deployments = open_deployments(wiring, record)
     if not deployments:
         return []  # and the cluster need not answer
+    from caravan.agent.ending import is_ours_and_alive
+
     cluster = wiring.cluster(record.request)
     return [one_line(d.job_id) for d in deployments if is_ours_and_alive(cluster, d)]
 
 
 def open_deployments(wiring: Wiring, record: RunRecord) -> list[Deployment]:
-    """Deployments that may still have a job on the cluster; one that was only intended may have been registered."""
-    from caravan.values.run import DeploymentState
+    """Deployments that may still have a job on the cluster."""
+    from caravan.agent import ending
 
-    return [d for d in wiring.store().deployments(record.id) if d.state is not DeploymentState.FINISHED]
-
-
-def is_ours_and_alive(cluster: Cluster, deployment: Deployment) -> bool:
-    """Whether the job under the deployment's id is the one that was deployed, and has not ended."""
-    job = cluster.find(deployment.job_id, deployment.namespace)
-    return job is not None and job.spec_sha256 == deployment.spec_sha256 and not job.stopped and job.status != _DEAD
+    return ending.open_deployments(wiring.store(), record.id)

@@ -7,7 +7,7 @@ import pytest
 
 from caravan.planning.catalogue import Prices
 from caravan.values.dialogue import Ask, AskKind, Reply
-from caravan.values.errors import ClusterUnreachable, StateError
+from caravan.values.errors import ClusterUnreachable, Interrupted, StateError
 from caravan.values.failure import ChangePlan
 from caravan.values.job import RegisteredJob
 from caravan.values.plan import Author, PlanChange
@@ -121,3 +121,31 @@ def test_a_job_that_is_there_by_the_time_of_the_reply_is_watched_on(tmp_path: Pa
     assert ended(site.drive(record, reply)).status is RunStatus.SUCCEEDED
     assert site.ids(record) == ["a01"]
     assert [d.state for d in site.store.deployments(record.id)] == [DeploymentState.FINISHED]
+
+
+class StoppedMeanwhile(FakeCluster):
+    """A cluster whose registration takes effect after a `stop` has found no job, by an agent that is ended then."""
+
+    store: Any = None
+
+    def register(self, job: Any) -> RegisteredJob:
+        self.store.update_run(job["ID"].split("-")[1], status=RunStatus.STOPPED, detail="stopped by the user")
+        super().register(job)
+        raise KeyboardInterrupt
+
+
+def test_a_job_that_was_registered_while_its_run_was_stopped_is_ended_by_the_next_drive(tmp_path: Path) -> None:
+    site = Site(tmp_path, lambda job: Script(hangs=True), StoppedMeanwhile)
+    record = site.begin()
+    cluster = site.cluster
+    assert isinstance(cluster, StoppedMeanwhile)
+    cluster.store = site.store
+    with pytest.raises(Interrupted):
+        site.drive(record)
+    job_id = f"caravan-{record.id}-a01"
+    for _ in range(2):
+        assert ended(site.drive(record)).status is RunStatus.STOPPED
+        assert cluster.snapshot(job_id).stopped
+    assert [note for note in site.progress.notes if "told to end" in note] == [
+        f"The run is stopped, and its job {job_id} still ran: it was told to end."
+    ]

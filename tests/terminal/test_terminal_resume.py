@@ -174,7 +174,7 @@ def test_stop(wiring: FakeWiring) -> None:
         assert run(wiring, ["stop", "abc"], terminal) == 0
         assert says in printed(terminal)[0]
     assert wiring.runs.run(RUN).status is RunStatus.STOPPED
-    assert wiring.clusters == ["http://x"] * 2
+    assert set(wiring.clusters) == {"http://x"}
     assert [e.kind for e in wiring.runs.events(RUN)] == ["stopped"]
     assert wiring.nomad.calls.count("stop") == 1
 
@@ -191,6 +191,18 @@ def test_stop_when_the_cluster_is_silent_can_be_repeated(wiring: FakeWiring) -> 
     assert found.stopped
 
 
+def test_resume_ends_a_job_that_was_registered_while_its_run_was_stopped(wiring: FakeWiring) -> None:
+    put(wiring, RunStatus.STOPPED)
+    deploy(wiring, DeploymentState.INTENDED)
+    for says in (True, False):
+        terminal = nobody()
+        assert run(wiring, ["resume", RUN], terminal) == 130
+        assert (f"its job {JOB} still ran: it was told to end" in printed(terminal)[1]) is says
+    found = wiring.nomad.find(JOB)
+    assert found is not None
+    assert found.stopped
+
+
 def test_stop_leaves_ended_runs_and_other_jobs_alone(wiring: FakeWiring) -> None:
     put(wiring, RunStatus.SUCCEEDED)
     terminal = nobody()
@@ -200,6 +212,28 @@ def test_stop_leaves_ended_runs_and_other_jobs_alone(wiring: FakeWiring) -> None
     wiring.runs.update_run(RUN, status=RunStatus.RUNNING)
     deploy(wiring, sha="somebody else's")
     assert run(wiring, ["stop", RUN], nobody()) == 0
+    assert "stop" not in wiring.nomad.calls
+
+
+def test_stop_of_an_ended_run_ends_its_job_that_still_runs(wiring: FakeWiring) -> None:
+    put(wiring, RunStatus.ESCALATED)
+    deploy(wiring, DeploymentState.FINISHED)
+    terminal = nobody()
+    assert run(wiring, ["stop", RUN], terminal) == 0
+    assert f"had ended already (escalated). Its job {JOB} still ran and was told to end." in printed(terminal)[0]
+    assert wiring.nomad.calls.count("stop") == 1
+    assert run(wiring, ["stop", RUN], nobody()) == 0
+    assert wiring.nomad.calls.count("stop") == 1
+
+
+@pytest.mark.parametrize("status", [RunStatus.ESCALATED, RunStatus.RUNNING])
+def test_stop_names_a_job_that_somebody_changed_and_leaves_it(wiring: FakeWiring, status: RunStatus) -> None:
+    put(wiring, status)
+    deploy(wiring, DeploymentState.FINISHED if status is RunStatus.ESCALATED else DeploymentState.REGISTERED)
+    wiring.nomad.change(JOB, Priority=80)  # an edited copy keeps the meta
+    terminal = nobody()
+    assert run(wiring, ["stop", RUN], terminal) == 0
+    assert f"`nomad job stop {JOB}` ends it" in printed(terminal)[0]
     assert "stop" not in wiring.nomad.calls
 
 

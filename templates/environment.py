@@ -135,7 +135,7 @@ def environment(files: list, pip: list, lines: list, salt: str):
             say(f"using {home}")
             return python
         shutil.rmtree(home, ignore_errors=True)  # a half-made one
-        for step in building_steps(home, [word for file in files for word in ("-r", str(file))] + list(pip)):
+        for step in building_steps(home, [word for file in files for word in ("-r", str(file))] + ["--", *pip]):
             code = subprocess.call(step, stdout=sys.stderr)
             if code:
                 shutil.rmtree(home, ignore_errors=True)

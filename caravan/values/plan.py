@@ -9,14 +9,25 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from caravan.values.base import Json, Value, sha256_text
 from caravan.values.errors import PlanError
+from caravan.values.packages import read_package
 from caravan.values.repo import Launcher
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable."""
+
+
+def _still(path: str) -> str:
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError("no part of it may be empty, `.` or `..`: what is meant must be what is written")
+    return path
+
+
+SecretPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_~./-]{1,128}$"), AfterValidator(_still)]
+"""The path of a secret: Vault's client resolves `..` in it, so that another one would be read than is written."""
 
 
 class Author(StrEnum):
@@ -118,7 +129,7 @@ class Launch(Value):
 class Setup(Value):
     """What happens in the job before the training: packages and commands.
 
-    `requirements` is a file of the repository; `pip` adds requirement lines to it.
+    `requirements` is a file of the repository; `pip` adds packages to it (PEP 508, or `.` for the repository itself).
     """
 
     python: str = Field(default="python3", description="interpreter that starts the environment")
@@ -126,6 +137,13 @@ class Setup(Value):
     pip: tuple[str, ...] = ()
     apt: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
+
+    @field_validator("pip")
+    @classmethod
+    def _packages(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        for line in lines:
+            read_package(line)
+        return lines
 
 
 class Docker(Value):
@@ -161,7 +179,7 @@ class SecretSource(Value):
     """
 
     kind: Literal["nomad", "vault"] = "nomad"
-    path: str = Field(default="nomad/jobs", pattern=r"^[A-Za-z0-9_~./-]{1,128}$")
+    path: SecretPath = "nomad/jobs"
     role: str | None = Field(default=None, description="Vault role of the job; unset: the cluster's default")
     policies: tuple[str, ...] = Field(default=(), description="Vault policies, where the cluster has no roles for jobs")
 

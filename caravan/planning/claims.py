@@ -5,37 +5,31 @@ A claim's rule is a policy's dotted path (`limits.gpus`), or `NEVER` for what no
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final
 
 from caravan.planning.catalogue import matches_model
+from caravan.planning.claim import NEVER, Claim
 from caravan.planning.cluster_fit import gpu_groups
-from caravan.planning.command import sink_dir
+from caravan.planning.command import RUN, output_dir, sink_dir
+from caravan.planning.environment_claims import (
+    DEFAULT_INDEX,
+    UNKNOWN,
+    Pair,
+    environment_claims,
+    names_an_index,
+    option_claims,
+    pairs_in,
+)
 from caravan.values.job import ClusterFacts
+from caravan.values.packages import read_package
 from caravan.values.plan import TrainingPlan
 
-NEVER: Final = "never"
-DEFAULT_INDEX: Final = "https://pypi.org/simple"
-"""Where pip and uv look when nobody tells them."""
-INDEX_VARIABLES: Final = (
-    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL"),
-    *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS"),
-)
-_INDEX_OPTION: Final = re.compile(
-    r"(?:--index-url|--extra-index-url|--find-links|--default-index)(?:\s+|=)['\"]?([^\s'\"]+)"
-)
-_FROM_URL: Final = re.compile(r"\s@\s+(\S+://\S+)|^((?:git\+)?\w+://\S+)")
 INSIDE: Final = ("${NOMAD_ALLOC_DIR}", "${NOMAD_TASK_DIR}", "${NOMAD_SECRETS_DIR}")
 """Directories of the allocation itself."""
 
 
-class Claim(NamedTuple):
-    """Something that is asked for: the rule that speaks of it, the field that asks, and what it asks for."""
-
-    rule: str
-    field: str
-    value: str
-    number: float | None = None
+_SECRET: Final = re.compile(r"[A-Za-z0-9_~./-]{1,128}")
 
 
 def plan_claims(plan: TrainingPlan, facts: ClusterFacts, own: str = "") -> Iterator[Claim]:
@@ -51,18 +45,19 @@ def plan_claims(plan: TrainingPlan, facts: ClusterFacts, own: str = "") -> Itera
     if plan.driver == "docker":
         yield Claim("images", "image", plan.image or "")
         yield Claim("privileges.runtimes", "docker.runtime", plan.docker.runtime or "runc")
-    yield from all_gpus(plan.env, "env.NVIDIA_VISIBLE_DEVICES")
+    environment = _environment(plan)
+    yield from environment_claims(environment, "env")
     yield from _mounts(plan)
     yield from _places(plan, facts, own)
     yield from _sources(plan)
-    yield from _packages(plan)
+    yield from _packages(plan, environment)
     yield from _amounts(plan, facts)
 
 
-def all_gpus(env: Mapping[str, str], field: str) -> Iterator[Claim]:
-    """A claim on GPUs beside those that Nomad hands out: the container runtime gives what this variable names."""
-    if env.get("NVIDIA_VISIBLE_DEVICES", "") not in ("", "void", "none"):
-        yield Claim("privileges.options", field, "NVIDIA_VISIBLE_DEVICES")
+def _environment(plan: TrainingPlan) -> list[Pair]:
+    """All variables of the task, those of templates and, without their values, those of secrets included."""
+    told = [pair for template in plan.templates if template.env for pair in pairs_in(template.data)]
+    return [*plan.env.items(), *told, *((name, UNKNOWN) for name in plan.secrets)]
 
 
 def network_of(driver: str, mode: str | None, group_mode: str = "") -> str:
@@ -80,12 +75,19 @@ def _mounts(plan: TrainingPlan) -> Iterator[Claim]:
             yield Claim(f"mounts.{mount.kind}_volumes", "mounts", mount.source)
     if plan.secrets:
         where = plan.secrets_from
-        yield Claim(f"secrets.{where.kind}", "secrets_from.path", where.path.strip("/"))
+        yield secret(f"secrets.{where.kind}", "secrets_from.path", where.path)
         if where.kind == "vault":
             yield Claim("secrets.vault_roles", "secrets_from.role", where.role or "default")
             yield from (
                 Claim("privileges.options", "secrets_from.policies", f"vault.policies {p}") for p in where.policies
             )
+
+
+def secret(rule: str, field: str, path: str) -> Claim:
+    """A claim on a secret. A path that its store might read as another one is none that a policy can allow."""
+    path = path.strip("/")
+    plain = _SECRET.fullmatch(path) and not any(part in ("", ".", "..") for part in path.split("/"))
+    return Claim(rule if plain else NEVER, field, path)
 
 
 def bind(field: str, source: str, *, read_only: bool) -> Claim:
@@ -105,16 +107,40 @@ def bind(field: str, source: str, *, read_only: bool) -> Claim:
 
 def _places(plan: TrainingPlan, facts: ClusterFacts, own: str) -> Iterator[Claim]:
     """Paths of the node that the code is read from or the results are written to."""
+    # docker's task has files of its own, and so has exec's: its /etc and the like are copies. Any other driver's task
+    # sees the node's.
+    bare = plan.driver not in ("docker", "exec")
     out = sink_dir(plan.outputs)
-    seen = facts.shared_files or plan.driver not in ("docker", "exec")
-    if seen and plan.outputs.kind == "path" and out.startswith("/") and not is_own(out, own):
+    if (bare or facts.shared_files) and plan.outputs.kind == "path" and out.startswith("/") and not is_own(out, own):
         yield bind("outputs.location", out, read_only=False)
     code = plan.code
     if code.kind == "archive" and "://" not in code.location and code.location and not is_own(code.location, own):
         yield bind("code.location", code.location, read_only=True)
+    if bare:
+        yield from _on_the_node(plan, own)
     destinations = [("artifacts", a.destination) for a in plan.artifacts]
     for field, path in (*destinations, *(("templates", t.destination) for t in plan.templates)):
         yield destination(field, path)
+
+
+def _on_the_node(plan: TrainingPlan, own: str) -> Iterator[Claim]:
+    """Where a task works and writes that sees the node's own files: those of its own directory are nobody's matter."""
+    workdir = plan.workdir or "."
+    places = {"workdir": workdir, "training.output_dir": output_dir(plan).replace(RUN, "run")}
+    if plan.code.kind == "image" and plan.code.location:
+        places["code.location"] = plan.code.location
+    scheme, _, rest = plan.outputs.location.partition(":")
+    if plan.outputs.kind == "url" and scheme.lower() in ("file", "local"):
+        places["outputs.location"] = rest.removeprefix("//")
+    for field, path in places.items():
+        if is_own(path, own):
+            continue
+        if not path.startswith(("/", "${")):
+            path = posixpath.normpath(posixpath.join(workdir if field == "training.output_dir" else ".", path))
+        if path == ".." or path.startswith("../"):
+            yield Claim("mounts.bind", field, path)  # out of the code, to where no rule could name it
+        else:
+            yield bind(field, path, read_only=False)
 
 
 def destination(field: str, path: str) -> Claim:
@@ -140,29 +166,20 @@ def _sources(plan: TrainingPlan) -> Iterator[Claim]:
         yield Claim("sources.outputs", "outputs.location", plan.outputs.location)
 
 
-def _packages(plan: TrainingPlan) -> Iterator[Claim]:
+def _packages(plan: TrainingPlan, environment: list[Pair]) -> Iterator[Claim]:
     setup = plan.setup
-    told = list(index_claims(plan.env, (*setup.pip, *setup.cmd)))
-    told += [
-        Claim("sources.package_indexes", "setup.pip", (m[1] or m[2]).removeprefix("git+"))
-        for line in setup.pip
-        if (m := _FROM_URL.search(line))
-    ]
-    yield from told
-    names = ("PIP_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX")
+    yield from option_claims(setup.cmd, "setup.cmd")
+    for line in setup.pip:
+        try:
+            package = read_package(line)
+        except ValueError:
+            yield Claim(NEVER, "setup.pip", line)
+            continue
+        if package.url is not None:
+            yield Claim("sources.package_indexes", "setup.pip", re.sub(r"^(?:git|hg|svn|bzr)\+", "", package.url))
     installs = setup.pip or setup.requirements or plan.outputs.kind == "url"
-    if installs and not any(plan.env.get(name) for name in names):
+    if installs and not names_an_index(environment):
         yield Claim("sources.package_indexes", "env.PIP_INDEX_URL", DEFAULT_INDEX)
-
-
-def index_claims(env: Mapping[str, str], texts: Iterable[str], field: str = "setup") -> Iterator[Claim]:
-    """Claims on package indexes that variables or options in texts name."""
-    for name in INDEX_VARIABLES:
-        for url in env.get(name, "").split():
-            yield Claim("sources.package_indexes", f"env.{name}", url.rpartition("=")[2] if name == "UV_INDEX" else url)
-    for text in texts:
-        for url in _INDEX_OPTION.findall(text):
-            yield Claim("sources.package_indexes", field, url)
 
 
 def _amounts(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[Claim]:

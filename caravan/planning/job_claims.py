@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from caravan.planning.claims import NEVER, Claim, all_gpus, bind, destination, index_claims, is_own, network_of
+from caravan.planning.claim import NEVER, Claim
+from caravan.planning.claims import bind, destination, is_own, network_of, secret
+from caravan.planning.environment_claims import environment_claims, option_claims
+from caravan.planning.template_claims import template_claims, template_pairs
 from caravan.values.base import Json
 
 # Options of drivers that reach nothing outside of the task. Every other one is judged, by its name at least.
@@ -16,31 +19,42 @@ _HARMLESS: Final = frozenset(
     | {"force_pull", "cap_drop", "readonly_rootfs", "tty", "interactive", "init"}
 )
 _HOST_NAMESPACES: Final = ("pid_mode", "ipc_mode", "uts_mode", "userns_mode", "cgroupns")
-_WORDS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|[.$]?[A-Za-z_][\w.]*')
-# Functions of templates that read nothing but what they are given. Those that read secrets are judged by their path.
-_PLAIN: Final = frozenset(
-    {"with", "end", "if", "else", "range", "index", "and", "or", "not", "eq", "ne", "len", "printf", "print"}
-    | {"toJSON", "toUnescapedJSON", "trimSpace", "trim", "toLower", "toUpper", "join", "replaceAll", "base64Encode"}
-    | {"true", "false", "nil"}
-)
-_READS: Final = {"nomadVar": "secrets.nomad", "nomadVarExists": "secrets.nomad", "secret": "secrets.vault"}
 _NANO: Final = 1_000_000_000
+_OWN_AUDIENCE: Final = "nomadproject.io"
+"""Whom an identity is for that Nomad gives to every task."""
+
+
+class _OddError(Exception):
+    """Something in the job has another shape than jobs have."""
 
 
 def job_claims(job: Json, *, own: str = "", timed: bool = True) -> Iterator[Claim]:
-    """Everything the job asks for. `own`: the run's own directory. `timed`: the cluster itself holds time limits."""
+    """Everything the job asks for. `own`: the run's own directory. `timed`: the cluster itself holds time limits.
+
+    Something of another shape than jobs have is what no policy can allow: what it means can't be told.
+    """
+    try:
+        yield from _job(_map(job), own, timed=timed)
+    except _OddError as odd:
+        yield Claim(NEVER, "job", f"{odd} of a shape that jobs don't have")
+
+
+def _job(job: dict[str, Any], own: str, *, timed: bool) -> Iterator[Claim]:
+    for key in ("Periodic", "ParameterizedJob"):
+        if job.get(key):  # it would be started again and again, by others
+            yield Claim("privileges.options", "job", key)
     if job.get("Type") not in ("batch", "service"):
         yield Claim(NEVER, "job type", str(job.get("Type")))  # system jobs run on every node
     places = [(job.get("Region"), job.get("Datacenters"), job.get("NodePool"))]
-    for region in _list((job.get("Multiregion") or {}).get("Regions")):
+    for region in _maps(_map(job.get("Multiregion")).get("Regions")):
         places += [(region.get("Name"), region.get("Datacenters"), region.get("NodePool"))]
     yield Claim("jobs.namespaces", "job namespace", job.get("Namespace") or "default")
     for where, centers, pool in places:
         yield Claim("jobs.regions", "job region", where or "global")
         yield Claim("jobs.node_pools", "job node_pool", pool or "default")
-        yield from (Claim("jobs.datacenters", "job datacenters", str(c)) for c in centers or ["*"])
-    yield _number("limits.priority", "job priority", job.get("Priority") or 50)
-    groups = _list(job.get("TaskGroups"))
+        yield from (Claim("jobs.datacenters", "job datacenters", str(c)) for c in _list(centers) or ["*"])
+    yield _number("limits.priority", "job priority", _int(job.get("Priority") or None, 50))
+    groups = _maps(job.get("TaskGroups"))
     for group in groups:
         yield from _group(group, own, timed=timed)
     yield from _totals(groups)
@@ -48,7 +62,7 @@ def job_claims(job: Json, *, own: str = "", timed: bool = True) -> Iterator[Clai
 
 def _group(group: Any, own: str, *, timed: bool) -> Iterator[Claim]:
     name = f"group {group.get('Name')}"
-    for volume in (group.get("Volumes") or {}).values():
+    for volume in _maps(list(_map(group.get("Volumes")).values())):
         kind = volume.get("Type")
         if kind in ("host", "csi"):
             yield Claim(f"mounts.{kind}_volumes", f"{name} volume", str(volume.get("Source")))
@@ -56,23 +70,27 @@ def _group(group: Any, own: str, *, timed: bool) -> Iterator[Claim]:
             yield Claim("privileges.options", f"{name} volume type", str(kind))
         if volume.get("MountOptions"):
             yield Claim("privileges.options", f"{name} volume", "mount_options")
-    for service in _list(group.get("Services")):
-        if service.get("Connect"):
-            yield Claim("privileges.options", f"{name} service", "connect")
-    modes = [str(n.get("Mode") or "") for n in _list(group.get("Networks"))]
-    limit = group.get("MaxRunDuration")
+    yield from _connects(group, name)
+    modes = [str(n.get("Mode") or "") for n in _maps(group.get("Networks"))]
+    limit = _int(group.get("MaxRunDuration"), 0)
     if limit or timed:
         said = "no time limit" if not limit else f"{limit / _NANO:g}"
         yield Claim("limits.max_run_s", f"{name} max_run_duration", said, limit / _NANO if limit else None)
-    for task in _list(group.get("Tasks")):
+    for task in _maps(group.get("Tasks")):
         yield from _task(task, f"task {task.get('Name')}", modes, own)
 
 
+def _connects(holder: Any, name: str) -> Iterator[Claim]:
+    for service in _maps(holder.get("Services")):
+        if service.get("Connect"):
+            yield Claim("privileges.options", f"{name} service", "connect")
+
+
 def _task(task: Any, name: str, modes: list[str], own: str) -> Iterator[Claim]:
-    driver, config = str(task.get("Driver")), task.get("Config") or {}
+    driver, config = str(task.get("Driver")), _map(task.get("Config"))
     yield Claim("jobs.drivers", f"{name} driver", driver)
     yield Claim("jobs.users", f"{name} user", task.get("User") or "")
-    modes = [*modes, *(str(n.get("Mode") or "") for n in _list((task.get("Resources") or {}).get("Networks")))]
+    modes = [*modes, *(str(n.get("Mode") or "") for n in _maps(_map(task.get("Resources")).get("Networks")))]
     for mode in modes or [""]:
         yield Claim("jobs.networks", f"{name} network", network_of(driver, config.get("network_mode"), mode))
     if driver in ("docker", "podman") or "image" in config:
@@ -83,6 +101,13 @@ def _task(task: Any, name: str, modes: list[str], own: str) -> Iterator[Claim]:
     for key in ("CSIPluginConfig", "Kind"):
         if task.get(key):
             yield Claim("privileges.options", name, key)
+    yield from _connects(task, name)
+    for mount in _maps(task.get("VolumeMounts")):
+        if mount.get("PropagationMode") not in (None, "", "private"):  # what it mounts would be mounted on the node
+            yield Claim("privileges.options", f"{name} volume_mount", "propagation_mode")
+    for identity in (*_maps(task.get("Identity")), *_maps(task.get("Identities"))):
+        if set(_list(identity.get("Audience"))) - {_OWN_AUDIENCE}:  # whoever it is for lets the task in by it
+            yield Claim("privileges.options", f"{name} identity", "audience")
     yield from _files(task, name)
     yield from _vault(task, name)
     yield from _models(task, name)
@@ -102,7 +127,7 @@ def _config(config: dict[str, Json], name: str, own: str) -> Iterator[Claim]:
         elif key in _HOST_NAMESPACES:
             yield Claim("privileges.host_namespaces", field, key)
         elif key in ("mount", "mounts"):
-            yield from (_mount(m, field, own) for m in _list(value))
+            yield from (_mount(m, field, own) for m in _maps(value))
         elif key == "volumes":
             yield from (_volume(str(v), field, own) for v in _list(value))
         else:
@@ -141,61 +166,50 @@ def _volume(text: str, field: str, own: str) -> Claim:
 
 
 def _files(task: Any, name: str) -> Iterator[Claim]:
-    texts = []
-    for template in _list(task.get("Templates")):
-        yield destination(f"{name} template", str(template.get("DestPath") or ""))
+    field = f"{name} template"
+    pairs = [(str(k), str(v)) for k, v in _map(task.get("Env")).items()]
+    for template in _maps(task.get("Templates")):
+        yield destination(field, str(template.get("DestPath") or ""))
         source = str(template.get("SourcePath") or "")
         if source:
-            yield bind(f"{name} template source", source, read_only=True)
+            yield bind(f"{field} source", source, read_only=True)
         text = str(template.get("EmbeddedTmpl") or "")
-        texts.append(text)
-        yield from _actions(text, str(template.get("LeftDelim") or "{{"), str(template.get("RightDelim") or "}}"), name)
-    for artifact in _list(task.get("Artifacts")):
+        left, right = str(template.get("LeftDelim") or "{{"), str(template.get("RightDelim") or "}}")
+        yield from template_claims(text, left, right, field)
+        yield from option_claims([text], field)
+        if template.get("Envvars"):
+            pairs += template_pairs(text, left, right)
+            if source:
+                yield Claim(NEVER, f"{field} source", "variables from a file that can't be read here")
+    yield from environment_claims(pairs, f"{name} env")
+    for artifact in _maps(task.get("Artifacts")):
         place = str(artifact.get("RelativeDest") or "")
         yield destination(f"{name} artifact", place)
         rule = "sources.code" if place.rstrip("/") == "local/code" else "sources.artifacts"
         yield Claim(rule, f"{name} artifact", str(artifact.get("GetterSource") or ""))
-    env = {str(k): str(v) for k, v in (task.get("Env") or {}).items()}
-    yield from all_gpus(env, f"{name} env")
-    yield from index_claims(env, texts, f"{name} template")
-
-
-def _actions(text: str, left: str, right: str, name: str) -> Iterator[Claim]:
-    """Claims of what a template does between its delimiters: which secrets it reads, which functions it calls."""
-    for action in re.findall(f"{re.escape(left)}(.*?)(?:{re.escape(right)}|\\Z)", text, re.DOTALL):
-        words = _WORDS.findall(re.sub(r"/\*.*?\*/", "", action, flags=re.DOTALL))
-        for n, word in enumerate(words):
-            if word[0] in '"`.$' or word in _PLAIN:
-                continue
-            if word not in _READS:
-                yield Claim("privileges.options", f"{name} template", word)
-                continue
-            path = words[n + 1] if n + 1 < len(words) else ""
-            literal = path[:1] in ('"', "`") and "\\" not in path
-            yield Claim(_READS[word], f"{name} template", path[1:-1].strip("/") if literal else f"${{{path}}}")
 
 
 def _vault(task: Any, name: str) -> Iterator[Claim]:
-    vault = task.get("Vault")
+    vault = _map(task.get("Vault"))
     if vault:
-        yield Claim("secrets.vault_roles", f"{name} vault", vault.get("Role") or "default")
+        yield Claim("secrets.vault_roles", f"{name} vault", str(vault.get("Role") or "default"))
         for policy in _list(vault.get("Policies")):
             yield Claim("privileges.options", f"{name} vault", f"vault.policies {policy}")
         if vault.get("Namespace"):
             yield Claim("privileges.options", f"{name} vault", f"vault.namespace {vault['Namespace']}")
-    for secret in _list(task.get("Secrets")):
-        kind = secret.get("Provider")
+    for block in _maps(task.get("Secrets")):
+        kind = block.get("Provider")
         if kind in ("nomad", "vault"):
-            yield Claim(f"secrets.{kind}", f"{name} secret", str(secret.get("Path") or "").strip("/"))
+            yield secret(f"secrets.{kind}", f"{name} secret", str(block.get("Path") or ""))
         else:
             yield Claim("privileges.options", f"{name} secret", f"secret provider {kind}")
 
 
 def _models(task: Any, name: str) -> Iterator[Claim]:
-    for device in _list((task.get("Resources") or {}).get("Devices")):
+    for device in _maps(_map(task.get("Resources")).get("Devices")):
         parts = str(device.get("Name")).split("/")
         models = {parts[2]} if len(parts) == 3 else set()
-        for constraint in _list(device.get("Constraints")):
+        for constraint in _maps(device.get("Constraints")):
             if constraint.get("LTarget") == "${device.model}":
                 models = models or _named(constraint)
         yield from (Claim("limits.gpu_models", f"{name} device", model) for model in sorted(models) or [""])
@@ -217,16 +231,26 @@ def _named(constraint: Any) -> set[str]:
 def _totals(groups: list[Any]) -> Iterator[Claim]:
     sums = dict.fromkeys(("gpus", "memory_mb", "cpu_mhz", "cores", "disk_mb"), 0.0)
     for group in groups:
-        count = max(_int(group.get("Count"), 1), _int((group.get("Scaling") or {}).get("Max"), 0))
-        sums["disk_mb"] += count * _int((group.get("EphemeralDisk") or {}).get("SizeMB"), 300)
-        for task in _list(group.get("Tasks")):
-            need = task.get("Resources") or {}
-            beyond = _int(need.get("MemoryMaxMB"), 0)
-            sums["gpus"] += count * sum(_int(d.get("Count"), 1) for d in _list(need.get("Devices")))
-            sums["memory_mb"] += float("inf") if beyond < 0 else count * max(_int(need.get("MemoryMB"), 300), beyond)
-            sums["cpu_mhz"] += 0 if need.get("Cores") else count * _int(need.get("CPU"), 100)
-            sums["cores"] += count * _int(need.get("Cores"), 0)
+        count = max(_amount(group, "Count", 1), _amount(_map(group.get("Scaling")), "Max", 0))
+        sums["disk_mb"] += count * _amount(_map(group.get("EphemeralDisk")), "SizeMB", 300)
+        for task in _maps(group.get("Tasks")):
+            need = _map(task.get("Resources"))
+            beyond = _int(need.get("MemoryMaxMB"), 0)  # below zero: without an end
+            memory = max(_amount(need, "MemoryMB", 300), beyond) + _amount(need, "SecretsMB", 0)
+            sums["gpus"] += count * sum(_amount(d, "Count", 1) for d in _maps(need.get("Devices")))
+            sums["memory_mb"] += float("inf") if beyond < 0 else count * memory
+            cpu, cores = _amount(need, "CPU", 100), _amount(need, "Cores", 0)
+            sums["cpu_mhz"] += 0 if cores else count * cpu
+            sums["cores"] += count * cores
     yield from (_number(f"limits.{name}", f"job {name}", total) for name, total in sums.items())
+
+
+def _amount(holder: dict[str, Any], key: str, default: int) -> int:
+    """How much of something: less than nothing would make room for more elsewhere in the sum."""
+    amount = _int(holder.get(key), default)
+    if amount < 0:
+        raise _OddError(f"{key} = {amount} is")
+    return amount
 
 
 def _number(rule: str, field: str, number: float) -> Claim:
@@ -234,10 +258,26 @@ def _number(rule: str, field: str, number: float) -> Claim:
 
 
 def _int(value: Json, default: int) -> int:
-    return default if value is None else int(value)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise _OddError(f"the number {str(value)[:50]!r} is")
+    return int(value)
 
 
 def _list(value: Json) -> list[Any]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
+
+
+def _maps(value: Json) -> list[dict[str, Any]]:
+    return [_map(item) for item in _list(value)]
+
+
+def _map(value: Json) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _OddError(f"{str(value)[:50]!r} is")
+    return value

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from caravan.planning.addresses import address_matches, read_address
 from caravan.planning.catalogue import matches_model
-from caravan.planning.claims import NEVER, Claim, plan_claims
+from caravan.planning.claim import NEVER, Claim
+from caravan.planning.claims import plan_claims
 from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.images import image_matches, read_image
 from caravan.planning.job_claims import job_claims
@@ -149,6 +150,11 @@ def _address(value: str, pattern: str) -> bool:
     return pattern == "*" or (address is not None and address_matches(address, pattern))
 
 
+def _store(value: str, pattern: str) -> bool:
+    """A place for results. One that is chained (`a://…::b://…`) would be another than it looks like."""
+    return pattern == "*" or ("::" not in value and _address(value, pattern))
+
+
 def _model(value: str, pattern: str) -> bool:
     """A type of GPU by its name, or by some of its words (`A100`). A job that names none may get any."""
     if pattern == "*":
@@ -162,7 +168,7 @@ _MATCHERS: Final[dict[str, Match]] = {
     "jobs.datacenters": _center,
     "sources.code": _address,
     "sources.artifacts": _address,
-    "sources.outputs": _address,
+    "sources.outputs": _store,
     "sources.package_indexes": _address,
     "limits.gpu_models": _model,
 }

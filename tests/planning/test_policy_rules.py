@@ -14,6 +14,7 @@ from caravan.planning.addresses import address_matches, read_address
 from caravan.planning.images import image_matches, read_image
 from caravan.planning.jobspec import to_job_spec
 from caravan.planning.policy import fill, job_denials, plan_denials, spending_denials, within
+from caravan.values.errors import PlanError
 from caravan.values.plan import (
     Artifact,
     Author,
@@ -27,12 +28,14 @@ from caravan.values.plan import (
     SecretSource,
     Setup,
     TemplateFile,
+    Training,
     TrainingPlan,
     apply_changes,
 )
 from caravan.values.policy import Policies, Policy, PolicyFile, Spending
 from tests.fakes.cluster import one_node
 
+BIND = {"mounts": {"bind": ["/srv/scratch"]}}
 PYPI = {"sources": {"package_indexes": ["https://pypi.org/simple"]}}
 DIGEST = "sha256:" + "a" * 64
 FACTS = one_node(gpus=2, builtin=False)
@@ -163,11 +166,8 @@ def test_each_rule(plan: TrainingPlan, allowed: Any, forbidden: Any) -> None:
     [
         (changed(limits=Limits(attempts=3)), {"limits": {"attempts": 2}}),
         (changed(outputs=OutputSink(kind="url", location="s3://b/x")), {"sources": {"outputs": ["s3://a/*"]}}),
-        (
-            changed(setup=Setup(pip=("--index-url https://evil.example/simple", "x"))),
-            PYPI,
-        ),
-        (changed(setup=Setup(pip=("x @ https://evil.example/x.whl",))), PYPI),
+        (changed(setup=Setup(pip=("x@https://evil.example/x.whl",))), PYPI),
+        (changed(setup=Setup(pip=("x[y] @ git+https://evil.example/x.git",))), PYPI),
         (changed(setup=Setup(cmd=("pip install --extra-index-url=https://evil.example/s x",))), PYPI),
         (changed(setup=Setup(pip=("x",))), {"sources": {"package_indexes": ["https://pypi.example/simple"]}}),
         (changed(mounts=(Mount(kind="bind", source="/srv/../etc", destination="/d"),)), {"mounts": {"bind": ["/"]}}),
@@ -178,10 +178,98 @@ def test_each_rule(plan: TrainingPlan, allowed: Any, forbidden: Any) -> None:
         (changed(templates=(TemplateFile(destination="../../x", data=""),)), {}),
         (changed(artifacts=(Artifact(source="https://a.example/x", destination="/etc"),)), {}),
         (changed(secrets=("A",), secrets_from=SecretSource(kind="vault", path="a", policies=("root",))), {}),
+        (changed(driver="raw_exec", outputs=OutputSink(kind="url", location="file:///etc/cron.d")), BIND),
+        (changed(driver="raw_exec", outputs=OutputSink(kind="path", location="/etc/cron.d")), BIND),
+        (changed(driver="raw_exec", training=Training(output_dir="/etc/cron.d")), BIND),
+        (changed(driver="raw_exec", training=Training(output_dir="../../../etc")), BIND),
+        (changed(driver="raw_exec", workdir="/srv/scratch/a", training=Training(output_dir="../../x")), BIND),
+        (changed(driver="raw_exec", code=CodeSource(kind="image", location="/root")), BIND),
+        (changed(driver="raw_exec", workdir="/root"), BIND),
+        (changed(driver="raw_exec", workdir="a/../../.."), BIND),
+        (
+            changed(outputs=OutputSink(kind="url", location="s3://b/x::s3://evil")),
+            {"sources": {"outputs": ["s3://b/*"]}},
+        ),
+        (changed(setup=Setup.model_construct(pip=("-i https://evil.example",), cmd=(), requirements=None)), {}),
     ],
 )
 def test_what_only_the_plan_tells(plan: TrainingPlan, tables: Any) -> None:
     assert plan_denials(plan, FACTS, policies(**tables))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        changed(driver="raw_exec", training=Training(output_dir="../out"), workdir="src"),
+        changed(driver="raw_exec", training=Training(output_dir="/srv/scratch/out"), workdir="/srv/scratch"),
+        changed(driver="raw_exec", outputs=OutputSink(kind="url", location="file:///srv/scratch/out")),
+        changed(driver="raw_exec", outputs=OutputSink(kind="url", location="s3://b/x")),
+        changed(training=Training(output_dir="/etc/cron.d"), workdir="/root"),  # the container's own
+        changed(driver="exec", training=Training(output_dir="/etc/cron.d")),  # copies in its own root directory
+    ],
+)
+def test_work_in_places_that_are_allowed_or_ones_own(plan: TrainingPlan) -> None:
+    assert denied(plan, **BIND) == []
+
+
+NAMED_ELSEWHERE = [
+    *({name: "https://evil.example/s"} for name in ("PIP_index_url", "PIP_PYPI_URL", "PIP_CONFIG_FILE", "PIP_I")),
+    *({name: "https://evil.example/s"} for name in ("UV_CONFIG_FILE", "UV_INDEX_X", "UV_DEFAULT_INDEX", "PIP_PROXY")),
+    {"UV_FIND_LINKS": "https://pypi.org/simple,https://evil.example/"},
+    {"UV_INDEX": "pypi=https://pypi.org/simple evil=https://evil.example/simple"},
+]
+
+
+@pytest.mark.parametrize("env", NAMED_ELSEWHERE)
+def test_packages_from_elsewhere_by_the_environment(env: dict[str, str]) -> None:
+    assert denied(changed(env=env, setup=Setup(pip=("x",))), **PYPI) == ["sources.package_indexes"]
+    lines = "".join(f'export {name} = "{value}"\n' for name, value in env.items())
+    told = changed(setup=Setup(pip=("x",)), templates=(TemplateFile(destination="local/e", env=True, data=lines),))
+    assert denied(told, **PYPI) == ["sources.package_indexes"]
+    assert denied(told, sources={"package_indexes": ["*"]}) == []
+
+
+def test_the_environment_of_packages_that_says_nothing_of_their_source() -> None:
+    env = {
+        "PIP_CACHE_DIR": "/c",
+        "pip_no_cache_dir": "1",
+        "UV_LINK_MODE": "copy",
+        "UV_INDEX": "a=https://pypi.org/simple",
+    }
+    assert denied(changed(env=env, setup=Setup(pip=("x>=1",))), **PYPI) == []
+
+
+def test_variables_of_templates_and_secrets_are_variables() -> None:
+    told = changed(templates=(TemplateFile(destination="local/e", env=True, data="#x\nNVIDIA_VISIBLE_DEVICES=all\n"),))
+    assert denied(told, limits={"gpus": 0}) == ["privileges.options"]
+    assert denied(changed(templates=(told.templates[0].model_copy(update={"env": False}),))) == []
+    given = changed(secrets=("PIP_INDEX_URL",), setup=Setup(pip=("x",)))
+    assert denied(given, **PYPI) == ["sources.package_indexes"]  # nobody knows where it leads
+    job = job_of(PLAN)
+    block = {"EmbeddedTmpl": '{{ print "NVIDIA_VISIBLE" }}_DEVICES=all', "DestPath": "local/x", "Envvars": True}
+    task_of(job)["Templates"].append(block)
+    assert job_denials(job, policies())
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "FSSPEC_S3_KEY", "MLFLOW_S3_ENDPOINT_URL"])
+def test_results_go_to_no_other_store(name: str) -> None:
+    plan = changed(env={name: "https://store.example/a"})
+    assert denied(plan, sources={"outputs": ["s3://b/*"]}) == ["sources.outputs"]
+    assert denied(plan, sources={"outputs": ["s3://b/*", "https://store.example/"]}) == denied(plan) == []
+
+
+@pytest.mark.parametrize("path", ["secret/data/ml/../admin/root", "secret/data/ml/./x", "secret/data/ml//x"])
+def test_a_secrets_path_does_not_climb(path: str) -> None:
+    with pytest.raises(PlanError, match=r"secrets_from\.path"):
+        apply_changes(PLAN, [PlanChange(path="secrets_from.path", value=path, by=Author.USER)])
+    source = SecretSource(kind="vault").model_copy(update={"path": path})
+    rules = policies(secrets={"vault": ["secret/data/ml/*"]})
+    plan = changed(secrets=("A",), secrets_from=source)
+    assert plan_denials(plan, FACTS, rules)
+    assert job_denials(job_of(plan), rules)
+    job = job_of(PLAN)
+    task_of(job)["Secrets"] = [{"Name": "a", "Provider": "vault", "Path": path}]
+    assert job_denials(job, rules)
 
 
 PRIVILEGES: list[tuple[str, Any, dict[str, Any]]] = [
@@ -265,6 +353,13 @@ TEMPLATES_THAT_READ = [
     '{{ range nomadVarList "other" }}{{ end }}',
     '{{ with nomadVar "oth\\x65r/path" }}{{ end }}',
     '{{ with secret "other/path"',
+    '{{ print "a" "/*" (file "/etc/shadow") "*/" }}',
+    '{{ print "}} {{" (file `x`) }}',
+    '{{/* a */ file "/etc/shadow" }}',
+    '{{ with secret "secret/x" "key=value" }}{{ end }}',
+    '{{ "key=value" | secret "secret/x" }}',
+    '{{ with nomadVar "nomad/jobs@other" }}{{ end }}',
+    '{{ with secret "secret/ml/../root" }}{{ end }}',
 ]
 
 
@@ -278,6 +373,38 @@ def test_templates_read_only_secrets_that_are_allowed(text: str) -> None:
     assert job_denials(job, rules)
     block["LeftDelim"], block["RightDelim"] = "[[", "]]"  # then it is plain text
     assert job_denials(job, rules) == ()
+
+
+def test_templates_that_only_show_what_they_have() -> None:
+    job = job_of(PLAN)
+    text = '{{- /* file "x" */ -}}{{ with nomadVar "nomad/jobs" }}{{ .A.Value | toJSON }}{{ end }}{{ print "}}" }}'
+    task_of(job)["Templates"].append({"EmbeddedTmpl": text, "DestPath": "local/x"})
+    assert job_denials(job, policies(secrets={"nomad": ["nomad/jobs"]})) == ()
+
+
+@pytest.mark.parametrize(
+    ("where", "change"),
+    [
+        ("job", {"Periodic": {"Spec": "* * * * *"}}),
+        ("job", {"ParameterizedJob": {"Payload": "optional"}}),
+        ("job", {"TaskGroups": ["x"]}),
+        ("group", {"Count": -5}),
+        ("group", {"Count": "many"}),
+        ("group", {"Volumes": ["x"]}),
+        ("task", {"Services": [{"Connect": {"Native": True}}]}),
+        ("task", {"Identities": [{"Name": "v", "Audience": ["vault.io"]}]}),
+        ("task", {"Env": ["A=b"]}),
+        ("task", {"VolumeMounts": [{"Volume": "v", "PropagationMode": "bidirectional"}]}),
+        ("task", {"Resources": {"MemoryMB": -1}}),
+        ("task", {"Resources": {"Devices": [{"Name": "nvidia/gpu", "Count": -9}]}}),
+        ("config", {"mount": [[{"type": "bind", "source": "/etc"}]]}),
+    ],
+)
+def test_what_no_job_of_ours_says(where: str, change: Any) -> None:
+    job = job_of(PLAN)
+    task = task_of(job)
+    {"job": job, "group": job["TaskGroups"][0], "task": task, "config": task["Config"]}[where].update(change)
+    assert job_denials(job, policies())
 
 
 def test_a_template_from_a_file_of_the_node_is_a_mount() -> None:

@@ -193,11 +193,11 @@ class Application:
             running = self.local_cluster.status()
             if running is None:
                 return None
-            made = self._built_in(running, timeout=_PROBE_S)
+            made, note = self._built_in(running, timeout=_PROBE_S), ""
         else:
-            made = self._nomad(request, timeout=_PROBE_S)
+            made, note = self._nomad(request, timeout=_PROBE_S), self._access(request).note
         with closing(made) as cluster:
-            return cluster.examine()
+            return cluster.examine().model_copy(update={"kept_back": note})
 
     def policies(self, request: RunRequest) -> Policies:
         """The policies in force for a run."""

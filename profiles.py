@@ -239,7 +239,7 @@ def find_access(
         client_key=Path(key) if key else None,
         tls_server_name=name,
         profile=profile,
-        note=_kept_back(request) if settings.nomad_token is not None and not sent and not _names_token(profile) else "",
+        note="" if sent or settings.nomad_token is None or _names_token(profile) else _kept_back(request, settings),
     )
 
 
@@ -247,12 +247,12 @@ def _names_token(profile: ClusterProfile | None) -> bool:
     return profile is not None and bool(profile.token_env or profile.token_file)
 
 
-def _kept_back(request: RunRequest) -> str:
+def _kept_back(request: RunRequest, settings: Settings) -> str:
     """Why a token that is set is not used, for whoever wonders why the cluster denies everything."""
     if request.profile:
         how = f'to send it, say token_env = "NOMAD_TOKEN" in [clusters.{request.profile}]'
     else:
-        how = "it belongs to NOMAD_ADDR, which is another one"
+        how = f"it belongs to NOMAD_ADDR={settings.nomad_addr}; unset that, or use a profile with token_env"
     return f"NOMAD_TOKEN is not sent to {request.cluster}: {how}."
 
 

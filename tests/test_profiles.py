@@ -183,6 +183,8 @@ def test_a_token_goes_to_its_own_address_alone(
     access = find_access(request_, told, profiles, {"PROD_TOKEN": "of-prod"}, parse)
     assert access.token == sent
     assert bool(access.note) is (sent is None)
+    if access.note and not request_.profile:
+        assert f"it belongs to NOMAD_ADDR={address}; unset that, or use a profile with token_env" in access.note
     assert access.http_auth == ("user:password" if sent == TOKEN else None)
     assert "of-prod" not in repr(access)
     assert TOKEN not in repr(access)

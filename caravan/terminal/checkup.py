@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from caravan.values.checkup import Examination
-    from caravan.values.job import ClusterFacts, NodeFacts
+    from caravan.values.job import ClusterFacts, NodeFacts, TokenFacts
 
 POLICY: Final = "docs/examples/nomad-policy.hcl"
 _SOON_S: Final = 24 * 3600  # a token that ends sooner may end during a run
@@ -62,7 +62,14 @@ def cluster_findings(exam: Examination, now: datetime) -> tuple[Finding, ...]:
         return (*_address(exam), rest)
     return tuple(
         finding
-        for part in (_address(exam), _version(exam), _token(exam, now), _rights(exam), _targets(exam), _nodes(exam))
+        for part in (
+            _address(exam),
+            _version(exam),
+            _token(exam, now),
+            _rights(exam, now),
+            _targets(exam, now),
+            _nodes(exam),
+        )
         for finding in part
     )
 
@@ -126,33 +133,58 @@ def _token(exam: Examination, now: datetime) -> Iterator[Finding]:
     probe, token = exam.probe("token"), exam.token
     if probe.heard is Heard.SKIPPED:
         yield _finding("token", Level.SKIPPED, "Not asked.")
+    elif _missing(exam):
+        why = exam.kept_back or "No token was sent, and the cluster asks for one."
+        hint = "" if exam.kept_back else "Set NOMAD_TOKEN, or token_env or token_file in a cluster profile."
+        yield _finding("token", Level.FAILURE, why, hint)
     elif probe.heard is not Heard.OK:
         yield _finding("token", Level.FAILURE, probe.message, probe.hint)
     elif token is None:
-        yield _ok("token", "The cluster asks for no token." if not exam.has_token else "The cluster knows no tokens.")
+        builtin = exam.facts is not None and exam.facts.kind is ClusterKind.BUILTIN
+        known = "It tells nothing about its token." if builtin else "The cluster knows no tokens."
+        yield _ok("token", known if exam.has_token else "The cluster asks for no token.")
     else:
-        named = f"{token.name or 'without a name'}, " + (
-            "a management token" if token.management else f"policies {', '.join(token.policies) or 'none'}"
-        )
-        left = None if token.expires_at is None else (token.expires_at - now).total_seconds()
-        if left is None:
-            yield _ok("token", f"{named}; it does not expire.")
-        elif left <= 0:
-            text = f"{named}; it has expired on {token.expires_at:%Y-%m-%d %H:%M} UTC."
-            yield _finding("token", Level.FAILURE, text, "Get a new one and set NOMAD_TOKEN to it.")
-        else:
-            level = Level.WARNING if left < _SOON_S else Level.OK
-            hint = "A run that takes longer needs a new one." if level is Level.WARNING else ""
-            yield _finding("token", level, f"{named}; it expires in {duration(left)}.", hint)
-        if token.management:
-            hint = f"The least that works is {POLICY}."
-            yield _warning("token", "A management token may do everything, and runs need little of that.", hint)
+        yield from _known_token(token, now)
 
 
-def _rights(exam: Examination) -> Iterator[Finding]:
+def _known_token(token: TokenFacts, now: datetime) -> Iterator[Finding]:
+    named = f"{token.name or 'without a name'}, " + (
+        "a management token" if token.management else f"policies {', '.join(token.policies) or 'none'}"
+    )
+    left = None if token.expires_at is None else (token.expires_at - now).total_seconds()
+    if left is None:
+        yield _ok("token", f"{named}; it does not expire.")
+    elif left <= 0:
+        text = f"{named}; it has expired on {token.expires_at:%Y-%m-%d %H:%M} UTC."
+        yield _finding("token", Level.FAILURE, text, "Get a new one and set NOMAD_TOKEN to it.")
+        return
+    else:
+        level = Level.WARNING if left < _SOON_S else Level.OK
+        hint = "A run that takes longer needs a new one." if level is Level.WARNING else ""
+        yield _finding("token", level, f"{named}; it expires in {duration(left)}.", hint)
+    if token.management:
+        hint = f"The least that works is {POLICY}."
+        yield _warning("token", "A management token may do everything, and runs need little of that.", hint)
+
+
+def _missing(exam: Examination) -> bool:
+    """Whether something was denied and no token was sent: then that is what is wrong, and not what a policy says."""
+    return not exam.has_token and any(p.heard is Heard.DENIED for p in exam.probes)
+
+
+def _useless(exam: Examination, now: datetime) -> bool:
+    """Whether the token itself is what is wrong: what it may do says nothing then."""
+    ended = exam.token is not None and exam.token.expires_at is not None and exam.token.expires_at <= now
+    return ended or _missing(exam) or exam.probe("token").heard in (Heard.DENIED, Heard.FAILED)
+
+
+def _rights(exam: Examination, now: datetime) -> Iterator[Finding]:
+    useless = _useless(exam, now)
     for right in RIGHTS:
         probe, name = exam.probe(right.probe), f"may {right.probe}"
-        if probe.heard is Heard.DENIED:
+        if probe.heard is Heard.DENIED and useless:
+            yield _finding(name, Level.SKIPPED, "Not known: see token.")
+        elif probe.heard is Heard.DENIED:
             level = Level.WARNING if right.without else Level.FAILURE
             text = f"The token may not {right.what}" + (f": {right.without}." if right.without else ".")
             yield _finding(name, level, text, f"Add to its policy: {right.grant} (see {POLICY}).")
@@ -167,7 +199,7 @@ def _rights(exam: Examination) -> Iterator[Finding]:
             yield _ok(name, f"The token may {right.what}.")
 
 
-def _targets(exam: Examination) -> Iterator[Finding]:
+def _targets(exam: Examination, now: datetime) -> Iterator[Finding]:
     """Namespace and region that are set; what has no list that may be read is not known."""
     spaces, regions = exam.probe("namespaces").found, exam.probe("regions").found
     if isinstance(spaces, list):
@@ -192,7 +224,7 @@ def _targets(exam: Examination) -> Iterator[Finding]:
         if scheduler.get("closed"):
             text = "The cluster takes no new jobs now, but from management tokens."
             yield _finding("scheduler", Level.FAILURE, text, "Ask the cluster's administrators.")
-    elif exam.probe("scheduler").heard is Heard.DENIED:
+    elif exam.probe("scheduler").heard is Heard.DENIED and not _useless(exam, now):
         hint = 'operator { policy = "read" } in its policy would show it.'
         yield _warning(
             "scheduler", "Whether memory oversubscription is on isn't known: the token may not read it.", hint
@@ -286,7 +318,7 @@ def _volumes(facts: ClusterFacts, nodes: Sequence[NodeFacts]) -> Iterator[Findin
         parts += [f"CSI volumes: {_listed(facts.csi_volumes)}"] if facts.csi_volumes else []
         yield _ok("volumes", f"{'; '.join(parts)}.")
     if not facts.shared_files and not writable and not facts.csi_volumes:
-        hint = "Ask for a host or CSI volume, or give --set outputs.kind=url with a bucket."
+        hint = "Ask for a host or CSI volume, or give a bucket: --set outputs=s3://BUCKET/runs."
         yield _warning("outputs", "There is no volume to write to: what a job writes vanishes with it.", hint)
 
 

@@ -36,6 +36,7 @@ class Examination(Value):
     address: str
     namespace: str = "default"
     has_token: bool = False
+    kept_back: str = Field(default="", description="why a token that is set was not sent to this cluster")
     verified: bool | None = Field(default=None, description="TLS certificates are checked; None: no TLS")
     probes: tuple[Probe, ...] = ()
     facts: ClusterFacts | None = None

@@ -221,6 +221,34 @@ def test_what_an_answer_means(change: dict[str, Any], name: str, level: Level, w
     assert words in f"{finding.text} {finding.hint}"
 
 
+ALL_DENIED = dict.fromkeys((right.probe for right in RIGHTS), Heard.DENIED)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"said": {"token": Heard.DENIED, **ALL_DENIED}, "token": None}, ""),
+        ({"said": ALL_DENIED, "token": TokenFacts(expires_at=NOW - timedelta(hours=2))}, "has expired"),
+        ({"said": ALL_DENIED, "has_token": False, "token": None}, "No token was sent"),
+        ({"said": ALL_DENIED, "has_token": False, "token": TokenFacts(name="Anonymous Token")}, "No token was sent"),
+        ({"said": ALL_DENIED, "has_token": False, "kept_back": "NOMAD_TOKEN belongs elsewhere."}, "belongs elsewhere"),
+    ],
+)
+def test_a_token_that_is_wrong_is_one_failure_and_no_policy_is_blamed(change: dict[str, Any], words: str) -> None:
+    exam = examination(**change).model_copy(update={"facts": None})
+    found = cluster_findings(exam, NOW)
+    (failure,) = [f for f in found if f.level is Level.FAILURE]
+    assert failure.name == "token"
+    assert words in failure.text
+    assert not any("policy" in f.hint for f in found)
+    assert {f.text for f in found if f.name.startswith("may ")} == {"Not known: see token."}
+
+
+def test_the_built_in_cluster_says_nothing_of_its_token() -> None:
+    found = judged(examination(one_node(gpus=2), token=None))["token"]
+    assert (found.level, found.text) == (Level.OK, "It tells nothing about its token.")
+
+
 def nodes(**change: Any) -> ClusterFacts:
     facts = one_node(gpus=2, builtin=False)
     return facts.model_copy(update={"nodes": (facts.nodes[0].model_copy(update=change),)})
@@ -250,6 +278,7 @@ REAL_GPU = (DeviceGroup(vendor="nvidia", type="gpu", model="NVIDIA L4", count=1,
         ),
         (nodes(attributes={"driver.nvidia.version": "570.86.15"}), "GPU software", Level.OK, "570.86.15"),
         (nodes(), "outputs", Level.WARNING, "vanishes"),
+        (nodes(), "outputs", Level.WARNING, "--set outputs=s3://BUCKET/runs"),
         (nodes(host_volumes={"out": HostVolume(path="/srv/out")}), "volumes", Level.OK, "for outputs: out"),
         (
             nodes(host_volumes={"data": HostVolume(path="/srv/data", read_only=True)}),

@@ -18,9 +18,10 @@ def changed_by_others(snapshot: Snapshot, deployment: Deployment) -> str:
     ran = max((a.job_version or 0 for a in snapshot.allocations), default=0)
     if snapshot.stopped:  # the stop itself made the newest version
         return f"version {ran} of it ran, version 0 was registered" if 0 < ran < snapshot.version else ""
+    now = "that has ended" if snapshot.phase is Phase.ENDED else "that still runs"
     if snapshot.version > 0:
-        return f"somebody registered version {snapshot.version} of it"
-    return "somebody registered it anew" if _moved(snapshot, deployment) else ""
+        return f"somebody registered version {snapshot.version} of it, and {now}"
+    return f"somebody registered it anew, and {now}" if _moved(snapshot, deployment) else ""
 
 
 def may_be_another(snapshot: Snapshot, deployment: Deployment) -> bool:

@@ -103,6 +103,10 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "kill_timeout (exit 137/143 without memory trouble).",
         "The job was ended from outside: {message}. Shall it be submitted again, or with a higher priority or limit?",
         ("training.resume_from", "kill_timeout", "retry.max"),
+        (
+            said("The job is not this run's any more: {message}. Caravan leaves it alone.", kind="changed, runs"),
+            said("The job is not this run's any more: {message}.", kind="changed"),
+        ),
     ),
     FailureClass.IMAGE_NOT_FOUND: Entry(
         Fixable.YES,

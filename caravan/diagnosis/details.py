@@ -11,6 +11,7 @@ NAMES: Final = frozenset(
     {
         *("where", "limit_mb", "tried_gib", "total_gib", "free_gib", "module", "package", "kind", "option", "value"),
         *("choices", "style", "program", "path", "image", "metric", "step", "dimension", "asked", "largest"),
+        "job",  # a job's id
         "usage",  # the options that the program's usage lines show
     }
 )

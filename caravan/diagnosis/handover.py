@@ -139,6 +139,14 @@ def _divergence(case: Case) -> str:
     return f"The training diverged{with_rate}. Start again with a smaller one: --set training.lr=VALUE."
 
 
+def _changed(case: Case) -> str:
+    """Of a job that somebody else changed: how it is ended. None is offered beside it: it would train twice."""
+    if case.detail("kind") == "changed, runs":
+        space = f"-namespace={case.plan.namespace} " if case.plan.namespace not in (None, "default") else ""
+        return f"`nomad job stop {space}{case.detail('job')}` ends it."
+    return "Nothing of it runs: start again where the training is still wanted." if case.detail("job") else ""
+
+
 def _listed(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
@@ -151,4 +159,5 @@ _QUESTIONS: Final[dict[FailureClass, Callable[[Case], str]]] = {
     FailureClass.IMAGE_NOT_FOUND: _image,
     FailureClass.DATA_PATH_MISSING: _data,
     FailureClass.NUMERIC_DIVERGENCE: _divergence,
+    FailureClass.INTERRUPTED_EXTERNALLY: _changed,
 }

@@ -293,7 +293,11 @@ def test_a_job_that_somebody_changed_is_neither_touched_nor_repaired_nor_deploye
     changing = At(Phase.RUNNING, lambda seen: site.cluster.change(seen.job_id, Priority=80))
     result = ended(site.drive(record, progress=changing))
     assert result.status is RunStatus.ESCALATED
-    assert "version 1" in result.detail
+    (job_id,) = (job["ID"] for job in site.cluster.registrations)
+    assert f"job {job_id}: somebody registered version 1 of it, and that still runs" in result.detail
+    assert f"Caravan leaves it alone. `nomad job stop {job_id}` ends it." in result.detail
+    assert "submitted again" not in result.detail
+    assert "Interrupted externally" not in result.detail
     assert site.state(record).attempts[0].outcome.kind is OutcomeKind.CHANGED
     assert site.ids(record) == ["a01"]
     assert "stop" not in site.cluster.calls
@@ -307,7 +311,9 @@ def test_a_job_that_was_changed_while_nobody_watched_is_no_success(tmp_path: Pat
     (job,) = site.cluster.registrations
     site.cluster.change(job["ID"], Meta={**job["Meta"], "caravan_spec_sha256": "0" * 64})
     site.cluster.stop(job["ID"])
-    assert ended(site.drive(record)).status is RunStatus.ESCALATED
+    result = ended(site.drive(record))
+    assert result.status is RunStatus.ESCALATED
+    assert "Nothing of it runs" in result.detail
     assert site.state(record).attempts[0].outcome.kind is OutcomeKind.CHANGED
     assert site.ids(record) == ["a01"]
 

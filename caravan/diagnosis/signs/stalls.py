@@ -19,6 +19,9 @@ _O = Origin
 
 _SECRET: Final = r"(?P<path>nomad\.var\.\w+\([^)\s]*\)|vault\.\w+\([^)\s]*\))"
 
+_JOB: Final = r"job (?P<job>\S+): "
+_CHANGED: Final = _F.INTERRUPTED_EXTERNALLY
+
 # A hang is less sure than what a log says in so many words: where one process ends in an error and the others wait
 # for it, the error is the cause.
 _LIKELY: Final = 0.75
@@ -33,5 +36,6 @@ STALL_SIGNS: Final[tuple[Sign, ...]] = (
     row(rf"^(?:{STALLED_WITHOUT_SIGN}|{STALLED_IN_SILENCE}) ", _O.EVENT, _F.PROCESS_HANG, _LIKELY, _F.HOST_MEMORY_OOM),
     # It may still run there: another one beside it would train twice.
     row(rf"^Stalled .*{NOT_ENDED}", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, *_ALL, escalate=True),
-    row(rf"^{JOB_CHANGED}: ", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, *_ALL, escalate=True),
+    row(rf"^{JOB_CHANGED}: {_JOB}.* still runs", _O.EVENT, _CHANGED, 1.0, *_ALL, escalate=True, kind="changed, runs"),
+    row(rf"^{JOB_CHANGED}: {_JOB}", _O.EVENT, _CHANGED, 1.0, *_ALL, escalate=True, kind="changed"),
 )

@@ -1,6 +1,7 @@
 """Deploying a job exactly once, and following it to its end."""
 
 from caravan.agent.context import Context
+from caravan.agent.costs import held_s
 from caravan.agent.lawful import denied, require_policies
 from caravan.agent.logs import log_tail
 from caravan.agent.state import RunState, Update, joined
@@ -108,7 +109,7 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         counts=outcome.kind is not OutcomeKind.INTERRUPTED,
         outcome=outcome,
     )
-    spent = state.spent_usd + _cost_usd(state, outcome)
+    spent = state.spent_usd + _cost_usd(state, context, deployment, seen.last)
     context.store.update_run(state.run_id, cost_usd=spent)
     update: Update = {
         "deployment": finished.model_copy(update={"watched": None}),
@@ -153,11 +154,14 @@ def _stopped_by_user(state: RunState, context: Context) -> bool:
     return context.store.run(state.run_id).status is RunStatus.STOPPED
 
 
-def _cost_usd(state: RunState, outcome: Outcome) -> float:
-    rate = state.need_estimate().usd_per_hour
-    if rate is None or outcome.started_at is None or outcome.finished_at is None:
+def _cost_usd(state: RunState, context: Context, deployment: Deployment, last: Snapshot) -> float:
+    """What the deployment has cost. The price is for all nodes of the plan together, and each has its allocation."""
+    rate, created_at = state.need_estimate().usd_per_hour, context.store.run(state.run_id).created_at
+    if rate is None:
         return 0.0
-    return rate * max((outcome.finished_at - outcome.started_at).total_seconds(), 0.0) / 3600
+    registered_at = deployment.registered_at or created_at
+    held = held_s(last, created_at=created_at, registered_at=registered_at, now=context.clock.now())
+    return rate * held / 3600 / state.need_plan().launch.nodes
 
 
 def _evidence(state: RunState, context: Context, last: Snapshot, outcome: Outcome) -> Evidence:

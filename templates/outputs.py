@@ -2,13 +2,13 @@
 
     outputs.py check URL
     outputs.py probe URL
-    outputs.py copy DIRECTORY URL --end FILE --told FILE [--grace SECONDS]
+    outputs.py copy DIRECTORY URL --end FILE --told FILE [--grace SECONDS] [--stopped]
     outputs.py summary DIRECTORY ANSWER [--code DIR --since FILE] [--told FILE]
 
 `check` says by its exit code whether this Python can write to such a URL; `probe` writes there and removes it again.
 `copy` copies while the training runs (a folder that has not changed for some seconds), and when the file `--end`
-appears what is left and last of all the manifest; after a SIGTERM it has `--grace` seconds. `summary` needs the
-standard library alone, the others fsspec. Credentials come from the job's environment.
+appears what is left and last of all the manifest; after a SIGTERM, or with `--stopped` at once, it has `--grace`
+seconds. `summary` needs the standard library alone, the others fsspec. Credentials come from the job's environment.
 """
 
 import argparse
@@ -50,6 +50,7 @@ def main() -> int:
     copy.add_argument("--end", type=Path, required=True)
     copy.add_argument("--told", type=Path, required=True)
     copy.add_argument("--grace", type=float, default=20.0)
+    copy.add_argument("--stopped", action="store_true")
     summary = doing.add_parser("summary")
     summary.add_argument("directory", type=Path)
     summary.add_argument("answer", type=Path)
@@ -63,7 +64,10 @@ def main() -> int:
         return probe(options.url)
     if options.what == "summary":
         return summarise(options)
-    return Copier(options.directory, options.url, options.end, options.told, options.grace).run()
+    copier = Copier(options.directory, options.url, options.end, options.told, options.grace)
+    if options.stopped:
+        copier.on_stop()
+    return copier.run()
 
 
 def say(text: str) -> None:

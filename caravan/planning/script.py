@@ -42,7 +42,8 @@ def shell_word(text: str) -> str:
 
 
 def launch_script(plan: TrainingPlan, templates: Path, *, time_limit_s: int | None = None) -> str:
-    """The launch script of the plan's task; with `time_limit_s` it ends the training itself after that many seconds.
+    """The launch script of the plan's task; with `time_limit_s` it ends the training itself after that many seconds:
+    by a signal, and after the plan's `kill_timeout_s` by one that can't be ignored.
 
     Raises StateError when the template can't be read.
     """
@@ -52,6 +53,7 @@ def launch_script(plan: TrainingPlan, templates: Path, *, time_limit_s: int | No
     return _template(templates).render(
         code_kind=code.kind,
         time_limit_s=time_limit_s,
+        kill_timeout_s=plan.kill_timeout_s,
         code_dir=code.location if code.kind == "image" else "",
         archive=None if remote else code.location,
         sha256=code.sha256,

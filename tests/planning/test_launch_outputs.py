@@ -114,6 +114,38 @@ def test_a_stop_leaves_time_to_copy_what_was_saved(place: Place, shared: Path) -
     assert (shared / "runs/r1/1" / MANIFEST).exists()
 
 
+KILLED = """
+def copier():
+    for name in os.listdir('/proc'):
+        try:
+            words = open(f'/proc/{name}/cmdline', 'rb').read().split(b'\\0') if name.isdigit() else []
+        except OSError:
+            continue
+        if b'copy' in words and os.fsencode(out) in words:
+            return int(name)
+open(out + '/w', 'w').write('weights')
+os.kill(copier(), 9)
+"""
+
+
+def test_a_copier_that_was_killed_is_followed_by_another_one(place: Place, shared: Path) -> None:
+    status, _, err = place.run(plan_to(place, shared, KILLED))
+    assert status == 0 == place.sentinel()["exit_code"], err
+    assert "the copier ended with exit code 137 and is started once more" in err
+    assert (shared / "runs/r1/1/w").read_text() == "weights"
+    assert (shared / "runs/r1/1" / MANIFEST).exists()
+
+
+def test_a_copier_that_dies_twice_is_a_failure_in_its_own_words(place: Place, shared: Path) -> None:
+    place.helper = place.helper.replace(
+        '"""Copy until the end; 0 when all of it is there."""', "os.kill(os.getpid(), 9)"
+    )
+    status, _, err = place.run(plan_to(place, shared, "open(out + '/w', 'w').write('weights')"))
+    assert status == NOT_COPIED == place.sentinel()["exit_code"]
+    there = shared / "runs" / "r1" / "1"
+    assert err.endswith(f"caravan: the copier of the outputs to file://{there} ended with exit code 137, twice\n")
+
+
 def test_a_volume_has_a_directory_for_each_run(place: Place, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     code = place.pack(train_py="import sys; open(sys.argv[2] + '/w', 'w').write('w')")

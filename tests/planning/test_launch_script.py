@@ -115,6 +115,38 @@ def test_ends_the_training_at_its_time_limit(place: Place) -> None:
     assert place.sentinel()["exit_code"] == 124
 
 
+DEAF = "import signal,time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('on', flush=True)\n"
+FOREVER = "while True: time.sleep(0.05)\n"
+
+
+def test_a_training_that_is_deaf_ends_at_its_time_limit_all_the_same(place: Place) -> None:
+    plan = place.plan(place.pack(train_py=DEAF + FOREVER), "train.py", kill_timeout_s=1)
+    status, out, err = place.run(plan, time_limit_s=1)
+    assert (status, out) == (124, "on\n")
+    assert "time limit of 1 s is over" in err
+    assert place.sentinel()["exit_code"] == 124
+
+
+def test_what_a_shell_script_started_ends_at_the_time_limit_too(place: Place) -> None:
+    code = place.pack(run_sh="trap '' TERM\npython train.py &\nwait\nwait\n", train_py=DEAF + FOREVER)
+    plan = place.plan(code, "run.sh", launch=Launch(launcher=Launcher.BASH), kill_timeout_s=1)
+    status, out, _ = place.run(plan, time_limit_s=2)  # it returns when nothing holds the output any more
+    assert (status, out) == (124, "on\n")
+    assert place.sentinel()["exit_code"] == 124
+
+
+def test_what_an_earlier_start_left_proves_nothing(place: Place) -> None:
+    status, _, _ = place.run(place.plan(place.pack(train_py="print('first')"), "train.py"))
+    assert (status, place.sentinel()["exit_code"]) == (0, 0)
+    waits = place.pack(train_py="import time\nprint('ready', flush=True)\ntime.sleep(600)")
+    process = place.start(place.plan(waits, "train.py"))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert list((place.alloc / "data").iterdir()) == []
+
+
 def test_a_time_limit_that_is_not_reached_changes_nothing(place: Place) -> None:
     status, out, err = place.run(place.plan(place.pack(train_py="print('done')"), "train.py"), time_limit_s=600)
     assert (status, out, err) == (0, "done\n", "")

@@ -43,6 +43,7 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) is killed by signal: Killed", _LOG, _HOST, 0.95, where="process"),
     row(r"\bdied with <Signals\.SIGKILL: 9>", _LOG, _HOST, 0.8, where="process"),
     row(r"\bterminated with signal SIGKILL\b", _LOG, _HOST, 0.8, where="process"),
+    row(r"^caravan: .*\bcopier\b.* ended with exit code 137\b", _LOG, _HOST, 0.8, where="process"),
     row(r"\bSignal 9 \(SIGKILL\) received by PID", _LOG, _HOST, 0.8, where="process"),
     row(r"\(exitcode: -9\)|\bexitcode\s*: -9\b|exits with return code = -9\b", _LOG, _HOST, 0.8, where="process"),
     row(r"\bexited on signal 9 \(Killed\)", _LOG, _HOST, 0.8, where="process"),

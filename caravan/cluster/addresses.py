@@ -14,6 +14,7 @@ from caravan.values.masking import mask
 UNIX_BASE: Final = "http://localhost"
 """What requests over a unix socket are addressed to: HTTP needs a host, and Nomad ignores it there."""
 
+_PORTS: Final = {"http": 80, "https": 443}
 _FORMS: Final = (
     "Give `local` or an address like http://127.0.0.1:4646, https://gateway/nomad or unix:///run/nomad.sock."
 )
@@ -68,8 +69,23 @@ def parse_address(text: str) -> Address:
     path = parts.path.rstrip("/")
     if path.endswith("/v1"):  # as people copy it from the manual; every call appends it
         path = path[: -len("/v1")].rstrip("/")
-    base = f"{parts.scheme}://{parts.netloc}{path}"
+    base = f"{parts.scheme}://{_place(parts)}{path}"
     return Address(shown=base, base=base)
+
+
+def _place(parts: SplitResult) -> str:
+    """Host and port in their one form, by which a cluster is known again: lower case, IDNA, no default port."""
+    said = parts.hostname or ""
+    host = _six(said) if ":" in said else said.encode("idna").decode("ascii").lower().removesuffix(".")
+    port = None if parts.port == _PORTS[parts.scheme] else parts.port
+    return host if port is None else f"{host}:{port}"
+
+
+def _six(host: str) -> str:
+    try:
+        return f"[{ipaddress.IPv6Address(host).compressed}]"
+    except ValueError:
+        return f"[{host}]"
 
 
 def _split(text: str) -> SplitResult | None:
@@ -84,6 +100,8 @@ def _has_host(parts: SplitResult) -> bool:
         host = parts.hostname or ""
         if ":" not in host:
             host.encode("idna")  # raises for a label that is empty or too long
+            if "%" in host:  # an encoded name: what it means, not every program agrees on
+                return False
         return bool(host) and parts.port != 0  # raises for what is no port
     except ValueError:
         return False

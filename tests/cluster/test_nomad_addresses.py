@@ -28,8 +28,30 @@ def test_addresses(text: str, shown: str, base: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("HTTP://LOCALHOST:4646", "http://localhost:4646"),
+        ("http://localhost.:4646", "http://localhost:4646"),
+        ("http://localhost:04646", "http://localhost:4646"),
+        ("http://localhost:", "http://localhost"),
+        ("http://localhost:80/x", "http://localhost/x"),
+        ("https://nomad.example:443", "https://nomad.example"),
+        ("https://nomad.example:80", "https://nomad.example:80"),
+        ("https://Bücher.example.", "https://xn--bcher-kva.example"),
+        ("https://a。example", "https://a.example"),
+        ("http://[0:0:0:0:0:0:0:1]:4646", "http://[::1]:4646"),
+        ("http://[FD00::A]", "http://[fd00::a]"),
+    ],
+)
+def test_one_cluster_has_one_address(text: str, shown: str) -> None:
+    assert parse_address(text).shown == shown
+    assert parse_address(shown).shown == shown
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        *("http://%6cocalhost", "http://a..b"),
         *("", "nomad", "127.0.0.1:4646", "ftp://x", "http://", "http://x:0", "http://x:99999", "http://[::1"),
         *("http://a b", "unix://", "unix:///", "unix://host/x", "http://x?token=1", "http://x#y", "http://."),
     ],
@@ -66,6 +88,7 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
         return
     assert address.base.startswith(("http://", "https://"))
     assert not address.base.endswith("/")
+    assert parse_address(address.shown) == address
 
 
 PROXY = "http://proxy:3128"

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -132,7 +132,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         path.open("rb").close()  # raises what is wrong with it
         raise UsageError(f"{path} is no file.")
     with path.open("rb") as stream:
-        data = stream.read(_LARGEST + 1)
+        return toml_of(stream, path)
+
+
+def toml_of(stream: BinaryIO, path: Path) -> dict[str, Any]:
+    """The document in an open file. Raises OSError, or UsageError for what is no TOML."""
+    data = stream.read(_LARGEST + 1)
     if len(data) > _LARGEST:
         raise UsageError(f"{path} is too large for what it should be.")
     try:

@@ -1,13 +1,15 @@
 """Policies as files: what holds, what can't be relied on, and that nothing switches an administrator's off."""
 
+import stat
 from pathlib import Path
 
 import pytest
 
 from caravan.cluster.addresses import parse_address
+from caravan.values.errors import StateError
 from caravan.values.run import RunRequest
 from config import Settings, load_settings
-from policies import load_policies, policy_rows
+from policies import Step, load_policies, policy_rows, read_policy, untrusted
 from profiles import ProfileFile, load_profiles
 
 PROD = "https://nomad.prod.example:4646"
@@ -115,6 +117,62 @@ def test_more_that_cannot_be_relied_on(system: Path, tmp_path: Path, monkeypatch
     system.chmod(0o755)
     put(system / "caravan.toml", "broken")
     assert load_policies(request_to(PROD), settings, ProfileFile(), parse, system=system).trouble
+
+
+FOLDER, STICKY, FILE, LINK = stat.S_IFDIR | 0o755, stat.S_IFDIR | 0o1777, stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777
+
+
+@pytest.mark.parametrize(
+    ("modes", "owners", "said"),
+    [
+        ([FOLDER, FOLDER, FILE], [0, 0, 0], ""),
+        ([FOLDER, FOLDER, FILE], [0, 1000, 1000], ""),
+        ([FOLDER, STICKY, FILE], [0, 0, 1000], ""),
+        ([FOLDER, FOLDER, LINK, FILE], [0, 0, 0, 0], ""),
+        ([FOLDER, FOLDER, FILE], [0, 0, 1234], "file /2 belongs to another user"),
+        ([FOLDER, FOLDER, FILE], [0, 1234, 0], "directory /1 belongs to another user"),
+        ([FOLDER, STICKY, FILE], [0, 0, 1234], "file /2 belongs to another user"),
+        ([FOLDER, STICKY, LINK, FILE], [0, 0, 1234, 0], "link /2 belongs to another user"),
+        ([FOLDER | 0o002, FOLDER, FILE], [0, 0, 0], "directory /0 can be written by others"),
+        ([FOLDER | 0o020, FOLDER, FILE], [0, 0, 0], "directory /0 can be written by others"),
+        ([FOLDER, FOLDER, FILE | stat.S_ISVTX | 0o020], [0, 0, 0], "file /2 can be written by others"),
+    ],
+)
+def test_who_could_change_a_policy(modes: list[int], owners: list[int], said: str) -> None:
+    way = [Step(Path(f"/{n}"), mode, owner) for n, (mode, owner) in enumerate(zip(modes, owners, strict=True))]
+    assert (said in untrusted(way, 1000)) if said else untrusted(way, 1000) == ""
+
+
+def test_the_whole_way_to_a_policy_counts(system: Path, tmp_path: Path) -> None:
+    safe = put(system / "policy.toml", "[limits]\ngpus = 1")
+    opened = tmp_path / "open"
+    opened.mkdir()
+    far = put(opened / "in" / "policy.toml", "[limits]\ngpus = 8")
+    link = tmp_path / "link.toml"
+    link.symlink_to(safe)
+    assert read_policy(link).limits.gpus == 1
+    for target, place in ((far, far), (far, link), (safe, opened / "link.toml"), (opened / "link.toml", link)):
+        if place != far:
+            place.unlink(missing_ok=True)
+            place.symlink_to(target)
+        opened.chmod(0o777)
+        with pytest.raises(StateError, match=r"directory .*/open can be written by others"):
+            read_policy(place)
+        opened.chmod(0o755)
+        assert read_policy(place).limits.gpus
+    opened.chmod(0o1777)
+    assert read_policy(far).limits.gpus == 8
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    with pytest.raises(StateError, match="can't be read"):
+        read_policy(tmp_path / "round")
+
+
+def test_a_cluster_by_another_spelling_has_the_same_policy(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(system / "caravan.toml", f'[clusters.prod]\naddress = "{PROD}"\npolicy = "prod.toml"')
+    put(system / "prod.toml", "[limits]\ngpus = 1")
+    for text in (PROD.upper().replace("HTTPS", "https"), PROD.replace(":4646", ".:04646")):
+        found = load_policies(request_to(parse(text)), told(monkeypatch), ProfileFile(), parse, system=system)
+        assert len(found.files) == 1
 
 
 def test_what_config_shows_of_policies(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ are as random as keys. Masking errs on the side of hiding; it never raises.
 """
 
 import base64
+import html
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote
@@ -20,44 +21,90 @@ MASK: Final = "[masked]"
 
 # A name that promises a secret, then its value: KEY=value, "key": "value", --key value, Authorization: Bearer value.
 _NAME = (
-    r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token(?!iz|s(?![a-z]))|passw(?:or)?d|passphrase|credential|private[_-]?key)"
-    r"[A-Za-z0-9_-]{0,40}"  # bounded, as the scheme below: a long line must not take quadratic time
+    r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token(?!i[sz]|s(?![a-z]))|passw(?:or)?d|passphrase|credential"
+    r"|private[_-]?key)[A-Za-z0-9_-]{0,40}"  # bounded, as the scheme below: a long line must not take quadratic time
 )
+# Quotes may be escaped, as those of JSON inside JSON are. A name and its value stand on one line.
 _ASSIGNMENT: Final = re.compile(
-    rf"(?P<name>(?<![A-Za-z0-9_.-]){_NAME})(?P<sep>[\"']?\s*(?:=|:)\s*|\s+(?=[A-Za-z0-9+/_.-]*[0-9]))(?P<quote>[\"']?)(?P<value>[^\s\"',;]{{6,}})",
+    rf"(?P<name>(?<![A-Za-z0-9_.-]){_NAME})"
+    r"(?P<sep>\\*[\"']?[^\S\r\n]*(?:=|:)[^\S\r\n]*|[^\S\r\n]+(?=[A-Za-z0-9+/_.-]*[0-9]))"
+    r"(?P<quote>\\*[\"']|)(?P<value>[^\s\"',;]{6,})",
     re.IGNORECASE,
 )
+# Names that speak of a secret's absence or fault: `NoCredentialsError: ...` is followed by a sentence.
+_FAULT: Final = re.compile(
+    r"(?:error|exception|warning|not_?found|expired|missing|invalid|denied|failure|failed|required|refused)s?$",
+    re.IGNORECASE,
+)
+# Where a token may begin: not within a word; but after an escape that ends like one (`\n`, `\u003d`, `%3D`, a colour).
+_START: Final = (
+    r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4})|(?<=\\x[0-9A-Fa-f]{2})|(?<=%[0-9A-Fa-f]{2})"
+    r"|(?<=[\[\d]m))"
+)
+# Digits and a capital, or four digits: words, dashes and a version are a file's or an image's name.
+_STRONG: Final = r"(?:(?=[{0}]*[A-Z])(?=[{0}]*[0-9])|(?=(?:[{0}]*?[0-9]){{4}}))"
+_RUN, _KEY = "A-Za-z0-9_", "A-Za-z0-9_-"
 _SHAPES: Final = tuple(
     re.compile(p)
     for p in (
-        r"hf_[A-Za-z0-9]{16,}",  # Hugging Face
-        r"sk-(?:proj-|ant-|lf-)?[A-Za-z0-9_-]{16,}",  # OpenAI-like, Anthropic, LangFuse secret keys
-        r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}",  # GitHub
-        r"glpat-[A-Za-z0-9_-]{16,}",  # GitLab
-        r"(?:AKIA|ASIA)[A-Z0-9]{16}",  # AWS access key id
-        r"xox[abprs]-[A-Za-z0-9-]{10,}",  # Slack
-        r"AIza[A-Za-z0-9_-]{30,}",  # Google API key
-        r"hvs\.[A-Za-z0-9_-]{16,}",  # Vault
-        r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # JSON web token
+        _START + r"hf_[A-Za-z0-9]{16,}",  # Hugging Face
+        # OpenAI-like, Anthropic, LangFuse secret keys
+        _START + rf"sk-(?:proj|ant|lf|or|svcacct|admin)-{_STRONG.format(_KEY)}[{_KEY}]{{16,}}",
+        _START + rf"sk-(?:[A-Za-z0-9]{{1,15}}-){{0,3}}{_STRONG.format(_RUN)}[{_RUN}]{{16,}}[{_KEY}]*",
+        _START + r"(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})",  # GitHub
+        _START + r"glpat-[A-Za-z0-9_-]{16,}",  # GitLab
+        _START + r"(?:AKIA|ASIA)[A-Z0-9]{16}",  # AWS access key id
+        _START + r"xox[abprs]-[A-Za-z0-9-]{10,}",  # Slack
+        _START + r"AIza[A-Za-z0-9_-]{30,}",  # Google API key
+        _START + r"hvs\.[A-Za-z0-9_-]{16,}",  # Vault
+        _START + r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # JSON web token
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     )
 )
-_BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
+_BEARER: Final = re.compile(
+    r"(?P<header>authorization[\\\"']*[^\S\r\n]*[:=][\\\"'\s]*)?\b(?P<kind>bearer|basic)[^\S\r\n]+"
+    r"(?P<value>[A-Za-z0-9._~+/=-]{8,})",
+    re.IGNORECASE,
+)
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]+=*")
 _URL_USER: Final = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?:[^/\s:@]*:[^/\s@]+|[\w%-]{20,})@", re.IGNORECASE
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?:[^/\s:@]*:[^/\s@]+|[\w%-]{20,})@(?!sha256:)", re.IGNORECASE
 )
 _URL_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^/\s:@]*:(?P<password>[^/\s@]+)@", re.IGNORECASE)
-# Words that stand after such names in ordinary logs and are no secrets.
+# Words that stand for a secret, or for none.
 _HARMLESS: Final = re.compile(
     r"^(?:none|null|true|false|\d{1,12}(?:\.\d+)?|\[masked\].*|\$\{?[A-Za-z_].*|<.*|\{\{.*|os\.environ.*)$",
     re.IGNORECASE,
 )
+_NUMBER = (
+    r"[~+-]*(?:[0-9][0-9_]{0,17}(?:\.[0-9]+)*\.?|\.[0-9]+|nan|inf(?:inity)?)(?:e[+-]?[0-9]{1,4})?"
+    r"(?:%|x|[kmgtpunµ]?(?:i?b|s|secs?|seconds?|h|hours?|mins?|minutes?|it|iters?|toks?|tokens?|steps?|samples?"
+    r"|ex|examples?|flops?|w|pts?)?(?:/[a-z]{1,10})?)"
+)
+# What is counted, measured or dated: numbers with units, ratios, sizes, times, and pairs of a name and such a number.
+_MEASURED: Final = re.compile(
+    rf"(?:[a-z_][\w./-]*[=:])?(?:{_NUMBER}(?:[x:/]{_NUMBER})*|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:T[0-9:.]+Z?)?"
+    r"|none|null|true|false)[.:!?…]*",
+    re.IGNORECASE,
+)
+# A stroke stands between two pairs (`a=1/b=2`), in a name (`train/loss`) or in a unit.
+_BETWEEN: Final = tuple(re.compile(p) for p in (r"[|&()\[\]{}<>]+", r"[|&()\[\]{}<>/]+"))
+_NEXT: Final = re.compile(r"[a-z_./-]{1,40}[0-9]?[=:]?")  # `0.5|loss: 0.1`: a name whose number comes after a blank
+# Code where a value would stand: a call, a type with its parameter, a constant.
+_CODE: Final = re.compile(
+    r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w{2,}(?:\([\[({]*(?:[A-Za-z_]+(?:=.*)?|[+-]?[0-9.e-]*)[)\]}:]*|\[[A-Za-z_.|\[]*\]*\)?)"
+)
+_CONSTANT: Final = re.compile(r"[A-Z]{2,}(?:_[A-Z]+[0-9]{0,2})+")
+_STOPS: Final = ".:!?…"
+_LONG: Final = 16  # characters without a blank that are no word
+_CLOSES: Final = {")": "(", "]": "[", "}": "{", ">": "<"}
 HINTS: Final = (
     *("hf_", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "akia", "asia", "xox", "aiza"),
     *("hvs.", "eyj", "private key", "bearer", "basic", "://", "key", "secret", "token", "passw", "passphrase"),
     "credential",
 )
 """A text that holds none of these, in lower case, holds nothing that looks like a secret: every pattern needs one."""
+_ESCAPED: Final = re.compile(r"%[0-9A-F]{2}")
 _SHORTEST_KNOWN: Final = 6  # shorter "secrets" would blank out ordinary words
 _SHORTEST_ENCODED: Final = 12  # bytes: fewer leave too little in the middle of a longer base64 text
 
@@ -87,15 +134,76 @@ def mask(text: str, known: Iterable[str] = ()) -> str:
         return text  # nearly every line of a log; the patterns below cost a hundred times as much
     for shape in _SHAPES:
         text = shape.sub(MASK, text)
-    text = _BEARER.sub(lambda m: f"{m[1]} {MASK}", text)
+    text = _BEARER.sub(_masked_header, text)
     text = _URL_USER.sub(lambda m: f"{m['scheme']}{MASK}@", text)
-    return _ASSIGNMENT.sub(_masked_assignment, text)
+    return "".join(_masked_assignments(text))
 
 
-def _masked_assignment(match: re.Match[str]) -> str:
-    if _HARMLESS.match(match["value"]):
+def _masked_header(match: re.Match[str]) -> str:
+    """`Bearer` and `Basic` with what follows them, unless that is a word: "Basic authentication is required"."""
+    value = match["value"]
+    telling = _has_digit(value) or (len(value) >= _LONG and not value.isalpha())
+    if match["kind"].lower() == "basic":
+        telling = bool(_BASE64.fullmatch(value)) and (telling or value.endswith("=") or not _is_word(value))
+    if not match["header"] and not telling:
         return match[0]
-    return f"{match['name']}{match['sep']}{match['quote']}{MASK}"
+    return f"{match['header'] or ''}{match['kind']} {MASK}"
+
+
+def _masked_assignments(text: str) -> Iterator[str]:
+    """The text in pieces. A value that is none is searched itself: another name may stand in it."""
+    at = 0
+    while match := _ASSIGNMENT.search(text, at):
+        yield text[at : match.start("value")]
+        at = match.start("value")
+        if value := _secret_of(match):
+            yield MASK
+            at += len(value)
+    yield text[at:]
+
+
+def _secret_of(match: re.Match[str]) -> str:
+    """What of the value behind a telling name is secret; empty when it is a number, a reference, code, or a word."""
+    value, quoted = _without_closing(match["value"]), bool(match["quote"])
+    if len(value) < _SHORTEST_KNOWN or _FAULT.search(match["name"]) or _HARMLESS.match(value):
+        return ""
+    if _is_measured(value) or _CONSTANT.fullmatch(value):
+        return ""
+    if not quoted and (_CODE.fullmatch(match["value"]) or _CODE.fullmatch(value)):
+        return ""
+    sentence = ":" in match["sep"] and match["sep"][-1].isspace() and not quoted
+    if sentence and not _has_digit(value) and len(value) < _LONG:
+        return ""  # "password: incorrect"
+    return value
+
+
+def _is_measured(value: str) -> bool:
+    """Whether a value is made of numbers, and of names before them."""
+    for between in _BETWEEN:
+        parts = [part for part in between.split(value) if part.strip(_STOPS)]
+        if len(parts) > 1 and _NEXT.fullmatch(parts[-1]):
+            parts.pop()
+        if all(_MEASURED.fullmatch(part) for part in parts):
+            return True
+    return False
+
+
+def _without_closing(value: str) -> str:
+    """A value without the closing brackets at its end that it has not opened itself, and without an escape's stroke."""
+    value = value.rstrip("\\")
+    if value.rstrip(_STOPS)[-1:] in _CLOSES:
+        value = value.rstrip(_STOPS)
+    while value and value[-1] in _CLOSES and value.count(value[-1]) > value.count(_CLOSES[value[-1]]):
+        value = value[:-1]
+    return value
+
+
+def _has_digit(text: str) -> bool:
+    return any(c.isdigit() for c in text)
+
+
+def _is_word(text: str) -> bool:
+    return text.isalpha() and text[1:].islower()
 
 
 def is_secret_name(name: str) -> bool:
@@ -127,8 +235,8 @@ def _may_be_secret(value: str) -> bool:
 
 @lru_cache(maxsize=64)
 def forms(known: tuple[str, ...]) -> tuple[str, ...]:
-    """How known secrets may stand in a text, the longest first: as they are, line by line, quoted for a URL, escaped
-    for JSON, and in base64, alone or inside something longer.
+    """How known secrets may stand in a text, the longest first: as they are, line by line, quoted for a URL, for
+    HTML or a shell, escaped for JSON or Python, and in base64, alone or inside something longer.
 
     Secrets shorter than 6 characters are left out, because replacing them would hide ordinary text.
     """
@@ -148,13 +256,29 @@ def _forms(secret: str) -> Iterable[str]:
         data = secret.encode("utf-8", "surrogateescape")  # as it stands in the environment
     except UnicodeEncodeError:
         data = secret.encode("utf-8", "surrogatepass")
-    yield from (quote(data), quote(data, safe=""), quote_plus(data))
-    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    for quoted in (quote(data), quote(data, safe=""), quote_plus(data), quote(data, safe="!*'()")):
+        yield from (quoted, _ESCAPED.sub(lambda m: m[0].lower(), quoted))
+    yield from _literals(secret)
+    yield from (html.escape(secret, quote=False), html.escape(secret))
+    for double in ("&quot;", "&#34;", '"'):
+        yield html.escape(secret).replace("&quot;", double).replace("&#x27;", "&#39;")
     for before in range(3) if len(data) >= _SHORTEST_ENCODED else (0,):
         # Three bytes are four letters: the letters that another byte takes part in are left out.
         inside = base64.b64encode(b"\0" * before + data).decode()
         whole = inside[(0, 2, 3)[before] : (len(data) + before) * 8 // 6]
         yield from (whole, whole.replace("+", "-").replace("/", "_"))
+
+
+def _literals(secret: str) -> Iterator[str]:
+    """How a text stands between the quotes of JSON, of JSON inside JSON, of Python and of a shell."""
+    for ascii_only in (True, False):
+        said = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
+        # Go's encoder writes these three by their numbers; some others escape the stroke.
+        by_number = said.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+        for form in (said, by_number, said.replace("/", "\\/")):
+            yield from (form, json.dumps(form, ensure_ascii=ascii_only)[1:-1])
+    yield from (repr(secret)[1:-1], secret.replace("\\", "\\\\").replace("'", "\\'"))
+    yield from (secret.replace("'", "'\"'\"'"), secret.replace("'", "'\\''"))  # as shlex and as people quote
 
 
 def mask_json(value: Json, known: Iterable[str] = ()) -> Json:

@@ -6,6 +6,7 @@ Must not know what a log that grows or stands still means for the job: it says h
 import re
 from collections.abc import Iterable
 from itertools import count
+from os.path import commonprefix
 from typing import Final
 
 from caravan.agent.context import Context
@@ -21,7 +22,8 @@ STREAMS = ("stdout", "stderr")
 TERMINAL: Final = frozenset({"complete", "failed", "lost"})
 """Client statuses of an allocation in which nothing runs any more."""
 _SHOWN_LINES: Final = 20  # of one piece: a person can't read more at once, and the copy has them all
-_LONGEST: Final = 4096  # bytes of a line that are shown and read for metrics; the copy has more
+_LONGEST: Final = 4096  # characters of a line that are shown and read for metrics; the copy has more
+_KEPT: Final = 4 * _LONGEST  # bytes of a line that are kept to be masked before it is cut
 _PIECES: Final = 16  # read in one round (1 MiB each), so that an endless log does not keep us from the deadlines
 _EARLIER: Final = 4 << 20  # bytes of an earlier copy that are read for metrics
 _SOON_S: Final = 0.9  # between two looks at a log that grows; a watch has a heartbeat each second
@@ -122,7 +124,7 @@ class LogFollower:
         if not any((alloc_id, stream) == (seen[0], seen[2]) for seen in self._rests):
             for earlier in self._copies(alloc_id, f".{stream}."):
                 self._tell_metrics(_text(state) for state in split_lines(earlier)[0])
-        start = max(0, copied - _LONGEST)
+        start = max(0, copied - _KEPT)
         try:
             before = self._context.cluster.logs(*source, offset=start, limit=copied - start)
         except ClusterError:
@@ -141,12 +143,20 @@ class LogFollower:
     def _told(self, stream: str, data: bytes) -> bytes:
         """Show and read the whole lines in `data`; the rest, which goes on, comes back."""
         states, shown, rest = split_lines(data)
-        self._tell_metrics(_text(state) for state in states)
-        lines = [mask(without_escapes(_text(line)), self._context.secrets) for line in shown[-_SHOWN_LINES:]]
+        # Names of metrics come out of a line too. Masked before it is cut: half a secret is none that is known.
+        self._tell_metrics(self._plain(state) for state in states)
+        lines = [self._plain(line) for line in shown[-_SHOWN_LINES:]]
         if lines:
             self._last_line = lines[-1]
             self._context.progress.log(stream, lines)
         return rest
+
+    def _plain(self, line: bytes) -> str:
+        text, known = without_escapes(_text(line)), self._context.secrets
+        shown = mask(text, known)
+        if len(line) >= _KEPT:  # cut: what is shown is the same, whatever goes on at the end
+            shown = commonprefix((shown, mask(text[:-_LONGEST], known)))  # noqa: RUF071 (characters are meant)
+        return shown[:_LONGEST]
 
     def _tell_metrics(self, lines: Iterable[str]) -> None:
         for row in metric_rows(lines, names=self._names):
@@ -165,7 +175,7 @@ def split_lines(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
     # Split, not matched line by line: a search would try every beginning of an endless line anew.
     *pieces, rest = _BREAK.split(data)
     for text, ending in zip(pieces[::2], pieces[1::2], strict=True):
-        text = text[:_LONGEST]
+        text = text[:_KEPT]
         if text.strip():
             states.append(text)
             overwritten = text
@@ -174,7 +184,7 @@ def split_lines(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:
             overwritten = b""
     if overwritten:
         shown.append(overwritten)
-    return states, shown, rest[:_LONGEST]
+    return states, shown, rest[:_KEPT]
 
 
 def _text(line: bytes) -> str:

@@ -30,6 +30,7 @@ _CLUSTER_EVERY_S: Final = 3.0
 _EARLIER: Final = 4 << 20  # bytes of a log that was there before us which are read
 _PIECE: Final = 1 << 20
 _SHOWN_LINES: Final = 20
+_LONGEST: Final = 4096  # characters of a line that are shown; the copy is masked already
 
 
 class Follower:
@@ -202,4 +203,4 @@ def _ended(attempt: Attempt) -> str:
 
 
 def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace").rstrip()
+    return line.decode("utf-8", "replace").rstrip()[:_LONGEST]

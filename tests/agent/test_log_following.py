@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,12 +131,26 @@ def test_of_a_progress_bar_only_the_last_state_is_shown() -> None:
     assert rest == b" 6%"
 
 
+@given(st.integers(4000, 4200), st.integers(0, 700), st.integers(0, 20_000), st.booleans())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_where_a_line_is_cut_shows_no_half_of_a_secret(before: int, times: int, after: int, name: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        cluster, told = Logs(), Told()
+        follower = LogFollower(context(Path(folder), cluster, told))
+        line = b"." * before + b"correct-horse " * times + b"." * (after % 9) + b"correct-horse" + b"." * after
+        cluster.data["stdout"] = (b'{"loss-correct-horse": 1.0}' if name else line) + b"\n"
+        follower.copy(seen())
+        assert told.lines
+        assert all("corr" not in line and len(line) <= 4096 for _, line in told.lines)
+        assert "corr" not in repr(told.rows) + follower.heard(seen()).last_line
+
+
 def test_an_endless_line_is_cut(tmp_path: Path) -> None:
     cluster, told = Logs(), Told()
     follower = LogFollower(context(tmp_path, cluster, told))
     cluster.data["stdout"] = b"x" * 5_000_000
     follower.copy(seen())
-    assert all(len(rest) <= 4096 for rest in follower._rests.values())
+    assert all(len(rest) <= 4 * 4096 for rest in follower._rests.values())
     cluster.data["stdout"] += b"\nloss 1\n"
     follower.copy(seen())
     assert told.rows == [{"loss": 1.0}]

@@ -71,12 +71,9 @@ def clone(url: str, cache: Path, *, environment: Mapping[str, str] | None, secon
     part = cache / f".{folder.name}.{os.getpid()}.part"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(part, ignore_errors=True)
-        arguments = ("clone", "--quiet", "--depth", "1", "--single-branch", "--no-recurse-submodules", "--", url)
-        code, _, errors = _run((*_SAFE, *arguments, str(part)), cache, environment, seconds, protocols=_CLONES)
-        if code != 0:
-            reason = _reason(errors)
-            raise RepositoryError(f"Can't clone {shown}: {reason}.", hint="Check the URL and your access to it.")
+        _fetch(url, part, environment, seconds)
+        if _run((*_SAFE, "rev-parse", "--verify", "--quiet", "HEAD"), part, environment, STATE_SECONDS)[0] != 0:
+            _fetch(url, part, environment, seconds, branch=_only_branch(url, part, environment, seconds))
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     except OSError as error:
@@ -86,6 +83,38 @@ def clone(url: str, cache: Path, *, environment: Mapping[str, str] | None, secon
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _fetch(url: str, part: Path, environment: Mapping[str, str] | None, seconds: float, branch: str = "") -> None:
+    """Clone into `part` anew: the default branch, or the one that is named."""
+    shutil.rmtree(part, ignore_errors=True)
+    one = ("--branch", branch) if branch else ()
+    arguments = ("clone", "--quiet", "--depth", "1", "--single-branch", "--no-recurse-submodules", *one, "--", url)
+    code, _, errors = _run((*_SAFE, *arguments, str(part)), part.parent, environment, seconds, protocols=_CLONES)
+    if code != 0:
+        reason = f"Can't clone {without_credentials(url)}: {_reason(errors)}."
+        raise RepositoryError(reason, hint="Check the URL and your access to it.")
+
+
+def _only_branch(url: str, part: Path, environment: Mapping[str, str] | None, seconds: float) -> str:
+    """The only branch of a repository whose default branch has no commit; RepositoryError for none or several."""
+    shown = without_credentials(url)
+    asked = (*_SAFE, "ls-remote", "--quiet", "--heads", "--", url)
+    _, listed, _ = _run(asked, part, environment, seconds, protocols=_CLONES)
+    names = [line.partition("refs/heads/")[2] for line in listed.decode("utf-8", "replace").splitlines()]
+    if not names:
+        raise RepositoryError(f"{shown} has no commits.", hint="Push the training code to it.")
+    if len(names) == 1:
+        return names[0]
+    head = _run((*_SAFE, "symbolic-ref", "--short", "HEAD"), part, environment, STATE_SECONDS)[1].decode().strip()
+    few = ", ".join(names[:_BRANCHES]) + (f" and {len(names) - _BRANCHES} more" if len(names) > _BRANCHES else "")
+    raise RepositoryError(
+        f"{shown}: its default branch {head} has no commits; it has: {few}.",
+        hint="Clone the branch that is meant, and give that directory.",
+    )
+
+
+_BRANCHES: Final = 6  # names in a message
 
 
 def _reason(errors: bytes) -> str:

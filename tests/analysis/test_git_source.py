@@ -144,3 +144,29 @@ def test_urls(source, expected):
 def test_urls_that_could_run_something(source):
     with pytest.raises(RepositoryError):
         git.is_url(source)
+
+
+def bare(tmp_path: Path, *branches: str) -> str:
+    """A bare repository whose HEAD names a branch that nobody pushed."""
+    root = repository(tmp_path / "work", {"train.py": "1"})
+    target = tmp_path / "bare.git"
+    run(tmp_path, "init", "-q", "--bare", "-b", "master", str(target))
+    for branch in branches:
+        run(root, "push", "-q", str(target), f"HEAD:refs/heads/{branch}")
+    return f"file://{target}"
+
+
+def test_of_a_repository_whose_head_is_unborn_the_only_branch_is_taken(tmp_path):
+    folder = git.clone(bare(tmp_path, "main"), tmp_path / "cache", environment=ENVIRONMENT)
+    assert (folder / "train.py").read_text() == "1"
+
+
+@pytest.mark.parametrize(
+    ("branches", "said"),
+    [(("dev", "main"), "default branch master has no commits; it has: dev, main"), ((), "no commits")],
+)
+def test_where_it_has_none_or_several_they_are_named_with_the_url(tmp_path, branches, said):
+    url = bare(tmp_path, *branches)
+    with pytest.raises(RepositoryError, match=said) as raised:
+        git.clone(url, tmp_path / "cache", environment=ENVIRONMENT)
+    assert raised.value.message.startswith(url)

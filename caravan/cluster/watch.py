@@ -94,7 +94,7 @@ def _judge_allocation(alloc: Allocation) -> Outcome:
         return _outcome(OutcomeKind.INTERRUPTED, words, alloc, failed)
     if failed is not None and not (alloc.desired_status != "run" and was_killed(failed)):
         return _outcome(OutcomeKind.FAILED, task_words(failed), alloc, failed)
-    if alloc.desired_status != "run":
+    if alloc.desired_status != "run" and not _ended_by_itself(alloc):
         return _outcome(OutcomeKind.INTERRUPTED, words, alloc, failed)
     if alloc.client_status == "failed":
         return _outcome(OutcomeKind.FAILED, words or "the allocation failed", alloc)
@@ -102,6 +102,13 @@ def _judge_allocation(alloc: Allocation) -> Outcome:
     if doubt:
         return _outcome(OutcomeKind.UNPROVEN, doubt, alloc)
     return _outcome(OutcomeKind.SUCCEEDED, "", alloc)
+
+
+def _ended_by_itself(alloc: Allocation) -> bool:
+    """Whether every task came to its end before it was told to: then a stop came too late to interrupt anything."""
+    ends = [(task, last_end(task)) for task in alloc.tasks]
+    told = any(end is None or end.exit_code is None or was_killed(task) for task, end in ends)
+    return bool(ends) and not told and alloc.client_status == "complete"
 
 
 def _half_ended(alloc: Allocation) -> str:

@@ -81,8 +81,8 @@ def allocations(draw: st.DrawFn, number: int, created: int) -> dict[str, Any]:
 
 def speaks_against(alloc: dict[str, Any]) -> bool:
     """Whether anything of a newest allocation speaks against its success, told without the judge's own helpers."""
-    if alloc["ClientStatus"] != "complete" or alloc["DesiredStatus"] != "run" or not alloc["TaskStates"]:
-        return True
+    if alloc["ClientStatus"] != "complete" or not alloc["TaskStates"]:
+        return True  # a stop that told no task to end came after the end
     if "max_run_duration" in alloc["ClientDescription"]:
         return True
     return any(_task_speaks_against(task) for task in alloc["TaskStates"].values())
@@ -119,6 +119,23 @@ def test_nothing_with_a_bad_sign_is_a_success(data: st.DataObject, result: Any, 
         assert outcome.reason or outcome.kind is OutcomeKind.FAILED
     else:
         assert outcome.kind is OutcomeKind.SUCCEEDED
+
+
+def ended_and_stopped(*said: dict[str, Any]) -> Snapshot:
+    task = {"State": "dead", "Failed": False, "Events": list(said)}
+    alloc = {"ID": "a", "JobID": "j", "Name": "j.train[0]", "ClientStatus": "complete", "DesiredStatus": "stop"}
+    job = {"ID": "j", "Status": "dead", "Stop": True}
+    return to_snapshot(job, [{**alloc, "CreateIndex": 2, "TaskStates": {"train": task}}], [], job_id="j", at=AT)
+
+
+def test_a_training_that_ended_before_a_stop_was_not_interrupted() -> None:
+    good = Sentinel(job_id="j", spec_sha256=SHA, exit_code=0)
+    started, ended = GOOD_EVENTS
+    assert judge(ended_and_stopped(started, ended), good, SHA).kind is OutcomeKind.SUCCEEDED
+    assert judge(ended_and_stopped(started, ended), None, SHA).kind is OutcomeKind.UNPROVEN
+    killing = {"Type": "Killing", "Time": 1_500}
+    assert judge(ended_and_stopped(started, killing, ended), good, SHA).kind is OutcomeKind.INTERRUPTED
+    assert judge(ended_and_stopped(started), good, SHA).kind is OutcomeKind.INTERRUPTED
 
 
 class Files:

@@ -9,7 +9,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
 from caravan.ports import Cluster
 from caravan.values.errors import ServiceError, StateError, UsageError
@@ -63,10 +63,16 @@ def is_safe(name: str) -> bool:
 
 
 class DiskOrigin:
-    """Files of a directory of this machine: all below it, or those named. Links are not followed."""
+    """Files of a directory of this machine: all below it, or those named. Links below it are not followed.
 
-    def __init__(self, root: Path, names: Sequence[str] | None = None) -> None:
-        self._root = root
+    The directory itself may be a link, as people have their outputs on another disk. One that a job makes must stay
+    `inside` of what was given to it: a job could put a link to anything in its place. Raises StateError.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str] | None = None, *, inside: Path | None = None) -> None:
+        self._root = Path(os.path.realpath(root))  # says nothing against a link that leads to itself
+        if inside is not None and not self._root.is_relative_to(os.path.realpath(inside)):
+            raise StateError(f"{root} is a link now that leads to {self._root}: nothing is fetched from there.")
         self._names = names
         self.key = str(root)
 
@@ -92,16 +98,32 @@ class DiskOrigin:
                 yield (Path(here) / name).relative_to(self._root).as_posix()
 
     def pieces(self, file: Remote, offset: int) -> Iterator[bytes]:
-        """The file's bytes."""
+        """The file's bytes. Raises StateError, also for what is no file any more since it was listed."""
         path = self._root / file.name
         try:
-            with path.open("rb") as stream:
+            with self._open(file.name) as stream:
+                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                    raise StateError(f"{path} is no file any more.", hint="Pull again.")
                 stream.seek(offset)
                 while offset < file.size and (piece := stream.read(min(PIECE, file.size - offset))):
                     offset += len(piece)
                     yield piece
         except OSError as error:
-            raise StateError(f"{path} can't be read ({error.strerror}).") from error
+            raise StateError(f"{path} can't be read ({error.strerror}).", hint="Pull again.") from error
+
+    def _open(self, name: str) -> BinaryIO:
+        """Open a file step by step, so that no step is through a link, whatever was put there since. Raises OSError."""
+        *folders, last = name.split("/")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        here = os.open(self._root, flags | os.O_DIRECTORY)
+        try:
+            for folder in folders:
+                below = os.open(folder, flags | os.O_DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = below
+            return os.fdopen(os.open(last, flags | os.O_NONBLOCK, dir_fd=here), "rb")
+        finally:
+            os.close(here)
 
 
 def _writable_name(name: str) -> bool:

@@ -70,7 +70,7 @@ class Target:
         Run again it goes on where it ended. A file that shrinks while it is read is left for the next time unless
         `final`, when it is an error. Raises UsageError for a file of somebody else's that is in the way.
         """
-        listing = origin.listing()
+        listing = _without_clashes(origin.listing())
         self._room_for(origin, below, listing.files, final)
         whole, done, size = [], 0, sum(f.size for f in listing.files)
         for number, file in enumerate(listing.files, 1):
@@ -214,6 +214,21 @@ class Target:
         with _writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps([name, *mark]) + "\n")
         self._marks[name] = mark
+
+
+def _without_clashes(listing: Listing) -> Listing:
+    """The listing without files that can't stand beside another: below one that is a file itself, or named twice."""
+    names = {file.name for file in listing.files}
+    taken: set[str] = set()
+    files, left = [], list(listing.left_out)
+    for file in listing.files:
+        parts = file.name.split("/")
+        if file.name in taken or any("/".join(parts[:n]) in names for n in range(1, len(parts))):
+            left.append(file.name)
+        else:
+            taken.add(file.name)
+            files.append(file)
+    return Listing(tuple(files), tuple(left))
 
 
 def file_digest(path: Path) -> str:

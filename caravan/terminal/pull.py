@@ -189,9 +189,10 @@ class _Pull:
         record, node = self._record, attempt.node or "its node"
         if plan.outputs.kind == "path":
             place, request = Path(plan.outputs.location), record.request
-            mine = place.is_relative_to(self._wiring.folder(record.id).path)
+            own = self._wiring.folder(record.id).path
+            mine = place.is_relative_to(own)
             if mine or self._wiring.cluster(request).facts().shared_files:
-                return DiskOrigin(place)
+                return DiskOrigin(place, inside=own if mine else None)
             raise UsageError(
                 f"The outputs are on {node} in {place}, where the cluster's API does not reach: copy them."
             )

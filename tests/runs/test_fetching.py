@@ -193,6 +193,58 @@ def test_links_on_a_disk_are_left_out(tmp_path: Path) -> None:
     assert sorted(listing.left_out) == ["latest", "passwords"]
 
 
+def test_a_file_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    source, secret = tmp_path / "source", tmp_path / "secret"
+    (source / "d").mkdir(parents=True)
+    (secret / "d").mkdir(parents=True)
+    for place in (source / "a", source / "d/w", secret / "w"):
+        place.write_bytes(b"w")
+
+    class Swapped(DiskOrigin):
+        def __init__(self, name: str) -> None:
+            super().__init__(source)
+            self.name = name
+
+        def listing(self) -> Listing:
+            found = super().listing()
+            (source / self.name).rename(tmp_path / f"was-{self.name}")
+            (source / self.name).symlink_to(secret / "w" if self.name == "a" else secret)
+            return found
+
+    for name in ("a", "d"):
+        with pytest.raises(StateError, match="can't be read"):
+            fetch(tmp_path / f"to-{name}", Swapped(name))
+        (source / name).unlink()
+        (tmp_path / f"was-{name}").rename(source / name)
+
+
+def test_the_directory_may_be_a_link_unless_it_is_the_jobs_to_make(tmp_path: Path) -> None:
+    disk, own = tmp_path / "disk", tmp_path / "run"
+    for place in (disk, own):
+        place.mkdir()
+    (disk / "w").write_bytes(b"w")
+    (own / "outputs").symlink_to(disk)
+    assert [f.path for f in fetch(tmp_path / "to", DiskOrigin(own / "outputs"))] == ["outputs/w"]
+    with pytest.raises(StateError, match="is a link now"):
+        DiskOrigin(own / "outputs", inside=own)
+    (own / "outputs").unlink()
+    assert DiskOrigin(own / "outputs", inside=own).listing() == Listing(())
+
+
+def test_what_cannot_stand_beside_another_is_left_out_and_the_rest_comes(tmp_path: Path) -> None:
+    class Odd(Store):
+        def listing(self) -> Listing:
+            names = ("a", "a", "a/b", "a/b/c", "z")
+            return Listing(tuple(Remote(name, 1) for name in names), ("odd",))
+
+        def pieces(self, file: Remote, offset: int) -> Iterator[bytes]:
+            yield b"x"[offset:]
+
+    got, listing = Target(tmp_path).fetch(Odd(), "outputs", final=True, tell=lambda step: None)
+    assert [f.path for f in got] == ["outputs/a", "outputs/z"]
+    assert listing.left_out == ("odd", "a", "a/b", "a/b/c")
+
+
 def test_a_url_is_fetched_by_its_manifest(tmp_path: Path) -> None:
     there = tmp_path / "there"
     (there / "d").mkdir(parents=True)

@@ -15,6 +15,7 @@ from caravan.planning.outputs import vanishing
 from caravan.values.errors import UsageError
 from caravan.values.estimate import Envelope, Estimate, beyond_held, held_fields, method_of
 from caravan.values.failure import PastCase
+from caravan.values.guarded import kept_fields
 from caravan.values.lesson_fields import UNASKED, name_of
 from caravan.values.plan import Author, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
@@ -24,6 +25,11 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
     """Why the plan is not approved already: what it does outside the envelope, or against what was asked for."""
     granted, unheard = state.envelope, not_followed(plan, state.need_profile())
     foreign = tuple(text for case_id, text in _of_others(state, context, plan) if case_id not in _lessons(granted))
+    foreign += tuple(
+        f"the job would wait in vain for {name}, which nobody has put where it looks for it"
+        for name in _lacking(state, plan)
+        if granted is None or name not in granted.lacking
+    )
     if granted is None:
         told = [*foreign, *vanishing(plan, context.facts())]
         told += list(beyond_held(plan, state.wished))
@@ -36,6 +42,14 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
     added = tuple(line for line in plan.setup.pip if line not in granted.packages)
     safe = set(added) - set(_untrusted(state, context, added))
     return (*foreign, *granted.objections(plan, total_cost(state, estimate), trusted=safe, unheard=unheard))
+
+
+def _lacking(state: RunState, plan: TrainingPlan) -> tuple[str, ...]:
+    """Secrets that the cluster lacks after a person has said no to sending them."""
+    offer = state.offer
+    if offer is None or not offer.settled:
+        return ()
+    return tuple(name for name in offer.here if name in plan.secrets)
 
 
 def _of_others(state: RunState, context: Context, plan: TrainingPlan) -> Iterator[tuple[str, str]]:
@@ -113,5 +127,9 @@ def envelope(
         packages=joined(granted.packages, plan.setup.pip),
         held=held_fields(plan, granted),
         unheard=joined(granted.unheard, not_followed(plan, state.need_profile())),
+        kept=kept_fields(plan),
+        run_s=plan.limits.max_run_s,
+        secrets=joined(granted.secrets, plan.secrets),
+        lacking=joined(granted.lacking, _lacking(state, plan)),
         lessons=joined(granted.lessons, (case_id for case_id, _ in _of_others(state, context, plan))),
     )

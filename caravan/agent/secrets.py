@@ -14,7 +14,7 @@ from caravan.planning.secrets import ANY_JOB
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import ClusterDenied, JobConflict
 from caravan.values.failure import Diagnosis, FailureClass
-from caravan.values.plan import TrainingPlan
+from caravan.values.plan import Author, TrainingPlan
 from caravan.values.run import RunEvent, RunStatus
 from caravan.values.secrets import SecretOffer
 
@@ -101,7 +101,7 @@ def _ask_for_them(state: RunState, offer: SecretOffer) -> Update:
 
 def _send(state: RunState, context: Context, offer: SecretOffer) -> Update:
     """Write what is set here as a Nomad variable, when a person says so or `--send-secrets` did."""
-    if not state.request.send_secrets:
+    if not (state.request.send_secrets and set(offer.here) <= set(_vouched(state))):
         reply = Reply.model_validate(interrupt(_question(state, context, offer).model_dump(mode="json")))
         if not reply.approved:
             lacking = f"the Nomad variable {offer.source.path} lacks {_all(offer.here)}: {_WAITS}"
@@ -115,7 +115,15 @@ def _send(state: RunState, context: Context, offer: SecretOffer) -> Update:
     text = f"Wrote {_all(offer.here)} to the Nomad variable {offer.source.path} of the namespace {offer.namespace}."
     context.progress.note(text)
     context.store.add_event(state.run_id, RunEvent(at=context.clock.now(), kind="secrets", text=text))
-    return _settled(state, offer)
+    return _settled(state, offer.model_copy(update={"here": ()}))
+
+
+def _vouched(state: RunState) -> tuple[str, ...]:
+    """The names that `--send-secrets` speaks of: those that the run began with or a person has approved since."""
+    plan = state.need_plan()
+    if plan.set_by("secrets") not in (Author.REPAIR, Author.MODEL, Author.MEMORY):
+        return plan.secrets
+    return state.envelope.secrets if state.envelope else ()
 
 
 def _question(state: RunState, context: Context, offer: SecretOffer) -> Ask:

@@ -1,6 +1,6 @@
 """What a plan will need, what the budget says to it, and what the user allowed."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from caravan.values.base import Confidence, Json, Value
 from caravan.values.errors import PlanError
+from caravan.values.guarded import not_kept
 from caravan.values.plan import Author, Mount, TrainingPlan
 
 ROOM: Final = (
@@ -96,6 +97,13 @@ class Envelope(Value):
     )
     unheard: tuple[str, ...] = Field(default=(), description="fields that the program does not follow, as approved")
     lessons: tuple[str, ...] = Field(default=(), description="ids of lessons of others that may say what is run")
+    kept: dict[str, str] | None = Field(
+        default=None,
+        description="SHA-256 of the fields that no repair changes unasked; None in an older approval",
+    )
+    run_s: int | None = Field(default=None, description="longest run in seconds, where `kept` is given; None: any")
+    secrets: tuple[str, ...] = Field(default=(), description="names of secrets that the job may get")
+    lacking: tuple[str, ...] = Field(default=(), description="names of those that it was approved without")
 
     def objections(
         self,
@@ -111,6 +119,7 @@ class Envelope(Value):
         need no question, `unheard` the fields somebody set that the program would not follow.
         """
         found = list(_repaired(plan) if self.held is None else beyond_held(plan, self.held))
+        found += self._not_kept(plan)
         if cost_usd is None:
             if not self.unknown_cost:
                 found.append("its cost is not known")
@@ -131,6 +140,20 @@ class Envelope(Value):
         ]
         found += [f"{p} = {plan.get(p)} would not be followed any more" for p in unheard if p not in self.unheard]
         return tuple(found)
+
+    def _not_kept(self, plan: TrainingPlan) -> Iterator[str]:
+        """What is otherwise than it was approved, whoever changed it; fields that are held are looked at as such."""
+        if self.kept is None:
+            return
+        for path in not_kept(plan, self.kept):
+            if path in GROWING or path not in (self.held or {}):
+                yield f"{path} would be {_text(_get(plan, path))}, which was not approved{_why(plan, path)}"
+        longest = plan.limits.max_run_s
+        if self.run_s is not None and (longest is None or longest > self.run_s):
+            yield f"limits.max_run_s would be {_text(longest)}, and {self.run_s} was approved"
+        for name in plan.secrets:
+            if name not in self.secrets:
+                yield f"the secret {name} was not approved{_why(plan, 'secrets')}"
 
 
 def method_of(plan: TrainingPlan) -> str | None:
@@ -179,9 +202,12 @@ def _kept(plan: TrainingPlan, path: str, value: Json) -> bool:
 
 
 def _difference(plan: TrainingPlan, path: str, value: Json) -> str:
+    return f"{path} would be {_text(_get(plan, path))} instead of {_text(value)}{_why(plan, path)}"
+
+
+def _why(plan: TrainingPlan, path: str) -> str:
     origin = plan.provenance.get(path)
-    why = f": {origin.why}" if origin and origin.why else ""
-    return f"{path} would be {_text(_get(plan, path))} instead of {_text(value)}{why}"
+    return f": {origin.why}" if origin and origin.why else ""
 
 
 def _get(plan: TrainingPlan, path: str) -> Json:

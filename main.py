@@ -193,11 +193,15 @@ class Application:
             running = self.local_cluster.status()
             if running is None:
                 return None
-            made, note = self._built_in(running, timeout=_PROBE_S), ""
+            made = self._built_in(running, timeout=_PROBE_S)
         else:
-            made, note = self._nomad(request, timeout=_PROBE_S), self._access(request).note
+            made = self._nomad(request, timeout=_PROBE_S)
         with closing(made) as cluster:
-            return cluster.examine().model_copy(update={"kept_back": note})
+            return cluster.examine().model_copy(update={"kept_back": self.kept_back(request)})
+
+    def kept_back(self, request: RunRequest) -> str:
+        """Why a token that is set is not sent to the run's cluster. Raises UsageError for a profile's secrets."""
+        return "" if request.cluster == "local" else self._access(request).note
 
     def policies(self, request: RunRequest) -> Policies:
         """The policies in force for a run."""
@@ -234,7 +238,7 @@ class Application:
         settings, folder = self._settings, self.folder(record.id)
         setup_logging(secrets=self._secrets)
         site = find_site(record.request, self._profiles)
-        note = "" if record.request.cluster == "local" else self._access(record.request).note
+        note = self.kept_back(record.request)
         if note:
             progress.note(note)
         prices = Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour, by_model=prices_by_model(settings, site))

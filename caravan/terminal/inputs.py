@@ -122,5 +122,6 @@ def make_request(
         dry_run=dry_run,
         send_secrets=send_secrets,
     )
+    wiring.kept_back(request)  # raises where the profile's secrets can't be had
     wiring.open_tree(source)
     return request

@@ -69,6 +69,12 @@ class Wiring(Protocol):
         can't be used.
         """
 
+    def kept_back(self, request: RunRequest) -> str:
+        """Why a token that is set is not sent to the run's cluster; empty where nothing is kept back.
+
+        Raises UsageError where the secrets of the run's profile can't be had.
+        """
+
     def policies(self, request: RunRequest) -> Policies:
         """The policies in force for such a run."""
 

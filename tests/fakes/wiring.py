@@ -13,7 +13,7 @@ from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
 from caravan.values.checkup import Examination
 from caravan.values.dialogue import Ask, Reply
-from caravan.values.errors import RepositoryError
+from caravan.values.errors import RepositoryError, UsageError
 from caravan.values.job import ClusterFacts
 from caravan.values.policy import Policies
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
@@ -125,6 +125,7 @@ class FakeWiring:
         self.clusters: list[str] = []
         self.traced: Trace | None = None
         self.examination: Examination | None = None
+        self.no_access: UsageError | None = None
         self.law = Policies()
         self.known: tuple[str, ...] = ()
 
@@ -144,6 +145,11 @@ class FakeWiring:
     def examine(self, request: RunRequest) -> Examination | None:
         self.clusters.append(request.cluster)
         return self.examination
+
+    def kept_back(self, request: RunRequest) -> str:
+        if self.no_access is not None:
+            raise self.no_access
+        return ""
 
     def policies(self, request: RunRequest) -> Policies:
         return self.law

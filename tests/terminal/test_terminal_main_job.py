@@ -9,7 +9,7 @@ from caravan.agent.state import RunState
 from caravan.terminal.app import run
 from caravan.terminal.streams import Terminal
 from caravan.values.dialogue import Ask, AskKind, Question, Reply
-from caravan.values.errors import ClusterUnreachable, Interrupted
+from caravan.values.errors import ClusterUnreachable, Interrupted, UsageError
 from caravan.values.estimate import BudgetVerdict, Envelope, Estimate, MemoryPart, Range, Verdict
 from caravan.values.failure import Diagnosis, FailureClass, Wait
 from caravan.values.plan import Author, OutputSink, PlanChange, TrainingPlan, apply_changes
@@ -194,6 +194,14 @@ def test_broken_answers_file(text: bytes, says: str, job: list[str], tmp_path: P
     out, err = printed(terminal)
     assert (out, err.count("\n")) == ("", 1)
     assert says in err
+    assert wiring.runs.runs() == ()
+
+
+def test_a_profile_whose_secrets_can_not_be_had_leaves_no_run(job: list[str], tmp_path: Path) -> None:
+    wiring, terminal = FakeWiring(tmp_path, []), nobody()
+    wiring.no_access = UsageError("The profile prod takes its token from PROD, which is not set.", hint="Set PROD.")
+    assert run(wiring, job, terminal) == 2
+    assert "which is not set" in printed(terminal)[1]
     assert wiring.runs.runs() == ()
 
 

@@ -14,17 +14,17 @@ from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher
 
 
-def check_plan(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
-    """The problems; empty when nothing speaks against the plan."""
-    return (*check_job(plan, facts), *check_place(plan, facts))
+def check_plan(plan: TrainingPlan, facts: ClusterFacts, *, unpushed: str = "") -> tuple[str, ...]:
+    """The problems; empty when nothing speaks against the plan. `unpushed`: why the code can't come from git."""
+    return (*check_job(plan, facts, unpushed=unpushed), *check_place(plan, facts))
 
 
-def check_job(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
+def check_job(plan: TrainingPlan, facts: ClusterFacts, *, unpushed: str = "") -> tuple[str, ...]:
     """The problems that lie in the job itself: no other node would change them."""
     return (
         *_texts(plan),
         *_command(plan),
-        *_code(plan, facts),
+        *_code(plan, facts, unpushed),
         *output_problems(plan, facts),
         *check_image(plan, facts),
     )
@@ -56,7 +56,7 @@ def _lacks(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     fitting = with_gpus(able, plan)
     if not fitting:
         return (*problems, _no_gpus(plan, able))
-    return (*problems, *_room(plan, fitting), *_mounts(plan, fitting))
+    return (*problems, *_room(plan, fitting), *_mounts(plan, fitting, facts))
 
 
 def _texts(plan: TrainingPlan) -> Iterator[str]:
@@ -79,12 +79,12 @@ def _command(plan: TrainingPlan) -> Iterator[str]:
         yield "No command is known that starts the training: name one with --set 'command=[\"train.py\"]'."
 
 
-def _code(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[str]:
+def _code(plan: TrainingPlan, facts: ClusterFacts, unpushed: str) -> Iterator[str]:
     code = plan.code
     if code.kind == "archive" and not facts.shared_files and "://" not in code.location:
         yield (
-            "The nodes can't see the code on this machine: push the repository and give its git URL, "
-            "or use an image that holds it (code.kind=image)."
+            f"The nodes can't see the code on this machine{f', and {unpushed}' if unpushed else ''}: commit and push "
+            "it, or give a git URL, or use an image that holds it (code.kind=image)."
         )
     if code.kind != "image" and not code.location:
         yield f"code.location is empty: the job would have no code ({code.kind})."
@@ -142,12 +142,19 @@ def _room(plan: TrainingPlan, nodes: tuple[NodeFacts, ...]) -> Iterator[str]:
             yield f"The plan asks for {amount} {unit}; the largest fitting node has {most} (resources.{name})."
 
 
-def _mounts(plan: TrainingPlan, nodes: tuple[NodeFacts, ...]) -> Iterator[str]:
+def _mounts(plan: TrainingPlan, nodes: tuple[NodeFacts, ...], facts: ClusterFacts) -> Iterator[str]:
     volumes = sorted({v for n in nodes for v in n.host_volumes})
     for mount in plan.mounts:
         if mount.kind == "host" and mount.source not in volumes:
             yield f"No fitting node has the host volume {mount.source}; they have {', '.join(volumes) or 'none'}."
+            elsewhere = [n for n in facts.nodes if mount.source in n.host_volumes]
+            if elsewhere:
+                yield f"It is {', '.join(_on(n, mount.source) for n in elsewhere[:3])}."
         if mount.kind != "bind" and plan.driver == "raw_exec":
             yield f"The driver raw_exec can't mount the volume {mount.source}; docker and exec can."
         if mount.kind == "bind" and plan.driver != "docker" and mount.source != mount.destination:
             yield f"Only docker can show {mount.source} at {mount.destination}; use the path itself."
+
+
+def _on(node: NodeFacts, volume: str) -> str:
+    return f"{'read-only ' if node.host_volumes[volume].read_only else ''}on {node.name}"

@@ -147,10 +147,27 @@ def git_source(source: str, profile: RepoProfile, facts: ClusterFacts) -> CodeSo
     archive is packed, which the checks refuse on such a cluster, saying what to do.
     """
     git = profile.git
-    if facts.shared_files or git is None or git.dirty_files:
+    if facts.shared_files or git is None or not_from_git(source, profile):
         return None
-    remote = source if "://" in source else git.remote_url if git.pushed else None
+    remote = source if "://" in source else git.remote_url
     return CodeSource(kind="git", location=remote, ref=git.commit) if remote else None
+
+
+def not_from_git(source: str, profile: RepoProfile) -> str:
+    """Why the nodes can't get the code from a git remote, in half a sentence; empty where they can."""
+    git = profile.git
+    if git is None:
+        return "it is in no git repository with a commit"
+    if git.dirty_files:
+        return f"{git.dirty_files} file{' is' if git.dirty_files == 1 else 's are'} not committed (see `git status`)"
+    if "://" in source:
+        return ""
+    if not git.remote_url:
+        return "its git repository has no remote (origin)"
+    if not git.pushed:
+        unknown = " (its branch follows none there)" if git.pushed is None else ""
+        return f"commit {git.commit[:7]} is not on origin{unknown}"
+    return ""
 
 
 def _change(path: str, value: Json, by: Author, why: str) -> PlanChange:

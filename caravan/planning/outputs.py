@@ -12,7 +12,7 @@ from caravan.planning.cluster_fit import in_target, with_driver
 from caravan.planning.command import OUTPUTS_IN_ALLOCATION, VOLUME_MOUNT, sink_dir
 from caravan.values.errors import UsageError
 from caravan.values.job import ClusterFacts, ClusterKind, NodeFacts
-from caravan.values.plan import STANDING, Mount, OutputSink, PlanChange, TrainingPlan, apply_changes
+from caravan.values.plan import STANDING, Author, Mount, OutputSink, PlanChange, TrainingPlan, apply_changes
 
 PACKAGES: Final[dict[str, tuple[str, ...]]] = {
     "file": (),
@@ -40,6 +40,7 @@ URL_CHOICE: Final = "url"
 
 FSSPEC: Final = "fsspec>=2023.1.0"
 _SAY: Final = "Say volume:NAME, a URL like s3://bucket/runs, path:/DIRECTORY or allocation."
+_SHOWN: Final = 3  # nodes in a message
 _PLAIN: Final = re.compile(r"[!-~]+\Z")  # printable ASCII: such an address means the same to every program
 
 
@@ -79,6 +80,8 @@ def url_problem(url: str) -> str:
         return "The outputs' URL holds a password: credentials reach the job as secrets, by name (`secrets`)."
     if parts.query or parts.fragment or "?" in url or "#" in url:
         return "The outputs' URL has a query or a fragment: keys and signatures reach the job as secrets, by name."
+    if "://" not in url:
+        return "The outputs' place names no URL: give one, --set outputs=s3://BUCKET/runs."
     if parts.scheme not in PACKAGES:
         known = ", ".join(PACKAGES)
         return f"{parts.scheme or 'That'} is no protocol that outputs can be copied by; they are {known}."
@@ -139,8 +142,10 @@ def vanishing(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     if facts.kind is not ClusterKind.NOMAD:
         return ()
     if plan.outputs.kind == "allocation":
-        text = "the outputs stay in the job's allocation and vanish when the cluster collects its garbage"
-        return (f"{text}: outputs=volume:NAME or outputs=s3://bucket/runs keeps them",)
+        asked = "as was asked for, " if plan.set_by("outputs.kind") is Author.USER else ""
+        text = f"{asked}the outputs stay in the job's allocation and vanish when the cluster collects its garbage"
+        keep = "to keep them start again with --set outputs=volume:NAME or --set outputs=s3://BUCKET/runs"
+        return (f"{text}: {keep}; only a person accepts that, with `main.py resume RUN --approve`",)
     own = plan.training.output_dir
     if own is None or plan.outputs.kind == "url":
         return ()
@@ -197,7 +202,8 @@ def _volume_problems(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[str]:
         yield f"The cluster has no CSI volume {mount.source}; it has {known}."
     elif mount.kind == "host":
         nodes = with_driver(in_target(plan, facts), plan.driver)
-        having = [n.host_volumes[mount.source] for n in nodes if mount.source in n.host_volumes]
-        if having and all(v.read_only for v in having):
+        having = [n for n in nodes if mount.source in n.host_volumes]
+        if having and all(n.host_volumes[mount.source].read_only for n in having):
             known = ", ".join(writable_volumes(nodes, facts)) or "none"
-            yield f"The host volume {mount.source} is read-only on its nodes; volumes that can be written: {known}."
+            where = ", ".join(n.name for n in having[:_SHOWN]) + (", …" if len(having) > _SHOWN else "")
+            yield f"The host volume {mount.source} is read-only on {where}; volumes that can be written: {known}."

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.text import joined, money, one_line, words
+from caravan.values.base import Json
 from caravan.values.dialogue import AskKind
 from caravan.values.run import EXIT_CODES, DeploymentState, RunStatus
 
 if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.terminal.streams import Terminal
-    from caravan.values.base import Json
     from caravan.values.dialogue import Ask, Question
     from caravan.values.run import Attempt, RunRecord
 
@@ -198,7 +198,23 @@ def _example(question: Question) -> Json:
         return question.default
     if question.choices:
         return question.choices[0]
-    return "python train.py" if question.path == "command" else "..."
+    if question.path == "command":
+        return "python train.py"
+    return next((value for value in _EXAMPLES if _fits(question, value)), "...")
+
+
+_EXAMPLES: Final[tuple[Json, ...]] = ("...", 10, True, ["..."])
+
+
+def _fits(question: Question, value: Json) -> bool:
+    from caravan.planning.answers import type_answer
+    from caravan.values.errors import UsageError
+
+    try:
+        type_answer(question, value)
+    except UsageError:
+        return False
+    return True
 
 
 def _waiting(run_id: str, ask: Ask, state: RunState | None) -> list[str]:

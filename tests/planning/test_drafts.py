@@ -1,13 +1,13 @@
 import pytest
 
 from caravan.planning.checks import check_plan
-from caravan.planning.draft import draft_plan
+from caravan.planning.draft import draft_plan, git_source, not_from_git
 from caravan.planning.prompt_reading import read_prompt
 from caravan.planning.remembered import propose_changes
 from caravan.values.errors import PlanError
-from caravan.values.job import ClusterFacts, DriverFacts
+from caravan.values.job import ClusterFacts, DriverFacts, HostVolume
 from caravan.values.plan import Author, CodeSource, Mount, OutputSink, PlanChange, Setup, TrainingPlan, apply_changes
-from caravan.values.repo import RepoProfile
+from caravan.values.repo import GitState, RepoProfile
 from tests.planning.scenes import (
     ARCHIVE,
     GIT,
@@ -178,6 +178,28 @@ def test_what_is_impossible_is_said_with_what_is_near() -> None:
     assert "NUL" in problems(env__X="a\0b")
 
 
+@pytest.mark.parametrize(
+    ("git", "said"),
+    [
+        (None, "no git repository"),
+        ({"dirty_files": 1}, "1 file is not committed"),
+        ({"remote_url": None}, "no remote"),
+        ({"pushed": False}, "commit abc1234 is not on origin"),
+        ({"pushed": None}, "commit abc1234 is not on origin"),
+        ({}, ""),
+    ],
+)
+def test_why_the_code_does_not_come_from_git_is_told(git: dict[str, object] | None, said: str) -> None:
+    fields = {"commit": "abc1234" + "0" * 33, "remote_url": "https://x.example/r.git", "pushed": True}
+    state = None if git is None else GitState.model_validate({**fields, **git})
+    profile = numpy_profile(git=state)
+    why, real = not_from_git("/repo", profile), nomad(node("a"))
+    assert said in why
+    assert (git_source("/repo", profile, real) is None) is bool(said)
+    plan = bare_plan("t.py", code=CodeSource(kind="archive", location="/x.tgz"))
+    assert why in " ".join(check_plan(plan, real, unpushed=why))
+
+
 def test_images_and_mounts_are_checked() -> None:
     known = {"docker": DriverFacts(images=("local/python:3.11",)), "raw_exec": DriverFacts()}
     here = builtin(node("a", drivers="docker", host_volumes=volumes(data=True)).model_copy(update={"drivers": known}))
@@ -190,3 +212,7 @@ def test_images_and_mounts_are_checked() -> None:
     said = " ".join(check_plan(plan, here))
     assert "has the host volume nope; they have data" in said
     assert "raw_exec can't mount the volume data" in said
+    readable = node("b").model_copy(update={"host_volumes": {"nope": HostVolume(path="/n", read_only=True)}})
+    away = readable.model_copy(update={"node_pool": "other"})
+    elsewhere = here.model_copy(update={"nodes": (*here.nodes, away)})
+    assert "It is read-only on b." in " ".join(check_plan(plan, elsewhere))

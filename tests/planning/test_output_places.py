@@ -13,7 +13,7 @@ from caravan.planning.outputs import output_problems, packages_for, read_sink, s
 from caravan.planning.questions import draft_questions
 from caravan.values.dialogue import Question
 from caravan.values.errors import UsageError
-from caravan.values.plan import Mount, OutputSink, Training, TrainingPlan, apply_changes
+from caravan.values.plan import Author, Mount, OutputSink, Training, TrainingPlan, apply_changes
 from tests.planning.scenes import GIT, bare_plan, builtin, llm_profile, node, nomad, volumes
 
 CLUSTER = nomad(node("a", host_volumes=volumes(ckpt=False, data=True))).model_copy(
@@ -93,7 +93,7 @@ def test_volumes_are_found_by_name_and_mounted_once() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("volume:data", "data is read-only on its nodes; volumes that can be written: ckpt, models, scratch"),
+        ("volume:data", "data is read-only on a; volumes that can be written: ckpt, models, scratch"),
         ("/mnt/x", "no writable mount covers it"),
         ("file:///mnt/x", "no writable mount covers it"),
     ],
@@ -125,7 +125,10 @@ def test_other_mounts_that_are_wrong_are_said() -> None:
 
 
 def test_what_vanishes() -> None:
-    assert "outputs=volume:NAME" in vanishing(plan_to("allocation"), CLUSTER)[0]
+    (said,) = vanishing(plan_to("allocation"), CLUSTER)
+    assert "start again with --set outputs=volume:NAME" in said
+    assert "resume RUN --approve" in said
+    assert ("as was asked for" in said) is (plan_to("allocation").set_by("outputs.kind") is Author.USER)
     assert vanishing(plan_to("allocation"), builtin()) == ()
     for good in ("volume:ckpt", "s3://bucket/x"):
         assert vanishing(plan_to(good), CLUSTER) == ()
@@ -146,3 +149,8 @@ def test_the_question_names_what_the_cluster_has_and_takes_a_url() -> None:
     none = draft_questions(llm_profile(), "go", nomad(node("a", drivers="raw_exec")), ())
     bare: Question = next(q for q in none if q.id == "outputs")
     assert (bare.choices, bare.default) == (("url", "allocation"), "allocation")
+
+
+def test_a_url_that_is_none_is_told_so() -> None:
+    assert "names no URL" in url_problem("")
+    assert "names no URL" in url_problem("/caravan/outputs")

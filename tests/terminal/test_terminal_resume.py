@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from caravan.terminal.app import run
+from caravan.terminal.results import how_to_answer
 from caravan.values.dialogue import Ask, AskKind, Question, Reply
 from caravan.values.errors import ClusterUnreachable
 from caravan.values.estimate import BudgetVerdict, Verdict
@@ -201,6 +202,12 @@ def test_resume_ends_a_job_that_was_registered_while_its_run_was_stopped(wiring:
     found = wiring.nomad.find(JOB)
     assert found is not None
     assert found.stopped
+
+
+def test_the_example_of_an_answer_is_one_that_would_do() -> None:
+    money = Question(id="max_cost", text="How much?", path="limits.max_cost_usd", required=True)
+    told = how_to_answer(RUN, Ask(kind=AskKind.QUESTIONS, text="Please answer.", questions=(money,)))
+    assert '{"max_cost": 10}' in told
 
 
 def test_stop_leaves_ended_runs_and_other_jobs_alone(wiring: FakeWiring) -> None:

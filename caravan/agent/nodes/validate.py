@@ -9,6 +9,7 @@ from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.hcl import mismatches, parse_hcl, read_back
 from caravan.planning.checks import check_image, check_job, check_plan
+from caravan.planning.draft import not_from_git
 from caravan.values.errors import JobRefused
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import DryRun
@@ -24,7 +25,8 @@ def validate_spec(state: RunState, context: Context) -> Update:
     against = denied(state, context, Stage.VALIDATE)
     if against:
         return {"failure": against}
-    problems = check_plan(state.need_plan(), context.facts())
+    unpushed = not_from_git(state.request.source, state.need_profile())
+    problems = check_plan(state.need_plan(), context.facts(), unpushed=unpushed)
     if problems:
         return {"failure": _impossible(problems, state, context)}
     hcl, _ = context.folder.load_job(state.sequence)

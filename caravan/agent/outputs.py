@@ -10,6 +10,7 @@ from caravan.agent.context import Context
 from caravan.planning.command import sink_dir
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
+from caravan.values.masking import mask_json
 from caravan.values.outputs import SUMMARY_PATH, OutputSummary, parse_summary
 from caravan.values.plan import TrainingPlan
 
@@ -73,7 +74,11 @@ def _summary(context: Context, alloc_id: str) -> OutputSummary | None:
         data = context.cluster.read_file(alloc_id, SUMMARY_PATH)
     except ClusterError:  # collected, denied, not reached: then it is not known
         return None
-    return parse_summary(data) if data is not None else None
+    summary = parse_summary(data) if data is not None else None
+    if summary is None:
+        return None
+    # Names of files are the job's words; what is kept and told of them holds no secrets. On the disk they stay.
+    return OutputSummary.model_validate(mask_json(summary.model_dump(mode="json"), context.secrets))
 
 
 def _empty_here(place: Path) -> bool | None:

@@ -23,7 +23,7 @@ from caravan.analysis.sources import Sources
 from caravan.analysis.tree import FileEntry
 from caravan.analysis.vocabulary import OTHER_NAME
 from caravan.values.base import Json
-from caravan.values.masking import mask
+from caravan.values.masking import mask, mask_json
 from caravan.values.repo import GitState, Hazard, Launcher, RepoProfile, ScriptOption, SourceLine
 
 _MAX_CANDIDATES: Final = 10
@@ -291,6 +291,10 @@ def _masked(profile: RepoProfile) -> RepoProfile:
         if not isinstance(value, dict):
             return value
         cleaned = {k: clean(v) for k, v in value.items()}
+        if isinstance(flag := value.get("flag"), str):  # an option's values are secret by the option's name
+            cleaned["default"] = mask_json({flag: cleaned.get("default")})[flag]
+            if "choices" in cleaned:
+                cleaned["choices"] = [mask_json({flag: choice})[flag] for choice in cleaned["choices"]]
         if "line" in cleaned and isinstance(cleaned.get("text"), str):
             cleaned["text"] = cleaned["text"][:300]  # a mask may be longer than what it hides
         return cleaned

@@ -242,14 +242,21 @@ class _Pull:
     def _fetch(self, target: Target, origin: Origin, below: str, *, over: bool) -> None:
         fetched, listing = target.fetch(origin, below, final=over, tell=self._progress)
         self._fetched += fetched
-        self._left_out += _named(below, listing)
+        self._left_out += [self._plain(name) for name in _named(below, listing)]
 
     def _progress(self, step: Progressed) -> None:
         now = self._wiring.clock.monotonic()
         if now - self._told_at >= _EVERY_S:
             self._told_at = now
             amount = f"{step.bytes / 1e6:.0f} of {step.of_bytes / 1e6:.0f} MB"
-            self._terminal.err(one_line(f"file {step.files} of {step.of_files}, {amount}: {step.name}", 200))
+            name = self._plain(step.name)
+            self._terminal.err(one_line(f"file {step.files} of {step.of_files}, {amount}: {name}", 200))
+
+    def _plain(self, name: str) -> str:
+        """A file's name as it is told: names are the job's words. On the disk it stays."""
+        from caravan.values.masking import mask
+
+        return mask(name, self._wiring.secrets())
 
     def _tell(self, plan: TrainingPlan | None, attempt: _Attempt | None, *, as_json: bool) -> None:
         record, terminal = self._record, self._terminal
@@ -265,7 +272,7 @@ class _Pull:
                     "attempt": attempt.number if attempt else None,
                     "directory": str(self._folder.absolute()),
                     "outputs": plan.outputs.model_dump(mode="json") if plan else None,
-                    "files": [f._asdict() for f in self._fetched],
+                    "files": [f._asdict() | {"path": self._plain(f.path)} for f in self._fetched],
                     "bytes": size,
                     "left_out": self._left_out,
                 }

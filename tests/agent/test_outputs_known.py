@@ -71,6 +71,14 @@ def test_large_files_beside_the_code_are_told(tmp_path: Path) -> None:
     assert any("2 large files (9 MB)" in w and "model.bin" in w for w in state.warnings)
 
 
+def test_a_secret_in_a_files_name_is_not_kept(tmp_path: Path) -> None:
+    name = "hf_abcdefghijklmnopqrst1234.bin"
+    beside = {"files": 1, "bytes": 9_000_000, "largest": [{"name": name, "bytes": 8_000_000}]}
+    _, state = seen(tmp_path, OutputSink(), files=summary(elsewhere=beside))
+    assert any("[masked]" in w for w in state.warnings)
+    assert "hf_abc" not in state.model_dump_json()
+
+
 def test_nothing_written_to_a_url_is_known_from_the_summary(tmp_path: Path) -> None:
     _, state = seen(tmp_path, OutputSink(**URL), files=summary(files=0))
     assert any("nothing is in s3://bucket/runs/" in w for w in state.warnings)

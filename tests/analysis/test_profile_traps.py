@@ -340,3 +340,25 @@ def test_the_example_of_this_repository():
     assert profile.dataset == "data/lighthouse.txt"
     assert all(h.flag for h in profile.key_hyperparameters.values())
     assert not profile.hazards
+
+
+def test_a_secret_default_is_known_by_its_options_name(tmp_path):
+    code = """
+import argparse
+import torch
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--db-password", default="Hunter2Hunter2x", choices=["Hunter2Hunter2x", "Other3Other3xx"])
+parser.add_argument("--model", default="org/base-7b")
+args = parser.parse_args()
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+for epoch in range(3):
+    loss = model(batch).loss
+    loss.backward()
+    optimizer.step()
+"""
+    profile = profile_of(tmp_path, {"train.py": code})
+    found = {o.flag: o for o in profile.options}
+    assert found["--db-password"].default == "[masked]"
+    assert found["--model"].default == "org/base-7b"
+    assert "Hunter2" not in str([o.model_dump() for o in profile.options])

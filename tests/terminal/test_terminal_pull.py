@@ -78,6 +78,17 @@ def test_outputs_in_the_allocation_and_logs_come(wiring: FakeWiring, tmp_path: P
     assert (code, out.startswith("3 files (3 were there already)")) == (0, True)
 
 
+def test_a_secret_in_a_files_name_is_not_told(
+    wiring: FakeWiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, secret = "hf_abcdefghijklmnopqrst1234", "odd-known-value"
+    monkeypatch.setattr(wiring, "secrets", lambda: (secret,))
+    ended_run(wiring, OutputSink(), files={f"alloc/data/outputs/{n}.bin": b"w" for n in (name, secret)})
+    _, out, err = pull(wiring, tmp_path / "to", "--what", "outputs", "--json")
+    assert not [n for n in (name, secret) if n in out + err]
+    assert sorted(tree(tmp_path / "to")) == [f"attempt-1/outputs/{n}.bin" for n in (name, secret)]
+
+
 def test_logs_or_outputs_alone(wiring: FakeWiring, tmp_path: Path) -> None:
     ended_run(wiring, OutputSink(), files={"alloc/data/outputs/w": b"w"})
     assert pull(wiring, tmp_path / "a", "--what", "outputs")[0] == 0

@@ -36,6 +36,10 @@ it; and meanwhile the job holds its GPUs."""
 END_S: Final = 600
 """Seconds, beside the task's own time to end, in which a job that was stopped must have ended."""
 
+RUN_MARGIN_S: Final = 300
+"""Seconds, beside the task's own time to end, by which the cluster or the launch script may be late with the run's
+time limit: then it is held here."""
+
 _TERMINAL: Final = frozenset({"complete", "failed", "lost"})  # client statuses in which nothing runs
 _MOVES: Final = frozenset({"Driver", "Downloading Artifacts"})  # a pull tells now and then how far it is
 _SECRET: Final = ("nomad.var", "vault.")  # what a template says it misses, in consul-template's words
@@ -44,12 +48,14 @@ _LIMITS: Final = {
     Stretch.START: "limits.start_s",
     Stretch.FIRST_SIGN: "limits.first_sign_s",
     Stretch.SILENCE: "limits.silence_s",
+    Stretch.RUN: "limits.max_run_s",
 }
 TOLD: Final = {
     Stretch.QUEUED: "No room on the cluster",
     Stretch.START: STALLED_AT_START,
     Stretch.FIRST_SIGN: STALLED_WITHOUT_SIGN,
     Stretch.SILENCE: STALLED_IN_SILENCE,
+    Stretch.RUN: "Time limit over",
 }
 """How the reason of an alarm begins: by these words the cause is found (`caravan.diagnosis.signs.stalls`)."""
 
@@ -76,14 +82,18 @@ class Place:
 
 class Watchdog:
     """Holds the deadlines of one deployment. `stored` is what an earlier agent used up, None for a new job.
+    `end_s`: seconds that a task has to end when it is told to.
 
     `watched` is to be stored when `look` says so. `alarm` is the reason why the job is to be stopped; empty: go on. It
     comes only with a snapshot that is new: while the cluster is away, or tells nothing, the job may have moved on. And
     it goes again when the job has moved on before it was stopped.
     """
 
-    def __init__(self, limits: Limits, clock: Clock, stored: Watched | None, secrets: Sequence[str] = ()) -> None:
+    def __init__(
+        self, limits: Limits, clock: Clock, stored: Watched | None, secrets: Sequence[str] = (), end_s: int = 0
+    ) -> None:
         self._limits = limits
+        self._late_s = end_s + RUN_MARGIN_S
         self._secrets = secrets
         self._clock = clock
         self._last = clock.monotonic()
@@ -112,6 +122,10 @@ class Watchdog:
         place = where(snapshot, heard, self._limits)
         if place is None:
             return self._untouched(snapshot), ""
+        over = self._overrun(snapshot, passed, away)
+        if over is not None and (fresh or self.alarm):
+            return self._raised(over, heard, fresh)
+        self.due = over is not None
         before, mark = self.watched, sha256_text(place.mark)[:16]
         if place.stretch is not before.stretch or mark != before.mark:
             since = _since(place.began, self._clock, away)
@@ -124,14 +138,38 @@ class Watchdog:
         if heard.deaf and place.stretch in (Stretch.FIRST_SIGN, Stretch.SILENCE):
             passed = 0.0  # nothing is known of that time: a log that can't be read is no silence
         self.watched = self._stamped(before, spent_s=before.spent_s + passed)
-        self.due = self.watched.spent_s > place.limit_s and not fresh
+        self.due = self.due or (self.watched.spent_s > place.limit_s and not fresh)
         if self.watched.spent_s > place.limit_s and fresh:
-            self.watched = self._stamped(self.watched, alarm=mask(_alarm(place, heard), self._secrets))
-            return self._to_save(True), ""
+            return self._raised(place, heard, fresh)
         if self.watched.spent_s > place.limit_s / 2 and not before.noted:
             self.watched = self._stamped(self.watched, noted=True)
             return self._to_save(True), mask(_half(place, self.watched.spent_s), self._secrets)
         return self._to_save(False), ""
+
+    def _overrun(self, snapshot: Snapshot, passed: float, away: float) -> Place | None:
+        """Count how long its tasks run; where that is more than they may, the place that says so."""
+        live = [a for a in snapshot.allocations if a.client_status not in _TERMINAL]
+        starts = [t.started_at for a in live for t in a.tasks if t.state == "running" and t.started_at]
+        limit = self._limits.max_run_s
+        if limit is None or not starts:
+            return None
+        ids = ",".join(a.id for a in live)
+        mark = sha256_text(ids)[:16]
+        same = mark == self.watched.ran_mark
+        ran = self.watched.ran_s + passed if same else _since(min(starts), self._clock, away)
+        self.watched = self._stamped(self.watched, ran_mark=mark, ran_s=ran)
+        return Place(Stretch.RUN, ids, limit, "it still runs") if ran > limit + self._late_s else None
+
+    def _raised(self, place: Place, heard: Heard, fresh: bool) -> tuple[bool, str]:
+        """The alarm is there, from now on or from before."""
+        if self.alarm:
+            self.due = not fresh
+            return False, ""
+        alarm = mask(_alarm(place, heard), self._secrets)
+        self.watched = self._stamped(
+            self.watched, stretch=place.stretch, mark=sha256_text(place.mark)[:16], alarm=alarm
+        )
+        return self._to_save(True), ""
 
     def _untouched(self, snapshot: Snapshot) -> bool:
         """An alarm whose stop never came there has ended nothing. Whether `watched` is to be stored."""
@@ -251,7 +289,12 @@ def ended_by_deadline(outcome: Outcome, watched: Watched | None, *, ended: bool)
     if watched is None or not watched.alarm or watched.stretch is Stretch.QUEUED:
         return outcome
     own = outcome.kind is OutcomeKind.FAILED and outcome.exit_code is not None
-    if outcome.succeeded or own or outcome.kind in (OutcomeKind.GONE, OutcomeKind.EXPIRED, OutcomeKind.CHANGED):
+    late = watched.stretch is Stretch.RUN
+    if (
+        outcome.succeeded
+        or (own and not late)
+        or outcome.kind in (OutcomeKind.GONE, OutcomeKind.EXPIRED, OutcomeKind.CHANGED)
+    ):
         return outcome
     reason = watched.alarm if ended else f"{watched.alarm}; {NOT_ENDED}"
-    return outcome.model_copy(update={"kind": OutcomeKind.STALLED, "reason": reason})
+    return outcome.model_copy(update={"kind": OutcomeKind.EXPIRED if late else OutcomeKind.STALLED, "reason": reason})

@@ -46,7 +46,7 @@ class JobWatch:
         self._plan = plan
         self._deployment = stored
         self._logs = LogFollower(context, names=names)
-        self._dog = Watchdog(plan.limits, context.clock, stored.watched, context.secrets)
+        self._dog = Watchdog(plan.limits, context.clock, stored.watched, context.secrets, plan.kill_timeout_s)
         self._placed: set[str] = set()
         self._reasons = {e.text for e in context.store.events(stored.run_id) if e.kind == "queued"}
         self._stopped_at: float | None = None

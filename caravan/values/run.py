@@ -105,6 +105,7 @@ class Stretch(StrEnum):
     START = "start"  # image, artifacts, templates: placed, but no task runs
     FIRST_SIGN = "first_sign"  # a task runs and has written nothing yet
     SILENCE = "silence"  # a task runs and has written something
+    RUN = "run"  # beside the others: it runs longer than it may, and nothing on the cluster ends it
 
 
 class Watched(Value):
@@ -117,6 +118,8 @@ class Watched(Value):
     stretch: Stretch = Stretch.QUEUED
     mark: str = ""
     spent_s: float = 0.0
+    ran_mark: str = ""
+    ran_s: float = Field(default=0.0, description="how long the allocations of `ran_mark` have had a running task")
     at: datetime
     monotonic: float
     noted: bool = Field(default=False, description="it was said that half of the time is over")

@@ -142,6 +142,26 @@ def test_an_alarm_comes_with_news_alone_and_goes_when_the_job_moves_on() -> None
     assert again.alarm
 
 
+def test_a_task_that_outruns_its_time_limit_is_ended_by_the_watch() -> None:
+    clock = JumpyClock()
+    limits = LIMITS.model_copy(update={"max_run_s": 3000})
+    dog, began, size = Watchdog(limits, clock, begun(clock), end_s=20), clock.monotonic(), 1
+    first = running(clock)
+    while not dog.alarm:
+        clock.sleep(100)
+        size += 1
+        save, _ = dog.look(first.model_copy(update={"at": clock.now()}), Heard(size))
+        if save and size % 7 == 0:  # another agent takes over, in a log that grows on
+            dog = Watchdog(limits, clock, dog.watched, end_s=20)
+        assert clock.monotonic() - began < 4000
+    assert clock.monotonic() - began > 3320
+    assert dog.alarm == "Time limit over (limits.max_run_s is 3000 s): it still runs"
+    stopped = Outcome(kind=OutcomeKind.FAILED, exit_code=137)
+    assert ended_by_deadline(stopped, dog.watched, ended=True).kind is OutcomeKind.EXPIRED
+    dog.look(first.model_copy(update={"at": clock.now()}), Heard(size + 1))
+    assert dog.alarm
+
+
 def test_secrets_stand_in_no_reason() -> None:
     clock = JumpyClock()
     dog = Watchdog(Limits(start_s=10), clock, begun(clock), ("correct-horse",))

@@ -149,7 +149,7 @@ def test_logs_and_files_are_tried_on_an_allocation_that_is_there(server: NomadHt
 def test_no_token_where_one_is_needed(server: NomadHttp) -> None:
     exam = examined(server, {**dict.fromkeys(healthy(), DENIED), "/v1/status/leader": "10.0.0.1:4647"}, token=None)
     found = [f for f in cluster_findings(exam, FakeClock().now()) if f.level is Level.FAILURE]
-    assert {f.name for f in found} >= {"token", "may nodes", "may parse"}
+    assert {f.name for f in found} == {"token"}  # what follows from it is no failure of its own
     assert exam.facts is None
 
 

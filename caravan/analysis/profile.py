@@ -23,7 +23,7 @@ from caravan.analysis.sources import Sources
 from caravan.analysis.tree import FileEntry
 from caravan.analysis.vocabulary import OTHER_NAME
 from caravan.values.base import Json
-from caravan.values.masking import mask, mask_json
+from caravan.values.masking import MASK, mask, mask_json
 from caravan.values.repo import GitState, Hazard, Launcher, RepoProfile, ScriptOption, SourceLine
 
 _MAX_CANDIDATES: Final = 10
@@ -301,4 +301,11 @@ def _masked(profile: RepoProfile) -> RepoProfile:
 
     document = profile.model_dump(mode="json")
     cleaned = {k: v if k in ("root", "tree_digest", "git") else clean(v) for k, v in document.items()}
+    masked = [c for c in (cleaned["launch_command"], *cleaned["prep_commands"]) if c and MASK in c]
+    if masked:
+        text = (
+            f"a documented command holds a secret, which is left out with its option: `{masked[0][:160]}`; "
+            "name it under secrets if the program can take it from its environment (docs/secrets.md)"
+        )
+        cleaned["hazards"] = [*cleaned["hazards"], Hazard(kind="secret-in-command", text=text).model_dump(mode="json")]
     return RepoProfile.model_validate(cleaned)

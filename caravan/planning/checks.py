@@ -10,6 +10,7 @@ from caravan.planning.command import launch_words
 from caravan.planning.outputs import output_problems
 from caravan.planning.standing import could_take, place_of, would_do
 from caravan.values.job import ClusterFacts, NodeFacts
+from caravan.values.masking import MASK
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher
 
@@ -63,6 +64,11 @@ def _texts(plan: TrainingPlan) -> Iterator[str]:
     texts = (*launch_words(plan), *plan.env.keys(), *plan.env.values(), plan.workdir, *plan.setup.cmd)
     if any("\0" in t for t in texts):
         yield "A command, a path or an environment variable holds a NUL character: no process can be given one."
+    if any(MASK in t for t in texts):
+        yield (
+            f"A command or an environment variable holds {MASK}, where a secret was: leave it out and name the secret "
+            "under secrets, so that the job gets it by reference (docs/secrets.md)."
+        )
     if plan.launch.nodes > 1:
         yield f"launch.nodes is {plan.launch.nodes}: jobs run on one node; the nearest is 1."
     if plan.setup.apt and plan.driver != "docker":

@@ -8,6 +8,7 @@ import shlex
 from typing import Final, NamedTuple
 
 from caravan.values.base import Json
+from caravan.values.masking import MASK
 from caravan.values.plan import Author, OutputSink, TrainingPlan
 from caravan.values.repo import Launcher
 
@@ -69,6 +70,7 @@ def read_command(text: str, launcher: Launcher | None = None) -> Documented | No
     args, nproc = ([], None) if told not in {*DISTRIBUTED, Launcher.PYTHON, Launcher.BASH} else _launcher_args(words)
     if words and words[0].endswith((".py", ".sh", ".ipynb")):
         words[0] = re.sub(r"^\$\{?\w+\}?/", "", words[0])  # ${REPO}/train.py: the code's own directory
+    args, words = _without_masked(args), _without_masked(words)
     command, gaps = _without_placeholders(words)
     return Documented(told, tuple(args), tuple(command), env, nproc, tuple(gaps)) if command else None
 
@@ -108,6 +110,20 @@ def _launcher_args(words: list[str]) -> tuple[list[str], int | None]:
         ):
             kept += [option] if joined or not value else [name, value]
     return kept, nproc
+
+
+def _without_masked(words: list[str]) -> list[str]:
+    """The words without values that were masked when the document was read, each with the option before it.
+
+    What stands for a secret must never be given to a program; the profile's hazards say that it is left out.
+    """
+    kept: list[str] = []
+    for word in words:
+        if MASK not in word:
+            kept.append(word)
+        elif not word.startswith("-") and kept and kept[-1].startswith("-") and "=" not in kept[-1]:
+            kept.pop()
+    return kept
 
 
 def _without_placeholders(words: list[str]) -> tuple[list[str], list[str]]:

@@ -202,8 +202,8 @@ def _from_repository(plan: TrainingPlan, profile: RepoProfile, documented: Docum
     pip = _pip(profile, launcher, requirements)
     if pip:
         found["setup.pip"] = list(pip), "what the launcher needs"
-    if profile.prep_commands:
-        found["setup.cmd"] = list(profile.prep_commands), "documented before the training"
+    if preparation := [command for command in profile.prep_commands if MASK not in command]:
+        found["setup.cmd"] = preparation, "documented before the training"
     secrets = needed_secrets(profile)
     if secrets:
         found["secrets"] = list(secrets), "the code reads them and has no default"

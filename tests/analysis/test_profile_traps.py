@@ -5,6 +5,7 @@ import json
 import pytest
 
 from caravan.analysis import analyze
+from caravan.planning.command import read_command
 from caravan.values.repo import Launcher
 from tests.analysis.repositories import LOOP, opened, profile_of, script
 
@@ -362,3 +363,16 @@ for epoch in range(3):
     assert found["--db-password"].default == "[masked]"
     assert found["--model"].default == "org/base-7b"
     assert "Hunter2" not in str([o.model_dump() for o in profile.options])
+
+
+def test_a_secret_in_a_documented_command_is_left_out_and_said(tmp_path):
+    command = (
+        "python train.py --epochs 2 --hub-token hf_abcdefghijklmnopqrstuvwx --db-password Hunter2Hunter2x --lr 1e-4"
+    )
+    readme = f"# X\n\n```bash\n{command}\n```\n"
+    options = ARGPARSE + '\np.add_argument("--hub-token")\np.add_argument("--db-password")'
+    profile = profile_of(tmp_path, {"README.md": readme, "train.py": script(options)})
+    assert [h.kind for h in profile.hazards if "secret" in h.text] == ["secret-in-command"]
+    documented = read_command(profile.launch_command)
+    assert documented.command == ("train.py", "--epochs", "2", "--lr", "1e-4")
+    assert documented.gaps == ()

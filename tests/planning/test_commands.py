@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caravan.planning.checks import check_job
 from caravan.planning.command import command_line, flag_text, launch_words, output_dir, read_command, set_flag, unpassed
 from caravan.planning.draft import draft_plan
 from caravan.planning.flags import known_flags
@@ -169,3 +170,14 @@ def test_a_notebook_is_run_into_the_outputs() -> None:
 def test_places_for_outputs() -> None:
     assert output_dir(bare_plan()) == OUTPUTS.location
     assert output_dir(bare_plan(outputs=OutputSink())) == "${NOMAD_ALLOC_DIR}/data/outputs"
+
+
+def test_a_masked_word_is_never_deployed() -> None:
+    documented = read_command(
+        "torchrun --nproc_per_node 2 --log=[masked] t.py -m [masked] --k=[masked] --flag [masked] x"
+    )
+    assert documented is not None
+    assert documented.launcher_args == ()
+    assert documented.command == ("t.py", "x")
+    plan = bare_plan().model_copy(update={"command": ("t.py", "--token", "[masked]")})
+    assert any("where a secret was" in problem for problem in check_job(plan, builtin()))

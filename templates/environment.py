@@ -135,7 +135,7 @@ def environment(files: list, pip: list, lines: list, salt: str):
             say(f"using {home}")
             return python
         shutil.rmtree(home, ignore_errors=True)  # a half-made one
-        for step in building_steps(home, [word for file in files for word in ("-r", str(file))] + ["--", *pip]):
+        for step in building_steps(home, files, pip):
             code = subprocess.call(step, stdout=sys.stderr)
             if code:
                 shutil.rmtree(home, ignore_errors=True)
@@ -149,8 +149,10 @@ def environment(files: list, pip: list, lines: list, salt: str):
     return python
 
 
-def building_steps(home: Path, arguments: list) -> list:
+def building_steps(home: Path, files: list, pip: list) -> list:
     """The commands that make an environment: with this interpreter's own pip where it can: much faster."""
+    # What follows `--` is no option, whatever it looks like.
+    arguments = [*(word for file in files for word in ("-r", str(file))), "--", *pip]
     make = [sys.executable, "-m", "venv", "--system-site-packages", str(home)]
     install = ["install", "--disable-pip-version-check", "--no-input", *arguments]
     try:

@@ -107,3 +107,10 @@ def test_a_failed_installation_leaves_nothing_half_made(tmp_path: Path) -> None:
     assert status != 0
     assert err.splitlines()[-1].startswith("caravan: ")
     assert [p.suffix for p in (tmp_path / "cache/environments").iterdir()] == [".lock"]
+
+
+def test_lines_of_packages_are_never_options(helper: ModuleType, tmp_path: Path) -> None:
+    install = helper.building_steps(tmp_path, [Path("requirements.txt")], ["x>=1", "--index-url=https://evil.example"])[
+        -1
+    ]
+    assert install[-5:] == ["-r", "requirements.txt", "--", "x>=1", "--index-url=https://evil.example"]

@@ -13,7 +13,7 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.YES,
         "The job file does not parse or does not validate (HCL/JSON syntax, unknown key, bad value, dangling "
         "reference).",
-        "Nomad refuses the job, and it can't be repaired from the message: {message}",
+        "Nomad refuses the job, and it can't be repaired from its words.",
         ("jobspec",),
     ),
     FailureClass.POLICY_DENIED: Entry(
@@ -34,7 +34,7 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.NOMAD_API_UNREACHABLE: Entry(
         Fixable.NO,
         "No answer from the Nomad API: refused connection, no cluster leader, TLS/timeout.",
-        "Nomad does not answer ({message}). Is the address right and the cluster up?",
+        "Nomad does not answer. Is the address right and the cluster up?",
         ("retry.after_s",),
     ),
     FailureClass.NOMAD_OBJECT_NOT_FOUND: Entry(
@@ -46,22 +46,23 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.CLUSTER_TARGET_MISMATCH: Entry(
         Fixable.YES,
         "Region, namespace, datacenter or node pool named by the job does not exist or holds no node.",
-        "No node is where the job asks for ({message}). Which datacenter, node pool or namespace shall be used?",
+        "No node is where the job asks for. Which datacenter, node pool or namespace shall be used?",
         ("datacenters", "node_pool", "namespace", "region"),
     ),
     FailureClass.PLACEMENT_CONSTRAINT_FILTERED: Entry(
         Fixable.YES,
         "A constraint (node class, meta, attribute, computed class) excludes every node.",
-        "No node meets a constraint of the job ({message}). May it be dropped?",
+        "No node meets a constraint of the job. May it be dropped?",
         ("constraints",),
     ),
     FailureClass.PLACEMENT_RESOURCES_EXHAUSTED: Entry(
         Fixable.PARTLY,
         "Nodes qualify but lack cpu / cores / memory / disk, or the namespace quota is used up.",
-        "The cluster (or the quota) has no room: {message}. Wait, ask for less, or free something?",
+        "The cluster (or the quota) has no room. Wait, ask for less, or free something?",
         ("resources.{dimension}", "retry.after_s"),
         (
             said("No room: {asked} of {dimension} were asked for, the quota leaves {largest}."),
+            said("No node can take the job: {message}.", standing="never"),
             said("No node has room for {asked} MB of memory now.", dimension="memory"),
             said("No node has room for {asked} MHz of CPU now.", dimension="cpu"),
             said("No node has {asked} cores free now.", dimension="cores"),
@@ -72,7 +73,7 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.PLACEMENT_GPU_UNAVAILABLE: Entry(
         Fixable.PARTLY,
         "No node offers the devices asked for: wrong model/count, no fingerprinted GPU, or all in use.",
-        "No node can give {gpus} x {gpu} ({message}). Wait, take fewer, or another model?",
+        "No node can give {gpus} x {gpu}. Wait, take fewer, or another model?",
         ("resources.gpu_model", "resources.gpus", "retry.after_s"),
         (
             said("No node can give the {asked} GPUs that the job asks for: {message}.", dimension="devices"),
@@ -88,20 +89,20 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.VOLUME_UNAVAILABLE: Entry(
         Fixable.PARTLY,
         "A host volume or CSI volume/plugin that the job asks for is not there for any node.",
-        "A volume of the job does not exist on the nodes ({message}). Where are the data, or may it run without?",
+        "A volume of the job does not exist on the nodes. Where are the data, or may it run without?",
         ("mounts",),
     ),
     FailureClass.DEPLOY_PROGRESS_DEADLINE: Entry(
         Fixable.YES,
         "The deployment (service job) did not become healthy within its deadline.",
-        "The deployment never became healthy: {message}",
+        "The deployment never became healthy.",
         ("job_type", "progress_deadline"),
     ),
     FailureClass.INTERRUPTED_EXTERNALLY: Entry(
         Fixable.YES,
         "The task was ended from outside: node lost or drained, preemption, stop, update, time limit, kill after "
         "kill_timeout (exit 137/143 without memory trouble).",
-        "The job was ended from outside: {message}. Shall it be submitted again, or with a higher priority or limit?",
+        "The job was ended from outside. Shall it be submitted again, or with a higher priority or limit?",
         ("training.resume_from", "kill_timeout", "retry.max"),
         (
             said("The job is not this run's any more: {message}. Caravan leaves it alone.", kind="changed, runs"),
@@ -128,7 +129,7 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.IMAGE_PULL_TRANSIENT: Entry(
         Fixable.YES,
         "The pull failed for now: rate limit, timeout, gateway error, cancelled for lack of progress.",
-        "The registry does not deliver {image} ({message}). A login or a mirror would help.",
+        "The registry does not deliver {image}. A login or a mirror would help.",
         ("retry.after_s", "image_pull_timeout", "image"),
         (said("The image does not come: {message}."),),
     ),
@@ -136,38 +137,38 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.PARTLY,
         "The node's GPU stack or card is at fault: nvidia runtime/toolkit missing, NVML driver/library mismatch, Xid,"
         " ECC, fallen off the bus.",
-        "GPU trouble on node {node}: {message}. It needs its admin (driver or toolkit install, reset or repair).",
+        "GPU trouble on node {node}. It needs its admin (driver or toolkit install, reset or repair).",
         ("exclude_nodes", "training.resume_from"),
     ),
     FailureClass.CUDA_DRIVER_TOO_OLD: Entry(
         Fixable.YES,
         "The host driver is older than the CUDA of the image / torch build.",
-        "The nodes' driver is older than the CUDA of the job ({message}). Can the driver be raised?",
+        "The nodes' driver is older than the CUDA of the job. Can the driver be raised?",
         ("image", "setup.pip"),
     ),
     FailureClass.BIND_MOUNT_REJECTED: Entry(
         Fixable.PARTLY,
         "docker refuses a mount or a privilege: volumes disabled, source path missing, wrong type, privileged/caps "
         "not allowed.",
-        "The nodes refuse a mount of the job ({message}). Where shall it read its data from?",
+        "The nodes refuse a mount of the job. Where shall it read its data from?",
         ("mounts",),
     ),
     FailureClass.PORT_CONFLICT: Entry(
         Fixable.YES,
         "A static or reserved port is taken (at placement or when the container starts).",
-        "A port of the job is taken on every node ({message}); must it be that one?",
+        "A port of the job is taken on every node; must it be that one?",
         ("ports",),
     ),
     FailureClass.CONTAINER_NAME_CONFLICT: Entry(
         Fixable.PARTLY,
         "A container of that name is left over on the node.",
-        "A stale container blocks node {node} ({message}); please remove it.",
+        "A stale container blocks node {node}; please remove it.",
         ("retry.max", "container_name"),
     ),
     FailureClass.ENTRYPOINT_NOT_FOUND: Entry(
         Fixable.YES,
         "The command, script, module path or working directory is wrong, or the file may not be executed.",
-        "{command} is not found in the image or the repository ({message}). Which entry point is meant?",
+        "{command} is not found in the image or the repository. Which entry point is meant?",
         ("command", "workdir", "env.PYTHONPATH"),
         (
             said("The program {program} is not there where the job runs.", kind="program"),
@@ -181,20 +182,20 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.ARCH_MISMATCH: Entry(
         Fixable.YES,
         "The image is for another CPU architecture.",
-        "The image {image} has no build for the nodes' architecture ({message}).",
+        "The image {image} has no build for the nodes' architecture.",
         ("image", "constraints"),
     ),
     FailureClass.ARTIFACT_DOWNLOAD_FAILED: Entry(
         Fixable.PARTLY,
         "An artifact could not be fetched or unpacked (404, DNS, getter error).",
-        "An artifact can't be fetched: {message}.",
+        "An artifact can't be fetched.",
         ("artifacts", "retry.after_s"),
         (said("An artifact does not come: {message}."),),
     ),
     FailureClass.TEMPLATE_SECRET_UNAVAILABLE: Entry(
         Fixable.NO,
         "A template waits for / is refused a Vault secret, Consul key or Nomad variable.",
-        "A secret or key is missing or not readable for this job ({message}). Please create it or grant access.",
+        "A secret or key is missing or not readable for this job. Please create it or grant access.",
         ("templates",),
         (
             said("The job waits for a secret that is not there or that it may not read: {path}."),

@@ -25,13 +25,13 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.DISK_FULL: Entry(
         Fixable.PARTLY,
         "No space left on the data/checkpoint disk (also failed checkpoint writes).",
-        "The disk is full ({message}). Please give room or another path.",
+        "The disk is full. Please give room or another path.",
         ("resources.disk_mb", "training.save_total_limit", "env.HF_HOME"),
     ),
     FailureClass.OUTPUT_PERMISSION_DENIED: Entry(
         Fixable.YES,
         "The task may not write to its output, cache or shm directory.",
-        "The task may not write where it wants to ({message}); please grant it or name another place.",
+        "The task may not write where it wants to; please grant it or name another place.",
         ("training.output_dir", "env.HF_HOME", "user"),
     ),
     FailureClass.CUDA_OOM: Entry(
@@ -56,7 +56,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.GPU_MEMORY_CONTENDED: Entry(
         Fixable.YES,
         "The GPU is held by another process: little free at the start.",
-        "The GPU on node {node} is used by another process ({message}). Whose is it?",
+        "The GPU on node {node} is used by another process. Whose is it?",
         ("exclude_nodes", "retry.after_s", "training.gpu_memory_share"),
         (
             said("Other processes hold the GPU on node {node}: {free_gib} of its {total_gib} GiB were free."),
@@ -67,7 +67,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.YES,
         "The shared memory (/dev/shm) is too small: bus error in DataLoader workers, NCCL can't extend its segment, "
         "semaphores fail with ENOSPC.",
-        "Shared memory can't be raised on these nodes ({message}).",
+        "Shared memory can't be raised on these nodes.",
         ("shm_mb", "training.num_workers"),
     ),
     FailureClass.CUDA_DEVICE_UNAVAILABLE: Entry(
@@ -79,13 +79,13 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.GPU_COUNT_MISMATCH: Entry(
         Fixable.YES,
         "More processes/ranks than GPUs (invalid device ordinal, not enough slots for the GPUs).",
-        "The script wants another number of GPUs than the {gpus} of the job ({message}).",
+        "The script wants another number of GPUs than the {gpus} of the job.",
         ("launch.nproc", "resources.gpus"),
     ),
     FailureClass.TORCH_BUILD_MISMATCH: Entry(
         Fixable.YES,
         "The torch build does not serve this GPU: CPU-only wheel, or no kernels for the compute capability.",
-        "No torch build serves {gpu} together with the pinned versions ({message}).",
+        "No torch build serves {gpu} together with the pinned versions.",
         ("setup.pip", "image", "resources.gpu_model"),
     ),
     FailureClass.BF16_UNSUPPORTED: Entry(
@@ -109,13 +109,13 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.BUILD_TOOLCHAIN_MISSING: Entry(
         Fixable.YES,
         "A package must be compiled and nvcc / CUDA_HOME / gcc / ninja is missing.",
-        "A package can't be built in this image ({message}).",
+        "A package can't be built in this image.",
         ("image", "setup.apt"),
     ),
     FailureClass.INDEX_OUT_OF_RANGE: Entry(
         Fixable.PARTLY,
         "Device-side assert: a token or label index exceeds the embedding / classes.",
-        "Token or label ids exceed the model ({message}); tokenizer and model, or the labels, do not belong together.",
+        "Token or label ids exceed the model; tokenizer and model, or the labels, do not belong together.",
         ("training.resize_embeddings", "training.max_len"),
     ),
     FailureClass.NUMERIC_DIVERGENCE: Entry(
@@ -135,25 +135,25 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.NCCL_TIMEOUT: Entry(
         Fixable.PARTLY,
         "A collective timed out (watchdog) without another cause in the log.",
-        "Ranks lose step ({message}); the logs of all ranks may say more.",
+        "Ranks lose step; the logs of all ranks may say more.",
         ("training.ddp_timeout", "env.NCCL_DEBUG", "training.num_workers"),
     ),
     FailureClass.NCCL_ERROR: Entry(
         Fixable.PARTLY,
         "NCCL can't connect: wrong interface, refused, no route, socket abort.",
-        "The nodes can't talk to each other over NCCL ({message}). Is it the cluster's network?",
+        "The nodes can't talk to each other over NCCL. Is it the cluster's network?",
         ("env.NCCL_SOCKET_IFNAME", "env.NCCL_IB_DISABLE", "exclude_nodes"),
     ),
     FailureClass.RENDEZVOUS_PORT_IN_USE: Entry(
         Fixable.YES,
         "torchrun/TCPStore can't bind its port.",
-        "The rendezvous port is fixed in the code and taken ({message}).",
+        "The rendezvous port is fixed in the code and taken.",
         ("launch.master_port",),
     ),
     FailureClass.RENDEZVOUS_UNREACHABLE: Entry(
         Fixable.PARTLY,
         "Workers can't reach or resolve the rendezvous/head host.",
-        "Workers can't reach the first one ({message}); a firewall, or DNS?",
+        "Workers can't reach the first one; a firewall, or DNS?",
         ("launch.rdzv_endpoint", "network_mode"),
     ),
     FailureClass.LAUNCHER_MISCONFIGURED: Entry(
@@ -173,13 +173,13 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.PROCESS_CRASH_NATIVE: Entry(
         Fixable.PARTLY,
         "Native crash: SIGSEGV, SIGILL, core dump.",
-        "The process crashes in native code: {message}",
+        "The process crashes in native code.",
         ("training.num_workers", "image", "constraints"),
     ),
     FailureClass.MISSING_PYTHON_PACKAGE: Entry(
         Fixable.YES,
         "A Python package is not installed.",
-        "Which package provides what is missing? {message}",
+        "Which package provides what is missing?",
         ("setup.pip",),
         (
             said("The Python package {package} is not installed."),
@@ -191,13 +191,13 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.YES,
         "Versions do not fit: ImportError of a name, removed argument, unknown model type, pip resolution failure, no"
         " wheel for this Python.",
-        "The requirements contradict each other: {message}",
+        "The requirements contradict each other.",
         ("setup.pip", "image"),
     ),
     FailureClass.CLI_ARGS_INVALID: Entry(
         Fixable.YES,
         "Unknown, missing or malformed command-line argument / hydra override.",
-        "The script does not take its arguments: {message}. Which value is meant?",
+        "The script does not take its arguments. Which value is meant?",
         ("args",),
         (
             said("The program has no option {option}.", kind="unknown"),
@@ -211,19 +211,19 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.TRAINING_CONFIG_INVALID: Entry(
         Fixable.YES,
         "Arguments are known but contradict each other or the data (strategies, batch sizes, pad token, epochs).",
-        "The settings contradict each other: {message}",
+        "The settings contradict each other.",
         ("training.*",),
     ),
     FailureClass.CHECKPOINT_UNUSABLE: Entry(
         Fixable.PARTLY,
         "The checkpoint is missing, incomplete, corrupt or of another shape.",
-        "The checkpoint does not fit this model ({message}). Start afresh?",
+        "The checkpoint does not fit this model. Start afresh?",
         ("training.resume_from", "training.output_dir"),
     ),
     FailureClass.DATA_PATH_MISSING: Entry(
         Fixable.PARTLY,
         "A data file or directory does not exist in the task.",
-        "A file is not in the job ({message}). Where is it?",
+        "A file is not in the job. Where is it?",
         ("dataset.path", "mounts", "setup.cmd"),
         (
             said("The program wants to write {path}, whose directory does not exist.", kind="write"),
@@ -234,7 +234,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.DATASET_FORMAT_ERROR: Entry(
         Fixable.PARTLY,
         "The data set's format or columns are not what the trainer expects.",
-        "The data set cannot be read as expected: {message}. Please check rows/columns.",
+        "The data set cannot be read as expected. Please check rows/columns.",
         ("dataset.columns", "dataset.format"),
     ),
     FailureClass.HF_GATED_AUTH: Entry(
@@ -247,7 +247,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.HUB_NOT_FOUND: Entry(
         Fixable.PARTLY,
         "The hub repository/path does not exist as named (often answered with 401), or a local model path is missing.",
-        "Which model is meant by {model}? ({message})",
+        "Which model is meant by {model}?",
         ("model.id",),
     ),
     FailureClass.HUB_RATE_LIMITED: Entry(
@@ -259,7 +259,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.NETWORK_UNREACHABLE: Entry(
         Fixable.PARTLY,
         "No route/DNS/timeouts to the hub or the internet from the node.",
-        "The nodes can't reach what the job needs ({message}). Is there a mirror or a local copy?",
+        "The nodes can't reach what the job needs. Is there a mirror or a local copy?",
         ("retry.after_s", "model.source", "env.HF_HUB_OFFLINE"),
     ),
     FailureClass.WANDB_LOGIN_MISSING: Entry(
@@ -271,7 +271,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.USER_CODE_BUG: Entry(
         Fixable.NO,
         "A programming error in the training code that no job field mends.",
-        "The training code fails: {message}. It needs a code change.",
+        "The training code fails. It needs a code change.",
         (),
     ),
     FailureClass.NO_FAILURE: Entry(
@@ -284,13 +284,13 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.PARTLY,
         "The task ended with exit code 0 but wrote no weights or checkpoint where the plan says they go; no log line "
         "need show it.",
-        "The training ended but saved nothing ({message}). Which option makes the script save, or where does it write?",
+        "The training ended but saved nothing. Which option makes the script save, or where does it write?",
         ("args", "training.output_dir"),
     ),
     FailureClass.UNKNOWN: Entry(
         Fixable.NO,
         "The evidence fits no cause that is told apart.",
-        "The cause is not known ({message}). Please read the log: main.py logs RUN --stderr.",
+        "Please read the log: main.py logs RUN --stderr.",
         (),
         (
             said("The cause is not known: it ended with exit code {exit_code} and its log names no cause."),

@@ -58,6 +58,8 @@ def diagnose(evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) 
     details = _details(same, plan)
     if failure is FailureClass.CLI_ARGS_INVALID and (named := usage(evidence.log_lines)):
         details["usage"] = named
+    if failure is FailureClass.PLACEMENT_RESOURCES_EXHAUSTED and evidence.stage is Stage.VALIDATE:
+        details["standing"] = "never"  # what only has to wait is no failure there
     lines = _unique(line for f in same for line in f.seen.lines)
     message = best.seen.lines[0] if best.origin is Origin.LOG else evidence.message or best.seen.lines[0]
     return Diagnosis(
@@ -67,7 +69,7 @@ def diagnose(evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) 
         lines=lines[:_QUOTED],
         details=details,
         escalate=any(f.sign.escalate for f in same) or not mendable(failure),
-        advice=advice(failure, message, evidence, plan),  # the ladder may end, or be empty for this cluster
+        advice=advice(failure, evidence, plan),  # the ladder may end, or be empty for this cluster
         fingerprint=fingerprint(failure, (*best.seen.lines[:1], *_identity(details))),
         node_name=evidence.node_name,
     )
@@ -185,9 +187,7 @@ def _unknown(evidence: Evidence, plan: TrainingPlan) -> Diagnosis:
         cause=sentence(FailureClass.UNKNOWN, details, message, evidence.node_name),
         lines=lines[:_QUOTED],
         escalate=True,
-        advice=advice(
-            FailureClass.UNKNOWN, message or (f"exit code {evidence.exit_code}" if ran else ""), evidence, plan
-        ),
+        advice=advice(FailureClass.UNKNOWN, evidence, plan),
         fingerprint=fingerprint(FailureClass.UNKNOWN, [s for s in lines if _SHAPED.match(s)] or lines[:_QUOTED]),
         node_name=evidence.node_name,
     )

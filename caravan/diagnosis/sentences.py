@@ -21,10 +21,10 @@ def sentence(failure: FailureClass, details: Mapping[str, str], message: str, no
     known = {**details, "node": node, "message": _quoted(message)}
     for said in TAXONOMY[failure].said:
         if said.when.items() <= known.items() and all(known.get(name) for name in places(said.text)):
-            return " ".join(said.text.format_map(known).split())
+            return " ".join(said.text.format_map(known).split()).replace("….", "…")
     name = failure.value.replace("_", " ")
     words = f"{name[0].upper()}{name[1:]}"
-    return f"{words}: {known['message']}." if known["message"] else f"{words}."
+    return f"{words}: {known['message']}.".replace("….", "…") if known["message"] else f"{words}."
 
 
 def places(text: str) -> tuple[str, ...]:
@@ -34,4 +34,7 @@ def places(text: str) -> tuple[str, ...]:
 
 def _quoted(message: str) -> str:
     text = " ".join(message.split())
-    return _ENDS.sub("", text if len(text) <= _MESSAGE else text[:_MESSAGE])
+    if len(text) <= _MESSAGE:
+        return _ENDS.sub("", text)
+    cut = text[: _MESSAGE + 1]
+    return _ENDS.sub("", cut.rpartition(" ")[0] or cut[:-1]) + "…"

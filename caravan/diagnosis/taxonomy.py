@@ -14,18 +14,15 @@ from caravan.values.plan import TrainingPlan
 
 TAXONOMY: Final[dict[FailureClass, Entry]] = {**CLUSTER_CAUSES, **TRAINING_CAUSES}
 
-ADVICE_PLACES: Final = frozenset(
-    {"message", "image", "driver", "node", "namespace", "memory", "gpus", "gpu", "command", "model"}
-)
-"""What an advice may name in braces. `memory` is in MB."""
+ADVICE_PLACES: Final = frozenset({"image", "driver", "node", "namespace", "memory", "gpus", "gpu", "command", "model"})
+"""What an advice may name in braces. `memory` is in MB. The evidence's words stand in the cause, beside it."""
 
 
-def advice(failure: FailureClass, message: str, evidence: Evidence, plan: TrainingPlan) -> str:
+def advice(failure: FailureClass, evidence: Evidence, plan: TrainingPlan) -> str:
     """What to tell the user, with the places filled in from the evidence and the plan. Empty for no failure."""
     resources = plan.resources
     return TAXONOMY[failure].advice.format_map(
         {
-            "message": message.strip().rstrip(".") or "no message",
             "image": plan.image or "the image",
             "driver": evidence.driver or plan.driver,
             "node": evidence.node_name or "of the job",

@@ -120,7 +120,7 @@ def test_diagnosis_never_raises_and_quotes_only_evidence(
         }
     )
     diagnosis = diagnose(evidence, PLAN, ())
-    assert diagnosis.cause.endswith(".")
+    assert diagnosis.cause.endswith((".", "…"))
     assert "\n" not in diagnosis.cause
     assert 0 <= diagnosis.confidence <= 1
     assert diagnosis == diagnose(evidence, PLAN, ())
@@ -128,7 +128,25 @@ def test_diagnosis_never_raises_and_quotes_only_evidence(
 
 def test_braces_in_a_message_are_only_text() -> None:
     evidence = Evidence(stage=Stage.VALIDATE, validation_errors=("{model.__class__} {nope} {0}",))
-    assert "{nope}" in diagnose(evidence, PLAN, ()).advice
+    assert "{nope}" in diagnose(evidence, PLAN, ()).cause
+
+
+def test_a_long_message_is_cut_at_a_word_and_told_once() -> None:
+    words = [f"word{n}" for n in range(100)]
+    found = diagnose(Evidence(stage=Stage.VALIDATE, validation_errors=(" ".join(words),)), PLAN, ())
+    assert found.cause.endswith("…")
+    assert found.cause.removesuffix("…").split()[-1] in words
+    assert "word0" not in found.advice
+
+
+def test_what_no_node_ever_has_is_not_told_as_a_matter_of_now() -> None:
+    full = PlacementFailure(group="t", dimension_exhausted={"memory": 2})
+    said = "The plan asks for 4000000 MB of memory; the largest fitting node has 1048576 (resources.memory_mb)."
+    never = diagnose(Evidence(stage=Stage.VALIDATE, message=said, placement_failures=(full,)), PLAN, ())
+    assert never.failure is FailureClass.PLACEMENT_RESOURCES_EXHAUSTED
+    assert never.cause == f"No node can take the job: {said}"
+    waited = diagnose(Evidence(stage=Stage.VERIFY, placement_failures=(full,)), PLAN, ())
+    assert waited.cause.endswith(" now.")
 
 
 def test_signs_never_outrank_their_own_cause() -> None:

@@ -31,8 +31,9 @@ def test_advice_names_only_known_places(failure: FailureClass) -> None:
 
 
 @given(st.sampled_from(FailureClass), st.text(max_size=60))
-def test_advice_can_be_told_whatever_the_message(failure: FailureClass, message: str) -> None:
-    told = advice(failure, message, Evidence(stage=Stage.VERIFY), PLAN)
+def test_advice_can_be_told_and_does_not_say_the_evidence_again(failure: FailureClass, message: str) -> None:
+    assert "message" not in ADVICE_PLACES
+    told = advice(failure, Evidence(stage=Stage.VERIFY, message=message), PLAN)
     assert failure is FailureClass.NO_FAILURE or told
 
 

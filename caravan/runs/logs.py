@@ -29,8 +29,8 @@ MAX_LINE: Final = 1 << 14
 """Bytes of a line that are kept. What is longer is cut, and the copy says by how much."""
 
 _PART: Final = re.compile(r"(.+)\.(\d{6})\.log$")
-_KEY_BEGIN: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?![\s\S]*-----END)")
-_KEY_END: Final = "-----END"
+_KEY_EDGE: Final = re.compile(rb"-----(BEGIN|END) [A-Z ]{0,40}PRIVATE KEY-----")
+_EDGE_LENGTH: Final = 80  # bytes; more than such a line has
 _KEY_LINES: Final = 200  # no private key in PEM form is longer; a stray BEGIN must not hide the rest of a log
 _FILLER: Final = "A1" * 20  # continues any secret that is known by its shape
 _TELLING: Final = 4  # so many first characters of a known secret are held back at the end of an unfinished line
@@ -56,13 +56,22 @@ class _Account:
 
 @dataclass
 class _Line:
-    """The line that is being read: its first bytes, how many more there were, and where it began in the log."""
+    """The line that is being read: its first bytes, how many more there were, and where it began in the log.
+
+    `edge` is the last edge of a private key in all of it, b"BEGIN" or b"END"; `last` its last bytes.
+    """
 
     raw: int
     kept: bytes = b""
     left_out: int = 0
+    edge: bytes = b""
+    last: bytes = b""
 
     def add(self, data: bytes) -> None:
+        window = self.last + data
+        for found in _KEY_EDGE.finditer(window):
+            self.edge = found[1]
+        self.last = window[-_EDGE_LENGTH:]
         taken = data[: MAX_LINE - len(self.kept)]
         self.kept += taken
         self.left_out += len(data) - len(taken)
@@ -209,12 +218,13 @@ class LogCopies:
         text = _text(line.kept)
         if in_key and not text:
             return b"", in_key
+        starts_key = 1 if line.edge == b"BEGIN" else 0
         if in_key:
-            return MASK.encode(), 0 if _KEY_END in text or in_key >= _KEY_LINES else in_key + 1
+            over = line.edge == b"END" or in_key >= _KEY_LINES
+            return MASK.encode(), starts_key or (0 if over else in_key + 1)
         lower = without_escapes(text).lower()
         if not line.left_out and not any(word in lower for word in suspects):
             return line.kept, 0
-        starts_key = 1 if _KEY_BEGIN.search(text) else 0
         if line.left_out:
             return _bytes(f"{self._safe(text)} [{line.left_out} bytes left out]"), starts_key
         return _bytes(self._masked(text)), starts_key

@@ -121,3 +121,21 @@ def test_a_secret_of_several_lines_is_hidden_line_by_line(tmp_path: Path) -> Non
         NAME, b"a first-part-of-it\nsecond-part-of-it\n"
     )
     assert copy_of(tmp_path) == b"a [masked]\n[masked]\n"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "y" * (MAX_LINE + 100) + "-----BEGIN PRIVATE KEY-----",
+        "y" * (MAX_LINE - 10) + "-----BEGIN PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY----- -----END CERTIFICATE-----",
+        "-----BEGIN PRIVATE KEY-----\nMIIEabc\n-----END PRIVATE KEY----- -----BEGIN PRIVATE KEY-----",
+    ],
+)
+@pytest.mark.parametrize("chunk", [7, 100, 1 << 20])
+def test_a_key_is_hidden_wherever_its_first_line_stands(tmp_path: Path, first: str, chunk: int) -> None:
+    copies = LogCopies(tmp_path)
+    text = f"{first}\nMIIEghi\nMIIEdef\n-----END PRIVATE KEY-----\nafter\n"
+    feed(copies, text.encode(), chunk)
+    assert b"MIIE" not in copy_of(tmp_path)
+    assert copy_of(tmp_path).endswith(b"\nafter\n")

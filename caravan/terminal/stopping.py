@@ -48,8 +48,8 @@ def jobs_that_live(wiring: Wiring, record: RunRecord) -> Living:
     """The run's jobs that have not ended, those of judged deployments too: a run may have ended beside its job."""
     deployments = wiring.store().deployments(record.id)
     living = Living([], [])
-    if not deployments:
-        return living  # and the cluster need not answer
+    if not deployments or (record.request.cluster == "local" and wiring.local_cluster.status() is None):
+        return living  # and no cluster need answer, or be started
     from caravan.agent.ending import is_others, lives
 
     cluster = wiring.cluster(record.request)

@@ -38,9 +38,11 @@ def wiring(tmp_path: Path) -> FakeWiring:
     return FakeWiring(tmp_path)
 
 
-def put(wiring: FakeWiring, status: RunStatus = RunStatus.RUNNING, ask: Ask | None = None) -> None:
+def put(
+    wiring: FakeWiring, status: RunStatus = RunStatus.RUNNING, ask: Ask | None = None, cluster: str = "http://x"
+) -> None:
     now = wiring.clock.now()
-    request = RunRequest(prompt="p", source="/repo", cluster="http://x")
+    request = RunRequest(prompt="p", source="/repo", cluster=cluster)
     wiring.runs.create_run(RunRecord(id=RUN, created_at=now, updated_at=now, status=status, request=request))
     if ask:
         wiring.scripted.questions[RUN] = ask
@@ -231,6 +233,13 @@ def test_stop_of_an_ended_run_ends_its_job_that_still_runs(wiring: FakeWiring) -
     assert wiring.nomad.calls.count("stop") == 1
     assert run(wiring, ["stop", RUN], nobody()) == 0
     assert wiring.nomad.calls.count("stop") == 1
+
+
+def test_stop_of_an_ended_run_starts_no_cluster(wiring: FakeWiring) -> None:
+    put(wiring, RunStatus.SUCCEEDED, cluster="local")
+    deploy(wiring, DeploymentState.FINISHED)
+    assert run(wiring, ["stop", RUN], nobody()) == 0
+    assert wiring.clusters == []
 
 
 @pytest.mark.parametrize("status", [RunStatus.ESCALATED, RunStatus.RUNNING])

@@ -18,9 +18,9 @@ def open_deployments(store: Store, run_id: str) -> list[Deployment]:
 
 
 def lives(cluster: Cluster, deployment: Deployment) -> RegisteredJob | None:
-    """The job under the deployment's id, as long as it bears the mark of what was deployed and has not ended."""
+    """The job under the deployment's id, whoever's it is, as long as it has not ended."""
     job = cluster.find(deployment.job_id, deployment.namespace)
-    if job is None or job.spec_sha256 != deployment.spec_sha256 or job.stopped or job.status == _DEAD:
+    if job is None or job.stopped or job.status == _DEAD:
         return None
     return job
 
@@ -28,12 +28,12 @@ def lives(cluster: Cluster, deployment: Deployment) -> RegisteredJob | None:
 def is_ours_and_alive(cluster: Cluster, deployment: Deployment) -> bool:
     """Whether the job under the deployment's id is the one that was deployed, and has not ended."""
     job = lives(cluster, deployment)
-    return job is not None and not is_others(job)
+    return job is not None and not is_others(job, deployment)
 
 
-def is_others(job: RegisteredJob) -> bool:
+def is_others(job: RegisteredJob, deployment: Deployment) -> bool:
     """Whether somebody registered the job anew: an edited copy keeps our mark. We register each id once."""
-    return bool(job.version)
+    return bool(job.version) or job.spec_sha256 != deployment.spec_sha256
 
 
 def end_jobs(store: Store, cluster: Cluster, run_id: str) -> list[str]:

@@ -56,7 +56,7 @@ def jobs_that_live(wiring: Wiring, record: RunRecord) -> Living:
     for deployment in deployments:
         job = lives(cluster, deployment)
         if job is not None:
-            (living.others if is_others(job) else living.ours).append(deployment)
+            (living.others if is_others(job, deployment) else living.ours).append(deployment)
     return living
 
 

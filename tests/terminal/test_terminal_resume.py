@@ -220,7 +220,9 @@ def test_stop_leaves_ended_runs_and_other_jobs_alone(wiring: FakeWiring) -> None
     assert wiring.runs.run(RUN).status is RunStatus.SUCCEEDED
     wiring.runs.update_run(RUN, status=RunStatus.RUNNING)
     deploy(wiring, sha="somebody else's")
-    assert run(wiring, ["stop", RUN], nobody()) == 0
+    terminal = nobody()
+    assert run(wiring, ["stop", RUN], terminal) == 0
+    assert f"`nomad job stop {JOB}` ends it" in printed(terminal)[0]
     assert "stop" not in wiring.nomad.calls
 
 

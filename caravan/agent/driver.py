@@ -101,6 +101,10 @@ def _readable(run_id: str) -> Iterator[None]:
         ) from error
 
 
+_AFTER_DEPLOYMENT: Final = (("verify_deployment",), ("remember",), ("report",))
+"""Where a stopped run stands that has an end to be written down."""
+
+
 class Driver:
     """Drives runs whose checkpoints are in one saver."""
 
@@ -113,13 +117,15 @@ class Driver:
 
         Raises Interrupted on Ctrl-C and whatever CaravanError a node could not handle; in both cases the run can be
         driven on later. `reply` answers the question that `open_question` shows. Of a run that was stopped, the jobs
-        that are alive all the same are ended.
+        that are alive all the same are ended, and the end of the last one is followed: its log and the report.
         """
-        if record.status in ENDED:
-            if record.status is RunStatus.STOPPED:
-                self._end_what_is_left(record, context)
+        if record.status in ENDED and record.status is not RunStatus.STOPPED:
             return record
         try:
+            if record.status is RunStatus.STOPPED:
+                self._end_what_is_left(record, context)
+                if self._snapshot(record.id).next not in _AFTER_DEPLOYMENT:
+                    return record
             with context.tracer.span("run", "run", run_id=record.id):
                 return self._go_on(record, context, reply)
         except KeyboardInterrupt as stop:

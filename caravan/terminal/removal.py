@@ -9,7 +9,7 @@ import typer
 from caravan.terminal.options import RunArgument, terminal_of, wiring_of
 from caravan.terminal.stopping import end, jobs_that_live, running_jobs, stop_jobs, stop_run
 from caravan.terminal.text import one_line
-from caravan.values.errors import UsageError
+from caravan.values.errors import RunBusy, UsageError
 
 if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
@@ -38,11 +38,29 @@ def stop(ctx: typer.Context, run: RunArgument) -> None:
         nothing = "" if living.others else " No job of it was left to end."
         jobs = f" Its job {', '.join(stopped)} was told to end." if stopped else nothing
         terminal.out(f"Run {record.id} is stopped.{jobs}")
+        if stopped:
+            _write_down(wiring, terminal, record)
     for deployment in living.others:
         space = f"-namespace={one_line(deployment.namespace)} " if deployment.namespace != "default" else ""
         job = one_line(deployment.job_id)
         text = f"The job {job} still runs as somebody else changed it, and is left alone: `nomad job stop {space}{job}`"
         terminal.out(f"{text} ends it.")
+
+
+def _write_down(wiring: Wiring, terminal: Terminal, record: RunRecord) -> None:
+    """Follow the job to its end for its log and the report, where no agent does that."""
+    from caravan.terminal.progress import make_view
+
+    if wiring.folder(record.id).is_held():
+        return
+    terminal.stdout.flush()
+    terminal.err("Its last lines and the report are written when it has ended; Ctrl-C leaves without them.")
+    view = make_view(terminal, wiring.clock, as_json=False)
+    try:
+        with wiring.driver() as driver, wiring.context(record, view) as context, view:
+            driver.drive(context.store.run(record.id), context)
+    except RunBusy:  # an agent took it up meanwhile, and does this
+        return
 
 
 def _named(deployments: list[Deployment]) -> str:

@@ -33,7 +33,7 @@ def resume(
     from caravan.terminal.driving import Given, drive_run
     from caravan.terminal.lookup import look_up
     from caravan.terminal.results import show_result
-    from caravan.terminal.stopping import stop_jobs
+    from caravan.terminal.stopping import open_deployments, stop_jobs
     from caravan.values.run import ENDED, EXIT_CODES, RunStatus
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
@@ -42,13 +42,14 @@ def resume(
     given = Given(
         answers=given_answers, approved=True if approve else False if reject else None, choice=choose, yes=yes
     )
-    if record.status not in ENDED:
-        return drive_run(wiring, terminal, record, as_json=as_json, given=given)
-    if given.says_something:
+    # The agent of a stopped run may have been ended before it: then a job, its log and the report are left to see to.
+    stopped = record.status is RunStatus.STOPPED
+    if given.says_something and record.status in ENDED:
         raise UsageError(f"Run {record.id} has ended ({record.status.value}).", hint="There is nothing to answer.")
-    if record.status is RunStatus.STOPPED:  # the stop may have come while a job was being registered
-        for job_id in stop_jobs(wiring, record):
-            terminal.err(f"Run {record.id} is stopped, and its job {job_id} still ran: it was told to end.")
+    for job_id in stop_jobs(wiring, record) if stopped else ():
+        terminal.err(f"Run {record.id} is stopped, and its job {job_id} still ran: it was told to end.")
+    if record.status not in ENDED or (stopped and open_deployments(wiring, record)):
+        return drive_run(wiring, terminal, record, as_json=as_json, given=given)
     terminal.exit_code = EXIT_CODES[record.status]
     show_result(terminal, look_up(wiring, record), as_json=as_json)
     return terminal.exit_code

@@ -20,7 +20,7 @@ from caravan.values.dialogue import Answer, Ask, AskKind, Reply
 from caravan.values.errors import ClusterUnreachable, Interrupted, JobRefused, ServiceError
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, Repair, Wait
 from caravan.values.plan import Author, PlanChange
-from caravan.values.run import DeploymentState, RunRecord, RunRequest, RunStatus
+from caravan.values.run import DeploymentState, Phase, RunRecord, RunRequest, RunStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster, Script, one_node
 from tests.fakes.folder import PlainFolder
@@ -375,6 +375,26 @@ def test_ctrl_c_leaves_the_job_and_resume_goes_on(world: World) -> None:
     assert world.ids(record) == ["a01"]
     assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
     assert world.ids(record) == ["a01"]
+
+
+def test_the_log_and_the_report_of_a_run_that_was_stopped_while_nobody_watched(tmp_path: Path) -> None:
+    world = World(tmp_path, lambda job: Script(hangs=True, stdout=b"step 1\nstep 2\n"))
+    record = world.start()
+
+    class Impatient(Notes):
+        def snapshot(self, snapshot: Any) -> None:
+            if snapshot.phase is Phase.RUNNING:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        world.drive(record, progress=Impatient())
+    world.store.update_run(record.id, status=RunStatus.STOPPED, detail="stopped by the user")
+    for _ in range(2):
+        assert ended(world.drive(world.store.run(record.id))).status is RunStatus.STOPPED
+        folder = PlainFolder(world.tmp / "home", record.id)
+        assert [log.read_text() for log in folder.path.glob("logs/*.stdout.log")] == ["step 1\nstep 2\n"]
+        assert (folder.path / "REPORT.md").read_text() == "stopped: stopped by the user"
+    assert world.store.deployments(record.id)[0].state is DeploymentState.FINISHED
 
 
 def test_a_failing_node_leaves_a_run_that_goes_on(world: World) -> None:

@@ -49,7 +49,7 @@ class RuleReasoner:
         self, profile: RepoProfile, prompt: str, facts: ClusterFacts, cases: Sequence[PastCase]
     ) -> tuple[Question, ...]:
         """What the profile and the prompt leave open."""
-        return draft_questions(profile, prompt, facts, cases)
+        return draft_questions(profile, prompt, facts, cases, image=self.image)
 
     def propose(
         self, plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, cases: Sequence[PastCase]

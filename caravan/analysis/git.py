@@ -166,6 +166,10 @@ def _look(root: Path, environment: Mapping[str, str] | None) -> WorkTree:
         return WorkTree(state, tuple(filter(None, tracked)), (note,))
     status = ask("status", "--porcelain=v2", "--branch", "-z", "--ignore-submodules=all", "--", ".")
     state = parse_status(status or b"", settings.get("remote.origin.url"))
+    if state and state.remote_url and not state.pushed:
+        # The branch may follow none, or another one: what counts is that the commit was seen at the remote.
+        seen = ask("for-each-ref", "--count=1", "--contains", state.commit, "refs/remotes/origin")
+        state = state.model_copy(update={"pushed": True}) if seen and seen.strip() else state
     notes = () if state else ("the git repository has no commit yet",)
     return WorkTree(state, tuple(filter(None, tracked)), notes)
 

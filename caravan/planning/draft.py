@@ -246,7 +246,7 @@ def _where(plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, image:
         changes.append(_change("node_pool", pools[0], cluster, f"{what} in this pool"))
         plan = apply_changes(plan, changes)
     target = in_target(plan, facts)
-    image = plan.image or image or _image_in(profile)
+    image = plan.image or image or image_in(profile)
     driver, why = _driver(target, facts, image)
     changes.append(_change("driver", driver, cluster, why))
     if driver == "docker" and image:
@@ -257,7 +257,7 @@ def _where(plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, image:
     return tuple(changes)
 
 
-def _image_in(profile: RepoProfile) -> str | None:
+def image_in(profile: RepoProfile) -> str | None:
     """The repository's image, when it names one rather than a file to build one from."""
     name = profile.docker or ""
     last = name.rsplit("/", 1)[-1]

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from caravan.planning.answers import OPTION
 from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.command import Documented, read_command
-from caravan.planning.draft import wants_gpu
+from caravan.planning.draft import image_in, wants_gpu
 from caravan.planning.flags import known_flags, repository_values
 from caravan.planning.metrics import clear_metric, judging
 from caravan.planning.outputs import URL_CHOICE, writable_volumes
@@ -36,6 +36,7 @@ class _Scene(NamedTuple):
     known: frozenset[str]
     flags: dict[str, str]
     gpu: bool
+    image: str | None = None  # what the settings name
 
 
 def draft_questions(
@@ -45,6 +46,7 @@ def draft_questions(
     cases: Sequence[PastCase],
     *,
     answered: Collection[str] = (),
+    image: str | None = None,
 ) -> tuple[Question, ...]:
     """At most five questions, the costliest to guess wrong first.
 
@@ -55,7 +57,7 @@ def draft_questions(
     flags = known_flags(profile)
     no_gpu = said.get("resources.gpus") == 0
     known = frozenset({*said, *answered, *repository_values(profile, _documented(profile))})
-    scene = _Scene(profile, prompt, facts, known, flags, wants_gpu(profile) and not no_gpu and _has_gpus(facts))
+    scene = _Scene(profile, prompt, facts, known, flags, wants_gpu(profile) and not no_gpu and _has_gpus(facts), image)
     found = [q for rule in _RULES for q in rule(scene) if q.path not in known and q.id not in known]
     urgent = _urgent(cases)
     found = [q.model_copy(update={"cost_of_wrong": q.cost_of_wrong + urgent.get(q.id, 0.0)}) for q in found]
@@ -198,7 +200,9 @@ def _outputs(scene: _Scene) -> Iterator[Question]:
         return
     nodes = scene.facts.usable_nodes()
     able = [n for n in nodes if gpu_groups(n)] if scene.gpu else nodes
-    mounting = [n for n in able if "docker" in n.drivers or "exec" in n.drivers]  # raw_exec mounts nothing
+    # raw_exec mounts nothing, and docker is taken only with an image.
+    image = scene.image or image_in(scene.profile)
+    mounting = [n for n in able if "exec" in n.drivers or (image and "docker" in n.drivers)]
     volumes = writable_volumes(mounting, scene.facts) if mounting else ()
     choices: tuple[Json, ...] = (*(f"volume:{v}" for v in volumes), URL_CHOICE, "allocation")
     yield Question(

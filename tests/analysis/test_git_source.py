@@ -52,6 +52,20 @@ def test_the_state_of_a_working_tree(tmp_path):
     assert tree.git.remote_url == "https://example.com/x/y.git"
 
 
+def test_a_commit_that_was_seen_at_the_remote_is_pushed_whatever_its_branch_follows(tmp_path):
+    root, bare = repository(tmp_path / "r", {"a.py": "1"}), tmp_path / "bare.git"
+    run(tmp_path, "clone", "-q", "--bare", str(root), str(bare))
+    run(root, "remote", "add", "origin", str(bare))
+    assert opened(root).git.pushed is None
+    run(root, "fetch", "-q", "origin")
+    assert opened(root).git.pushed is True
+    run(root, "checkout", "-q", "--detach")
+    assert opened(root).git.pushed is True
+    write(root, {"a.py": "2"})
+    run(root, "commit", "-q", "-a", "-m", "more")
+    assert opened(root).git.pushed is None
+
+
 def test_a_repository_without_commits_and_a_detached_one(tmp_path):
     fresh = write(tmp_path / "fresh", {"a.py": ""})
     run(fresh, "init", "-q")

@@ -79,3 +79,10 @@ def test_the_metric_is_asked_for_when_several_could_be_meant() -> None:
     found = draft_questions(numpy_profile(metrics_logged=logged), "go", builtin(), ())
     assert [(q.id, q.default, q.choices) for q in found] == [("target_metric", "eval_loss", logged[:2])]
     assert ids(numpy_profile(metrics_logged=logged), "best eval_accuracy please", builtin(), ()) == []
+
+
+@pytest.mark.parametrize(("image", "default"), [(None, "allocation"), ("registry.example.com/torch:2", "volume:ckpt")])
+def test_a_volume_is_the_default_only_where_a_driver_will_mount_it(image: str | None, default: str) -> None:
+    facts = nomad(node("a", A100, drivers="docker raw_exec", host_volumes=volumes(ckpt=False)))
+    (asked,) = (q for q in draft_questions(llm_profile(), "go", facts, (), image=image) if q.id == "outputs")
+    assert asked.default == default

@@ -157,7 +157,8 @@ def _mounts(plan: TrainingPlan, nodes: tuple[NodeFacts, ...], facts: ClusterFact
             if elsewhere:
                 yield f"It is {', '.join(_on(n, mount.source) for n in elsewhere[:3])}."
         if mount.kind != "bind" and plan.driver == "raw_exec":
-            yield f"The driver raw_exec can't mount the volume {mount.source}; docker (with --set image=…) and exec can."
+            able = "docker (with --set image=…) and exec can"
+            yield f"The driver raw_exec can't mount the volume {mount.source}; {able}."
         if mount.kind == "bind" and plan.driver != "docker" and mount.source != mount.destination:
             yield f"Only docker can show {mount.source} at {mount.destination}; use the path itself."
 

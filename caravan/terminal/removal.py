@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from caravan.terminal.options import RunArgument, terminal_of, wiring_of
-from caravan.terminal.stopping import end, jobs_that_live, running_jobs, stop_jobs, stop_run
+from caravan.terminal.stopping import end, jobs_that_live, open_deployments, running_jobs, stop_jobs, stop_run
 from caravan.terminal.text import one_line
 from caravan.values.errors import RunBusy, UsageError
 
@@ -38,7 +38,7 @@ def stop(ctx: typer.Context, run: RunArgument) -> None:
         nothing = "" if living.others else " No job of it was left to end."
         jobs = f" Its job {', '.join(stopped)} was told to end." if stopped else nothing
         terminal.out(f"Run {record.id} is stopped.{jobs}")
-        if stopped:
+        if open_deployments(wiring, record):
             _write_down(wiring, terminal, record)
     for deployment in living.others:
         space = f"-namespace={one_line(deployment.namespace)} " if deployment.namespace != "default" else ""
@@ -48,7 +48,7 @@ def stop(ctx: typer.Context, run: RunArgument) -> None:
 
 
 def _write_down(wiring: Wiring, terminal: Terminal, record: RunRecord) -> None:
-    """Follow the job to its end for its log and the report, where no agent does that."""
+    """Follow the last job to its end for its log and the report, where no agent does that."""
     from caravan.terminal.progress import make_view
 
     if wiring.folder(record.id).is_held():

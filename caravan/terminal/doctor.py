@@ -219,9 +219,10 @@ def _show(terminal: Terminal, finding: Finding) -> None:
 
 def _sum(findings: Sequence[Finding]) -> str:
     failed, warned = (sum(1 for f in findings if f.level is level) for level in (Level.FAILURE, Level.WARNING))
+    warnings = f"{warned} warning{'' if warned == 1 else 's'}"
     if failed:
-        return f"Not ready: {failed} of {len(findings)} checks failed, {warned} warnings."
-    return f"Ready: {len(findings)} checks, {warned} warnings."
+        return f"Not ready: {failed} of {len(findings)} checks failed, {warnings}."
+    return f"Ready: {len(findings)} checks, {warnings}."
 
 
 def _document(findings: Sequence[Finding], code: int) -> dict[str, Json]:

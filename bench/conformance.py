@@ -77,7 +77,9 @@ def run(recordings: dict[str, dict[str, Any]], names: list[str], width: int, jud
     with tempfile.TemporaryDirectory() as folder:
         home, file = Path(folder) / "home", Path(folder) / "inventory.json"
         file.write_text(json.dumps(recordings[names[0]]["inventory"]), encoding="utf-8")
-        cluster = start(home, inventory=file, environment=dict(os.environ))
+        # The recorded image has one plain `python3`: a version manager's shim would go by another name in its errors.
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+        cluster = start(home, inventory=file, environment={**os.environ, "PATH": path})
         try:
             if judge is not None:
                 files = [Path(recordings[name]["file"]) for name in names]

@@ -32,9 +32,10 @@ class Place(NamedTuple):
 def could_take(plan: TrainingPlan, facts: ClusterFacts) -> tuple[NodeFacts, ...]:
     """The usable nodes that would take the plan were they empty: each for itself has all that is asked for.
 
-    What is not known of a node (and constraints, which only the cluster can judge) speaks for it.
+    What is not known of a node (and constraints, which only the cluster can judge) speaks for it. Images don't count:
+    no scheduler looks at them, and one that no node has is said apart (`check_image`).
     """
-    return tuple(n for n in takers(plan, facts) if holds(n, plan) and has_volumes(n, plan) and _has_image(n, plan))
+    return tuple(n for n in takers(plan, facts) if holds(n, plan) and has_volumes(n, plan))
 
 
 def has_volumes(node: NodeFacts, plan: TrainingPlan) -> bool:
@@ -42,11 +43,6 @@ def has_volumes(node: NodeFacts, plan: TrainingPlan) -> bool:
     wanted = [m for m in plan.mounts if m.kind == "host"]
     have = node.host_volumes
     return all(m.source in have and (m.read_only or not have[m.source].read_only) for m in wanted)
-
-
-def _has_image(node: NodeFacts, plan: TrainingPlan) -> bool:
-    images = node.drivers[plan.driver].images if plan.driver == "docker" else None
-    return images is None or plan.image in images
 
 
 def would_do(plan: TrainingPlan, facts: ClusterFacts) -> tuple[NodeFacts, ...]:

@@ -1,7 +1,7 @@
 """Lines of packages: what pip would take for something else than a requirement is none."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
@@ -55,10 +55,11 @@ def test_what_is_no_package(line: str) -> None:
 
 
 @given(st.text(max_size=40))
+@example("0\r")
 def test_any_line_is_a_package_or_refused(line: str) -> None:
     try:
         package = read_package(line)
     except ValueError:
         return
-    assert package.own or Requirement(line).name == package.name
+    assert package.own or Requirement(line.strip()).name == package.name
     assert not line.strip().startswith("-")

@@ -147,7 +147,7 @@ class Application:
             made, own = self._built_in(running), [_token_of(running)]
         else:
             access = self._access(request)
-            made, own = self._nomad(request), [secret for secret in (access.token, access.http_auth) if secret]
+            made, own = self._nomad(access), [secret for secret in (access.token, access.http_auth) if secret]
         return MaskedCluster(made, (*self._secrets, *own), close=made.close)
 
     def _built_in(self, running: dict[str, Json], timeout: float = _ANSWER_S) -> NomadCluster:
@@ -165,12 +165,12 @@ class Application:
             reviver=self.local_cluster.revive,
         )
 
-    def _nomad(self, request: RunRequest, timeout: float = _ANSWER_S) -> NomadCluster:
+    def _nomad(self, access: Access, timeout: float = _ANSWER_S) -> NomadCluster:
         from caravan.cluster.addresses import Proxies
         from caravan.cluster.nomad import NomadCluster
         from caravan.cluster.transports import client_pair
 
-        settings, access = self._settings, self._access(request)
+        settings = self._settings
         return NomadCluster(
             access.address,
             token=access.token,
@@ -193,11 +193,12 @@ class Application:
             running = self.local_cluster.status()
             if running is None:
                 return None
-            made = self._built_in(running, timeout=_PROBE_S)
+            made, kept_back = self._built_in(running, timeout=_PROBE_S), ""
         else:
-            made = self._nomad(request, timeout=_PROBE_S)
+            access = self._access(request)
+            made, kept_back = self._nomad(access, timeout=_PROBE_S), access.note
         with closing(made) as cluster:
-            return cluster.examine().model_copy(update={"kept_back": self.kept_back(request)})
+            return cluster.examine().model_copy(update={"kept_back": kept_back})
 
     def kept_back(self, request: RunRequest) -> str:
         """Why a token that is set is not sent to the run's cluster. Raises UsageError for a profile's secrets."""

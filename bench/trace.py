@@ -14,7 +14,6 @@ import json
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -25,26 +24,11 @@ sys.path.insert(0, str(ROOT))
 
 from caravan.agent.traced import TracedCluster  # noqa: E402
 from caravan.values.run import Phase, Snapshot  # noqa: E402
+from machine import SystemClock  # noqa: E402
 from observability import LocalTracer  # noqa: E402
 
 ROUNDS = 5
 SECRETS = ("correct-horse-battery", "another-known-secret")
-
-
-class Clock:
-    """The real time."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        return event.wait(seconds)
 
 
 class Endless:
@@ -68,7 +52,7 @@ def spans(tracer: LocalTracer, count: int) -> None:
 
 def counted(tracer: LocalTracer, count: int) -> None:
     """Look at logs within a watch."""
-    cluster = TracedCluster(Endless(), tracer, Clock())  # type: ignore[arg-type]
+    cluster = TracedCluster(Endless(), tracer, SystemClock())  # type: ignore[arg-type]
     watch = cluster.watch("job")
     next(watch)
     for _ in range(count):
@@ -97,7 +81,7 @@ def one_round(folder: Path, count: int) -> dict[str, float]:
     traced, bare = folder / "trace.jsonl", folder / "plain.jsonl"
     for file in (traced, bare):
         file.unlink(missing_ok=True)
-    tracer = LocalTracer(traced, run_id="bench", clock=Clock(), secrets=SECRETS)
+    tracer = LocalTracer(traced, run_id="bench", clock=SystemClock(), secrets=SECRETS)
     found = {"span": microseconds(lambda: spans(tracer, count), count)}
     like = traced.read_bytes()
     found["plain"] = microseconds(lambda: plain(bare, like, count), count)

@@ -25,7 +25,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,32 +34,24 @@ sys.path.insert(0, str(ROOT))
 from caravan.cluster.local.control import start, stop  # noqa: E402
 from caravan.cluster.nomad import NomadCluster  # noqa: E402
 from caravan.values.run import Phase, Snapshot  # noqa: E402
+from machine import SystemClock  # noqa: E402
 
 POLL = 5.0
 MODES = ("stream", "poll")
 Figures = dict[str, float | int | str]
 
 
-class Clock:
-    """The real time."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        return event.wait(seconds)
-
-
 def client(address: str, token: str | None = None) -> NomadCluster:
     """A client as the product makes it."""
     return NomadCluster(
-        address, token=token, namespace="default", region=None, verify=True, cert=None, clock=Clock(), timeout=60.0
+        address,
+        token=token,
+        namespace="default",
+        region=None,
+        verify=True,
+        cert=None,
+        clock=SystemClock(),
+        timeout=60.0,
     )
 
 

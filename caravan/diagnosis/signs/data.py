@@ -31,7 +31,7 @@ _DATA_FILE: Final = r"\.(?:jsonl?|csv|tsv|txt|parquet|arrow|np[yz]|h5|hdf5|tfrec
 DATA_SIGNS: Final[tuple[Sign, ...]] = (
     # The job's own copier of the outputs: whoever owns that place has to open it, or another one be named.
     row(
-        r"^caravan: the outputs could not be copied to (?P<path>[^\s:]+(?::[^\s:]+)*)(?::(?! the copier ended)|$)",
+        r"^caravan: the outputs could not be copied to (?P<path>[^\s:]+(?::[^\s:]+)*)(?::|$)",
         _LOG,
         _F.OUTPUT_PERMISSION_DENIED,
         0.95,

@@ -38,7 +38,8 @@ class Complaint(NamedTuple):
     `always`: told even after another. `open`: the brackets to skip out of, innermost first. `in_block`: the body that
     is left is a block's. `read`: the token itself is skipped first. `outer`: the block around is over.
     `line_first`: the line is skipped before the rest of the block. `at_closer`: told where the innermost bracket ends.
-    `complete`: what stands before the token is a whole argument.
+    `complete`: what stands before the token is a whole argument. `label`: reading goes on in the block's header, after
+    the label ("CQUOTE") or in it, after the sequence ("SEQ_END").
     """
 
     problem: Problem
@@ -51,6 +52,7 @@ class Complaint(NamedTuple):
     line_first: bool = False
     at_closer: bool = False
     complete: bool = False
+    label: str = ""
 
 
 def kind(value: Any) -> str:
@@ -137,19 +139,19 @@ def _in_header(rest: Sequence[Any], kinds: Sequence[str], token: Token) -> Compl
 
 
 def _in_label(token: Token) -> Complaint:
+    """In a quoted label: HCL skips to its end, or to that of a sequence in it, and reads the header on."""
     if token.type in ("INTERP", "CONTROL"):
         sign = token.text[0]
         detail = (
             "Template sequences are not allowed in this string. To include a literal "
             f'"{sign}", double it (as "{sign}{sign}") to escape it.'
         )
-        return Complaint(Problem("Invalid string literal", detail, token.span), True)
+        return Complaint(Problem("Invalid string literal", detail, token.span), label="SEQ_END")
     if token.type == "$END":
         detail = "Unable to find the closing quote mark before the end of the file."
-        return Complaint(Problem("Unterminated string literal", detail, token.span), True)
-    return Complaint(
-        Problem("Invalid string literal", "This item is not valid in a string literal.", token.span), True, read=True
-    )
+        return Complaint(Problem("Unterminated string literal", detail, token.span), label="CQUOTE")
+    detail = "This item is not valid in a string literal."
+    return Complaint(Problem("Invalid string literal", detail, token.span), label="CQUOTE")
 
 
 def _in_short_block(rest: Sequence[Any], kinds: Sequence[str], token: Token) -> Complaint:

@@ -136,6 +136,9 @@ class _Reader:
         complaint = complain(stack, self.table[self.state.position], token)
         if complaint.complete:
             self.state.feed_token(Token("NL", "", at(token.span.start)))  # its own problems come first
+        if complaint.label:
+            self.in_label(complaint, token)
+            return
         told = complaint.always or not self.recovering
         self.recovering = True
         if complaint.read:
@@ -150,6 +153,16 @@ class _Reader:
         del self.state.value_stack[keep + 1 :]
         del self.state.state_stack[keep + 2 :]  # the state stack starts with one state more
         self.brackets = ["block"] * (sum(isinstance(v, Body) for v in self.state.value_stack) - 1)
+
+    def in_label(self, complaint: Complaint, token: Token) -> None:
+        """Complain of a block's label and read its header on, as HCL does; the end of the file ends the label."""
+        self.problems.append(complaint.problem)
+        if token.type != "$END":
+            self.recovering = True
+            self.at = min(self.at + 1, len(self.tokens) - 1)
+            token = self.skip_past("OQUOTE" if complaint.label == "CQUOTE" else token.type)
+        if complaint.label == "CQUOTE":
+            self.state.feed_token(Token("CQUOTE", '"', token.span))
 
     def skip(self, complaint: Complaint) -> Token:
         """Skip what HCL skips; the closer of the innermost open bracket comes back."""

@@ -43,10 +43,11 @@ def _serializer() -> JsonPlusSerializer:
     """Writes our values, and on reading makes nothing else but them: a checkpoint can't name any other class."""
     modules = [import_module(f"{values.__name__}.{module.name}") for module in iter_modules(values.__path__)]
     allowed = {
-        (kind.__module__, kind.__name__)
+        # By whichever of our modules has it: a class that has moved is found where an older checkpoint names it.
+        (module.__name__, kind.__name__)
         for module in modules
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, Value | Enum) and kind.__module__ == module.__name__
+        if isinstance(kind, type) and issubclass(kind, Value | Enum) and kind.__module__.startswith(values.__name__)
     }
     return UndisturbedSerializer(allowed_msgpack_modules=sorted(allowed))
 

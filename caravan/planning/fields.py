@@ -5,14 +5,13 @@ Generated from the plan's own model, so that it can't drift. It knows no reposit
 
 import difflib
 import json
-import types
 from collections.abc import Iterator
-from typing import Any, Union, get_args, get_origin
+from typing import get_origin
 
 from caravan.planning.command import read_command
 from caravan.values.base import Json, Value
 from caravan.values.errors import PlanError, UsageError
-from caravan.values.plan import Author, PlanChange, Target, TrainingPlan, apply_changes
+from caravan.values.plan import Author, PlanChange, Target, TrainingPlan, apply_changes, block_in
 from caravan.values.repo import Launcher
 
 _PROBE = TrainingPlan(goal="", command=("train",), target=Target(metric="loss"))
@@ -26,18 +25,13 @@ def plan_paths() -> tuple[str, ...]:
 
 def _paths(model: type[Value], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        inner = _model_in(field.annotation)
+        inner = block_in(field.annotation)
         if inner is not None:
             yield from _paths(inner, f"{prefix}{name}.")
         elif get_origin(field.annotation) is dict:
             yield f"{prefix}{name}.*"
         else:
             yield f"{prefix}{name}"
-
-
-def _model_in(annotation: Any) -> type[Value] | None:
-    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-    return next((o for o in options if isinstance(o, type) and issubclass(o, Value)), None)
 
 
 def is_path(path: str) -> bool:

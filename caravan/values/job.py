@@ -109,6 +109,29 @@ class ReschedulePolicy(Value):
     unlimited: bool = False
 
 
+class SpreadBlock(Value):
+    """A spread of allocations over the values of an attribute."""
+
+    attribute: str
+    weight: int = Field(default=50, ge=0, le=100)
+
+
+class ServiceBlock(Value):
+    """A service of Nomad's own provider, by which the allocations of a group find each other."""
+
+    name: str
+    port: str
+    tags: tuple[str, ...] = ()
+    provider: Literal["nomad", "consul"] = "nomad"
+
+
+class Lifecycle(Value):
+    """When a task runs in its group; a sidecar runs beside the main tasks."""
+
+    hook: Literal["prestart", "poststart", "poststop"]
+    sidecar: bool = False
+
+
 class NetworkPort(Value):
     """A port label of a group; `static` None is dynamic."""
 
@@ -132,6 +155,9 @@ class Task(Value):
     env: dict[str, str] = Field(default_factory=dict)
     user: str | None = None
     kill_timeout_s: int = 30
+    kill_signal: str | None = Field(default=None, description="None: the driver's own")
+    lifecycle: Lifecycle | None = None
+    leader: bool = False
     resources: TaskResources
     constraints: tuple[Constraint, ...] = ()
     templates: tuple[TemplateBlock, ...] = ()
@@ -148,6 +174,9 @@ class TaskGroup(Value):
     count: int = Field(default=1, ge=1)
     tasks: tuple[Task, ...]
     constraints: tuple[Constraint, ...] = ()
+    affinities: tuple[Affinity, ...] = ()
+    spreads: tuple[SpreadBlock, ...] = ()
+    services: tuple[ServiceBlock, ...] = ()
     ephemeral_disk_mb: int = 300
     volumes: tuple[VolumeRequest, ...] = ()
     ports: tuple[NetworkPort, ...] = ()
@@ -168,6 +197,8 @@ class JobSpec(Value):
     priority: int = 50
     meta: dict[str, str] = Field(default_factory=dict)
     constraints: tuple[Constraint, ...] = ()
+    affinities: tuple[Affinity, ...] = ()
+    spreads: tuple[SpreadBlock, ...] = ()
     groups: tuple[TaskGroup, ...]
 
     def digest(self) -> str:

@@ -26,6 +26,8 @@ class RunRequest(Value):
     yes: bool = False
     budget_usd: float | None = Field(default=None, ge=0)
     dry_run: bool = False
+    detach: bool = Field(default=False, description="an agent in the background goes on after the terminal closes")
+    notify: tuple[str, ...] = Field(default=(), description="webhook addresses or commands that are told of the end")
     send_secrets: bool = Field(default=False, description="write missing secrets to the cluster without asking")
 
 
@@ -220,6 +222,19 @@ class Sentinel(Value):
     job_id: str
     spec_sha256: str
     exit_code: int
+
+
+class SmokeResult(Value):
+    """What the first phase of a job measured. None: not seen, and `note` says why."""
+
+    steps: int = Field(default=0, ge=0)
+    seconds_per_step: float | None = Field(default=None, ge=0, description="the first steps left out")
+    peak_gpu_gib: float | None = Field(default=None, ge=0, description="of one GPU, as the device or torch counts it")
+    peak_host_mb: float | None = Field(default=None, ge=0)
+    seconds: float | None = Field(default=None, ge=0, description="the whole phase, loading included")
+    samples_per_step: int | None = Field(default=None, ge=1)
+    total_steps: int | None = Field(default=None, ge=1, description="of the whole training, where the program says it")
+    note: str = ""
 
 
 class OutcomeKind(StrEnum):

@@ -13,12 +13,14 @@ from caravan.cluster.local import scheduler, validation
 from caravan.cluster.local.allocs import new_alloc
 from caravan.cluster.local.canonical import canonical_job, group_of, same_spec, waits_for_dispatch
 from caravan.cluster.local.diff import job_diff
+from caravan.cluster.local.implied import with_implied
 from caravan.cluster.local.inventory import Node
-from caravan.cluster.local.reconcile import Decision, reconcile, reschedule_at
+from caravan.cluster.local.reconcile import MOVED, RESCHEDULED, Decision, reconcile, reschedule_at
 from caravan.cluster.local.state import AllocRecord, Change, State
 from caravan.cluster.local.words import SECOND, JsonDict, grouped, new_id, now_ns, rfc3339
 
 NAMESPACES = ("default",)
+_TOGETHER = 5 * SECOND  # failed allocations whose times are as near as this are placed anew together
 _log = logging.getLogger(__name__)
 
 
@@ -78,9 +80,9 @@ class Broker:
 
     def check(self, job: JsonDict) -> tuple[JsonDict, list[str], str]:
         """The canonical job, what it would be refused for, and warnings."""
-        whole = canonical_job(job)
+        whole = with_implied(canonical_job(job))
         errors = validation.errors_of(whole, namespaces=NAMESPACES, pools=self.pools)
-        return whole, errors, "" if errors else validation.warnings_of(whole)
+        return whole, errors, validation.warnings_of(whole)
 
     def register(self, job: JsonDict, *, enforce: int | None) -> JsonDict:
         """Store a job and evaluate it. `enforce`: the JobModifyIndex that it must have now, 0 for a new job.
@@ -152,7 +154,7 @@ class Broker:
         """Stop one allocation; its job gets another in its place, as in Nomad."""
         with self._state.change("AllocationUpdateDesiredStatus") as change:
             if not record.client_terminal:
-                body = {**record.body, "DesiredStatus": "stop", "DesiredDescription": "alloc is being migrated"}
+                body = {**record.body, "DesiredStatus": "stop", "DesiredDescription": MOVED}
                 change.put_alloc(replace(record, body=body))
             job = record.job
             evaluation = change.put_eval(self._evaluation(job["ID"], job["Type"], "alloc-stop", job["Priority"]))
@@ -229,13 +231,21 @@ class Broker:
                 change.put_alloc(replace(record, body={**record.body, "FollowupEvalID": evaluation["ID"]}))
         self._enqueue(evaluation)
 
-    def _put_off(self, change: Change, evaluation: JsonDict, record: AllocRecord, at: int) -> JsonDict:
-        """An evaluation at the time when a failed allocation may be placed anew."""
-        made = self._evaluation(evaluation["JobID"], evaluation["Type"], "alloc-reschedule", evaluation["Priority"])
-        waits = {"WaitUntil": rfc3339(at), "WaitUntilNs": at, "PreviousEval": evaluation["ID"]}
-        stored = change.put_eval({**made, **waits, "StatusDescription": "created for delayed rescheduling"})
-        change.put_alloc(replace(record, body={**record.body, "FollowupEvalID": stored["ID"]}))
-        return stored
+    def _put_off(self, change: Change, evaluation: JsonDict, later: list[tuple[AllocRecord, int]]) -> list[JsonDict]:
+        """Evaluations at the times when failed allocations may be placed anew: one for those that are near together."""
+        made: list[JsonDict] = []
+        for record, at in sorted(later, key=lambda waiting: waiting[1]):
+            if not made or at - int(made[-1]["WaitUntilNs"]) >= _TOGETHER:
+                own = self._evaluation(
+                    evaluation["JobID"], evaluation["Type"], "alloc-reschedule", evaluation["Priority"]
+                )
+                waits = {"WaitUntil": rfc3339(at), "WaitUntilNs": at, "PreviousEval": evaluation["ID"]}
+                told = {"StatusDescription": "created for delayed rescheduling"}
+                if made:  # as in Nomad, only the first is told as what it is
+                    own, told = {**own, "TriggeredBy": "alloc-failure"}, {}
+                made.append(change.put_eval({**own, **waits, **told}))
+            change.put_alloc(replace(record, body={**record.body, "FollowupEvalID": made[-1]["ID"]}))
+        return made
 
     def unblock(self) -> None:
         """Queue all blocked evaluations, the highest priority and the oldest first."""
@@ -319,8 +329,10 @@ class Broker:
             return
         job = self._state.jobs.get(evaluation["JobID"])
         now = max(now_ns(), int(evaluation.get("WaitUntilNs") or 0))  # a timer may come a moment too early
-        decision = reconcile(job, self._state.allocs_of(evaluation["JobID"]), now)
+        decision = reconcile(job, self._state.allocs_of(evaluation["JobID"]), now, eval_id)
         placed, failed = self._place(job, decision, eval_id) if job else ([], {})
+        followed = {r.body.get("PreviousAllocation") for r in placed}
+        decision.stop = [(r, why) for r, why in decision.stop if why != RESCHEDULED or r.id in followed]
         if evaluation["Status"] == "blocked" and failed and not placed:
             return  # still no room: it stays blocked as it is
         self._finish(evaluation, job, decision, placed, failed)
@@ -342,9 +354,8 @@ class Broker:
     ) -> None:
         """Store the plan's result, then the evaluation's end."""
         fields: JsonDict = {"SnapshotIndex": self._state.index, "Status": "complete"}
-        put_off = [(r, at) for r, at in decision.later if not r.body.get("FollowupEvalID")]
         with self._state.change("PlanResult") as change:
-            for made in [self._put_off(change, evaluation, record, at) for record, at in put_off]:
+            for made in self._put_off(change, evaluation, decision.later):
                 self._enqueue(made)
             for record, why in decision.stop:
                 body = {**record.body, "DesiredStatus": "stop", "DesiredDescription": why}

@@ -321,14 +321,37 @@ def same_spec(one: JsonDict, other: JsonDict) -> bool:
     return bare(one) == bare(other)
 
 
-def same_group(one: JsonDict, other: JsonDict) -> bool:
-    """Whether an allocation of one group serves the other without being started anew: only the count may differ."""
-    loose = {"Count", "ReschedulePolicy", "RestartPolicy"}
+def same_tasks(old: JsonDict, new: JsonDict, name: str) -> bool:
+    """Whether an allocation of a group's older version serves the new one without being started anew.
 
-    def bare(group: JsonDict) -> str:
-        return json.dumps({k: v for k, v in group.items() if k not in loose}, sort_keys=True)
+    Nomad's rule: what the tasks run, with what, and where they find things; not how they are counted, restarted,
+    ranked or announced.
+    """
+    return _essence(old, name) == _essence(new, name)
 
-    return bare(one) == bare(other)
+
+_ESSENCE = (
+    *("Name", "Driver", "User", "Config", "Env", "Artifacts", "Vault", "Secrets", "Consul", "Templates"),
+    *("CSIPluginConfig", "VolumeMounts", "Identity", "Identities"),
+)
+_HELD = ("CPU", "Cores", "MemoryMB", "MemoryMaxMB", "Devices", "NUMA", "SecretsMB", "Networks")
+
+
+def _essence(job: JsonDict, name: str) -> str:
+    group = group_of(job, name) or {}
+    tasks = [
+        {
+            **{key: task.get(key) or None for key in _ESSENCE},
+            "held": {key: task["Resources"].get(key) or None for key in _HELD},
+            "meta": {**(job["Meta"] or {}), **(group["Meta"] or {}), **(task["Meta"] or {})},
+            "unlogged": task["LogConfig"]["Disabled"],
+            "renders": task["RestartPolicy"].get("RenderTemplates"),
+        }
+        for task in sorted(group.get("Tasks") or [], key=lambda t: str(t["Name"]))
+    ]
+    kept = {key: group.get(key) or None for key in ("EphemeralDisk", "Networks", "Consul", "Volumes")}
+    bound = [s for s in group.get("Services") or [] if s.get("Connect")]
+    return json.dumps([tasks, kept, bound, job["Datacenters"], job["NodePool"]], sort_keys=True)
 
 
 def waits_for_dispatch(job: JsonDict) -> bool:

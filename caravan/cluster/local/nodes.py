@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+from caravan.cluster.local.implied import SIGNALS
 from caravan.cluster.local.inventory import Device, Node
 from caravan.cluster.local.words import JsonDict, rfc3339
 
@@ -23,6 +24,7 @@ def attributes(node: Node) -> dict[str, str]:
         "unique.network.ip-address": "127.0.0.1",
         "unique.storage.bytesfree": str(node.disk_mb * 1024 * 1024),
         "nomad.service_discovery": "true",
+        "os.signals": SIGNALS,
     }
     for driver in node.drivers:
         found[f"driver.{driver}"] = "1"

@@ -137,13 +137,12 @@ def _feasible(
     if metrics.eligibility.get(klass) is False and not escaped:
         metrics.filter(node, _CLASS)
         return False
-    why = _class_reason(rules, group, node)
+    why = _class_reason(job, group, node)
     if not escaped:
         metrics.eligibility[klass] = why is None
     why = (
         why
         or _volume_reason(group, node)
-        or _network_reason(group)
         or _distinct_reason(job, group, node, rules, held)
         or _property_reason(job, group, node, held, machines)
     )
@@ -153,24 +152,32 @@ def _feasible(
 
 
 def _rules(job: JsonDict, group: JsonDict) -> list[JsonDict]:
-    rules = list(job["Constraints"] or []) + list(group["Constraints"] or [])
+    return [*(job["Constraints"] or []), *_group_rules(group)]
+
+
+def _group_rules(group: JsonDict) -> list[JsonDict]:
+    rules = list(group["Constraints"] or [])
     for task in group["Tasks"]:
         rules += task["Constraints"] or []
     return rules
 
 
-def _class_reason(rules: list[JsonDict], group: JsonDict, node: Node) -> str | None:
-    if any(task["Driver"] not in node.drivers for task in group["Tasks"]):
-        return "missing drivers"
+def _class_reason(job: JsonDict, group: JsonDict, node: Node) -> str | None:
+    """What is wrong with all nodes of this class, in the order in which Nomad looks."""
     known = known_of(node)
-    for rule in rules:
-        if (rule.get("Operand") or "=").startswith("distinct_"):
-            continue
-        if not constraints.holds(rule, known):
-            return constraints.describe(rule)
-    if not has_devices(node, group):
-        return "missing devices"
-    return None
+
+    def unmet(rules: list[JsonDict]) -> str | None:
+        plain = (r for r in rules if not (r.get("Operand") or "=").startswith("distinct_"))
+        return next((constraints.describe(r) for r in plain if not constraints.holds(r, known)), None)
+
+    missing = any(task["Driver"] not in node.drivers for task in group["Tasks"])
+    return (
+        unmet(job["Constraints"] or [])
+        or ("missing drivers" if missing else None)
+        or unmet(_group_rules(group))
+        or (None if has_devices(node, group) else "missing devices")
+        or _network_reason(group)
+    )
 
 
 def _volume_reason(group: JsonDict, node: Node) -> str | None:
@@ -186,7 +193,12 @@ def _volume_reason(group: JsonDict, node: Node) -> str | None:
 
 
 def _network_reason(group: JsonDict) -> str | None:
-    for network in group["Networks"] or []:
+    for network in (group["Networks"] or [])[:1]:
+        mode = network.get("Mode") or "host"
+        if mode == "none":
+            return None
+        if mode != "host":
+            return "missing network"
         for port in [*(network.get("ReservedPorts") or []), *(network.get("DynamicPorts") or [])]:
             name = port.get("HostNetwork") or "default"
             if name != "default":

@@ -14,15 +14,34 @@ _HOOKS = ("prestart", "poststart", "poststop")
 
 
 def errors_of(job: JsonDict, *, namespaces: Collection[str], pools: Collection[str]) -> list[str]:
-    """Why a canonical job is refused; empty when it is sound."""
-    found = list(_job_errors(job))
-    if found:
-        return found
+    """Why a canonical job is refused, in the order in which Nomad's checks come; empty when it is sound."""
+    found = list(_cluster_errors(job))
     if job["Namespace"] not in namespaces:
-        return [f"job {go_quote(job['ID'])} is in nonexistent namespace {go_quote(job['Namespace'])}"]
+        found.append(f"job {go_quote(job['ID'])} is in nonexistent namespace {go_quote(job['Namespace'])}")
     if job["NodePool"] not in pools:
-        return [f"job {go_quote(job['ID'])} is in nonexistent node pool {go_quote(job['NodePool'])}"]
-    return []
+        found.append(f"job {go_quote(job['ID'])} is in nonexistent node pool {go_quote(job['NodePool'])}")
+    found += _job_errors(job)
+    if any((t["Resources"]["NUMA"] or {}).get("Affinity") in ("prefer", "require") for t in _tasks(job)):
+        found.append("numa scheduling requires Nomad Enterprise")
+    return found
+
+
+def _tasks(job: JsonDict) -> Iterator[JsonDict]:
+    for group in job["TaskGroups"]:
+        yield from group["Tasks"]
+
+
+def _cluster_errors(job: JsonDict) -> Iterator[str]:
+    """What needs a Vault or a Consul of another name than there is; there is none of the first."""
+    vault = next((t["Vault"] for t in _tasks(job) if t["Vault"]), None)
+    if vault is not None:
+        yield f"Vault {go_quote(vault.get('Cluster') or 'default')} not enabled but used in the job"
+    services = [s for g in job["TaskGroups"] for s in g["Services"] or []]
+    services += [s for t in _tasks(job) for s in t["Services"] or []]
+    clusters = [s.get("Cluster") for s in services if s.get("Provider") == "consul"]
+    clusters += [(b["Consul"] or {}).get("Cluster") for b in (*job["TaskGroups"], *_tasks(job))]
+    if any(c not in (None, "", "default") for c in clusters):
+        yield "non-default Consul cluster requires Nomad Enterprise"
 
 
 def warnings_of(job: JsonDict) -> str:

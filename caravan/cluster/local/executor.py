@@ -1,4 +1,4 @@
-"""The supervisor of one task: `python -m caravan.cluster.local.executor SPECFILE`. Stands alone.
+"""The supervisor of one task: `python -m caravan.cluster.local.executor SPECFILE`, or a fork of `nursery`.
 
 It starts the command, keeps its output in bounded files, holds it to its memory limit, stops it when told to and
 writes how it stands into a file. It shares nothing with the cluster's process but files, so a cluster that is killed
@@ -7,7 +7,13 @@ and started again finds the task as it is. Its folder holds
     spec.json    what to run, from the cluster; its environment is taken out once it is read
     state.json   {"pid", "started", "finished", "exit_code", "signal", "oom", "error"}; times in ns since 1970
     stop.json    {"signal", "timeout_s"}: written by the cluster to end the task
+    orders       a pipe: a byte in it says that there is a stop.json
     lock         held while the supervisor lives
+
+The spec names a `bell`, a pipe of the cluster's: what is written there says that state.json has changed. Nothing
+depends on either pipe but how soon it is noticed. A full disk ends no task: its output is then lost, and how it stands
+is written as soon as there is room. Hundreds of supervisors live on one machine, so this one sleeps until something
+happens.
 
 No import of ours but the memory guard and the view, for a fast start. The task's processes end with the supervisor.
 """
@@ -28,6 +34,7 @@ from caravan.cluster.local.memory_guard import Guard, guard_for, tree_of
 from caravan.cluster.local.view import View, enter, part
 
 _LOOK_SECONDS = 0.05
+_RETRY_SECONDS = 1.0
 _CHUNK = 1 << 16
 _DRAIN_SECONDS = 2.0
 _TASK_UMASK = 0o022  # as a Nomad client's tasks have it; ours is stricter
@@ -35,18 +42,22 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a file whole: under another name, then renamed."""
+def write_json(path: Path, value: dict[str, Any], *, lasting: bool = True) -> None:
+    """Write a file whole: under another name, then renamed. `lasting`: it is on the disk when this returns."""
     new = path.with_suffix(".new")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
         json.dump(value, out)
         out.flush()
-        os.fsync(out.fileno())
+        if lasting:
+            os.fsync(out.fileno())
     new.replace(path)
 
 
 class RotatedLog:
-    """`<task>.<stream>.<n>` files of bounded size, of which the newest few are kept."""
+    """`<task>.<stream>.<n>` files of bounded size, of which the newest few are kept.
+
+    What can't be written, for want of room, is lost: a task does not end for its output.
+    """
 
     def __init__(self, folder: Path, name: str, max_files: int, max_bytes: int) -> None:
         self._folder, self._name = folder, name
@@ -61,6 +72,12 @@ class RotatedLog:
 
     def write(self, data: bytes) -> None:
         """Append, going on to a new file at the limit."""
+        with contextlib.suppress(OSError):
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self._file.closed:
+            self._open()
         while data:
             room = self._max_bytes - self._size
             if room <= 0:
@@ -87,9 +104,15 @@ class Supervisor:
         self._state: dict[str, Any] = {"pid": None, "started": None, "finished": None, "error": None, "oom": False}
         self._guard: Guard = guard_for(self._spec["name"], self._spec["memory_bytes"])
         # The environment may hold secrets: it is on disk no longer than it takes to read it.
-        write_json(folder / "spec.json", {key: value for key, value in self._spec.items() if key != "env"})
+        known = {key: value for key, value in self._spec.items() if key != "env"}
+        write_json(folder / "spec.json", known, lasting=False)
         self._selector = selectors.DefaultSelector()
+        self._orders = self._listen()
+        self._noticed = False  # whether the selector tells of the command's end
+        self._ordered = False
+        self._look_at = 0.0
         self._kill_at: float | None = None
+        self._unsaved = False
         self._hindrance = ""  # why the task's view could not be made
 
     def run(self) -> None:
@@ -104,8 +127,9 @@ class Supervisor:
             return
         self._save(pid=child.pid, started=time.time_ns())
         while child.poll() is None:
-            self._pump(_LOOK_SECONDS)
-            self._look(child)
+            self._pump(max(0.0, self._look_at - time.monotonic()))
+            if self._ordered or time.monotonic() >= self._look_at:
+                self._look(child)
         oom = bool(self._state["oom"]) or self._guard.exceeded([])
         self._end_tree()
         self._drain()
@@ -113,6 +137,18 @@ class Supervisor:
         number = -child.returncode if child.returncode < 0 else 0
         code = 128 + number if number else child.returncode  # as a shell and Nomad count signals
         self._save(finished=time.time_ns(), exit_code=code, signal=number, oom=oom)
+        while self._unsaved:  # nobody else knows how it ended
+            time.sleep(_RETRY_SECONDS)
+            self._save()
+
+    def _listen(self) -> int | None:
+        """The pipe that tells of orders; opened for writing too, for it must not end with a writer."""
+        try:
+            orders = os.open(self._folder / "orders", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        self._selector.register(orders, selectors.EVENT_READ, None)
+        return orders
 
     def _start(self) -> "subprocess.Popen[bytes]":
         spec, guard = self._spec, self._guard
@@ -131,6 +167,7 @@ class Supervisor:
                 os.chdir(spec["cwd"])
                 if spec.get("user"):
                     _become(spec["user"])
+                    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # another user's process has forgotten it
             except (OSError, KeyError) as error:
                 os.write(teller, str(error).encode())
                 raise
@@ -165,12 +202,17 @@ class Supervisor:
             self._selector.register(reader, selectors.EVENT_READ, log)
         with contextlib.suppress(OSError, AttributeError):  # no Linux 5.3: its end is noticed at the next look
             self._selector.register(os.pidfd_open(child.pid), selectors.EVENT_READ, None)
+            self._noticed = True
         return child
 
     def _pump(self, seconds: float) -> bool:
         """Move output into the logs for at most so long; False when nothing is left to read."""
         readers = [k for k in self._selector.get_map().values() if k.data is not None]
         for key, _ in self._selector.select(seconds):
+            if key.fd == self._orders:
+                os.read(key.fd, _CHUNK)
+                self._ordered = True
+                continue
             if key.data is None:
                 self._selector.unregister(key.fd)
                 os.close(key.fd)
@@ -191,9 +233,16 @@ class Supervisor:
             _kill(tree)
         self._obey(child, tree)
         self._reap(child.pid)
+        if self._unsaved:
+            self._save()
+        rest = self._guard.patience if self._noticed else _LOOK_SECONDS
+        if self._kill_at is not None:
+            rest = max(_LOOK_SECONDS, min(rest, self._kill_at - time.monotonic()))
+        self._look_at = time.monotonic() + rest
 
     def _obey(self, child: "subprocess.Popen[bytes]", tree: list[int]) -> None:
         """Do what stop.json says: the signal to the command, and after the time-out an end to the whole tree."""
+        self._ordered = False
         if self._kill_at is None:
             try:
                 order = json.loads((self._folder / "stop.json").read_text(encoding="utf-8"))
@@ -231,7 +280,24 @@ class Supervisor:
 
     def _save(self, **fields: Any) -> None:
         self._state |= fields
-        write_json(self._folder / "state.json", self._state)
+        try:
+            write_json(self._folder / "state.json", self._state)
+            self._unsaved = False
+        except OSError:  # no room: tried again
+            self._unsaved = True
+        bell = self._spec.get("bell")
+        if bell:
+            ring(Path(bell), json.dumps(str(self._folder)).encode() + b"\n")
+
+
+def ring(pipe: Path, word: bytes) -> None:
+    """Say a word into a pipe if somebody listens there; a pipe that is full has words enough."""
+    with contextlib.suppress(OSError):
+        opened = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(opened, word)
+        finally:
+            os.close(opened)
 
 
 def _kill(pids: list[int]) -> None:

@@ -132,7 +132,7 @@ class TaskRunner:
         """The run that is on or comes next."""
         folder = self._given.site.runs / self._given.body["ID"] / self.name / str(self.runs + 1)
         if self._run is None or self._run.folder != folder:
-            self._run = Run(folder, self._given.body["ID"], self.name)
+            self._run = self._given.site.supervisors.run(folder, self._given.body["ID"], self.name)
         return self._run
 
     async def _one_run(self, *, resumed: bool) -> Ended:

@@ -10,8 +10,17 @@ from typing import Protocol
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
+_AT_ONCE, _SOON, _REST = 0.1, 0.25, 1.0
+_FAST = 2 << 30
+"""Bytes a second: faster than processes fill their memory."""
+
+
 class Guard(Protocol):
     """Watches one task's memory."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds until the next look."""
 
     def add(self, pid: int) -> None:
         """Put a process under guard, before it runs the task's command."""
@@ -59,6 +68,11 @@ class CgroupGuard:
                 return int(number)
         raise OSError("this kernel does not count its out-of-memory kills")
 
+    @property
+    def patience(self) -> float:
+        """The kernel does not wait for us: we only count what it did, and end what it has left."""
+        return _REST
+
     def add(self, pid: int) -> None:
         """Move a process into the group."""
         (self._folder / "cgroup.procs").write_text(str(pid))
@@ -78,13 +92,21 @@ class PollGuard:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._seen = 0
+
+    @property
+    def patience(self) -> float:
+        """The nearer to the limit, the sooner; with little used of a small limit there is time too."""
+        soonest = _AT_ONCE if self._seen > self._limit // 2 else _SOON
+        return max(soonest, min(_REST, (self._limit - self._seen) / _FAST))
 
     def add(self, pid: int) -> None:
         """Nothing to do: the tree is named at every look."""
 
     def exceeded(self, pids: list[int]) -> bool:
         """Whether the processes together have more than the limit."""
-        return sum(resident(pid) for pid in pids) > self._limit
+        self._seen = sum(resident(pid) for pid in pids)
+        return self._seen > self._limit
 
     def close(self) -> None:
         """Nothing to let go."""

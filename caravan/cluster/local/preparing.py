@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from caravan.cluster.local import artifacts, drivers, events, taskdir
 from caravan.cluster.local.inventory import Node
+from caravan.cluster.local.supervise import Supervisors
 from caravan.cluster.local.taskenv import TaskPlace, resolve_all, resolver, task_environment
 from caravan.cluster.local.templates import TemplateRefused, TemplateWaits
 from caravan.cluster.local.variables import Variables, readable_by
@@ -19,11 +20,13 @@ _MB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Site:
-    """Where tasks run: the directories of all allocations and of all runs, what every task's environment has, and
-    the variables and services that templates read. `isolated`: this machine gives tasks views of their own."""
+    """Where tasks run: the directories of all allocations and of all runs, who starts supervisors, what every task's
+    environment has, and the variables and services that templates read. `isolated`: this machine gives tasks views
+    of their own."""
 
     allocs: Path
     runs: Path
+    supervisors: Supervisors
     environment: Mapping[str, str]
     variables: Variables
     services: Callable[[], Sequence[Mapping[str, Any]]]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvicorn
 
-from caravan.cluster.local import services, view
+from caravan.cluster.local import machine, services, view
 from caravan.cluster.local.api_cluster import Identity
 from caravan.cluster.local.broker import Broker
 from caravan.cluster.local.executor import write_json
@@ -26,6 +26,7 @@ from caravan.cluster.local.preparing import Site
 from caravan.cluster.local.runner import Runner
 from caravan.cluster.local.server import build_app
 from caravan.cluster.local.state import State
+from caravan.cluster.local.supervise import Supervisors
 from caravan.cluster.local.variables import Variables
 from caravan.cluster.local.words import JsonDict, now_ns
 from caravan.values.errors import CaravanError, StateError
@@ -82,17 +83,21 @@ async def serve(home: Path, hindrance: str) -> None:
         ) from None
     listening = _listen(home)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    about = inventory.describe()
-    if hindrance:
-        about += f" (docker and exec tasks run without mounts and paths of their own here: {hindrance})"
+    here = await asyncio.to_thread(machine.explore, home, hindrance, launch["environment"])
+    inventory = here.marked(inventory, measured=not launch["inventory"])
+    about = f"{inventory.describe()} ({here.words()})"
     identity = Identity("caravan.global", address, os.getpid(), about, now_ns())
+    supervisors = Supervisors(home / "bell")
+    supervisors.open()
     site = Site(
         home / "allocs",
         home / "runs",
-        launch["environment"],
+        supervisors,
+        {name: value for name, value in launch["environment"].items() if name != machine.DOCKER_HOST},
         variables,
         services=lambda: services.for_templates(state),
         isolated=not hindrance,
+        daemon=here.daemon,
     )
     broker = Broker(state, inventory.nodes)
     app = build_app(state, broker, inventory.nodes, identity, allocs=site.allocs, variables=variables, token=token)
@@ -119,6 +124,7 @@ async def serve(home: Path, hindrance: str) -> None:
     finally:
         evaluating.cancel()
         await runner.close()
+        supervisors.close()
         state.close()
     if failures:
         raise StateError(f"The built-in cluster can't go on: {failures[0]!r}.") from failures[0]

@@ -19,7 +19,6 @@ from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.lifecycle import TaskRunner, blank_state
 from caravan.cluster.local.preparing import Assignment, Site
 from caravan.cluster.local.state import AllocRecord, State
-from caravan.cluster.local.supervise import Run
 from caravan.cluster.local.words import SECOND, JsonDict, now_ns
 
 _log = logging.getLogger(__name__)
@@ -191,7 +190,7 @@ class Runner:
         """The inventory has changed and the allocation's node is no more; what still runs of it is ended."""
         for task in record.body["AllocatedResources"]["Tasks"]:
             folder = self._site.runs / record.id / task / str(record.runs.get(task, 0) + 1)
-            run = Run(folder, record.id, task)
+            run = self._site.supervisors.run(folder, record.id, task)
             if run.begun:
                 run.stop(signal.SIGTERM, _LOST_SECONDS)
         body = {**record.body, "ClientStatus": "lost", "ClientDescription": "alloc is lost since its node is gone"}

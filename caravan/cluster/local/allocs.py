@@ -158,6 +158,9 @@ def summary(job: JsonDict, records: list[AllocRecord], evals: list[JsonDict]) ->
         (e for e in evals if e.get("QueuedAllocations") is not None), key=lambda e: int(e["ModifyIndex"]), default=None
     )
     for title, number in ((last or {}).get("QueuedAllocations") or {}).items():
+        since = sum(  # a blocked evaluation places some of them and waits on
+            r.body["TaskGroup"] == title and r.body["CreateIndex"] > int((last or {})["ModifyIndex"]) for r in records
+        )
         if title in counts:
-            counts[title]["Queued"] = number
+            counts[title]["Queued"] = max(0, number - since)
     return counts

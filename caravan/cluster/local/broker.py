@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from caravan.cluster.local import scheduler, validation
+from caravan.cluster.local import cautions, scheduler, validation
 from caravan.cluster.local.allocs import new_alloc
 from caravan.cluster.local.canonical import canonical_job, group_of, same_spec, waits_for_dispatch
 from caravan.cluster.local.diff import job_diff
+from caravan.cluster.local.evaluations import answered, blocked_by, new_evaluation, stored_job
 from caravan.cluster.local.implied import with_implied
 from caravan.cluster.local.inventory import Node
-from caravan.cluster.local.reconcile import MOVED, RESCHEDULED, Decision, reconcile, reschedule_at
+from caravan.cluster.local.reconcile import MOVED, RESCHEDULED, UPDATED, Decision, reconcile, reschedule_at
 from caravan.cluster.local.state import AllocRecord, Change, State
 from caravan.cluster.local.words import SECOND, JsonDict, grouped, new_id, now_ns, rfc3339
 
 NAMESPACES = ("default",)
+_FOLLOWED = (RESCHEDULED, UPDATED)  # these stay as they are when there is no room for what would follow
 _TOGETHER = 5 * SECOND  # failed allocations whose times are as near as this are placed anew together
 _log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Broker:
         self._client: Client | None = None
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._waiting: dict[str, str] = {}  # allocations that run as soon as those whose place they take have ended
 
     @property
     def pools(self) -> list[str]:
@@ -82,7 +85,7 @@ class Broker:
         """The canonical job, what it would be refused for, and warnings."""
         whole = with_implied(canonical_job(job))
         errors = validation.errors_of(whole, namespaces=NAMESPACES, pools=self.pools)
-        return whole, errors, validation.warnings_of(whole)
+        return whole, errors, cautions.warnings_of(whole)
 
     def register(self, job: JsonDict, *, enforce: int | None) -> JsonDict:
         """Store a job and evaluate it. `enforce`: the JobModifyIndex that it must have now, 0 for a new job.
@@ -92,7 +95,8 @@ class Broker:
         whole, errors, warnings = self.check(job)
         if errors:
             raise Refused(grouped(errors))
-        self._check_and_set(self._state.jobs.get(whole["ID"]), enforce)
+        if refused := validation.transition(self._state.jobs.get(whole["ID"]), whole, enforce):
+            raise Refused(refused)
         return self.submit(whole) | {"Warnings": warnings}
 
     def submit(self, whole: JsonDict) -> JsonDict:
@@ -102,53 +106,33 @@ class Broker:
         with self._state.change("JobRegistered") as change:
             stored = known
             if known is None or not same_spec(known, whole):
-                stored = self._stored(whole, known, change)
+                stored = stored_job(whole, known, change)
                 change.put_job(stored, version=True)
             if not waits_for_dispatch(whole):
-                made = self._evaluation(whole["ID"], whole["Type"], "job-register", whole["Priority"])
+                made = new_evaluation(whole["ID"], whole["Type"], "job-register", whole["Priority"])
                 if stored is not known and stored is not None:
                     made["JobModifyIndex"] = stored["JobModifyIndex"]
                 evaluation = change.put_eval(made)
         if evaluation is not None:
             self._enqueue(evaluation)
         index = change.index if stored is not known else (known or {})["ModifyIndex"]
-        return self._answer(evaluation, index)
-
-    @staticmethod
-    def _check_and_set(known: JsonDict | None, enforce: int | None) -> None:
-        if enforce is None:
-            return
-        if enforce == 0 and known is not None:
-            raise Refused(f"Enforcing job modify index {enforce}: job already exists")
-        if enforce and known is None:
-            raise Refused(f"Enforcing job modify index {enforce}: job does not exist")
-        if enforce and known is not None and known["JobModifyIndex"] != enforce:
-            have = known["JobModifyIndex"]
-            raise Refused(f"Enforcing job modify index {enforce}: job exists with conflicting job modify index: {have}")
-
-    @staticmethod
-    def _stored(job: JsonDict, known: JsonDict | None, change: Change) -> JsonDict:
-        marks = {"ModifyIndex": change.index, "JobModifyIndex": change.index, "SubmitTime": change.now}
-        if known is None:
-            return {**job, **marks, "CreateIndex": change.index, "Version": 0, "Status": "pending"}
-        same = {"CreateIndex": known["CreateIndex"], "Version": known["Version"] + 1, "Status": known["Status"]}
-        return {**job, **marks, **same}
+        return answered(evaluation, index)
 
     def deregister(self, job_id: str, *, purge: bool) -> JsonDict:
         """Stop a job, or forget it too. A job that is not there is no error, as in Nomad."""
         known = self._state.jobs.get(job_id)
         if known is None:
-            return {**self._answer(None, 0), "VolumeEvalID": "", "VolumeEvalIndex": 0}
+            return {**answered(None, 0), "VolumeEvalID": "", "VolumeEvalIndex": 0}
         with self._state.change("JobDeregistered") as change:
             if purge:
                 change.drop_job(job_id)
             elif not known["Stop"]:
                 marks = {"ModifyIndex": change.index, "JobModifyIndex": change.index}
                 change.put_job({**known, **marks, "Stop": True, "Version": known["Version"] + 1}, version=True)
-            evaluation = self._evaluation(job_id, "service", "job-deregister", known["Priority"])
+            evaluation = new_evaluation(job_id, "service", "job-deregister", known["Priority"])
             evaluation = change.put_eval({**evaluation, "JobModifyIndex": change.index})
         self._enqueue(evaluation)
-        return {**self._answer(evaluation, change.index), "VolumeEvalID": "", "VolumeEvalIndex": 0}
+        return {**answered(evaluation, change.index), "VolumeEvalID": "", "VolumeEvalIndex": 0}
 
     def stop_alloc(self, record: AllocRecord) -> JsonDict:
         """Stop one allocation; its job gets another in its place, as in Nomad."""
@@ -157,7 +141,7 @@ class Broker:
                 body = {**record.body, "DesiredStatus": "stop", "DesiredDescription": MOVED}
                 change.put_alloc(replace(record, body=body))
             job = record.job
-            evaluation = change.put_eval(self._evaluation(job["ID"], job["Type"], "alloc-stop", job["Priority"]))
+            evaluation = change.put_eval(new_evaluation(job["ID"], job["Type"], "alloc-stop", job["Priority"]))
         if self._client:
             self._client.stop(record.id)
         self._enqueue(evaluation)
@@ -180,9 +164,9 @@ class Broker:
     def evaluate(self, job: JsonDict) -> JsonDict:
         """Evaluate a job again, as `POST /v1/job/:id/evaluate`."""
         with self._state.change("JobRegistered") as change:
-            evaluation = change.put_eval(self._evaluation(job["ID"], job["Type"], "job-register", job["Priority"]))
+            evaluation = change.put_eval(new_evaluation(job["ID"], job["Type"], "job-register", job["Priority"]))
         self._enqueue(evaluation)
-        return self._answer(evaluation, job["ModifyIndex"])
+        return answered(evaluation, job["ModifyIndex"])
 
     def plan(self, job: JsonDict, *, diff: bool) -> JsonDict:
         """What registering the job would do; nothing is stored. Raises Refused for an invalid job."""
@@ -198,7 +182,9 @@ class Broker:
         _, failed = self._place(trial, decision, new_id())
         created = None
         if failed:
-            blocked = self._blocked(self._evaluation(whole["ID"], whole["Type"], "", whole["Priority"]), failed)
+            blocked = blocked_by(
+                new_evaluation(whole["ID"], whole["Type"], "", whole["Priority"]), failed, self._state.index
+            )
             created = [{**blocked, "CreateTime": now_ns(), "ModifyTime": now_ns()}]
         return {
             "Annotations": {"DesiredTGUpdates": decision.updates, "PreemptedAllocs": None},
@@ -212,7 +198,10 @@ class Broker:
         }
 
     def freed(self, record: AllocRecord) -> None:
-        """An allocation has ended: place it anew if it is to be, and try what is blocked."""
+        """An allocation has ended: place it anew if it is to be, start what waits for it, try what is blocked."""
+        follower = self._waiting.pop(record.id, None)
+        if follower is not None and self._client:
+            self._client.run(follower)
         job = self._state.jobs.get(record.body["JobID"])
         group = group_of(record.job, record.body["TaskGroup"])
         newest = self._state.allocs.get(record.id)
@@ -226,7 +215,7 @@ class Broker:
         """Evaluate a job of which an allocation has failed or is lost."""
         with self._state.change("EvaluationUpdated") as change:
             why = "alloc-failure" if at is not None else "node-update"
-            evaluation = change.put_eval(self._evaluation(job["ID"], job["Type"], why, job["Priority"]))
+            evaluation = change.put_eval(new_evaluation(job["ID"], job["Type"], why, job["Priority"]))
             if at is None:
                 change.put_alloc(replace(record, body={**record.body, "FollowupEvalID": evaluation["ID"]}))
         self._enqueue(evaluation)
@@ -236,7 +225,7 @@ class Broker:
         made: list[JsonDict] = []
         for record, at in sorted(later, key=lambda waiting: waiting[1]):
             if not made or at - int(made[-1]["WaitUntilNs"]) >= _TOGETHER:
-                own = self._evaluation(
+                own = new_evaluation(
                     evaluation["JobID"], evaluation["Type"], "alloc-reschedule", evaluation["Priority"]
                 )
                 waits = {"WaitUntil": rfc3339(at), "WaitUntilNs": at, "PreviousEval": evaluation["ID"]}
@@ -261,65 +250,30 @@ class Broker:
         loop = asyncio.get_running_loop()
         self._timers[evaluation["ID"]] = loop.call_later(wait / SECOND, self._queue.put_nowait, evaluation["ID"])
 
-    @staticmethod
-    def _evaluation(job_id: str, kind: str, why: str, priority: int) -> JsonDict:
-        return {
-            "ID": new_id(),
-            "JobID": job_id,
-            "Namespace": "default",
-            "Priority": priority,
-            "Status": "pending",
-            "TriggeredBy": why,
-            "Type": kind,
-        }
-
-    def _blocked(self, evaluation: JsonDict, failed: dict[str, scheduler.Metrics]) -> JsonDict:
-        eligible: dict[str, bool] = {}
-        for metrics in failed.values():
-            eligible |= metrics.eligibility
-        fields = self._evaluation(evaluation["JobID"], evaluation["Type"], "queued-allocs", evaluation["Priority"])
-        return {
-            **fields,
-            "ClassEligibility": eligible or None,
-            "FailedTGAllocs": {g: m.shown() for g, m in failed.items()},
-            "PreviousEval": evaluation["ID"],
-            "SnapshotIndex": self._state.index,
-            "Status": "blocked",
-            "StatusDescription": "created to place remaining allocations",
-        }
-
-    @staticmethod
-    def _answer(evaluation: JsonDict | None, index: int) -> JsonDict:
-        made = evaluation or {"ID": "", "CreateIndex": 0}
-        return {
-            "EvalCreateIndex": made["CreateIndex"],
-            "EvalID": made["ID"],
-            "Index": made["CreateIndex"],
-            "JobModifyIndex": index,
-            "KnownLeader": False,
-            "LastContact": 0,
-            "NextToken": "",
-        }
-
     def _place(
         self, job: JsonDict, decision: Decision, eval_id: str
     ) -> tuple[list[AllocRecord], dict[str, scheduler.Metrics]]:
         """Find nodes for what is wanted: the new allocations, and why the rest of a group has none."""
-        held = [a.body for a in self._state.allocs.values() if a.holds]
+        held = {a.id: a.body for a in self._state.allocs.values() if a.holds}
         placed: list[AllocRecord] = []
         failed: dict[str, scheduler.Metrics] = {}
-        for wanted in decision.place:
+        for wanted in sorted(decision.place, key=lambda w: not w.instead):
             title = wanted.group["Name"]
             if title in failed:
                 failed[title].coalesced += 1
                 continue
-            found = scheduler.place(job, wanted.group, self._machines, held)
+            gone = held.pop(wanted.previous.id, None) if wanted.instead and wanted.previous else None
+            found = scheduler.place(job, wanted.group, self._machines, held.values())
             if isinstance(found, scheduler.Metrics):
                 failed[title] = found
+                if gone is not None:
+                    held[str(gone["ID"])] = gone
                 continue
             record = AllocRecord(new_alloc(job, wanted, found, eval_id), job)
-            held.append(record.body)
+            held[record.id] = record.body
             placed.append(record)
+        followed = {r.body.get("PreviousAllocation") for r in placed}
+        decision.stop = [(r, why) for r, why in decision.stop if why not in _FOLLOWED or r.id in followed]
         return placed, failed
 
     def _process(self, eval_id: str) -> None:
@@ -331,17 +285,18 @@ class Broker:
         now = max(now_ns(), int(evaluation.get("WaitUntilNs") or 0))  # a timer may come a moment too early
         decision = reconcile(job, self._state.allocs_of(evaluation["JobID"]), now, eval_id)
         placed, failed = self._place(job, decision, eval_id) if job else ([], {})
-        followed = {r.body.get("PreviousAllocation") for r in placed}
-        decision.stop = [(r, why) for r, why in decision.stop if why != RESCHEDULED or r.id in followed]
         if evaluation["Status"] == "blocked" and failed and not placed:
             return  # still no room: it stays blocked as it is
         self._finish(evaluation, job, decision, placed, failed)
+        for record in placed:
+            before = self._state.allocs.get(str(record.body.get("PreviousAllocation")))
+            if before is not None and before.holds:
+                self._waiting[before.id] = record.id
+            elif self._client:
+                self._client.run(record.id)
         for record, _ in decision.stop:
             if self._client:
                 self._client.stop(record.id)
-        for record in placed:
-            if self._client:
-                self._client.run(record.id)
         self._collect()
 
     def _finish(
@@ -365,12 +320,12 @@ class Broker:
             for record in placed:
                 change.put_alloc(record)
                 self._link(change, record)
-            for other in self._state.evals_of(evaluation["JobID"]):
-                if other["Status"] == "blocked" and other["ID"] != evaluation["ID"]:
-                    why = f"evaluation {evaluation['ID']} has taken its place"
-                    change.put_eval({**other, "Status": "canceled", "StatusDescription": why})
+            self._cancel_blocked(change, evaluation)
+            if failed and evaluation["Status"] == "blocked":
+                change.put_eval(evaluation)  # as in Nomad, it goes on being blocked for the rest
+                return
             if failed:
-                blocked = change.put_eval(self._blocked(evaluation, failed))
+                blocked = change.put_eval(blocked_by(evaluation, failed, self._state.index))
                 fields["BlockedEval"] = blocked["ID"]
         queued = dict.fromkeys(decision.updates, 0)
         for title, metrics in failed.items():
@@ -385,6 +340,13 @@ class Broker:
             if evaluation["Status"] == "blocked":
                 rest.pop("StatusDescription", None)
             change.put_eval({**rest, **fields})
+
+    def _cancel_blocked(self, change: Change, evaluation: JsonDict) -> None:
+        """Other evaluations of the job that are blocked have nothing more to wait for."""
+        for other in self._state.evals_of(evaluation["JobID"]):
+            if other["Status"] == "blocked" and other["ID"] != evaluation["ID"]:
+                why = f"evaluation {evaluation['ID']} has taken its place"
+                change.put_eval({**other, "Status": "canceled", "StatusDescription": why})
 
     def _link(self, change: Change, record: AllocRecord) -> None:
         """Tell the allocation that another follows that it is followed."""

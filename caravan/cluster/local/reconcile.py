@@ -29,12 +29,16 @@ _COUNTS = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """An allocation to place; `previous` is the one it follows, for another try or because that was lost."""
+    """An allocation to place; `previous` is the one it follows, for another try or because that was lost.
+
+    `instead`: it takes the place of that one, which is stopped for it.
+    """
 
     group: JsonDict
     name: str
     previous: AllocRecord | None = None
     rescheduled: bool = False
+    instead: bool = False
 
 
 @dataclass
@@ -170,7 +174,7 @@ class _Group:
                 self.count("Ignore")
             elif not same_tasks(record.job, self.job, self.group["Name"]):
                 self.decision.stop.append((record, UPDATED))
-                self.decision.place.append(Wanted(self.group, record.body["Name"]))
+                self.decision.place.append(Wanted(self.group, record.body["Name"], record, instead=True))
                 self.count("DestructiveUpdate")
             elif record.client_terminal:
                 self.count("Ignore")

@@ -1,4 +1,4 @@
-"""What a job is refused for and warned of, in Nomad's words. Pure; the smaller blocks' rules are in `rules`."""
+"""What a job is refused for, in Nomad's words. Pure; the smaller blocks' rules are in `rules`."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
@@ -42,69 +42,6 @@ def _cluster_errors(job: JsonDict) -> Iterator[str]:
     clusters += [(b["Consul"] or {}).get("Cluster") for b in (*job["TaskGroups"], *_tasks(job))]
     if any(c not in (None, "", "default") for c in clusters):
         yield "non-default Consul cluster requires Nomad Enterprise"
-
-
-def warnings_of(job: JsonDict) -> str:
-    """What Nomad warns of, as one text; empty when there is nothing."""
-    found: list[str] = []
-    for group in job["TaskGroups"]:
-        inner = list(_group_warnings(group))
-        if inner:
-            found.append(f"Group {go_quote(group['Name'])} has warnings: {grouped(inner)}")
-    for group in job["TaskGroups"]:
-        if group["Services"] and not group["ShutdownDelay"] and not any(t["ShutdownDelay"] for t in group["Tasks"]):
-            told = "but neither the group nor any of its tasks have shutdown_delay set"
-            found += [f"group {go_quote(group['Name'])} defines services, {told}"]
-    if (job["Periodic"] or {}).get("Spec"):
-        found.append("cron is deprecated and may be removed in a future release. Use crons instead")
-    found += [
-        f'Memory oversubscription is not enabled; Task "{group["Name"]}.{task["Name"]}" memory_max value will be '
-        "ignored. Update the Scheduler Configuration to allow oversubscription."
-        for group in job["TaskGroups"]
-        for task in group["Tasks"]
-        if task["Resources"]["MemoryMaxMB"]
-    ]
-    if not found:
-        return ""
-    head = "1 warning:" if len(found) == 1 else f"{len(found)} warnings:"
-    return head + "\n\n* " + "\n* ".join(found)
-
-
-def _group_warnings(group: JsonDict) -> Iterator[str]:
-    update, count = group["Update"] or {}, group["Count"]
-    if count > 1 and (update.get("MaxParallel") or 0) > count:
-        yield (
-            f"Update max parallel count is greater than task group count ({update['MaxParallel']} > {count}). A "
-            "destructive change would result in the simultaneous replacement of all allocations."
-        )
-    if group["MaxClientDisconnect"] is not None:
-        yield "MaxClientDisconnect is deprecated and ignored in favor of Disconnect.LostAfter"
-    if group["StopAfterClientDisconnect"] is not None:
-        yield "StopAfterClientDisconnect is deprecated and ignored favor of Disconnect.StopOnClientAfter"
-    if group["PreventRescheduleOnLost"]:
-        yield "PreventRescheduleOnLost is deprecated and ignored in favor of Disconnect.Replace"
-    if ((group["Networks"] or [{}])[0].get("MBits") or 0) > 0:
-        yield "mbits has been deprecated as of Nomad 0.12.0. Please remove mbits from the network block"
-    for task in group["Tasks"]:
-        inner = list(_task_warnings(task))
-        if inner:
-            yield f"Task {go_quote(task['Name'])} has warnings: {grouped(inner)}"
-
-
-def _task_warnings(task: JsonDict) -> Iterator[str]:
-    if task["Resources"]["IOPS"]:
-        yield "IOPS has been deprecated as of Nomad 0.9.0. Please remove IOPS from resource block."
-    if task["Resources"]["Networks"]:
-        yield (
-            "task network resources have been deprecated as of Nomad 0.12.0. Please configure networking via group "
-            "network block."
-        )
-    for number, template in enumerate(task["Templates"] or []):
-        if template["VaultGrace"]:
-            yield (
-                f"Template[{number}] VaultGrace has been deprecated as of Nomad 0.11 and ignored since Vault 0.5. "
-                "Please remove VaultGrace / vault_grace from template block."
-            )
 
 
 def _numbered(
@@ -188,6 +125,8 @@ def _groups_errors(job: JsonDict) -> Iterator[str]:
 def _group_errors(group: JsonDict, job: JsonDict) -> Iterator[str]:
     if not group.get("Name"):
         yield "Missing task group name"
+    elif "\0" in group["Name"]:
+        yield "Task group name contains null character"
     if group["Count"] < 0:
         yield "Task group count can't be negative"
     if not group["Tasks"]:
@@ -398,3 +337,28 @@ def _block_errors(task: JsonDict) -> Iterator[str]:
         yield "Lifecycle validation failed: no lifecycle hook provided"
     elif hook not in _HOOKS:
         yield f"Lifecycle validation failed: invalid hook: {hook}"
+
+
+def transition(known: JsonDict | None, job: JsonDict, enforce: int | None) -> str:
+    """Why a job can't follow the one of its name (None: there is none); empty when it can.
+
+    `enforce`: the JobModifyIndex that that one must have, 0 when there must be none.
+    """
+    if enforce is not None:
+        told = f"Enforcing job modify index {enforce}: job"
+        if known is None and enforce:
+            return f"{told} does not exist"
+        if known is not None and not enforce:
+            return f"{told} already exists"
+        if known is not None and known["JobModifyIndex"] != enforce:
+            return f"{told} exists with conflicting job modify index: {known['JobModifyIndex']}"
+    if known is None:
+        return "job can't be submitted with 'Dispatched' set" if job["Dispatched"] else ""
+    if known["Type"] != job["Type"]:
+        return f"cannot update job from type {go_quote(known['Type'])} to {go_quote(job['Type'])}"
+    for field, name in (("Periodic", "periodic"), ("ParameterizedJob", "parameterized")):
+        if known[field] and not job[field]:
+            return f"cannot update {name} job to being non-{name}"
+        if job[field] and not known[field]:
+            return f"cannot update non-{name} job to being {name}"
+    return "field 'Dispatched' is read-only" if known["Dispatched"] != job["Dispatched"] else ""

@@ -1,11 +1,50 @@
 """Task events in Nomad's shape and words, and the decision whether a task is started again. Pure."""
 
+import signal
+from collections.abc import Sequence
 from typing import Any
 
 from caravan.cluster.local.words import JsonDict, go_duration, go_quote, now_ns
 
 EVENTS_KEPT = 10
 """Events of a task that are kept, as in Nomad: the oldest go first."""
+
+_MISSING_NAMED = 3
+"""Missing variables that one event names, as in Nomad."""
+
+_SIGNAL_WORDS = {
+    "SIGABRT": "aborted",
+    "SIGALRM": "alarm clock",
+    "SIGBUS": "bus error",
+    "SIGCHLD": "child exited",
+    "SIGCONT": "continued",
+    "SIGFPE": "floating point exception",
+    "SIGHUP": "hangup",
+    "SIGILL": "illegal instruction",
+    "SIGINT": "interrupt",
+    "SIGIO": "I/O possible",
+    "SIGKILL": "killed",
+    "SIGPIPE": "broken pipe",
+    "SIGPROF": "profiling timer expired",
+    "SIGPWR": "power failure",
+    "SIGQUIT": "quit",
+    "SIGSEGV": "segmentation fault",
+    "SIGSTKFLT": "stack fault",
+    "SIGSTOP": "stopped (signal)",
+    "SIGSYS": "bad system call",
+    "SIGTERM": "terminated",
+    "SIGTRAP": "trace/breakpoint trap",
+    "SIGTSTP": "stopped",
+    "SIGTTIN": "stopped (tty input)",
+    "SIGTTOU": "stopped (tty output)",
+    "SIGURG": "urgent I/O condition",
+    "SIGUSR1": "user defined signal 1",
+    "SIGUSR2": "user defined signal 2",
+    "SIGVTALRM": "virtual timer expired",
+    "SIGWINCH": "window changed",
+    "SIGXCPU": "CPU time limit exceeded",
+    "SIGXFSZ": "file size limit exceeded",
+}
 
 _BLANK: JsonDict = {
     "DiskLimit": 0,
@@ -101,14 +140,44 @@ def setup_failed(text: str) -> JsonDict:
     return event("Setup Failure", text, {"setup_error": text}, SetupError=text)
 
 
-def template_waits(path: str) -> JsonDict:
-    """A template can't be rendered before somebody writes the variable at that path."""
-    return event("Template", f"Missing: nomad.var.block({path}@default.global)")
+def template_waits(paths: Sequence[str]) -> JsonDict:
+    """Templates can't be rendered before somebody writes the variables at those paths; a few are named."""
+    missing = [f"nomad.var.block({path}@default.global)" for path in sorted(paths)]
+    if len(missing) > _MISSING_NAMED:
+        missing = [*missing[:_MISSING_NAMED], f"and {len(missing) - _MISSING_NAMED} more"]
+    return event("Template", f"Missing: {', '.join(missing)}")
 
 
 def template_failed(text: str) -> JsonDict:
-    """A template can't be rendered, and the task ends for it."""
-    return event("Killing", text, FailsTask=True)
+    """A template can't be rendered or its change not be told, and the task ends for it."""
+    return event("Killing", text, {"fails_task": "true"}, FailsTask=True)
+
+
+def template_signals(name: str) -> JsonDict:
+    """A template has changed, and the task is told so by a signal."""
+    said = signal_words(name)
+    return event("Signaling", "Template re-rendered", {"task_signal": said}, TaskSignal=said)
+
+
+def template_restarts() -> JsonDict:
+    """A template has changed, and the task is started anew for it."""
+    return event("Restart Signaled", "Template with change_mode restart re-rendered")
+
+
+def hook_message(text: str) -> JsonDict:
+    """Something around the task has a word to say."""
+    return event("Task hook message", text)
+
+
+def script_failed(text: str) -> JsonDict:
+    """The script of a changed template has failed; unlike other hooks' failures it has no details."""
+    return event("Task hook failed", text)
+
+
+def shutdown_delay(nanoseconds: int) -> JsonDict:
+    """The task is to end, but not before its `shutdown_delay` is over."""
+    text = f"Waiting for shutdown_delay of {go_duration(nanoseconds)} before killing the task."
+    return event("Waiting for shutdown delay", text)
 
 
 def restarting(delay: int, reason: str) -> JsonDict:
@@ -128,8 +197,8 @@ def not_restarting(reason: str) -> JsonDict:
 
 def killing(timeout: int, reason: str = "") -> JsonDict:
     """The task is told to end; `reason` is said in place of the usual words."""
-    shown = reason or f"Sent interrupt. Waiting {go_duration(timeout)} before force killing"
-    return event("Killing", shown, {"kill_timeout": go_duration(timeout)}, KillTimeout=timeout)
+    usual = f"Sent interrupt. Waiting {go_duration(timeout)} before force killing" if timeout else "Sent interrupt"
+    return event("Killing", reason or usual, {"kill_timeout": go_duration(timeout)}, KillTimeout=timeout)
 
 
 def killed() -> JsonDict:
@@ -163,8 +232,11 @@ def restart_signaled(reason: str) -> JsonDict:
 
 
 def signaling(name: str) -> JsonDict:
-    """Somebody sends the task a signal."""
-    reason = "User requested task to be signaled"  # unlike a restart, this is not said of the signal itself
-    shown = f"Task being sent signal {name}: {reason}"
-    details = {"signal": name, "signal_reason": reason}
-    return event("Signaling", shown, details, TaskSignal=name, TaskSignalReason=reason)
+    """Somebody sends the task a signal: its name stands in the details alone."""
+    return event("Signaling", "Task being sent a signal", {"signal": name})
+
+
+def signal_words(name: str) -> str:
+    """A signal's name in words, as Go's runtime has them; its number where it has none."""
+    number = signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
+    return _SIGNAL_WORDS.get(number.name, f"signal {int(number)}")

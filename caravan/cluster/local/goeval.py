@@ -1,12 +1,18 @@
 """Evaluating a parsed template: Go's rules for truth, printing, ranges and calls. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, signature
 from typing import Any, Final
 
 from caravan.cluster.local.gonodes import Chain, Command, Node, Pipe, Word, Wrong
 
 Function = Callable[..., Any]
 _MOST_STEPS: Final = 1_000_000
+_GO_TYPES: Final = {str: "string", int: "int", float: "float64", bool: "bool", list: "[]interface {}"}
+
+
+class CallFailed(Exception):
+    """A function that can't be done, in its own words."""
 
 
 class _Break(Exception):
@@ -63,10 +69,11 @@ class Run:
             pairs = [(k, over[k]) for k in sorted(over)]
         elif isinstance(over, int) and not isinstance(over, bool):
             pairs = [(i, i) for i in range(over)]
-        elif over is None or isinstance(over, list | tuple):
+        elif over is None or isinstance(over, list | tuple | range):
             pairs = list(enumerate(over or ()))
         else:
-            raise Wrong(f"range can't iterate over {shown(over)}")
+            first = pipe.commands[0]
+            raise Wrong(f"range can't iterate over {shown(over)}", at=first.at, said=first.said)
         for key, value in pairs:
             names = dict(zip(pipe.names, (key, value) if len(pipe.names) > 1 else (value,), strict=False))
             try:
@@ -92,14 +99,31 @@ class Run:
         if isinstance(first, Word):
             if first.name in ("and", "or"):
                 return self._lazily(first.name, rest, last, dot, scopes)
-            given = [self._operand(o, dot, scopes) for o in rest]
-            try:
-                return self._functions[first.name](*given, *last)
-            except TypeError as error:
-                raise Wrong(f"wrong number or type of args for {first.name}: {error}") from error
+            given = [*(self._operand(o, dot, scopes) for o in rest), *last]
+            return self._function(first, given, command)
         if rest or last:
-            raise Wrong(f"can't give argument to non-function {shown(self._operand(first, dot, scopes))}")
+            told = f"can't give argument to non-function {command.said.split()[0]}"
+            raise Wrong(told, at=command.at, said=command.said.split()[0])
         return self._operand(first, dot, scopes)
+
+    def _function(self, word: Word, given: list[Any], command: Command) -> Any:
+        """Call a function by name, its errors in Go's words."""
+        function = self._functions[word.name]
+        try:
+            wanted = signature(function)
+            wanted.bind(*given)
+        except TypeError as error:
+            number = sum(p.default is Parameter.empty for p in wanted.parameters.values())
+            told = f"wrong number of args for {word.name}: want {number} got {len(given)}"
+            raise Wrong(told, at=word.at, said=word.name) from error
+        except ValueError:  # a function of C, whose arguments nobody tells
+            pass
+        try:
+            return function(*given)
+        except CallFailed as failed:
+            raise Wrong(f"error calling {word.name}: {failed}", at=command.at, said=command.said) from failed
+        except (TypeError, AttributeError, ValueError, ArithmeticError, LookupError) as error:
+            raise Wrong(f"error calling {word.name}: {error}", at=command.at, said=command.said) from error
 
     def _lazily(
         self, name: str, operands: list[Any], last: tuple[Any, ...], dot: Any, scopes: list[dict[str, Any]]
@@ -123,22 +147,25 @@ class Run:
         else:
             found = next((s for s in scopes[::-1] if operand.root in s), None)
             if found is None:
-                raise Wrong(f'undefined variable "{operand.root}"')
+                raise Wrong(f'undefined variable "{operand.root}"', at=operand.at, parsing=True)
             value = found[operand.root]
         for name in operand.fields:
-            value = self._field(value, name)
+            value = self._field(value, name, operand)
         return value
 
-    def _field(self, value: Any, name: str) -> Any:
+    def _field(self, value: Any, name: str, chain: Chain) -> Any:
         if isinstance(value, Mapping):
             if name not in value and self._strict:
-                raise Wrong(f'at <.{name}>: map has no entry for key "{name}"')
+                raise Wrong(f'map has no entry for key "{name}"', at=chain.at, said=chain.said)
             return value.get(name)
         if isinstance(value, str) and name == "Value":  # an item of a variable
             return value
         if value is None:
-            raise Wrong(f"nil pointer evaluating interface {{}}.{name}")
-        raise Wrong(f"can't evaluate field {name} in type {type(value).__name__}")
+            if self._strict:
+                raise Wrong(f'nil data; no entry for key "{name}"', at=chain.at, said=chain.said)
+            return None
+        kind = _GO_TYPES.get(type(value), type(value).__name__)
+        raise Wrong(f"can't evaluate field {name} in type {kind}", at=chain.at, said=chain.said)
 
 
 def truth(value: Any) -> bool:

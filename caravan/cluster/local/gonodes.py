@@ -5,18 +5,28 @@ from typing import Any
 
 
 class Wrong(Exception):
-    """A template that can't be parsed (`parsing`) or evaluated, in Go's words."""
+    """A template that can't be parsed (`parsing`) or evaluated, in Go's words.
 
-    def __init__(self, text: str, *, parsing: bool = False) -> None:
+    `at` is the place in the template's text of what went wrong while evaluating, and `said` how that is written there.
+    """
+
+    def __init__(self, text: str, *, parsing: bool = False, at: int = 0, said: str = "") -> None:
         super().__init__(text)
         self.parsing = parsing
+        self.at = at
+        self.said = said
 
 
 @dataclass
 class Command:
-    """Operands in a row: the first is called when it is a function."""
+    """Operands in a row: the first is called when it is a function. `at` and `said` as in Wrong, of all and of the
+    last one."""
 
     operands: list[Any]
+    at: int = 0
+    said: str = ""
+    last_at: int = 0
+    last_said: str = ""
 
 
 @dataclass
@@ -34,6 +44,8 @@ class Chain:
 
     root: Any  # "$name", "." or a Pipe
     fields: tuple[str, ...]
+    at: int = 0
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,7 @@ class Word:
     """A function or a constant by name."""
 
     name: str
+    at: int = 0
 
 
 @dataclass
@@ -53,3 +66,4 @@ class Node:
     body: "list[Node]" = field(default_factory=list)
     other: "list[Node]" = field(default_factory=list)
     line: int = 1
+    at: int = 0  # where an action's words begin in the template's text

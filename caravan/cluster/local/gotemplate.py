@@ -28,6 +28,7 @@ class Template:
 
     def __init__(self, text: str, known: Sequence[str], left: str = "{{", right: str = "}}") -> None:
         self._known = known
+        self._text = text
         self._items = list(_items(text, left or "{{", right or "}}"))
         self._at = 0
         self._nodes, ended = self._list()
@@ -43,38 +44,38 @@ class Template:
             if item.kind == "text":
                 nodes.append(item)
                 continue
-            word, _, rest = item.text.partition(" ")
+            word = _first(item.text)
             if word in _ENDS:
                 return nodes, item
             if word in ("if", "with", "range"):
-                nodes.append(self._block(word, rest, item.line))
+                nodes.append(self._block(word, item.text[len(word) :], item.line, item.at + len(word)))
             elif word in ("break", "continue"):
                 nodes.append(Node(word, line=item.line))
             elif word in ("define", "template", "block"):
                 raise Wrong(f"template: :{item.line}: {word} is not available here", parsing=True)
             elif item.text:
-                nodes.append(Node("pipe", pipe=self._pipe(item.text, item.line), line=item.line))
+                nodes.append(Node("pipe", pipe=self._pipe(item.text, item.line, item.at), line=item.line))
         return nodes, None
 
-    def _block(self, kind: str, rest: str, line: int) -> Node:
+    def _block(self, kind: str, rest: str, line: int, at: int) -> Node:
         if not rest.strip():
             raise Wrong(f"template: :{line}: missing value for {kind}", parsing=True)
-        node = Node(kind, pipe=self._pipe(rest, line), line=line)
+        node = Node(kind, pipe=self._pipe(rest, line, at), line=line)
         node.body, ended = self._list()
         while ended is not None and ended.text != "end":
-            more = ended.text.removeprefix("else").strip()
+            more = ended.text.removeprefix("else").lstrip()
             if more:
-                word, _, condition = more.partition(" ")
-                inner = self._block(word, condition, ended.line)
-                node.other = [inner]
+                word = _first(more)
+                at = ended.at + len(ended.text) - len(more) + len(word)
+                node.other = [self._block(word, more[len(word) :], ended.line, at)]
                 return node
             node.other, ended = self._list()
         if ended is None:
             raise Wrong(f"template: :{_last_line(self._items)}: unexpected EOF", parsing=True)
         return node
 
-    def _pipe(self, text: str, line: int) -> Pipe:
-        reader = _Reader(text, line, self._known)
+    def _pipe(self, text: str, line: int, at: int) -> Pipe:
+        reader = _Reader(text, line, at, self._known)
         pipe = reader.pipe()
         if reader.left:
             raise Wrong(f'template: :{line}: unexpected "{reader.left[0][1]}" in operand', parsing=True)
@@ -85,6 +86,11 @@ class Template:
         run = Run(functions, strict=strict)
         run.nodes(self._nodes, data, [{"$": data}])
         return "".join(run.out)
+
+    def place(self, at: int) -> str:
+        """A place of the text as Go tells it: the line, and before how many of its bytes."""
+        before = self._text[:at]
+        return f"{before.count(chr(10)) + 1}:{len(before[before.rfind(chr(10)) + 1 :].encode())}"
 
 
 def _last_line(items: Sequence[Node]) -> int:
@@ -113,12 +119,13 @@ def _items(text: str, left: str, right: str) -> Sequence[Node]:
         action = action[:-1] if trim else action
         found.append(Node("text", before, line=line))
         if not action.strip().startswith("/*"):
-            found.append(Node("action", " ".join(_spaced(action.strip())), line=line))
+            words = action.strip()
+            found.append(Node("action", words, line=line, at=text.index(words, start + len(left))))
 
 
-def _spaced(action: str) -> list[str]:
-    """The action's first word and the rest: whatever space is between them."""
-    return action.split(None, 1)
+def _first(action: str) -> str:
+    """The action's first word."""
+    return action.split(None, 1)[0] if action.strip() else ""
 
 
 def _closing(text: str, at: int, right: str) -> int:
@@ -141,20 +148,26 @@ def _closing(text: str, at: int, right: str) -> int:
 
 
 class _Reader:
-    """Reads one action's pipeline."""
+    """Reads one action's pipeline, which begins at `at` of the template's text."""
 
-    def __init__(self, text: str, line: int, known: Sequence[str]) -> None:
+    def __init__(self, text: str, line: int, at: int, known: Sequence[str]) -> None:
         self.line = line
+        self._at = at
+        self._text = text
         self._known = known
-        self.left = [(str(m.lastgroup), m[0]) for m in _TOKEN.finditer(text)]
+        self.left = [(str(m.lastgroup), m[0], m.start()) for m in _TOKEN.finditer(text)]
 
     def _skip(self) -> None:
         while self.left and self.left[0][0] == "space":
             self.left.pop(0)
 
-    def _next(self) -> tuple[str, str] | None:
+    def _next(self) -> tuple[str, str, int] | None:
         self._skip()
         return self.left[0] if self.left else None
+
+    def _since(self, start: int) -> str:
+        """What has been read from `start` on."""
+        return self._text[start : self.left[0][2] if self.left else len(self._text)].strip()
 
     def pipe(self) -> Pipe:
         pipe = Pipe([])
@@ -173,15 +186,20 @@ class _Reader:
         return pipe
 
     def _command(self) -> Command:
-        operands = []
+        operands, said, last_at = [], [], 0
+        self._skip()
+        at = self._at + (self.left[0][2] if self.left else len(self._text))
         while (token := self._next()) and token[1] not in ("|", ")"):
             operands.append(self._operand())
+            last_at = self._at + token[2]
+            said.append(self._since(token[2]))
         if not operands:
             raise Wrong(f"template: :{self.line}: missing value for command", parsing=True)
-        return Command(operands)
+        return Command(operands, at, " ".join(said), last_at, said[-1])
 
     def _operand(self) -> Any:
-        kind, text = self.left.pop(0)
+        kind, text, start = self.left.pop(0)
+        at = self._at + start
         if kind == "string":
             return _unquoted(text)
         if kind == "raw":
@@ -195,17 +213,26 @@ class _Reader:
                 return {"true": True, "false": False, "nil": None}[text]
             if text not in self._known:
                 raise Wrong(f'template: :{self.line}: function "{text}" not defined', parsing=True)
-            return Word(text)
+            return Word(text, at)
         if kind == "field":
-            return Chain(".", (text[1:], *self._fields()))
+            at = self._second(at)
+            fields = (text[1:], *self._fields())
+            return Chain(".", fields, at, self._since(start))
         if kind in ("var", "dot"):
-            return Chain(text, tuple(self._fields()))
+            at = self._second(at)
+            fields = tuple(self._fields())
+            return Chain(text, fields, at, self._since(start))
         if text == "(":
             inner = self.pipe()
             if not self.left or self.left.pop(0)[1] != ")":
                 raise Wrong(f"template: :{self.line}: unclosed left paren", parsing=True)
-            return Chain(inner, tuple(self._fields()))
+            last = inner.commands[-1]  # what Go has looked at last when a field of it is missing
+            return Chain(inner, tuple(self._fields()), last.last_at, last.last_said)
         raise Wrong(f'template: :{self.line}: unexpected "{text}" in operand', parsing=True)
+
+    def _second(self, at: int) -> int:
+        """Where Go places a chain of fields: at its second link, if it has one."""
+        return self._at + self.left[0][2] if self.left and self.left[0][0] == "field" else at
 
     def _fields(self) -> list[str]:
         found = []

@@ -6,16 +6,21 @@ what is recorded and from what the supervisor says.
 
 import asyncio
 import contextlib
+import json
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from caravan.cluster.local import drivers, events
+from caravan.cluster.local import drivers, events, scripts
+from caravan.cluster.local.containers import DaemonError
 from caravan.cluster.local.preparing import Assignment, EndedBefore, NotPrepared, Preparation
 from caravan.cluster.local.restarts import Tracker, again_after_success
 from caravan.cluster.local.supervise import Run, RunState
 from caravan.cluster.local.words import SECOND, JsonDict, now_ns, rfc3339
+
+MAX_KILL_TIMEOUT = 30 * SECOND
+"""What a client waits at most before it kills, whatever a task asks for: Nomad's default."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class TaskRunner:
         self._killing = asyncio.Event()
         self._restarting: JsonDict | None = None
         self._run: Run | None = None
+        self._delayed: asyncio.TimerHandle | None = None  # the kill that waits for the shutdown delay
+        self._watching: asyncio.Future[None] | None = None
         self._preparation = Preparation(given, self)
         self._tracker = Tracker(
             given.task["RestartPolicy"],
@@ -159,17 +166,42 @@ class TaskRunner:
         if self.state["State"] != "running":
             self.note(events.started(), State="running", StartedAt=rfc3339(state.started))
         if self._killing.is_set():
-            self._order_stop()
-        return self._terminated(await run.until_over())
+            self._begin_stop()
+        try:
+            if self._given.task["Templates"]:
+                self._watching = asyncio.ensure_future(self._preparation.watch())
+            return await self._terminated(run, await run.until_over())
+        finally:
+            if self._watching is not None:
+                self._watching.cancel()
 
-    def _terminated(self, state: RunState) -> Ended:
-        if state.gone:
+    def _container(self, run: Run) -> str:
+        """The name of the container that the run has, or nothing."""
+        with contextlib.suppress(OSError, ValueError):
+            return str(json.loads((run.folder / "spec.json").read_text(encoding="utf-8")).get("container") or "")
+        return ""
+
+    async def _outcome(self, run: Run) -> tuple[int, bool] | None:
+        """What came of the run's container, which is then removed; None where it has none, or nobody knows."""
+        name, daemon = self._container(run), self._given.site.daemon
+        if not name or daemon is None:
+            return None
+        try:
+            return await asyncio.to_thread(daemon.outcome, name)
+        except DaemonError:
+            return None
+        finally:
+            await asyncio.to_thread(daemon.remove, name)
+
+    async def _terminated(self, run: Run, state: RunState) -> Ended:
+        outcome = await self._outcome(run)
+        if outcome is None and (state.gone or self._container(run)):
             return Ended(failed=True, hopeless=True, lost=True)
+        code, oom = outcome or (state.exit_code, state.oom)
         driver = self._given.task["Driver"]
-        message = drivers.exit_message(driver, state.exit_code, state.oom)
-        shown = drivers.shown_signal(driver, state.signal)
-        self._add(events.terminated(state.exit_code, shown, state.oom, message))
-        return Ended(failed=state.exit_code != 0 or state.oom)
+        message = drivers.exit_message(driver, code, oom)
+        self._add(events.terminated(code, drivers.shown_signal(driver, state.signal), oom, message))
+        return Ended(failed=code != 0 or oom)
 
     def _conclude(self, ended: Ended) -> None:
         """Record a run's end together with what follows from it."""
@@ -178,7 +210,10 @@ class TaskRunner:
             self.lost = ended.lost
             self._die(failed=ended.failed)
             return
-        if self._killing.is_set():
+        delayed, self._delayed = self._delayed, None
+        if delayed is not None:  # it has ended by itself before it was to be killed
+            delayed.cancel()
+        elif self._killing.is_set():
             self._die(events.killed(), failed=bool(self.state["Failed"]))
             return
         if self._restarting is not None:
@@ -199,40 +234,81 @@ class TaskRunner:
     def _die(self, *happened: JsonDict, failed: bool) -> None:
         self.note(*happened, State="dead", Failed=failed, FinishedAt=rfc3339(now_ns()))
 
+    @property
+    def _kill_timeout(self) -> int:
+        return min(int(self._given.task["KillTimeout"]), MAX_KILL_TIMEOUT)
+
     def kill(self, reason: str = "") -> None:
         """End the task: its kill signal, and after its kill time-out the end of the whole tree."""
         if self.dead or self._killing.is_set():
             return
         self._killing.set()
         if not self.seen("Killing"):
-            self.note(events.killing(int(self._given.task["KillTimeout"]), reason))
-        self._order_stop()
+            self.note(events.killing(self._kill_timeout, reason))
+        self._begin_stop()
 
-    def restart(self) -> bool:
-        """Start the task anew though it has not ended; False when it does not run."""
+    def fail_for(self, event: JsonDict) -> None:
+        """End the task as failed for that reason."""
+        if self.dead or self._killing.is_set():
+            return
+        self._killing.set()
+        self.note(event, Failed=True)
+        self._begin_stop()
+
+    def restart(self, reason: str) -> bool:
+        """Start the task anew though it has not ended, as a person wants it; False when it does not run."""
+        return self.restart_for(events.restart_signaled(reason))
+
+    def restart_for(self, event: JsonDict) -> bool:
+        """Start the task anew for that reason; False when it does not run."""
         if self.state["State"] != "running" or self._killing.is_set():
             return False
-        self._restarting = events.restart_signaled("User requested task to restart")
-        self.note(self._restarting)
+        self._restarting = event
+        self.note(event)
         self._order_stop()
         return True
 
     def signal(self, name: str) -> bool:
         """Send a signal to the task's command; False when it does not run. Raises ValueError for no signal."""
-        number = _number(name)
-        if number is None:
+        if _number(name) is None:
             raise ValueError(name)
-        if self.state["State"] != "running":
+        return self.signal_for(events.signaling(name), name)
+
+    def signal_for(self, event: JsonDict, name: str) -> bool:
+        """Send it a signal for that reason; False when it does not run."""
+        number = _number(name)
+        if number is None or self.state["State"] != "running" or self._restarting is not None:
             return False
-        self.note(events.signaling(name))
+        self.note(event)
         return self._folder().signal(number)
+
+    async def execute(self, command: Sequence[str], seconds: float) -> tuple[int, str]:
+        """Run a command where the task runs: its exit code, and why it could not be run, else nothing."""
+        run = self._folder()
+        name, daemon = self._container(run), self._given.site.daemon
+        if name and daemon is not None:
+            return await scripts.in_container(daemon, name, command, seconds)
+        return await scripts.beside(run.folder, command, seconds)
+
+    def _begin_stop(self) -> None:
+        """Stop the task, once its shutdown delay is over."""
+        delay = int(self._given.task.get("ShutdownDelay") or 0)
+        if not delay or self.state["State"] != "running":
+            self._order_stop()
+            return
+        self.note(events.shutdown_delay(delay), State="pending")
+        self._delayed = asyncio.get_running_loop().call_later(delay / SECOND, self._stop_now)
+
+    def _stop_now(self) -> None:
+        self._delayed = None
+        self._order_stop()
 
     def _order_stop(self) -> None:
         run = self._folder()
         if not run.begun:
             return
         name = self._given.task["KillSignal"] or drivers.default_signal(self._given.task["Driver"])
-        run.stop(_number(name) or signal.SIGTERM, int(self._given.task["KillTimeout"]) / SECOND)
+        run.stop(_number(name) or signal.SIGTERM, self._kill_timeout / SECOND)
 
 
 def _number(name: str) -> signal.Signals | None:

@@ -2,27 +2,33 @@
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from caravan.cluster.local import artifacts, drivers, events, taskdir
+from caravan.cluster.local.containers import Daemon, split_image
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.supervise import Supervisors
 from caravan.cluster.local.taskenv import TaskPlace, resolve_all, resolver, task_environment
-from caravan.cluster.local.templates import TemplateRefused, TemplateWaits
+from caravan.cluster.local.templates import TemplateRefused
+from caravan.cluster.local.templating import Task, Templates, Told
 from caravan.cluster.local.variables import Variables, readable_by
 from caravan.cluster.local.words import JsonDict
 
 _MB = 1024 * 1024
+_WATCHER_BYTES = 1024 * _MB  # of what watches a container, whose own memory the daemon limits
+_WATCHERS_OWN = ("HOME", "LANG", "NOMAD_ALLOC_ID", "NOMAD_TASK_NAME", "PATH")
+_CHECKED_DRIVERS = ("exec", "java", "qemu")
+_DENIED_USERS = ("root", "Administrator")
 
 
 @dataclass(frozen=True)
 class Site:
     """Where tasks run: the directories of all allocations and of all runs, who starts supervisors, what every task's
     environment has, and the variables and services that templates read. `isolated`: this machine gives tasks views
-    of their own."""
+    of their own. `daemon` is Docker's where one answers."""
 
     allocs: Path
     runs: Path
@@ -31,6 +37,7 @@ class Site:
     variables: Variables
     services: Callable[[], Sequence[Mapping[str, Any]]]
     isolated: bool = False
+    daemon: Daemon | None = None
 
 
 @dataclass(frozen=True)
@@ -69,14 +76,8 @@ class EndedBefore(Exception):
     """The task was told to end before it was started."""
 
 
-class Progress(Protocol):
+class Progress(Task, Protocol):
     """What the task's runner offers to its preparation."""
-
-    def note(self, *happened: JsonDict, **fields: Any) -> None:
-        """Add events to the task."""
-
-    async def unless_killed(self, waiting: Awaitable[object]) -> bool:
-        """Wait for something, or for the task's end; True when it is to end."""
 
     def seen(self, kind: str) -> bool:
         """Whether an event of that type is among those kept."""
@@ -89,7 +90,23 @@ class Preparation:
     given: Assignment
     progress: Progress
     _fetched: set[int] = field(default_factory=set)
-    _told: dict[str, str] | None = None
+    _templates: Templates | None = None
+
+    @property
+    def templates(self) -> Templates:
+        """The task's templates."""
+        if self._templates is None:
+            given = self.given
+            self._templates = Templates(
+                given.task, given.place, given.site.variables, self._items_of, given.site.services
+            )
+        return self._templates
+
+    def _environment(self) -> dict[str, str]:
+        """Nomad's variables for the task."""
+        given = self.given
+        seen = drivers.seen_place(given.task["Driver"], given.place, isolated=given.site.isolated)
+        return task_environment(given.job, given.group, given.task, given.body, given.node, seen)
 
     async def spec(self, number: int, folder: Path) -> JsonDict:
         """What the supervisor of run `number`, which lives in `folder`, is to do.
@@ -97,24 +114,30 @@ class Preparation:
         Raises NotPrepared, EndedBefore, OSError.
         """
         given, task = self.given, self.given.task
+        self._validate()
         if not self.progress.seen("Task Setup"):
             self.progress.note(events.setup())
         taskdir.build(given.place)
-        seen = drivers.seen_place(task["Driver"], given.place, isolated=given.site.isolated)
-        environment = task_environment(given.job, given.group, task, given.body, given.node, seen)
+        environment = self._environment()
         self._payload()
         self._check_volumes()
         await self._fetch(resolver(environment, given.node))
         inherited = {**given.site.environment, **environment}
-        if self._told is None:
-            self._told = await self._rendered(inherited)
-        environment |= self._told
+        await self._render(inherited)
+        environment |= self.templates.told
         config = resolve_all(task["Config"] or {}, environment, given.node)
         try:
             drivers.check_config(task["Driver"], config)
         except drivers.InvalidConfig as error:
             raise NotPrepared(events.invalid(str(error))) from error
         return await self._started(config, {**inherited, **environment}, number, folder)
+
+    def _validate(self) -> None:
+        """As the client by its defaults: no task of an isolating executor is the superuser's."""
+        task = self.given.task
+        if task["Driver"] in _CHECKED_DRIVERS and task["User"] in _DENIED_USERS:
+            text = f'validate: running as user "{task["User"]}" is disallowed'
+            raise NotPrepared(events.hook_failed(text))
 
     def _payload(self) -> None:
         """What the job was dispatched with, in the file that the task names."""
@@ -152,25 +175,21 @@ class Preparation:
                 raise NotPrepared(events.download_failed(str(error)), hopeless=False) from error
             self._fetched.add(i)
 
-    async def _rendered(self, environment: dict[str, str]) -> dict[str, str]:
-        """Write the templates; what those with `env` say comes back. A variable that is missing is waited for."""
-        site, last = self.given.site, ""
-        while True:
-            moved = site.variables.moved
-            try:
-                return taskdir.render_templates(
-                    self.given.task, self.given.place, environment, self._items_of, site.services
-                )
-            except TemplateRefused as error:
-                failed = events.template_failed(str(error)) if error.ends else events.hook_failed(str(error))
-                raise NotPrepared(failed, ends=error.ends) from error
-            except TemplateWaits as missing:
-                said = events.template_waits(missing.path)
-                if last != said["DisplayMessage"]:
-                    self.progress.note(said)
-                last = said["DisplayMessage"]
-            if await self.progress.unless_killed(moved.wait()):
+    async def _render(self, environment: Mapping[str, str]) -> None:
+        """Write the templates before the first run, and before each where the restart policy says so."""
+        if self.templates.rendered and not self.given.task["RestartPolicy"].get("RenderTemplates"):
+            return
+        try:
+            if not await self.templates.first(environment, self.progress):
                 raise EndedBefore
+        except Told as told:
+            raise NotPrepared(told.event, ends=told.ends) from told
+
+    async def watch(self) -> None:
+        """Keep the templates as what they read is, while the task runs."""
+        if not self.templates.rendered:  # a former process of the cluster has rendered them
+            self.templates.adopt({**self.given.site.environment, **self._environment()})
+        await self.templates.watch(self.progress)
 
     def _items_of(self, path: str) -> Mapping[str, str] | None:
         """The items of a variable that the task may read. Raises TemplateRefused for another one, as Nomad ends it."""
@@ -199,13 +218,16 @@ class Preparation:
             isolated=given.site.isolated,
             scratch=given.site.runs.parent / "volumes",
             folder=folder,
+            held=held,
+            daemon=given.site.daemon,
         )
-        if drivers.needs_pull(start):
-            self.progress.note(events.downloading_image(config["image"]))
+        if await asyncio.to_thread(drivers.needs_pull, start):
+            self.progress.note(events.downloading_image(":".join(split_image(drivers.image_of(start)))))
         try:
             command = await asyncio.to_thread(drivers.command, start)
         except drivers.CannotStart as error:
             raise NotPrepared(events.driver_failure(str(error)), hopeless=not error.recoverable) from error
+        watched = {name: environment[name] for name in _WATCHERS_OWN if name in environment}
         return {
             "name": f"{given.body['ID']}-{given.name}-{number}",
             "task": given.name,
@@ -213,10 +235,17 @@ class Preparation:
             "argv": list(command.argv),
             "cwd": command.cwd,
             "view": command.view.spec() if command.view else None,
-            "user": task["User"],
-            "env": environment,
+            "user": "" if command.container else task["User"],
+            "env": watched if command.container else environment,
+            "container": command.container,
             "logs": str(given.place.alloc_dir / "logs"),
             "max_files": int(task["LogConfig"]["MaxFiles"]),
             "max_file_bytes": int(task["LogConfig"]["MaxFileSizeMB"]) * _MB,
-            "memory_bytes": int(held["Memory"]["MemoryMB"]) * _MB,
+            "memory_bytes": _WATCHER_BYTES if command.container else _limit(held),
         }
+
+
+def _limit(held: JsonDict) -> int:
+    """What a task may use at most, in bytes."""
+    memory = held["Memory"]
+    return max(int(memory["MemoryMB"]), int(memory.get("MemoryMaxMB") or 0)) * _MB

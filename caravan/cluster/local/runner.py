@@ -15,6 +15,7 @@ from caravan.cluster.local import events, taskdir
 from caravan.cluster.local.allocs import client_status
 from caravan.cluster.local.canonical import group_of
 from caravan.cluster.local.coordination import Coordinator, why_to_end
+from caravan.cluster.local.drivers import container_name
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.lifecycle import TaskRunner, blank_state
 from caravan.cluster.local.preparing import Assignment, Site
@@ -125,7 +126,13 @@ class AllocRunner:
             self._gates[name].set()
 
     async def _end_in_order(self, reason: str) -> None:
-        """End all tasks but the poststop ones: the leader first, sidecars last, each part when the former is over."""
+        """End all tasks but the poststop ones: the leader first, sidecars last, each part when the former is over.
+
+        The group's shutdown delay comes before: its services are no longer listed, and who knows them may leave.
+        """
+        delay = int(self._group.get("ShutdownDelay") or 0)
+        if delay:
+            await asyncio.sleep(delay / SECOND)
         leaders = [t["Name"] for t in self._group["Tasks"] if t["Leader"]]
         main = [n for n in self._coordinator.of_stage("prestart", "main", "poststart") if n not in leaders]
         sidecars = self._coordinator.of_stage("prestart sidecar", "poststart sidecar")
@@ -173,6 +180,10 @@ class Runner:
                 self.run(record.id)
                 if record.body["DesiredStatus"] == "stop":
                     self.stop(record.id)
+        if self._site.daemon is not None:  # what was made and never came to run, or whose end nobody saw
+            held = [r for r in self._state.allocs.values() if r.holds]
+            names = {container_name(t, r.id) for r in held for t in r.body["AllocatedResources"]["Tasks"]}
+            self._site.daemon.sweep(names)
 
     def run(self, alloc_id: str) -> None:
         """Run an allocation."""
@@ -225,7 +236,8 @@ class Runner:
 
     def restart(self, alloc_id: str, task: str) -> bool:
         """Start a task of an allocation anew, or all for an empty name; False when none runs."""
-        return sum(t.restart() for t in self._runners(alloc_id, task)) > 0
+        reason = f"User requested {'task' if task else 'running tasks'} to restart"
+        return sum(t.restart(reason) for t in self._runners(alloc_id, task)) > 0
 
     def signal(self, alloc_id: str, task: str, name: str) -> bool:
         """Send a signal in the same way. Raises ValueError for no signal."""

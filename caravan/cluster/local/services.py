@@ -1,6 +1,6 @@
 """Nomad's own service discovery: what the allocations that live have registered. Pure, made from the state.
 
-A service of a group or task with the provider `nomad` is registered as long as its allocation lives.
+A service with the provider `nomad` is registered as long as its allocation lives, that of a task while the task runs.
 """
 
 import re
@@ -45,11 +45,18 @@ def _of(record: AllocRecord) -> Iterator[JsonDict]:
     group = group_of(record.job, record.body["TaskGroup"])
     if group is None:
         return
+    states = record.body.get("TaskStates") or {}
+    runs = {name for name, state in states.items() if state["State"] == "running" and not _ending(state)}
     listed = [("group", s) for s in group["Services"] or []]
-    listed += [(f"task-{t['Name']}", s) for t in group["Tasks"] for s in t["Services"] or []]
+    listed += [(f"task-{t['Name']}", s) for t in group["Tasks"] if t["Name"] in runs for s in t["Services"] or []]
     for owner, service in listed:
         if (service.get("Provider") or "consul") == "nomad":
             yield _registration(record, owner, service)
+
+
+def _ending(state: JsonDict) -> bool:
+    """Whether the task is being ended: its services go first."""
+    return bool(state["Events"]) and state["Events"][-1]["Type"] == "Killing"
 
 
 def _registration(record: AllocRecord, owner: str, service: JsonDict) -> JsonDict:

@@ -13,6 +13,7 @@ from caravan.cluster.local.words import JsonDict
 _REFERENCE = re.compile(r"\$\{([^}]+)\}")
 _INHERITED = (
     "CURL_CA_BUNDLE",
+    "DOCKER_HOST",
     "HOME",
     "HTTPS_PROXY",
     "HTTP_PROXY",

@@ -30,22 +30,30 @@ NODE: dict[str, Any] = {
     "host_volumes": {"data": {"path": "/srv/data", "read_only": True}},
 }
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
-ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/", "MY_TOKEN": "hush", "PIP_INDEX_URL": "x"}
+NO_DAEMON = "unix:///nowhere/docker.sock"
+ENVIRONMENT = {
+    "PATH": os.environ.get("PATH", os.defpath),
+    "HOME": "/",
+    "MY_TOKEN": "hush",
+    "PIP_INDEX_URL": "x",
+    "DOCKER_HOST": NO_DAEMON,
+}
 PYTHON = sys.executable
 
 
 class Bench:
     """The cluster of one home. Waiting is done by the cluster's blocking queries."""
 
-    def __init__(self, home: Path, *nodes: dict[str, Any]) -> None:
+    def __init__(self, home: Path, *nodes: dict[str, Any], docker: str = NO_DAEMON) -> None:
         self.home = home
+        self._environment = {**ENVIRONMENT, "DOCKER_HOST": docker}
         self._inventory = home.parent / f"{home.name}.json"
         self._inventory.write_text(json.dumps({"about": "tests", "nodes": list(nodes) or [NODE]}))
         self._count = 0
         self.up()
 
     def up(self) -> LocalCluster:
-        self.cluster = start(self.home, inventory=self._inventory, environment=ENVIRONMENT)
+        self.cluster = start(self.home, inventory=self._inventory, environment=self._environment)
         return self.cluster
 
     def crash(self) -> None:

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from caravan.cluster.local import constraints, scheduler
 from caravan.cluster.local.allocs import new_alloc
 from caravan.cluster.local.canonical import ShapeError, canonical_job, same_spec
+from caravan.cluster.local.envfiles import BadEnv, parse_env
 from caravan.cluster.local.inventory import Node, measure, parse_inventory
 from caravan.cluster.local.memory_guard import PollGuard, tree_of
 from caravan.cluster.local.reconcile import Wanted
 from caravan.cluster.local.restarts import Tracker
 from caravan.cluster.local.taskdir import EscapesDirectory, inside
 from caravan.cluster.local.taskenv import inheritable
-from caravan.cluster.local.templates import TemplateRefused, parse_env, render
+from caravan.cluster.local.templates import TemplateRefused, render
 from caravan.cluster.local.words import SECOND, go_duration, grouped, parse_duration, rfc3339
 from tests.cluster.local.bench import NODE, PYTHON
 
@@ -207,7 +208,7 @@ def test_template_actions() -> None:
         with pytest.raises(TemplateRefused):
             render(wrong, {})
     assert parse_env("A=1\nexport B = 'two'\nC=\"x\\ny\"\n#c\n\nD=") == {"A": "1", "B": "two", "C": "x\ny", "D": ""}
-    with pytest.raises(TemplateRefused):
+    with pytest.raises(BadEnv, match="error on line 1: missing ="):
         parse_env("nonsense")
 
 
@@ -273,7 +274,7 @@ def test_memory_is_looked_at_where_the_kernel_does_not_guard_it() -> None:
         child.stdout.readline()
         tree = tree_of(os.getpid())
         assert child.pid in tree
-        assert PollGuard(50 * 10**6).exceeded([child.pid])
-        assert not PollGuard(500 * 10**6).exceeded([child.pid])
+        assert PollGuard(50 * 10**6).exceeded(lambda _: [child.pid])
+        assert not PollGuard(500 * 10**6).exceeded(lambda _: [child.pid])
         child.communicate(b"\n")
-    assert not PollGuard(0).exceeded([child.pid])
+    assert not PollGuard(0).exceeded(lambda _: [child.pid])

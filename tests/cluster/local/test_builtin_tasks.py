@@ -230,7 +230,9 @@ def test_a_stop_is_a_signal_first(bench: Bench, trapped: str, kill_signal: str) 
     bench.ask("DELETE", f"/v1/job/{job['ID']}")
     alloc = bench.alloc(job["ID"], "complete")
     assert kinds(alloc)[-3:] == ["Killing", "Terminated", "Killed"]
-    assert events(alloc)[-3]["DisplayMessage"] == "Sent interrupt. Waiting 1m0s before force killing"
+    assert (
+        events(alloc)[-3]["DisplayMessage"] == "Sent interrupt. Waiting 30s before force killing"
+    )  # the most that a client waits
     assert (alloc["DesiredStatus"], alloc["DesiredDescription"]) == ("stop", "alloc not needed due to job update")
     assert bench.log(alloc) == "ready\nsaved\n"
     job = bench.get(f"/v1/job/{job['ID']}")

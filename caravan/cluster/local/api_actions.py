@@ -10,6 +10,7 @@ from caravan.cluster.local import services
 from caravan.cluster.local.broker import Broker, Refused
 from caravan.cluster.local.canonical import group_of
 from caravan.cluster.local.dispatching import BadDispatch, dispatched
+from caravan.cluster.local.evaluations import answered
 from caravan.cluster.local.state import AllocRecord, State
 from caravan.cluster.local.web import answer, body_of, settle
 from caravan.cluster.local.words import JsonDict, go_quote, now_ns
@@ -96,17 +97,28 @@ class Actions:
         """POST /v1/job/:id/scale."""
         body = await body_of(request)
         job_id = request.path_params["id"]
+        target, count = body.get("Target") or {}, body.get("Count")
+        if target.get("Job") not in (None, "", job_id):
+            raise Refused("job ID in payload did not match URL", 400)
+        name = str(target.get("Group") or "")
+        if not name:
+            raise Refused("missing task group name for scaling action", 400)
+        if count is not None and count < 0:
+            raise Refused("scaling action count can't be negative", 400)
+        if count is not None and body.get("Error"):
+            raise Refused("scaling action should not contain count if error is true", 400)
         job = self._state.jobs.get(job_id)
         if job is None:
             raise Refused(f"job {go_quote(job_id)} not found", 404)
-        name, count = str((body.get("Target") or {}).get("Group") or ""), body.get("Count")
-        if group_of(job, name) is None:
+        group = group_of(job, name)
+        if group is None:
             raise Refused(f"task group {go_quote(name)} specified for scaling does not exist in job", 400)
-        if not isinstance(count, int) or count < 0:
-            raise Refused("scaling action count can't be negative", 400)
+        if count is None:
+            return answer({**answered(None, job["ModifyIndex"]), "Warnings": ""}, index=self._state.index)
+        _within(group["Scaling"] or {}, count)
         groups = [{**g, "Count": count} if g["Name"] == name else g for g in job["TaskGroups"]]
-        done = self._broker.register({**job, "TaskGroups": groups}, enforce=None)
-        return answer(done, index=done["Index"])
+        done = self._broker.submit({**job, "TaskGroups": groups}, "job-scaling")
+        return answer({**done, "Warnings": ""}, index=done["Index"])
 
     async def nothing(self, request: Request) -> Response:
         """What this cluster has none of: deployments, CSI volumes and plug-ins."""
@@ -162,3 +174,12 @@ class Actions:
         name = str(body.get("Signal") or "SIGINT")
         self._broker.signal(self._record(request), str(body.get("Task") or body.get("TaskName") or ""), name)
         return answer({})
+
+
+def _within(policy: JsonDict, count: int) -> None:
+    """Raise Refused for a count that a group's scaling policy does not allow."""
+    least, most = policy.get("Min"), policy.get("Max")
+    if least is not None and count < least:
+        raise Refused(f"group count was less than scaling policy minimum: {count} < {least}", 400)
+    if most is not None and count > most:
+        raise Refused(f"group count was greater than scaling policy maximum: {count} > {most}", 400)

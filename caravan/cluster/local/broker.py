@@ -99,7 +99,7 @@ class Broker:
             raise Refused(refused)
         return self.submit(whole) | {"Warnings": warnings}
 
-    def submit(self, whole: JsonDict) -> JsonDict:
+    def submit(self, whole: JsonDict, why: str = "job-register") -> JsonDict:
         """Store a canonical job and evaluate it; one that waits to be dispatched is only stored."""
         known = self._state.jobs.get(whole["ID"])
         evaluation: JsonDict | None = None
@@ -109,7 +109,7 @@ class Broker:
                 stored = stored_job(whole, known, change)
                 change.put_job(stored, version=True)
             if not waits_for_dispatch(whole):
-                made = new_evaluation(whole["ID"], whole["Type"], "job-register", whole["Priority"])
+                made = new_evaluation(whole["ID"], whole["Type"], why, whole["Priority"])
                 if stored is not known and stored is not None:
                     made["JobModifyIndex"] = stored["JobModifyIndex"]
                 evaluation = change.put_eval(made)
@@ -126,12 +126,15 @@ class Broker:
         with self._state.change("JobDeregistered") as change:
             if purge:
                 change.drop_job(job_id)
-            elif not known["Stop"]:
+            else:
                 marks = {"ModifyIndex": change.index, "JobModifyIndex": change.index}
                 change.put_job({**known, **marks, "Stop": True, "Version": known["Version"] + 1}, version=True)
-            evaluation = new_evaluation(job_id, "service", "job-deregister", known["Priority"])
-            evaluation = change.put_eval({**evaluation, "JobModifyIndex": change.index})
-        self._enqueue(evaluation)
+            evaluation: JsonDict = {"ID": "", "CreateIndex": change.index}  # for what waits to be dispatched
+            if not waits_for_dispatch(known):
+                made = new_evaluation(job_id, "service", "job-deregister", known["Priority"])
+                evaluation = change.put_eval({**made, "JobModifyIndex": change.index})
+        if evaluation["ID"]:
+            self._enqueue(evaluation)
         return {**answered(evaluation, change.index), "VolumeEvalID": "", "VolumeEvalIndex": 0}
 
     def stop_alloc(self, record: AllocRecord) -> JsonDict:
@@ -350,7 +353,8 @@ class Broker:
 
     def _link(self, change: Change, record: AllocRecord) -> None:
         """Tell the allocation that another follows that it is followed."""
-        previous = self._state.allocs.get(record.body.get("PreviousAllocation") or "")
+        key = str(record.body.get("PreviousAllocation") or "")
+        previous = change.puts.get(("alloc", key)) or self._state.allocs.get(key)
         if previous is not None:
             change.put_alloc(replace(previous, body={**previous.body, "NextAllocation": record.id}))
 

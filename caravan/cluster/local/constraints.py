@@ -143,11 +143,11 @@ _OPERATORS: dict[str, Callable[[str, str], bool]] = {
 
 
 def describe(constraint: JsonDict) -> str:
-    """A constraint as placement failures name it: `${attr.kernel.name} = linux`."""
+    """A constraint as placement failures name it: `${attr.kernel.name} = linux`; what is not there leaves its blank."""
     operator = constraint.get("Operand") or "="
     if operator == "distinct_hosts":
         return "distinct_hosts"
-    return " ".join(p for p in (constraint.get("LTarget"), operator, constraint.get("RTarget")) if p)
+    return f"{constraint.get('LTarget') or ''} {operator} {constraint.get('RTarget') or ''}"
 
 
 def holds(constraint: JsonDict, known: Mapping[str, str]) -> bool:

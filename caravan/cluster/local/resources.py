@@ -55,9 +55,10 @@ def _peak(tasks: Mapping[str, JsonDict], lifecycles: Mapping[str, JsonDict | Non
 
 
 def has_devices(node: Node, group: JsonDict) -> bool:
-    """Whether the node has the devices that the group asks for, taken or not."""
+    """Whether the node has the devices that the group asks for, taken or not; who asks for none still needs a fit."""
     taken: set[str] = set()
-    return all(_take_devices(node, t["Resources"]["Devices"] or [], taken) is not None for t in group["Tasks"])
+    asked = [{**d, "Count": d.get("Count") or 1} for t in group["Tasks"] for d in t["Resources"]["Devices"] or []]
+    return _take_devices(node, asked, taken) is not None
 
 
 def fit(node: Node, group: JsonDict, used: Usage) -> JsonDict | str:
@@ -73,7 +74,8 @@ def fit(node: Node, group: JsonDict, used: Usage) -> JsonDict | str:
     for task in group["Tasks"]:
         devices = _take_devices(node, task["Resources"]["Devices"] or [], taken_devices)
         if devices is None:
-            return "devices: no devices match request"
+            none = any(d.get("Count") == 0 for d in task["Resources"]["Devices"])
+            return "devices: invalid request of zero devices" if none else "devices: no devices match request"
         cores = _take_cores(node, task["Resources"]["Cores"], taken_cores)
         if cores is None:
             return "cores"
@@ -132,7 +134,9 @@ def _take_devices(node: Node, requests: list[JsonDict], taken: set[str]) -> list
     """Instances for each request, marked as taken; None when one can't be met."""
     given = []
     for request in requests:
-        wanted = request.get("Count") or 1
+        wanted = 1 if request.get("Count") is None else int(request["Count"])
+        if not wanted:
+            return None
         offers = []
         for device in node.devices:
             free = [i for i in device.instance_ids(node.name) if i not in taken]

@@ -14,10 +14,13 @@ from caravan.values.job import (
     ArtifactBlock,
     DeviceRequest,
     JobSpec,
+    Lifecycle,
     LogPolicy,
     NetworkPort,
     ReschedulePolicy,
     RestartPolicy,
+    ServiceBlock,
+    SpreadBlock,
     Task,
     TaskGroup,
     TaskResources,
@@ -52,6 +55,8 @@ def _job(job: Node) -> JobSpec:
         priority=job.get("Priority", 50),
         meta=job.get("Meta") or {},
         constraints=_constraints(job),
+        affinities=_affinities(job),
+        spreads=_spreads(job),
         groups=tuple(_group(g) for g in job.get("TaskGroups") or ()),
     )
 
@@ -71,6 +76,28 @@ def _constraints(node: Node) -> tuple[Constraint, ...]:
     )
 
 
+def _affinities(node: Node) -> tuple[Affinity, ...]:
+    return tuple(
+        Affinity(attribute=a["LTarget"], operator=a["Operand"], value=a["RTarget"], weight=a["Weight"])
+        for a in node.get("Affinities") or ()
+    )
+
+
+def _spreads(node: Node) -> tuple[SpreadBlock, ...]:
+    return tuple(SpreadBlock(attribute=s["Attribute"], weight=s["Weight"]) for s in node.get("Spreads") or ())
+
+
+def _services(group: Node) -> tuple[ServiceBlock, ...]:
+    return tuple(
+        ServiceBlock(name=s["Name"], port=s["PortLabel"], tags=tuple(s.get("Tags") or ()), provider=s["Provider"])
+        for s in group.get("Services") or ()
+    )
+
+
+def _lifecycle(node: Node | None) -> Lifecycle | None:
+    return Lifecycle(hook=node["Hook"], sidecar=node.get("Sidecar") or False) if node else None
+
+
 def _group(group: Node) -> TaskGroup:
     restart, again = group["RestartPolicy"], group.get("ReschedulePolicy") or {}
     return TaskGroup(
@@ -78,6 +105,9 @@ def _group(group: Node) -> TaskGroup:
         count=group["Count"],
         tasks=tuple(_task(t) for t in group.get("Tasks") or ()),
         constraints=_constraints(group),
+        affinities=_affinities(group),
+        spreads=_spreads(group),
+        services=_services(group),
         ephemeral_disk_mb=group["EphemeralDisk"]["SizeMB"],
         volumes=tuple(
             VolumeRequest(name=name, type=v["Type"], source=v["Source"], read_only=v["ReadOnly"])
@@ -112,6 +142,9 @@ def _task(task: Node) -> Task:
         env=task.get("Env") or {},
         user=task.get("User") or None,
         kill_timeout_s=task["KillTimeout"] // _SECOND,
+        kill_signal=task.get("KillSignal") or None,
+        lifecycle=_lifecycle(task.get("Lifecycle")),
+        leader=task.get("Leader") or False,
         resources=_resources(task["Resources"]),
         constraints=_constraints(task),
         templates=tuple(_template(t) for t in task.get("Templates") or ()),
@@ -136,10 +169,7 @@ def _resources(node: Node) -> TaskResources:
                 name=d["Name"],
                 count=d["Count"],
                 constraints=_constraints(d),
-                affinities=tuple(
-                    Affinity(attribute=a["LTarget"], operator=a["Operand"], value=a["RTarget"], weight=a["Weight"])
-                    for a in d.get("Affinities") or ()
-                ),
+                affinities=_affinities(d),
             )
             for d in node.get("Devices") or ()
         ),
@@ -208,7 +238,7 @@ def _normal_task(task: Task) -> dict[str, Any]:
     cpu = found.cpu if found.cpu is not None or found.cores is not None else _CPU_DEFAULT
     resources = found.model_copy(update={"cpu": cpu, "memory_max": found.memory_max or None})
     vault = task.vault.model_copy(update={"role": task.vault.role or None}) if task.vault else None
-    return {"user": task.user or None, "resources": resources, "vault": vault}
+    return {"user": task.user or None, "kill_signal": task.kill_signal or None, "resources": resources, "vault": vault}
 
 
 def _composed(value: Json) -> Json:

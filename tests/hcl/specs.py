@@ -10,10 +10,13 @@ from caravan.values.job import (
     ArtifactBlock,
     DeviceRequest,
     JobSpec,
+    Lifecycle,
     LogPolicy,
     NetworkPort,
     ReschedulePolicy,
     RestartPolicy,
+    ServiceBlock,
+    SpreadBlock,
     Task,
     TaskGroup,
     TaskResources,
@@ -62,6 +65,10 @@ CONSTRAINTS = st.lists(
     st.builds(Constraint, attribute=TEXT, operator=st.sampled_from(("=", "!=", ">=", "semver", "regexp")), value=TEXT),
     max_size=2,
 ).map(tuple)
+AFFINITIES = st.lists(st.builds(Affinity, attribute=TEXT, value=TEXT, weight=st.integers(-100, 100)), max_size=2).map(
+    tuple
+)
+SPREADS = st.lists(st.builds(SpreadBlock, attribute=TEXT, weight=st.integers(0, 100)), max_size=2).map(tuple)
 RESOURCES = st.builds(
     TaskResources,
     cpu=st.none() | SMALL,
@@ -74,9 +81,7 @@ RESOURCES = st.builds(
             name=TEXT,
             count=st.integers(1, 16),
             constraints=CONSTRAINTS,
-            affinities=st.lists(
-                st.builds(Affinity, attribute=TEXT, value=TEXT, weight=st.integers(-100, 100)), max_size=2
-            ).map(tuple),
+            affinities=AFFINITIES,
         ),
         max_size=2,
     ).map(tuple),
@@ -89,6 +94,10 @@ TASKS = st.builds(
     env=st.dictionaries(st.one_of(NAME, TEXT), TEXT, max_size=3),
     user=st.none() | TEXT,
     kill_timeout_s=SECONDS,
+    kill_signal=st.none() | TEXT,
+    lifecycle=st.none()
+    | st.builds(Lifecycle, hook=st.sampled_from(("prestart", "poststart", "poststop")), sidecar=st.booleans()),
+    leader=st.booleans(),
     resources=RESOURCES,
     constraints=CONSTRAINTS,
     templates=st.lists(
@@ -133,6 +142,18 @@ GROUPS = st.builds(
     count=st.integers(1, 99),
     tasks=st.lists(TASKS, max_size=2).map(tuple),
     constraints=CONSTRAINTS,
+    affinities=AFFINITIES,
+    spreads=SPREADS,
+    services=st.lists(
+        st.builds(
+            ServiceBlock,
+            name=TEXT.filter(bool),
+            port=TEXT,
+            tags=st.lists(TEXT, max_size=2).map(tuple),
+            provider=st.sampled_from(("nomad", "consul")),
+        ),
+        max_size=2,
+    ).map(tuple),
     ephemeral_disk_mb=st.integers(0, 10**6),
     volumes=st.lists(
         st.builds(
@@ -163,5 +184,7 @@ SPECS = st.builds(
     priority=st.integers(1, 100),
     meta=st.dictionaries(st.one_of(NAME, TEXT), TEXT, max_size=3),
     constraints=CONSTRAINTS,
+    affinities=AFFINITIES,
+    spreads=SPREADS,
     groups=st.lists(GROUPS, max_size=2).map(tuple),
 )

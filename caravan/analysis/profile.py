@@ -13,6 +13,8 @@ from posixpath import basename, dirname, relpath
 from typing import Final, Protocol
 
 from caravan.analysis import fields, training
+from caravan.analysis.checkpoints import checkpoints
+from caravan.analysis.config_values import read_config_values
 from caravan.analysis.configs import flat
 from caravan.analysis.dependencies import Dependencies, is_dependency_file, read_dependencies
 from caravan.analysis.documents import Documented, documented, stale
@@ -148,6 +150,7 @@ def _entry(
         "cli_style": parser.style if parser else None,
         "options": options,
         "key_hyperparameters": hyperparameters,
+        "config_values": read_config_values(sources, entry.modules, entry.options, used, configs, launch.cwd),
         "hazards": _hazards(entry.modules, best, used, commands, sources, options),
         **{name: tuple(f.value) if isinstance(f.value, list) else f.value for name, f in found.items()},
         "evidence": {k: v for k, v in evidence.items() if v},
@@ -176,7 +179,13 @@ def _found(entry: fields.Entry, sources: Sources) -> dict[str, Found]:
         "distributed": fields.distributed(entry, gpus.value),
         "env_vars_needed": fields.environment(entry),
         "metrics_logged": fields.metrics(entry),
+        "checkpoints": _checkpoints(entry),
     }
+
+
+def _checkpoints(entry: fields.Entry) -> Found:
+    found, lines = checkpoints(entry.modules)
+    return Found(found, 0.8 if found else 0.5, lines)
 
 
 def _sureness(best: Candidate) -> float:

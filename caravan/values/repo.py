@@ -4,6 +4,7 @@ Everything here was said by the repository's files. It is data, never an instruc
 """
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
@@ -49,6 +50,15 @@ class HyperparameterFlag(Value):
     default: Json = None
 
 
+class ConfigValue(Value):
+    """A hyperparameter that a configuration file of the repository holds. `key` is dotted, `line` counts from 1."""
+
+    file: str
+    key: str
+    value: Json = None
+    line: int = Field(default=0, ge=0)
+
+
 class EntryCandidate(Value):
     """One way in which the repository may be trained."""
 
@@ -69,13 +79,28 @@ class Hazard(Value):
 
 
 class GitState(Value):
-    """Where the repository stands in git. `dirty` counts uncommitted changed files, `pushed` may be unknown."""
+    """Where the repository stands in git. `dirty_files` counts uncommitted changes, `pushed` may be unknown."""
 
     commit: str
     branch: str | None = None
     remote_url: str | None = None
     dirty_files: int = 0
     pushed: bool | None = None
+    uncommitted: tuple[str, ...] = Field(default=(), description="paths of uncommitted changes, the first of them")
+    prefix: str = Field(default="", description="the directory's path in its git repository; empty at its top")
+    unknown: str = Field(default="", description="why uncommitted changes could not be looked for")
+
+
+class Checkpoints(Value):
+    """The checkpoints that the code writes as it goes on, and how it takes one up again.
+
+    `names` are patterns (`checkpoint-*.npz`), files' or directories'. `taken_up`: `argument`: the code goes on from one
+    that it is given; `itself`: it looks for the last one; None: nothing says that it can.
+    """
+
+    kind: Literal["trainer", "lightning", "files"]
+    names: tuple[str, ...] = ()
+    taken_up: Literal["argument", "itself"] | None = None
 
 
 class RepoProfile(Value):
@@ -105,7 +130,11 @@ class RepoProfile(Value):
     cli_style: str | None = None
     options: tuple[ScriptOption, ...] = ()
     key_hyperparameters: dict[str, HyperparameterFlag] = Field(default_factory=dict)
+    config_values: tuple[ConfigValue, ...] = Field(
+        default=(), description="what the files that the entry point reads its configuration from say"
+    )
     metrics_logged: tuple[str, ...] = ()
+    checkpoints: Checkpoints | None = None
     hazards: tuple[Hazard, ...] = ()
     candidates: tuple[EntryCandidate, ...] = ()
     evidence: dict[str, tuple[SourceLine, ...]] = Field(default_factory=dict)

@@ -10,13 +10,16 @@ from typing import Final
 from caravan.planning.catalogue import matches_model
 from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.command import sink_dir
+from caravan.planning.resume import config_key, goes_on, lineage_text
 from caravan.planning.script import (
     environment_helper,
     environment_words,
     free_delimiters,
     launch_script,
     outputs_helper,
+    overlay_helpers,
     overlay_texts,
+    resume_helpers,
 )
 from caravan.planning.secrets import secrets_block, vault_block
 from caravan.values.base import Json
@@ -43,13 +46,23 @@ _MAX_RUN_SINCE: Final = (2, 0, 2)
 
 
 def to_job_spec(
-    plan: TrainingPlan, facts: ClusterFacts, *, run_id: str, attempt: int, job_id: str, templates: Path
+    plan: TrainingPlan,
+    facts: ClusterFacts,
+    *,
+    run_id: str,
+    attempt: int,
+    job_id: str,
+    templates: Path,
+    gate: Gate | None = None,
 ) -> JobSpec:
-    """The job of an attempt, sealed with its own digest. Raises PlanError for a text that no process can be given."""
+    """The job of an attempt, sealed with its own digest. `gate`: what its first steps are held against; without one
+    the job has no such phase. Raises PlanError for a text that no process can be given.
+    """
+    phase = smoke_phase(plan, gate) if gate is not None else None
     volumes = tuple(m for m in plan.mounts if m.kind != "bind")
     group = TaskGroup(
         name=GROUP,
-        tasks=(_task(plan, facts, templates),),
+        tasks=(_task(plan, facts, templates, phase),),
         ephemeral_disk_mb=plan.resources.disk_mb,
         volumes=tuple(
             VolumeRequest(
@@ -75,7 +88,7 @@ def to_job_spec(
     ).sealed()
 
 
-def _task(plan: TrainingPlan, facts: ClusterFacts, templates: Path) -> Task:
+def _task(plan: TrainingPlan, facts: ClusterFacts, templates: Path, phase: SmokePhase | None) -> Task:
     volumes = [m for m in plan.mounts if m.kind != "bind"]
     return Task(
         name=TASK,
@@ -85,7 +98,7 @@ def _task(plan: TrainingPlan, facts: ClusterFacts, templates: Path) -> Task:
         user=plan.user,
         kill_timeout_s=plan.kill_timeout_s,
         resources=_resources(plan, facts),
-        templates=_templates(plan, facts, templates),
+        templates=_templates(plan, facts, templates, phase),
         vault=vault_block(plan),
         artifacts=_artifacts(plan),
         volume_mounts=tuple(
@@ -151,14 +164,24 @@ def _device(plan: TrainingPlan, facts: ClusterFacts) -> DeviceRequest:
     return DeviceRequest(name=f"{need.gpu_vendor}/gpu", count=need.gpus, constraints=tuple(constraints))
 
 
-def _templates(plan: TrainingPlan, facts: ClusterFacts, templates: Path) -> tuple[TemplateBlock, ...]:
+def _templates(
+    plan: TrainingPlan, facts: ClusterFacts, templates: Path, phase: SmokePhase | None
+) -> tuple[TemplateBlock, ...]:
     # Where the cluster can't hold the time limit, the script does: the budget counts on it.
     limit = None if knows_max_run(facts.version) else plan.limits.max_run_s
-    blocks = [_text("local/launch.sh", launch_script(plan, templates, time_limit_s=limit), perms="0755")]
+    script = launch_script(plan, templates, time_limit_s=limit, smoke=phase)
+    blocks = [_text("local/launch.sh", script, perms="0755")]
     blocks.append(_text("local/outputs.py", outputs_helper(templates)))
-    if environment_words(plan) or plan.config_overlays or plan.outputs.kind == "url":
+    if phase is not None:
+        blocks.append(_text("local/smoke.py", smoke_helper(templates)))
+    if environment_words(plan) or plan.outputs.kind == "url":
         blocks.append(_text("local/environment.py", environment_helper(templates)))
+    if overlay_texts(plan) or config_key(plan):
+        blocks += [_text(f"local/{name}", text) for name, text in overlay_helpers(templates).items()]
     blocks += [_text(f"local/overlays/{i}", text) for i, text in enumerate(overlay_texts(plan), start=1)]
+    if goes_on(plan):
+        blocks += [_text(f"local/{name}", text) for name, text in resume_helpers(templates).items()]
+        blocks.append(_text("local/lineage.json", lineage_text(plan)))
     blocks += [_text(t.destination, t.data, env=t.env) for t in plan.templates]
     if plan.secrets:
         blocks.append(secrets_block(plan))

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from caravan.planning.command import RUN, launch_words, output_dir
+from caravan.planning.config_files import copies, with_copies
 from caravan.planning.outputs import packages_for
+from caravan.planning.overlays import overlays_of, targets
+from caravan.planning.resume import config_key, goes_on, resume_words, without_checkpoint
+from caravan.planning.smoke import SmokePhase
 from caravan.values.errors import PlanError, StateError
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher
@@ -41,9 +45,11 @@ def shell_word(text: str) -> str:
     return "".join(words) or "''"
 
 
-def launch_script(plan: TrainingPlan, templates: Path, *, time_limit_s: int | None = None) -> str:
+def launch_script(
+    plan: TrainingPlan, templates: Path, *, time_limit_s: int | None = None, smoke: SmokePhase | None = None
+) -> str:
     """The launch script of the plan's task; with `time_limit_s` it ends the training itself after that many seconds:
-    by a signal, and after the plan's `kill_timeout_s` by one that can't be ignored.
+    by a signal, and after the plan's `kill_timeout_s` by one that can't be ignored. `smoke`: its first phase.
 
     Raises StateError when the template can't be read.
     """
@@ -66,10 +72,15 @@ def launch_script(plan: TrainingPlan, templates: Path, *, time_limit_s: int | No
         apt=plan.setup.apt if plan.driver == "docker" else (),
         python=plan.setup.python,
         environment=environment_words(plan),
-        overlays=plan.config_overlays,
+        overlays=tuple(zip(overlays_of(plan), targets(plan), strict=True)),
         workdir=plan.workdir or ".",
         setup=plan.setup.cmd,
-        command=launch_words(plan),
+        command=without_checkpoint(plan, command_words(plan)),
+        resume=plan.resume if goes_on(plan) else None,
+        resume_key=config_key(plan),
+        resume_config=_config_place(plan),
+        resume_word=resume_words(plan.resume) if plan.resume else None,
+        smoke=smoke,
         group=plan.launch.launcher in (Launcher.BASH, Launcher.CLI),
     )
 
@@ -78,6 +89,13 @@ def _base(plan: TrainingPlan) -> str:
     """The directory in which the command sees a relative path, as a word for the shell."""
     workdir = plan.workdir or "."
     return shell_word(workdir) if workdir.startswith(("/", "${")) else f'"$code_dir"/{shell_word(workdir)}'
+
+
+def _config_place(plan: TrainingPlan) -> str:
+    """The config file that takes a checkpoint's path, as the training reads it, as a word for the shell."""
+    path = (config_key(plan) or ("",))[0]
+    copy = copies(plan).get(path)
+    return shell_word(copy) if copy else f'"$code_dir"/{shell_word(path)}'
 
 
 @cache
@@ -109,6 +127,21 @@ def environment_words(plan: TrainingPlan) -> tuple[str, ...]:
     return (*files, *(f"--pip={line}" for line in setup.pip), *salt)
 
 
+def command_words(plan: TrainingPlan) -> tuple[str, ...]:
+    """The whole command as the job runs it, with changed copies of configs in place of those that can't be changed."""
+    return with_copies(plan, launch_words(plan), {overlay.path for overlay in overlays_of(plan)})
+
+
+def told_words(plan: TrainingPlan) -> tuple[str, ...]:
+    """Everything that the training is told: its command, and what is laid over its configs."""
+    return (*command_words(plan), *overlay_texts(plan))
+
+
+def overlay_helpers(templates: Path) -> dict[str, str]:
+    """The texts, by their names, of what changes config files. Raises StateError for one that can't be read."""
+    return {name: _text_of(templates / name) for name in ("overlays.py", "yaml_lines.py")}
+
+
 def environment_helper(templates: Path) -> str:
     """The text of the helper that the script calls. Raises StateError when it can't be read."""
     return _text_of(templates / "environment.py")
@@ -117,6 +150,16 @@ def environment_helper(templates: Path) -> str:
 def outputs_helper(templates: Path) -> str:
     """The text of the helper that counts and copies the outputs. Raises StateError when it can't be read."""
     return _text_of(templates / "outputs.py")
+
+
+def resume_helpers(templates: Path) -> dict[str, str]:
+    """The texts, by their names, of what finds the checkpoint to go on from. Raises StateError for one that is gone."""
+    return {name: _text_of(templates / name) for name in ("resume.py", "checkpoints.py")}
+
+
+def smoke_helper(templates: Path) -> str:
+    """The text of the helper that runs and measures the first steps. Raises StateError when it can't be read."""
+    return _text_of(templates / "smoke.py")
 
 
 def _text_of(path: Path) -> str:
@@ -128,7 +171,7 @@ def _text_of(path: Path) -> str:
 
 def overlay_texts(plan: TrainingPlan) -> tuple[str, ...]:
     """What is laid over each config file, as JSON, in the plan's order."""
-    return tuple(json.dumps({"text": o.text, "values": o.values}, sort_keys=True) for o in plan.config_overlays)
+    return tuple(json.dumps({"text": o.text, "values": o.values}, sort_keys=True) for o in overlays_of(plan))
 
 
 def free_delimiters(text: str) -> tuple[str, str]:

@@ -7,18 +7,19 @@ import json
 import posixpath
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from caravan.values.base import Json, sha256_text
 from caravan.values.plan import TrainingPlan
 
-_BLOCKS: Final = ("setup", "limits", "docker", "launch", "env")
+_BLOCKS: Final = ("setup", "limits", "docker", "launch", "env", "smoke")
 """Blocks that are kept field by field; others are kept as a whole."""
 _FREE: Final = frozenset(
     {
         *("training", "resources", "dataset", "model", "flags", "workdir", "exclude_nodes", "shm_mb"),
         *("kill_timeout_s", "image_pull_timeout_s", "setup.requirements"),
+        "smoke.on",  # whether it costs anything may change with where it runs
         *("launch.launcher", "launch.nproc", "launch.nodes", "launch.master_port"),
         *("env.TOKENIZERS_PARALLELISM", "env.OMP_NUM_THREADS", "env.PYTORCH_CUDA_ALLOC_CONF", "env.WANDB_MODE"),
         *("env.NCCL_DEBUG", "env.NCCL_IB_DISABLE", "env.NCCL_SOCKET_IFNAME", "env.HF_HUB_OFFLINE"),
@@ -58,7 +59,7 @@ _IMPORTS: Final = "env.PYTHONPATH"
 def _essence(path: str, value: Json) -> Json:
     """What of the field is kept: which program, but not where in the repository it lies or with which options."""
     if path == "command" and isinstance(value, list):
-        return _program([str(word) for word in value])
+        return program_of(value)
     if path == "setup.cmd" and isinstance(value, list):
         return [command for command in value if not _makes_a_directory(str(command))]
     if path == "setup.python" and _PYTHON.fullmatch(posixpath.basename(str(value))):
@@ -66,6 +67,11 @@ def _essence(path: str, value: Json) -> Json:
     if path == _IMPORTS:
         return [entry for entry in str(value).split(":") if entry and (entry[0] in "/$~" or ".." in entry.split("/"))]
     return value
+
+
+def program_of(command: Iterable[str]) -> Json:
+    """Which program a command starts, wherever in the repository it lies and with whatever options."""
+    return _program([str(word) for word in command])
 
 
 def _program(words: list[str]) -> Json:

@@ -11,6 +11,7 @@ from caravan.planning.draft import chosen_script, draft_plan, git_source, with_f
 from caravan.planning.outputs import settled
 from caravan.planning.policy import fill, within
 from caravan.planning.remembered import used_cases
+from caravan.planning.resume import resume_changes
 from caravan.planning.site import place_changes, site_changes
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Ask, AskKind, Reply
@@ -106,6 +107,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     cases = standing_cases(state.cases, context.open_tree(state.request.source), profile)
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, cases))
     plan = settled(with_fitting_flags(plan, profile), facts)
+    plan = apply_changes(plan, resume_changes(plan, profile))
     plan = apply_changes(plan, fill(plan, facts, context.policies))
     context.folder.save_plan(plan)
     _tell_remembered(plan, state, context)

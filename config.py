@@ -107,6 +107,12 @@ class Settings(BaseSettings):
 
     qdrant_url: str | None = _env("QDRANT_URL", description="Qdrant server for the memory; unset: embedded")
     qdrant_api_key: SecretStr | None = _env("QDRANT_API_KEY", description="key of the Qdrant server")
+    notify_url: SecretStr | None = _env(
+        "CARAVAN_NOTIFY_URL", description="webhook that is told of a run's end and of what it asks (POST, JSON)"
+    )
+    notify_command: str | None = _env(
+        "CARAVAN_NOTIFY_COMMAND", description="command that is told the same, as JSON on its standard input"
+    )
     memory: bool = _env("CARAVAN_MEMORY", default=True, description="use the long-term memory")
     trace: bool = _env("CARAVAN_TRACE", default=True, description="write a local trace file for each run")
 

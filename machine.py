@@ -1,15 +1,17 @@
-"""This machine: its clock, and the built-in cluster in a state directory. No run and no setting is known here."""
+"""This machine: its clock, the built-in cluster in a state directory, agents in the background. No setting is known."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import subprocess
     from datetime import datetime
     from pathlib import Path
     from threading import Event
 
     from caravan.cluster.local.control import LocalCluster
+    from caravan.ports import RunFolder
     from caravan.values.base import Json
 
 
@@ -71,6 +73,74 @@ class LocalControl:
 
         running = control.status(self._home)
         return document(running) if running else None
+
+
+class BackgroundAgents:
+    """Agents that go on without a terminal: a process of their own each, in a session of its own.
+
+    `config` is the file with the cluster profiles, where the command line names one.
+    """
+
+    def __init__(self, config: Path | None = None) -> None:
+        self._config = config
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, run_id: str, folder: RunFolder) -> dict[str, Json]:
+        """Start an agent for the run; its process id and its log come back. Raises StateError when it can't start."""
+        import os
+        import subprocess
+        import sys
+        from pathlib import Path
+
+        import psutil
+
+        from caravan.values.errors import StateError
+        from config import process_environment
+
+        program = Path(__file__).resolve().parent / "main.py"
+        config = ["--config", str(self._config.resolve())] if self._config else []
+        log = folder.agent_log
+        try:
+            with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as out:
+                child = subprocess.Popen(
+                    [sys.executable, str(program), "resume", run_id, "--agent", *config],
+                    env=process_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,  # the end of the terminal's session is not the agent's
+                )
+        except OSError as error:
+            raise StateError(f"No agent can be started in the background: {error.strerror}.") from error
+        self._children[child.pid] = child
+        try:
+            began = psutil.Process(child.pid).create_time()
+        except psutil.Error:  # it has ended already
+            began = 0.0
+        told: dict[str, Json] = {"pid": child.pid, "began": began, "log": str(log)}
+        folder.save_agent(told)
+        return told
+
+    def runs(self, told: Json) -> bool:
+        """Whether that process is alive and still the one that was started: a process id is given anew some day."""
+        import psutil
+
+        if not isinstance(told, dict) or not isinstance(pid := told.get("pid"), int):
+            return False
+        child = self._children.get(pid)
+        if child is not None and child.poll() is not None:
+            return False
+        try:
+            return bool(psutil.Process(pid).create_time() == told.get("began"))
+        except psutil.Error:
+            return False
+
+    def leave(self) -> None:
+        """Let go of those that were started here: they are meant to outlive this process."""
+        for child in self._children.values():
+            if child.returncode is None:
+                child.returncode = 0  # no warning that it still runs
+        self._children.clear()
 
 
 def document(running: LocalCluster) -> dict[str, Json]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from machine import LocalControl, SystemClock
+from machine import BackgroundAgents, LocalControl, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from caravan.values.target import Target
     from caravan.values.trace import Trace
     from config import Settings
+    from notify import Notices
     from profiles import Access, ProfileFile
 
 
@@ -109,6 +110,23 @@ class Application:
     def local_cluster(self) -> LocalControl:
         """The built-in cluster's control."""
         return LocalControl(self.home / "cluster")
+
+    @cached_property
+    def agents(self) -> BackgroundAgents:
+        """The agents in the background."""
+        return BackgroundAgents(self.config)
+
+    @cached_property
+    def notifier(self) -> Notices | None:
+        """Who is told of a run's end."""
+        from config import process_environment
+        from notify import Notices
+
+        settings = self._settings
+        url = settings.notify_url.get_secret_value() if settings.notify_url else None
+        if not url and not settings.notify_command:
+            return None
+        return Notices(url, settings.notify_command, environment=process_environment(), clock=self.clock)
 
     @cached_property
     def _store(self) -> Store:

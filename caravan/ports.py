@@ -14,10 +14,11 @@ from threading import Event
 from typing import Protocol, runtime_checkable
 
 from caravan.values.base import Json
+from caravan.values.delivery import Parcel
 from caravan.values.dialogue import Question
 from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
 from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
-from caravan.values.plan import CodeSource, PlanChange, TrainingPlan
+from caravan.values.plan import CodeSource, ImageBuild, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Deployment, Outcome, RunEvent, RunRecord, RunStatus, Sentinel, Snapshot
 
@@ -299,6 +300,16 @@ class RunFolder(Protocol):
         A code archive that is already there is kept: a run trains one version of the code.
         """
 
+    @property
+    def agent_log(self) -> Path:
+        """Where a background agent writes what it does; the folder is made on first use."""
+
+    def save_agent(self, document: Json) -> None:
+        """Write down which process is the run's background agent."""
+
+    def agent(self) -> Json:
+        """What `save_agent` wrote, or None."""
+
     def save_plan(self, plan: TrainingPlan) -> Path:
         """Write plan.yaml."""
 
@@ -322,6 +333,31 @@ class RunFolder(Protocol):
 
     def delete(self) -> None:
         """Remove the folder and all that is in it."""
+
+
+class Courier(Protocol):
+    """Brings code, data and images to where the nodes can fetch them. All of it may be repeated without harm.
+
+    What goes wrong is a ServiceError, or a UsageError for what must be changed first (a missing driver or program).
+    """
+
+    def public(self, url: str) -> bool | None:
+        """Whether a git remote answers without credentials; None: that was not to be found out."""
+
+    def measure(self, path: Path, told: Callable[[str], None]) -> Parcel:
+        """What sending the file or directory would send; known again as long as nothing in it has changed."""
+
+    def put(self, path: Path, url: str, parcel: Parcel, told: Callable[[str], None]) -> bool:
+        """Put the file, or the directory as one tar file, at the URL, whole or not at all; False: it was there.
+
+        What arrived is looked at: size, and checksum where reading it again is cheap.
+        """
+
+    def build(self, archive: Path, build: ImageBuild, log: Path, told: Callable[[str], None]) -> str:
+        """Build an image from the code in an archive and push it, unless its tag is in the registry; its digest.
+
+        Raises ServiceError when the registry can't be reached, BuildFailed when the image can't be built.
+        """
 
 
 class PromptBook(Protocol):

@@ -17,7 +17,8 @@ ALL = frozenset({"*"})
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "main": ALL,
     "config": frozenset({"values"}),
-    "machine": frozenset({"values", "config", "cluster"}),
+    "machine": frozenset({"values", "ports", "config", "cluster"}),
+    "notify": frozenset({"values", "ports"}),
     "profiles": frozenset({"values", "config"}),
     "policies": frozenset({"values", "config", "profiles"}),
     "prompts": frozenset({"values", "ports"}),
@@ -39,7 +40,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "terminal": frozenset({"values", "ports", "agent", "analysis", "planning", "diagnosis", "runs"}),
     "offline": frozenset({"values", "ports", "agent", "planning", "diagnosis"}),
 }
-TOP = frozenset({"main", "machine", "config", "profiles", "policies", "prompts", "tools", "memory", "observability"})
+TOP = frozenset(
+    {"main", "machine", "notify", "config", "profiles", "policies", "prompts", "tools", "memory", "observability"}
+)
 HEAVY = ("langgraph", "mem0", "sqlalchemy", "rich", "jinja2", "lark", "nomad", "langchain_core", "qdrant_client")
 
 FILES = sorted([*ROOT.glob("*.py"), *(ROOT / "caravan").rglob("*.py")])

@@ -113,12 +113,15 @@ class Driver:
         self._saver = saver
         self._graph = build_graph(saver)
 
-    def drive(self, record: RunRecord, context: Context, reply: Reply | None = None) -> Ask | RunRecord:
+    def drive(
+        self, record: RunRecord, context: Context, reply: Reply | None = None, *, until: str | None = None
+    ) -> Ask | RunRecord:
         """Go on with a run until it ends (its record) or needs a person (the open question).
 
         Raises Interrupted on Ctrl-C and whatever CaravanError a node could not handle; in both cases the run can be
         driven on later. `reply` answers the question that `open_question` shows. Of a run that was stopped, the jobs
         that are alive all the same are ended, and the end of the last one is followed: its log and the report.
+        `until` names a node before which it comes back, for another agent to go on from there.
         """
         if record.status in ENDED and record.status is not RunStatus.STOPPED:
             return record
@@ -128,7 +131,7 @@ class Driver:
                 if self._snapshot(record.id).next not in _AFTER_DEPLOYMENT:
                     return record
             with context.tracer.span("run", "run", run_id=record.id):
-                return self._go_on(record, context, reply)
+                return self._go_on(record, context, reply, until)
         except KeyboardInterrupt as stop:
             context.store.update_run(record.id, detail="interrupted; `resume` goes on")
             raise Interrupted(f"Run {record.id} was interrupted.", hint=f"Go on with: resume {record.id}") from stop
@@ -142,10 +145,12 @@ class Driver:
         for job_id in end_jobs(context.store, context.cluster, record.id):
             context.progress.note(f"The run is stopped, and its job {job_id} still ran: it was told to end.")
 
-    def _go_on(self, record: RunRecord, context: Context, reply: Reply | None) -> Ask | RunRecord:
+    def _go_on(self, record: RunRecord, context: Context, reply: Reply | None, until: str | None) -> Ask | RunRecord:
         config = _config(record.id)
         snapshot = self._snapshot(record.id)
         start: Any = None  # go on from the checkpoint
+        if until is not None and snapshot.next == (until,):
+            return context.store.run(record.id)  # it is there already, and a static interrupt stops before a node once
         if not snapshot.values:
             start = RunState(run_id=record.id, request=record.request)
         elif snapshot.interrupts:
@@ -155,7 +160,10 @@ class Driver:
             start = Command(resume={snapshot.interrupts[0].id: reply.model_dump(mode="json")})
         if context.store.run(record.id).status is RunStatus.WAITING:
             context.store.update_run(record.id, status=RunStatus.RUNNING)
-        for _ in self._graph.stream(start, config, context=context, durability="sync", stream_mode="updates"):
+        before = [until] if until is not None else None
+        for _ in self._graph.stream(
+            start, config, context=context, durability="sync", stream_mode="updates", interrupt_before=before
+        ):
             pass
         snapshot = self._snapshot(record.id)
         if snapshot.interrupts:

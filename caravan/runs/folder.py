@@ -1,6 +1,7 @@
 """`DiskFolder`: the folder of one run under the state directory, and its sole writer.
 
     plan.yaml   code.tar.gz   attempt-N/job.nomad.hcl   attempt-N/job.json   logs/   outputs/   REPORT.md
+    agent.json   agent.log
 
 Folders have mode 0700, files 0600. It must not know what is in plans and jobs beyond how to write them.
 """
@@ -14,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from caravan.runs.archive import file_sha256, write_archive
+from caravan.runs.archive import count_files, file_sha256, write_archive
 from caravan.runs.files import make_folder, state_errors, write_file
 from caravan.runs.logs import LogCopies
 from caravan.values.base import Json
@@ -128,7 +129,30 @@ class DiskFolder:
         with state_errors(path):
             if not path.exists():
                 write_archive(path, files)
-            return CodeSource(kind="archive", location=str(path), sha256=file_sha256(path))
+            size = path.stat().st_size
+            return CodeSource(
+                kind="archive", location=str(path), sha256=file_sha256(path), files=count_files(path), size_bytes=size
+            )
+
+    @property
+    def agent_log(self) -> Path:
+        """Where a background agent writes what it does; the folder is made on first use."""
+        with state_errors(self._path):
+            make_folder(self._path)
+        return self._path / "agent.log"
+
+    def save_agent(self, document: Json) -> None:
+        """Write down which process is the run's background agent."""
+        self._save("agent.json", json.dumps(document) + "\n")
+
+    def agent(self) -> Json:
+        """What `save_agent` wrote, or None; also for a file that says nothing."""
+        try:
+            return json.loads(_decoded((self._path / "agent.json").read_bytes()))
+        except (FileNotFoundError, ValueError):
+            return None
+        except OSError as error:
+            raise StateError(f"The run's folder {self._path} can't be read ({error.strerror}).") from error
 
     def save_plan(self, plan: TrainingPlan) -> Path:
         """Write plan.yaml, which `load_plan` reads back; a secret in it is masked."""

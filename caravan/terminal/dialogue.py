@@ -54,6 +54,7 @@ class Wish(Enum):
     LEAVE = ("l", "leave")
     STOP = ("s", "stop")
     GO_ON = ("w", "watch")
+    BACKGROUND = ("b", "background")
 
 
 def what_now(terminal: Terminal, job_id: str, interrupts: Interrupts) -> Wish:
@@ -64,9 +65,10 @@ def what_now(terminal: Terminal, job_id: str, interrupts: Interrupts) -> Wish:
         terminal.err("  l  leave it running and go (Enter, or Ctrl-C again)")
         terminal.err("  s  stop it, and end the run with its report")
         terminal.err("  w  go on watching")
+        terminal.err("  b  watch and repair it in the background, and go")
         wish = None
         while wish is None:
-            said = terminal.read("l, s or w > ").lower()
+            said = terminal.read("l, s, w or b > ").lower()
             wish = Wish.LEAVE if not said else next((w for w in Wish if said in w.value), None)
     except (KeyboardInterrupt, EOFError):
         terminal.err()

@@ -1,4 +1,4 @@
-"""Driving a run from the terminal: progress while it works, questions when it asks, the result at its end.
+"""Driving a run: progress while it works, questions when it asks, the result or another agent at its end.
 
 The run's folder stays locked while a person is asked, so that no second agent answers. Loaded by the commands that
 drive, in their bodies.
@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from caravan.planning.answers import answers_from
+from caravan.terminal.detach import NODE, AgentLog, hand_over, show_handed_over, tell
 from caravan.terminal.dialogue import Wish, answer_in_person, what_now
 from caravan.terminal.interrupts import Interrupts
 from caravan.terminal.progress import make_view
@@ -53,19 +54,27 @@ class Given:
 
 
 def drive_run(
-    wiring: Wiring, terminal: Terminal, record: RunRecord, *, as_json: bool, given: Given | None = None
+    wiring: Wiring,
+    terminal: Terminal,
+    record: RunRecord,
+    *,
+    as_json: bool,
+    given: Given | None = None,
+    detach: bool = False,
+    agent: bool = False,
 ) -> int:
     """Drive a run until it ends or waits for a person who is not here; print what it came to, return the exit code.
 
+    With `detach` it goes on in the background as soon as its job is deployed. `agent`: this is the process there.
     Raises Interrupted on Ctrl-C, UsageError when what was given fits no open question, and the run's own errors.
     """
     terminal.exit_code = EXIT_CODES[RunStatus.RUNNING]  # stands until there is another
-    view = make_view(terminal, wiring.clock, as_json=as_json)
+    view = AgentLog(terminal, wiring.clock) if agent else make_view(terminal, wiring.clock, as_json=as_json)
     with Interrupts(wiring.clock) as interrupts, wiring.driver() as driver, wiring.context(record, view) as context:
         if not as_json:
             terminal.err(f"Run {record.id}")
-        interactive = terminal.interactive and not as_json
-        drive = _Drive(driver, context, terminal, view, interrupts, partial(stop_run, wiring), interactive)
+        interactive = terminal.interactive and not as_json and not agent
+        drive = _Drive(driver, context, terminal, view, interrupts, partial(stop_run, wiring), interactive, detach)
         ended = drive.to_the_end(record, given or Given())
         record = context.store.run(record.id)
         result = Result(
@@ -76,7 +85,14 @@ def drive_run(
             trace_url=context.tracer.url(),
             cluster=scene_of(record, context.facts).cluster if record.status is RunStatus.PLANNED else "",
         )
+    if drive.detach and record.status is RunStatus.RUNNING:
+        told = hand_over(wiring, record)  # the run is let go of: the agent takes it
+        terminal.exit_code = 0
+        show_handed_over(terminal, result, told, as_json=as_json)
+        return terminal.exit_code
     terminal.exit_code = EXIT_CODES[record.status]
+    if failed := tell(wiring, result):
+        terminal.err(f"Nobody was told of it: {failed}.")
     show_result(terminal, result, as_json=as_json)
     return terminal.exit_code
 
@@ -90,6 +106,7 @@ class _Drive:
     interrupts: Interrupts
     stop: Callable[[RunRecord], list[str]]
     interactive: bool
+    detach: bool
 
     def to_the_end(self, record: RunRecord, given: Given) -> Ask | RunRecord:
         """Until the run ends, or asks what nobody here answers."""
@@ -111,19 +128,25 @@ class _Drive:
         while True:
             try:
                 with self.view:
-                    return self.driver.drive(record, self.context, reply)
+                    return self.driver.drive(record, self.context, reply, until=NODE if self.detach else None)
             except (Interrupted, KeyboardInterrupt) as stop:  # the latter where the view itself was interrupted
                 self.view.__exit__(None, None, None)
                 self._leave_or_go_on(record, stop)
                 reply = None
+                if self.detach:
+                    return self.context.store.run(record.id)
 
     def _leave_or_go_on(self, record: RunRecord, stop: BaseException) -> None:
-        """After Ctrl-C: leave by raising Interrupted, or come back to go on, to the end of a job that was stopped."""
+        """After Ctrl-C: leave by raising Interrupted, or come back to go on: here, or in the background."""
         running = _deployed(self.context, record.id)
         if running and self.interactive and not self.interrupts.to_leave:
             wish = what_now(self.terminal, running, self.interrupts)
             if wish is Wish.STOP:
                 self.stop(self.context.store.run(record.id))
+                return
+            if wish is Wish.BACKGROUND:
+                self.context.store.update_run(record.id, detail="")
+                self.detach = True
                 return
             if wish is Wish.GO_ON:
                 self.context.store.update_run(record.id, detail="")

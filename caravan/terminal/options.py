@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or the beginning of one.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+DetachOption = Annotated[
+    bool, typer.Option("--detach", help="Once the job is deployed, go on in the background: watch, repair, report.")
+]
 AnswersOption = Annotated[
     str | None, typer.Option(metavar="FILE", help="Answers as YAML or JSON: question id or plan field to value.")
 ]

@@ -148,7 +148,11 @@ class PlainProgress:
         """A line."""
         self._line(text)
 
+    def _before(self) -> str:
+        """What each line begins with."""
+        return ""
+
     def _line(self, text: str) -> None:
         title = f"{self._board.title} " if self._board.title else ""
         with contextlib.suppress(*WRITE_ERRORS):
-            self._terminal.err(f"{title}{self._board.node or 'run'}: {one_line(text)}")
+            self._terminal.err(f"{self._before()}{title}{self._board.node or 'run'}: {one_line(text)}")

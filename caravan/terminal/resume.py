@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from caravan.terminal.inputs import read_answers
-from caravan.terminal.options import AnswersOption, JsonOption, RunArgument, terminal_of, wiring_of
+from caravan.terminal.options import AnswersOption, DetachOption, JsonOption, RunArgument, terminal_of, wiring_of
 from caravan.values.errors import UsageError
 
 
@@ -21,6 +21,8 @@ def resume(
         int | None, typer.Option("--choose", metavar="N", help="Take the Nth of the other plans that it offers.", min=1)
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
+    detach: DetachOption = False,
+    agent: Annotated[bool, typer.Option("--agent", hidden=True)] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Go on with a run, answering what it asks.
@@ -49,7 +51,7 @@ def resume(
     for job_id in stop_jobs(wiring, record) if stopped else ():
         terminal.err(f"Run {record.id} is stopped, and its job {job_id} still ran: it was told to end.")
     if record.status not in ENDED or (stopped and open_deployments(wiring, record)):
-        return drive_run(wiring, terminal, record, as_json=as_json, given=given)
+        return drive_run(wiring, terminal, record, as_json=as_json, given=given, detach=detach, agent=agent)
     terminal.exit_code = EXIT_CODES[record.status]
     show_result(terminal, look_up(wiring, record), as_json=as_json)
     return terminal.exit_code

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from caravan.terminal.inputs import make_request
-from caravan.terminal.options import AnswersOption, JsonOption, terminal_of, wiring_of
+from caravan.terminal.options import AnswersOption, DetachOption, JsonOption, terminal_of, wiring_of
 from caravan.values.errors import UsageError
 
 
@@ -35,6 +35,7 @@ def train(
     config: Annotated[  # noqa: ARG001  (`main.py` reads it, wherever it stands)
         str | None, typer.Option(metavar="FILE", help="Cluster profiles, in place of CARAVAN_CONFIG; for any command.")
     ] = None,
+    detach: DetachOption = False,
     as_json: JsonOption = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001  (`run` reads it)
 ) -> int:
@@ -69,7 +70,7 @@ def train(
     record = new_run(request, wiring.clock.now())
     wiring.store().create_run(record)
     terminal.run_id = record.id
-    return drive_run(wiring, terminal, record, as_json=as_json)
+    return drive_run(wiring, terminal, record, as_json=as_json, detach=detach)
 
 
 def _refuse_options(ctx: typer.Context) -> None:

@@ -32,6 +32,26 @@ class LocalClusterControl(Protocol):
         """What runs, or None."""
 
 
+class AgentControl(Protocol):
+    """Agents that go on with a run without a terminal. The documents name process id and log."""
+
+    def start(self, run_id: str, folder: RunFolder) -> dict[str, Json]:
+        """Start an agent for the run, which nobody else may drive. Raises StateError when it can't start."""
+
+    def runs(self, told: Json) -> bool:
+        """Whether the agent of that document is alive."""
+
+    def leave(self) -> None:
+        """Let go of those that were started here: they outlive this process."""
+
+
+class Notifier(Protocol):
+    """Tells somebody who is not here what a run has come to."""
+
+    def tell(self, document: dict[str, Json]) -> str:
+        """Tell it; why that did not work in a line, else nothing. It never raises."""
+
+
 class Wiring(Protocol):
     """Settings and adapters, made on first use."""
 
@@ -46,6 +66,14 @@ class Wiring(Protocol):
     @property
     def local_cluster(self) -> LocalClusterControl:
         """The built-in cluster's control."""
+
+    @property
+    def agents(self) -> AgentControl:
+        """The agents in the background."""
+
+    @property
+    def notifier(self) -> Notifier | None:
+        """Who is told of a run's end; None: nobody."""
 
     def store(self) -> Store:
         """The store of runs."""

@@ -1,9 +1,11 @@
 """A run from its request to its outcome: request, record, deployments, snapshots of the cluster, the judged outcome."""
 
+import json
 from datetime import datetime
 from enum import StrEnum
+from typing import Final, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from caravan.values.base import Json, Value
 from caravan.values.failure import Diagnosis, Repair
@@ -26,8 +28,6 @@ class RunRequest(Value):
     yes: bool = False
     budget_usd: float | None = Field(default=None, ge=0)
     dry_run: bool = False
-    detach: bool = Field(default=False, description="an agent in the background goes on after the terminal closes")
-    notify: tuple[str, ...] = Field(default=(), description="webhook addresses or commands that are told of the end")
     send_secrets: bool = Field(default=False, description="write missing secrets to the cluster without asking")
 
 
@@ -225,16 +225,50 @@ class Sentinel(Value):
 
 
 class SmokeResult(Value):
-    """What the first phase of a job measured. None: not seen, and `note` says why."""
+    """What the first phase of a job measured, in the job's own words. None: not seen, and `note` says why.
+
+    `ended`: after its steps, after its time, or the training ended within it, well or not; `unjudged`: it failed in a
+    way that tells nothing of the plan; `skipped`: it could not be run. `verdict`: why the rest was not begun.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     steps: int = Field(default=0, ge=0)
     seconds_per_step: float | None = Field(default=None, ge=0, description="the first steps left out")
     peak_gpu_gib: float | None = Field(default=None, ge=0, description="of one GPU, as the device or torch counts it")
+    allocated_gib: float | None = Field(default=None, ge=0, description="of it, what torch had in use")
+    gpu_total_gib: float | None = Field(default=None, ge=0)
     peak_host_mb: float | None = Field(default=None, ge=0)
     seconds: float | None = Field(default=None, ge=0, description="the whole phase, loading included")
-    samples_per_step: int | None = Field(default=None, ge=1)
-    total_steps: int | None = Field(default=None, ge=1, description="of the whole training, where the program says it")
-    note: str = ""
+    first_step_s: float | None = Field(default=None, ge=0, description="until the first step was made")
+    processes: int = Field(default=1, ge=1)
+    total_steps: int | None = Field(default=None, ge=1, description="of the whole training, all its processes together")
+    projected_s: float | None = Field(default=None, ge=0, description="the whole training at this speed")
+    allowed_s: float | None = Field(default=None, ge=0, description="what it was held against")
+    extra_gib: float = Field(default=0.0, ge=0, description="what each GPU needs beside it with all processes")
+    usd: float | None = Field(default=None, ge=0, description="the whole training at the price that was given")
+    allowed_s: float | None = Field(default=None, ge=0, description="what it was held against")
+    extra_gib: float = Field(default=0.0, ge=0, description="what each GPU needs beside it with all processes")
+    usd: float | None = Field(default=None, ge=0, description="the whole training at the price that was given")
+    ended: Literal["steps", "time", "finished", "failed", "unjudged", "skipped"] = "steps"
+    exit_code: int | None = None
+    verdict: Literal["", "time", "memory"] = ""
+    note: str = Field(default="", max_length=500)
+
+
+SMOKE_PATH: Final = "alloc/data/caravan-smoke.json"
+"""Where a job leaves that, in its allocation."""
+
+SMOKE_OVER: Final = 80
+"""Exit code of a job whose first steps say that the rest is beyond what was approved."""
+
+
+def parse_smoke(data: bytes) -> SmokeResult | None:
+    """What a job says of its first phase, or None for what is none."""
+    try:
+        return SmokeResult.model_validate(json.loads(data))
+    except (ValueError, RecursionError):
+        return None
 
 
 class OutcomeKind(StrEnum):

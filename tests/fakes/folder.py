@@ -27,6 +27,7 @@ class PlainFolder:
         self._secrets = tuple(secrets)
         self._logs: dict[str, bytes] = {}
         self._mine = False
+        self._agent: Json = None
 
     @property
     def path(self) -> Path:
@@ -55,6 +56,17 @@ class PlainFolder:
         finally:
             self._mine = False
             self.held.discard(self._path)
+
+    @property
+    def agent_log(self) -> Path:
+        self._path.mkdir(parents=True, exist_ok=True)
+        return self._path / "agent.log"
+
+    def save_agent(self, document: Json) -> None:
+        self._agent = document
+
+    def agent(self) -> Json:
+        return self._agent
 
     def is_held(self) -> bool:
         return self._path in self.held

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from caravan.ports import Memory, Progress
+from caravan.ports import Memory, Progress, RunFolder
 from caravan.runs.traces import read_trace
 from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
@@ -39,10 +39,14 @@ class ScriptedDriver:
         self.replies: list[Reply | None] = []
         self.states: dict[str, Any] = {}
         self.questions: dict[str, Ask] = {}
+        self.until: str | None = None
 
-    def drive(self, record: RunRecord, context: Any, reply: Reply | None = None) -> Ask | RunRecord:
+    def drive(
+        self, record: RunRecord, context: Any, reply: Reply | None = None, *, until: str | None = None
+    ) -> Ask | RunRecord:
         if record.status in ENDED:
             return record
+        self.until = until
         self.replies.append(reply)
         waiting = self.questions.get(record.id)
         if waiting is not None and reply is None:
@@ -109,6 +113,41 @@ class FakeLocalCluster:
         return self.running
 
 
+class FakeAgents:
+    """Agents in the background that hold their runs from the start, or end at once with these words."""
+
+    def __init__(self, *, dies: str = "") -> None:
+        self.started: list[str] = []
+        self.left = False
+        self.dies = dies
+
+    def start(self, run_id: str, folder: RunFolder) -> dict[str, Json]:
+        assert not folder.is_held(), "whoever starts an agent has let go of the run"
+        self.started.append(run_id)
+        folder.agent_log.write_text(f"Run {run_id}\n{self.dies}\n")
+        if not self.dies:
+            PlainFolder.held.add(folder.path)
+        return {"pid": 4711, "began": 1.0, "log": str(folder.agent_log)}
+
+    def runs(self, told: Json) -> bool:
+        return not self.dies
+
+    def leave(self) -> None:
+        self.left = True
+
+
+class FakeNotifier:
+    """Keeps what was told; `trouble` is what it answers."""
+
+    def __init__(self, trouble: str = "") -> None:
+        self.told: list[dict[str, Json]] = []
+        self.trouble = trouble
+
+    def tell(self, document: dict[str, Json]) -> str:
+        self.told.append(document)
+        return self.trouble
+
+
 class FakeWiring:
     """The terminal's Wiring. `opened` lists the repositories that were opened, `clusters` the clusters asked for."""
 
@@ -128,6 +167,8 @@ class FakeWiring:
         self.no_access: UsageError | None = None
         self.law = Policies()
         self.known: tuple[str, ...] = ()
+        self.agents = FakeAgents()
+        self.notifier: FakeNotifier | None = None
 
     def store(self) -> MemoryStore:
         return self.runs

@@ -117,3 +117,11 @@ def test_deleting_takes_all_and_may_be_repeated(folder: RunFolder) -> None:
         folder.delete()
     assert not folder.path.exists()
     assert folder.log_files() == ()
+
+
+def test_the_background_agent_is_written_down(folder: RunFolder) -> None:
+    assert folder.agent() is None
+    folder.save_agent({"pid": 7, "began": 1.5})
+    assert folder.agent() == {"pid": 7, "began": 1.5}
+    folder.agent_log.write_text("it began\n")
+    assert folder.agent_log.read_text() == "it began\n"

@@ -206,7 +206,7 @@ def product(tmp_path: Path) -> Iterator[Product]:
 
 
 def question(sitting: Sitting) -> bool:
-    return sitting.screen.rows()[-1:] == ["l, s or w >"]
+    return sitting.screen.rows()[-1:] == ["l, s, w or b >"]
 
 
 def watching(sitting: Sitting) -> bool:

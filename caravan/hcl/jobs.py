@@ -21,33 +21,36 @@ _TOP = tuple(
 )  # the two types named stand for "has one label, called name"
 
 
-def parse_hcl(text: str, *, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+def parse_hcl(text: str, *, variables: Mapping[str, str] | None = None, values: str = "") -> dict[str, Any]:
     """The canonical job as Nomad's `/v1/jobs/parse` answers with `Canonicalize`: JSON, durations in nanoseconds.
 
-    `variables` are values for the file's variables, as text. Raises HclError with Nomad's own text, which begins with
-    the place (`input.hcl:17,5-8: Unsupported block type; …`).
+    `variables` are values for the file's variables, as text; `values` is a variable file's text. Raises HclError with
+    Nomad's own text, which begins with the place (`input.hcl:17,5-8: Unsupported block type; …`).
     """
     if not text:
         raise HclError("Job spec is empty")
     if text.lstrip(" ").startswith("{"):
         raise HclError("Job files in HCL's JSON syntax are not read; write it in HCL")
     try:
-        return _parse(text, variables or {})
+        return _parse(text, variables or {}, values)
     except RecursionError:
         raise HclError("The job file is nested too deeply") from None
 
 
-def _parse(text: str, given: Mapping[str, str]) -> dict[str, Any]:
+def _parse(text: str, given: Mapping[str, str], values: str) -> dict[str, Any]:
     from caravan.hcl.parser import read_tree
     from caravan.hcl.variables import read_scope
 
     body, problems = read_tree(text)
+    assigned, wrong = read_tree(values)
+    if wrong:
+        raise refusal(wrong, f"unable to parse var content: {first_of(wrong)}")
     if problems:
         raise refusal(problems, first_of(problems))
     decoder = Decoder(Scope({}, text.removeprefix("\ufeff")))
     decoder.check(body, _TOP)
     _stop_at(decoder.problems)
-    decoder.scope = read_scope(body, decoder.scope.source, given, decoder.problems)
+    decoder.scope = read_scope(body, decoder.scope.source, given, assigned, decoder.problems)
     _stop_at(decoder.problems)
     job = _job(decoder, body)
     _stop_at(decoder.problems)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from caravan.hcl.convert import PRIMITIVES, UNKNOWN, Mismatch, convert
 from caravan.hcl.decode import Decoder
-from caravan.hcl.errors import Problem
+from caravan.hcl.errors import SOURCE_NAME, Problem
 from caravan.hcl.evaluate import Scope, evaluate
 from caravan.hcl.schema import Field
 from caravan.hcl.tree import Attribute, Block, Body, Call, Expression, Path
@@ -32,10 +32,11 @@ class _Variable:
         self.value = value
         self.source = source  # where the value is from, as Nomad calls it; "" when there is none
         self.block = block
+        self.set_by: Expression | None = None  # what the value is from, where a file says it
 
 
-def read_scope(body: Body, source: str, given: Mapping[str, str], problems: list[Problem]) -> Scope:
-    """The scope with `var` and `local`. What is wrong is appended to `problems`."""
+def read_scope(body: Body, source: str, given: Mapping[str, str], assigned: Body, problems: list[Problem]) -> Scope:
+    """The scope with `var` and `local`; `assigned` is a variable file. What is wrong is appended to `problems`."""
     outer = Scope({}, source, closed=True)
     variables: dict[str, _Variable] = {}
     for block in body.blocks:
@@ -45,6 +46,7 @@ def read_scope(body: Body, source: str, given: Mapping[str, str], problems: list
             for attribute in block.body.attributes.values():
                 value = evaluate(attribute.value, outer, problems)
                 variables[attribute.name] = _Variable(attribute.name, None, value, "default", None)
+    _assign(assigned, variables, problems)
     for name, text in given.items():
         _give(name, text, variables, problems)
     for variable in variables.values():
@@ -80,6 +82,7 @@ def _declare(block: Block, variables: dict[str, _Variable], scope: Scope, proble
     if "default" in attributes:
         expression = attributes["default"].value
         variable.value, variable.source = evaluate(expression, scope, problems), "default"
+        variable.set_by = expression
         if len(problems) > before:
             return
         try:
@@ -132,6 +135,36 @@ def _give(name: str, text: str, variables: dict[str, _Variable], problems: list[
         problems.append(Problem("Invalid value for variable", detail, None))
 
 
+def _assign(assigned: Body, variables: dict[str, _Variable], problems: list[Problem]) -> None:
+    """Set variables from a variable file, which may declare none."""
+    for block in assigned.blocks:
+        if block.kind == "variable" and len(block.labels) == 1:
+            name = block.labels[0]
+            detail = (
+                "A .var file is used to assign values to variables that have already been declared in job files, not "
+                f'to declare new variables. To declare variable "{name}", place this block in one of your job files\n\n'
+                f"To set a value for this variable in {SOURCE_NAME}, use the definition syntax instead:\n"
+                f"    {name} = <value>"
+            )
+            problems.append(Problem("Variable declaration in a .var file", detail, block.kind_span))
+    if problems:
+        return
+    for block in assigned.blocks:
+        detail = "Blocks are not allowed here."
+        problems.append(Problem(f'Unexpected "{block.kind}" block', detail, block.kind_span))
+    for attribute in assigned.attributes.values():
+        variable = variables.get(attribute.name)
+        if variable is None:
+            continue  # Nomad's server only warns of it, and tells nobody
+        value = evaluate(attribute.value, Scope({}, "", closed=True), problems)
+        try:
+            variable.value, variable.source = convert(value, variable.kind or "any"), "varfile"
+            variable.set_by = attribute.value
+        except Mismatch as wrong:
+            told = f"The value for {attribute.name} is not compatible with the variable's type constraint: {wrong}."
+            problems.append(Problem("Invalid value for variable", told, attribute.value.span))
+
+
 def _validate(variable: _Variable, source: str, problems: list[Problem]) -> None:
     """The variable's own validation rules."""
     for rule in variable.block.body.blocks if variable.block else ():
@@ -142,7 +175,8 @@ def _validate(variable: _Variable, source: str, problems: list[Problem]) -> None
         if evaluate(condition.value, scope, problems) is False:
             text = evaluate(message.value, scope, problems) if message else ""
             detail = f"{text}\n\nThis was checked by the validation rule at {rule.header}."
-            problems.append(Problem(f"Invalid value for {variable.source} variable", detail, condition.value.span))
+            where = variable.set_by.span if variable.set_by else rule.header
+            problems.append(Problem(f"Invalid value for {variable.source} variable", detail, where))
 
 
 def _locals(body: Body, scope: Scope, problems: list[Problem]) -> Scope:

@@ -17,6 +17,7 @@ from caravan.cluster.local.web import answer, body_of, flag, settle
 from caravan.cluster.local.words import JsonDict, grouped
 
 _LIST = ("CreateIndex", "ID", "JobModifyIndex", "ModifyIndex", "Name", "Namespace", "NodePool", "ParentID", "Priority")
+_WRITTEN = ("plan", "evaluate", "dispatch", "revert", "stable", "periodic/force", "action")
 _LIST_STATE = ("Status", "StatusDescription", "Stop", "SubmitTime", "Type", "Version")
 
 
@@ -39,6 +40,7 @@ class Jobs:
             put("/v1/validate/job", self.validate),
             put("/v1/job/{id:path}/plan", self.plan),
             put("/v1/job/{id:path}/evaluate", self.evaluate),
+            *(get(f"/v1/job/{{id:path}}/{part}", self.wrong_method) for part in _WRITTEN),
             get("/v1/job/{id:path}/allocations", self.allocations),
             get("/v1/job/{id:path}/evaluations", self.evaluations),
             get("/v1/job/{id:path}/summary", self.summary),
@@ -50,6 +52,10 @@ class Jobs:
             get("/v1/evaluation/{id}/allocations", self.evaluation_allocations),
             get("/v1/evaluation/{id}", self.evaluation),
         ]
+
+    async def wrong_method(self, _: Request) -> Response:
+        """A path of a job's that is not read: else it would be taken for the id of one."""
+        raise Refused("Invalid method", 405)
 
     def _here(self, request: Request) -> bool:
         """Whether the request asks for a namespace that there is."""
@@ -107,6 +113,7 @@ class Jobs:
             raise Refused("Job ID hasn't been provided", 400)
         if job_id is not None and job["ID"] != job_id:
             raise Refused("Job ID does not match name", 400)
+        in_region(job)
         return job
 
     async def parse(self, request: Request) -> Response:
@@ -115,10 +122,10 @@ class Jobs:
 
         body = await body_of(request)
         text = body.get("JobHCL")
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or not text:
             raise Refused("Job spec is empty", 400)
         try:
-            return answer(parse_hcl(text, variables=_variables(str(body.get("Variables") or ""))))
+            return answer(parse_hcl(text, values=str(body.get("Variables") or "")))
         except HclError as error:
             raise Refused(f"Failed to parse job: {error}", 400) from error
 
@@ -147,11 +154,17 @@ class Jobs:
             raise Refused("Job must have a valid ID", 400)
         if job["ID"] != request.path_params["id"]:
             raise Refused("Job ID does not match", 400)
+        in_region(job)
         return answer(self._broker.plan(job, diff=bool(body.get("Diff"))))
 
     async def evaluate(self, request: Request) -> Response:
         """POST /v1/job/:id/evaluate."""
-        done = self._broker.evaluate(self._job(request))
+        job = self._find(request)
+        if job is None:
+            raise Refused("job not found")
+        if job["ParameterizedJob"]:
+            raise Refused("can't evaluate parameterized job")
+        done = self._broker.evaluate(job)
         return answer(done, index=done["Index"])
 
     async def read(self, request: Request) -> Response:
@@ -251,11 +264,7 @@ class Jobs:
         return answer([allocs.stub(r) for r in self._state.allocs.values() if r.body["EvalID"] == eval_id], index=index)
 
 
-def _variables(text: str) -> dict[str, str]:
-    """The variables of a parse request: `name = "value"` lines."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        name, equals, value = line.partition("=")
-        if equals and not line.lstrip().startswith("#"):
-            found[name.strip()] = value.strip().strip('"')
-    return found
+def in_region(job: JsonDict) -> None:
+    """Raise Refused, as Nomad does, for a job of a region that there is no way to: there is only this one."""
+    if job.get("Region") not in (None, "", "global") and not job.get("Multiregion"):
+        raise Refused("No path to region")

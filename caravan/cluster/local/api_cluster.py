@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from caravan.cluster.local import allocs, nodes
 from caravan.cluster.local.broker import NAMESPACES, Broker, Refused
+from caravan.cluster.local.encoding import Kept, listed
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.state import AllocRecord, State
 from caravan.cluster.local.web import answer, settle
@@ -37,6 +38,7 @@ class Cluster:
         self._broker = broker
         self._machines = machines
         self._identity = identity
+        self._stubs = Kept()
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -173,7 +175,9 @@ class Cluster:
         prefix = request.query_params.get("prefix", "")
         found = [r for r in self._state.allocs.values() if r.id.startswith(prefix)]
         found.sort(key=lambda r: -int(r.body["CreateIndex"]))
-        return answer([allocs.stub(r) for r in found], index=index)
+        room = len(self._state.allocs)
+        stubs = (self._stubs.of(r.id, r, partial(allocs.stub, r), room=room) for r in found)
+        return answer(listed(stubs), index=index)
 
     def _record(self, request: Request) -> AllocRecord:
         alloc_id = request.path_params["id"]
@@ -186,7 +190,8 @@ class Cluster:
 
     async def allocation(self, request: Request) -> Response:
         """GET /v1/allocation/:id."""
-        index = await settle(request, self._state, lambda: int(self._record(request).body["ModifyIndex"]))
+        own = self._record(request).body["JobID"]
+        index = await settle(request, self._state, lambda: int(self._record(request).body["ModifyIndex"]), own)
         return answer(allocs.full(self._record(request)), index=index)
 
     async def stop(self, request: Request) -> Response:

@@ -62,6 +62,7 @@ class Broker:
         self._machines = machines
         self._client: Client | None = None
         self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._queued: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._waiting: dict[str, str] = {}  # allocations that run as soon as those whose place they take have ended
 
@@ -73,13 +74,25 @@ class Broker:
     async def serve(self, client: Client) -> None:
         """Process evaluations until cancelled, those first that a former process has left open."""
         self._client = client
-        for evaluation in sorted(self._state.evals.values(), key=lambda e: int(e["CreateIndex"])):
+        for evaluation in sorted(self._state.open_evals.values(), key=lambda e: int(e["CreateIndex"])):
             if evaluation["Status"] == "pending":
                 self._enqueue(evaluation)
+        self._catch_up()
         self.unblock()
         while True:
             eval_id = await self._queue.get()
+            self._queued.discard(eval_id)
             self._process(eval_id)
+            await asyncio.sleep(0)  # many may wait: requests are answered in between
+
+    def _catch_up(self) -> None:
+        """Follow up the ends that a former process has written down, but died before it drew its conclusions."""
+        pending = {e["JobID"] for e in self._state.open_evals.values()}
+        for job_id in self._state.jobs:
+            for record in self._state.allocs_of(job_id) if job_id not in pending else ():
+                known = self._state.evals.get(record.body.get("FollowupEvalID") or "")
+                if record.client_terminal and not record.body.get("NextAllocation") and known is None:
+                    self._conclude(record)
 
     def check(self, job: JsonDict) -> tuple[JsonDict, list[str], str]:
         """The canonical job, what it would be refused for, and warnings."""
@@ -205,6 +218,11 @@ class Broker:
         follower = self._waiting.pop(record.id, None)
         if follower is not None and self._client:
             self._client.run(follower)
+        self._conclude(record)
+        self.unblock()
+
+    def _conclude(self, record: AllocRecord) -> None:
+        """Evaluate the job of an allocation that has ended, if it is to have another in its place."""
         job = self._state.jobs.get(record.body["JobID"])
         group = group_of(record.job, record.body["TaskGroup"])
         newest = self._state.allocs.get(record.id)
@@ -212,7 +230,6 @@ class Broker:
             at = reschedule_at(newest, group)
             if at is not None or newest.body["ClientStatus"] == "lost":
                 self._follow_up(newest, job, at)
-        self.unblock()
 
     def _follow_up(self, record: AllocRecord, job: JsonDict, at: int | None) -> None:
         """Evaluate a job of which an allocation has failed or is lost."""
@@ -241,23 +258,28 @@ class Broker:
 
     def unblock(self) -> None:
         """Queue all blocked evaluations, the highest priority and the oldest first."""
-        blocked = [e for e in self._state.evals.values() if e["Status"] == "blocked"]
+        blocked = [e for e in self._state.open_evals.values() if e["Status"] == "blocked"]
         for evaluation in sorted(blocked, key=lambda e: (-int(e["Priority"]), int(e["CreateIndex"]))):
-            self._queue.put_nowait(evaluation["ID"])
+            self._put(evaluation["ID"])
+
+    def _put(self, eval_id: str) -> None:
+        if eval_id not in self._queued:
+            self._queued.add(eval_id)
+            self._queue.put_nowait(eval_id)
 
     def _enqueue(self, evaluation: JsonDict) -> None:
         wait = int(evaluation.get("WaitUntilNs") or 0) - now_ns()
         if wait <= 0:
-            self._queue.put_nowait(evaluation["ID"])
+            self._put(evaluation["ID"])
             return
         loop = asyncio.get_running_loop()
-        self._timers[evaluation["ID"]] = loop.call_later(wait / SECOND, self._queue.put_nowait, evaluation["ID"])
+        self._timers[evaluation["ID"]] = loop.call_later(wait / SECOND, self._put, evaluation["ID"])
 
     def _place(
         self, job: JsonDict, decision: Decision, eval_id: str
     ) -> tuple[list[AllocRecord], dict[str, scheduler.Metrics]]:
         """Find nodes for what is wanted: the new allocations, and why the rest of a group has none."""
-        held = {a.id: a.body for a in self._state.allocs.values() if a.holds}
+        held = {key: a.body for key, a in self._state.holding.items()}
         placed: list[AllocRecord] = []
         failed: dict[str, scheduler.Metrics] = {}
         for wanted in sorted(decision.place, key=lambda w: not w.instead):

@@ -130,7 +130,7 @@ class Supervisor:
             self._pump(max(0.0, self._look_at - time.monotonic()))
             if self._ordered or time.monotonic() >= self._look_at:
                 self._look(child)
-        oom = bool(self._state["oom"]) or self._guard.exceeded([])
+        oom = bool(self._state["oom"]) or self._guard.exceeded(lambda _: [])
         self._end_tree()
         self._drain()
         self._guard.close()
@@ -227,11 +227,10 @@ class Supervisor:
         return bool(readers)
 
     def _look(self, child: "subprocess.Popen[bytes]") -> None:
-        tree = tree_of(os.getpid())
-        if not self._state["oom"] and self._guard.exceeded(tree):
+        if not self._state["oom"] and self._guard.exceeded(tree_of):
             self._state["oom"] = True
-            _kill(tree)
-        self._obey(child, tree)
+            _kill(tree_of(os.getpid()))
+        self._obey(child)
         self._reap(child.pid)
         if self._unsaved:
             self._save()
@@ -240,19 +239,19 @@ class Supervisor:
             rest = max(_LOOK_SECONDS, min(rest, self._kill_at - time.monotonic()))
         self._look_at = time.monotonic() + rest
 
-    def _obey(self, child: "subprocess.Popen[bytes]", tree: list[int]) -> None:
+    def _obey(self, child: "subprocess.Popen[bytes]") -> None:
         """Do what stop.json says: the signal to the command, and after the time-out an end to the whole tree."""
         self._ordered = False
         if self._kill_at is None:
-            try:
-                order = json.loads((self._folder / "stop.json").read_text(encoding="utf-8"))
-            except FileNotFoundError:
+            stop = self._folder / "stop.json"
+            if not stop.exists():
                 return
+            order = json.loads(stop.read_text(encoding="utf-8"))
             self._kill_at = time.monotonic() + float(order["timeout_s"])
             if child.poll() is None:
                 child.send_signal(int(order["signal"]))
         elif time.monotonic() >= self._kill_at:
-            _kill(tree)
+            _kill(tree_of(os.getpid()))
 
     def _reap(self, main: int) -> None:
         """Bury orphans that have ended; the command itself is left to its own handle."""

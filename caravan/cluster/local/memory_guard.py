@@ -4,6 +4,8 @@ Part of the supervisor process: standard library and psutil only, and nothing el
 """
 
 import contextlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -25,8 +27,8 @@ class Guard(Protocol):
     def add(self, pid: int) -> None:
         """Put a process under guard, before it runs the task's command."""
 
-    def exceeded(self, pids: list[int]) -> bool:
-        """Whether the tree with these processes has gone over its limit."""
+    def exceeded(self, tree: Callable[[int], list[int]]) -> bool:
+        """Whether the tree below this process, which `tree` lists, has gone over its limit."""
 
     def close(self) -> None:
         """Let go, after the last process has ended."""
@@ -77,7 +79,7 @@ class CgroupGuard:
         """Move a process into the group."""
         (self._folder / "cgroup.procs").write_text(str(pid))
 
-    def exceeded(self, pids: list[int]) -> bool:  # noqa: ARG002 - the kernel knows them
+    def exceeded(self, tree: Callable[[int], list[int]]) -> bool:  # noqa: ARG002 - the kernel knows them
         """Whether the kernel has killed a process of the group."""
         return self._kills() > 0
 
@@ -103,9 +105,9 @@ class PollGuard:
     def add(self, pid: int) -> None:
         """Nothing to do: the tree is named at every look."""
 
-    def exceeded(self, pids: list[int]) -> bool:
+    def exceeded(self, tree: Callable[[int], list[int]]) -> bool:
         """Whether the processes together have more than the limit."""
-        self._seen = sum(resident(pid) for pid in pids)
+        self._seen = sum(resident(pid) for pid in tree(os.getpid()))
         return self._seen > self._limit
 
     def close(self) -> None:
@@ -114,8 +116,6 @@ class PollGuard:
 
 def resident(pid: int) -> int:
     """Resident memory of a process in bytes, less the pages of files it shares; 0 when it is gone."""
-    import os
-
     try:
         _, total, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
         return (int(total) - int(shared)) * os.sysconf("SC_PAGE_SIZE")

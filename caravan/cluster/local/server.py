@@ -1,6 +1,5 @@
 """The application: all routes behind the guard, errors as Nomad words them, the event stream."""
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from caravan.cluster.local.api_jobs import Jobs
 from caravan.cluster.local.api_variables import VariableCalls
 from caravan.cluster.local.broker import Broker, Refused
 from caravan.cluster.local.canonical import ShapeError
+from caravan.cluster.local.encoding import encoded
 from caravan.cluster.local.files import Files
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.state import Event, State
@@ -67,7 +67,7 @@ class Stream:
             after = max(after, self._state.index)
             for (index, _), events in lines.items():
                 line = {"Events": [e.shown() for e in events], "Index": index}
-                yield json.dumps(line, separators=(",", ":")).encode() + b"\n"
+                yield encoded(line) + b"\n"
             if self._state.index > after:
                 continue
             before = self._state.index

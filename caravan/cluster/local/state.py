@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from caravan.cluster.local.encoding import encoded
 from caravan.cluster.local.words import JsonDict, now_ns
 
 _VERSIONS_KEPT = 6  # as Nomad
@@ -95,11 +96,13 @@ class State:
         self.evals: dict[str, JsonDict] = {}
         self.allocs: dict[str, AllocRecord] = {}
         self._of_job: dict[str, dict[str, set[str]]] = {"alloc": {}, "eval": {}}  # ids by job
+        self.holding: dict[str, AllocRecord] = {}  # those allocations that hold resources
+        self.open_evals: dict[str, JsonDict] = {}  # those evaluations that are not over
         self.touched: dict[str, int] = {}  # the index of the last change of a job, its evaluations and allocations
         self.index = 1
         self.tables = dict.fromkeys(_TABLES, 1)
         self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
-        self._moved = asyncio.Event()
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}  # for a job, or for anything
         self._load()
 
     def _load(self) -> None:
@@ -107,13 +110,20 @@ class State:
         for kind, key, body in self._db.execute("SELECT kind, id, body FROM objects"):
             rows.setdefault(kind, {})[key] = json.loads(body)
         self.jobs, self.versions, self.evals = (rows.get(kind, {}) for kind in ("job", "versions", "eval"))
+        for key, job in self.jobs.items():  # the newest version is the job itself, stored once
+            older = self.versions.get(key, [])
+            self.versions[key] = older if older and older[0]["Version"] == job["Version"] else [job, *older]
         jobs = rows.get("alloc_job", {})
         for key, stored in rows.get("alloc", {}).items():
             self.allocs[key] = AllocRecord(stored["body"], jobs[key], stored["runs"], stored["expired"])
         for key, record in self.allocs.items():
             self.belongs("alloc", key, str(record.body["JobID"]))
+            if record.holds:
+                self.holding[key] = record
         for key, evaluation in self.evals.items():
             self.belongs("eval", key, str(evaluation["JobID"]))
+            if evaluation["Status"] in _OPEN_EVALS:
+                self.open_evals[key] = evaluation
         self.index = rows.get("meta", {}).get("index", 1)
         self.tables = dict.fromkeys(_TABLES, self.index)
 
@@ -141,8 +151,8 @@ class State:
     def _commit(self, change: "Change") -> None:
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            rows = [(kind, key, json.dumps(body)) for (kind, key), body in change.rows().items()]
-            rows.append(("meta", "index", json.dumps(change.index)))
+            rows = [(kind, key, encoded(body).decode()) for (kind, key), body in change.rows().items()]
+            rows.append(("meta", "index", str(change.index)))
             self._db.executemany("INSERT OR REPLACE INTO objects(kind, id, body) VALUES(?, ?, ?)", rows)
             self._db.executemany("DELETE FROM objects WHERE kind = ? AND id = ?", change.drops)
             self._db.execute("COMMIT")
@@ -150,17 +160,26 @@ class State:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-        change.apply()
         self.index = change.index
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+        for key in ("", *change.apply()):
+            for waiter in self._waiting.pop(key, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
 
-    async def moved(self, seconds: float) -> None:
-        """Return after the next commit, or after so many seconds."""
+    async def moved(self, seconds: float, job_id: str = "") -> None:
+        """Return after the next commit (that touches the job, where one is named), or after so many seconds."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(job_id, set()).add(waiter)
         try:
-            await asyncio.wait_for(self._moved.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await waiter
         except TimeoutError:
             return
+        finally:
+            others = self._waiting.get(job_id, set())
+            others.discard(waiter)
+            if not others:
+                self._waiting.pop(job_id, None)
 
     def allocs_of(self, job_id: str) -> list[AllocRecord]:
         """The allocations of a job, the newest first."""
@@ -174,12 +193,15 @@ class State:
 
     def orphans(self) -> list[str]:
         """Ended allocations of jobs that are gone, beyond the number that is kept: the oldest first."""
-        ended = [a for a in self.allocs.values() if not a.holds and a.body["JobID"] not in self.jobs]
+        gone = [keys for job_id, keys in self._of_job["alloc"].items() if keys and job_id not in self.jobs]
+        ended = [self.allocs[key] for keys in gone for key in keys if key not in self.holding]
         ended.sort(key=lambda a: int(a.body["ModifyIndex"]))
         return [a.id for a in ended[: max(0, len(ended) - _ORPHANS_KEPT)]]
 
     def stale_evals(self) -> list[str]:
         """Ended evaluations beyond the number that is kept: the oldest first."""
+        if len(self.evals) <= _EVALS_KEPT:
+            return []
         ended = [e for e in self.evals.values() if e["Status"] not in _OPEN_EVALS]
         ended.sort(key=lambda e: int(e["ModifyIndex"]))
         return [str(e["ID"]) for e in ended[: max(0, len(self.evals) - _EVALS_KEPT)]]
@@ -196,6 +218,7 @@ class Change:
         self.puts: dict[tuple[str, str], Any] = {}
         self.drops: list[tuple[str, str]] = []
         self._touched: set[str] = set()
+        self._versioned: set[str] = set()
 
     def put_job(self, job: JsonDict, *, version: bool) -> None:
         """Store a job; `version` adds it to its history instead of replacing the newest entry."""
@@ -204,6 +227,8 @@ class Change:
         history = [job, *history][:_VERSIONS_KEPT] if version else [job, *history[1:]]
         self.puts["job", key] = job
         self.puts["versions", key] = history
+        if version:
+            self._versioned.add(key)
         self._touched.add(key)
 
     def drop_job(self, job_id: str) -> None:
@@ -279,6 +304,10 @@ class Change:
         """The rows to write."""
         rows: dict[tuple[str, str], Any] = {}
         for (kind, key), value in self.puts.items():
+            if kind == "versions":
+                if key in self._versioned:
+                    rows[kind, key] = value[1:]
+                continue
             if kind != "alloc":
                 rows[kind, key] = value
                 continue
@@ -287,8 +316,8 @@ class Change:
                 rows["alloc_job", key] = value.job
         return rows
 
-    def apply(self) -> None:
-        """Make the committed objects visible and tell the event stream."""
+    def apply(self) -> set[str]:
+        """Make the committed objects visible and tell the event stream; the jobs that this touches come back."""
         state = self._state
         stores: dict[str, tuple[dict[str, Any], str]] = {
             "job": (state.jobs, "jobs"),
@@ -297,21 +326,41 @@ class Change:
             "alloc": (state.allocs, "allocs"),
         }
         purged = [state.jobs[key] for kind, key in self.drops if kind == "job" and key in state.jobs]
+        touched: set[str] = set()
         for (kind, key), value in self.puts.items():
             store, table = stores[kind]
             store[key] = value
-            state.touched[key if kind in ("job", "versions") else _job_of(value)] = self.index
+            state.tables[table] = self.index
+            touched.add(key if kind in ("job", "versions") else _job_of(value))
             if kind in ("alloc", "eval"):
                 state.belongs(kind, key, _job_of(value))
-            state.tables[table] = self.index
+                self._sort_in(kind, key, value)
         for kind, key in self.drops:
-            if kind in stores:
-                dropped = stores[kind][0].pop(key, None)
-                if kind in ("alloc", "eval") and dropped is not None:
-                    state.belongs(kind, key, _job_of(dropped), gone=True)
-                    state.touched[_job_of(dropped)] = self.index
-                state.tables[stores[kind][1]] = self.index
+            if kind not in stores:
+                continue
+            dropped = stores[kind][0].pop(key, None)
+            state.tables[stores[kind][1]] = self.index
+            if kind in ("job", "versions"):
+                touched.add(key)
+            elif dropped is not None:
+                touched.add(_job_of(dropped))
+                state.belongs(kind, key, _job_of(dropped), gone=True)
+                self._sort_in(kind, key, None)
+        state.touched.update(dict.fromkeys(touched, self.index))
         state.events.extend(self._told(purged))
+        return touched
+
+    def _sort_in(self, kind: str, key: str, value: Any) -> None:
+        """Keep the lists of what holds resources and of what is not over; None for what is gone."""
+        if kind == "alloc":
+            if value is not None and value.holds:
+                self._state.holding[key] = value
+            else:
+                self._state.holding.pop(key, None)
+        elif value is not None and value["Status"] in _OPEN_EVALS:
+            self._state.open_evals[key] = value
+        else:
+            self._state.open_evals.pop(key, None)
 
     def _told(self, purged: list[JsonDict]) -> Iterator[Event]:
         """What the event stream says of this change, in Nomad's order: a registration's job comes first, in a line of

@@ -125,11 +125,20 @@ class Run:
         with self._supervisors.heard(self.folder) as rung:
             while True:
                 rung.clear()
-                state = self.state()
+                written, state = self._written(), self.state()
                 if good(state):
                     return state
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(rung.wait(), self._supervisors.patience)
+                while not rung.is_set() and self._written() == written and self._alive():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._supervisors.patience):
+                            await rung.wait()
+
+    def _written(self) -> int:
+        """When the supervisor last said how it stands; 0 for never."""
+        try:
+            return (self.folder / "state.json").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def complaint(self) -> str:
         """The last line that a supervisor which died has left; empty when there is none."""

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from caravan.cluster.local.broker import Refused
+from caravan.cluster.local.encoding import encoded
 from caravan.cluster.local.state import State
 from caravan.cluster.local.words import SECOND, parse_duration
 
@@ -80,16 +81,20 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 
 def answer(value: Any, *, index: int | None = None, status: int = 200) -> Response:
-    """JSON with the headers of a query where there is an index."""
+    """JSON with the headers of a query where there is an index. Bytes are JSON already."""
     headers = {}
     if index is not None:
         headers = {"X-Nomad-Index": str(index), "X-Nomad-KnownLeader": "true", "X-Nomad-LastContact": "0"}
-    text = json.dumps(value, separators=(",", ":"))
+    text = value if isinstance(value, bytes) else encoded(value)
     return Response(text, status_code=status, headers=headers, media_type="application/json")
 
 
-async def settle(request: Request, state: State, index: Callable[[], int]) -> int:
-    """Wait as a blocking query does, until `index` is above the request's; then that index."""
+async def settle(request: Request, state: State, index: Callable[[], int], job_id: str = "") -> int:
+    """Wait as a blocking query does, until `index` is above the request's; then that index.
+
+    With a job's id only changes of that job, its evaluations and allocations are looked at while it waits, as in
+    Nomad: those of others wake nobody, though they move the index.
+    """
     query = request.query_params
     try:
         known = int(query.get("index") or 0)
@@ -103,7 +108,7 @@ async def settle(request: Request, state: State, index: Callable[[], int]) -> in
     loop = asyncio.get_running_loop()
     end = loop.time() + rest
     while known and index() <= known and loop.time() < end:
-        await state.moved(end - loop.time())
+        await state.moved(end - loop.time(), job_id)
     return index()
 
 

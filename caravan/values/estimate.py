@@ -10,6 +10,7 @@ from caravan.values.base import Confidence, Json, Value
 from caravan.values.errors import PlanError
 from caravan.values.guarded import not_kept
 from caravan.values.plan import Author, Mount, TrainingPlan
+from caravan.values.run import SmokeResult
 
 ROOM: Final = (
     "resources.memory_mb",
@@ -59,8 +60,18 @@ class Estimate(Value):
     cost_usd: Range | None = None
     usd_per_hour: float | None = None
     fits: bool | None = None
+    smoke: SmokeResult | None = Field(default=None, description="the measurement that the figures come from")
+    formula_gib: float | None = Field(default=None, description="GPU memory by the formula, where it was measured")
     assumptions: tuple[str, ...] = ()
     confidence: Confidence = 0.0
+
+
+class Measured(Value):
+    """What the first steps of a deployed job showed, and of which plans it tells (`caravan.planning.smoke`)."""
+
+    key: str
+    attempt: int
+    smoke: SmokeResult
 
 
 class Verdict(StrEnum):

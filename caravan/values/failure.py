@@ -79,6 +79,7 @@ class FailureClass(StrEnum):
     USER_CODE_BUG = "user_code_bug"
     NO_FAILURE = "no_failure"
     OUTPUTS_MISSING = "outputs_missing"
+    RUN_TOO_LONG = "run_too_long"
     UNKNOWN = "unknown"
 
 
@@ -109,6 +110,7 @@ class Evidence(Value):
     placement_failures: tuple[PlacementFailure, ...] = ()
     node_name: str = ""
     driver: str = ""
+    phase: str = Field(default="", description="`smoke`: it failed in the first phase of the job")
 
 
 class Diagnosis(Value):

@@ -247,9 +247,6 @@ class SmokeResult(Value):
     allowed_s: float | None = Field(default=None, ge=0, description="what it was held against")
     extra_gib: float = Field(default=0.0, ge=0, description="what each GPU needs beside it with all processes")
     usd: float | None = Field(default=None, ge=0, description="the whole training at the price that was given")
-    allowed_s: float | None = Field(default=None, ge=0, description="what it was held against")
-    extra_gib: float = Field(default=0.0, ge=0, description="what each GPU needs beside it with all processes")
-    usd: float | None = Field(default=None, ge=0, description="the whole training at the price that was given")
     ended: Literal["steps", "time", "finished", "failed", "unjudged", "skipped"] = "steps"
     exit_code: int | None = None
     verdict: Literal["", "time", "memory"] = ""

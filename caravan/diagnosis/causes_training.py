@@ -287,6 +287,18 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "The training ended but saved nothing. Which option makes the script save, or where does it write?",
         ("args", "training.output_dir"),
     ),
+    FailureClass.RUN_TOO_LONG: Entry(
+        Fixable.PARTLY,
+        "The first steps of the job show that the whole training takes longer, or costs more, than was approved: the "
+        "rest was not begun.",
+        "Approve the measured time and cost (limits.max_run_s, --budget), train for fewer epochs or steps, or take "
+        "faster GPUs.",
+        ("limits.max_run_s",),
+        (
+            said("The first steps show that the whole training would take about {needed}, and {allowed} are approved."),
+            said("The first steps show that the whole training takes longer than was approved."),
+        ),
+    ),
     FailureClass.UNKNOWN: Entry(
         Fixable.NO,
         "The evidence fits no cause that is told apart.",

@@ -42,6 +42,7 @@ _SAME_NAME: Final = (
     "exclude_nodes",
     "image",
     "job_type",
+    "limits.max_run_s",
     "launch.launcher",
     "launch.master_port",
     "launch.nproc",

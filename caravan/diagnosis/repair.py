@@ -28,6 +28,7 @@ LADDERS: Final[dict[FailureClass, tuple[Rung, ...]]] = {
     FailureClass.INTERRUPTED_EXTERNALLY: (placement.elsewhere,),
     FailureClass.IMAGE_PULL_TRANSIENT: (stalls.image_pull,),
     FailureClass.PROCESS_HANG: (stalls.hang,),
+    FailureClass.RUN_TOO_LONG: (stalls.whole_run,),
 }
 """The rungs against each cause, in order. A rung gives any number of repairs, or none where it does not apply."""
 

@@ -34,8 +34,11 @@ STALLED_AT_START: Final = "Stalled before its start"
 STALLED_WITHOUT_SIGN: Final = "Stalled without a first sign"
 STALLED_IN_SILENCE: Final = "Stalled in silence"
 NOT_ENDED: Final = "it has not ended since it was told to stop"
+SMOKE_TIME: Final = "First steps: more time than was approved"
+SMOKE_MEMORY: Final = "First steps: more GPU memory than there is"
+BUDGET_OVER: Final = "Budget over"
 JOB_CHANGED: Final = "Job changed by somebody else"
-"""Words of ours on a job that a deadline stopped, and on one that is not the run's any more."""
+"""Words of ours on a job that a deadline or its first steps stopped, and on one that is not the run's any more."""
 
 Lines = Mapping[Origin, tuple[str, ...]]
 """All lines of a piece of evidence."""

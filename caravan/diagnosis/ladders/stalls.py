@@ -1,4 +1,4 @@
-"""Against a process that hangs, and an image that does not come."""
+"""Against a process that hangs, an image that does not come, and a training that is slower than was thought."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -21,6 +21,14 @@ def hang(case: Case) -> Iterator[Repair]:
     values |= {f"env.{name}": value for name, value in _ALONE.items() if name not in case.plan.env}
     yield from case.change(values, "loaders and threads that wait for each other hang without a word")
     yield from elsewhere(case)
+
+
+def whole_run(case: Case) -> Iterator[Repair]:
+    """The time that the first steps say the whole takes; a person is asked, because it is more than was approved."""
+    needed = case.number("needed_s")
+    if needed:
+        why = f"the whole training takes about {case.detail('needed')} by its first steps"
+        yield from case.change({"limits.max_run_s": int(needed)}, why)
 
 
 def image_pull(case: Case) -> Iterator[Repair]:

@@ -1,10 +1,12 @@
-"""Signs in our own words on a job that a deadline stopped, or that somebody else changed. Only data."""
+"""Signs in our own words on a job that a deadline or its first steps stopped, or that was changed. Only data."""
 
 from typing import Final
 
 from caravan.diagnosis.sign import (
     JOB_CHANGED,
     NOT_ENDED,
+    SMOKE_MEMORY,
+    SMOKE_TIME,
     STALLED_AT_START,
     STALLED_IN_SILENCE,
     STALLED_WITHOUT_SIGN,
@@ -34,6 +36,23 @@ STALL_SIGNS: Final[tuple[Sign, ...]] = (
     row(rf"^{STALLED_AT_START} .*: Driver: ", _O.EVENT, _F.IMAGE_PULL_TRANSIENT, 0.95),
     row(rf"^{STALLED_AT_START} .*: Downloading Artifacts", _O.EVENT, _F.ARTIFACT_DOWNLOAD_FAILED, 0.95),
     row(rf"^(?:{STALLED_WITHOUT_SIGN}|{STALLED_IN_SILENCE}) ", _O.EVENT, _F.PROCESS_HANG, _LIKELY, _F.HOST_MEMORY_OOM),
+    row(
+        rf"^{SMOKE_TIME} \((?P<needed_s>\d+) s\): (?P<needed>[^;]+); (?P<allowed>[^;]+)$",
+        _O.EVENT,
+        _F.RUN_TOO_LONG,
+        1.0,
+        *_ALL,
+    ),
+    row(
+        rf"^{SMOKE_MEMORY}: (?P<tried_gib>[\d.]+) GiB of (?P<total_gib>[\d.]+) GiB",
+        _O.EVENT,
+        _F.CUDA_OOM,
+        1.0,
+        *(f for f in _ALL if f is not _F.CUDA_OOM),
+        free_gib="0",
+    ),
+    # What the job itself says, where its answer is gone with the allocation.
+    row(r"^caravan: smoke: over what was approved: the whole training", _O.LOG, _F.RUN_TOO_LONG, 0.95),
     # It may still run there: another one beside it would train twice.
     row(rf"^Stalled .*{NOT_ENDED}", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, *_ALL, escalate=True),
     row(rf"^{JOB_CHANGED}: {_JOB}.* still runs", _O.EVENT, _CHANGED, 1.0, *_ALL, escalate=True, kind="changed, runs"),

@@ -254,6 +254,7 @@ def canonical_job(job: JsonDict) -> JsonDict:
     for dropped in ("Reschedule", "Migrate"):  # job-wide shorthands; their meaning is in the groups
         whole.pop(dropped, None)
     whole["Name"] = whole.get("Name") or whole.get("ID") or ""
+    whole["Priority"] = whole["Priority"] or 50  # what the server is set to where a job has none
     whole["NodePool"] = whole["NodePool"] or "default"
     whole["Namespace"] = whole["Namespace"] or "default"
     whole["Region"] = whole["Region"] or "global"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 
-from caravan.cluster.local import rules, service_rules
+from caravan.cluster.local import block_rules, rules, service_rules
 from caravan.cluster.local.words import JsonDict, go_duration, go_quote, grouped
 
 _TYPES = ("batch", "service")
@@ -75,7 +75,7 @@ def _job_errors(job: JsonDict) -> Iterator[str]:
     if job["ParameterizedJob"]:
         yield from _parameter_errors(job)
     if job["Multiregion"]:
-        yield "The built-in cluster runs no jobs with Multiregion"
+        yield "Multiregion jobs are unlicensed."
     if job.get("Payload") and not job["Dispatched"]:
         yield "job can't be submitted with a payload, only dispatched"
     if not 1 <= job["Priority"] <= 100:
@@ -131,6 +131,7 @@ def _group_errors(group: JsonDict, job: JsonDict) -> Iterator[str]:
         yield "Task group count can't be negative"
     if not group["Tasks"]:
         yield "Missing tasks for task group"
+    yield from block_rules.disconnect(group["Disconnect"], job["Type"])
     yield from _limit_errors(group, job)
     yield from _numbered("Constraint", group["Constraints"], rules.constraint)
     yield from _numbered("Affinity", group["Affinities"], rules.affinity)
@@ -220,6 +221,7 @@ def _task_errors(task: JsonDict, group: JsonDict, job: JsonDict) -> Iterator[str
         yield grouped(services)
     yield from _numbered("Artifact", task["Artifacts"], rules.artifact)
     yield from _template_errors(task)
+    yield from block_rules.actions(task)
     yield from _block_errors(task)
     for number, mount in enumerate(task["VolumeMounts"] or []):
         if mount.get("Volume") not in (group["Volumes"] or {}):
@@ -227,6 +229,8 @@ def _task_errors(task: JsonDict, group: JsonDict, job: JsonDict) -> Iterator[str
         found = list(rules.mount(mount))
         if found:
             yield f'Volume Mount ({number}) is invalid: "{grouped(found)}"'
+    yield from block_rules.identities(task)
+    yield from block_rules.secrets(task)
 
 
 def _title_errors(name: str) -> Iterator[str]:

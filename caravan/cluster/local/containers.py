@@ -158,10 +158,11 @@ class Daemon:
             self._client.exec_start(made)
             return int(self._client.exec_inspect(made)["ExitCode"] or 0)
 
-    def follow(self, name: str) -> Iterator[tuple[bytes | None, bytes | None]]:
-        """All that a container has said and says, as (stdout, stderr), until its end. Raises DaemonError."""
+    def follow(self, name: str, stream: str) -> Iterator[bytes]:
+        """All that a container has said and says on `stdout` or `stderr`, until its end. Raises DaemonError."""
+        kinds = {"stdout": stream == "stdout", "stderr": stream == "stderr"}
         with _heard():
-            yield from self._client.attach(name, stdout=True, stderr=True, stream=True, logs=True, demux=True)
+            yield from self._client.logs(name, stream=True, follow=True, **kinds)
 
     def wait(self, name: str) -> int:
         """Wait for a container's end; its exit code. Raises DaemonError."""
@@ -171,7 +172,7 @@ class Daemon:
     def kill(self, name: str, signal: int) -> None:
         """Send a signal to a container; one that has ended is no error."""
         with contextlib.suppress(DaemonError), _heard():
-            self._client.kill(name, signal)
+            self._client.kill(name, int(signal))
 
 
 def split_image(name: str) -> tuple[str, str]:

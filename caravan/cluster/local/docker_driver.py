@@ -110,7 +110,7 @@ def _container(start: Started, daemon: Daemon, cause: str) -> Command:
         config = container_config.container_config(
             {**start.config, "image": image_of(start)},
             task=start.task,
-            environment=start.environment,
+            environment=start.own,
             alloc_id=start.alloc_id,
             held=start.held,
             binds=container_config.own_binds(start.place, start.config, volumes_of(start)),

@@ -42,7 +42,8 @@ class Command:
 
 @dataclass(frozen=True)
 class Started:
-    """What a driver is given to start a task; `environment` is complete and `config` resolved.
+    """What a driver is given to start a task; `environment` is complete and `config` resolved. `own` is the part of the
+    environment that is not this machine's: all that a container gets beside its image's.
 
     `isolated`: the machine gives tasks views of their own. `scratch` is a directory of the cluster for what lasts
     longer than a task, `folder` one of this run. `held` are the task's resources in Nomad's shape, `daemon` is
@@ -60,6 +61,7 @@ class Started:
     isolated: bool
     scratch: Path
     folder: Path
+    own: Mapping[str, str] = field(default_factory=dict)
     held: JsonDict = field(default_factory=dict)
     daemon: Daemon | None = None
 

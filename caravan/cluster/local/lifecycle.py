@@ -61,7 +61,7 @@ class TaskRunner:
         self._restarting: JsonDict | None = None
         self._run: Run | None = None
         self._delayed: asyncio.TimerHandle | None = None  # the kill that waits for the shutdown delay
-        self._watching: asyncio.Future[None] | None = None
+        self._beside: set[asyncio.Future[None]] = set()  # what goes on beside the run
         self._preparation = Preparation(given, self)
         self._tracker = Tracker(
             given.task["RestartPolicy"],
@@ -169,11 +169,11 @@ class TaskRunner:
             self._begin_stop()
         try:
             if self._given.task["Templates"]:
-                self._watching = asyncio.ensure_future(self._preparation.watch())
+                self._also(self._preparation.watch())
             return await self._terminated(run, await run.until_over())
         finally:
-            if self._watching is not None:
-                self._watching.cancel()
+            for work in list(self._beside):
+                work.cancel()
 
     def _container(self, run: Run) -> str:
         """The name of the container that the run has, or nothing."""
@@ -280,7 +280,18 @@ class TaskRunner:
         if number is None or self.state["State"] != "running" or self._restarting is not None:
             return False
         self.note(event)
-        return self._folder().signal(number)
+        run = self._folder()
+        name, daemon = self._container(run), self._given.site.daemon
+        if name and daemon is not None:
+            self._also(asyncio.to_thread(daemon.kill, name, number))
+            return True
+        return run.signal(number)
+
+    def _also(self, work: Awaitable[None]) -> None:
+        """Do something beside the task's run; the run's end ends it too."""
+        started = asyncio.ensure_future(work)
+        self._beside.add(started)
+        started.add_done_callback(self._beside.discard)
 
     async def execute(self, command: Sequence[str], seconds: float) -> tuple[int, str]:
         """Run a command where the task runs: its exit code, and why it could not be run, else nothing."""
@@ -308,7 +319,20 @@ class TaskRunner:
         if not run.begun:
             return
         name = self._given.task["KillSignal"] or drivers.default_signal(self._given.task["Driver"])
-        run.stop(_number(name) or signal.SIGTERM, self._kill_timeout / SECOND)
+        number = _number(name) or signal.SIGTERM
+        if self._container(run):
+            self._also(self._stop_container(self._container(run), number))
+        else:
+            run.stop(number, self._kill_timeout / SECOND)
+
+    async def _stop_container(self, name: str, number: int) -> None:
+        """The signal, and after the time-out a kill; what watches the container ends with it."""
+        daemon = self._given.site.daemon
+        if daemon is None:
+            return
+        await asyncio.to_thread(daemon.kill, name, number)
+        await asyncio.sleep(self._kill_timeout / SECOND)
+        await asyncio.to_thread(daemon.kill, name, signal.SIGKILL)
 
 
 def _number(name: str) -> signal.Signals | None:

@@ -130,7 +130,7 @@ class Preparation:
             drivers.check_config(task["Driver"], config)
         except drivers.InvalidConfig as error:
             raise NotPrepared(events.invalid(str(error))) from error
-        return await self._started(config, {**inherited, **environment}, number, folder)
+        return await self._started(config, {**inherited, **environment}, environment, number, folder)
 
     def _validate(self) -> None:
         """As the client by its defaults: no task of an isolating executor is the superuser's."""
@@ -202,7 +202,9 @@ class Preparation:
         found = given.site.variables.get(path)
         return None if found is None else found["Items"]
 
-    async def _started(self, config: JsonDict, environment: dict[str, str], number: int, folder: Path) -> JsonDict:
+    async def _started(
+        self, config: JsonDict, environment: dict[str, str], own: dict[str, str], number: int, folder: Path
+    ) -> JsonDict:
         """The driver's command as a spec. Raises NotPrepared."""
         given, task = self.given, self.given.task
         held = given.body["AllocatedResources"]["Tasks"][given.name]
@@ -218,6 +220,7 @@ class Preparation:
             isolated=given.site.isolated,
             scratch=given.site.runs.parent / "volumes",
             folder=folder,
+            own=own,
             held=held,
             daemon=given.site.daemon,
         )

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from caravan.values.base import Json, Value
 from caravan.values.dialogue import Answer, Ask, PlanChoice, Question
-from caravan.values.estimate import BudgetVerdict, Envelope, Estimate
+from caravan.values.estimate import BudgetVerdict, Envelope, Estimate, Measured
 from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import RepoProfile
@@ -65,6 +65,10 @@ class RunState(Value):
     ran: TrainingPlan | None = Field(default=None, description="the plan of the last attempt that failed")
     fixes: int = 0
     interruptions: int = 0
+    reached: float = Field(default=0.0, description="share of the training in its last checkpoint, where that is known")
+    exhausted: str = Field(
+        default="", description="why a job that was well was ended: its time or its money was over; a person decides"
+    )
 
     outcome: Outcome | None = None
     failure: Evidence | None = None
@@ -73,6 +77,7 @@ class RunState(Value):
     memory_beyond: float = Field(
         default=1.0, description="how many times the formula's GPU memory an attempt was seen to need at least"
     )
+    measured: Measured | None = Field(default=None, description="what the first steps of the last such phase showed")
     tried: tuple[Repair, ...] = ()
 
     metrics: dict[str, float] = Field(default_factory=dict, description="last logged value of each metric")

@@ -12,7 +12,8 @@ from caravan.planning.command import DISTRIBUTED, unpassed
 from caravan.planning.flags import fitting, repository_values
 from caravan.planning.memory_model import Setting, memory_parts
 from caravan.planning.shapes import Shape, shape_of
-from caravan.values.estimate import Estimate, MemoryPart, Range
+from caravan.planning.smoke import by_measurement, speed_key
+from caravan.values.estimate import Estimate, Measured, MemoryPart, Range
 from caravan.values.job import ClusterFacts, ClusterKind
 from caravan.values.plan import Author, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
@@ -31,13 +32,23 @@ def estimate(
     profile: RepoProfile | None = None,
     beyond: float = 1.0,
 ) -> Estimate:
-    """What the plan will need on this cluster.
+    measured: Measured | None = None,
+    """What the plan will need on this cluster; what first steps of such a plan have shown replaces what is computed.
 
     `profile` fills in what the repository does itself where the plan leaves a field to it, and lets the estimate say
     which wishes no option of the repository takes. `beyond` is how many times the formula's figure a run of this
     training was seen to need at least (`beyond_formula`).
     """
-    full = _with_repository(plan, profile)
+    computed = _computed(plan, facts, prices, profile, beyond)
+    if measured is None or measured.key != speed_key(plan):
+        return computed
+    return by_measurement(computed, measured.smoke, max_run_s=plan.limits.max_run_s)
+
+
+def _computed(
+    plan: TrainingPlan, facts: ClusterFacts, prices: Prices, profile: RepoProfile | None, beyond: float
+) -> Estimate:
+    full = with_repository(plan, profile)
     notes = list(_unheard(plan, full, profile))
     if plan.resources.gpus == 0:
         return _on_cpu(plan, facts, notes)
@@ -122,7 +133,7 @@ def gpu_size_gib(offer: GpuOffer) -> float | None:
     return None if size is None else size / 1024
 
 
-def _with_repository(plan: TrainingPlan, profile: RepoProfile | None) -> TrainingPlan:
+def with_repository(plan: TrainingPlan, profile: RepoProfile | None) -> TrainingPlan:
     """The plan with the repository's own defaults in the fields that nobody set."""
     if profile is None:
         return plan

@@ -1,6 +1,8 @@
 """From a plan to a job: estimate, budget, specification. What follows is in `validate` and `approve`."""
 
 from caravan.agent.context import Context
+from caravan.agent.resuming import for_the_rest, left_of
+from caravan.agent.smoke import gate
 from caravan.agent.state import RunState, Update, joined
 from caravan.hcl import mismatches, parse_hcl, render_hcl
 from caravan.planning.budget import judge_budget
@@ -8,6 +10,7 @@ from caravan.planning.choose import choose
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.jobspec import to_job_spec
 from caravan.planning.policy import fill, within
+from caravan.planning.smoke import smoke_changes
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import ClusterFacts, JobSpec
 from caravan.values.plan import TrainingPlan, apply_changes
@@ -18,17 +21,20 @@ def estimate(state: RunState, context: Context) -> Update:
     """Estimate the plan; where it does not fit, take the chooser's cheapest that does."""
     plan, facts = state.need_plan(), context.facts()
     beyond = state.memory_beyond
+    # The chooser goes by the formula: what a run has shown of one GPU type says nothing about another.
     first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond)
     allowed = within(facts, context.policies)
     chosen = apply_changes(plan, choose(_with_what_is_left(plan, state), first, allowed, beyond))
     chosen = apply_changes(chosen, fill(chosen, facts, context.policies, gpu=first.gpu))
+    chosen = apply_changes(chosen, smoke_changes(chosen, first, context.smoke))
+    known = estimate_plan(
+        chosen, facts, prices=context.prices, profile=state.profile, beyond=beyond, measured=state.measured
+    )
+    known = for_the_rest(known, left_of(state, chosen))
     if chosen.digest() == plan.digest():
-        return {"estimate": first}
+        return {"estimate": known}
     context.folder.save_plan(chosen)
-    return {
-        "plan": chosen,
-        "estimate": estimate_plan(chosen, facts, prices=context.prices, profile=state.profile, beyond=beyond),
-    }
+    return {"plan": chosen, "estimate": known}
 
 
 def _with_what_is_left(plan: TrainingPlan, state: RunState) -> TrainingPlan:
@@ -90,6 +96,7 @@ def job_spec(state: RunState, context: Context) -> JobSpec:
         # Two digits, because Nomad's evaluations endpoint matches ids by prefix: a1 would also answer for a10.
         job_id=f"caravan-{state.run_id}-a{state.sequence:02d}",
         templates=context.templates,
+        gate=gate(plan, state, context),
     )
 
 

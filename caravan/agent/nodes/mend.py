@@ -175,7 +175,9 @@ _REPEATS = 3  # how often the same wait or retry is worth taking in one run
 def _estimate(plan: TrainingPlan, state: RunState, context: Context) -> Estimate:
     """What a mended plan will need, in the light of what attempts were seen to need."""
     facts, beyond = context.facts(), state.memory_beyond
-    return estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond)
+    return estimate_plan(
+        plan, facts, prices=context.prices, profile=state.profile, beyond=beyond, measured=state.measured
+    )
 
 
 def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Context) -> Update:

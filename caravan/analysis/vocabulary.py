@@ -47,6 +47,30 @@ DATASET_NAMES: Final = (
     *("train_path", "training_data", "dataset_config", "data_dir", "dataset_id", "input_file", "data"),
 )
 
+CONFIG_KEYS: Final = frozenset(
+    {
+        *(name for names in HYPERPARAMETERS.values() for name in names if len(name) > 1),
+        *MODEL_NAMES,
+        *DATASET_NAMES,
+        *("gradient_checkpointing", "grad_checkpointing", "use_gradient_checkpointing", "activation_checkpointing"),
+        *("enable_activation_checkpointing", "sequence_len", "max_tokens", "dataset_batch_size"),
+        *("lora_r", "lora_rank", "rank", "r", "network_dim", "finetuning_type", "adapter", "quantization_bit"),
+        *("load_in_4bit", "load_in_8bit", "bf16", "fp16", "tf32", "mixed_precision", "precision", "dtype"),
+        *(
+            "seed",
+            "random_seed",
+            "save_total_limit",
+            "resume_from_checkpoint",
+            "resume_from",
+            "report_to",
+            "ddp_timeout",
+        ),
+        *("max_grad_norm", "gradient_clip_val", "grad_clip", "clip_grad_norm", "optim", "optimizer", "optimizer_type"),
+        *("dataloader_num_workers", "num_workers", "attn_implementation", "warmup_steps", "warmup_ratio"),
+    }
+)
+"""Keys of configuration files that say how it is trained; dotted keys count by their last part."""
+
 # The first that is imported decides; the specific ones stand before those that they are often imported beside.
 FRAMEWORKS: Final = (
     ("jax", ("jax", "flax", "optax", "haiku", "equinox")),

@@ -34,7 +34,8 @@ class Context:
 
     `facts` are the cluster's, at most some seconds old (`recent`); `open_tree` opens the repository, `toolbox` lets a
     reasoner look at it. `secrets` are values to mask; `secret_of` gives a secret of this environment by its name, to be
-    sent to the cluster and kept nowhere. `policies` are the administrators'.
+    sent to the cluster and kept nowhere. `policies` are the administrators'. `smoke`: whether jobs begin with some steps
+    that are measured; None: where they cost money.
     """
 
     cluster: Cluster
@@ -57,6 +58,7 @@ class Context:
     image: str | None = None
     max_archive_mb: int = 512
     secrets: tuple[str, ...] = ()
+    smoke: bool | None = None
     secret_of: Callable[[str], str | None] = _nothing_set
     policies: Policies = field(default_factory=Policies)
     site: Site | None = None

@@ -23,8 +23,10 @@ from caravan.planning.script import (
 )
 from caravan.planning.secrets import secrets_block, vault_block
 from caravan.values.base import Json
+    smoke_helpers,
 from caravan.values.job import (
     META_ATTEMPT,
+from caravan.planning.smoke import Gate, SmokePhase, smoke_phase
     META_RUN,
     ArtifactBlock,
     ClusterFacts,
@@ -88,7 +90,7 @@ def to_job_spec(
     ).sealed()
 
 
-def _task(plan: TrainingPlan, facts: ClusterFacts, templates: Path, phase: SmokePhase | None) -> Task:
+def _task(plan: TrainingPlan, facts: ClusterFacts, templates: Path, phase: SmokePhase | None, job_id: str) -> Task:
     volumes = [m for m in plan.mounts if m.kind != "bind"]
     return Task(
         name=TASK,
@@ -173,7 +175,7 @@ def _templates(
     blocks = [_text("local/launch.sh", script, perms="0755")]
     blocks.append(_text("local/outputs.py", outputs_helper(templates)))
     if phase is not None:
-        blocks.append(_text("local/smoke.py", smoke_helper(templates)))
+        blocks += [_text(f"local/{name}", text) for name, text in smoke_helpers(templates).items()]
     if environment_words(plan) or plan.outputs.kind == "url":
         blocks.append(_text("local/environment.py", environment_helper(templates)))
     if overlay_texts(plan) or config_key(plan):

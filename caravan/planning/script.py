@@ -157,9 +157,9 @@ def resume_helpers(templates: Path) -> dict[str, str]:
     return {name: _text_of(templates / name) for name in ("resume.py", "checkpoints.py")}
 
 
-def smoke_helper(templates: Path) -> str:
-    """The text of the helper that runs and measures the first steps. Raises StateError when it can't be read."""
-    return _text_of(templates / "smoke.py")
+def smoke_helpers(templates: Path) -> dict[str, str]:
+    """Name → text of the helpers that run and measure the first steps. Raises StateError when one can't be read."""
+    return {name: _text_of(templates / name) for name in ("smoke.py", "smoke_hook.py", "smoke_seen.py")}
 
 
 def _text_of(path: Path) -> str:

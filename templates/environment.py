@@ -1,12 +1,10 @@
 """Finds or makes a Python that has the required packages. Runs inside the job, with the standard library alone.
 
     environment.py --answer FILE [--file requirements.txt] [--pip LINE]... [--salt TEXT]
-    environment.py --overlay VALUES TARGET
 
-The first form writes the path of an interpreter into FILE: this one when it satisfies every requirement (then no
+Writes the path of an interpreter into FILE: this one when it satisfies every requirement (then no
 network is used), else that of a virtual environment that is made once in CARAVAN_CACHE_DIR and found again by the
-hash of interpreter and requirements. The second form lays values (JSON: dotted key → value, or a whole text) over a
-config file of the code.
+hash of interpreter and requirements.
 """
 
 import argparse
@@ -24,16 +22,13 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Answer with an interpreter, or lay an overlay over a file; problems go to stderr as one line."""
+    """Answer with an interpreter; problems go to stderr as one line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answer", type=Path)
     parser.add_argument("--file", type=Path, action="append", default=[])
     parser.add_argument("--pip", action="append", default=[])
     parser.add_argument("--salt", default="")
-    parser.add_argument("--overlay", nargs=2, type=Path, metavar=("VALUES", "TARGET"))
     options = parser.parse_args()
-    if options.overlay:
-        return lay_over(*options.overlay)
     lines = list(options.pip)
     for file in options.file:
         if not file.is_file():
@@ -170,52 +165,6 @@ def share_packages(home: Path) -> None:
         return
     for site in home.glob("lib/python*/site-packages"):
         (site / "caravan-base.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-
-
-def lay_over(values: Path, target: Path) -> int:
-    """Replace `target` by a text, or set dotted keys in it: JSON, or YAML where PyYAML is installed."""
-    overlay = json.loads(values.read_text(encoding="utf-8"))
-    text = overlay.get("text")
-    if text is None and not target.is_file():
-        say(f"{target} is not in the code, so no key of it can be overridden")
-        return 66
-    text = target.read_text(encoding="utf-8") if text is None else text
-    if overlay.get("values"):
-        merged = merge(text, target, overlay["values"])
-        if merged is None:
-            return 69
-        text = merged
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(target)
-    return 0
-
-
-def merge(text: str, target: Path, values: dict):
-    """The text of a JSON or YAML file with dotted keys set; None when it is neither."""
-    if target.suffix == ".json":
-        return json.dumps(put_all(json.loads(text), values), indent=2) + "\n"
-    try:
-        import yaml
-    except ImportError:
-        say(f"PyYAML is needed to change keys of {target}")
-        return None
-    if target.suffix not in (".yaml", ".yml"):
-        say(f"only JSON and YAML files can have keys overridden, not {target}")
-        return None
-    return yaml.safe_dump(put_all(yaml.safe_load(text) or {}, values), sort_keys=False)
-
-
-def put_all(document: dict, values: dict) -> dict:
-    """The document with every dotted key set, parents made where they are missing."""
-    for path, value in values.items():
-        *parents, last = path.split(".")
-        here = document
-        for key in parents:
-            here = here.setdefault(key, {})
-        here[last] = value
-    return document
 
 
 if __name__ == "__main__":

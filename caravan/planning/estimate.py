@@ -9,7 +9,8 @@ from typing import Final
 from caravan.planning.catalogue import USABLE_SHARE, Prices, gpu_named, usd_per_hour
 from caravan.planning.cluster_fit import GpuOffer, gpu_offers
 from caravan.planning.command import DISTRIBUTED, unpassed
-from caravan.planning.flags import fitting, repository_values
+from caravan.planning.config_keys import repository_values
+from caravan.planning.flags import fitting
 from caravan.planning.memory_model import Setting, memory_parts
 from caravan.planning.shapes import Shape, shape_of
 from caravan.planning.smoke import by_measurement, speed_key
@@ -31,8 +32,8 @@ def estimate(
     prices: Prices,
     profile: RepoProfile | None = None,
     beyond: float = 1.0,
-) -> Estimate:
     measured: Measured | None = None,
+) -> Estimate:
     """What the plan will need on this cluster; what first steps of such a plan have shown replaces what is computed.
 
     `profile` fills in what the repository does itself where the plan leaves a field to it, and lets the estimate say

@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 from caravan.planning.answers import OPTION
 from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.command import Documented, read_command
+from caravan.planning.config_keys import repository_values
 from caravan.planning.draft import image_in, wants_gpu
-from caravan.planning.flags import known_flags, repository_values
+from caravan.planning.flags import known_flags
 from caravan.planning.metrics import clear_metric, judging
 from caravan.planning.outputs import URL_CHOICE, writable_volumes
 from caravan.planning.prompt_reading import read_prompt

@@ -52,12 +52,15 @@ class Place:
 
     def start(self, plan: TrainingPlan, time_limit_s: int | None = None) -> subprocess.Popen[str]:
         script = self.task / "launch.sh"
-        script.write_text(launch_script(plan, TEMPLATES, time_limit_s=time_limit_s), encoding="utf-8")
+        script.write_text(rendered, encoding="utf-8")
         (self.task / "environment.py").write_text(environment_helper(TEMPLATES), encoding="utf-8")
         (self.task / "outputs.py").write_text(self.helper, encoding="utf-8")
         for i, text in enumerate(overlay_texts(plan), start=1):
             (self.task / "overlays").mkdir(exist_ok=True)
             (self.task / "overlays" / str(i)).write_text(text, encoding="utf-8")
+        return self.start_script(plan, launch_script(plan, TEMPLATES, time_limit_s=time_limit_s))
+
+    def start_script(self, plan: TrainingPlan, rendered: str) -> subprocess.Popen[str]:
         environment = {
             "PATH": os.defpath,
             "NOMAD_TASK_DIR": str(self.task),
@@ -75,6 +78,7 @@ class Place:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            **plan.env,
         )
 
     def run(self, plan: TrainingPlan, time_limit_s: int | None = None) -> tuple[int, str, str]:

@@ -157,9 +157,9 @@ def _assign(assigned: Body, variables: dict[str, _Variable], problems: list[Prob
         if variable is None:
             continue  # Nomad's server only warns of it, and tells nobody
         value = evaluate(attribute.value, Scope({}, "", closed=True), problems)
+        variable.value, variable.source, variable.set_by = UNKNOWN, "varfile", attribute.value
         try:
-            variable.value, variable.source = convert(value, variable.kind or "any"), "varfile"
-            variable.set_by = attribute.value
+            variable.value = convert(value, variable.kind or "any")
         except Mismatch as wrong:
             told = f"The value for {attribute.name} is not compatible with the variable's type constraint: {wrong}."
             problems.append(Problem("Invalid value for variable", told, attribute.value.span))

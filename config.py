@@ -123,6 +123,9 @@ class Settings(BaseSettings):
         if not str(home).strip():
             raise ValueError("names no directory")
         try:
+    smoke: bool | None = _env(
+        "CARAVAN_SMOKE", description="measure some steps before the rest of a job begins; unset: where it costs money"
+    )
             return home.expanduser().absolute()
         except (RuntimeError, OSError) as error:  # ~nobody; a working directory that was removed
             raise ValueError(f"can't be found ({error})") from error

@@ -289,6 +289,7 @@ class Application:
                 prices=prices,
                 image=image,
                 max_archive_mb=settings.max_archive_mb,
+                smoke=settings.smoke,
                 secrets=self._secrets,
                 policies=self.policies(record.request),
                 site=site,

@@ -182,7 +182,13 @@ def speed_key(plan: TrainingPlan) -> str:
 def by_measurement(formula: Estimate, smoke: SmokeResult, *, max_run_s: int | None) -> Estimate:
     """The estimate with what the first steps showed in place of what was computed; that stays beside it."""
     notes = [n for n in formula.assumptions if not n.startswith("time")]
-    update: dict[str, object] = {"smoke": smoke, "formula_gib": formula.gpu_memory_gib, "confidence": 0.9}
+    update: dict[str, object] = {
+        "smoke": smoke,
+        "formula_gib": formula.gpu_memory_gib,
+        "formula_host_mb": formula.host_memory_mb,
+        "formula_seconds": formula.seconds,
+        "confidence": 0.9,
+    }
     if smoke.peak_gpu_gib is not None:
         update["gpu_memory_gib"] = smoke.peak_gpu_gib
         update["fits"] = smoke.verdict != "memory"

@@ -108,6 +108,7 @@ def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
         ("setup", _setup(plan), _by(plan, "setup.requirements")),
         ("outputs", joined((plan.outputs.kind, plan.outputs.location), ": "), _by(plan, "outputs")),
         ("time limit", duration(plan.limits.max_run_s) if plan.limits.max_run_s else "", _by(plan, "limits.max_run_s")),
+        ("first steps", _first_steps(plan), _by(plan, "smoke.on")),
     ]
     return _table([row for row in rows if row[1]])
 
@@ -173,6 +174,14 @@ def _cpu(plan: TrainingPlan) -> str:
 
 
 def _setup(plan: TrainingPlan) -> str:
+def _first_steps(plan: TrainingPlan) -> str:
+    """Whether the job begins with some, and why it does not where that is not said by the person."""
+    if plan.smoke.on:
+        return f"{plan.smoke.steps} are measured before the rest begins"
+    origin = plan.provenance.get("smoke.on")
+    return "" if origin is None else joined(("not measured", origin.why), ": ")
+
+
     setup = plan.setup
     return joined((setup.requirements or "", *setup.pip, *setup.apt, *setup.cmd))
 

@@ -35,6 +35,12 @@ def train(
     config: Annotated[  # noqa: ARG001  (`main.py` reads it, wherever it stands)
         str | None, typer.Option(metavar="FILE", help="Cluster profiles, in place of CARAVAN_CONFIG; for any command.")
     ] = None,
+    smoke: Annotated[
+        bool | None,
+        typer.Option(
+            "--smoke/--no-smoke", help="Measure some steps before the rest of a job begins; else where it costs money."
+        ),
+    ] = None,
     detach: DetachOption = False,
     as_json: JsonOption = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001  (`run` reads it)
@@ -56,7 +62,7 @@ def train(
         source=codebase_path,
         cluster=cluster,
         answers=answers,
-        sets=sets or (),
+        sets=(*([] if smoke is None else [f"smoke.on={str(smoke).lower()}"]), *(sets or ())),
         budget=budget,
         yes=yes,
         dry_run=dry_run,

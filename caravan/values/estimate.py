@@ -62,6 +62,8 @@ class Estimate(Value):
     fits: bool | None = None
     smoke: SmokeResult | None = Field(default=None, description="the measurement that the figures come from")
     formula_gib: float | None = Field(default=None, description="GPU memory by the formula, where it was measured")
+    formula_host_mb: int | None = Field(default=None, description="likewise")
+    formula_seconds: Range | None = Field(default=None, description="likewise")
     assumptions: tuple[str, ...] = ()
     confidence: Confidence = 0.0
 

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 
 from caravan.planning.script import launch_script, smoke_helpers
 from caravan.planning.smoke import Gate, smoke_phase
-from caravan.values.plan import Launch, Limits, Resources, Setup, Smoke, Training, TrainingPlan
+from caravan.values.plan import Launch, Limits, Resources, Smoke, TrainingPlan
 from caravan.values.repo import Launcher
 from caravan.values.run import SMOKE_OVER, SmokeResult, parse_smoke
 from tests.planning.scenes import TEMPLATES
@@ -81,6 +79,13 @@ print("trained", args.steps, flush=True)
 """
 
 
+RUN = """
+import runpy, sys
+sys.argv = sys.argv[next(n for n, word in enumerate(sys.argv) if word.endswith("train.py")) :]
+runpy.run_path(sys.argv[0])
+"""
+
+
 class SmokePlace(Place):
     """A place whose tasks begin with their first steps."""
 
@@ -97,6 +102,13 @@ class SmokePlace(Place):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         return {"PYTHONPATH": str(self.site)}
+
+    def launcher(self, text: str) -> None:
+        """A stand-in of torchrun with this text."""
+        folder = self.site / "torch" / "distributed"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+        (folder / "run.py").write_text(text)
 
     def smoked(self, train: str, *words: str, gate: Gate | None = None, **more: Any) -> tuple[int, str, str]:
         """Run that program; its exit code and output."""
@@ -130,7 +142,7 @@ def running(place: str) -> Iterator[tuple[int, str]]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes().replace(b"\0", b" ").decode()
-            where = os.readlink(path.parent / "cwd")
+            where = str((path.parent / "cwd").readlink())
         except OSError:
             continue
         if place in words or where.startswith(place):
@@ -159,8 +171,10 @@ def test_steps_are_counted_inside_and_then_the_training_runs_as_if_nothing_had_b
 
 
 def test_what_the_first_steps_write_is_gone_before_the_rest_begins(place: SmokePlace) -> None:
-    train = TRAIN.replace("optimizer = SGD()", "print('there', out.exists() and sorted(os.listdir(out)), flush=True)\noptimizer = SGD()")  # fmt: skip
-    train = train.replace('pathlib.Path("beside', 'print("beside", pathlib.Path("beside.txt").exists())\npathlib.Path("beside')  # fmt: skip
+    told = "print('there', out.exists() and sorted(os.listdir(out)), flush=True)"
+    train = TRAIN.replace("optimizer = SGD()", f"{told}\noptimizer = SGD()")
+    beside = 'pathlib.Path("beside.txt").'
+    train = train.replace(f"{beside}write", f'print("beside", {beside}exists())\n{beside}write')
     status, out, err = place.smoked(train, env=place.torch())
     assert status == 0, err
     assert out.count("there []") == 2
@@ -191,7 +205,7 @@ def test_within_what_was_approved_the_projection_is_told(place: SmokePlace) -> N
 
 def test_a_failure_in_the_first_steps_is_the_trainings_own(place: SmokePlace) -> None:
     train = TRAIN.replace("optimizer.step()", "raise FileNotFoundError('data.jsonl')")
-    status, out, err = place.smoked(train, env=place.torch())
+    status, _, err = place.smoked(train, env=place.torch())
     assert status == 1
     assert place.sentinel()["exit_code"] == 1
     assert err.count("FileNotFoundError: data.jsonl") == 1  # it is not tried a second time
@@ -242,7 +256,6 @@ def test_without_a_limit_steps_are_read_off_the_log(place: SmokePlace) -> None:
 
 
 def test_what_tells_nothing_ends_with_its_time(place: SmokePlace) -> None:
-    silent = "import os, sys, time\nif 'CARAVAN_SMOKE' in os.environ or os.environ['WANDB']: time.sleep(60)"
     silent = "import os, time\nif os.environ.get('WANDB_MODE') == 'disabled': time.sleep(600)\nprint('trained')"
     status, out, err = place.smoked(silent, flags={}, smoke=Smoke(on=True, steps=6, max_s=1))
     assert (status, out) == (0, "trained\n"), err
@@ -254,7 +267,8 @@ def test_what_tells_nothing_ends_with_its_time(place: SmokePlace) -> None:
 SPAWNING = """
 import os, subprocess, sys, time
 if os.environ.get("WANDB_MODE") == "disabled":
-    code = "import time, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on', flush=True); time.sleep(600)"
+    deaf = "import time, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    code = f"{deaf}; print('on', flush=True); time.sleep(600)"
     subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     time.sleep(600)
 print("trained")
@@ -327,10 +341,7 @@ def test_a_trainer_says_how_many_steps_there_are_for_all_processes(place: SmokeP
     assert phase is not None
     assert "--nproc-per-node=1" in phase.words
     assert json.loads(phase.numbers)["gpus"] == 1
-    (place.site / "torch" / "distributed").mkdir()
-    (place.site / "torch" / "distributed" / "__init__.py").write_text("")
-    run = "import runpy, sys\nsys.argv = [w for w in sys.argv[1:] if not w.startswith('--')]\nrunpy.run_path(sys.argv[0])\n"
-    (place.site / "torch" / "distributed" / "run.py").write_text(run)
+    place.launcher(RUN)
     process = place.start_smoked(plan, Gate(allowed_s=600.0))
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -339,10 +350,8 @@ def test_a_trainer_says_how_many_steps_there_are_for_all_processes(place: SmokeP
 
 def test_memory_that_runs_out_on_one_of_several_gpus_judges_nothing(place: SmokePlace) -> None:
     environment = place.torch()
-    (place.site / "torch" / "distributed").mkdir()
-    (place.site / "torch" / "distributed" / "__init__.py").write_text("")
-    run = "import os\nif os.environ.get('WANDB_MODE'): raise RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')\nprint('sharded', os.environ.get('CUDA_VISIBLE_DEVICES'))\n"  # fmt: skip
-    (place.site / "torch" / "distributed" / "run.py").write_text(run)
+    alone = "if os.environ.get('WANDB_MODE'): raise RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')"
+    place.launcher(f"import os\n{alone}\nprint('sharded', os.environ.get('CUDA_VISIBLE_DEVICES'))\n")
     more = {"launch": Launch(launcher=Launcher.TORCHRUN, nproc=8), "resources": Resources(gpus=8)}
     status, out, err = place.smoked("", env={**environment, "CUDA_VISIBLE_DEVICES": "GPU-b,GPU-c"}, **more)
     assert (status, out) == (0, "sharded GPU-b,GPU-c\n"), err
@@ -367,11 +376,8 @@ def test_memory_that_all_processes_need_beyond_the_card_ends_it(place: SmokePlac
     tools.mkdir()
     (tools / "nvidia-smi").write_text("#!/bin/sh\necho '0, GPU-a, 3000, 4096'\n")
     (tools / "nvidia-smi").chmod(0o755)
-    (place.site / "torch" / "distributed").mkdir(parents=True)
     environment = {**place.torch(), "PATH": os.pathsep.join((str(tools), os.defpath))}
-    (place.site / "torch" / "distributed" / "__init__.py").write_text("")
-    run = "import runpy, sys\nsys.argv = [w for w in sys.argv[1:] if not w.startswith('--nproc') and w[:4] not in ('--st', '--nn')]\nrunpy.run_path(sys.argv[0])\n"  # fmt: skip
-    (place.site / "torch" / "distributed" / "run.py").write_text(run)
+    place.launcher(RUN)
     more = {"launch": Launch(launcher=Launcher.TORCHRUN, nproc=2), "resources": Resources(gpus=2)}
     status, _, err = place.smoked(TRAIN, env=environment, gate=Gate(extra_gib=2.0), **more)
     assert status == SMOKE_OVER, err

@@ -24,6 +24,7 @@ from caravan.values.repo import RepoProfile
 def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: Estimate) -> tuple[str, ...]:
     """Why the plan is not approved already: what it does outside the envelope, or against what was asked for."""
     granted, unheard = state.envelope, not_followed(plan, state.need_profile())
+    ended = (f"it was ended though it was well: {state.exhausted}",) if state.exhausted else ()
     foreign = tuple(text for case_id, text in _of_others(state, context, plan) if case_id not in _lessons(granted))
     foreign += tuple(
         f"the job would wait in vain for {name}, which nobody has put where it looks for it"
@@ -31,7 +32,7 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
         if granted is None or name not in granted.lacking
     )
     if granted is None:
-        told = [*foreign, *vanishing(plan, context.facts())]
+        told = [*ended, *foreign, *vanishing(plan, context.facts())]
         told += list(beyond_held(plan, state.wished))
         told += [
             f"{path} = {plan.get(path)} would not be followed: the program has no option for it" for path in unheard
@@ -41,7 +42,7 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
         return tuple(told)
     added = tuple(line for line in plan.setup.pip if line not in granted.packages)
     safe = set(added) - set(_untrusted(state, context, added))
-    return (*foreign, *granted.objections(plan, total_cost(state, estimate), trusted=safe, unheard=unheard))
+    return (*ended, *foreign, *granted.objections(plan, total_cost(state, estimate), trusted=safe, unheard=unheard))
 
 
 def _lacking(state: RunState, plan: TrainingPlan) -> tuple[str, ...]:

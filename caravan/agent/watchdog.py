@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from caravan.diagnosis.sign import NOT_ENDED, STALLED_AT_START, STALLED_IN_SILENCE, STALLED_WITHOUT_SIGN
+from caravan.agent.purse import Purse
+from caravan.diagnosis.sign import (
+    BUDGET_OVER,
+    NOT_ENDED,
+    PARTLY_PLACED,
+    STALLED_AT_START,
+    STALLED_IN_SILENCE,
+    STALLED_WITHOUT_SIGN,
+)
 from caravan.ports import Clock
 from caravan.values.base import sha256_text
 from caravan.values.masking import mask
@@ -45,6 +53,7 @@ _MOVES: Final = frozenset({"Driver", "Downloading Artifacts"})  # a pull tells n
 _SECRET: Final = ("nomad.var", "vault.")  # what a template says it misses, in consul-template's words
 _LIMITS: Final = {
     Stretch.QUEUED: "limits.queue_s",
+    Stretch.GANG: "limits.gang_s",
     Stretch.START: "limits.start_s",
     Stretch.FIRST_SIGN: "limits.first_sign_s",
     Stretch.SILENCE: "limits.silence_s",
@@ -52,10 +61,12 @@ _LIMITS: Final = {
 }
 TOLD: Final = {
     Stretch.QUEUED: "No room on the cluster",
+    Stretch.GANG: PARTLY_PLACED,
     Stretch.START: STALLED_AT_START,
     Stretch.FIRST_SIGN: STALLED_WITHOUT_SIGN,
     Stretch.SILENCE: STALLED_IN_SILENCE,
     Stretch.RUN: "Time limit over",
+    Stretch.BUDGET: BUDGET_OVER,
 }
 """How the reason of an alarm begins: by these words the cause is found (`caravan.diagnosis.signs.stalls`)."""
 
@@ -82,7 +93,7 @@ class Place:
 
 class Watchdog:
     """Holds the deadlines of one deployment. `stored` is what an earlier agent used up, None for a new job.
-    `end_s`: seconds that a task has to end when it is told to.
+    `end_s`: seconds that a task has to end when it is told to. `purse`: the run's money, where its job costs some.
 
     `watched` is to be stored when `look` says so. `alarm` is the reason why the job is to be stopped; empty: go on. It
     comes only with a snapshot that is new: while the cluster is away, or tells nothing, the job may have moved on. And
@@ -90,9 +101,16 @@ class Watchdog:
     """
 
     def __init__(
-        self, limits: Limits, clock: Clock, stored: Watched | None, secrets: Sequence[str] = (), end_s: int = 0
+        self,
+        limits: Limits,
+        clock: Clock,
+        stored: Watched | None,
+        secrets: Sequence[str] = (),
+        end_s: int = 0,
+        purse: Purse | None = None,
     ) -> None:
         self._limits = limits
+        self._purse = purse
         self._late_s = end_s + RUN_MARGIN_S
         self._secrets = secrets
         self._clock = clock
@@ -122,7 +140,7 @@ class Watchdog:
         place = where(snapshot, heard, self._limits)
         if place is None:
             return self._untouched(snapshot), ""
-        over = self._overrun(snapshot, passed, away)
+        over = self._overrun(snapshot, passed, away) or self._overspent(snapshot)
         if over is not None and (fresh or self.alarm):
             return self._raised(over, heard, fresh)
         self.due = over is not None
@@ -159,6 +177,13 @@ class Watchdog:
         ran = self.watched.ran_s + passed if same else _since(min(starts), self._clock, away)
         self.watched = self._stamped(self.watched, ran_mark=mark, ran_s=ran)
         return Place(Stretch.RUN, ids, limit, "it still runs") if ran > limit + self._late_s else None
+
+    def _overspent(self, snapshot: Snapshot) -> Place | None:
+        """The place that says so where the approved money is used up. What was seen before is as good as new here:
+        money is spent as long as the job is not known to have ended.
+        """
+        words = self._purse.over(snapshot, self._clock.now()) if self._purse is not None else ""
+        return Place(Stretch.BUDGET, "", 0, words) if words else None
 
     def _raised(self, place: Place, heard: Heard, fresh: bool) -> tuple[bool, str]:
         """The alarm is there, from now on or from before."""
@@ -223,9 +248,11 @@ def where(snapshot: Snapshot, heard: Heard, limits: Limits) -> Place | None:
     if not live or snapshot.phase is Phase.QUEUED:  # one whose end was not seen may still be shown as it was
         words = snapshot.reason or "it waits for the scheduler"
         return Place(Stretch.QUEUED, str(len(snapshot.allocations)), limits.queue_s, words)
+    if snapshot.placement_failures:  # all or nothing: those that have a place hold GPUs, and do nothing with them
+        return Place(Stretch.GANG, "gang", limits.gang_s, snapshot.reason or "the others wait for room")
     ids = ",".join(a.id for a in live)
     running = [t for a in live for t in a.tasks if t.state == "running"]
-    if not running or snapshot.placement_failures:
+    if not running or any(a.client_status == "pending" for a in live):
         return _starting(live, ids, snapshot, limits)
     starts = [t.started_at for t in running if t.started_at]
     if not heard.size:
@@ -243,7 +270,7 @@ def _starting(live: Iterable[Allocation], ids: str, snapshot: Snapshot, limits: 
     limit = min(limits.start_s, SECRET_S) if any(_waits_for_secret(e) for e in events) else limits.start_s
     words = snapshot.reason or "its task has not begun"
     last = _last(events)
-    if last is not None and not snapshot.placement_failures:
+    if last is not None:
         words = f"{last.type}: {last.message}" if last.message else last.type
     begun_at = min((e.at for e in events), default=None)
     return Place(Stretch.START, f"{ids} {moves[-1] if moves else ''}", limit, words, begun_at)
@@ -260,6 +287,8 @@ def _last(events: Iterable[TaskEvent]) -> TaskEvent | None:
 
 
 def _alarm(place: Place, heard: Heard) -> str:
+    if place.stretch is Stretch.BUDGET:
+        return f"{TOLD[place.stretch]}: {place.words}"
     limit = f"{_LIMITS[place.stretch]} is {place.limit_s} s"
     if place.limit_s == SECRET_S and place.stretch is Stretch.START:
         limit = f"a secret is waited for {SECRET_S} s at most"
@@ -269,7 +298,7 @@ def _alarm(place: Place, heard: Heard) -> str:
 
 def _half(place: Place, spent_s: float) -> str:
     left = max(0.0, place.limit_s - spent_s)
-    goal = "given up" if place.stretch is Stretch.QUEUED else "stopped"
+    goal = "given up" if place.stretch in (Stretch.QUEUED, Stretch.GANG) else "stopped"
     return f"For {_span(spent_s)}: {place.words}. In {_span(left)} it is {goal} ({_LIMITS[place.stretch]})."
 
 
@@ -289,12 +318,15 @@ def ended_by_deadline(outcome: Outcome, watched: Watched | None, *, ended: bool)
     if watched is None or not watched.alarm or watched.stretch is Stretch.QUEUED:
         return outcome
     own = outcome.kind is OutcomeKind.FAILED and outcome.exit_code is not None
-    late = watched.stretch is Stretch.RUN
+    late = watched.stretch in (Stretch.RUN, Stretch.BUDGET)
     if (
         outcome.succeeded
         or (own and not late)
         or outcome.kind in (OutcomeKind.GONE, OutcomeKind.EXPIRED, OutcomeKind.CHANGED)
     ):
         return outcome
+    if watched.stretch is Stretch.GANG and ended:  # what had a place has given it back
+        times = {"started_at": outcome.started_at, "finished_at": outcome.finished_at}
+        return Outcome(kind=OutcomeKind.NOT_PLACED, reason=watched.alarm, **times)
     reason = watched.alarm if ended else f"{watched.alarm}; {NOT_ENDED}"
     return outcome.model_copy(update={"kind": OutcomeKind.EXPIRED if late else OutcomeKind.STALLED, "reason": reason})

@@ -8,14 +8,21 @@ from typing import Final
 
 from caravan.agent.changed import changed_by_others, may_be_another, replaced
 from caravan.agent.context import Context
+from caravan.agent.gang import broken
 from caravan.agent.logs import TERMINAL, LogFollower
+from caravan.agent.purse import Purse
+from caravan.agent.resuming import TakenUp
+from caravan.agent.smoke import FirstSteps
 from caravan.agent.watchdog import END_S, Watchdog
 from caravan.values.base import Json
 from caravan.values.errors import ClusterError, ClusterUnreachable
 from caravan.values.plan import TrainingPlan
-from caravan.values.run import Deployment, Phase, RunEvent, RunStatus, Sentinel, Snapshot, Stretch, Watched
+from caravan.values.run import Deployment, Phase, RunEvent, RunStatus, Sentinel, SmokeResult, Snapshot, Stretch, Watched
 
 _REASONS: Final = 10  # reasons for waiting that are stored of one deployment; a scheduler may count nodes for ever
+
+_ALARMS: Final = {Stretch.QUEUED: "queue_over", Stretch.GANG: "gang_over", Stretch.BUDGET: "budget_over"}
+"""Kinds of the event that says why a job was stopped; any other is `stalled`."""
 
 _OVER: Final = (Phase.ENDED, Phase.GONE)
 
@@ -25,12 +32,15 @@ ASK_S: Final = 5.0
 
 @dataclass(frozen=True)
 class Seen:
-    """How a watch ended: the last snapshot, the result file, the deadlines, and what somebody else changed."""
+    """How a watch ended: the last snapshot, the result file, the deadlines, what somebody else changed, and what the
+    first steps showed.
+    """
 
     last: Snapshot
     sentinel: Sentinel | None
     watched: Watched
     changed: str = ""
+    smoke: SmokeResult | None = None
 
     @property
     def ended(self) -> bool:
@@ -41,12 +51,22 @@ class Seen:
 class JobWatch:
     """One watch over one deployment; `stored` as the store has it. `names` are metrics that the repository logs."""
 
-    def __init__(self, context: Context, plan: TrainingPlan, stored: Deployment, *, names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        plan: TrainingPlan,
+        stored: Deployment,
+        *,
+        names: tuple[str, ...],
+        purse: Purse | None = None,
+    ) -> None:
         self._context = context
         self._plan = plan
         self._deployment = stored
         self._logs = LogFollower(context, names=names)
-        self._dog = Watchdog(plan.limits, context.clock, stored.watched, context.secrets, plan.kill_timeout_s)
+        self._first_steps = FirstSteps(context, plan, stored)
+        self._taken_up = TakenUp(context, plan, stored)
+        self._dog = Watchdog(plan.limits, context.clock, stored.watched, context.secrets, plan.kill_timeout_s, purse)
         self._placed: set[str] = set()
         self._reasons = {e.text for e in context.store.events(stored.run_id) if e.kind == "queued"}
         self._stopped_at: float | None = None
@@ -71,6 +91,8 @@ class JobWatch:
             self._keep_places(snapshot)
             self._keep_reason(snapshot)
             self._logs.copy(snapshot)
+            self._first_steps.look(snapshot)
+            self._taken_up.look(snapshot)
             self._prove_early(snapshot)
             if changed := changed_by_others(snapshot, deployment):
                 return self._seen(snapshot, changed)
@@ -92,7 +114,7 @@ class JobWatch:
         sentinel = None if gone else self._context.read_sentinel(self._context.cluster, last)
         if sentinel is None and self._proved == _ids(last):
             sentinel = self._sentinel  # read in time; the cluster has collected it since
-        return Seen(last, sentinel, self._dog.watched, changed)
+        return Seen(last, sentinel, self._dog.watched, changed, self._first_steps.found)
 
     def _prove_early(self, snapshot: Snapshot) -> None:
         """Read the result file as soon as a task is dead, before the cluster can collect it; once for each death."""
@@ -114,6 +136,13 @@ class JobWatch:
         if snapshot.phase not in _OVER and context.store.run(deployment.run_id).status is RunStatus.STOPPED:
             self._stop()  # the stop came between our look at the store and the registration
             return
+        if why := broken(snapshot, self._plan.launch.nodes):
+            if why != self._alarmed:
+                self._alarmed = why
+                context.progress.note(why)
+                self._event(snapshot, "member_lost", why)
+            self._stop()
+            return
         save, note = dog.look(snapshot, self._logs.heard(snapshot))
         if dog.due and (now := self._asked_anew(snapshot)) is not None:
             snapshot = now
@@ -128,7 +157,7 @@ class JobWatch:
             if dog.alarm != self._alarmed:
                 self._alarmed = dog.alarm
                 context.progress.note(dog.alarm)
-                kind = "queue_over" if dog.watched.stretch is Stretch.QUEUED else "stalled"
+                kind = _ALARMS.get(dog.watched.stretch, "stalled")
                 self._event(snapshot, kind, dog.alarm)
             self._stop()
 
@@ -183,6 +212,8 @@ class JobWatch:
             self._placed.add(allocation.id)
             where = allocation.node_name or allocation.node_id[:8]
             data: dict[str, Json] = {"alloc_id": allocation.id, "attempt": deployment.attempt, "node": where}
+            if self._plan.launch.nodes > 1:
+                data["member"] = allocation.name.rsplit(".", 1)[-1]
             text = f"attempt {deployment.attempt} placed on {where} (allocation {allocation.id[:8]})"
             at = max(min(times), deployment.registered_at or min(times))
             event = RunEvent(at=at, kind="placed", text=text, data=data)
@@ -191,7 +222,8 @@ class JobWatch:
     def _keep_reason(self, snapshot: Snapshot) -> None:
         """Store why it waits for room, each reason once."""
         text = f"{snapshot.job_id} waits: {snapshot.reason}"
-        waits = snapshot.phase is Phase.QUEUED and bool(snapshot.placement_failures) and not snapshot.stopped
+        placed = snapshot.phase not in (Phase.QUEUED, Phase.STARTING) or not snapshot.placement_failures
+        waits = not placed and not snapshot.stopped
         if waits and text not in self._reasons and len(self._reasons) < _REASONS:
             self._reasons.add(text)
             self._event(snapshot, "queued", text)

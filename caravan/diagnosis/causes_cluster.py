@@ -107,6 +107,7 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         (
             said("The job is not this run's any more: {message}. Caravan leaves it alone.", kind="changed, runs"),
             said("The job is not this run's any more: {message}.", kind="changed"),
+            said("The job was ended because the approved money is used up: {message}.", kind="money"),
         ),
     ),
     FailureClass.IMAGE_NOT_FOUND: Entry(

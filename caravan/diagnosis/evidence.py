@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from caravan.diagnosis.logtext import LINE_LIMIT, digest
-from caravan.diagnosis.sign import JOB_CHANGED, STOPPED_BY_REQUEST
+from caravan.diagnosis.sign import BUDGET_OVER, JOB_CHANGED, STOPPED_BY_REQUEST
 from caravan.diagnosis.signs import telling
 from caravan.values.escapes import without_escapes
 from caravan.values.failure import Evidence, Stage
@@ -82,7 +82,7 @@ def _events(allocation: Allocation | None, snapshot: Snapshot | None, outcome: O
     if stopped and outcome is not None and outcome.kind is OutcomeKind.INTERRUPTED:
         yield STOPPED_BY_REQUEST
     if outcome is not None and outcome.kind is OutcomeKind.EXPIRED:
-        yield f"Time limit: {outcome.reason}"
+        yield outcome.reason if outcome.reason.startswith(BUDGET_OVER) else f"Time limit: {outcome.reason}"
     if outcome is not None and outcome.kind is OutcomeKind.STALLED:
         yield outcome.reason  # its first words say which deadline it was
     if outcome is not None and outcome.kind is OutcomeKind.CHANGED:

@@ -30,6 +30,7 @@ class Origin(StrEnum):
 STOPPED_BY_REQUEST: Final = "Job stopped by request"
 """The event line of ours for a job that somebody stopped: that is a decision, not an accident."""
 
+PARTLY_PLACED: Final = "Only a part of the group found a place"
 STALLED_AT_START: Final = "Stalled before its start"
 STALLED_WITHOUT_SIGN: Final = "Stalled without a first sign"
 STALLED_IN_SILENCE: Final = "Stalled in silence"

@@ -154,8 +154,17 @@ def without_checkpoint(plan: TrainingPlan, words: tuple[str, ...]) -> tuple[str,
     return set_flag(words, resume.flag, False)
 
 
-def starts_anew(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
-    """What a person is told at approval of a training that can't go on after an interruption."""
+_SHORT_S: Final = 900
+"""Seconds of a training of which it needs no word that an interruption would lose it."""
+
+
+def starts_anew(plan: TrainingPlan, facts: ClusterFacts, seconds: float | None) -> tuple[str, ...]:
+    """What a person is told at approval of a training that can't go on after an interruption.
+
+    `seconds`: how long it may take as far as that is known.
+    """
+    if seconds is not None and seconds < _SHORT_S:
+        return ()
     if plan.resume is None:
         return (
             "the training can't go on after an interruption: it starts anew (the repository does not say how it goes "

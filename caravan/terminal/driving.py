@@ -39,12 +39,15 @@ if TYPE_CHECKING:
 class Given:
     """What the command line already says to the open question: answers, yes or no, the number of another plan.
 
+    `budget`, with a yes, is what the whole run may cost.
+
     `yes` takes defaults.
     """
 
     answers: Mapping[str, Json] | None = None
     approved: bool | None = None
     choice: int | None = None
+    budget: float | None = None
     yes: bool = False
 
     @property
@@ -166,7 +169,7 @@ class _Drive:
                 return Reply(choice=given.choice)
             approved = given.approved if given.approved is not None else _approved_by_yes(ask, given)
             if approved is not None:
-                return Reply(approved=approved, why="" if approved else "the user said no")
+                return Reply(approved=approved, budget_usd=given.budget, why="" if approved else "the user said no")
         if not self.interactive:
             return None
         try:

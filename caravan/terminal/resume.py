@@ -20,6 +20,10 @@ def resume(
     choose: Annotated[
         int | None, typer.Option("--choose", metavar="N", help="Take the Nth of the other plans that it offers.", min=1)
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="USD", help="With --approve: what the whole run may cost.", min=0),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
     detach: DetachOption = False,
     agent: Annotated[bool, typer.Option("--agent", hidden=True)] = False,
@@ -31,6 +35,8 @@ def resume(
     """
     if (answers is not None) + approve + reject + (choose is not None) > 1:
         raise UsageError("--answers, --approve, --reject and --choose exclude each other.", hint="Give one of them.")
+    if budget is not None and not approve:
+        raise UsageError("--budget goes with --approve.", hint="Give both, or neither.")
     given_answers = read_answers(answers, wiring_of(ctx).secrets()) if answers is not None else None
     from caravan.terminal.driving import Given, drive_run
     from caravan.terminal.lookup import look_up
@@ -42,7 +48,11 @@ def resume(
     record = wiring.store().run(run)
     terminal.run_id = record.id
     given = Given(
-        answers=given_answers, approved=True if approve else False if reject else None, choice=choose, yes=yes
+        answers=given_answers,
+        approved=True if approve else False if reject else None,
+        choice=choose,
+        budget=budget,
+        yes=yes,
     )
     # The agent of a stopped run may have been ended before it: then a job, its log and the report are left to see to.
     stopped = record.status is RunStatus.STOPPED

@@ -77,4 +77,5 @@ class Reply(Value):
     answers: tuple[Answer, ...] = ()
     approved: bool | None = None
     choice: int | None = Field(default=None, ge=1, description="number of the choice taken instead")
+    budget_usd: float | None = Field(default=None, ge=0, description="with a yes: what the whole run may cost")
     why: str = ""

@@ -104,10 +104,12 @@ class Stretch(StrEnum):
     """The parts of a deployment that have a deadline each."""
 
     QUEUED = "queued"  # no node has taken it
+    GANG = "gang"  # some members of a group have a place and wait for the others
     START = "start"  # image, artifacts, templates: placed, but no task runs
     FIRST_SIGN = "first_sign"  # a task runs and has written nothing yet
     SILENCE = "silence"  # a task runs and has written something
     RUN = "run"  # beside the others: it runs longer than it may, and nothing on the cluster ends it
+    BUDGET = "budget"  # beside the others too: the approved money is used up
 
 
 class Watched(Value):
@@ -313,6 +315,7 @@ class Attempt(Value):
     outcome: Outcome | None = None
     diagnosis: Diagnosis | None = None
     repair: Repair | None = None
+    resumed: str = Field(default="", description="what it went on from, or why it started anew, in words")
     changed: dict[str, tuple[Json, Json]] = Field(
         default_factory=dict, description="what the repair changed in the plan: path to (before, after)"
     )

@@ -4,8 +4,10 @@ from langgraph.types import interrupt
 
 from caravan.agent.approval import envelope, objections, total_cost
 from caravan.agent.context import Context
+from caravan.agent.granting import DECIDED, granted_more, has_begun, more_money, sum_needed
 from caravan.agent.secrets import offer_secrets
-from caravan.agent.state import RunState, Update
+from caravan.agent.state import RunState, Update, joined
+from caravan.planning.resume import starts_anew
 from caravan.values.dialogue import Ask, AskKind, PlanChoice, Reply
 from caravan.values.estimate import BudgetVerdict, Envelope, Verdict
 from caravan.values.failure import ChangePlan
@@ -44,17 +46,17 @@ def _decide(state: RunState, context: Context) -> Update:
     """What was granted already or by `--yes`, else what a person is asked."""
     plan, verdict, granted = state.need_plan(), state.budget, state.envelope
     cost = total_cost(state, state.need_estimate())
-    if verdict and verdict.verdict is Verdict.OVER_HARD:
+    if verdict and verdict.verdict is Verdict.OVER_HARD and not has_begun(state):
         return _rejected(state, verdict.text)
     against = objections(state, context, plan, state.need_estimate())
     if granted and not against:
-        return _DECIDED
+        return DECIDED
     limit = state.request.budget_usd if state.request.budget_usd is not None else context.limits.soft_usd
     grants = envelope(state, context, plan, cost, limit)
     if granted is None and not against and state.request.yes and verdict and verdict.verdict is Verdict.WITHIN:
         context.progress.note(f"Approved by --yes: {verdict.text}")
-        return {"envelope": grants, **_DECIDED}
-    return _asked(_ask(state, verdict, grants, against))
+        return {"envelope": grants, **DECIDED}
+    return _asked(_ask(state, context, verdict, grants, against))
 
 
 def _answered(state: RunState, context: Context, ask: Ask) -> Update:
@@ -68,17 +70,15 @@ def _answered(state: RunState, context: Context, ask: Ask) -> Update:
         return _chosen(state, context, ask.choices[reply.choice - 1], ask.envelope)
     if not reply.approved:
         return _rejected(state, reply.why or "the job was not approved")
-    return {"envelope": ask.envelope, **_DECIDED}
-
-
-_DECIDED: Update = {"choices": (), "unplaced": None}
-"""No other plan is on offer any more."""
+    if has_begun(state) or reply.budget_usd is not None:
+        return granted_more(state, ask, reply, hard_usd=context.limits.hard_usd) or _asked(sum_needed(ask))
+    return {"envelope": ask.envelope, **DECIDED}
 
 
 def _chosen(state: RunState, context: Context, choice: PlanChoice, grants: Envelope | None) -> Update:
     """The plan that a person took instead, by their own word; one that changes nothing is a yes to what was asked."""
     if not choice.changes:
-        return {"envelope": grants, **_DECIDED}
+        return {"envelope": grants, **DECIDED}
     before = state.unplaced or state.need_plan()
     repair = ChangePlan(
         changes=tuple(c.model_copy(update={"by": Author.USER}) for c in choice.changes), why=choice.text
@@ -87,7 +87,7 @@ def _chosen(state: RunState, context: Context, choice: PlanChoice, grants: Envel
     context.folder.save_plan(plan)
     context.progress.note(f"Chosen instead: {choice.text}")
     held = {path: value for path, value in state.wished.items() if path not in {c.path for c in choice.changes}}
-    update: Update = {"plan": plan, "wished": held, "turn": "estimate", **_DECIDED}
+    update: Update = {"plan": plan, "wished": held, "turn": "estimate", **DECIDED}
     return update if state.unplaced is None else {**update, **_in_place_of_the_repair(repair, plan, state)}
 
 
@@ -101,7 +101,9 @@ def _in_place_of_the_repair(repair: ChangePlan, plan: TrainingPlan, state: RunSt
     return update
 
 
-def _ask(state: RunState, verdict: BudgetVerdict | None, grants: Envelope, against: tuple[str, ...]) -> Ask:
+def _ask(
+    state: RunState, context: Context, verdict: BudgetVerdict | None, grants: Envelope, against: tuple[str, ...]
+) -> Ask:
     deployment = state.need_deployment()
     return Ask(
         kind=AskKind.APPROVAL,
@@ -111,7 +113,7 @@ def _ask(state: RunState, verdict: BudgetVerdict | None, grants: Envelope, again
         budget=verdict,
         envelope=grants,
         objections=against,
-        warnings=state.warnings,
+        warnings=joined(state.warnings, _lost_if_interrupted(state, context)),
         choices=state.choices,
         attempt=state.sequence,
         job_id=deployment.job_id,
@@ -119,8 +121,15 @@ def _ask(state: RunState, verdict: BudgetVerdict | None, grants: Envelope, again
     )
 
 
+def _lost_if_interrupted(state: RunState, context: Context) -> tuple[str, ...]:
+    known = state.estimate.seconds if state.estimate else None
+    return starts_anew(state.need_plan(), context.facts(), known.high if known else None)
+
+
 def _question(state: RunState, job_id: str) -> str:
     """What is asked: of a repair, what failed and what would be done about it."""
+    if state.exhausted:
+        return more_money(state, job_id)
     if state.answered is None or not state.tried:
         return f"Deploy {job_id}?"
     repair = state.tried[-1]

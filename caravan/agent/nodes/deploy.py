@@ -4,6 +4,9 @@ from caravan.agent.context import Context
 from caravan.agent.costs import held_s
 from caravan.agent.lawful import denied, require_policies
 from caravan.agent.logs import log_tail
+from caravan.agent.purse import Purse
+from caravan.agent.resuming import reached, told_of, used_up
+from caravan.agent.smoke import measured, with_first_steps
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.watchdog import begun, ended_by_deadline
 from caravan.agent.watching import JobWatch, Seen
@@ -94,7 +97,9 @@ def verify_deployment(state: RunState, context: Context) -> Update:
     context.memory.close()  # watching may take days, and an embedded memory has one owner; the next call opens it again
     _announce(state, context, deployment)
     names = state.need_profile().metrics_logged
-    seen = JobWatch(context, state.need_plan(), deployment, names=names).follow()
+    seen = JobWatch(
+        context, state.need_plan(), deployment, names=names, purse=_purse(state, context, deployment)
+    ).follow()
     if seen.last.phase is Phase.GONE and not _stopped_by_user(state, context):
         context.store.save_deployment(deployment.model_copy(update={"state": DeploymentState.UNKNOWN}))
         return {"lost": True}
@@ -106,8 +111,9 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         job_id=deployment.job_id,
         hcl_path=deployment.hcl_path or "",
         plan_sha256=deployment.plan_sha256,
-        counts=outcome.kind is not OutcomeKind.INTERRUPTED,
+        counts=outcome.kind is not OutcomeKind.INTERRUPTED and not used_up(state.need_plan(), outcome),
         outcome=outcome,
+        resumed=told_of(state.run_id, deployment.attempt, context),
     )
     spent = state.spent_usd + _cost_usd(state, context, deployment, seen.last)
     context.store.update_run(state.run_id, cost_usd=spent)
@@ -117,10 +123,14 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         "attempts": (*(a for a in state.attempts if a.number != attempt.number), attempt),
         "spent_usd": spent,
     }
+    update |= measured(state, context, deployment.attempt, seen.smoke)
     if _stopped_by_user(state, context):
         update |= {"status": RunStatus.STOPPED, "detail": "stopped by the user"}
     elif not outcome.succeeded:
-        update["failure"] = _evidence(state, context, seen.last, outcome)
+        log = log_tail(context, outcome.alloc_id) if outcome.alloc_id else b""
+        update["reached"] = reached(state, log)
+        evidence = _evidence(state, context, seen.last, outcome)
+        update["failure"] = with_first_steps(evidence, seen.smoke, state.need_estimate().usd_per_hour)
     return update
 
 
@@ -128,6 +138,25 @@ def _stored(state: RunState, context: Context) -> Deployment:
     """The deployment as the store has it: with what its deadlines have used up."""
     wanted = state.need_deployment()
     return next((d for d in context.store.deployments(state.run_id) if d.job_id == wanted.job_id), wanted)
+
+
+def _purse(state: RunState, context: Context, deployment: Deployment) -> Purse | None:
+    """What the run may still spend while it is watched; None where its price is not known."""
+    rate, granted, plan = state.need_estimate().usd_per_hour, state.envelope, state.need_plan()
+    if not rate or granted is None:
+        return None
+    said = [x for x in (state.request.budget_usd, plan.limits.max_cost_usd) if x is not None]
+    approved = context.limits.hard_usd if granted.unknown_cost and not said else granted.cost_usd
+    created_at = context.store.run(state.run_id).created_at
+    return Purse(
+        approved_usd=min((approved, *said)),
+        spent_usd=state.spent_usd,
+        usd_per_hour=rate,
+        nodes=plan.launch.nodes,
+        end_s=plan.kill_timeout_s,
+        created_at=created_at,
+        registered_at=deployment.registered_at or created_at,
+    )
 
 
 def _outcome(context: Context, deployment: Deployment, seen: Seen) -> Outcome:

@@ -8,6 +8,7 @@ from caravan.agent.approval import objections
 from caravan.agent.context import Context
 from caravan.agent.fits import has_place, other_plans
 from caravan.agent.lawful import denials
+from caravan.agent.resuming import used_up
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.entry import Fixable
@@ -46,14 +47,15 @@ def diagnose(state: RunState, context: Context) -> Update:
     """Say why it failed, from the evidence alone."""
     evidence, plan = _evidence(state), state.need_plan()
     diagnosis = context.reasoner.diagnose(evidence, plan, state.cases)
-    if _memory_may_know(diagnosis):
+    exhausted = used_up(plan, state.outcome) if diagnosis.failure is FailureClass.INTERRUPTED_EXTERNALLY else ""
+    if exhausted or _memory_may_know(diagnosis):
         diagnosis = diagnosis.model_copy(update={"escalate": False})
     context.progress.note(f"Cause: {diagnosis.cause}")
-    update: Update = {"diagnosis": diagnosis}
+    update: Update = {"diagnosis": diagnosis, "exhausted": exhausted}
     if evidence.stage in (Stage.VERIFY, Stage.EVALUATE) and state.attempts:
         last = state.attempts[-1].model_copy(update={"diagnosis": diagnosis})
         update |= {"attempts": (*state.attempts[:-1], last), "ran": plan}
-    if evidence.interrupted:
+    if evidence.interrupted and not exhausted:  # a person decides each time whether it goes on
         update["interruptions"] = state.interruptions + 1
     if diagnosis.failure is FailureClass.CUDA_OOM and state.estimate is not None:
         update["memory_beyond"] = beyond_formula(state.estimate, diagnosis.details, state.memory_beyond)
@@ -80,7 +82,9 @@ def fix_iteration(state: RunState, context: Context) -> Update:
         state = state.model_copy(update={"wished": state.wished or held_fields(plan, None)})
     toolbox = _LazyToolbox(lambda: context.toolbox(context.open_tree(state.request.source)))
     choices = _other_plans(state, context)
-    ladder = context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox)
+    ladder: tuple[Repair, ...] = (_GO_ON,)
+    if not state.exhausted:
+        ladder = context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox)
     outside: tuple[Repair, TrainingPlan] | None = None
     for repair in (*ladder, *(_as_repair(choice) for choice in choices or () if choice.changes)):
         mended = _mended(repair, state)
@@ -101,6 +105,9 @@ def fix_iteration(state: RunState, context: Context) -> Update:
     if outside is not None:
         return {**_take(*outside, state, context), **_on_offer(choices, outside[1], plan)}
     return {"status": RunStatus.ESCALATED, "detail": f"{diagnosis.cause} {_told(state, context)}"}
+
+
+_GO_ON = RetryElsewhere(why="it goes on from its last checkpoint")
 
 
 def _other_plans(state: RunState, context: Context) -> tuple[PlanChoice, ...] | None:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from caravan.diagnosis.sign import (
+    BUDGET_OVER,
     JOB_CHANGED,
     NOT_ENDED,
     SMOKE_MEMORY,
@@ -53,6 +54,7 @@ STALL_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # What the job itself says, where its answer is gone with the allocation.
     row(r"^caravan: smoke: over what was approved: the whole training", _O.LOG, _F.RUN_TOO_LONG, 0.95),
+    row(rf"^{BUDGET_OVER}: ", _O.EVENT, _CHANGED, 1.0, _F.HOST_MEMORY_OOM, escalate=True, kind="money"),
     # It may still run there: another one beside it would train twice.
     row(rf"^Stalled .*{NOT_ENDED}", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, *_ALL, escalate=True),
     row(rf"^{JOB_CHANGED}: {_JOB}.* still runs", _O.EVENT, _CHANGED, 1.0, *_ALL, escalate=True, kind="changed, runs"),

@@ -1,0 +1,74 @@
+"""More money or time for a run that has begun: what is asked, and what a yes to it grants. Pure."""
+
+from typing import Final
+
+from caravan.agent.state import RunState, Update
+from caravan.diagnosis.sign import BUDGET_OVER
+from caravan.planning.resume import goes_on
+from caravan.values.dialogue import Ask, Reply
+from caravan.values.estimate import Verdict, held_fields
+from caravan.values.guarded import kept_fields
+from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
+
+DECIDED: Final[Update] = {"choices": (), "unplaced": None}
+"""No other plan is on offer any more."""
+
+
+def has_begun(state: RunState) -> bool:
+    """Whether a training was paid for that can go on: then a person is asked for more money, and not just refused."""
+    return bool(state.attempts) and (bool(state.exhausted) or (state.reached > 0 and goes_on(state.need_plan())))
+
+
+def more_money(state: RunState, job_id: str) -> str:
+    """What is asked of a run whose time or money was over, with what it has reached."""
+    done = f" About {state.reached:.0%} of the training is in its last checkpoint." if state.reached else ""
+    reason = state.exhausted.rstrip(".")
+    return (
+        f"{reason}.{done} Go on from its last checkpoint as {job_id}? "
+        f"(`main.py resume {state.run_id} --approve --budget USD` says what the whole run may cost.)"
+    )
+
+
+def granted_more(state: RunState, ask: Ask, reply: Reply, *, hard_usd: float) -> Update | None:
+    """What a yes grants; None where it names no sum that the run could go on with: then it is asked again.
+
+    Without a sum a yes grants what was shown, up to the hard limit: beyond it the sum must be said.
+    """
+    money, over = reply.budget_usd, ask.budget is not None and ask.budget.verdict is Verdict.OVER_HARD
+    over = over or state.exhausted.startswith(BUDGET_OVER)
+    if ask.envelope is None:
+        raise AssertionError("an approval shows what it grants")
+    if money is None and over:
+        money = ask.envelope.cost_usd
+        if money > hard_usd:
+            return None
+    if money is None:
+        return {"envelope": ask.envelope, "exhausted": "", **DECIDED}
+    if money * _LEAST <= state.spent_usd:
+        return None
+    plan = _with_limit(state.need_plan(), money)
+    # The money bounds it now, and with it how long it may run.
+    grants = ask.envelope.model_copy(
+        update={"cost_usd": money, "run_s": None, "kept": kept_fields(plan), "held": held_fields(plan, ask.envelope)}
+    )
+    request = state.request.model_copy(update={"budget_usd": money})
+    return {"envelope": grants, "exhausted": "", "plan": plan, "request": request, "turn": "estimate", **DECIDED}
+
+
+_LEAST: Final = 0.9
+"""Of a sum the share that must not be spent already: less would be kept for the job's end at once."""
+
+
+def sum_needed(ask: Ask) -> Ask:
+    """The same question once more, after a yes that named no sum it could go on with."""
+    said = (
+        "Please say what the whole run may cost, with --budget: more than it has cost, and over the hard limit by name."
+    )
+    return ask if ask.text.startswith(said) else ask.model_copy(update={"text": f"{said} {ask.text}"})
+
+
+def _with_limit(plan: TrainingPlan, money: float) -> TrainingPlan:
+    if plan.limits.max_cost_usd is None:
+        return plan
+    change = PlanChange(path="limits.max_cost_usd", value=money, by=Author.USER, why="granted while it ran")
+    return apply_changes(plan, [change])

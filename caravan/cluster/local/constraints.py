@@ -36,8 +36,11 @@ def resolve(target: str, known: Mapping[str, str]) -> str | None:
     return known.get(found.group(1)) if found else target
 
 
-def matches(operator: str, left: str | None, right: str | None) -> bool:
-    """Whether a constraint holds. A missing side holds only for `is_not_set`, `!=` and `not`."""
+def matches(operator: str, left: str | None, right: str | None, *, units: bool = True) -> bool:
+    """Whether a constraint holds. A missing side holds only for `is_not_set`, `!=` and `not`.
+
+    `units`: sizes are compared as such (`40 GiB`), as those of devices are; a node's attributes are numbers or texts.
+    """
     if operator == "is_set":
         return left is not None
     if operator == "is_not_set":
@@ -46,7 +49,7 @@ def matches(operator: str, left: str | None, right: str | None) -> bool:
         return left != right
     if left is None or right is None:
         return False
-    compare = _OPERATORS.get(operator)
+    compare = (_OPERATORS if units else _PLAIN).get(operator)
     return compare is not None and compare(left, right)
 
 
@@ -57,6 +60,21 @@ def _ordered(wanted: Callable[[int], bool]) -> Callable[[str, str], bool]:
             if one[0] != other[0]:
                 return False
             return wanted((one[1] > other[1]) - (one[1] < other[1]))
+        return wanted((left > right) - (left < right))
+
+    return compare
+
+
+def _plainly(wanted: Callable[[int], bool]) -> Callable[[str, str], bool]:
+    """By number where both are one, whole or not, else by their letters."""
+
+    def compare(left: str, right: str) -> bool:
+        for kind in (int, float):
+            try:
+                one, other = kind(left), kind(right)
+            except ValueError:
+                continue
+            return wanted((one > other) - (one < other))
         return wanted((left > right) - (left < right))
 
     return compare
@@ -108,6 +126,21 @@ def _compare_versions(one: tuple[tuple[int, ...], str], other: tuple[tuple[int, 
 
 
 def _in_version_range(left: str, right: str) -> bool:
+    """By Nomad's operator `version`: a pre-release is in no range that names none."""
+    have = _version(left)
+    parts = right.split(",")
+    return have is not None and all(_meets(have, p) and (not have[1] or _early(have, p)) for p in parts)
+
+
+def _early(have: tuple[tuple[int, ...], str], condition: str) -> bool:
+    found = re.fullmatch(r"\s*(>=|<=|!=|~>|=|>|<)?\s*(\S+)\s*", condition)
+    want = _version(found.group(2)) if found else None
+    if found is None or want is None or found.group(1) in (None, "=", "!="):
+        return True
+    return bool(want[1]) and want[0] == have[0]
+
+
+def _in_semver_range(left: str, right: str) -> bool:
     have = _version(left)
     return have is not None and all(_meets(have, part) for part in right.split(","))
 
@@ -135,10 +168,20 @@ _OPERATORS: dict[str, Callable[[str, str], bool]] = {
     ">=": _ordered(lambda order: order >= 0),
     "regexp": _matches_pattern,
     "version": _in_version_range,
-    "semver": _in_version_range,
+    "semver": _in_semver_range,
     "set_contains": lambda left, right: _members(right) <= _members(left),
     "set_contains_all": lambda left, right: _members(right) <= _members(left),
     "set_contains_any": lambda left, right: bool(_members(right) & _members(left)),
+}
+
+
+_PLAIN: dict[str, Callable[[str, str], bool]] = {
+    **_OPERATORS,
+    **dict.fromkeys(("=", "==", "is"), lambda left, right: left == right),
+    "<": _plainly(lambda order: order < 0),
+    "<=": _plainly(lambda order: order <= 0),
+    ">": _plainly(lambda order: order > 0),
+    ">=": _plainly(lambda order: order >= 0),
 }
 
 
@@ -150,8 +193,8 @@ def describe(constraint: JsonDict) -> str:
     return f"{constraint.get('LTarget') or ''} {operator} {constraint.get('RTarget') or ''}"
 
 
-def holds(constraint: JsonDict, known: Mapping[str, str]) -> bool:
-    """Whether a constraint holds where `known` gives the meaning of `${...}`."""
+def holds(constraint: JsonDict, known: Mapping[str, str], *, units: bool = False) -> bool:
+    """Whether a constraint holds where `known` gives the meaning of `${...}`; `units` as for `matches`."""
     left = resolve(constraint.get("LTarget") or "", known)
     right = resolve(constraint.get("RTarget") or "", known)
-    return matches(constraint.get("Operand") or "=", left, right)
+    return matches(constraint.get("Operand") or "=", left, right, units=units)

@@ -170,12 +170,14 @@ def _device_known(device: Device) -> dict[str, str]:
 
 def _device_holds(device: Device, request: JsonDict) -> bool:
     known = _device_known(device)
-    return all(constraints.holds(c, known) for c in request["Constraints"] or [])
+    return all(constraints.holds(c, known, units=True) for c in request["Constraints"] or [])
 
 
 def _device_score(device: Device, request: JsonDict) -> float:
     known = _device_known(device)
-    return float(sum(a.get("Weight") or 50 for a in request["Affinities"] or [] if constraints.holds(a, known)))
+    return float(
+        sum(a.get("Weight") or 50 for a in request["Affinities"] or [] if constraints.holds(a, known, units=True))
+    )
 
 
 def exhausted_sum(group: JsonDict, dimensions: Mapping[str, int]) -> JsonDict:

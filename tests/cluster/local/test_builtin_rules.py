@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from caravan.cluster.local import constraints
 from caravan.cluster.local.canonical import canonical_job
 from caravan.cluster.local.cautions import warnings_of
 from caravan.cluster.local.implied import with_implied
@@ -117,6 +118,30 @@ def test_an_identity_without_care_is_warned_of() -> None:
     for words in ("without an audience are insecure", "without an expiration are insecure", "may result in task not"):
         assert f"Identity[i] {'identities ' if 'insecure' in words else ''}" in told
         assert words in told
+
+
+@pytest.mark.parametrize(
+    ("operator", "left", "right", "good"),
+    [
+        ("=", "1.0", "1", False),  # texts, on a node
+        ("<", "9", "10", True),
+        ("<", "9.5", "10", True),
+        ("<", "9 GiB", "10 GiB", False),  # letters
+        ("version", "2.0.6-dev", ">= 1.0", False),
+        ("version", "2.0.6-dev", ">= 2.0.6-beta", True),
+        ("version", "20.10.24", ">= 20, < 21", True),
+        ("semver", "2.0.6-dev", ">= 1.0.0", True),
+        ("semver", "2.0.6-dev", ">= 2.0.6", False),
+    ],
+)
+def test_a_node_is_compared_by_numbers_and_letters(operator: str, left: str, right: str, good: bool) -> None:
+    rule = {"LTarget": "${attr.a}", "Operand": operator, "RTarget": right}
+    assert constraints.holds(rule, {"attr.a": left}) is good
+
+
+def test_what_a_failure_says_of_a_constraint() -> None:
+    assert constraints.describe({"LTarget": "${attr.a}", "Operand": "is_set"}) == "${attr.a} is_set "
+    assert constraints.describe({"LTarget": "${attr.a}", "RTarget": "x"}) == "${attr.a} = x"
 
 
 def test_which_job_may_follow_which() -> None:

@@ -24,6 +24,8 @@ from caravan.cluster.local.words import JsonDict, go_quote
 _CHUNK = 1 << 20
 _SECONDS = 30 * 60
 _NAMED = {"tar.gz", "tgz", "tar.bz2", "tbz2", "tar.xz", "txz", "tar", "zip"}
+_SINGLE = {"gz": "gzip", "bz2": "bzip2", "xz": "xz", "zst": "zstd"}
+_SUMS = {"md5": "digest", "sha1": "digest", "sha256": "Digest", "sha512": "Digest"}  # and Go's name of each type
 _FAILED = "getter subprocess failed: exit status 1: failed to download artifact: "
 
 
@@ -84,7 +86,12 @@ def _get(
         raise _Refused(f"download not supported for scheme '{scheme or 'file'}'")
     address = rest or url
     name = posixpath.basename(urlsplit(address).path) or "index"
-    archive = options.get("archive") or next((n for n in sorted(_NAMED, key=len)[::-1] if name.endswith("." + n)), "")
+    known = [*_NAMED, *_SINGLE]
+    archive = options.get("archive") or next((n for n in sorted(known, key=len)[::-1] if name.endswith("." + n)), "")
+    if archive in _SINGLE and mode != "file":
+        raise _Refused(f"{_SINGLE[archive]}-compressed files can only unarchive to a single file")
+    if archive not in known and (mode == "dir" or urlsplit(address).path.endswith("/")):
+        raise _Refused(f"error downloading '{address}': no source URL was returned")
     unpacks = archive in _NAMED and mode != "file"
     folder = target if unpacks or mode != "file" else target.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,10 +118,10 @@ def _download(url: str, part: Path, headers: Mapping[str, str], *, insecure: boo
                 for piece in got.iter_content(_CHUNK):
                     out.write(piece)
     except requests.RequestException as error:
-        raise _Refused(f"Get {go_quote(url)}: {_reason(error, url)}") from error
+        raise _Refused(f"Get {go_quote(url)}: {reason(error, url)}") from error
 
 
-def _reason(error: BaseException, url: str) -> str:
+def reason(error: BaseException, url: str) -> str:
     """A failed connection in Go's words."""
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -148,12 +155,13 @@ def _check(path: Path, wanted: str, name: str) -> None:
     kind, colon, value = wanted.partition(":")
     if not colon:
         kind, value = {32: "md5", 40: "sha1", 64: "sha256", 128: "sha512"}.get(len(wanted), ""), wanted
-    if kind not in ("md5", "sha1", "sha256", "sha512"):
-        raise _Refused(f"invalid checksum: unsupported checksum type: {kind}")
+    if kind not in _SUMS:
+        told = f"unsupported checksum type: {kind}" if colon else f"unknown type for checksum {wanted}"
+        raise _Refused(f"invalid checksum: {told}")
     with path.open("rb") as file:
         have = hashlib.file_digest(file, kind).hexdigest()
     if have != value.lower():
-        told = f"Expected: {value}\nGot: {have}\n*{kind}.digest"
+        told = f"Expected: {value}\nGot: {have}\n*{kind}.{_SUMS[kind]}"
         raise _Refused(f"Checksums did not match for {path.with_name(name)}.\n{told}")
 
 

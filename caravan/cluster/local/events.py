@@ -231,6 +231,11 @@ def restart_signaled(reason: str) -> JsonDict:
     return event("Restart Signaled", reason, {"restart_reason": reason}, RestartReason=reason)
 
 
+def unhealthy(check: str) -> JsonDict:
+    """A check of the task's service has failed for too long, and the task is started anew for it."""
+    return restart_signaled(f"healthcheck: check {go_quote(check)} unhealthy")
+
+
 def signaling(name: str) -> JsonDict:
     """Somebody sends the task a signal: its name stands in the details alone."""
     return event("Signaling", "Task being sent a signal", {"signal": name})

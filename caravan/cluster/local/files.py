@@ -5,7 +5,7 @@ import base64
 import json
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -25,11 +25,12 @@ _BEAT_SECONDS = 1.0  # as Nomad's
 
 
 class Files:
-    """Handlers for `/v1/client/fs`."""
+    """Handlers for `/v1/client/fs`, and for what checks say of an allocation."""
 
-    def __init__(self, state: State, allocs: Path) -> None:
+    def __init__(self, state: State, allocs: Path, checks: Mapping[str, Mapping[str, JsonDict]]) -> None:
         self._state = state
         self._allocs = allocs
+        self._checks = checks
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -40,7 +41,13 @@ class Files:
             get("/v1/client/fs/cat/{id}", self.cat),
             get("/v1/client/fs/readat/{id}", self.read_at),
             get("/v1/client/fs/logs/{id}", self.logs),
+            get("/v1/client/allocation/{id}/checks", self.checks),
+            get("/v1/allocation/{id}/checks", self.checks),
         ]
+
+    async def checks(self, request: Request) -> Response:
+        """GET /v1/client/allocation/:id/checks."""
+        return answer(dict(self._checks.get(self._record(request).id) or {}))
 
     def _record(self, request: Request) -> AllocRecord:
         found = self._state.allocs.get(request.path_params["id"])

@@ -268,6 +268,12 @@ class TaskRunner:
         self._order_stop()
         return True
 
+    def unhealthy(self, event: JsonDict) -> None:
+        """Start the task anew as its restart policy says, as after a failure."""
+        if self.state["State"] == "running" and not self._killing.is_set() and self._restarting is None:
+            self.note(event)
+            self._order_stop()
+
     def signal(self, name: str) -> bool:
         """Send a signal to the task's command; False when it does not run. Raises ValueError for no signal."""
         if _number(name) is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from caravan.cluster.local import artifacts, drivers, events, taskdir
+from caravan.cluster.local.checks import Results
 from caravan.cluster.local.containers import Daemon, split_image
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.supervise import Supervisors
@@ -28,7 +29,7 @@ _DENIED_USERS = ("root", "Administrator")
 class Site:
     """Where tasks run: the directories of all allocations and of all runs, who starts supervisors, what every task's
     environment has, and the variables and services that templates read. `isolated`: this machine gives tasks views
-    of their own. `daemon` is Docker's where one answers."""
+    of their own. `daemon` is Docker's where one answers, and `checks` holds what services' checks say."""
 
     allocs: Path
     runs: Path
@@ -38,6 +39,7 @@ class Site:
     services: Callable[[], Sequence[Mapping[str, Any]]]
     isolated: bool = False
     daemon: Daemon | None = None
+    checks: Results = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvicorn
 
-from caravan.cluster.local import machine, services, view
+from caravan.cluster.local import machine, services, trouble, view
 from caravan.cluster.local.api_cluster import Identity
 from caravan.cluster.local.broker import Broker
 from caravan.cluster.local.executor import write_json
@@ -72,8 +72,8 @@ async def serve(home: Path, hindrance: str) -> None:
     inventory = _inventory(home, launch)
     try:
         state = State(home / "state.db")
-    except (OSError, sqlite3.Error) as error:
-        raise StateError(f"The built-in cluster's state {home / 'state.db'} can't be opened: {error}.") from error
+    except (OSError, sqlite3.Error, ValueError, KeyError, TypeError) as error:
+        raise StateError(trouble.unreadable(home / "state.db", error)) from error
     try:
         variables = Variables(home / "variables.json")
     except (OSError, ValueError, KeyError) as error:
@@ -100,7 +100,16 @@ async def serve(home: Path, hindrance: str) -> None:
         daemon=here.daemon,
     )
     broker = Broker(state, inventory.nodes)
-    app = build_app(state, broker, inventory.nodes, identity, allocs=site.allocs, variables=variables, token=token)
+    app = build_app(
+        state,
+        broker,
+        inventory.nodes,
+        identity,
+        allocs=site.allocs,
+        variables=variables,
+        token=token,
+        checks=site.checks,
+    )
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, server_header=False
     )
@@ -126,6 +135,8 @@ async def serve(home: Path, hindrance: str) -> None:
         await runner.close()
         supervisors.close()
         state.close()
+    if failures and isinstance(failures[0], sqlite3.Error):
+        raise StateError(trouble.unwritable(state.path, failures[0])) from failures[0]
     if failures:
         raise StateError(f"The built-in cluster can't go on: {failures[0]!r}.") from failures[0]
 

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from caravan.cluster.local import events, taskdir
+from caravan.cluster.local import checks, events, taskdir
 from caravan.cluster.local.allocs import client_status
 from caravan.cluster.local.canonical import group_of
 from caravan.cluster.local.coordination import Coordinator, why_to_end
@@ -43,6 +43,8 @@ class AllocRunner:
         self._gates = {t["Name"]: asyncio.Event() for t in group["Tasks"]}
         self._ending: asyncio.Future[None] | None = None
         self._begun = False
+        self._site = site
+        self._checking: asyncio.Future[None] | None = None
         known = record.body.get("TaskStates") or {}
         self._tasks: dict[str, TaskRunner] = {}
         for task in group["Tasks"]:
@@ -82,6 +84,7 @@ class AllocRunner:
                 task.note(events.received())
         self._coordinate()
         running = [asyncio.ensure_future(t.run(self._gates[t.name])) for t in self._tasks.values()]
+        self._observe()
         try:
             await asyncio.gather(*running)
             if self._ending is not None:
@@ -89,9 +92,28 @@ class AllocRunner:
         finally:
             if deadline is not None:
                 deadline.cancel()
+            self._checking_over()
             for one in (*running, self._ending):
                 if one is not None:
                     one.cancel()
+
+    def _observe(self) -> None:
+        """Ask the checks of the allocation's services."""
+        asked = list(checks.of_alloc(self._state.allocs[self._id]))
+        if asked:
+            results = self._site.checks.setdefault(self._id, {})
+            self._checking = asyncio.ensure_future(checks.observe(asked, results, self._unhealthy))
+
+    def _unhealthy(self, task: str, event: JsonDict) -> None:
+        for runner in self._tasks.values():
+            if task in ("", runner.name):
+                runner.unhealthy(dict(event))
+
+    def _checking_over(self) -> None:
+        """Ask no more; what the checks have said is forgotten, as Nomad does it before it kills."""
+        if self._checking is not None:
+            self._checking.cancel()
+        self._site.checks.pop(self._id, None)
 
     def _deadline(self) -> asyncio.TimerHandle | None:
         limit = self._group["MaxRunDuration"]
@@ -130,6 +152,7 @@ class AllocRunner:
 
         The group's shutdown delay comes before: its services are no longer listed, and who knows them may leave.
         """
+        self._checking_over()
         delay = int(self._group.get("ShutdownDelay") or 0)
         if delay:
             await asyncio.sleep(delay / SECOND)

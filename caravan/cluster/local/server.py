@@ -1,6 +1,7 @@
 """The application: all routes behind the guard, errors as Nomad words them, the event stream."""
 
-from collections.abc import AsyncIterator, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from caravan.cluster.local import trouble
 from caravan.cluster.local.api_actions import Actions
 from caravan.cluster.local.api_cluster import Cluster, Identity
 from caravan.cluster.local.api_jobs import Jobs
@@ -22,6 +24,7 @@ from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.state import Event, State
 from caravan.cluster.local.variables import Variables
 from caravan.cluster.local.web import Guard
+from caravan.cluster.local.words import JsonDict
 
 _BEAT_SECONDS = 10.0
 
@@ -87,6 +90,17 @@ async def _refused(_: Request, error: Exception) -> Response:
     return PlainTextResponse(str(error), 400)
 
 
+def _unwritten(path: Path) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """The answer to a request whose change could not be stored; the cluster goes on."""
+
+    async def refuse(_: Request, error: Exception) -> Response:
+        if not isinstance(error, sqlite3.Error):
+            raise error
+        return PlainTextResponse(trouble.unwritable(path, error), 500)
+
+    return refuse
+
+
 async def _http_error(_: Request, error: Exception) -> Response:
     """Nomad answers an unknown path with an empty body."""
     status = error.status_code if isinstance(error, HTTPException) else 500
@@ -102,18 +116,24 @@ def build_app(
     allocs: Path,
     variables: Variables,
     token: str,
+    checks: Mapping[str, Mapping[str, JsonDict]] | None = None,
 ) -> Starlette:
-    """The application over its parts; `allocs` is the directory of all allocations."""
+    """The application over its parts; `allocs` is the directory of all allocations, `checks` what checks say."""
     routes: list[Route] = [
         *Cluster(state, broker, machines, identity).routes(),
         *Actions(state, broker).routes(),
         *Jobs(state, broker).routes(),
-        *Files(state, allocs).routes(),
+        *Files(state, allocs, {} if checks is None else checks).routes(),
         *VariableCalls(variables).routes(),
         Route("/v1/event/stream", Stream(state).read, methods=["GET"]),
     ]
     return Starlette(
         routes=routes,
         middleware=[Middleware(Guard, token=token)],
-        exception_handlers={Refused: _refused, ShapeError: _refused, HTTPException: _http_error},
+        exception_handlers={
+            Refused: _refused,
+            ShapeError: _refused,
+            HTTPException: _http_error,
+            sqlite3.Error: _unwritten(state.path),
+        },
     )

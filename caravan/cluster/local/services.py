@@ -37,6 +37,28 @@ def for_templates(state: State) -> list[JsonDict]:
     ]
 
 
+def listed(record: AllocRecord) -> Iterator[tuple[str, JsonDict, str, int]]:
+    """The services of the provider `nomad` that an allocation declares: the task that each is of (empty for the
+    group's), the service with its name resolved, and its address."""
+    group = group_of(record.job, record.body["TaskGroup"])
+    if group is None:
+        return
+    declared = [("", s) for s in group["Services"] or []]
+    declared += [(str(t["Name"]), s) for t in group["Tasks"] for s in t["Services"] or []]
+    for owner, service in declared:
+        if (service.get("Provider") or "consul") == "nomad":
+            made = _registration(record, owner, service)
+            yield owner, {**service, "Name": made["ServiceName"]}, made["Address"], made["Port"]
+
+
+def port_of(record: AllocRecord, label: str) -> tuple[str, int] | None:
+    """The address behind a port's label; a number is a port of this machine."""
+    for port in record.body["AllocatedResources"]["Shared"]["Ports"] or []:
+        if port["Label"] == label:
+            return str(port["HostIP"]), int(port["Value"])
+    return ("127.0.0.1", int(label)) if label.isdigit() else None
+
+
 def _lives(record: AllocRecord) -> bool:
     return not record.client_terminal and record.body["DesiredStatus"] == "run"
 

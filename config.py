@@ -66,6 +66,16 @@ class Settings(BaseSettings):
         default=64,
         description="what is kept of a task's stdout or stderr, in MB: its beginning and its end",
     )
+    max_data_gb: int = _env(
+        "CARAVAN_MAX_DATA_GB", ge=1, default=100, description="most data that is sent to a store for one run, in GB"
+    )
+    code_store: str | None = _env(
+        "CARAVAN_CODE_STORE", description="URL to which code is put for the nodes to fetch, in place of the profile's"
+    )
+    data_store: str | None = _env(
+        "CARAVAN_DATA_STORE", description="URL to which data is put, or volume:NAME, in place of the profile's"
+    )
+    registry: str | None = _env("CARAVAN_REGISTRY", description="registry and path under which built images are pushed")
     image: str | None = _env("CARAVAN_IMAGE", description="image for docker jobs whose repository names none")
     config_file: Path | None = _env(
         "CARAVAN_CONFIG", description="cluster profiles (caravan.toml), in place of the user's and the system's"
@@ -113,6 +123,9 @@ class Settings(BaseSettings):
     notify_command: str | None = _env(
         "CARAVAN_NOTIFY_COMMAND", description="command that is told the same, as JSON on its standard input"
     )
+    smoke: bool | None = _env(
+        "CARAVAN_SMOKE", description="measure some steps before the rest of a job begins; unset: where it costs money"
+    )
     memory: bool = _env("CARAVAN_MEMORY", default=True, description="use the long-term memory")
     trace: bool = _env("CARAVAN_TRACE", default=True, description="write a local trace file for each run")
 
@@ -123,9 +136,6 @@ class Settings(BaseSettings):
         if not str(home).strip():
             raise ValueError("names no directory")
         try:
-    smoke: bool | None = _env(
-        "CARAVAN_SMOKE", description="measure some steps before the rest of a job begins; unset: where it costs money"
-    )
             return home.expanduser().absolute()
         except (RuntimeError, OSError) as error:  # ~nobody; a working directory that was removed
             raise ValueError(f"can't be found ({error})") from error

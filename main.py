@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.nomad import NomadCluster
-    from caravan.ports import Clock, Memory, Progress, Store, Tracer
+    from caravan.ports import Clock, Courier, Memory, Progress, Store, Tracer
     from caravan.runs.folder import DiskFolder
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
@@ -251,7 +251,7 @@ class Application:
         from caravan.planning.catalogue import Prices
         from config import process_environment
         from observability import setup_logging
-        from profiles import find_site, limits_usd, prices_by_model
+        from profiles import find_site, limits_usd, prices_by_model, shipping
         from tools import RepositoryToolbox
 
         settings, folder = self._settings, self.folder(record.id)
@@ -293,8 +293,21 @@ class Application:
                 secrets=self._secrets,
                 policies=self.policies(record.request),
                 site=site,
+                shipping=shipping(settings, site),
+                courier=self._courier(),
                 secret_of=lambda name: process_environment().get(name) or None,
             )
+
+    def _courier(self) -> Courier:
+        from functools import partial
+
+        from caravan.analysis.git import is_public
+        from caravan.runs.courier import StoreCourier
+        from config import process_environment
+
+        environment = process_environment()
+        asked = partial(is_public, environment=environment)
+        return StoreCourier(self.home, environment=environment, is_public=asked)
 
     def _tracer(self, run_id: str) -> Tracer:
         from observability import LocalTracer, NullTracer

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 from pydantic import ValidationError
 
 from caravan.values.base import Value
+from caravan.values.delivery import Shipping
 from caravan.values.errors import UsageError
 from caravan.values.masking import mask
 from caravan.values.run import RunRequest
@@ -334,6 +335,24 @@ def limits_usd(settings: Settings, site: Site | None) -> tuple[float, float]:
         return float(getattr(settings, name) if said is None else said)
 
     return limit("soft_limit_usd"), limit("hard_limit_usd")
+
+
+def shipping(settings: Settings, site: Site | None) -> Shipping:
+    """Where code, data and images may be put: the environment's word, else the profile's. Raises UsageError."""
+    profile = site.profile if site else None
+    said = {"code_store": settings.code_store, "data_store": settings.data_store}
+    found: dict[str, Any] = {name: {"url": url} for name, url in said.items() if url}
+    for name in said:
+        if name not in found and profile is not None:
+            found[name] = getattr(profile, name)
+    registry = settings.registry or (profile.registry if profile else None)
+    try:
+        return Shipping(**found, registry=registry, max_data_gb=settings.max_data_gb)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise UsageError(
+            f"CARAVAN_{str(first['loc'][0]).upper()}: {_said(first['msg'])}.", hint="Correct this environment variable."
+        ) from error
 
 
 def prices_by_model(settings: Settings, site: Site | None) -> dict[str, float]:

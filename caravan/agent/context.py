@@ -7,7 +7,8 @@ from pathlib import Path
 from caravan.agent.state import RunState
 from caravan.analysis.tree import SourceTree
 from caravan.planning.catalogue import Prices
-from caravan.ports import Clock, Cluster, Judge, Memory, Progress, Reasoner, RunFolder, Store, Toolbox, Tracer
+from caravan.ports import Clock, Cluster, Courier, Judge, Memory, Progress, Reasoner, RunFolder, Store, Toolbox, Tracer
+from caravan.values.delivery import Shipping
 from caravan.values.job import ClusterFacts
 from caravan.values.policy import Policies
 from caravan.values.run import Sentinel, Snapshot
@@ -57,11 +58,13 @@ class Context:
     prices: Prices
     image: str | None = None
     max_archive_mb: int = 512
-    secrets: tuple[str, ...] = ()
     smoke: bool | None = None
+    secrets: tuple[str, ...] = ()
     secret_of: Callable[[str], str | None] = _nothing_set
     policies: Policies = field(default_factory=Policies)
     site: Site | None = None
+    shipping: Shipping = field(default_factory=Shipping)
+    courier: Courier | None = None
 
 
 def recent(cluster: Cluster, clock: Clock, *, seconds: float = 15.0) -> Callable[[], ClusterFacts]:

@@ -15,7 +15,7 @@ from langgraph.runtime import Runtime
 
 from caravan.agent import routes
 from caravan.agent.context import Context
-from caravan.agent.nodes import approve, commit, deploy, finish, mend, understand, validate
+from caravan.agent.nodes import approve, commit, deploy, finish, mend, send, understand, validate
 from caravan.agent.state import RunState, Update
 from caravan.agent.telling import moments, result, surroundings
 
@@ -32,6 +32,7 @@ NODES: dict[str, Node] = {
     "generate_spec": commit.generate_spec,
     "validate_spec": validate.validate_spec,
     "approve": approve.approve,
+    "deliver": send.deliver,
     "deploy_job": deploy.deploy_job,
     "verify_deployment": deploy.verify_deployment,
     "evaluate": finish.evaluate,
@@ -60,6 +61,7 @@ ROUTES: dict[str, Callable[[RunState], str]] = {
     "recall": routes.after_recall,
     "validate_spec": routes.after_validate,
     "approve": routes.after_approve,
+    "deliver": routes.after_deliver,
     "deploy_job": routes.after_deploy,
     "verify_deployment": routes.after_verify,
     "evaluate": routes.after_evaluate,

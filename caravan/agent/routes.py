@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from caravan.agent.delivery import is_needed
 from caravan.agent.nodes.mend import INTERRUPTION_LIMIT
 from caravan.agent.state import RunState
 from caravan.values.run import RunStatus
@@ -25,8 +26,10 @@ def after_validate(state: RunState) -> Literal["diagnose", "report", "approve"]:
     return "report" if state.request.dry_run else "approve"
 
 
-def after_approve(state: RunState) -> Literal["deploy_job", "generate_spec", "estimate", "approve", "remember"]:
-    """Approved: deploy. Refused: the end. Another plan was chosen: estimate it. More to ask: ask.
+def after_approve(
+    state: RunState,
+) -> Literal["deliver", "deploy_job", "generate_spec", "estimate", "approve", "remember"]:
+    """Approved: send what must be sent, then deploy. Refused: the end. Another plan: estimate it. More to ask: ask.
 
     A lost job that is deployed anew needs a specification with a new id.
     """
@@ -36,7 +39,15 @@ def after_approve(state: RunState) -> Literal["deploy_job", "generate_spec", "es
         return state.turn
     if state.deployment is None or state.deployment.attempt != state.sequence:
         return "generate_spec"
-    return "deploy_job"
+    return "deliver" if is_needed(state.need_plan()) and not state.lost else "deploy_job"
+
+
+def after_deliver(state: RunState) -> Literal["deploy_job", "generate_spec", "remember"]:
+    """Sent: deploy. The image got its digest: the job names it. It could not be built: the end."""
+    if state.status is RunStatus.ESCALATED:
+        return "remember"
+    deployment = state.need_deployment()
+    return "deploy_job" if deployment.plan_sha256 == state.need_plan().digest() else "generate_spec"
 
 
 def after_deploy(state: RunState) -> Literal["verify_deployment", "diagnose", "approve", "report"]:

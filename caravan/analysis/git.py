@@ -115,6 +115,8 @@ def _only_branch(url: str, part: Path, environment: Mapping[str, str] | None, se
 
 
 _BRANCHES: Final = 6  # names in a message
+MAX_NAMED: Final = 50
+"""Paths of uncommitted changes that are kept."""
 
 
 def _reason(errors: bytes) -> str:
@@ -163,9 +165,13 @@ def _look(root: Path, environment: Mapping[str, str] | None) -> WorkTree:
         head = ask("rev-parse", "--verify", "--quiet", "HEAD")
         state = GitState(commit=head.decode().strip()) if head else None
         note = "the repository configures git filters: uncommitted changes were not counted"
+        if state is not None:
+            state = state.model_copy(update={"unknown": "its repository configures git filters"})
         return WorkTree(state, tuple(filter(None, tracked)), (note,))
-    status = ask("status", "--porcelain=v2", "--branch", "-z", "--ignore-submodules=all", "--", ".")
-    state = parse_status(status or b"", settings.get("remote.origin.url"))
+    # `dirty` runs nothing inside a submodule, but sees another commit in it than the recorded one.
+    status = ask("status", "--porcelain=v2", "--branch", "-z", "--ignore-submodules=dirty", "--", ".")
+    prefix = (ask("rev-parse", "--show-prefix") or b"").decode("utf-8", "replace").strip("\n/")
+    state = parse_status(status or b"", settings.get("remote.origin.url"), prefix=prefix)
     if state and state.remote_url and not state.pushed:
         # The branch may follow none, or another one: what counts is that the commit was seen at the remote.
         seen = ask("for-each-ref", "--count=1", "--contains", state.commit, "refs/remotes/origin")
@@ -179,17 +185,20 @@ def _settings(listing: bytes) -> dict[str, str]:
     return {key: value for key, _, value in rows}
 
 
-def parse_status(output: bytes, remote: str | None) -> GitState | None:
-    """The state in the output of `git status --porcelain=v2 --branch -z`; None before the first commit."""
+def parse_status(output: bytes, remote: str | None, *, prefix: str = "") -> GitState | None:
+    """The state in the output of `git status --porcelain=v2 --branch -z`; None before the first commit.
+
+    `prefix` is the directory's path in the repository: paths are told from there.
+    """
     head: dict[str, str] = {}
-    dirty = 0
+    dirty: list[str] = []
     rows = iter(output.decode("utf-8", "replace").split("\0"))
     for row in rows:
         if row.startswith("# branch."):
             key, _, value = row[len("# branch.") :].partition(" ")
             head[key] = value
         elif row[:1] in ("1", "2", "u", "?"):
-            dirty += 1
+            dirty.append(_path_in(row).removeprefix(f"{prefix}/" if prefix else ""))
             if row[:1] == "2":
                 next(rows, None)  # the name before the renaming
     commit = head.get("oid", "")
@@ -201,9 +210,43 @@ def parse_status(output: bytes, remote: str | None) -> GitState | None:
         commit=commit,
         branch=None if branch in (None, "(detached)") else branch,
         remote_url=without_credentials(remote) if remote else None,
-        dirty_files=dirty,
+        dirty_files=len(dirty),
         pushed=ahead[1] == "0" if ahead else None,
+        uncommitted=tuple(sorted(dirty)[:MAX_NAMED]),
+        prefix=prefix,
     )
+
+
+def _path_in(row: str) -> str:
+    """The path at a row's end: after the fields that its kind has."""
+    fields = {"1": 8, "2": 9, "u": 10, "?": 1}[row[:1]]
+    return row.split(" ", fields)[-1]
+
+
+def is_public(url: str, *, environment: Mapping[str, str] | None, seconds: float = 10.0) -> bool | None:
+    """Whether an http(s) remote answers without anybody's credentials; None where that can't be told."""
+    if not url.startswith(("https://", "http://")):
+        return None
+    bare = {**(environment or {"PATH": os.defpath}), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    bare["HOME"] = os.devnull  # no .netrc either
+    try:
+        code, _, errors = _run(
+            (*_SAFE, "-c", "credential.helper=", "ls-remote", "--quiet", "--", url, "HEAD"),
+            Path(os.sep),
+            bare,
+            seconds,
+            protocols="https:http",
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if code == 0:
+        return True
+    return False if _REFUSED.search(errors) else None
+
+
+_REFUSED: Final = re.compile(
+    rb"could not read Username|Authentication failed|not found|terminal prompts disabled|40[134]"
+)
 
 
 def _run(

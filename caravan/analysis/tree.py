@@ -7,6 +7,7 @@ the deny list. Symbolic links are read only where they lead to such a file insid
 import codecs
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -89,6 +90,10 @@ class SourceTree:
         self.root = root
         self._notes: list[str] = []
         self._whole = True
+        self._links: dict[str, str] = {}  # link to a directory of the tree → that directory
+        self._folders: set[str] = set()
+        self._left: list[str] = []
+        self._environment = environment
         self._work_tree = git.look(root, environment=environment)
         for note in self._work_tree.notes:
             self._note(note)
@@ -166,11 +171,46 @@ class SourceTree:
         return self._contents()
 
     def _contents(self) -> Iterator[tuple[str, bytes, int]]:
+        yield from self._read_all("", "")
+        for link, folder in self._links.items():  # as copies: what unpacks on a node may not know links
+            yield from self._read_all(folder, link)
+        full = {parent for path in self._entries for parent in _parents(path)}
+        yield from ((path, b"", stat.S_IFDIR | 0o755) for path in sorted(self._folders - full))
+
+    def _read_all(self, folder: str, place: str) -> Iterator[tuple[str, bytes, int]]:
+        """The files below a folder, as if they were at `place`."""
         for entry in self.files():
+            if folder and not entry.path.startswith(f"{folder}/"):
+                continue
             try:
-                yield entry.path, self.read_bytes(entry.path), entry.mode
+                yield place + entry.path.removeprefix(folder), self.read_bytes(entry.path), entry.mode
             except UsageError as error:
                 self._note(error.message)
+
+    def empty_folders(self) -> tuple[str, ...]:
+        """Folders in which no file is delivered; git has none of them."""
+        full = {parent for path in self._entries for parent in _parents(path)}
+        return tuple(sorted(self._folders - full))
+
+    def left_out(self, path: str) -> tuple[str, ...]:
+        """What is there at the path or below it and is not delivered: ignored by git, or on the deny list."""
+        path = os.path.normpath(path).replace(os.sep, "/")
+        if path.startswith(("/", "../")) or path in ("", ".", ".."):
+            return ()
+        above = (left for left in self._left if left.endswith("/") and f"{path}/".startswith(left))
+        if any(above) or path in self._left:
+            return (path,) if os.path.lexists(self.root / path) and path not in self._entries else ()
+        return tuple(left for left in self._left if left.startswith(f"{path}/"))
+
+    def submodules(self) -> dict[str, GitState | None]:
+        """The repository's submodules by path, and where each stands; None where it was not checked out."""
+        text = self.text(".gitmodules") if ".gitmodules" in self._entries else None
+        paths = re.findall(r"^\s*path\s*=\s*(\S.*?)\s*$", text or "", re.MULTILINE)[:_MAX_NOTES]
+        found: dict[str, GitState | None] = {}
+        for path in paths:
+            there = any(p.startswith(f"{path}/") for p in self._entries)
+            found[path] = git.look(self.root / path, environment=self._environment).state if there else None
+        return found
 
     @cached_property
     def digest(self) -> str:
@@ -239,6 +279,7 @@ class SourceTree:
                 if rules.ignored(path, directory=folder) and path not in tracked:
                     left.append(path + "/" * folder)
                 elif folder:
+                    self._folders.add(path)
                     pending.append((path, rules))
                 elif (entry := self._seen(child, path)) is not None:
                     if seen == MAX_FILES:
@@ -248,6 +289,7 @@ class SourceTree:
                     seen += 1
                     yield entry
         yield from self._tracked_though_ignored(tracked, left)
+        self._left += left
         if left:
             self._note("left out by .gitignore: " + ", ".join(sorted(left)[:8]) + (", …" if len(left) > 8 else ""))
 
@@ -278,13 +320,24 @@ class SourceTree:
             return True
         if is_denied(path):
             self._note(f"{path} is on the deny list: never read, never delivered")
+            self._left.append(path)
             return True
         if child.is_symlink() and os.path.isdir(self.root / path):  # noqa: PTH112 (a loop must not raise)
-            self._note(f"{path} is a link to a directory: not followed")
+            self._link(path)
             return True
         if child.is_dir(follow_symlinks=False):
             return os.path.lexists(self.root / path / "pyvenv.cfg")
         return False
+
+    def _link(self, path: str) -> None:
+        """A link to a directory: nothing is read by way of it, and only one of the tree is delivered, as a copy."""
+        real = os.path.realpath(self.root / path)
+        inside = os.path.relpath(real, self.root).replace(os.sep, "/")
+        if inside in (".", "..") or inside.startswith("../") or f"{path}/".startswith(f"{inside}/"):
+            self._note(f"{path} is a link to a directory: not followed")
+            self._left.append(path)
+        else:
+            self._links[path] = inside
 
     def _seen(self, child: "os.DirEntry[str]", path: str) -> FileEntry | None:
         """The entry of a file found in a directory; a link or an odd one is opened to see what it is."""
@@ -324,6 +377,11 @@ class SourceTree:
     def _note(self, text: str) -> None:
         if len(self._notes) < _MAX_NOTES and text not in self._notes:
             self._notes.append(text)
+
+
+def _parents(path: str) -> Iterator[str]:
+    """The folders above a path."""
+    return (path[:i] for i, c in enumerate(path) if c == "/")
 
 
 def _file_entry(path: str, found: os.stat_result) -> FileEntry:

@@ -4,28 +4,39 @@ Looks at totals; what is free now is Nomad's to say. Pure.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver, with_gpus
 from caravan.planning.command import launch_words
+from caravan.planning.delivery import code_problems, data_problems
 from caravan.planning.outputs import output_problems
 from caravan.planning.standing import could_take, place_of, would_do
+from caravan.values.delivery import Shipping
 from caravan.values.job import ClusterFacts, NodeFacts
 from caravan.values.masking import MASK
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher
 
 
-def check_plan(plan: TrainingPlan, facts: ClusterFacts, *, unpushed: str = "") -> tuple[str, ...]:
+_NOWHERE: Final = Shipping()
+
+
+def check_plan(
+    plan: TrainingPlan, facts: ClusterFacts, *, unpushed: str = "", shipping: Shipping = _NOWHERE
+) -> tuple[str, ...]:
     """The problems; empty when nothing speaks against the plan. `unpushed`: why the code can't come from git."""
-    return (*check_job(plan, facts, unpushed=unpushed), *check_place(plan, facts))
+    return (*check_job(plan, facts, unpushed=unpushed, shipping=shipping), *check_place(plan, facts))
 
 
-def check_job(plan: TrainingPlan, facts: ClusterFacts, *, unpushed: str = "") -> tuple[str, ...]:
+def check_job(
+    plan: TrainingPlan, facts: ClusterFacts, *, unpushed: str = "", shipping: Shipping = _NOWHERE
+) -> tuple[str, ...]:
     """The problems that lie in the job itself: no other node would change them."""
     return (
         *_texts(plan),
         *_command(plan),
-        *_code(plan, facts, unpushed),
+        *code_problems(plan, facts, unpushed, shipping.code_store),
+        *data_problems(plan, facts, shipping.data_store),
         *output_problems(plan, facts),
         *check_image(plan, facts),
     )
@@ -85,22 +96,9 @@ def _command(plan: TrainingPlan) -> Iterator[str]:
         yield "No command is known that starts the training: name one with --set 'command=[\"train.py\"]'."
 
 
-def _code(plan: TrainingPlan, facts: ClusterFacts, unpushed: str) -> Iterator[str]:
-    code = plan.code
-    if code.kind == "archive" and not facts.shared_files and "://" not in code.location:
-        yield (
-            f"The nodes can't see the code on this machine{f', and {unpushed}' if unpushed else ''}: commit and push "
-            "it, or give a git URL, or use an image that holds it (code.kind=image)."
-        )
-    if code.kind != "image" and not code.location:
-        yield f"code.location is empty: the job would have no code ({code.kind})."
-    if code.kind == "image" and plan.driver != "docker":
-        yield f"The code is in an image, but the driver is {plan.driver}: the nearest is driver docker with that image."
-
-
 def check_image(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     """The problem of an image that is not named, or that no node has and none can pull."""
-    if plan.driver != "docker":
+    if plan.driver != "docker" or (plan.build is not None and plan.image):  # it will be in a registry
         return ()
     if not plan.image:
         return ("The driver is docker, but no image is named: set CARAVAN_IMAGE or image.",)

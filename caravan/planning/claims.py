@@ -27,6 +27,8 @@ from caravan.values.plan import TrainingPlan
 
 INSIDE: Final = ("${NOMAD_ALLOC_DIR}", "${NOMAD_TASK_DIR}", "${NOMAD_SECRETS_DIR}")
 """Directories of the allocation itself."""
+CODE_PLACES: Final = ("local/code", "local/code.tar.gz")
+"""Where a job downloads its code to; everything else that it downloads is an artifact."""
 
 
 _SECRET: Final = re.compile(r"[A-Za-z0-9_~./-]{1,128}")
@@ -113,9 +115,13 @@ def _places(plan: TrainingPlan, facts: ClusterFacts, own: str) -> Iterator[Claim
     out = sink_dir(plan.outputs)
     if (bare or facts.shared_files) and plan.outputs.kind == "path" and out.startswith("/") and not is_own(out, own):
         yield bind("outputs.location", out, read_only=False)
-    code = plan.code
+    code, data = plan.code, plan.data
     if code.kind == "archive" and "://" not in code.location and code.location and not is_own(code.location, own):
         yield bind("code.location", code.location, read_only=True)
+    if code.kind == "mount" and facts.shared_files and not bare and code.location:
+        yield bind("code.location", code.location, read_only=True)
+    if data is not None and data.location.startswith("/") and data.kind in ("shared", "upload"):
+        yield bind("data.location", data.location, read_only=True)
     if bare:
         yield from _on_the_node(plan, own)
     destinations = [("artifacts", a.destination) for a in plan.artifacts]
@@ -127,7 +133,7 @@ def _on_the_node(plan: TrainingPlan, own: str) -> Iterator[Claim]:
     """Where a task works and writes that sees the node's own files: those of its own directory are nobody's matter."""
     workdir = plan.workdir or "."
     places = {"workdir": workdir, "training.output_dir": output_dir(plan).replace(RUN, "run")}
-    if plan.code.kind == "image" and plan.code.location:
+    if plan.code.kind in ("image", "mount") and plan.code.location:
         places["code.location"] = plan.code.location
     scheme, _, rest = plan.outputs.location.partition(":")
     if plan.outputs.kind == "url" and scheme.lower() in ("file", "local"):
@@ -160,6 +166,8 @@ def _sources(plan: TrainingPlan) -> Iterator[Claim]:
     code = plan.code
     if code.kind == "git" or (code.kind == "archive" and "://" in code.location):
         yield Claim("sources.code", "code.location", code.location)
+    if plan.data is not None and plan.data.kind == "upload" and "://" in plan.data.location:
+        yield Claim("sources.artifacts", "data.location", plan.data.location)
     for artifact in plan.artifacts:
         yield Claim("sources.artifacts", "artifacts", artifact.source)
     if plan.outputs.kind == "url":

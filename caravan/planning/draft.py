@@ -10,7 +10,8 @@ from typing import Final
 from caravan.planning.answers import changes_from
 from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver
 from caravan.planning.command import DISTRIBUTED, Documented, read_command
-from caravan.planning.flags import fitting, known_flags, repository_values, typed_changes
+from caravan.planning.config_keys import configured, repository_values
+from caravan.planning.flags import fitting, typed_changes
 from caravan.planning.metrics import clear_metric, direction_of
 from caravan.planning.naming import resolve_gpu, resolve_model
 from caravan.planning.prompt_reading import read_prompt
@@ -91,7 +92,7 @@ def with_fitting_flags(plan: TrainingPlan, profile: RepoProfile) -> TrainingPlan
     Where it starts the profile's, what a person typed for these flags is what the fields say.
     """
     if _has_own_program(plan, profile):
-        return plan.model_copy(update={"flags": {}})
+        return plan.model_copy(update={"flags": {}, "config_keys": {}})
     return with_typed_values(plan, profile)
 
 
@@ -102,7 +103,7 @@ def with_typed_values(plan: TrainingPlan, profile: RepoProfile) -> TrainingPlan:
 
 def _has_own_program(plan: TrainingPlan, profile: RepoProfile) -> bool:
     """Whether the plan's command starts another program than the profile's."""
-    if not plan.flags or not plan.command or profile.entry_point is None:
+    if not (plan.flags or plan.config_keys) or not plan.command or profile.entry_point is None:
         return False
     return not _names_entry(plan.command, profile) and not _reaches_entry(plan, profile.entry_point)
 
@@ -140,36 +141,6 @@ def _command(profile: RepoProfile, documented: Documented | None) -> tuple[str, 
     return (f"./{script}" if script.startswith("-") else script,)  # else an option of its interpreter
 
 
-def git_source(source: str, profile: RepoProfile, facts: ClusterFacts) -> CodeSource | None:
-    """The code as a git artifact at the exact commit, for a cluster that does not see this machine's files.
-
-    None where that can't be: the cluster sees them, the files are no clean commit, or no remote has it. Then an
-    archive is packed, which the checks refuse on such a cluster, saying what to do.
-    """
-    git = profile.git
-    if facts.shared_files or git is None or not_from_git(source, profile):
-        return None
-    remote = source if "://" in source else git.remote_url
-    return CodeSource(kind="git", location=remote, ref=git.commit) if remote else None
-
-
-def not_from_git(source: str, profile: RepoProfile) -> str:
-    """Why the nodes can't get the code from a git remote, in half a sentence; empty where they can."""
-    git = profile.git
-    if git is None:
-        return "it is in no git repository with a commit"
-    if git.dirty_files:
-        return f"{git.dirty_files} file{' is' if git.dirty_files == 1 else 's are'} not committed (see `git status`)"
-    if "://" in source:
-        return ""
-    if not git.remote_url:
-        return "its git repository has no remote (origin)"
-    if not git.pushed:
-        unknown = " (its branch follows none there)" if git.pushed is None else ""
-        return f"commit {git.commit[:7]} is not on origin{unknown}"
-    return ""
-
-
 def _change(path: str, value: Json, by: Author, why: str) -> PlanChange:
     return PlanChange(path=path, value=value, by=by, why=why)
 
@@ -177,6 +148,7 @@ def _change(path: str, value: Json, by: Author, why: str) -> PlanChange:
 def _from_repository(plan: TrainingPlan, profile: RepoProfile, documented: Documented | None) -> tuple[PlanChange, ...]:
     repo = Author.REPOSITORY
     launcher = documented.launcher if documented else profile.launcher
+    told = configured(profile, documented)
     found: dict[str, tuple[Json, str]] = {
         "workdir": (profile.launch_cwd, "where the repository starts it"),
         "model.id": (profile.base_model, "named in the repository"),
@@ -187,7 +159,8 @@ def _from_repository(plan: TrainingPlan, profile: RepoProfile, documented: Docum
             Launcher.PYTHON.value if launcher is Launcher.NONE else launcher.value,
             "documented" if documented else "the entry point's kind",
         ),
-        "flags": (dict(known_flags(profile)), "the parser's own spelling"),
+        "flags": (dict(told.flags), "the parser's own spelling"),
+        "config_keys": ({p: k.model_dump(mode="json") for p, k in told.keys.items()}, "read from the configs"),
     }
     metric = clear_metric(profile.metrics_logged)
     if metric is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from caravan.planning.claim import NEVER, Claim
-from caravan.planning.claims import bind, destination, is_own, network_of, secret
+from caravan.planning.claims import CODE_PLACES, bind, destination, is_own, network_of, secret
 from caravan.planning.environment_claims import environment_claims, option_claims
 from caravan.planning.template_claims import template_claims, template_pairs
 from caravan.values.base import Json
@@ -185,7 +185,7 @@ def _files(task: Any, name: str) -> Iterator[Claim]:
     for artifact in _maps(task.get("Artifacts")):
         place = str(artifact.get("RelativeDest") or "")
         yield destination(f"{name} artifact", place)
-        rule = "sources.code" if place.rstrip("/") == "local/code" else "sources.artifacts"
+        rule = "sources.code" if place.rstrip("/") in CODE_PLACES else "sources.artifacts"
         yield Claim(rule, f"{name} artifact", str(artifact.get("GetterSource") or ""))
 
 

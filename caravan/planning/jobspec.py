@@ -10,6 +10,7 @@ from typing import Final
 from caravan.planning.catalogue import matches_model
 from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.command import sink_dir
+from caravan.planning.fetching import delivery_artifacts, delivery_binds
 from caravan.planning.resume import config_key, goes_on, lineage_text
 from caravan.planning.script import (
     environment_helper,
@@ -128,10 +129,9 @@ def _config(plan: TrainingPlan, facts: ClusterFacts) -> dict[str, Json]:
 
 
 def _binds(plan: TrainingPlan, facts: ClusterFacts) -> list[Json]:
-    """Bind mounts: the plan's, and on a cluster that shares our files the code archive and the outputs' place."""
+    """Bind mounts: the plan's, and on a cluster that shares our files code, data and the outputs' place."""
     places = [(m.source, m.destination, m.read_only) for m in plan.mounts if m.kind == "bind"]
-    if facts.shared_files and plan.code.kind == "archive" and plan.code.location.startswith("/"):
-        places.append((plan.code.location, plan.code.location, True))
+    places += delivery_binds(plan, facts)
     out = sink_dir(plan.outputs)
     if facts.shared_files and plan.outputs.kind == "path" and out.startswith("/"):
         places.append((out, out, False))
@@ -199,17 +199,9 @@ def _text(destination: str, data: str, *, env: bool = False, perms: str = "0644"
 
 
 def _artifacts(plan: TrainingPlan) -> tuple[ArtifactBlock, ...]:
-    """What the client downloads: the code, when it is in git or behind an address, and what the plan names."""
-    code, found = plan.code, []
-    if code.kind == "git":
-        source = code.location if code.location.startswith("git::") else f"git::{code.location}"
-        options = {"ref": code.ref} if code.ref else {}
-        found.append(ArtifactBlock(source=source, destination="local/code", options=options))
-    elif code.kind == "archive" and "://" in code.location:
-        options = {"checksum": f"sha256:{code.sha256}"} if code.sha256 else {}
-        found.append(ArtifactBlock(source=code.location, destination="local/code", options=options))
-    found += [ArtifactBlock(source=a.source, destination=a.destination, mode=a.mode) for a in plan.artifacts]
-    return tuple(found)
+    """What the client downloads: code and data, where they are behind an address, and what the plan names."""
+    named = (ArtifactBlock(source=a.source, destination=a.destination, mode=a.mode) for a in plan.artifacts)
+    return (*delivery_artifacts(plan), *named)
 
 
 def knows_max_run(version: str) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from caravan.planning.command import RUN, launch_words, output_dir
 from caravan.planning.config_files import copies, with_copies
+from caravan.planning.fetching import delivery_words
 from caravan.planning.outputs import packages_for
 from caravan.planning.overlays import overlays_of, targets
 from caravan.planning.resume import config_key, goes_on, resume_words, without_checkpoint
@@ -53,16 +54,11 @@ def launch_script(
 
     Raises StateError when the template can't be read.
     """
-    code = plan.code
-    remote = "://" in code.location
     out = output_dir(plan)
     return _template(templates).render(
-        code_kind=code.kind,
+        **delivery_words(plan),
         time_limit_s=time_limit_s,
         kill_timeout_s=plan.kill_timeout_s,
-        code_dir=code.location if code.kind == "image" else "",
-        archive=None if remote else code.location,
-        sha256=code.sha256,
         output_dir=out,
         output_base=None if out.startswith(("/", "${")) else _base(plan),
         in_run_dir=RUN in out,

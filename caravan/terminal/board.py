@@ -30,6 +30,7 @@ DOING: Final = {
     "generate_spec": "writing the job",
     "validate_spec": "checking the job",
     "approve": "looking for approval",
+    "deliver": "sending what the job needs",
     "deploy_job": "deploying the job",
     "verify_deployment": "watching the job",
     "evaluate": "looking at the result",

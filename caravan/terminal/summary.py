@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from caravan.planning.command import launch_words
+from caravan.planning.delivery import size_text
 from caravan.terminal.console import cell, console_on, draw, listing
 from caravan.terminal.text import duration, joined, money, one_line, span, words
 from caravan.values.errors import ClusterError
@@ -101,14 +102,14 @@ def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
         ("CPU", _cpu(plan), _by(plan, "resources.cores" if plan.resources.cores else "resources.cpu_mhz")),
         ("disk", f"{plan.resources.disk_mb} MB", _by(plan, "resources.disk_mb")),
         ("model", plan.model.id or "", _by(plan, "model.id")),
-        ("data", plan.dataset.path or "", _by(plan, "dataset.path")),
+        *_delivery(plan),
         *_training(plan),
         ("environment", words(sorted(plan.env)) if plan.env else "", _by(plan, "env")),
         ("secrets", words(plan.secrets) if plan.secrets else "", _by(plan, "secrets")),
         ("setup", _setup(plan), _by(plan, "setup.requirements")),
         ("outputs", joined((plan.outputs.kind, plan.outputs.location), ": "), _by(plan, "outputs")),
-        ("time limit", duration(plan.limits.max_run_s) if plan.limits.max_run_s else "", _by(plan, "limits.max_run_s")),
         ("first steps", _first_steps(plan), _by(plan, "smoke.on")),
+        ("time limit", duration(plan.limits.max_run_s) if plan.limits.max_run_s else "", _by(plan, "limits.max_run_s")),
     ]
     return _table([row for row in rows if row[1]])
 
@@ -173,7 +174,6 @@ def _cpu(plan: TrainingPlan) -> str:
     return f"{plan.resources.cores} cores" if plan.resources.cores else f"{plan.resources.cpu_mhz} MHz"
 
 
-def _setup(plan: TrainingPlan) -> str:
 def _first_steps(plan: TrainingPlan) -> str:
     """Whether the job begins with some, and why it does not where that is not said by the person."""
     if plan.smoke.on:
@@ -182,8 +182,44 @@ def _first_steps(plan: TrainingPlan) -> str:
     return "" if origin is None else joined(("not measured", origin.why), ": ")
 
 
+def _setup(plan: TrainingPlan) -> str:
     setup = plan.setup
     return joined((setup.requirements or "", *setup.pip, *setup.apt, *setup.cmd))
+
+
+_CODE: Final = {
+    "archive": "archive",
+    "git": "git commit",
+    "image": "in the image",
+    "mount": "on a volume or the node",
+}
+_DATA: Final = {
+    "volume": "on a volume, at {place}",
+    "upload": "sent once to {where}, then at {place}",
+    "shared": "read where it lies",
+    "code": "in the code",
+}
+
+
+def _delivery(plan: TrainingPlan) -> list[tuple[str, str, str]]:
+    """How code and data get to the job, and what of the code is not as it is committed."""
+    code, data = plan.code, plan.data
+    known = [f"{code.files} files" if code.files else "", size_text(code.size_bytes), _short(code.ref or code.sha256)]
+    place = joined((code.location, f"directory {code.subdir}" if code.subdir else ""))
+    rows = [("code", joined((_CODE[code.kind], place, *known)), _by(plan, "code"))]
+    rows.append(("not committed", joined(code.uncommitted), ""))
+    if plan.build is not None:
+        made = f"built from {plan.build.dockerfile}, pushed as {plan.build.tag}"
+        rows.append(("image", made + (" once this is approved" if plan.image == plan.build.tag else ""), ""))
+    if data is None or data.kind is None:
+        return [*rows, ("data", plan.dataset.path or "", _by(plan, "dataset.path"))]
+    how = _DATA[data.kind].format(where=data.location, place=data.destination)
+    size = joined((f"{data.files} files" if data.files else "", size_text(data.size_bytes), _short(data.sha256)))
+    return [*rows, ("data", joined((data.local or plan.dataset.path or "", how, size)), _by(plan, "data"))]
+
+
+def _short(digest: str | None) -> str:
+    return (digest or "")[:12]
 
 
 def _training(plan: TrainingPlan) -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@
     ├── UsageError                2   wrong use: path, option, answers file, plan file
     │   ├── RepositoryError       2   the path or URL is no repository that can be read
     │   ├── PlanError             2   a change that would make no valid plan
+    │   ├── BuildFailed           2   the repository's image can't be built
     │   └── RunBusy               2   another agent drives this run
     ├── StateError                2   the state directory can't be used (read-only, corrupt, full)
     ├── NeedsPerson               3   a question, an approval or an escalation is open
@@ -51,6 +52,10 @@ class RepositoryError(UsageError):
 
 class PlanError(UsageError):
     """A change that would make no valid plan."""
+
+
+class BuildFailed(UsageError):
+    """The repository's image can't be built."""
 
 
 class RunBusy(UsageError):

@@ -24,6 +24,7 @@ from caravan.values.plan_parts import (
     Dataset,
     DataSource,
     Docker,
+    ImageBuild,
     Launch,
     Limits,
     ModelChoice,
@@ -58,6 +59,7 @@ __all__ = [
     "DataSource",
     "Dataset",
     "Docker",
+    "ImageBuild",
     "Launch",
     "Limits",
     "ModelChoice",
@@ -111,6 +113,7 @@ class TrainingPlan(Value):
     )
     code: CodeSource = CodeSource(kind="image")
     data: DataSource | None = None
+    build: ImageBuild | None = None
     outputs: OutputSink = OutputSink()
     resume: Resume | None = None
     smoke: Smoke = Smoke()

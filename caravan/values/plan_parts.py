@@ -173,21 +173,36 @@ class CodeSource(Value):
     kind: Literal["archive", "git", "image", "mount"]
     location: str = ""
     ref: str | None = None
+    subdir: str = Field(default="", description="directory of the git repository that the job begins in")
     sha256: str | None = None
     files: int | None = Field(default=None, ge=0, description="files delivered, where they were counted")
     size_bytes: int | None = Field(default=None, ge=0, description="what is sent, where it is known")
     uncommitted: tuple[str, ...] = Field(default=(), description="paths delivered as they are here, not as committed")
 
 
+class ImageBuild(Value):
+    """An image that is built from a Dockerfile of the delivered code and pushed, after approval, under `tag`.
+
+    The tag is made of the code's content, so that an unchanged tree is built once. Once it is pushed, the plan's
+    `image` names it by its digest.
+    """
+
+    dockerfile: str
+    tag: str = Field(description="registry, name and tag")
+
+
 class DataSource(Value):
     """How training data that lies on the user's machine gets to the job; unset where the job reaches it by itself.
 
     `volume`: it is on a volume at `destination`; `upload`: sent once to `location`, by content hash, and fetched from
-    there; `shared`: the cluster sees this machine's files; `code`: it is in the delivered code.
+    there; `shared`: the cluster sees this machine's files; `code`: it is in the delivered code. None: there is no way
+    yet, and the checks say which there are.
     """
 
-    kind: Literal["volume", "upload", "shared", "code"]
-    local: str = Field(description="the path on the user's machine")
+    kind: Literal["volume", "upload", "shared", "code"] | None = None
+    local: str = Field(default="", description="the path on the user's machine")
+    folder: bool = Field(default=False, description="it is a directory, sent as one tar file")
+    link: str = Field(default="", description="path in the code at which the training finds it by itself")
     location: str = Field(default="", description="fsspec URL without credentials, or the path that the node sees")
     destination: str = Field(default="", description="the path as the training sees it")
     sha256: str | None = None

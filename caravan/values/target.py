@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import AfterValidator, Field, field_validator
 
 from caravan.values.base import Value
+from caravan.values.delivery import Depot
 from caravan.values.masking import mask
 from caravan.values.plan import VariableName
 
@@ -69,6 +70,9 @@ class ClusterProfile(Value):
     pip_index_url: Plain | None = Field(default=None, description="Python package index, for pip and uv")
     hf_endpoint: Plain | None = Field(default=None, description="mirror of the Hugging Face hub")
     apt_proxy: Plain | None = Field(default=None, description="http proxy for apt in images of Debian's kind")
+    registry: Plain | None = Field(default=None, description="registry and path under which built images are pushed")
+    code_store: Depot | None = Field(default=None, description="URL to which code is put, or {url, fetch}")
+    data_store: Depot | None = Field(default=None, description="URL to which data is put, or volume:NAME that has it")
     registry_mirrors: dict[str, Plain] = Field(default_factory=dict, description="prefix of images to its mirror")
 
     prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
@@ -89,6 +93,12 @@ class ClusterProfile(Value):
         if not isinstance(volumes, dict):
             return volumes
         return {name: {"destination": said} if isinstance(said, str) else said for name, said in volumes.items()}
+
+    @field_validator("code_store", "data_store", mode="before")
+    @classmethod
+    def _address(cls, said: Any) -> Any:
+        """A store may be said by its URL alone."""
+        return {"url": said} if isinstance(said, str) else said
 
     @property
     def has_credentials(self) -> bool:

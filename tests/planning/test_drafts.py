@@ -1,7 +1,8 @@
 import pytest
 
 from caravan.planning.checks import check_plan
-from caravan.planning.draft import draft_plan, git_source, not_from_git
+from caravan.planning.delivery import git_source, not_from_git
+from caravan.planning.draft import draft_plan
 from caravan.planning.prompt_reading import read_prompt
 from caravan.planning.remembered import propose_changes
 from caravan.values.errors import PlanError

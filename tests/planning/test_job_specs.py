@@ -153,7 +153,8 @@ def test_code_from_git_and_from_an_address_is_an_artifact() -> None:
     far = CodeSource(kind="archive", location="https://x.example/code.tar.gz", sha256="ab" * 32)
     plan = bare_plan(code=far, artifacts=(Artifact(source="https://x.example/data.tgz"),))
     found = task_of(plan).artifacts
-    assert (found[0].options, found[1].destination) == ({"checksum": "sha256:" + "ab" * 32}, "local/")
+    options = {"archive": "false", "checksum": "sha256:" + "ab" * 32}  # the script unpacks it
+    assert (found[0].options, found[0].destination, found[1].destination) == (options, "local/code.tar.gz", "local/")
     assert task_of(bare_plan(code=ARCHIVE)).artifacts == ()
 
 

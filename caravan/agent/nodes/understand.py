@@ -3,11 +3,12 @@
 from langgraph.types import interrupt
 
 from caravan.agent.context import Context
+from caravan.agent.delivery import choose_code, needed_but_left_out, with_delivery
 from caravan.agent.lessons import case_context, code_digest, standing_cases
 from caravan.agent.state import RunState, Update, joined
 from caravan.analysis import analyze
-from caravan.planning.answers import answers_to_changes, given_answers, with_defaults
-from caravan.planning.draft import chosen_script, draft_plan, git_source, with_fitting_flags
+from caravan.planning.answers import answers_to_changes, changes_from, given_answers, with_defaults
+from caravan.planning.draft import chosen_script, draft_plan, with_fitting_flags
 from caravan.planning.outputs import settled
 from caravan.planning.policy import fill, within
 from caravan.planning.remembered import used_cases
@@ -91,27 +92,35 @@ def make_plan(state: RunState, context: Context) -> Update:
     """Pack the code, draft the plan, and let answers, `--set` and the reasoner's proposals change it."""
     profile, request, answers = _about_the_chosen(state, context)
     facts = context.facts()
-    code = git_source(state.request.source, profile, facts) or context.folder.save_code(
-        context.open_tree(state.request.source).delivery(limit=context.max_archive_mb * 1_000_000)
-    )
+    tree = context.open_tree(state.request.source)
+    said = (*changes_from(request.answers), *request.sets)
+    chosen = choose_code(state.request.source, tree, profile, said, context)
     outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
     allowed = within(facts, context.policies)
     site = context.site
     place = place_changes(site.profile, site.name) if site else ()
-    plan = draft_plan(profile, request, allowed, code=code, outputs=outputs, image=context.image, place=place)
+    image = chosen.build.tag if chosen.build else context.image
+    plan = draft_plan(profile, request, allowed, code=chosen.code, outputs=outputs, image=image, place=place)
     plan = apply_changes(plan, site_changes(plan, site.profile, site.name) if site else ())
     if state.request.namespace != "default":
         plan = apply_changes(plan, [_namespace(state.request.namespace)])
     plan = apply_changes(plan, answers_to_changes(state.questions, answers))
     plan = apply_changes(plan, request.sets)  # once more: an answer may touch further fields than its own
-    cases = standing_cases(state.cases, context.open_tree(state.request.source), profile)
+    cases = standing_cases(state.cases, tree, profile)
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, cases))
     plan = settled(with_fitting_flags(plan, profile), facts)
+    plan = with_delivery(plan, chosen, tree, context)
     plan = apply_changes(plan, resume_changes(plan, profile))
     plan = apply_changes(plan, fill(plan, facts, context.policies))
     context.folder.save_plan(plan)
     _tell_remembered(plan, state, context)
-    return {"plan": plan, "profile": profile, "remembered": used_cases(plan, cases)}
+    told = (*chosen.warnings, *needed_but_left_out(plan, tree))
+    return {
+        "plan": plan,
+        "profile": profile,
+        "remembered": used_cases(plan, cases),
+        "warnings": joined(state.warnings, told),
+    }
 
 
 def _tell_remembered(plan: TrainingPlan, state: RunState, context: Context) -> None:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from caravan.agent.context import Context
+from caravan.agent.delivery import unpushed
 from caravan.agent.fits import hopeless, other_plans
 from caravan.agent.lawful import denied, require_policies
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.hcl import mismatches, parse_hcl, read_back
 from caravan.planning.checks import check_image, check_job, check_plan
-from caravan.planning.draft import not_from_git
 from caravan.values.errors import JobRefused
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import DryRun
@@ -25,8 +25,9 @@ def validate_spec(state: RunState, context: Context) -> Update:
     against = denied(state, context, Stage.VALIDATE)
     if against:
         return {"failure": against}
-    unpushed = not_from_git(state.request.source, state.need_profile())
-    problems = check_plan(state.need_plan(), context.facts(), unpushed=unpushed)
+    problems = check_plan(
+        state.need_plan(), context.facts(), unpushed=unpushed(state, context), shipping=context.shipping
+    )
     if problems:
         return {"failure": _impossible(problems, state, context)}
     hcl, _ = context.folder.load_job(state.sequence)

@@ -1,0 +1,392 @@
+"""How a run's code and data get to its job: chosen while the plan is made, sent once the job is approved.
+
+Nothing leaves this machine here before that. What may be sent where is `caravan.planning.delivery`'s to say; the
+putting and building is the courier's.
+"""
+
+import posixpath
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from caravan.agent.context import Context
+from caravan.agent.state import RunState
+from caravan.analysis.deny import is_denied
+from caravan.analysis.traps import Traps, find_traps, named, warnings
+from caravan.analysis.tree import SourceTree
+from caravan.planning.delivery import (
+    CODE_MOUNT,
+    DATA_DIR,
+    DATA_MOUNT,
+    access_note,
+    at_commit,
+    code_in_image,
+    code_kind,
+    code_object,
+    covering,
+    data_object,
+    fetch_source,
+    image_tag,
+    not_from_git,
+    put_url,
+    size_text,
+    store_problem,
+    volume_path,
+    wishes,
+    with_volume,
+)
+from caravan.planning.draft import image_in
+from caravan.values.base import Json
+from caravan.values.delivery import Parcel
+from caravan.values.errors import UsageError
+from caravan.values.job import ClusterFacts
+from caravan.values.plan import (
+    STANDING,
+    Author,
+    CodeSource,
+    DataSource,
+    ImageBuild,
+    Mount,
+    PlanChange,
+    TrainingPlan,
+    apply_changes,
+)
+from caravan.values.repo import RepoProfile
+
+_ENDINGS: Final = (
+    *(".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".txt", ".bin", ".npy", ".npz", ".tar", ".zip"),
+    *(".gz", ".zst", ".h5", ".hdf5", ".pt", ".safetensors", ".mds", ".idx", ".lmdb"),
+)
+_SMALL_MB: Final = 200  # what the usual disk has room for
+_WORDS: Final = 200  # of a command that are looked at
+
+
+class Chosen(NamedTuple):
+    """The code's way, the image that is to be built for it, and what a person should know of both."""
+
+    code: CodeSource
+    build: ImageBuild | None = None
+    warnings: tuple[str, ...] = ()
+
+
+# --- code -----------------------------------------------------------------------------------------------------------
+
+
+def choose_code(
+    source: str, tree: SourceTree, profile: RepoProfile, said: Iterable[PlanChange], context: Context
+) -> Chosen:
+    """How the code gets to the job. The archive is packed where one is needed, and stays here."""
+    facts, traps = context.facts(), find_traps(tree)
+    said = tuple(said)
+    wish = wishes(said, "code")
+    unpushed = _unpushed(source, profile, traps)
+    dockerfile = _dockerfile(profile, tree, said, wish, context)
+    inside = code_in_image(tree.text(dockerfile) or "") if dockerfile else None
+    kind = code_kind(wish, facts, unpushed=unpushed, in_image=inside is not None)
+    packed = None
+    if dockerfile or (kind == "archive" and not wish.get("location")):
+        packed = _packed(tree, profile, context)
+    build = None
+    if dockerfile and packed is not None and context.shipping.registry:
+        tag = image_tag(context.shipping.registry, source, packed.sha256 or "", dockerfile)
+        build = ImageBuild(dockerfile=dockerfile, tag=tag)
+    code = _code(kind, wish, source, profile, tree, packed, inside if build else None, context)
+    told = warnings(traps, kind) if kind != "mount" else ()
+    if kind == "git" and not facts.shared_files:
+        note = access_note(code, context.courier.public(code.location) if context.courier else None)
+        told = (*told, note) if note else told
+    return Chosen(code, build, told)
+
+
+def unpushed(state: RunState, context: Context) -> str:
+    """Why the nodes can't get the run's code from a git remote, submodules included; empty where they can."""
+    source, profile = state.request.source, state.need_profile()
+    why = not_from_git(source, profile)
+    if why or state.need_plan().code.kind != "git":
+        return why
+    return _unpushed(source, profile, find_traps(context.open_tree(source)))
+
+
+def with_delivery(plan: TrainingPlan, chosen: Chosen, tree: SourceTree, context: Context) -> TrainingPlan:
+    """The plan with everything that the way of its code and data asks for: volumes, image, disk."""
+    plan = with_code(plan, context.facts())
+    if chosen.build is not None and plan.image == chosen.build.tag:
+        build = chosen.build.model_dump(mode="json")
+        plan = apply_changes(plan, [PlanChange(path="build", value=build, by=Author.REPOSITORY, why="its Dockerfile")])
+    plan = with_data(plan, tree, context)
+    return plan if context.facts().shared_files else apply_changes(plan, _disk(plan))
+
+
+def _disk(plan: TrainingPlan) -> tuple[PlanChange, ...]:
+    """Room for what is downloaded and unpacked: twice its size, for a moment it is there twice."""
+    sizes = [plan.code.size_bytes or 0 if plan.code.kind == "archive" else 0]
+    sizes += [plan.data.size_bytes or 0] if plan.data is not None and plan.data.kind == "upload" else []
+    more = 2 * sum(sizes) // 1_000_000
+    if more < _SMALL_MB:
+        return ()
+    room = plan.resources.disk_mb + more
+    by = plan.set_by("resources.disk_mb")
+    return (PlanChange(path="resources.disk_mb", value=room, by=by, why="room for what is sent"),)
+
+
+def _unpushed(source: str, profile: RepoProfile, traps: Traps) -> str:
+    why = not_from_git(source, profile)
+    if not why and traps.changed:
+        return f"the submodule {named(traps.changed)} has changes that are not committed"
+    return why
+
+
+def _dockerfile(
+    profile: RepoProfile, tree: SourceTree, said: Iterable[PlanChange], wish: dict[str, Json], context: Context
+) -> str:
+    """The Dockerfile that an image is built from; empty where none is, or none is wanted."""
+    if not context.shipping.registry or context.courier is None or not profile.docker:
+        return ""
+    path = posixpath.normpath(profile.docker)
+    given = context.image or image_in(profile) or any(c.path == "image" for c in said)
+    if path not in tree or given or (wish.get("location") and wish.get("kind") == "image"):
+        return ""
+    wanted = wish.get("kind") == "image" or not context.facts().shared_files
+    return path if wanted and any("docker" in n.drivers for n in context.facts().usable_nodes()) else ""
+
+
+def _packed(tree: SourceTree, profile: RepoProfile, context: Context) -> CodeSource:
+    found = context.folder.save_code(tree.delivery(limit=context.max_archive_mb * 1_000_000))
+    return found.model_copy(update={"uncommitted": profile.git.uncommitted if profile.git else ()})
+
+
+def _code(
+    kind: str,
+    wish: dict[str, Json],
+    source: str,
+    profile: RepoProfile,
+    tree: SourceTree,
+    packed: CodeSource | None,
+    inside: str | None,
+    context: Context,
+) -> CodeSource:
+    found = CodeSource.model_validate({"kind": kind, "location": str(wish.get("location") or "")})
+    if kind == "archive" and packed is not None:
+        found = _in_store(packed, context)
+    elif kind == "git" and not found.location:
+        found = at_commit(source, profile).model_copy(update={"files": len(tree.files())})
+    elif kind == "image" and inside and packed is not None:
+        found = packed.model_copy(update={"kind": "image", "location": inside})
+    return CodeSource.model_validate({**found.model_dump(), **wish})
+
+
+def _in_store(packed: CodeSource, context: Context) -> CodeSource:
+    """The archive where the nodes will fetch it; where it lies, for a cluster that sees it or without a store."""
+    store = context.shipping.code_store
+    if context.facts().shared_files or store is None or packed.sha256 is None or store_problem(store, "code"):
+        return packed
+    return packed.model_copy(update={"location": fetch_source(store, code_object(packed.sha256))})
+
+
+def with_code(plan: TrainingPlan, facts: ClusterFacts) -> TrainingPlan:
+    """The plan with the volume that has its code among its mounts, where the code's place names one."""
+    if plan.code.kind != "mount" or not plan.code.location.startswith("volume:"):
+        return plan
+    name, _ = volume_path(plan.code.location, CODE_MOUNT)
+    mount, mounts = with_volume(plan, name, CODE_MOUNT, facts)
+    _, place = volume_path(plan.code.location, mount.destination)
+    return _mounted(plan, mounts, {"code.location": place}, f"the volume {name} has the code")
+
+
+def _mounted(plan: TrainingPlan, mounts: tuple[Mount, ...], more: dict[str, Json], why: str) -> TrainingPlan:
+    by = Author.USER  # naming a volume is the person's word or the profile's; what follows from it must stand
+    changes = [PlanChange(path=path, value=value, by=by, why=why) for path, value in more.items()]
+    if mounts != plan.mounts:
+        value = [m.model_dump(mode="json") for m in mounts]
+        changes.insert(0, PlanChange(path="mounts", value=value, by=by, why=why))
+    return apply_changes(plan, changes)
+
+
+def needed_but_left_out(plan: TrainingPlan, tree: SourceTree) -> tuple[str, ...]:
+    """Files that the training names and that are not delivered, because git ignores them or a secret may be in them."""
+    if plan.code.kind in ("image", "mount") and plan.build is None:
+        return ()
+    words = [*plan.command, *(w.partition("=")[2] for w in plan.command if "=" in w)]
+    words += [str(v) for v in plan.training.options.values() if isinstance(v, str)]
+    words += [plan.setup.requirements or ""]
+    found = []
+    for word in dict.fromkeys(words[:_WORDS]):
+        inside = posixpath.normpath(posixpath.join(plan.workdir or ".", word)) if word and word[0] != "-" else ""
+        if inside and tree.left_out(inside) and not (plan.data and plan.data.link == inside):
+            found.append(inside)
+    if not found:
+        return ()
+    return (
+        f"{named(tuple(found))} is named by the command, but is not delivered: git ignores it or may hold a secret",
+    )
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def with_data(plan: TrainingPlan, tree: SourceTree, context: Context) -> TrainingPlan:
+    """The plan with the way that data here takes to the job; unchanged where the job reaches it by itself."""
+    local, link = _local(plan, tree)
+    wish = plan.data or DataSource()
+    if local is None:
+        if wish.kind is None and plan.data is not None:
+            raise UsageError(
+                f"data is set, but {plan.dataset.path or 'no data set'} is no path on this machine.",
+                hint="Set dataset.path to the file or directory, or leave data unset.",
+            )
+        return _on_volume(plan, wish, context) if wish.kind == "volume" else plan
+    if plan.data is None and not link and covering(plan, str(local)) is not None:
+        return plan  # a path as the task sees it, which happens to be here too
+    facts = context.facts()
+    measured: Parcel | None = None
+    kind = wish.kind or _data_kind(facts, context)
+    if kind != "volume":
+        measured = _measured(local, facts, kind, context)
+    base: dict[str, Json] = {"local": str(local), "link": link, "kind": kind}
+    if measured is not None:
+        base |= {"size_bytes": measured.size, "files": measured.files, "folder": measured.folder}
+    found = _set(plan, base, "where it lies")
+    if kind == "shared":
+        return _set(found, {"location": str(local), "destination": str(local)}, "the cluster sees this machine's files")
+    if kind == "volume":
+        return _on_volume(found, wish, context)
+    return _uploaded(found, measured, local, context) if kind == "upload" and measured else found
+
+
+def _data_kind(facts: ClusterFacts, context: Context) -> str | None:
+    store = context.shipping.data_store
+    if facts.shared_files:
+        return "shared"
+    if store is None:
+        return None
+    return "volume" if store.volume else "upload"
+
+
+def _measured(local: Path, facts: ClusterFacts, kind: str | None, context: Context) -> Parcel | None:
+    """What sending it would be. What is not sent is only looked at where a person is to be told its size."""
+    if context.courier is None or kind in ("shared", "code") or facts.shared_files:
+        return None
+    return context.courier.measure(local, context.progress.note)
+
+
+def _uploaded(plan: TrainingPlan, parcel: Parcel, local: Path, context: Context) -> TrainingPlan:
+    store = context.shipping.data_store
+    if parcel.size > context.shipping.max_data_gb * 1_000_000_000:
+        raise UsageError(
+            f"The data {local} has {size_text(parcel.size)}, more than {context.shipping.max_data_gb} GB.",
+            hint="Put it on a volume (--set data.kind=volume --set data.location=NAME), or set CARAVAN_MAX_DATA_GB.",
+        )
+    if store is None or store.volume or store_problem(store, "data"):
+        return plan
+    return _set(
+        plan,
+        {
+            "sha256": parcel.sha256,
+            "location": fetch_source(store, data_object(parcel)),
+            "destination": f"{DATA_DIR}/{local.name}",
+        },
+        f"sent once to {store.url}",
+    )
+
+
+def _on_volume(plan: TrainingPlan, wish: DataSource, context: Context) -> TrainingPlan:
+    """The plan with the volume that has the data mounted. `location` names it, `destination` may say the path in it."""
+    store = context.shipping.data_store
+    name = wish.location or (store.volume if store else "")
+    if not name:
+        return plan
+    name, _ = volume_path(name, "")
+    mount, mounts = with_volume(plan, name, DATA_MOUNT, context.facts())
+    _, inside = volume_path(wish.location or name, mount.destination)
+    local = plan.data.local if plan.data else ""
+    if not wish.destination and inside == mount.destination and local:
+        inside = posixpath.join(inside, posixpath.basename(local))
+    place = wish.destination or inside
+    if not place.startswith("/"):
+        place = posixpath.join(mount.destination, place)
+    return _mounted(plan, mounts, {"data.destination": place}, f"the volume {name} has the data")
+
+
+def _set(plan: TrainingPlan, fields: dict[str, Json], why: str) -> TrainingPlan:
+    """The plan's data with these fields; what a person said of it stays."""
+    given = wishes((PlanChange(path=p, value=plan.get(p), by=o.by) for p, o in plan.provenance.items()), "data")
+    whole = plan.set_by("data") in STANDING
+    by = Author.USER if whole else Author.CLUSTER  # else what follows from a person's word would be left out
+    changes = [PlanChange(path=f"data.{k}", value=v, by=by, why=why) for k, v in fields.items() if v and k not in given]
+    return apply_changes(plan, changes)
+
+
+def _local(plan: TrainingPlan, tree: SourceTree) -> tuple[Path | None, str]:
+    """The data on this machine that the job would not have, and where the training finds it in the code by itself."""
+    text = (plan.data.local if plan.data and plan.data.local else plan.dataset.path) or ""
+    if not text or "://" in text or "\0" in text:
+        return None, ""
+    inside = posixpath.normpath(posixpath.join(plan.workdir or ".", text))
+    asked = plan.set_by("dataset.path") in STANDING or plan.set_by("data.local") in STANDING
+    if not text.startswith(("/", "~")) and not inside.startswith(".."):
+        left = tree.left_out(inside)
+        if left and plan.code.kind != "mount" and (asked or not any(map(is_denied, left))):
+            return tree.root / inside, inside
+        if inside in tree or any(e.path.startswith(f"{inside}/") for e in tree.files()):
+            return None, ""  # it goes with the code
+        if not text.startswith("./") and not text.endswith(_ENDINGS):
+            return None, ""  # the id of a hub
+    if not asked:
+        return None, ""  # what a repository names outside of itself is not fetched from this machine
+    try:
+        path = Path(text).expanduser()
+        there = path.exists()
+    except (OSError, RuntimeError):
+        return None, ""
+    return (path.absolute() if there else None), ""
+
+
+# --- once it is approved --------------------------------------------------------------------------------------------
+
+
+def deliver(state: RunState, context: Context) -> TrainingPlan:
+    """Send what the approved plan needs to be sent, and build its image. The plan comes back, naming that by digest.
+
+    Raises ServiceError for what may go better on a resume, UsageError for what must be changed first.
+    """
+    plan, courier = state.need_plan(), context.courier
+    if courier is None:
+        return plan
+    archive = context.folder.path / "code.tar.gz"
+    tell = context.progress.note
+    code, store = plan.code, context.shipping.code_store
+    if _is_sent(plan, context) and store is not None and code.sha256:
+        parcel = Parcel(sha256=code.sha256, size=code.size_bytes or 0, files=code.files or 0)
+        url = put_url(store, code_object(code.sha256))
+        new = courier.put(archive, url, parcel, tell)
+        tell(f"The code is at {url}." if new else f"The code was at {url} already: nothing was sent.")
+    data, store = plan.data, context.shipping.data_store
+    if data is not None and data.kind == "upload" and data.sha256 and store is not None:
+        parcel = Parcel(sha256=data.sha256, size=data.size_bytes or 0, files=data.files or 0, folder=data.folder)
+        url = put_url(store, data_object(parcel))
+        new = courier.put(Path(data.local), url, parcel, tell)
+        tell(f"The data is at {url}." if new else f"The data was at {url} already: nothing was sent.")
+    if plan.build is None or plan.image != plan.build.tag:
+        return plan
+    digest = courier.build(archive, plan.build, context.folder.path / "image-build.log", tell)
+    image = f"{plan.build.tag.rpartition(':')[0]}@{digest}"
+    why = f"what was pushed as {plan.build.tag}"
+    return apply_changes(plan, [PlanChange(path="image", value=image, by=Author.CLUSTER, why=why)])
+
+
+def _is_sent(plan: TrainingPlan, context: Context) -> bool:
+    """Whether the code is the archive that was packed here, for the configured store."""
+    code, store = plan.code, context.shipping.code_store
+    if code.kind != "archive" or store is None or not code.sha256 or context.facts().shared_files:
+        return False
+    return code.location == fetch_source(store, code_object(code.sha256))
+
+
+def is_needed(plan: TrainingPlan) -> bool:
+    """Whether anything of the plan may have to be sent or built before its job is deployed."""
+    sent = plan.data is not None and plan.data.kind == "upload"
+    return sent or plan.build is not None or (plan.code.kind == "archive" and _remote(plan.code))
+
+
+def _remote(code: CodeSource) -> bool:
+    return code.size_bytes is not None and not code.location.endswith("/code.tar.gz")

@@ -1,0 +1,117 @@
+"""Building an image and pushing it, by docker, podman or buildah as a child process. It reads no registry itself."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from caravan.runs.files import make_folder
+from caravan.values.errors import BuildFailed, ServiceError, UsageError
+from caravan.values.masking import mask
+from caravan.values.plan import ImageBuild
+
+TOOLS: Final = ("docker", "podman", "buildah")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_STEP: Final = re.compile(r"^(?:Step \d+/\d+|STEP \d+(?:/\d+)?:?|#\d+ \[)")
+_LINE: Final = 200
+Told = Callable[[str], None]
+
+
+class Builder:
+    """The tool that is there, run in `environment`. Its own configuration has the registry's credentials."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = dict(environment)
+        path = self._environment.get("PATH")
+        found = next((t for t in TOOLS if shutil.which(t, path=path)), None)
+        if found is None:
+            raise UsageError(
+                "The image can't be built: neither docker, podman nor buildah is on the PATH.",
+                hint="Install one of them, or push the image yourself and set image and code.kind.",
+            )
+        self.tool = found
+
+    def build(self, archive: Path, build: ImageBuild, log: Path, told: Told) -> str:
+        """Build from the code in the archive and push; the digest. What the registry has is not built again."""
+        make_folder(log.parent)
+        with log.open("ab") as out:
+            there = self._pushed_before(build.tag)
+            if there:
+                told(f"The image {build.tag} is in the registry already: nothing was built.")
+                return there
+            with tempfile.TemporaryDirectory(dir=log.parent) as folder:
+                with tarfile.open(archive) as packed:
+                    packed.extractall(folder, filter="data")
+                told(f"Building {build.tag} from {build.dockerfile} with {self.tool}; its log is {log}.")
+                self._step("build", out, told, "-t", build.tag, "-f", f"{folder}/{build.dockerfile}", folder)
+                told(f"Pushing {build.tag}.")
+                return self._push(build.tag, out, told, Path(folder))
+
+    def _pushed_before(self, tag: str) -> str:
+        """The digest of the image in the registry; empty where it is not there, or it can't be told."""
+        if self.tool != "docker":
+            return ""
+        local = ("--insecure",) if re.match(r"(localhost|127\.)", tag) else ()
+        done = subprocess.run(
+            (self.tool, "manifest", "inspect", "-v", *local, tag),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        try:
+            said = json.loads(done.stdout) if done.returncode == 0 else None
+        except ValueError:
+            return ""
+        digest = str(said.get("Descriptor", {}).get("digest")) if isinstance(said, dict) else ""
+        return digest if _DIGEST.fullmatch(digest) else ""
+
+    def _push(self, tag: str, out: BinaryIO, told: Told, folder: Path) -> str:
+        said = folder / ".caravan-digest"
+        words = () if self.tool == "docker" else ("--digestfile", str(said))
+        lines = self._step("push", out, told, *words, tag)
+        text = said.read_text(encoding="ascii") if said.is_file() else "\n".join(lines[-20:])
+        found = _DIGEST.findall(text)
+        if not found:
+            raise ServiceError(f"{self.tool} did not say by which digest {tag} was pushed.", hint="Resume the run.")
+        return found[-1]
+
+    def _step(self, what: str, out: BinaryIO, told: Told, *words: str) -> list[str]:
+        """Run the tool; its lines go to the log, its steps are told. Raises by what went wrong: building or pushing."""
+        lines: list[str] = []
+        with subprocess.Popen(
+            (self.tool, what, *words),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as process:
+            try:
+                for raw in process.stdout or ():
+                    line = mask(raw.decode("utf-8", "replace").rstrip())
+                    out.write(f"{line}\n".encode())
+                    lines = [*lines[-200:], line] if line else lines
+                    if _STEP.match(line):
+                        told(line[:_LINE])
+            except BaseException:
+                os.killpg(process.pid, signal.SIGTERM)  # what it started too
+                raise
+        if process.returncode == 0:
+            return lines
+        said = next((line for line in reversed(lines) if line.strip()), "it said nothing")[:_LINE]
+        if what == "build":
+            raise BuildFailed(
+                f"The repository's image can't be built: {said}",
+                hint="Mend the Dockerfile, or set image and code.kind.",
+            )
+        raise ServiceError(
+            f"The image can't be pushed: {said}", hint=f"Log in to the registry with {self.tool}, then resume the run."
+        )

@@ -1,0 +1,58 @@
+"""How code and data leave this machine: the stores that are configured, and what a parcel is measured by.
+
+Who puts something there, and when, is not known here.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from caravan.values.base import Value
+from caravan.values.masking import mask
+
+
+def _plain(text: str) -> str:
+    scheme, _, rest = text.partition("://")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    if mask(text) != text or (at and (":" in user or scheme not in ("sftp", "ssh", "smb"))):
+        raise ValueError("it holds a secret: credentials come from the environment (see docs/jobs.md)")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_plain)]
+"""A URL without credentials."""
+
+
+class Depot(Value):
+    """A place to which code or data is put. `fetch` is how the nodes name the same folder, where that differs.
+
+    `url` is an fsspec URL (`s3://bucket/caravan`, `file:///mnt/share/caravan`), an http(s) one that takes PUT, or, for
+    data, `volume:NAME` of a volume that has it already.
+    """
+
+    url: Address = Field(min_length=1)
+    fetch: Address = Field(default="", description="a source of Nomad's artifacts, or a path as the task sees it")
+
+    @property
+    def volume(self) -> str:
+        """The volume's name where it is one, else empty."""
+        kind, colon, name = self.url.partition(":")
+        return name if kind == "volume" and colon and not name.startswith("//") else ""
+
+
+class Shipping(Value):
+    """Where a run may put code, data and images; None: nowhere. `max_data_gb`: what is sent of data at most."""
+
+    code_store: Depot | None = None
+    data_store: Depot | None = None
+    registry: str | None = None
+    max_data_gb: int = 100
+
+
+class Parcel(Value):
+    """What is sent, measured: SHA-256 of the very bytes, their number, the files in it. `folder`: it is a tar file."""
+
+    sha256: str
+    size: int = Field(ge=0)
+    files: int = Field(default=1, ge=0)
+    folder: bool = False

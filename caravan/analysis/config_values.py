@@ -120,8 +120,9 @@ def _spelled_out(modules: Sequence[Module], sources: Sources, cwd: str) -> Itera
     """Files that the code itself names, as `open("config.json")` or `HERE / "config.yaml"` do."""
     for module in modules[:_NEAR]:
         for node in sorted(module.strings, key=lambda n: (n.lineno, n.col_offset)):
-            if len(node.value) < 200 and node.value.endswith(ENDINGS):
-                yield from _existing(node.value, (cwd, dirname(module.path)), sources)
+            name = str(node.value)
+            if len(name) < 200 and name.endswith(ENDINGS):
+                yield from _existing(name, (cwd, dirname(module.path)), sources)
 
 
 def _existing(name: str, folders: Iterable[str], sources: Sources) -> Iterator[str]:

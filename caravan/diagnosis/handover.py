@@ -126,7 +126,7 @@ def _holder(command: Sequence[str], path: str) -> str:
 
 
 def _divergence(case: Case) -> str:
-    told = case.plan.flags
+    told = {*case.plan.flags, *case.plan.config_keys}
     unheard = [p for p in ("training.lr", "training.max_grad_norm") if p not in told]
     if len(unheard) == 2:
         return "The program has no option for the learning rate or clipping: lower the rate in its code or config."

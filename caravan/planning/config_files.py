@@ -53,6 +53,12 @@ def _meant(word: str, workdir: str) -> str:
     return posixpath.normpath(posixpath.join(workdir or ".", word.rpartition("=")[2] or "."))
 
 
+def reaches(plan: TrainingPlan, field: str) -> bool:
+    """Whether a flag or a key of a config takes the field, whatever its value."""
+    key = plan.config_keys.get(field)
+    return field in plan.flags or (key is not None and changeable(plan, key.path))
+
+
 def key_takes(plan: TrainingPlan, field: str, value: str) -> bool:
     """Whether a key of a config that can be changed holds the field, or is the switch for that value (as text)."""
     held = {p: k for p, k in plan.config_keys.items() if p in (field, f"{field}={value}") and accepts(p, k, value)}

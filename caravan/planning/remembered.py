@@ -12,6 +12,7 @@ from caravan.planning.catalogue import Prices
 from caravan.planning.checks import check_plan
 from caravan.planning.cluster_fit import gpu_offers, in_target, with_driver
 from caravan.planning.command import read_command, unpassed
+from caravan.planning.config_files import reaches
 from caravan.planning.draft import processes
 from caravan.planning.estimate import estimate
 from caravan.values.base import Json
@@ -163,7 +164,7 @@ def _smaller(case: PastCase, plan: TrainingPlan) -> Iterator[PlanChange]:
     elif isinstance(fitting, int) and batch is not None and fitting < batch:
         smaller = max(n for n in range(1, fitting + 1) if batch % n == 0)
         yield _by_memory(case, _BATCH, smaller)
-        if _ACCUMULATION in plan.flags:
+        if reaches(plan, _ACCUMULATION):
             yield _by_memory(case, _ACCUMULATION, (plan.training.grad_accum or 1) * (batch // smaller))
     if values.get(_CHECKPOINTING) is True and plan.training.grad_checkpointing is not True:
         yield _by_memory(case, _CHECKPOINTING, value=True)

@@ -11,6 +11,7 @@ from caravan.agent.outputs import look, place_of, told
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.diagnosis.logtext import digest
+from caravan.planning.config_files import reaches
 from caravan.values.errors import ServiceError
 from caravan.values.failure import Stage
 from caravan.values.plan import TrainingPlan
@@ -93,7 +94,7 @@ def _missed(plan: TrainingPlan, metrics: dict[str, float]) -> str:
 
 def _no_outputs(plan: TrainingPlan, place: str, empty: bool) -> str:
     """Whether the script was told where to write, it is known what is there, and nothing is."""
-    if "training.output_dir" not in plan.flags or not empty:
+    if not reaches(plan, "training.output_dir") or not empty:
         return ""
     return f"the training ended well but wrote nothing to {place}"
 

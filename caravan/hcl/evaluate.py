@@ -175,7 +175,7 @@ def _arithmetic(name: str) -> Callable[[Any, Any], Any]:
         try:
             found: Decimal = getattr(_DECIMALS, name)(Decimal(a), Decimal(b))
         except DecimalException:
-            return Decimal("Infinity") if a > 0 else Decimal("-Infinity")
+            return a if name == "remainder" else Decimal("Infinity") if a > 0 else Decimal("-Infinity")
         whole = found.is_finite() and found == found.to_integral_value() and abs(found.adjusted()) < 400
         return int(found) if whole else found
 

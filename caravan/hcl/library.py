@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote_plus
 
 from caravan.hcl import library_more as more
-from caravan.hcl.convert import convert, json_value, same, to_string, type_name
+from caravan.hcl.convert import Mismatch, convert, json_value, same, to_string, type_name
 
 _LARGEST: Final = 1_000_000  # the widest field that format makes
 
@@ -72,16 +72,23 @@ def _verb(match: re.Match[str], value: Any) -> str:
     elif verb == "q":
         text = _json(to_string(value))
     elif verb == "t":
-        text = to_string(convert(value, "bool"))
+        text = to_string(_fit(match, value, "bool"))
     elif verb in "dxXob":
-        text = format(int(convert(value, "number")), f"{'+' if '+' in flags else ''}{verb}")
+        text = format(int(_fit(match, value, "number")), f"{'+' if '+' in flags else ''}{verb}")
     elif verb in "fFeEgG":
-        text = format(float(convert(value, "number")), f"{'+' if '+' in flags else ''}.{precision or 6}{verb}")
+        text = format(float(_fit(match, value, "number")), f"{'+' if '+' in flags else ''}.{precision or 6}{verb}")
     else:
-        raise ValueError(f'unsupported format verb "{verb}" in "{match[0]}" at offset {match.start()}')
+        raise ValueError(f"unsupported format verb '{verb}' in \"{match[0]}\" at offset {match.start()}")
     if "-" in flags:
         return text.ljust(int(width or 0))
     return text.rjust(int(width or 0), "0" if "0" in flags and verb in "dxXobfFeEgG" else " ")
+
+
+def _fit(match: re.Match[str], value: Any, kind: str) -> Any:
+    try:
+        return convert(value, kind)
+    except Mismatch as wrong:
+        raise ValueError(f'unsupported value for "{match[0]}" at {match.start()}: {wrong}') from wrong
 
 
 def _json(value: Any) -> str:
@@ -113,10 +120,13 @@ def _substr(text: str, offset: int, length: int) -> str:
 
 
 def _slice(items: list[Any], start: int, end: int) -> list[Any]:
-    if not 0 <= start <= len(items):
-        raise BadArgument(1, "start index must not be negative" if start < 0 else "start index is out of range")
-    if not start <= end <= len(items):
-        raise BadArgument(2, "end index must be between start index and the list's length")
+    for number, name, index in ((1, "start", start), (2, "end", end)):
+        if index < 0:
+            raise BadArgument(number, f"{name} index must not be less than zero")
+        if index > len(items):
+            raise BadArgument(number, f"{name} index must not be greater than the length of the list")
+    if start > end:
+        raise BadArgument(1, "start index must not be greater than end index")
     return items[start:end]
 
 
@@ -175,6 +185,12 @@ def _position(items: list[Any], wanted: Any) -> int:
         if same(item, wanted):
             return i
     raise ValueError("item not found")
+
+
+def _zipmap(keys: list[str], values: list[Any]) -> dict[str, Any]:
+    if len(keys) != len(values):
+        raise ValueError(f"number of keys ({len(keys)}) does not match number of values ({len(values)})")
+    return dict(zip(keys, values, strict=True))
 
 
 def _element(items: list[Any], index: int) -> Any:
@@ -310,9 +326,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "uuidv5": Function((("namespace", "string"), ("name", "string")), None, more.named_uuid),
     "yamldecode": Function((("src", "string"),), None, more.from_yaml),
     "yamlencode": Function((("value", "any"),), None, more.yaml_text, nulls=True),
-    "zipmap": Function(
-        (("keys", "list of string"), ("values", "list of any")), None, lambda k, v: dict(zip(k, v, strict=True))
-    ),
+    "zipmap": Function((("keys", "list of string"), ("values", "list of any")), None, _zipmap),
 }
 
 _FILES: Final = ("abspath", "basename", "dirname", "file", "filebase64", "fileexists", "fileset", "pathexpand")

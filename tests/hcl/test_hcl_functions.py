@@ -31,6 +31,7 @@ def value(expression: str) -> str:
         ('join(",", setintersection(["b", "a"], ["a", "c"]))', "a"),
         ('join(" ", [for p in setproduct(["a", "b"], ["x", "y"]) : join("", p)])', "ax ay bx by"),
         ("log(16, 2)", "4"),
+        ("7 % 0", "7"),
         ('uuidv5("dns", "example.org")', "aad03681-8b63-5304-89e0-8ca8f49461b5"),
         ('yamldecode("a: [1, 2]").a[1]', "2"),
         ('yamlencode({ b = [1, "x"], a = true })', '"a": true\n"b":\n- 1\n- "x"\n'),

@@ -12,6 +12,11 @@ NAMES: Final = frozenset(
         *("where", "limit_mb", "tried_gib", "total_gib", "free_gib", "module", "package", "kind", "option", "value"),
         *("choices", "style", "program", "path", "image", "metric", "step", "dimension", "asked", "largest"),
         "job",  # a job's id
+        *(
+            "needed",
+            "needed_s",
+            "allowed",
+        ),  # the time of the whole training, in words and seconds, and what was approved
         "standing",  # "never" where no node could take the job, were it empty
         "usage",  # the options that the program's usage lines show
     }

@@ -42,10 +42,10 @@ STALL_SIGNS: Final[tuple[Sign, ...]] = (
         _O.EVENT,
         _F.RUN_TOO_LONG,
         1.0,
-        *_ALL,
+        *(f for f in _ALL if f is not _F.RUN_TOO_LONG),
     ),
     row(
-        rf"^{SMOKE_MEMORY}: (?P<tried_gib>[\d.]+) GiB of (?P<total_gib>[\d.]+) GiB",
+        rf"^{SMOKE_MEMORY}: (?P<tried_gib>[\d.]+ GiB) of (?P<total_gib>[\d.]+ GiB)",
         _O.EVENT,
         _F.CUDA_OOM,
         1.0,

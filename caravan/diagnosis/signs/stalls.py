@@ -50,7 +50,6 @@ STALL_SIGNS: Final[tuple[Sign, ...]] = (
         _F.CUDA_OOM,
         1.0,
         *(f for f in _ALL if f is not _F.CUDA_OOM),
-        free_gib="0",
     ),
     # What the job itself says, where its answer is gone with the allocation.
     row(r"^caravan: smoke: over what was approved: the whole training", _O.LOG, _F.RUN_TOO_LONG, 0.95),

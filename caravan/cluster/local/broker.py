@@ -22,6 +22,7 @@ from caravan.cluster.local.words import SECOND, JsonDict, grouped, new_id, now_n
 
 NAMESPACES = ("default",)
 _FOLLOWED = (RESCHEDULED, UPDATED)  # these stay as they are when there is no room for what would follow
+_GATHER = 0.1  # seconds in which others of a job may fail too: Nomad's clients report in such intervals
 _TOGETHER = 5 * SECOND  # failed allocations whose times are as near as this are placed anew together
 _log = logging.getLogger(__name__)
 
@@ -238,7 +239,7 @@ class Broker:
             evaluation = change.put_eval(new_evaluation(job["ID"], job["Type"], why, job["Priority"]))
             if at is None:
                 change.put_alloc(replace(record, body={**record.body, "FollowupEvalID": evaluation["ID"]}))
-        self._enqueue(evaluation)
+        asyncio.get_running_loop().call_later(_GATHER, self._put, evaluation["ID"])
 
     def _put_off(self, change: Change, evaluation: JsonDict, later: list[tuple[AllocRecord, int]]) -> list[JsonDict]:
         """Evaluations at the times when failed allocations may be placed anew: one for those that are near together."""

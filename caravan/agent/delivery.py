@@ -167,7 +167,7 @@ def _code(
 ) -> CodeSource:
     found = CodeSource.model_validate({"kind": kind, "location": str(wish.get("location") or "")})
     if kind == "archive" and packed is not None:
-        found = _in_store(packed, context)
+        found = _in_store(packed, context, asked="kind" in wish)
     elif kind == "git" and not found.location:
         found = at_commit(source, profile).model_copy(update={"files": len(tree.files())})
     elif kind == "image" and inside and packed is not None:
@@ -175,10 +175,14 @@ def _code(
     return CodeSource.model_validate({**found.model_dump(), **wish})
 
 
-def _in_store(packed: CodeSource, context: Context) -> CodeSource:
-    """The archive where the nodes will fetch it; where it lies, for a cluster that sees it or without a store."""
+def _in_store(packed: CodeSource, context: Context, *, asked: bool) -> CodeSource:
+    """The archive where the nodes will fetch it; where it lies, for a cluster that sees it or without a store.
+
+    `asked`: a person wants an archive, so that a store is used also where a copy would do.
+    """
     store = context.shipping.code_store
-    if context.facts().shared_files or store is None or packed.sha256 is None or store_problem(store, "code"):
+    near = context.facts().shared_files and not asked
+    if near or store is None or packed.sha256 is None or store_problem(store, "code"):
         return packed
     return packed.model_copy(update={"location": fetch_source(store, code_object(packed.sha256))})
 
@@ -241,7 +245,7 @@ def with_data(plan: TrainingPlan, tree: SourceTree, context: Context) -> Trainin
     measured: Parcel | None = None
     kind = wish.kind or _data_kind(facts, context)
     if kind != "volume":
-        measured = _measured(local, facts, kind, context)
+        measured = _measured(local, kind, context)
     base: dict[str, Json] = {"local": str(local), "link": link, "kind": kind}
     if measured is not None:
         base |= {"size_bytes": measured.size, "files": measured.files, "folder": measured.folder}
@@ -262,9 +266,9 @@ def _data_kind(facts: ClusterFacts, context: Context) -> str | None:
     return "volume" if store.volume else "upload"
 
 
-def _measured(local: Path, facts: ClusterFacts, kind: str | None, context: Context) -> Parcel | None:
+def _measured(local: Path, kind: str | None, context: Context) -> Parcel | None:
     """What sending it would be. What is not sent is only looked at where a person is to be told its size."""
-    if context.courier is None or kind in ("shared", "code") or facts.shared_files:
+    if context.courier is None or kind in ("shared", "code"):
         return None
     return context.courier.measure(local, context.progress.note)
 
@@ -377,7 +381,7 @@ def deliver(state: RunState, context: Context) -> TrainingPlan:
 def _is_sent(plan: TrainingPlan, context: Context) -> bool:
     """Whether the code is the archive that was packed here, for the configured store."""
     code, store = plan.code, context.shipping.code_store
-    if code.kind != "archive" or store is None or not code.sha256 or context.facts().shared_files:
+    if code.kind != "archive" or store is None or not code.sha256:
         return False
     return code.location == fetch_source(store, code_object(code.sha256))
 

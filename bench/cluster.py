@@ -55,7 +55,7 @@ class Client:
     def __init__(self, address: str, token: str) -> None:
         import requests
 
-        self._address = address
+        self.address, self.token = address, token
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers["X-Nomad-Token"] = token
@@ -63,14 +63,14 @@ class Client:
     def ask(self, method: str, path: str, body: Any = None) -> tuple[Any, float]:
         """The answer and the ms that it took to come; reading it is not counted."""
         start = time.perf_counter()
-        got = self._session.request(method, self._address + path, json=body, timeout=120)
+        got = self._session.request(method, self.address + path, json=body, timeout=120)
         took = (time.perf_counter() - start) * 1000
         got.raise_for_status()
         return (got.json() if "json" in got.headers.get("content-type", "") else got.text), took
 
     def index(self) -> int:
         """The index of the jobs now."""
-        return int(self._session.get(self._address + "/v1/jobs?prefix=none", timeout=120).headers["X-Nomad-Index"])
+        return int(self._session.get(self.address + "/v1/jobs?prefix=none", timeout=120).headers["X-Nomad-Index"])
 
 
 def wait_for(client: Client, status: str, prefix: str, many: int) -> None:
@@ -86,7 +86,7 @@ def measure(client: Client, rounds: int, took: Took, over: threading.Event | Non
         done += 1
         listed = client.ask("GET", "/v1/job/now-0/allocations")[0]
         alloc = listed[0]["ID"] if listed else ""
-        name = f"more-{threading.get_ident()}-{done}"
+        name = f"{'more' if over is None else 'storm'}-{done}"
         calls = [
             ("GET", YARDSTICK, None),
             ("GET", "/v1/nodes", None),
@@ -108,17 +108,18 @@ def measure(client: Client, rounds: int, took: Took, over: threading.Event | Non
             shown = f"{method} {path.partition('?')[0].replace(alloc or '-', ':id')}"
             took.setdefault(shown, []).append(client.ask(method, path, body)[1])
     if over is None:
+        wait_for(client, "dead", "more-", done)
         took[BLOCKED] = [blocked(client, f"woken-{i}") for i in range(rounds)]
 
 
 def blocked(client: Client, name: str) -> float:
     """The ms from a job's registration to the answer of a query that waits for it."""
-    waiter, index, ended = Client(client._address, str(client._session.headers["X-Nomad-Token"])), client.index(), []
-    waiter.ask("GET", YARDSTICK)  # the connection is there
+    waiter, ended = Client(client.address, client.token), [0.0]
+    index = client.index()
 
     def wait() -> None:
         waiter.ask("GET", f"/v1/jobs?index={index}&wait=60s&prefix={name}")
-        ended.append(time.perf_counter())
+        ended[0] = time.perf_counter()
 
     thread = threading.Thread(target=wait)
     thread.start()
@@ -126,6 +127,7 @@ def blocked(client: Client, name: str) -> float:
     start = time.perf_counter()
     client.ask("POST", "/v1/jobs", {"Job": job(name, "true")})
     thread.join()
+    wait_for(client, "dead", name, 1)  # or its end would wake the next
     return (ended[0] - start) * 1000
 
 

@@ -12,7 +12,8 @@ from caravan.cluster.local import allocs
 from caravan.cluster.local.broker import NAMESPACES, Broker, Refused
 from caravan.cluster.local.canonical import waits_for_dispatch
 from caravan.cluster.local.diff import job_diff
-from caravan.cluster.local.state import State
+from caravan.cluster.local.encoding import Kept, encoded, listed
+from caravan.cluster.local.state import AllocRecord, State
 from caravan.cluster.local.web import answer, body_of, flag, settle
 from caravan.cluster.local.words import JsonDict, grouped
 
@@ -27,7 +28,7 @@ class Jobs:
     def __init__(self, state: State, broker: Broker) -> None:
         self._state = state
         self._broker = broker
-        self._items: dict[str, tuple[int, JsonDict]] = {}
+        self._items, self._stubs, self._evals = Kept(), Kept(), Kept()
 
     def routes(self) -> list[Route]:
         """The routes; those with a longer path first, for job ids may hold slashes."""
@@ -73,28 +74,24 @@ class Jobs:
     async def list(self, request: Request) -> Response:
         """GET /v1/jobs."""
         index = await settle(request, self._state, lambda: self._state.tables["jobs"])
-        prefix = request.query_params.get("prefix", "")
-        shown = []
-        for job in sorted(self._state.jobs.values(), key=lambda j: str(j["ID"])):
-            if not job["ID"].startswith(prefix) or not self._here(request):
-                continue
-            item = self._item(job)
-            shown.append({**item, "Meta": job["Meta"]} if flag(request, "meta") else item)
-        return answer(shown, index=index)
+        prefix, meta = request.query_params.get("prefix", ""), flag(request, "meta")
+        jobs = self._state.jobs if self._here(request) else {}
+        found = [jobs[key] for key in sorted(jobs) if key.startswith(prefix)]
+        if meta:
+            return answer([{**self._item(job), "Meta": job["Meta"]} for job in found], index=index)
+        return answer(listed(self._encoded_item(job) for job in found), index=index)
+
+    def _encoded_item(self, job: JsonDict) -> bytes:
+        """The job as lists show it. One that waits to be dispatched changes with its children too."""
+        if waits_for_dispatch(job):
+            return encoded(self._item(job))
+        touched = self._state.touched.get(job["ID"])
+        return self._items.of(job["ID"], touched, lambda: self._item(job), room=len(self._state.jobs))
 
     def _item(self, job: JsonDict) -> JsonDict:
-        """The job as lists show it, kept until something of it changes: a history is long, and little of it moves."""
-        touched = self._state.touched.get(job["ID"], 0)
-        known = self._items.get(job["ID"])
-        if known is not None and known[0] == touched and not waits_for_dispatch(job):
-            return known[1]
         item = {key: job[key] for key in (*_LIST, *_LIST_STATE)}
         item |= {"Datacenters": job["Datacenters"], "JobSummary": self._summary(job)}
-        item |= {"ParameterizedJob": waits_for_dispatch(job), "Periodic": bool(job["Periodic"])}
-        if len(self._items) > 2 * len(self._state.jobs) + 100:
-            self._items.clear()  # most are of jobs that are gone
-        self._items[job["ID"]] = touched, item
-        return item
+        return item | {"ParameterizedJob": waits_for_dispatch(job), "Periodic": bool(job["Periodic"])}
 
     async def register(self, request: Request) -> Response:
         """POST /v1/jobs and /v1/job/:id."""
@@ -174,7 +171,7 @@ class Jobs:
             found = self._find(request)
             return int(found["ModifyIndex"]) if found else self._state.tables["jobs"]
 
-        reached = await settle(request, self._state, index)
+        reached = await settle(request, self._state, index, request.path_params["id"])
         return answer(self._job(request), index=reached)
 
     async def delete(self, request: Request) -> Response:
@@ -185,16 +182,21 @@ class Jobs:
 
     async def allocations(self, request: Request) -> Response:
         """GET /v1/job/:id/allocations."""
-        index = await settle(request, self._state, lambda: self._state.tables["allocs"])
+        tables = self._state.tables
+        index = await settle(request, self._state, lambda: tables["allocs"], request.path_params["id"])
         job = self._find(request)
         records = self._state.allocs_of(request.path_params["id"]) if self._here(request) else []
         if job is not None and not flag(request, "all"):
             records = [r for r in records if r.job["CreateIndex"] == job["CreateIndex"]]
-        return answer([allocs.stub(r) for r in records], index=index)
+        return answer(listed(self._stub(r) for r in records), index=index)
+
+    def _stub(self, record: AllocRecord) -> bytes:
+        return self._stubs.of(record.id, record, lambda: allocs.stub(record), room=len(self._state.allocs))
 
     async def evaluations(self, request: Request) -> Response:
         """GET /v1/job/:id/evaluations."""
-        index = await settle(request, self._state, lambda: self._state.tables["evals"])
+        tables = self._state.tables
+        index = await settle(request, self._state, lambda: tables["evals"], request.path_params["id"])
         found = self._state.evals_of(request.path_params["id"]) if self._here(request) else []
         return answer(found, index=index)
 
@@ -221,12 +223,13 @@ class Jobs:
             job = self._find(request)
             return int(self._summary(job)["ModifyIndex"]) if job else self._state.tables["jobs"]
 
-        reached = await settle(request, self._state, index)
+        reached = await settle(request, self._state, index, request.path_params["id"])
         return answer(self._summary(self._job(request)), index=reached)
 
     async def versions(self, request: Request) -> Response:
         """GET /v1/job/:id/versions."""
-        index = await settle(request, self._state, lambda: self._state.tables["jobs"])
+        tables = self._state.tables
+        index = await settle(request, self._state, lambda: tables["jobs"], request.path_params["id"])
         if self._find(request) is None:
             raise Refused("job versions not found", 404)
         history = self._state.versions[request.path_params["id"]]
@@ -241,7 +244,9 @@ class Jobs:
         index = await settle(request, self._state, lambda: self._state.tables["evals"])
         prefix = request.query_params.get("prefix", "")
         found = [e for e in self._state.evals.values() if e["ID"].startswith(prefix) and self._here(request)]
-        return answer(sorted(found, key=lambda e: -int(e["CreateIndex"])), index=index)
+        found.sort(key=lambda e: -int(e["CreateIndex"]))
+        room = len(self._state.evals)
+        return answer(listed(self._evals.of(e["ID"], e, partial(dict, e), room=room) for e in found), index=index)
 
     def _evaluation(self, request: Request) -> JsonDict:
         eval_id = request.path_params["id"]
@@ -254,14 +259,16 @@ class Jobs:
 
     async def evaluation(self, request: Request) -> Response:
         """GET /v1/evaluation/:id."""
-        index = await settle(request, self._state, lambda: int(self._evaluation(request)["ModifyIndex"]))
+        own = self._evaluation(request)["JobID"]
+        index = await settle(request, self._state, lambda: int(self._evaluation(request)["ModifyIndex"]), own)
         return answer(self._evaluation(request), index=index)
 
     async def evaluation_allocations(self, request: Request) -> Response:
         """GET /v1/evaluation/:id/allocations."""
         index = await settle(request, self._state, lambda: self._state.tables["allocs"])
         eval_id = self._evaluation(request)["ID"]
-        return answer([allocs.stub(r) for r in self._state.allocs.values() if r.body["EvalID"] == eval_id], index=index)
+        found = [r for r in self._state.allocs.values() if r.body["EvalID"] == eval_id]
+        return answer(listed(self._stub(r) for r in found), index=index)
 
 
 def in_region(job: JsonDict) -> None:

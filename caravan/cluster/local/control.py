@@ -137,7 +137,9 @@ def _launch(home: Path, environment: Mapping[str, str]) -> LocalCluster:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[-1] if lines else "it says nothing"
+    if not lines:
+        return "it says nothing"
+    return lines[-1].partition(" ERROR ")[2] or lines[-1]
 
 
 def status(home: Path) -> LocalCluster | None:

@@ -17,7 +17,12 @@ def encoded(value: Any) -> bytes:
 
 def listed(pieces: Iterable[bytes]) -> bytes:
     """A JSON list of what is encoded already."""
-    return b"[" + b",".join(pieces) + b"]"
+    given = list(pieces)
+    if not given:
+        return b"[]"
+    given[0] = b"[" + given[0]  # at the ends, for the whole may be megabytes, and is then copied once
+    given[-1] += b"]"
+    return b",".join(given)
 
 
 class Kept:

@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import uuid
+from functools import lru_cache
 from pathlib import Path
 
 import psutil
@@ -63,6 +64,11 @@ class Device(Value):
         return tuple(f"{self.type.upper()}-{uuid.uuid5(uuid.NAMESPACE_OID, name)}" for name in names)
 
 
+@lru_cache(maxsize=4096)
+def _node_id(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}.caravan.invalid"))
+
+
 class Node(Value):
     """A machine. CPU in MHz over all cores, memory and disk in MB."""
 
@@ -83,7 +89,7 @@ class Node(Value):
     @property
     def id(self) -> str:
         """The node's id: made from its name, so that it is the same after a restart."""
-        return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.name}.caravan.invalid"))
+        return _node_id(self.name)
 
 
 class Inventory(Value):

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,9 +83,14 @@ class Event:
 
 
 class State:
-    """The cluster's memory. Open it with the file it lives in; OSError and SQLite errors pass through to the caller."""
+    """The cluster's memory. Open it with the file it lives in.
+
+    OSError and SQLite errors pass through to the caller; ValueError, KeyError and TypeError for a file that holds
+    something else.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite's other files take over its mode
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -98,6 +103,7 @@ class State:
         self._of_job: dict[str, dict[str, set[str]]] = {"alloc": {}, "eval": {}}  # ids by job
         self.holding: dict[str, AllocRecord] = {}  # those allocations that hold resources
         self.open_evals: dict[str, JsonDict] = {}  # those evaluations that are not over
+        self._gone: set[str] = set()  # jobs that are purged and have left allocations
         self.touched: dict[str, int] = {}  # the index of the last change of a job, its evaluations and allocations
         self.index = 1
         self.tables = dict.fromkeys(_TABLES, 1)
@@ -124,8 +130,13 @@ class State:
             self.belongs("eval", key, str(evaluation["JobID"]))
             if evaluation["Status"] in _OPEN_EVALS:
                 self.open_evals[key] = evaluation
+        self.note_gone(self._of_job["alloc"])
         self.index = rows.get("meta", {}).get("index", 1)
         self.tables = dict.fromkeys(_TABLES, self.index)
+        # Whoever starts the cluster is to hear at once that nothing can be stored.
+        self._db.execute(
+            "INSERT OR REPLACE INTO objects(kind, id, body) VALUES('meta', 'index', ?)", (str(self.index),)
+        )
 
     def belongs(self, kind: str, key: str, job_id: str, *, gone: bool = False) -> None:
         """Note that an allocation or evaluation is of a job, or is no more."""
@@ -134,6 +145,11 @@ class State:
             keys.discard(key)
         else:
             keys.add(key)
+
+    def note_gone(self, job_ids: Iterable[str]) -> None:
+        """Note which of these jobs are gone and have left allocations."""
+        gone = {job_id for job_id in job_ids if job_id not in self.jobs and self._of_job["alloc"].get(job_id)}
+        self._gone = (self._gone - set(job_ids)) | gone
 
     def close(self) -> None:
         """Close the file."""
@@ -193,8 +209,8 @@ class State:
 
     def orphans(self) -> list[str]:
         """Ended allocations of jobs that are gone, beyond the number that is kept: the oldest first."""
-        gone = [keys for job_id, keys in self._of_job["alloc"].items() if keys and job_id not in self.jobs]
-        ended = [self.allocs[key] for keys in gone for key in keys if key not in self.holding]
+        of_job = self._of_job["alloc"]
+        ended = [self.allocs[k] for gone in self._gone for k in of_job.get(gone, ()) if k not in self.holding]
         ended.sort(key=lambda a: int(a.body["ModifyIndex"]))
         return [a.id for a in ended[: max(0, len(ended) - _ORPHANS_KEPT)]]
 
@@ -346,6 +362,7 @@ class Change:
                 touched.add(_job_of(dropped))
                 state.belongs(kind, key, _job_of(dropped), gone=True)
                 self._sort_in(kind, key, None)
+        state.note_gone(touched)
         state.touched.update(dict.fromkeys(touched, self.index))
         state.events.extend(self._told(purged))
         return touched

@@ -219,24 +219,31 @@ class Supervisors:
             asyncio.get_running_loop().remove_reader(self._pipe)
             os.close(self._pipe)
             self._pipe = None
+        self._close_nursery()
+
+    def _close_nursery(self) -> None:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
         if self._nursery is not None:
             self._nursery.wait()
+            self._nursery = None
 
     def start(self, folder: Path, lock: int) -> "subprocess.Popen[bytes] | None":
         """Start the supervisor of a run that holds that open lock; the process if it is a child of ours.
 
         Raises OSError.
         """
-        if self._channel is not None:
+        for _ in range(2):
+            if self._channel is None:
+                break
             try:
                 socket.send_fds(self._channel, [os.fsencode(folder)], [lock])
                 return None
-            except OSError:  # it has died: without it, then
-                self._channel.close()
-                self._channel = None
+            except OSError:  # it has died: with another one, then, or without
+                self._close_nursery()
+                with contextlib.suppress(OSError):
+                    self._open_nursery()
         with (folder / "supervisor.log").open("ab") as log:
             return _python(["-m", "caravan.cluster.local.executor", str(folder / "spec.json")], log, lock)
 

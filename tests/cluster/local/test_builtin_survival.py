@@ -180,7 +180,7 @@ def test_a_cluster_that_does_not_come_up_says_why(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "state.db").write_text("this is no database, and long enough that nobody could take it for one" * 20)
-    with pytest.raises(ClusterUnreachable, match=r"state\.db can't be opened"):
+    with pytest.raises(ClusterUnreachable, match=r"state\.db can't be read"):
         start(home, inventory=None, environment=ENVIRONMENT)
 
 

@@ -84,7 +84,7 @@ def to_snapshot(
     evals = sorted(_own(evaluations, job, job_id), key=lambda e: (e.get("CreateIndex") or 0, e["ID"]))
     allocs = tuple(to_allocation(a) for a in allocs_json)
     failures = _unplaced(job, allocs, evals)
-    phase = _phase(job, allocs)
+    phase = _phase(job, allocs, failures)
     return Snapshot(
         job_id=job_id,
         at=at,
@@ -199,14 +199,16 @@ def _unplaced(job: Json | None, allocs: Sequence[Allocation], evals: Sequence[Js
     return to_placement_failures(found)
 
 
-def _phase(job: Json | None, allocs: Sequence[Allocation]) -> Phase:
+def _phase(job: Json | None, allocs: Sequence[Allocation], failures: Sequence[PlacementFailure]) -> Phase:
+    """A group of several members runs only when all of them have a place and run: before that they wait."""
     if job is None:
         return Phase.GONE
     live = [a for a in allocs if a.client_status not in TERMINAL]
     if not live:
         # Nomad calls a job dead only when its evaluations are through too, so no follow-up can come any more.
         return Phase.ENDED if job.get("Status") == "dead" else Phase.QUEUED
-    return Phase.STARTING if all(a.client_status == "pending" for a in live) else Phase.RUNNING
+    waits = failures or any(a.client_status == "pending" for a in live)
+    return Phase.STARTING if waits else Phase.RUNNING
 
 
 def _reason(
@@ -227,7 +229,20 @@ def _reason(
     if job.get("Stop"):
         return "being stopped"
     live = [w for w in (_live_words(a) for a in allocs if a.client_status not in TERMINAL) if w]
-    return "; ".join([f"partly placed, {placement}"] * bool(placement) + live[:1])
+    return "; ".join([_partly(job, allocs, placement)] * bool(placement) + live[:1])
+
+
+def _partly(job: Json, allocs: Sequence[Allocation], placement: str) -> str:
+    """How many members have a place, which, and why the others have none."""
+    wanted = sum(group.get("Count") or 0 for group in job.get("TaskGroups") or ())
+    there = {a.name: a.node_name or a.node_id[:8] for a in allocs if a.client_status not in TERMINAL}
+    places = ", ".join(f"{_member(name)} on {node}" for name, node in sorted(there.items()))
+    return f"partly placed ({len(there)} of {wanted}: {places}), {placement}"
+
+
+def _member(name: str) -> str:
+    """A member as it is called among the others: `train[0]`."""
+    return name.rsplit(".", 1)[-1]
 
 
 def _why_queued(job: Json, allocs: Sequence[Allocation], evals: Sequence[Json]) -> str:

@@ -29,6 +29,11 @@ SENTINEL_PATH: Final = "alloc/data/caravan-result.json"
 
 _MAX_SENTINEL: Final = 1 << 16  # a result file of ours has about 150 bytes
 
+MEMBERS_MISSING: Final = 75
+"""What a member's script ends with where the others did not come in time (`templates/members.py`)."""
+DRAGGED: Final = 76
+"""What it ends with where another member ended before, and that is why."""
+
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -59,18 +64,41 @@ def judge(snapshot: Snapshot, sentinel: Sentinel | None, spec_sha256: str) -> Ou
     if snapshot.phase is not Phase.ENDED:
         return _outcome(OutcomeKind.UNPROVEN, "it has not ended yet", allocations[-1])
     verdicts = [_judge_allocation(a) for a in allocations]
-    bad = [v for v in verdicts if not v.succeeded]
+    bad = [(v, a) for v, a in zip(verdicts, allocations, strict=True) if not v.succeeded]
     known = {a.id for a in snapshot.allocations}
     if bad:
         # Where one member of a group drags the others down, the first to end is the cause.
-        return min(bad, key=lambda v: (v.kind is OutcomeKind.UNPROVEN, v.finished_at or _NEVER))
+        cause, _ = min(bad, key=lambda one: (*_follows(snapshot, *one), one[0].finished_at or _NEVER))
+        if cause.exit_code == MEMBERS_MISSING and snapshot.placement_failures:
+            return _partly_placed(snapshot)
+        return cause
     if any(a.next_id and a.next_id not in known for a in snapshot.allocations):
         return _outcome(OutcomeKind.UNPROVEN, "an allocation that followed it is not known any more", allocations[-1])
     if snapshot.placement_failures:
-        why = "; ".join(f.line() for f in snapshot.placement_failures)
-        return Outcome(kind=OutcomeKind.NOT_PLACED, reason=one_line(f"only a part of it was placed: {why}"))
+        return _partly_placed(snapshot)
     doubt = _doubt(snapshot.job_id, sentinel, spec_sha256)
-    return verdicts[-1].model_copy(update={"kind": OutcomeKind.UNPROVEN, "reason": doubt}) if doubt else verdicts[-1]
+    # Of several members the first has the outputs.
+    leader, _ = min(zip(verdicts, allocations, strict=True), key=lambda one: _index(one[1]))
+    return leader.model_copy(update={"kind": OutcomeKind.UNPROVEN, "reason": doubt}) if doubt else leader
+
+
+def _index(alloc: Allocation) -> int:
+    """The allocation's number among those of its group: `job.train[1]` is the second."""
+    digits = alloc.name.rpartition("[")[2].rstrip("]")
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
+
+
+def _follows(snapshot: Snapshot, verdict: Outcome, alloc: Allocation) -> tuple[bool, bool]:
+    """Whether a member's end is one that says little, or one that only follows from another's: clocks of nodes differ,
+    so that the order of the times alone does not tell."""
+    stopped = snapshot.stopped and verdict.kind is OutcomeKind.INTERRUPTED and alloc.client_status != "lost"
+    dragged = verdict.kind is OutcomeKind.FAILED and verdict.exit_code == DRAGGED
+    return verdict.kind is OutcomeKind.UNPROVEN, stopped or dragged
+
+
+def _partly_placed(snapshot: Snapshot) -> Outcome:
+    why = "; ".join(f.line() for f in snapshot.placement_failures)
+    return Outcome(kind=OutcomeKind.NOT_PLACED, reason=one_line(f"only a part of it was placed: {why}"))
 
 
 def _without_allocation(snapshot: Snapshot) -> Outcome:

@@ -32,6 +32,7 @@ from caravan.values.job import (
 from caravan.values.plan import Constraint
 
 _SECOND: Final = 10**9
+_PROGRESS_DEFAULT: Final = 600  # seconds, of a service
 _CPU_DEFAULT: Final = 100  # MHz, where neither cpu nor cores is asked for
 Node = dict[str, Any]
 
@@ -122,7 +123,12 @@ def _group(group: Node) -> TaskGroup:
         ),
         reschedule=ReschedulePolicy(attempts=again.get("Attempts") or 0, unlimited=again.get("Unlimited") or False),
         max_run_s=_seconds(group.get("MaxRunDuration")),
+        progress_deadline_s=_progress(_seconds((group.get("Update") or {}).get("ProgressDeadline"))),
     )
+
+
+def _progress(seconds: int | None) -> int | None:
+    return seconds if seconds != _PROGRESS_DEFAULT else None
 
 
 def _ports(group: Node) -> tuple[NetworkPort, ...]:
@@ -216,6 +222,7 @@ def normal_form(spec: JobSpec) -> JobSpec:
     groups = tuple(
         g.model_copy(
             update={
+                "progress_deadline_s": _progress(g.progress_deadline_s),
                 "ports": tuple(sorted(g.ports, key=lambda p: p.static is None)),
                 "volumes": tuple(sorted(g.volumes, key=lambda v: v.name)),
                 "tasks": tuple(t.model_copy(update=_normal_task(t)) for t in g.tasks),

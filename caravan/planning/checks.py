@@ -10,13 +10,13 @@ from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_
 from caravan.planning.command import launch_words
 from caravan.planning.delivery import code_problems, data_problems
 from caravan.planning.outputs import output_problems
-from caravan.planning.standing import could_take, place_of, would_do
+from caravan.planning.overlays import overlay_problems
+from caravan.planning.standing import could_take, members_placed, place_of, would_do
 from caravan.values.delivery import Shipping
 from caravan.values.job import ClusterFacts, NodeFacts
 from caravan.values.masking import MASK
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher
-
 
 _NOWHERE: Final = Shipping()
 
@@ -37,6 +37,7 @@ def check_job(
         *_command(plan),
         *code_problems(plan, facts, unpushed, shipping.code_store),
         *data_problems(plan, facts, shipping.data_store),
+        *overlay_problems(plan),
         *output_problems(plan, facts),
         *check_image(plan, facts),
     )
@@ -50,6 +51,10 @@ def check_place(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     problems = _lacks(plan, facts)
     if not problems and not check_image(plan, facts) and not could_take(plan, facts):
         problems = ("Each thing that the plan asks for is on some node, but no node has all of it.",)
+    if not problems and not check_image(plan, facts) and (room := members_placed(plan, facts)) < plan.launch.nodes:
+        problems = (
+            f"The nodes have room for {room} of {plan.launch.nodes} members (launch.nodes); that many is the nearest.",
+        )
     if problems and would_do(plan, facts):
         problems = (*problems, f"That is {place_of(plan, facts).text}.")
     return problems
@@ -80,12 +85,20 @@ def _texts(plan: TrainingPlan) -> Iterator[str]:
             f"A command or an environment variable holds {MASK}, where a secret was: leave it out and name the secret "
             "under secrets, so that the job gets it by reference (docs/secrets.md)."
         )
-    if plan.launch.nodes > 1:
-        yield f"launch.nodes is {plan.launch.nodes}: jobs run on one node; the nearest is 1."
+    if plan.launch.nodes > 1 and plan.launch.launcher is Launcher.NOTEBOOK:
+        yield f"launch.nodes is {plan.launch.nodes}: a notebook runs on one node; the nearest is 1."
+    unnamed = [n for n in _auth_names(plan) if n not in plan.secrets]
+    if unnamed:
+        yield f"docker.auth names {', '.join(unnamed)}: what pulls the image must be among the plan's secrets."
     if plan.setup.apt and plan.driver != "docker":
         yield f"setup.apt needs an image (driver docker), not {plan.driver}: the nodes' own packages stay as they are."
     if plan.launch.launcher is Launcher.NOTEBOOK and plan.command and not plan.command[0].endswith(".ipynb"):
         yield f"{plan.command[0]} is no notebook, but the launcher is notebook."
+
+
+def _auth_names(plan: TrainingPlan) -> tuple[str, ...]:
+    auth = plan.docker.auth
+    return (auth.username, auth.password) if auth is not None else ()
 
 
 def _command(plan: TrainingPlan) -> Iterator[str]:

@@ -7,6 +7,7 @@ import math
 
 from caravan.planning.catalogue import USABLE_SHARE, Prices
 from caravan.planning.cluster_fit import GpuOffer, gpu_offers, in_target
+from caravan.planning.config_files import reaches
 from caravan.planning.estimate import gpu_memory, gpu_size_gib
 from caravan.values.base import Json
 from caravan.values.estimate import Estimate
@@ -38,12 +39,26 @@ def choose(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts, beyond: 
     best = next((o for o in offers if o.model == estimate.gpu and _holds(o, need)), None)
     best = best or next((o for o in offers if _holds(o, need)), None)
     if best is not None:
-        if len(offers) > 1:
-            why = f"the cheapest of {len(offers)} types that holds {need:.1f} GiB"
-            changes += _differing(plan, "resources.gpu_model", best.model, why)
+        changes += _types(plan, best, [o for o in offers if _holds(o, need)], f"that holds {need:.1f} GiB", len(offers))
         least = min(math.ceil(need * 1024 / USABLE_SHARE), round((gpu_size_gib(best) or 0) * 1024))
         changes += _differing(plan, "resources.gpu_memory_mib", least, f"{need:.1f} GiB and what the driver keeps")
     return tuple(changes)
+
+
+def _types(plan: TrainingPlan, best: GpuOffer, fitting: list[GpuOffer], which: str, offered: int) -> list[PlanChange]:
+    """The type that is demanded, or those that are preferred.
+
+    Where another would cost more, or is not known to cost the same, the cheapest is demanded: the cost that is approved
+    is its. Else the cheapest is preferred: a job that waits for it while others are idle saves nothing.
+    """
+    prefer = [best.model, *(o.model for o in fitting if o.model != best.model)]
+    same = best.usd_per_hour is not None and all(o.usd_per_hour == best.usd_per_hour for o in fitting)
+    changes = []
+    if offered > 1 and not (same and len(fitting) > 1):
+        why = f"the cheapest of {offered} types {which}"
+        changes += _differing(plan, "resources.gpu_model", best.model, why)
+    wanted: list[Json] = list[Json](prefer) if len(prefer) > 1 else []
+    return [*changes, *_differing(plan, "resources.gpu_prefer", wanted, f"the types {which}, the cheapest first")]
 
 
 def _any_model(plan: TrainingPlan) -> Resources:
@@ -62,7 +77,7 @@ def _smaller_batch(plan: TrainingPlan, offers: tuple[GpuOffer, ...], beyond: flo
     """Halve the batch, double the accumulation; nothing when that can't help or may not be changed."""
     batch, accumulated = plan.training.micro_batch or 1, plan.training.grad_accum or 1
     kept = any(plan.set_by(p) in _KEPT for p in ("training.micro_batch", "training.grad_accum"))
-    if kept or "training.micro_batch" not in plan.flags:
+    if kept or not reaches(plan, "training.micro_batch"):
         return []
     while batch > 1 and batch % 2 == 0:
         batch, accumulated = batch // 2, accumulated * 2
@@ -71,12 +86,12 @@ def _smaller_batch(plan: TrainingPlan, offers: tuple[GpuOffer, ...], beyond: flo
         parts, _, _ = gpu_memory(trial, beyond)
         if any(_holds(o, sum(p.gib for p in parts)) for o in offers):
             why = "the batch doesn't fit any GPU here; the effective batch stays"
-            if "training.grad_accum" not in plan.flags:
+            if not reaches(plan, "training.grad_accum"):
                 why = "the batch doesn't fit any GPU here; the repository has no option for accumulation"
             return [
                 PlanChange(path=f"training.{name}", value=value, by=Author.ESTIMATE, why=why)
                 for name, value in values.items()
-                if f"training.{name}" in plan.flags
+                if reaches(plan, f"training.{name}")
             ]
     return []
 

@@ -79,6 +79,26 @@ def holds(node: NodeFacts, plan: TrainingPlan) -> bool:
     return all(asked <= has or not has for asked, has in pairs)
 
 
+def members_on(node: NodeFacts, plan: TrainingPlan) -> int:
+    """How many members of the plan's group the node has room for, were it empty. What is not known is room enough."""
+    need, most = plan.resources, plan.launch.nodes
+    cpu = (need.cpu_mhz, node.cpu_mhz) if need.cores is None else (need.cores, node.cores)
+    rooms = [
+        has // asked for asked, has in (cpu, (need.memory_mb, node.memory_mb), (need.disk_mb, node.disk_mb)) if has
+    ]
+    if need.gpus:
+        alone = plan.model_copy(update={"resources": need.model_copy(update={"gpus": 1})})
+        kinds = (
+            g
+            for g in gpu_groups(node, need.gpu_vendor)
+            if with_gpus((node.model_copy(update={"devices": (g,)}),), alone)
+        )
+        rooms.append(sum(g.count // need.gpus for g in kinds))
+    if any(port.static for port in plan.ports) or plan.launch.master_port:
+        rooms.append(1)  # a port has one owner on a node
+    return min([most, *rooms])
+
+
 def gpu_offers(plan: TrainingPlan, facts: ClusterFacts, prices: Prices) -> tuple[GpuOffer, ...]:
     """The GPU types of which one node in the plan's target has as many as it asks for, the cheapest first.
 

@@ -3,10 +3,13 @@
 Pure text work. It knows the plan and nothing of clusters or files.
 """
 
+import base64
+import json
 import re
 import shlex
 from typing import Final, NamedTuple
 
+from caravan.planning.config_files import key_takes, switches
 from caravan.values.base import Json
 from caravan.values.masking import MASK
 from caravan.values.plan import Author, OutputSink, TrainingPlan
@@ -20,15 +23,35 @@ RUN: Final = "${NOMAD_META_caravan_run}"
 """The run's id as the job knows it: a volume has a directory for each run, so that none overwrites another's."""
 DISTRIBUTED: Final = frozenset({Launcher.TORCHRUN, Launcher.ACCELERATE, Launcher.DEEPSPEED})
 """Launchers that start several processes on a node."""
+MASTER_ADDR: Final = "${CARAVAN_MASTER_ADDR}"
+MASTER_PORT: Final = "${CARAVAN_MASTER_PORT}"
+NODE_RANK: Final = "${CARAVAN_NODE_RANK}"
+"""Where the members of a training on several nodes meet, and which of them this one is; known once they have met."""
 
 _ASSIGNMENT: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
 _PLACEHOLDER: Final = re.compile(
     r"^(?:[\w.-]+=)?(?:<.*>|\[.*[ _].*\]|\$\{?\w+\}?.*|/path/to/.*|path/to/.*|YOUR_.*|your_.*)$"
 )
 _NPROC: Final = ("--nproc_per_node", "--nproc-per-node", "--num_processes", "--num_gpus", "-n")
+# What the launcher is told of other nodes: the plan and the cluster say that.
+_NODES: Final = (
+    *("--master", "--rdzv", "--standalone", "--include", "--exclude", "--hostfile", "--nnodes", "--node_rank"),
+    *("--node-rank", "--num_nodes", "--num_machines", "--machine_rank", "--main_process_ip", "--main_process_port"),
+    *("--no_ssh", "--launcher"),
+)
 # Options of the launchers that stand alone; every other one before the script takes a value.
 _BARE: Final = frozenset(
-    {"--standalone", "--multi_gpu", "--use_deepspeed", "--use_fsdp", "--cpu", "--no_python", "--force_multi", "-m"}
+    {
+        "--standalone",
+        "--multi_gpu",
+        "--use_deepspeed",
+        "--use_fsdp",
+        "--cpu",
+        "--no_python",
+        "--force_multi",
+        "-m",
+        "--no_ssh",
+    }
     | {"--module", "--quiet", "-u", "-O", "-x", "-e", "--no_local_rank", "--save_pid", "--debug", "-q"}
 )
 
@@ -105,9 +128,7 @@ def _launcher_args(words: list[str]) -> tuple[list[str], int | None]:
             value = words.pop(0)
         if name in _NPROC:
             nproc = int(value) if value.isdigit() and int(value) > 0 else nproc
-        elif not name.startswith(
-            ("--master", "--rdzv", "--standalone", "--include", "--hostfile", "--nnodes", "--node_rank")
-        ):
+        elif not name.startswith(_NODES):
             kept += [option] if joined or not value else [name, value]
     return kept, nproc
 
@@ -224,7 +245,7 @@ def passed_values(plan: TrainingPlan) -> dict[str, Json]:
 
 
 def unpassed(plan: TrainingPlan) -> tuple[str, ...]:
-    """Fields that somebody set and that no flag of the repository takes: the training won't follow them."""
+    """Fields that somebody set and that neither a flag nor a config key takes: the training won't follow them."""
     fields = [f"training.{k}" for k, v in plan.training.model_dump().items() if v is not None and k != "options"]
     fields += [p for p in ("model.id", "dataset.path") if plan.get(p) is not None]
     asked = [f for f in fields if plan.set_by(f) not in (Author.REPOSITORY, Author.DEFAULT)]
@@ -233,10 +254,11 @@ def unpassed(plan: TrainingPlan) -> tuple[str, ...]:
 
 def _has_flag(plan: TrainingPlan, field: str) -> bool:
     value = flag_text(plan.get(field))
-    if any(path in (field, f"{field}={value}") for path in plan.flags):
+    if any(path in (field, f"{field}={value}") for path in plan.flags) or key_takes(plan, field, value):
         return True
     # A switch that is left away says something too: fp32 without `--fp16`, no checkpointing without its switch.
-    return value in _WITHOUT.get(field, ("False",)) and any(path.startswith(f"{field}=") for path in plan.flags)
+    switch = any(path.startswith(f"{field}=") for path in plan.flags) or switches(plan, field)
+    return value in _WITHOUT.get(field, ("False",)) and switch
 
 
 _WITHOUT: Final = {"training.precision": ("fp32",), "training.method": ("full",)}
@@ -270,20 +292,15 @@ def launch_words(plan: TrainingPlan) -> tuple[str, ...]:
         return ()
     kind = launch.launcher
     if kind is Launcher.TORCHRUN:
-        where = ["--standalone"] if launch.rdzv_endpoint is None and launch.master_port is None else []
-        where += [f"--rdzv-endpoint={launch.rdzv_endpoint}"] if launch.rdzv_endpoint else []
-        where += [f"--master-port={launch.master_port}"] if launch.master_port else []
         count = [f"--nproc-per-node={launch.nproc}", f"--nnodes={launch.nodes}"]
-        return ("python", "-m", "torch.distributed.run", *where, *count, *launch.args, *words)
+        return ("python", "-m", "torch.distributed.run", *_torchrun(plan), *count, *launch.args, *words)
     if kind is Launcher.ACCELERATE:
         count = [f"--num_processes={launch.nproc * launch.nodes}", f"--num_machines={launch.nodes}"]
-        count += ["--multi_gpu"] if launch.nproc > 1 and not _configured(launch.args) else []
-        port = [f"--main_process_port={launch.master_port}"] if launch.master_port else []
-        return ("python", "-m", "accelerate.commands.launch", *count, *port, *launch.args, *words)
+        several = launch.nproc > 1 or (launch.nodes > 1 and plan.resources.gpus > 0)
+        count += ["--multi_gpu"] if several and not _configured(launch.args) else []
+        return ("python", "-m", "accelerate.commands.launch", *count, *_accelerate(plan), *launch.args, *words)
     if kind is Launcher.DEEPSPEED:
-        port = [f"--master_port={launch.master_port}"] if launch.master_port else []
-        gpus = [f"--num_gpus={launch.nproc}"]
-        return ("python", "-m", "deepspeed.launcher.runner", *gpus, *port, *launch.args, *words)
+        return ("python", "-m", *_deepspeed(plan), *launch.args, *words)
     if kind is Launcher.PYTHON:
         return ("python", *launch.args, *words)
     if kind is Launcher.BASH:
@@ -292,6 +309,43 @@ def launch_words(plan: TrainingPlan) -> tuple[str, ...]:
         done = f"{output_dir(plan)}/{words[0].rsplit('/', 1)[-1]}"
         return ("python", "-m", "papermill", words[0], done, *_papermill(words[1:]))
     return words
+
+
+def _torchrun(plan: TrainingPlan) -> list[str]:
+    """Where its processes meet. On several nodes the rendezvous is static: by c10d's the first rank could be on any
+    member, and the outputs are those of the first."""
+    launch = plan.launch
+    if launch.nodes > 1:
+        return [f"--node-rank={NODE_RANK}", f"--master-addr={MASTER_ADDR}", f"--master-port={MASTER_PORT}"]
+    where = ["--standalone"] if launch.rdzv_endpoint is None and launch.master_port is None else []
+    where += [f"--rdzv-endpoint={launch.rdzv_endpoint}"] if launch.rdzv_endpoint else []
+    return [*where, *([f"--master-port={launch.master_port}"] if launch.master_port else [])]
+
+
+def _accelerate(plan: TrainingPlan) -> list[str]:
+    """Where its processes meet. With DeepSpeed its own way to other nodes would be ssh (pdsh), but for `standard`."""
+    launch = plan.launch
+    if launch.nodes > 1:
+        where = [
+            f"--machine_rank={NODE_RANK}",
+            f"--main_process_ip={MASTER_ADDR}",
+            f"--main_process_port={MASTER_PORT}",
+        ]
+        return [*where, "--deepspeed_multinode_launcher=standard"]
+    return [f"--main_process_port={launch.master_port}"] if launch.master_port else []
+
+
+def _deepspeed(plan: TrainingPlan) -> list[str]:
+    """DeepSpeed's launcher and its words. The runner reaches other nodes by ssh, which no task has; so on several nodes
+    each starts what the runner would have started there: the launcher of one node, which is told of the world."""
+    launch = plan.launch
+    if launch.nodes > 1:
+        world = {f"node-{n}": list(range(launch.nproc)) for n in range(launch.nodes)}
+        told = base64.urlsafe_b64encode(json.dumps(world).encode()).decode()
+        where = [f"--node_rank={NODE_RANK}", f"--master_addr={MASTER_ADDR}", f"--master_port={MASTER_PORT}"]
+        return ["deepspeed.launcher.launch", f"--world_info={told}", *where]
+    port = [f"--master_port={launch.master_port}"] if launch.master_port else []
+    return ["deepspeed.launcher.runner", f"--num_gpus={launch.nproc}", *port]
 
 
 def _configured(args: tuple[str, ...]) -> bool:

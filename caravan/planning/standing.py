@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from caravan.planning.cluster_fit import holds, takers
+from caravan.planning.cluster_fit import holds, members_on, takers
 from caravan.values.job import ClusterFacts, NodeFacts, PlacementFailure
 from caravan.values.plan import TrainingPlan
 
@@ -38,6 +38,11 @@ def could_take(plan: TrainingPlan, facts: ClusterFacts) -> tuple[NodeFacts, ...]
     return tuple(n for n in takers(plan, facts) if holds(n, plan) and has_volumes(n, plan))
 
 
+def members_placed(plan: TrainingPlan, facts: ClusterFacts) -> int:
+    """How many members of the plan's group have room at the same time, were the nodes empty: no more than it has."""
+    return min(plan.launch.nodes, sum(members_on(node, plan) for node in could_take(plan, facts)))
+
+
 def has_volumes(node: NodeFacts, plan: TrainingPlan) -> bool:
     """Whether the node has the plan's host volumes, writable where that is asked for."""
     wanted = [m for m in plan.mounts if m.kind == "host"]
@@ -58,7 +63,7 @@ def would_do(plan: TrainingPlan, facts: ClusterFacts) -> tuple[NodeFacts, ...]:
 
 def place_of(plan: TrainingPlan, facts: ClusterFacts, failures: Sequence[PlacementFailure] = ()) -> Place:
     """How the plan stands. `failures` are the dry run's; with none it is held to be free where a node could take it."""
-    able = could_take(plan, facts)
+    able = could_take(plan, facts) if members_placed(plan, facts) == plan.launch.nodes else ()
     hopeless = any(not f.nodes_exhausted and not f.quota_exhausted for f in failures)
     if able and not hopeless:
         if not failures:

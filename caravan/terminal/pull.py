@@ -122,7 +122,8 @@ class _Pull:
         found: dict[int, tuple[str, str]] = {}
         for event in self._wiring.store().events(record.id):
             alloc_id, number = event.data.get("alloc_id"), event.data.get("attempt")
-            if event.kind == "placed" and isinstance(alloc_id, str) and isinstance(number, int):
+            first = str(event.data.get("member", "[0]")).endswith("[0]")  # of several members it has the outputs
+            if event.kind == "placed" and first and isinstance(alloc_id, str) and isinstance(number, int):
                 found[number] = alloc_id, str(event.data.get("node", ""))
         if self._chosen is not None and self._chosen not in found:
             there = ", ".join(map(str, sorted(found))) or "none"

@@ -183,6 +183,9 @@ class TaskGroup(Value):
     restart: RestartPolicy = RestartPolicy()
     reschedule: ReschedulePolicy = ReschedulePolicy()
     max_run_s: int | None = Field(default=None, description="max_run_duration, where the server knows it")
+    progress_deadline_s: int | None = Field(
+        default=None, ge=60, description="of a service's update; None: Nomad's own of ten minutes"
+    )
 
 
 class JobSpec(Value):

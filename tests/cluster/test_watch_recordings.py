@@ -145,11 +145,12 @@ def test_waiting_for_a_variable_says_so() -> None:
     assert judged(snapshot).kind is OutcomeKind.UNPROVEN
 
 
-def test_partly_placed_runs_and_says_what_is_missing() -> None:
+def test_partly_placed_waits_and_says_what_is_missing() -> None:
     job, allocs, evals = last_state("two-nodes-partly-placed")
     snapshot = read((job, allocs, evals))
-    assert snapshot.phase is Phase.RUNNING
-    assert snapshot.reason == "partly placed, train: devices: no devices match request (1 node)"
+    assert snapshot.phase is Phase.STARTING
+    there = "train[0] on gpu-node-1, train[1] on gpu-node-1"
+    assert snapshot.reason == f"partly placed (2 of 3: {there}), train: devices: no devices match request (1 node)"
 
     # The two that were placed complete, then the job is stopped: that is no success.
     done = [

@@ -172,6 +172,7 @@ GROUPS = st.builds(
     ),
     reschedule=st.builds(ReschedulePolicy, attempts=st.integers(0, 9), unlimited=st.booleans()),
     max_run_s=st.none() | SECONDS,
+    progress_deadline_s=st.none() | st.integers(60, 10**6),
 )
 SPECS = st.builds(
     JobSpec,

@@ -29,6 +29,7 @@ PART = "caravan-manifest.part.json"
 SETTLED_S = 10.0  # a folder that has not changed for so long is complete
 PAUSE_S = 0.5
 TRIES = 5
+OURS = ".caravan"  # in the output directory: what its checkpoints are bound to; no output
 LARGE = 1_000_000  # bytes: smaller files beside the code are caches and logs
 MOST_FILES = 200_000
 WALK_S = 10.0
@@ -381,7 +382,7 @@ def summarise(options: argparse.Namespace) -> int:
     until = time.monotonic() + WALK_S
     count = total = 0
     newest, whole = None, True
-    for path, looks in walk(options.directory, until):
+    for path, looks in walk(options.directory, until, (OURS,)):
         if looks is None:
             whole = False
             break

@@ -26,6 +26,7 @@ from pathlib import Path
 CHECK_S = 900.0  # for reading whole files; afterwards their structure alone is looked at
 FETCHED = 2  # checkpoints: the last one may be broken
 TRIES = 5
+EARLIER = "it is of the training before the change"
 
 
 def beside(name: str):
@@ -108,7 +109,7 @@ def choose(options: argparse.Namespace) -> int:
         "from": os.fspath(taken) if taken else None,
         "name": taken.relative_to(options.directory).as_posix() if taken else None,
         "step": checkpoints.step_of(taken) if taken else None,
-        "rejected": rejected[:20],
+        "rejected": [r for r in rejected if r["why"] != EARLIER][:20],
         "anew_because": "" if taken else bound.changed or ("" if not found else "no checkpoint is good"),
     }
     write_whole(options.record, json.dumps(document))
@@ -155,7 +156,7 @@ class Bound:
         """Why the checkpoint is not this training's; empty where it is."""
         name = path.relative_to(self.directory).as_posix()
         if self.changed:
-            return "it is of the training before the change"
+            return EARLIER
         if not self.ours or (name in self.others and self.others[name] == checkpoints.looks(path)):
             return "it is not of this run" if not self.ours else "it is of another training"
         return ""

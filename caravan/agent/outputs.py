@@ -17,6 +17,9 @@ from caravan.values.plan import TrainingPlan
 IN_ALLOCATION: Final = "alloc/data/outputs"
 """The allocation's own place for outputs, as the cluster's file calls name it."""
 
+_OURS: Final = ".caravan"
+"""Folder in the outputs that says what their checkpoints are bound to: no output."""
+
 
 class Seen(NamedTuple):
     """`empty` None: not known. `summary` None: the job left none, or it can't be read any more."""
@@ -83,7 +86,7 @@ def _summary(context: Context, alloc_id: str) -> OutputSummary | None:
 
 def _empty_here(place: Path) -> bool | None:
     try:
-        return not any(path.is_file() for path in place.rglob("*"))
+        return not any(path.is_file() and _OURS not in path.relative_to(place).parts for path in place.rglob("*"))
     except OSError:  # somebody else's files: not ours to judge
         return None
 

@@ -67,44 +67,43 @@ def parse_record(data: bytes) -> Record | None:
 
 
 class TakenUp:
-    """Looks for the record of one deployment; `found` is it, as soon as it is there."""
+    """Looks for the record of each allocation of one deployment; what is found is stored and said once."""
 
     def __init__(self, context: Context, plan: TrainingPlan, deployment: Deployment) -> None:
         self._context = context
         self._deployment = deployment
+        self._wanted = goes_on(plan)
         self._again = 0.0
-        self._wanted = goes_on(plan) and not any(
-            event.kind == KIND and event.data.get("attempt") == deployment.attempt
-            for event in context.store.events(deployment.run_id)
-        )
+        known = context.store.events(deployment.run_id) if self._wanted else ()
+        self._seen = {str(event.data.get("alloc_id")) for event in known if event.kind == KIND}
 
     def look(self, snapshot: Snapshot) -> None:
-        """Look for it, once in some seconds, and at the end; what is found is stored and said."""
+        """Look for it, once in some seconds, and at the end."""
         now = self._context.clock.monotonic()
-        if not self._wanted or snapshot.phase in (Phase.QUEUED, Phase.GONE):
+        unseen = [a for a in snapshot.allocations if a.id not in self._seen]
+        if not self._wanted or not unseen or snapshot.phase in (Phase.QUEUED, Phase.GONE):
             return
-        if now < self._again and not any(a.client_status in TERMINAL for a in snapshot.allocations):
+        if now < self._again and not any(a.client_status in TERMINAL for a in unseen):
             return
         self._again = now + _EVERY_S
-        for allocation in snapshot.allocations:
+        for allocation in unseen:
             try:
                 data = self._context.cluster.read_file(allocation.id, RECORD)
             except ClusterError:  # not started, collected, denied, not reached: the job goes on without us
                 continue
             record = parse_record(data) if data is not None else None
             if record is not None:
-                self._wanted = False
-                self._keep(record)
-                return
+                self._seen.add(allocation.id)
+                self._keep(record, allocation.id)
 
-    def _keep(self, record: Record) -> None:
+    def _keep(self, record: Record, alloc_id: str) -> None:
         context, attempt = self._context, self._deployment.attempt
         words = mask(record.in_words(), context.secrets)
         if not words:
             return
         text = f"attempt {attempt} {words}"
         name = mask(record.name, context.secrets) if record.name else None
-        data: dict[str, Json] = {"attempt": attempt, "name": name, "step": record.step}
+        data: dict[str, Json] = {"attempt": attempt, "alloc_id": alloc_id, "name": name, "step": record.step}
         context.store.add_event(
             self._deployment.run_id, RunEvent(at=context.clock.now(), kind=KIND, text=text, data=data)
         )
@@ -113,8 +112,8 @@ class TakenUp:
 
 def told_of(run_id: str, attempt: int, context: Context) -> str:
     """What the attempt went on from, or why it started anew, in words; empty where there was nothing to say."""
-    told = (e.text for e in context.store.events(run_id) if e.kind == KIND and e.data.get("attempt") == attempt)
-    return next(told, "").removeprefix(f"attempt {attempt} ")
+    told = [e.text for e in context.store.events(run_id) if e.kind == KIND and e.data.get("attempt") == attempt]
+    return told[-1].removeprefix(f"attempt {attempt} ") if told else ""
 
 
 def reached(state: RunState, log: bytes) -> float:

@@ -1,6 +1,7 @@
 """A training on two nodes on the built-in cluster, with real processes: members that find each other, a member that
 fails, a group that is placed in part."""
 
+import base64
 import io
 import json
 import sys
@@ -197,3 +198,58 @@ def test_a_member_that_is_alone_gives_its_place_back_by_itself(bench: Bench, tmp
     alloc = next(a for a in found if a["ClientStatus"] == "failed")
     assert "only 2 of 3 members came within 2 s (missing: rank 2)" in said(bench, alloc, "stderr")
     assert result(bench, alloc)["exit_code"] == 75
+
+
+SHOWS = (
+    "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.environ['MASTER_ADDR'], os.environ['MASTER_PORT']]))\n"
+)
+MODULES = {
+    Launcher.TORCHRUN: "torch/distributed/run.py",
+    Launcher.ACCELERATE: "accelerate/commands/launch.py",
+    Launcher.DEEPSPEED: "deepspeed/launcher/launch.py",
+}
+
+
+def module(folder: Path, path: str) -> None:
+    """A module that shows what it is told, in place of a launcher's."""
+    file = folder / path
+    file.parent.mkdir(parents=True)
+    file.write_text(SHOWS)
+    for package in file.parents:
+        if package == folder:
+            break
+        (package / "__init__.py").touch()
+
+
+@pytest.mark.parametrize("launcher", list(MODULES))
+def test_launchers_are_told_where_the_members_meet(bench: Bench, tmp_path: Path, launcher: Launcher) -> None:
+    module(tmp_path / "modules", MODULES[launcher])
+    launch = Launch(launcher=launcher, nodes=2, nproc=4, args=("--log_dir=x",))
+    plan = plan_for(tmp_path, "", launch=launch, env={"PYTHONPATH": str(tmp_path / "modules")})
+    job_id = f"caravan-{launcher.value}"
+    register(bench, plan, job_id)
+    members = ended(bench, job_id)
+    assert [result(bench, members[rank])["exit_code"] for rank in (0, 1)] == [0, 0]
+    told = {rank: json.loads(said(bench, alloc)) for rank, alloc in members.items()}
+    (first, address, port), (second, *place) = told[0], told[1]
+    assert (place, address) == ([address, port], "127.0.0.1")
+    places = {
+        Launcher.TORCHRUN: [f"--master-addr={address}", f"--master-port={port}", "--nproc-per-node=4", "--nnodes=2"],
+        Launcher.ACCELERATE: [
+            f"--main_process_ip={address}",
+            f"--main_process_port={port}",
+            "--num_processes=8",
+            "--num_machines=2",
+            "--multi_gpu",
+            "--deepspeed_multinode_launcher=standard",
+        ],
+        Launcher.DEEPSPEED: [f"--master_addr={address}", f"--master_port={port}"],
+    }
+    ranks = {Launcher.TORCHRUN: "--node-rank", Launcher.ACCELERATE: "--machine_rank", Launcher.DEEPSPEED: "--node_rank"}
+    for rank, words in enumerate((first, second)):
+        assert set(places[launcher]) <= set(words)
+        assert f"{ranks[launcher]}={rank}" in words
+        assert words[-2:] == ["--log_dir=x", "train.py"]
+    if launcher is Launcher.DEEPSPEED:
+        world = next(w.removeprefix("--world_info=") for w in first if w.startswith("--world_info="))
+        assert json.loads(base64.urlsafe_b64decode(world)) == {"node-0": [0, 1, 2, 3], "node-1": [0, 1, 2, 3]}

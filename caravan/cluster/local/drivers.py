@@ -6,6 +6,7 @@ in `docker_driver`.
 
 import contextlib
 import pwd
+from collections.abc import Sequence
 from pathlib import Path
 
 from caravan.cluster.local import docker_driver, mounts
@@ -49,13 +50,15 @@ class InvalidConfig(Exception):
     """A configuration that the driver's schema refuses (Nomad's event Failed Validation)."""
 
 
-def check_config(driver: str, config: JsonDict) -> None:
-    """Raise InvalidConfig when the driver does not know an option or lacks one that it needs."""
+def check_config(driver: str, config: JsonDict, unknown: Sequence[str] = ()) -> None:
+    """Raise InvalidConfig when the driver does not know an option or lacks one that it needs, or when a reference in
+    it is `unknown`, which says why."""
     wrong = [
         f"Invalid label: No argument or block type is named {go_quote(name)}."
         for name in config
         if name not in _OPTIONS.get(driver, frozenset(config))
     ]
+    wrong += unknown
     needed = "image" if driver == "docker" else "command"
     if not config.get(needed):
         wrong.append(

@@ -12,7 +12,7 @@ from caravan.cluster.local.checks import Results
 from caravan.cluster.local.containers import Daemon, split_image
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.supervise import Supervisors
-from caravan.cluster.local.taskenv import TaskPlace, resolve_all, resolver, task_environment
+from caravan.cluster.local.taskenv import TaskPlace, resolve_all, resolver, task_environment, unknown_references
 from caravan.cluster.local.templates import TemplateRefused
 from caravan.cluster.local.templating import Task, Templates, Told
 from caravan.cluster.local.variables import Variables, readable_by
@@ -127,9 +127,10 @@ class Preparation:
         inherited = {**given.site.environment, **environment}
         await self._render(inherited)
         environment |= self.templates.told
-        config = resolve_all(task["Config"] or {}, environment, given.node)
+        seen = environment if task["Driver"] == "docker" else {**inherited, **environment}
+        config = resolve_all(task["Config"] or {}, seen, given.node)
         try:
-            drivers.check_config(task["Driver"], config)
+            drivers.check_config(task["Driver"], config, unknown_references(task["Config"] or {}, seen, given.node))
         except drivers.InvalidConfig as error:
             raise NotPrepared(events.invalid(str(error))) from error
         return await self._started(config, {**inherited, **environment}, environment, number, folder)

@@ -11,6 +11,7 @@ from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.words import JsonDict
 
 _REFERENCE = re.compile(r"\$\{([^}]+)\}")
+_PLAIN = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 _INHERITED = (
     "CURL_CA_BUNDLE",
     "DOCKER_HOST",
@@ -150,14 +151,62 @@ def resolver(environment: Mapping[str, str], node: Node) -> Callable[[str], str]
 def resolve_all(value: Any, environment: Mapping[str, str], node: Node) -> Any:
     """A driver's configuration with all its texts resolved."""
     known = _known(environment, node)
+    # HCL's escape: what follows two dollars is no reference, and one of them goes.
+    return _walked(value, lambda text: "${".join(resolve(part, known) for part in text.split("$${")))
 
-    def walk(part: Any) -> Any:
-        if isinstance(part, str):
-            return resolve(part, known)
-        if isinstance(part, list):
-            return [walk(p) for p in part]
-        if isinstance(part, dict):
-            return {k: walk(v) for k, v in part.items()}
-        return part
 
-    return walk(value)
+def unknown_references(value: Any, environment: Mapping[str, str], node: Node) -> list[str]:
+    """What is wrong with the `${...}` of a driver's configuration, in the words of HCL, which evaluates it. Anywhere
+    else in a job a name that is not known stays as it is; here it is an error."""
+    known = _known(environment, node)
+    found: list[str] = []
+
+    def look(text: str) -> str:
+        for reference in _REFERENCE.finditer(text.replace("$${", "")):
+            name = reference.group(1).strip()
+            if name not in known and (said := _wrong(name, known)):
+                found.append(said)
+        return text
+
+    _walked(value, look)
+    return found
+
+
+def _wrong(name: str, known: Mapping[str, str]) -> str:
+    """Why a reference has no value; empty for what is no plain reference."""
+    if re.fullmatch(r'env\["[^"]*"\]', name):
+        return "Invalid index: The given key does not identify an element in this collection value."
+    if not _PLAIN.fullmatch(name):
+        return ""
+    parts = name.split(".")
+    roots = {key.partition(".")[0] for key in known if "[" not in key}
+    if parts[0] not in roots:
+        like = next((root for root in sorted(roots) if _alike(parts[0], root)), "")
+        return f'Unknown variable: There is no variable named "{parts[0]}".' + (
+            f' Did you mean "{like}"?' if like else ""
+        )
+    for depth in range(2, len(parts) + 1):
+        path = ".".join(parts[:depth])
+        if not any(key == path or key.startswith(path + ".") for key in known):
+            return f'Unsupported attribute: This object does not have an attribute named "{parts[depth - 1]}".'
+    return ""
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether fewer than three changes of a character make one name the other."""
+    row = list(range(len(other) + 1))
+    for i, char in enumerate(one, 1):
+        before, row[0] = row[0], i
+        for j, wanted in enumerate(other, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (char != wanted))
+    return row[-1] < 3
+
+
+def _walked(part: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(part, str):
+        return change(part)
+    if isinstance(part, list):
+        return [_walked(p, change) for p in part]
+    if isinstance(part, dict):
+        return {k: _walked(v, change) for k, v in part.items()}
+    return part

@@ -212,3 +212,23 @@ def test_a_persons_wishes_are_told(bench: Bench) -> None:
         told = [e for e in events(restarted) if e["Type"] == "Restart Signaled"][-1]
         assert told["DisplayMessage"] == f"User requested {said} to restart"
     bench.ask("DELETE", f"/v1/job/{job['ID']}")
+
+
+@pytest.mark.parametrize(("reference", "said"), [
+    ("${NO_SUCH_NAME}", 'Unknown variable: There is no variable named "NO_SUCH_NAME".'),
+    ("${NOMAD_TASK_NAMES}",
+     'Unknown variable: There is no variable named "NOMAD_TASK_NAMES". Did you mean "NOMAD_TASK_NAME"?'),
+    ("${meta.nothing}", 'Unsupported attribute: This object does not have an attribute named "nothing".'),
+    ('${env["NOTHING"]}', "Invalid index: The given key does not identify an element in this collection value."),
+])  # fmt: skip
+def test_a_drivers_configuration_may_name_only_what_there_is(bench: Bench, reference: str, said: str) -> None:
+    alloc = bench.run(bench.job(f"echo {reference}"))
+    assert kinds(alloc)[-2:] == ["Failed Validation", "Not Restarting"]
+    assert events(alloc)[-2]["ValidationError"] == f"2 errors occurred:\n\t* failed to parse config: \n\t* {said}\n\n"
+
+
+def test_what_a_drivers_configuration_may_name(bench: Bench) -> None:
+    text = 'x=y; echo ${node.datacenter} ${attr.kernel.name} ${NOMAD_TASK_NAME} ${env["NOMAD_JOB_NAME"]} $${x} $HOME'
+    job = bench.job(text)
+    alloc = bench.run(job)
+    assert bench.log(alloc) == f"dc1 linux train {job['ID']} y /\n"

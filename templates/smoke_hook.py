@@ -69,10 +69,11 @@ class Steps:
         self.seen = {"rank": os.environ.get("RANK", "0")}
 
     def hang_on(self, module):
-        """Register behind the steps of all optimizers. A torch before 2.0 has no such hook."""
+        """Register behind the steps of all optimizers, and note that. A torch before 2.0 has no such hook."""
         register = getattr(module, "register_optimizer_step_post_hook", None)
         if register is not None:
             register(self.behind)
+            Path(self.folder, f"hooked-{os.getpid()}").touch()
 
     def behind(self, optimizer, args, kwargs):
         """Behind a step. Nothing that goes wrong here may end the training."""

@@ -6,7 +6,7 @@ Pure. It knows the plan and what was measured, and nothing of files, clusters or
 import json
 from typing import Final, NamedTuple
 
-from caravan.planning.command import DISTRIBUTED, launch_words, output_dir
+from caravan.planning.command import DISTRIBUTED, launch_words, output_dir, same_flag
 from caravan.values.base import Json, sha256_text
 from caravan.values.estimate import Estimate, Range
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
@@ -130,13 +130,35 @@ def _small(plan: TrainingPlan) -> TrainingPlan:
 
 
 def _with(plan: TrainingPlan, values: dict[str, Json]) -> TrainingPlan:
+    """The plan with these values, whatever else is said to the same options of the program."""
     changes = [PlanChange(path=path, value=value, by=Author.USER) for path, value in values.items()]
+    covered = {option for path in values if (option := _covering(plan, path)) is not None}
+    options: dict[str, Json] = {o: v for o, v in plan.training.options.items() if o not in covered}
+    if covered:
+        changes.append(PlanChange(path="training.options", value=options, by=Author.USER))
     return apply_changes(plan, changes)
+
+
+def _covering(plan: TrainingPlan, path: str) -> str | None:
+    """The further option that stands over a field: the program is told its value, whatever the field says."""
+    flag = plan.flags.get(path)
+    return None if flag is None else next((o for o in plan.training.options if same_flag(o, flag)), None)
+
+
+def _number(plan: TrainingPlan, path: str) -> float | None:
+    """A number as the program is told it."""
+    option = _covering(plan, path)
+    value = plan.get(path) if option is None else plan.training.options[option]
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if 0 < number < 1e12 else None
 
 
 def _numbers(plan: TrainingPlan, gate: Gate) -> dict[str, Json]:
     """What the phase is told, as `templates/smoke.py` reads it."""
-    launch, few = plan.launch, reduced(plan)
+    launch, few, fixed = plan.launch, reduced(plan), _number(plan, "training.max_steps")
     here = 1 if few else launch.nproc
     return {
         "steps": plan.smoke.steps,
@@ -144,7 +166,7 @@ def _numbers(plan: TrainingPlan, gate: Gate) -> dict[str, Json]:
         "processes": launch.nproc * launch.nodes,
         "here": here,
         "gpus": 1 if few and plan.resources.gpus > 1 else None,
-        "max_steps": plan.training.max_steps,
+        "max_steps": None if fixed is None else max(1, round(fixed)),
         "total_steps": gate.total_steps,
         "allowed_s": gate.allowed_s,
         "usd_per_hour": gate.usd_per_hour,
@@ -154,14 +176,15 @@ def _numbers(plan: TrainingPlan, gate: Gate) -> dict[str, Json]:
 
 def steps_of(plan: TrainingPlan) -> int | None:
     """The optimizer steps of the whole training, where the plan's fields say it; the repository's own filled in."""
-    training, data = plan.training, plan.dataset
-    if training.max_steps is not None:
-        return training.max_steps
-    if data.examples is None or training.epochs is None or training.micro_batch is None:
+    whole = _number(plan, "training.max_steps")
+    if whole is not None:
+        return max(1, round(whole))
+    names = ("epochs", "micro_batch", "grad_accum")
+    epochs, micro, accumulated = (_number(plan, f"training.{name}") for name in names)
+    if plan.dataset.examples is None or epochs is None or micro is None:
         return None
-    batch = training.micro_batch * (training.grad_accum or 1)
     spread = plan.launch.nproc * plan.launch.nodes if plan.launch.launcher in DISTRIBUTED else 1
-    return max(1, round(data.examples * training.epochs / (batch * spread)))
+    return max(1, round(plan.dataset.examples * epochs / (micro * (accumulated or 1) * spread)))
 
 
 def speed_key(plan: TrainingPlan) -> str:

@@ -1,24 +1,49 @@
 """Finds or makes a Python that has the required packages. Runs inside the job, with the standard library alone.
 
-    environment.py --answer FILE [--file requirements.txt] [--pip LINE]... [--salt TEXT]
+    environment.py --answer FILE [--file requirements.txt] [--pip LINE]... [--salt TEXT] [--apart]
 
-Writes the path of an interpreter into FILE: this one when it satisfies every requirement (then no
-network is used), else that of a virtual environment that is made once in CARAVAN_CACHE_DIR and found again by the
-hash of interpreter and requirements.
+Writes the path of an interpreter into FILE: this one when it satisfies every requirement (then no network is used),
+else that of a virtual environment that is made once in CARAVAN_CACHE_DIR and found again by the hash of what it is made
+from: the requirement files with all that they include, the lines, the interpreter with its own packages, platform and
+indexes. Nothing in the cache is ever removed here but what a killed installer has left.
 """
 
 import argparse
+import collections
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
+import time
+import urllib.parse
+import urllib.request
 from importlib import metadata
 from pathlib import Path
+
+INDEX_VARIABLES = (
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "PIP_NO_INDEX",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX",
+)
+PLAIN = {"pip", "setuptools", "wheel", "uv"}
+"""What an interpreter has that has nothing: then uv, which sees no packages of its base, does what pip does."""
+HELD = []
+"""The lock's descriptor, which installers inherit: one that outlives us holds the lock until it has ended."""
+UNREACHED = re.compile(
+    r"(?i)name resolution|name or service not known|nodename nor servname|connection (?:refused|reset|timed out|broken)"
+    r"|NewConnectionError|ConnectTimeout|ReadTimeout|timed out|network is unreachable|no route to host|dns error"
+    r"|error sending request|failed to fetch|SSLError|certificate verify failed|\b50[234]\b|proxyerror"
+)
 
 
 def main() -> int:
@@ -27,7 +52,8 @@ def main() -> int:
     parser.add_argument("--answer", type=Path)
     parser.add_argument("--file", type=Path, action="append", default=[])
     parser.add_argument("--pip", action="append", default=[])
-    parser.add_argument("--salt", default="")
+    parser.add_argument("--salt", default="", help="says which code it is, where packages are made of it")
+    parser.add_argument("--apart", action="store_true", help="the code is not ours: packages are built from a copy")
     options = parser.parse_args()
     lines = list(options.pip)
     for file in options.file:
@@ -39,7 +65,7 @@ def main() -> int:
     python = sys.executable
     if missing:
         say(f"not installed here: {', '.join(missing)}")
-        made = environment(options.file, options.pip, lines, options.salt)
+        made = environment(options.file, options.pip, lines, options.salt, apart=options.apart)
         if isinstance(made, int):
             return made
         python = str(made)
@@ -116,32 +142,248 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(found + [0] * (4 - len(found)))
 
 
-def environment(files: list, pip: list, lines: list, salt: str):
+def environment(files: list, pip: list, lines: list, salt: str, *, apart: bool = False):
     """The interpreter of a virtual environment with the packages, made now unless it is there; an exit code if not."""
-    local = [line for line in lines if line.startswith((".", "/"))]  # the code itself: another code, another place
-    what = json.dumps([sys.version, sysconfig.get_platform(), sys.executable, sorted(lines), salt if local else ""])
-    cache = Path(os.environ.get("CARAVAN_CACHE_DIR") or ".caravan-cache") / "environments"
-    cache.mkdir(parents=True, exist_ok=True)
+    flat = flat_lines(files)
+    what = json.dumps(
+        {
+            "lines": [line.replace(f"{Path.cwd().resolve()}/", "") for line in (*flat, *pip)],
+            "code": code_mark(salt, [*lines, *flat]),
+            "python": [sys.version, sysconfig.get_platform(), sys.executable],
+            "packages": sorted(f"{d.metadata['Name']}=={d.version}" for d in metadata.distributions()),
+            "indexes": {name: plain(os.environ.get(name, "")) for name in INDEX_VARIABLES},
+        },
+        sort_keys=True,
+    )
+    cache = writable_cache()
     home = cache / hashlib.sha256(what.encode()).hexdigest()[:24]
     python = home / "bin" / "python"
-    with (cache / f"{home.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another job may be making the same one
+    with alone(cache / f"{home.name}.lock"):
         if (home / "complete").exists():
+            os.utime(home / "complete")  # when it was used last
             say(f"using {home}")
             return python
-        shutil.rmtree(home, ignore_errors=True)  # a half-made one
-        for step in building_steps(home, files, pip):
-            code = subprocess.call(step, stdout=sys.stderr)
-            if code:
-                shutil.rmtree(home, ignore_errors=True)
-                say(f"{' '.join(step[:4])} failed with exit code {code}")
-                return code
-            share_packages(home)
+        shutil.rmtree(home, ignore_errors=True)  # a killed installer's
+        wanted = cache / f"{home.name}.txt"
+        wanted.write_text("\n".join(apart_lines(cache, home, flat) if apart else flat) + "\n", encoding="utf-8")
+        pip = apart_lines(cache, home, pip) if apart else pip
+        began = time.monotonic()
+        code = made(home, [wanted] if flat else [], pip)
+        for rest in (wanted, cache / f"{home.name}.code"):
+            shutil.rmtree(rest, ignore_errors=True) if rest.is_dir() else rest.unlink(missing_ok=True)
+        if code:
+            shutil.rmtree(home, ignore_errors=True)
+            return code
         # An environment knows its own path, so it is made in place and a last file says that it is whole.
+        size = sum(f.lstat().st_size for f in home.rglob("*") if not f.is_dir())
         part = home / f"complete.{os.getpid()}"
-        part.write_text(what, encoding="utf-8")
+        part.write_text(json.dumps({"bytes": size, "what": json.loads(what)}), encoding="utf-8")
         part.rename(home / "complete")
+    tell_sizes(cache, home, size, time.monotonic() - began)
     return python
+
+
+def flat_lines(files: list) -> list:
+    """The lines of requirement files with those that they include in their place, for one file elsewhere.
+
+    What is relative to a file becomes absolute. An editable install would point into this job's directory, which other
+    jobs don't have, so it becomes a plain one.
+    """
+    found = []
+    for file in files:
+        for line in file.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ").splitlines():
+            line = re.sub(r"(^|\s)#.*$", "", line).strip()
+            option = re.match(
+                r"(-r|--requirement|-c|--constraint|-e|--editable|-f|--find-links)(?:[\s=]+|(?=[^-\s]))(.+)", line
+            )
+            if option is None:
+                found += [line] if line else []
+                continue
+            kind, value = option[1], option[2].strip()
+            beside = file.parent / value
+            if kind in ("-r", "--requirement") and beside.is_file() and beside != file:
+                found += flat_lines([beside])
+            elif kind in ("-c", "--constraint") and beside.is_file():
+                found.append(f"-c {beside.resolve()}")
+            elif kind in ("-f", "--find-links") and beside.is_dir():
+                found.append(f"-f {beside.resolve()}")
+            else:
+                found.append(value if kind in ("-e", "--editable") else line)
+    return found
+
+
+def is_local(line: str) -> bool:
+    """Whether a line means a path of the code."""
+    return line.startswith((".", "/")) and "://" not in line
+
+
+def code_mark(salt: str, lines: list) -> list:
+    """What tells one code from another, where packages are made of it or constraints lie in it."""
+    marks = [salt] if any(is_local(line) for line in lines) else []
+    if marks and not salt:
+        for line in lines:
+            root = Path(line.partition("[")[0])
+            for file in sorted(root.rglob("*.*")) if is_local(line) and root.is_dir() else []:
+                if file.is_file() and "/." not in f"/{file.as_posix()}":
+                    marks += [[str(file), file.stat().st_size, file.stat().st_mtime_ns]]
+    bounds = [Path(line[3:]) for line in lines if line.startswith("-c ")]
+    return marks + [hashlib.sha256(file.read_bytes()).hexdigest() for file in bounds if file.is_file()]
+
+
+def apart_lines(cache: Path, home: Path, lines: list) -> list:
+    """The lines with a copy in place of each directory of the code: a build writes beside what it builds."""
+    found = []
+    for n, line in enumerate(lines):
+        path, bracket, extras = line.partition("[")
+        if is_local(line) and Path(path).is_dir():
+            copy = cache / f"{home.name}.code" / str(n)
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(path, copy, symlinks=True, ignore=shutil.ignore_patterns(".git", "__pycache__"))
+            line = f"{copy}{bracket}{extras}"
+        found.append(line)
+    return found
+
+
+def plain(address: str) -> str:
+    """An index without what it is asked with."""
+    return re.sub(r"//[^/@\s]*@", "//", address)
+
+
+def writable_cache() -> Path:
+    """Where environments are kept; in the allocation where the cache can't be written."""
+    wanted = Path(os.environ.get("CARAVAN_CACHE_DIR") or ".caravan-cache").absolute()
+    own = Path(os.environ.get("NOMAD_ALLOC_DIR") or ".") / "cache"
+    for place in (wanted, own):
+        cache = place / "environments"
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with (cache / f".writable.{os.getpid()}").open("w") as probe:
+                fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (cache / f".writable.{os.getpid()}").unlink()
+        except OSError as error:
+            why = error.strerror or error
+            say(f"the cache {place} can't be used ({why}), so packages are installed for this job alone")
+            continue
+        return cache
+    return Path(".caravan-cache").absolute()
+
+
+@contextlib.contextmanager
+def alone(path: Path):
+    """Hold the lock of an environment, so that of several jobs one makes it. A killed one's lock is free at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another job is making this environment; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        HELD.append(lock.fileno())
+        yield
+        HELD.clear()
+
+
+def made(home: Path, files: list, pip: list) -> int:
+    """Make the environment: by uv where it is there and does the same as pip, else by pip. The exit code."""
+    ways = [building_steps(home, files, pip)]
+    fast = uv_steps(home, files, pip)
+    for steps in ([fast] if fast else []) + ways:
+        code, said = 0, ()
+        shutil.rmtree(home, ignore_errors=True)
+        for step in steps:
+            code, said = run(step)
+            if code:
+                break
+            share_packages(home)
+        if not code:
+            return 0
+        say(f"{' '.join(steps[-1][:4])} failed with exit code {code}" + ("; now by pip" if steps is fast else ""))
+    for index, why in away(files, said):
+        say(f"the package index {index} can't be reached: {why}")
+    return code
+
+
+def away(files: list, said) -> list:
+    """The indexes that can't be reached, each with why, where the installer's last words leave that open."""
+    sign = next((line.strip() for line in reversed(said) if UNREACHED.search(line)), "")
+    nothing = any("from versions: none" in line or "not found in the package registry" in line for line in said)
+    if not sign and not nothing:
+        return []
+    found = []
+    for index in indexes(files):
+        address = urllib.parse.urlsplit(index)
+        if address.scheme not in ("http", "https") or urllib.request.getproxies().get(address.scheme):
+            continue  # through a proxy nothing can be said
+        try:
+            port = address.port or (80 if address.scheme == "http" else 443)
+            socket.create_connection((address.hostname, port), 5).close()
+        except OSError as error:
+            found.append((index, error.strerror or str(error)))
+    return found or ([(indexes(files)[0], sign[:300])] if sign else [])
+
+
+def run(step: list) -> tuple:
+    """Run a command, its output going to our log as it comes; the exit code and the last lines."""
+    last, environ = collections.deque(maxlen=400), installer_environment()
+    with subprocess.Popen(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environ, pass_fds=HELD) as child:
+        for line in child.stdout:
+            text = line.decode("utf-8", "replace")
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            last.append(text)
+    return child.returncode, last
+
+
+def installer_environment() -> dict:
+    """The environment of pip and uv: uv is told what pip is, and keeps its downloads in the cache too."""
+    found = dict(os.environ)
+    for ours, theirs in (
+        ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
+        ("UV_INDEX", "PIP_EXTRA_INDEX_URL"),
+        ("UV_FIND_LINKS", "PIP_FIND_LINKS"),
+    ):
+        if found.get(theirs):
+            found.setdefault(ours, found[theirs])
+    if found.get("CARAVAN_CACHE_DIR"):
+        found.setdefault("UV_CACHE_DIR", str(Path(found["CARAVAN_CACHE_DIR"]) / "uv"))
+    found.setdefault("PIP_RETRIES", "8")  # an index that stumbles gets a minute
+    found.setdefault("UV_HTTP_RETRIES", "8")
+    return found
+
+
+def indexes(files: list) -> list:
+    """Where packages are looked for, by environment and files; PyPI where nothing says."""
+    named = [
+        os.environ.get(n, "") for n in ("UV_DEFAULT_INDEX", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
+    ]
+    for file in files:
+        text = file.read_text(encoding="utf-8", errors="replace")
+        named += re.findall(r"(?m)^(?:-i|--index-url|--extra-index-url|-f|--find-links)[\s=]+(\S+)", text)
+    found = [plain(word) for name in named for word in name.split()]
+    return list(dict.fromkeys(found)) or ["https://pypi.org/simple"]
+
+
+def uv_steps(home: Path, files: list, pip: list):
+    """The commands of uv, or None where it isn't there or this interpreter has packages, which uv would not see."""
+    names = {(d.metadata["Name"] or "").lower() for d in metadata.distributions()}
+    uv = shutil.which("uv")
+    if uv is None or names - PLAIN or sys.prefix != sys.base_prefix:
+        return None
+    arguments = [word for file in files for word in ("-r", str(file))]
+    offline = ["--no-index"] if os.environ.get("PIP_NO_INDEX", "").lower() in ("1", "true", "yes") else []
+    install = ["pip", "install", "--python", str(home / "bin" / "python"), "--index-strategy", "unsafe-best-match"]
+    make = [uv, "venv", "--no-project", "--system-site-packages", "--python", sys.executable, str(home)]
+    return [make, [uv, *install, *offline, *arguments, "--", *pip]]
+
+
+def tell_sizes(cache: Path, home: Path, size: int, seconds: float) -> None:
+    """Say how large the new environment is, and all of them together."""
+    total, count = 0, 0
+    for mark in cache.glob("*/complete"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            total += json.loads(mark.read_text(encoding="utf-8"))["bytes"]
+            count += 1
+    say(f"made {home} in {seconds:.0f} s, {size / 1e6:.0f} MB; all {count} in {cache}: {total / 1e6:.0f} MB")
 
 
 def building_steps(home: Path, files: list, pip: list) -> list:

@@ -191,12 +191,14 @@ def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip()
 
 
-def log_tail(context: Context, alloc_id: str, limit: int = 1 << 20) -> bytes:
-    """The last `limit` bytes of the copied logs of an allocation, stdout first.
+def log_tail(context: Context, alloc_id: str, limit: int = 1 << 20, *, task: str = "") -> bytes:
+    """The last `limit` bytes of the copied logs of an allocation, of that task alone where it has any; stdout first.
 
     The copies are masked already. Stderr comes last because what ended a task stands there as a rule.
     """
     files = [f for f in context.folder.log_files() if f.name.startswith(alloc_id[:8])]
+    # What another task wrote, as the one that installs packages, is no sign of this one's end.
+    files = [f for f in files if task and f".{task}." in f.name] or files
     pieces = []
     for file in sorted(files, key=lambda f: (".stderr." in f.name, f.name)):
         with file.open("rb") as stream:

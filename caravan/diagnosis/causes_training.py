@@ -193,6 +193,10 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         " wheel for this Python.",
         "The requirements contradict each other.",
         ("setup.pip", "image"),
+        (
+            said("No package index that was asked has {package} for this Python."),
+            said("The versions that are required don't fit each other: {message}."),
+        ),
     ),
     FailureClass.CLI_ARGS_INVALID: Entry(
         Fixable.YES,
@@ -261,6 +265,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "No route/DNS/timeouts to the hub or the internet from the node.",
         "The nodes can't reach what the job needs. Is there a mirror or a local copy?",
         ("retry.after_s", "model.source", "env.HF_HUB_OFFLINE"),
+        (said("The package index {index} can't be reached from the node."), said("The network failed: {message}.")),
     ),
     FailureClass.WANDB_LOGIN_MISSING: Entry(
         Fixable.YES,

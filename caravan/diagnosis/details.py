@@ -18,6 +18,7 @@ NAMES: Final = frozenset(
             "allowed",
         ),  # the time of the whole training, in words and seconds, and what was approved
         "standing",  # "never" where no node could take the job, were it empty
+        "index",  # the address of a package index
         "usage",  # the options that the program's usage lines show
     }
 )

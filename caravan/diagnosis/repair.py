@@ -27,6 +27,7 @@ LADDERS: Final[dict[FailureClass, tuple[Rung, ...]]] = {
     FailureClass.PLACEMENT_RESOURCES_EXHAUSTED: (placement.no_place,),
     FailureClass.INTERRUPTED_EXTERNALLY: (placement.elsewhere,),
     FailureClass.IMAGE_PULL_TRANSIENT: (stalls.image_pull,),
+    FailureClass.NETWORK_UNREACHABLE: (stalls.index_away,),
     FailureClass.PROCESS_HANG: (stalls.hang,),
     FailureClass.RUN_TOO_LONG: (stalls.whole_run,),
 }

@@ -1,39 +1,44 @@
 """Plan and cluster facts → `JobSpec`: a pure function (it reads the script's template, nothing else).
 
-One group and one task, both called `train`; no restarts and no reschedules, because repairing is the agent's.
+One group and one task, both called `train`, as often as the plan has nodes; no restarts and no reschedules, because
+repairing is the agent's.
 """
 
 import re
 from pathlib import Path
 from typing import Final
 
-from caravan.planning.catalogue import matches_model
-from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.command import sink_dir
+from caravan.planning.devices import gpu_request
+from caravan.planning.environments import SCRIPT, environment_words, prepares, preparing_task, without_code
 from caravan.planning.fetching import delivery_artifacts, delivery_binds
+from caravan.planning.members import member_ports, member_services, members_block
 from caravan.planning.resume import config_key, goes_on, lineage_text
 from caravan.planning.script import (
     environment_helper,
-    environment_words,
     free_delimiters,
     launch_script,
+    members_helper,
     outputs_helper,
     overlay_helpers,
     overlay_texts,
+    prepare_script,
     resume_helpers,
+    smoke_helpers,
 )
 from caravan.planning.secrets import secrets_block, vault_block
+from caravan.planning.smoke import Gate, SmokePhase, smoke_phase
 from caravan.values.base import Json
-    smoke_helpers,
 from caravan.values.job import (
     META_ATTEMPT,
-from caravan.planning.smoke import Gate, SmokePhase, smoke_phase
     META_RUN,
+    Affinity,
     ArtifactBlock,
     ClusterFacts,
-    DeviceRequest,
     JobSpec,
+    LogPolicy,
     NetworkPort,
+    SpreadBlock,
     Task,
     TaskGroup,
     TaskResources,
@@ -41,10 +46,15 @@ from caravan.planning.smoke import Gate, SmokePhase, smoke_phase
     VolumeMount,
     VolumeRequest,
 )
-from caravan.values.plan import Constraint, TrainingPlan
+from caravan.values.plan import Constraint, RegistryAuth, TrainingPlan
 
 GROUP: Final = "train"
 TASK: Final = "train"
+_KILL_SIGNAL: Final = "SIGTERM"
+"""What the script passes on, so that a checkpoint can be written. Unsaid it would be SIGINT for exec and raw_exec, and
+for docker whatever the image says."""
+_LOGS_MB: Final = LogPolicy().max_files * LogPolicy().max_file_size_mb
+_PROGRESS_S: Final = 600  # Nomad's own
 _MAX_RUN_SINCE: Final = (2, 0, 2)
 
 
@@ -65,7 +75,8 @@ def to_job_spec(
     volumes = tuple(m for m in plan.mounts if m.kind != "bind")
     group = TaskGroup(
         name=GROUP,
-        tasks=(_task(plan, facts, templates, phase),),
+        count=plan.launch.nodes,
+        tasks=_tasks(plan, _task(plan, facts, templates, phase, job_id), templates),
         ephemeral_disk_mb=plan.resources.disk_mb,
         volumes=tuple(
             VolumeRequest(
@@ -73,8 +84,10 @@ def to_job_spec(
             )
             for i, m in enumerate(volumes)
         ),
-        ports=tuple(NetworkPort(label=p.label, static=p.static) for p in plan.ports),
-        max_run_s=plan.limits.max_run_s if knows_max_run(facts.version) else None,
+        ports=(*(NetworkPort(label=p.label, static=p.static) for p in plan.ports), *member_ports(plan)),
+        services=member_services(plan, job_id),
+        max_run_s=plan.limits.max_run_s if _holds_limit(plan, facts) else None,
+        progress_deadline_s=_progress_deadline(plan),
     )
     avoided = (Constraint(attribute="${node.unique.name}", operator="!=", value=n) for n in plan.exclude_nodes)
     return JobSpec(
@@ -87,6 +100,9 @@ def to_job_spec(
         priority=plan.priority,
         meta={META_RUN: run_id, META_ATTEMPT: str(attempt)},
         constraints=(*plan.constraints, *avoided),
+        # A weight of 0 says nothing, and Nomad refuses it.
+        affinities=tuple(Affinity(**wish.model_dump()) for wish in plan.affinities if wish.weight),
+        spreads=tuple(SpreadBlock(**spread.model_dump()) for spread in plan.spreads if spread.weight),
         groups=(group,),
     ).sealed()
 
@@ -100,14 +116,45 @@ def _task(plan: TrainingPlan, facts: ClusterFacts, templates: Path, phase: Smoke
         env={"PYTHONUNBUFFERED": "1", **plan.env},
         user=plan.user,
         kill_timeout_s=plan.kill_timeout_s,
+        kill_signal=_KILL_SIGNAL,
         resources=_resources(plan, facts),
-        templates=_templates(plan, facts, templates, phase),
+        templates=(*_templates(plan, facts, templates, phase), *_members(plan, templates, job_id)),
         vault=vault_block(plan),
         artifacts=_artifacts(plan),
         volume_mounts=tuple(
             VolumeMount(volume=f"v{i}", destination=m.destination, read_only=m.read_only) for i, m in enumerate(volumes)
         ),
+        logs=_logs(plan),
     )
+
+
+def _holds_limit(plan: TrainingPlan, facts: ClusterFacts) -> bool:
+    """Whether the cluster ends the job at its time limit: of a service it does not."""
+    return plan.job_type == "batch" and knows_max_run(facts.version)
+
+
+def _progress_deadline(plan: TrainingPlan) -> int | None:
+    """A service must be healthy within it, and is refused where its task may take longer to end."""
+    if plan.job_type == "batch":
+        return None
+    return max(plan.progress_deadline_s or _PROGRESS_S, plan.kill_timeout_s + 1, 60)
+
+
+def _tasks(plan: TrainingPlan, training: Task, templates: Path) -> tuple[Task, ...]:
+    """The training's task, and before it the one that prepares its Python, where packages have a task of their own."""
+    if not prepares(plan):
+        return (training,)
+    blocks = (
+        _text(SCRIPT, prepare_script(plan, templates), perms="0755"),
+        _text("local/environment.py", environment_helper(templates)),
+    )
+    return preparing_task(plan, training, blocks), without_code(training)
+
+
+def _logs(plan: TrainingPlan) -> LogPolicy:
+    """The client's log files. They must be smaller than the disk asked for, or the job is refused."""
+    disk = plan.resources.disk_mb
+    return LogPolicy() if disk >= _LOGS_MB * 2 else LogPolicy(max_files=5, max_file_size_mb=max(1, disk // 20))
 
 
 def _config(plan: TrainingPlan, facts: ClusterFacts) -> dict[str, Json]:
@@ -118,14 +165,22 @@ def _config(plan: TrainingPlan, facts: ClusterFacts) -> dict[str, Json]:
         "image": plan.image,
         "entrypoint": list(plan.docker.entrypoint),
         "runtime": plan.docker.runtime,
-        "network_mode": plan.network_mode,
+        "work_dir": plan.docker.work_dir,
+        "network_mode": plan.network_mode or ("host" if plan.launch.nodes > 1 else None),
         "shm_size": plan.shm_mb * 1024 * 1024 if plan.shm_mb else None,
         "image_pull_timeout": f"{plan.image_pull_timeout_s}s" if plan.image_pull_timeout_s else None,
         "hostname": plan.container_name,
         "ports": [p.label for p in plan.ports],
         "mount": _binds(plan, facts),
+        "ulimit": [dict(plan.docker.ulimits)] if plan.docker.ulimits else [],
+        "auth": [_auth(plan.docker.auth)] if plan.docker.auth else [],
     }
     return {**config, **{name: value for name, value in options.items() if value not in (None, [])}}
+
+
+def _auth(auth: RegistryAuth) -> Json:
+    """By reference: the client fills in what the template of the secrets gives the task."""
+    return {"username": f'${{env["{auth.username}"]}}', "password": f'${{env["{auth.password}"]}}'}
 
 
 def _binds(plan: TrainingPlan, facts: ClusterFacts) -> list[Json]:
@@ -144,33 +199,16 @@ def _resources(plan: TrainingPlan, facts: ClusterFacts) -> TaskResources:
         cpu=None if need.cores else need.cpu_mhz,
         cores=need.cores,
         memory=need.memory_mb,
-        memory_max=need.memory_max_mb,
-        devices=(_device(plan, facts),) if need.gpus else (),
+        memory_max=need.memory_max_mb if (need.memory_max_mb or 0) > need.memory_mb else None,
+        devices=(gpu_request(plan, facts),) if need.gpus else (),
     )
-
-
-def _device(plan: TrainingPlan, facts: ClusterFacts) -> DeviceRequest:
-    need = plan.resources
-    constraints = []
-    if need.gpu_model:
-        models = {g.model for n in facts.nodes for g in gpu_groups(n)}
-        if need.gpu_model in models or not any(matches_model(need.gpu_model, m) for m in models):
-            constraints.append(Constraint(attribute="${device.model}", operator="=", value=need.gpu_model))
-        else:  # `A100`, when the cluster has several kinds of it
-            meant = sorted(m for m in models if matches_model(need.gpu_model, m))
-            value = f"^({'|'.join(re.escape(m) for m in meant)})$"
-            constraints.append(Constraint(attribute="${device.model}", operator="regexp", value=value))
-    if need.gpu_memory_mib:
-        memory = f"{need.gpu_memory_mib} MiB"
-        constraints.append(Constraint(attribute="${device.attr.memory}", operator=">=", value=memory))
-    return DeviceRequest(name=f"{need.gpu_vendor}/gpu", count=need.gpus, constraints=tuple(constraints))
 
 
 def _templates(
     plan: TrainingPlan, facts: ClusterFacts, templates: Path, phase: SmokePhase | None
 ) -> tuple[TemplateBlock, ...]:
     # Where the cluster can't hold the time limit, the script does: the budget counts on it.
-    limit = None if knows_max_run(facts.version) else plan.limits.max_run_s
+    limit = None if _holds_limit(plan, facts) else plan.limits.max_run_s
     script = launch_script(plan, templates, time_limit_s=limit, smoke=phase)
     blocks = [_text("local/launch.sh", script, perms="0755")]
     blocks.append(_text("local/outputs.py", outputs_helper(templates)))
@@ -190,8 +228,18 @@ def _templates(
     return tuple(blocks)
 
 
+def _members(plan: TrainingPlan, templates: Path, job_id: str) -> tuple[TemplateBlock, ...]:
+    """What a member needs to find the others."""
+    if plan.launch.nodes == 1:
+        return ()
+    return _text("local/members.py", members_helper(templates)), members_block(job_id)
+
+
 def _text(destination: str, data: str, *, env: bool = False, perms: str = "0644") -> TemplateBlock:
-    """A template block that says exactly `data`: its delimiters don't occur in it."""
+    """A template block that says exactly `data`: its delimiters don't occur in it. Nomad refuses an empty one, so that
+    nothing is said by a template."""
+    if not data:
+        return TemplateBlock(destination=destination, data='{{ "" }}', env=env, perms=perms)
     left, right = free_delimiters(data)
     return TemplateBlock(
         destination=destination, data=data, env=env, perms=perms, left_delimiter=left, right_delimiter=right

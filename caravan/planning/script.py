@@ -8,10 +8,11 @@ import re
 import shlex
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from caravan.planning.command import RUN, launch_words, output_dir
+from caravan.planning.command import DISTRIBUTED, RUN, launch_words, output_dir
 from caravan.planning.config_files import copies, with_copies
+from caravan.planning.environments import environment_words, hands_over, prepares
 from caravan.planning.fetching import delivery_words
 from caravan.planning.outputs import packages_for
 from caravan.planning.overlays import overlays_of, targets
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _PLACES: Final = re.compile(
-    r"\$\{(NOMAD_ALLOC_DIR|NOMAD_TASK_DIR|NOMAD_SECRETS_DIR|NOMAD_META_caravan_run|CARAVAN_OUTPUT_DIR)\}"
+    r"\$\{(NOMAD_ALLOC_DIR|NOMAD_TASK_DIR|NOMAD_SECRETS_DIR|NOMAD_META_caravan_run|CARAVAN_OUTPUT_DIR"
+    r"|CARAVAN_MASTER_ADDR|CARAVAN_MASTER_PORT|CARAVAN_NODE_RANK)\}"
 )
 """The places that only the node knows: the only variables that the shell fills in in a plan's words."""
 
@@ -68,6 +70,8 @@ def launch_script(
         apt=plan.setup.apt if plan.driver == "docker" else (),
         python=plan.setup.python,
         environment=environment_words(plan),
+        prepared=prepares(plan),
+        handed_over=hands_over(plan),
         overlays=tuple(zip(overlays_of(plan), targets(plan), strict=True)),
         workdir=plan.workdir or ".",
         setup=plan.setup.cmd,
@@ -78,7 +82,33 @@ def launch_script(
         resume_word=resume_words(plan.resume) if plan.resume else None,
         smoke=smoke,
         group=plan.launch.launcher in (Launcher.BASH, Launcher.CLI),
+        members=_members(plan),
+        gpus_apart=plan.driver != "docker" and plan.resources.gpus > 0,
     )
+
+
+def _members(plan: TrainingPlan) -> dict[str, Any] | None:
+    """What the script has to know of the other nodes; None where there are none.
+
+    A launcher that starts the processes by itself gives each its rank; any other program is one process on its node.
+    """
+    launch, limits = plan.launch, plan.limits
+    if launch.nodes == 1:
+        return None
+    host, _, port = (launch.rdzv_endpoint or "").rpartition(":")
+    return {
+        "nodes": launch.nodes,
+        "nproc": launch.nproc,
+        "ranks": launch.launcher not in DISTRIBUTED,
+        "wait_s": limits.gang_s,
+        "ready_s": limits.start_s + limits.first_sign_s,
+        "endpoint": (host, port) if host and port.isdigit() else None,
+    }
+
+
+def members_helper(templates: Path) -> str:
+    """The text of the helper by which the nodes' members meet. Raises StateError when it can't be read."""
+    return _text_of(templates / "members.py")
 
 
 def _base(plan: TrainingPlan) -> str:
@@ -94,8 +124,20 @@ def _config_place(plan: TrainingPlan) -> str:
     return shell_word(copy) if copy else f'"$code_dir"/{shell_word(path)}'
 
 
+def prepare_script(plan: TrainingPlan, templates: Path) -> str:
+    """The script of the task that prepares the training's Python. Raises StateError when it can't be read."""
+    return _template(templates, "prepare.sh.j2").render(
+        **{**delivery_words(plan), "data": None},
+        handed_over=False,
+        hands_over=hands_over(plan),
+        apt=plan.setup.apt if plan.driver == "docker" else (),
+        python=plan.setup.python,
+        environment=environment_words(plan),
+    )
+
+
 @cache
-def _template(templates: Path) -> "Template":
+def _template(templates: Path, name: str = "launch.sh.j2") -> "Template":
     """Made once for a folder: compiling the template costs more than rendering it."""
     import jinja2
 
@@ -108,19 +150,9 @@ def _template(templates: Path) -> "Template":
     )
     environment.filters["word"] = shell_word
     try:
-        return environment.get_template("launch.sh.j2")
+        return environment.get_template(name)
     except (jinja2.TemplateNotFound, OSError) as error:
-        raise StateError(f"The template {templates}/launch.sh.j2 can't be read.") from error
-
-
-def environment_words(plan: TrainingPlan) -> tuple[str, ...]:
-    """The arguments of the environment helper; empty when the plan needs no packages."""
-    setup = plan.setup
-    if not setup.requirements and not setup.pip:
-        return ()
-    files = (f"--file={setup.requirements}",) if setup.requirements else ()
-    salt = (f"--salt={plan.code.sha256 or plan.code.ref or ''}",)
-    return (*files, *(f"--pip={line}" for line in setup.pip), *salt)
+        raise StateError(f"The template {templates}/{name} can't be read.") from error
 
 
 def command_words(plan: TrainingPlan) -> tuple[str, ...]:

@@ -16,7 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caravan.planning.script import environment_helper, launch_script, outputs_helper, overlay_texts, shell_word
+from caravan.planning.script import (
+    environment_helper,
+    launch_script,
+    outputs_helper,
+    overlay_helpers,
+    overlay_texts,
+    shell_word,
+)
 from caravan.values.errors import PlanError
 from caravan.values.plan import CodeSource, ConfigOverlay, Launch, OutputSink, Setup, TrainingPlan
 from caravan.values.repo import Launcher
@@ -51,16 +58,18 @@ class Place:
         return TrainingPlan(goal="g", command=command, code=code, **fields)
 
     def start(self, plan: TrainingPlan, time_limit_s: int | None = None) -> subprocess.Popen[str]:
+        return self.start_script(plan, launch_script(plan, TEMPLATES, time_limit_s=time_limit_s))
+
+    def start_script(self, plan: TrainingPlan, rendered: str) -> subprocess.Popen[str]:
         script = self.task / "launch.sh"
         script.write_text(rendered, encoding="utf-8")
         (self.task / "environment.py").write_text(environment_helper(TEMPLATES), encoding="utf-8")
         (self.task / "outputs.py").write_text(self.helper, encoding="utf-8")
+        for name, text in overlay_helpers(TEMPLATES).items():
+            (self.task / name).write_text(text, encoding="utf-8")
         for i, text in enumerate(overlay_texts(plan), start=1):
             (self.task / "overlays").mkdir(exist_ok=True)
             (self.task / "overlays" / str(i)).write_text(text, encoding="utf-8")
-        return self.start_script(plan, launch_script(plan, TEMPLATES, time_limit_s=time_limit_s))
-
-    def start_script(self, plan: TrainingPlan, rendered: str) -> subprocess.Popen[str]:
         environment = {
             "PATH": os.defpath,
             "NOMAD_TASK_DIR": str(self.task),
@@ -69,6 +78,7 @@ class Place:
             "NOMAD_META_caravan_spec_sha256": "f" * 64,
             "NOMAD_META_caravan_run": "r1",
             "NOMAD_META_caravan_attempt": "1",
+            **plan.env,
         }
         return subprocess.Popen(
             ["/bin/sh", str(script)],
@@ -78,7 +88,6 @@ class Place:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            **plan.env,
         )
 
     def run(self, plan: TrainingPlan, time_limit_s: int | None = None) -> tuple[int, str, str]:

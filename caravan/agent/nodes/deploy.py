@@ -198,7 +198,7 @@ def _evidence(state: RunState, context: Context, last: Snapshot, outcome: Outcom
         Stage.VERIFY,
         outcome=outcome,
         snapshot=last,
-        log=log_tail(context, outcome.alloc_id) if outcome.alloc_id else b"",
+        log=log_tail(context, outcome.alloc_id, task=outcome.task) if outcome.alloc_id else b"",
         driver=state.need_plan().driver,
         secrets=context.secrets,
     )

@@ -21,7 +21,7 @@ from caravan.values.run import ENDED, RunEvent, RunStatus
 def evaluate(state: RunState, context: Context) -> Update:
     """Look at what the training left: its metrics, its target, its outputs."""
     outcome = state.outcome
-    log = log_tail(context, outcome.alloc_id) if outcome and outcome.alloc_id else b""
+    log = log_tail(context, outcome.alloc_id, task=outcome.task) if outcome and outcome.alloc_id else b""
     plan = state.need_plan()
     names = (*((plan.target.metric,) if plan.target else ()), *state.need_profile().metrics_logged)
     metrics = last_metrics(log.decode("utf-8", "replace"), names=names)

@@ -31,6 +31,14 @@ def whole_run(case: Case) -> Iterator[Repair]:
         yield from case.change({"limits.max_run_s": int(needed)}, why)
 
 
+def index_away(case: Case) -> Iterator[Repair]:
+    """Again after a while, then on another node, where it was the package index that could not be reached."""
+    index = case.detail("index")
+    if index:
+        yield Wait(seconds=_PAUSE_S, why=f"the package index {index} could not be reached")
+        yield from elsewhere(case)
+
+
 def image_pull(case: Case) -> Iterator[Repair]:
     """More time for the pull where the driver's own limit may have ended it; again after a while; another node."""
     given = case.plan.image_pull_timeout_s or 0

@@ -13,6 +13,8 @@ _F = FailureClass
 _LOG: Final = Origin.LOG
 _MISSING: Final = _F.MISSING_PYTHON_PACKAGE
 
+_VERSIONS: Final = _F.PACKAGE_VERSION_CONFLICT
+
 _NAME: Final = r"(?P<package>[A-Za-z][\w.-]*(?:\[[\w,-]+\])?(?:[<>=!~]=?[\w.,<>=!~]+)?)"
 _FAILED: Final = r"^(?:[\w.]+\.)?(?:ImportError|ModuleNotFoundError|RuntimeError|EnvironmentError|OSError|ValueError): "
 
@@ -31,6 +33,10 @@ PACKAGE_SIGNS: Final[tuple[Sign, ...]] = (
     row(rf"{_FAILED}.*\b[`'\"]?pip3? install (?:(?:-U|--upgrade|-q) )?[`'\"]?{_NAME}", _LOG, _MISSING, 0.85),
     row(rf"\bPackageNotFoundError: (?:No package metadata was found for )?'?{_NAME}'?", _LOG, _MISSING, 0.9),
     row(rf"\bDistributionNotFound: The '{_NAME}' distribution was not found", _LOG, _MISSING, 0.92),
+    # The installer's own words, before anything trains.
+    row(r"^caravan: the package index (?P<index>\S+) can't be reached", _LOG, _F.NETWORK_UNREACHABLE, 0.96, _VERSIONS),
+    row(r"^ERROR: No matching distribution found for (?P<package>[^\s(]+)", _LOG, _VERSIONS, 0.85),
+    row(r"^ERROR: ResolutionImpossible|\bNo solution found when resolving dependencies", _LOG, _VERSIONS, 0.9),
     # Neighbours that are repaired otherwise.
     row(
         r"the package flash_attn seems to be not installed|No module named '?flash_attn"

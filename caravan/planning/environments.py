@@ -1,0 +1,92 @@
+"""The training's Python: what is installed, where it is kept, and the task that prepares it before the training begins.
+
+A pure function of the plan and the training's task. What is downloaded for the code is downloaded by this task, which
+hands the code over in the allocation's directory.
+"""
+
+from typing import Final
+
+from caravan.planning.config_files import in_place
+from caravan.planning.delivery import CODE_FILE
+from caravan.values.base import Json
+from caravan.values.job import Lifecycle, Task, TaskResources, TemplateBlock
+from caravan.values.plan import Mount, TrainingPlan
+
+TASK: Final = "environment"
+SCRIPT: Final = "local/prepare.sh"
+_CODE: Final = frozenset({"local/code", CODE_FILE})
+_OURS: Final = "local/"
+_NOT_NEEDED: Final = frozenset({"ports", "hostname", "runtime", "shm_size"})
+"""Options of docker that are the training's alone."""
+_CPU_MHZ: Final = 1000
+
+
+def environment_words(plan: TrainingPlan) -> tuple[str, ...]:
+    """The arguments of the environment helper; empty when the plan needs no packages."""
+    setup, code = plan.setup, plan.code
+    if not setup.requirements and not setup.pip:
+        return ()
+    files = (f"--file={setup.requirements}",) if setup.requirements else ()
+    said = code.sha256 or code.ref or (plan.image if code.kind == "image" else None) or ""
+    apart = () if in_place(plan) else ("--apart",)
+    return (*files, *(f"--pip={line}" for line in setup.pip), f"--salt={said}", *apart)
+
+
+def prepares(plan: TrainingPlan) -> bool:
+    """Whether packages are installed by a task of its own: where it is wished, or where a cache outlives the job."""
+    if not environment_words(plan):
+        return False
+    return outlives(plan) if plan.setup.prestart is None else plan.setup.prestart
+
+
+def hands_over(plan: TrainingPlan) -> bool:
+    """Whether the training's task finds its code where the preparing one has put it."""
+    return prepares(plan) and in_place(plan)
+
+
+def outlives(plan: TrainingPlan) -> bool:
+    """Whether the plan's cache is kept after the job: a directory of the node, or one on a volume that is writable."""
+    cache = plan.env.get("CARAVAN_CACHE_DIR", "")
+    if not cache.startswith("/"):
+        return False
+    return plan.driver == "raw_exec" or any(_holds(mount, cache) for mount in plan.mounts)
+
+
+def _holds(mount: Mount, path: str) -> bool:
+    place = mount.destination.rstrip("/")
+    return not mount.read_only and (path == place or path.startswith(f"{place}/"))
+
+
+def preparing_task(plan: TrainingPlan, training: Task, scripts: tuple[TemplateBlock, ...]) -> Task:
+    """The task, made of the training's: the same image, mounts, environment and secrets, and no GPU of its own.
+
+    `scripts` are its script and helper. Its memory and CPU cost nothing: it is over before the training begins.
+    """
+    templates = [t for t in training.templates if not t.destination.startswith(_OURS) or _is_of_plan(plan, t)]
+    config: dict[str, Json] = {k: v for k, v in training.config.items() if k not in _NOT_NEEDED}
+    resources = training.resources
+    return Task(
+        name=TASK,
+        driver=training.driver,
+        config=config | {"args": ["${NOMAD_TASK_DIR}/prepare.sh"]},
+        env=training.env,
+        user=training.user,
+        lifecycle=Lifecycle(hook="prestart"),
+        resources=TaskResources(
+            cpu=resources.cpu or _CPU_MHZ, memory=resources.memory, memory_max=resources.memory_max
+        ),
+        templates=(*scripts, *templates),
+        vault=training.vault,
+        artifacts=tuple(a for a in training.artifacts if a.destination in _CODE),
+        volume_mounts=training.volume_mounts,
+        logs=training.logs,
+    )
+
+
+def _is_of_plan(plan: TrainingPlan, template: TemplateBlock) -> bool:
+    return any(t.destination == template.destination for t in plan.templates)
+
+
+def without_code(task: Task) -> Task:
+    """The training's task without the download of the code, which it is handed."""
+    return task.model_copy(update={"artifacts": tuple(a for a in task.artifacts if a.destination not in _CODE)})

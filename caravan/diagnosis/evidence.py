@@ -68,8 +68,13 @@ def _failures(check: DryRun | None, snapshot: Snapshot | None, outcome: Outcome 
 
 
 def _allocation(snapshot: Snapshot | None, outcome: Outcome | None) -> Allocation | None:
-    """The allocation that the outcome speaks of, else the last one."""
+    """The allocation that the outcome speaks of, else the last one.
+
+    Of a group that found no place as a whole, those that had one say only that they were told to end.
+    """
     allocations = snapshot.allocations if snapshot is not None else ()
+    if outcome is not None and outcome.kind is OutcomeKind.NOT_PLACED:
+        return None
     if outcome is not None and outcome.alloc_id:
         return next((a for a in allocations if a.id == outcome.alloc_id), None)
     return allocations[-1] if allocations else None

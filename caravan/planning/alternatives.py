@@ -18,6 +18,7 @@ from caravan.planning.moves import (
     Move,
     adapters,
     fewer_gpus,
+    fewer_nodes,
     fitted_memory,
     gpu_types,
     moved,
@@ -25,7 +26,7 @@ from caravan.planning.moves import (
     room,
     smaller_steps,
 )
-from caravan.planning.standing import Standing, could_take, place_of
+from caravan.planning.standing import Standing, could_take, members_placed, place_of
 from caravan.values.base import Json
 from caravan.values.dialogue import PlanChoice
 from caravan.values.estimate import Estimate
@@ -128,7 +129,7 @@ def _candidates(
         there = _after(plan, where)
         for gpu in (None, *gpu_types(there, facts, prices)) if there else ():
             with_gpu = _after(there, gpu) if there else None
-            for count in (None, *fewer_gpus(with_gpu, facts)) if with_gpu else ():
+            for count in (None, *fewer_nodes(with_gpu), *fewer_gpus(with_gpu, facts)) if with_gpu else ():
                 start = _after(with_gpu, count) if with_gpu else None
                 if start is not None and takers(_with_memory(start, facts, estimate), facts):
                     moves = tuple(m for m in (where, gpu, count) if m)
@@ -150,7 +151,7 @@ def _fitted(
             trial, steps = _after(trial, less) or trial, (*steps, less)
         changed = plan_diff(asked, trial)
         kept = all(asked.set_by(path) is not Author.REPAIR for path in changed)
-        if changed and kept and could_take(trial, facts):
+        if changed and kept and members_placed(trial, facts) == trial.launch.nodes:
             said = estimate(trial)
             types = (asked.resources.gpu_model or estimate(asked).gpu, trial.resources.gpu_model or said.gpu)
             yield _Candidate(trial, steps, said, _slower(asked, trial, types))

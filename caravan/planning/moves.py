@@ -160,13 +160,24 @@ def _with_gpus(plan: TrainingPlan, count: int) -> Move:
         amount = plan.get(path)
         if isinstance(amount, int) and path in plan.provenance and plan.set_by(path) in _USUAL:
             values[path] = max(64, amount * count // asked)
+    return _with_fewer(plan, values, count, asked, "GPUs")
+
+
+def fewer_nodes(plan: TrainingPlan) -> Iterator[Move]:
+    """Fewer nodes, as many as there may be first, with the accumulation that keeps the effective batch."""
+    asked = plan.launch.nodes
+    for count in range(asked - 1, 0, -1):
+        yield _with_fewer(plan, {"launch.nodes": count}, count, asked, "nodes")
+
+
+def _with_fewer(plan: TrainingPlan, values: dict[str, Json], count: int, asked: int, what: str) -> Move:
     before = plan.training.grad_accum or 1
     after = before * asked // count
     kept = before * asked % count == 0 and heard(plan, {"training.grad_accum": after})
     if kept:
         values["training.grad_accum"] = after
     batch = f"effective batch kept by accumulation {before} → {after}" if kept else _smaller(count, asked)
-    text = f"{count} instead of {asked} GPUs, {batch}"
+    text = f"{count} instead of {asked} {what}, {batch}"
     return Move(Kind.COUNT, values, text, SAME_BATCH if kept else OTHER_BATCH)
 
 

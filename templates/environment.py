@@ -367,7 +367,7 @@ def uv_steps(home: Path, files: list, pip: list):
     """The commands of uv, or None where it isn't there or this interpreter has packages, which uv would not see."""
     names = {(d.metadata["Name"] or "").lower() for d in metadata.distributions()}
     uv = shutil.which("uv")
-    if uv is None or names - PLAIN or sys.prefix != sys.base_prefix:
+    if uv is None or names - PLAIN:
         return None
     arguments = [word for file in files for word in ("-r", str(file))]
     offline = ["--no-index"] if os.environ.get("PIP_NO_INDEX", "").lower() in ("1", "true", "yes") else []

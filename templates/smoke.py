@@ -46,7 +46,7 @@ for place in sys.path:
 """
 SHOWN = (
     *("steps", "seconds_per_step", "peak_gpu_gib", "allocated_gib", "gpu_total_gib", "peak_host_mb", "seconds"),
-    *("first_step_s", "processes", "total_steps", "projected_s", "allowed_s", "extra_gib", "usd"),
+    *("first_step_s", "processes", "total_steps", "projected_s", "allowed_s", "extra_gib", "usd", "left"),
     *("ended", "exit_code", "verdict", "note"),
 )
 
@@ -77,6 +77,7 @@ class Phase:
         self.answer, self.scratch, self.code = options.answer, options.scratch, options.code
         self.numbers = options.numbers
         self.hook = self.scratch / "hook"
+        self.outputs = str(self.scratch / "outputs")
         self.hooked = importlib.util.find_spec("torch") is not None
         limited = words[options.words :]
         self.limited = bool(limited) and not self.hooked
@@ -124,11 +125,21 @@ class Phase:
             time.sleep(0.02)
         if copy.returncode:
             raise OSError("the code can't be copied")
+        self.lay_over(self.scratch / "code")
         return self.scratch / "code" / inside
+
+    def lay_over(self, code):
+        """Say in the copy's config files where to write."""
+        helper, values = Path(__file__).with_name("overlays.py"), self.scratch / "overlay.json"
+        for name, wanted in self.numbers.get("overlays", {}).items():
+            told = {key: self.outputs if value == "{outputs}" else value for key, value in wanted.items()}
+            values.write_text(json.dumps({"text": None, "values": told}), encoding="utf-8")
+            if subprocess.call([sys.executable, str(helper), str(values), str(code / name), str(code / name)]):
+                raise OSError(f"{name} can't be changed to write elsewhere")
 
     def environment(self, place):
         """The training's environment: one GPU where one is meant, no reports to anybody, our module first."""
-        found = {**os.environ, "PWD": str(place), "CARAVAN_OUTPUT_DIR": str(self.scratch / "outputs")}
+        found = {**os.environ, "PWD": str(place), "CARAVAN_OUTPUT_DIR": self.outputs}
         found.update(WANDB_MODE="disabled", COMET_MODE="disabled", DISABLE_MLFLOW_INTEGRATION="TRUE")
         if self.numbers.get("gpus"):
             found.update(seen.one_gpu(found))
@@ -283,6 +294,7 @@ def project(numbers, result):
     A program that takes its steps from the data's size has as many fewer of them as it has more processes.
     """
     result["allowed_s"], result["extra_gib"] = numbers.get("allowed_s"), numbers.get("extra_gib")
+    result["left"] = numbers.get("left", 1.0)
     told, more = result.get("program_steps"), numbers["processes"] / max(1, numbers["here"])
     steps = numbers.get("max_steps") or (
         numbers.get("total_steps") if not told else told if result["fixed"] else max(1, math.ceil(told / more))
@@ -303,10 +315,11 @@ def too_much(numbers, result):
         words = f"{used:.1f} GiB were in use and {extra:.1f} GiB come with {numbers['processes']} processes"
         return "memory", f"{words}, of {size:.1f} GiB"
     projected, allowed = result.get("projected_s"), numbers.get("allowed_s")
-    if projected is None or allowed is None or projected <= allowed * SLACK:
+    if projected is None or allowed is None or projected * result["left"] <= allowed * SLACK:
         return "", ""
-    cost = f" ({result['usd']:.2f} USD)" if "usd" in result else ""
-    return "time", f"the whole training would take about {span(projected)}{cost}, and {span(allowed)} are approved"
+    cost = f" ({result['usd'] * result['left']:.2f} USD)" if "usd" in result else ""
+    what = "the whole training" if result["left"] == 1 else f"the {result['left']:.0%} of the training that are left"
+    return "time", f"{what} would take about {span(projected * result['left'])}{cost}, and {span(allowed)} are approved"
 
 
 def in_words(result):

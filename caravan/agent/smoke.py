@@ -7,6 +7,7 @@ from typing import Final
 
 from caravan.agent.context import Context
 from caravan.agent.logs import TERMINAL
+from caravan.agent.resuming import left_of
 from caravan.agent.state import RunState, Update
 from caravan.diagnosis.sign import SMOKE_MEMORY, SMOKE_TIME
 from caravan.planning.estimate import estimate as estimate_plan
@@ -41,6 +42,7 @@ def gate(plan: TrainingPlan, state: RunState, context: Context) -> Gate | None:
         usd_per_hour=known.usd_per_hour,
         extra_gib=parts.get(_DDP_PART, 0.0) if reduced(plan) else 0.0,
         total_steps=steps_of(with_repository(plan, state.profile)),
+        left=left_of(state, plan),
     )
 
 
@@ -130,7 +132,7 @@ def with_first_steps(evidence: Evidence, found: SmokeResult | None, usd_per_hour
     needed = needed_s(found)
     if found.verdict == "time" and needed is not None and found.projected_s is not None:
         allowed = f"{span(found.allowed_s)}" if found.allowed_s is not None else "less"
-        line = f"{SMOKE_TIME} ({needed} s): {_priced(found.projected_s, usd_per_hour)}; {allowed}"
+        line = f"{SMOKE_TIME} ({needed} s): {_priced(found.projected_s * found.left, usd_per_hour)}; {allowed}"
     elif found.verdict == "memory" and found.allocated_gib is not None and found.gpu_total_gib is not None:
         line = f"{SMOKE_MEMORY}: {found.allocated_gib + found.extra_gib:.2f} GiB of {found.gpu_total_gib:.2f} GiB"
     return evidence.model_copy(update={"phase": KIND, "events": (*evidence.events, line)}) if line else evidence

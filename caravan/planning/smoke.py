@@ -7,6 +7,7 @@ import json
 from typing import Final, NamedTuple
 
 from caravan.planning.command import DISTRIBUTED, launch_words, output_dir, same_flag
+from caravan.planning.overlays import overlays_of
 from caravan.values.base import Json, sha256_text
 from caravan.values.estimate import Estimate, Range
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
@@ -30,13 +31,14 @@ class Gate(NamedTuple):
     """What the measurement is held against, inside the job. None: not known, and then nothing is stopped.
 
     Seconds that are approved for this job, US dollars an hour for all nodes, GiB that each GPU needs more than the one
-    of the phase, and the steps of the whole training.
+    of the phase, the steps of the whole training, and the share of it that is left to do.
     """
 
     allowed_s: float | None = None
     usd_per_hour: float | None = None
     extra_gib: float = 0.0
     total_steps: int | None = None
+    left: float = 1.0
 
 
 class SmokePhase(NamedTuple):
@@ -171,7 +173,20 @@ def _numbers(plan: TrainingPlan, gate: Gate) -> dict[str, Json]:
         "allowed_s": gate.allowed_s,
         "usd_per_hour": gate.usd_per_hour,
         "extra_gib": gate.extra_gib if few else 0.0,
+        "left": gate.left,
+        "overlays": _overlays(plan),
     }
+
+
+def _overlays(plan: TrainingPlan) -> dict[str, Json]:
+    """What is laid over the config files in the copy of the code: outputs go to scratch, reports to nobody."""
+    laid = {overlay.path for overlay in overlays_of(plan)} if _copied(plan) else set()
+    found: dict[str, dict[str, Json]] = {}
+    for field, value in (("training.output_dir", "{outputs}"), ("training.report_to", "none")):
+        key = plan.config_keys.get(field)
+        if key is not None and key.path in laid:
+            found.setdefault(key.path, {})[key.key] = value
+    return dict[str, Json](found)
 
 
 def steps_of(plan: TrainingPlan) -> int | None:
@@ -242,4 +257,4 @@ def _gib(value: float | None) -> str:
 
 def needed_s(smoke: SmokeResult) -> int | None:
     """The time limit, in seconds, under which the whole training as it was measured comes to its end."""
-    return None if smoke.projected_s is None else -int(-smoke.projected_s * (1 + _SPREAD) // 60) * 60
+    return None if smoke.projected_s is None else -int(-smoke.projected_s * smoke.left * (1 + _SPREAD) // 60) * 60

@@ -19,7 +19,7 @@ def _price(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(site: Site, repository: Path, **more: Any) -> Ended:
     usual = {"node_pool": "cards", "resources.gpus": 1, "limits.max_run_s": 300, "env.CARD_MIB": "${meta.card_mib}"}
-    return site.run(repository, *sets({**usual, **more}))
+    return site.run(repository, "--no-smoke", *sets({**usual, **more}))
 
 
 def test_a_smaller_batch_with_the_same_effective_batch(site: Site, tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
 """The first steps of a training, run for real: /bin/sh, Python, and a stand-in of torch that has optimizers' hooks."""
 
+import hashlib
+import io
 import json
 import os
 import signal
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from caravan.planning.script import launch_script, smoke_helpers
+from caravan.planning.script import launch_script, overlay_helpers, smoke_helpers
 from caravan.planning.smoke import Gate, smoke_phase
-from caravan.values.plan import Launch, Limits, Resources, Smoke, TrainingPlan
+from caravan.values.plan import ConfigKey, Launch, Limits, Resources, Smoke, TrainingPlan
 from caravan.values.repo import Launcher
 from caravan.values.run import SMOKE_OVER, SmokeResult, parse_smoke
 from tests.planning.scenes import TEMPLATES
@@ -399,3 +402,48 @@ def test_the_answer_of_an_earlier_start_proves_nothing(place: SmokePlace) -> Non
     assert not (place.alloc / "data" / "caravan-smoke.json").exists()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
+
+
+CONFIGURED = """
+import json, pathlib, time
+config = json.loads(pathlib.Path("config.json").read_text())
+out = pathlib.Path(config["run"]["output_dir"])
+print("writes to", out, "after", sorted(p.name for p in out.iterdir()), "reports", config["report_to"], flush=True)
+for step in range(20):
+    time.sleep(0.01)
+    print("step", step + 1, flush=True)
+    (out / "weights.txt").write_text(str(step))
+"""
+
+
+def test_a_config_that_says_where_to_write_says_another_place(place: SmokePlace) -> None:
+    config = json.dumps({"run": {"output_dir": "out"}, "report_to": "wandb"})
+    for name, text in overlay_helpers(TEMPLATES).items():
+        (place.task / name).write_text(text)
+    keys = {
+        "training.output_dir": ConfigKey(path="config.json", key="run.output_dir"),
+        "training.report_to": ConfigKey(path="config.json", key="report_to"),
+    }
+    code = place.pack(train_py=CONFIGURED).model_copy()
+    with tarfile.open(place.archive, "w:gz") as tar:
+        for name, text in (("train.py", CONFIGURED), ("config.json", config)):
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+    code = code.model_copy(update={"sha256": hashlib.sha256(place.archive.read_bytes()).hexdigest()})
+    plan = place.plan(code, "train.py", config_keys=keys, smoke=Smoke(on=True, steps=6, max_s=30))
+    process = place.start_smoked(plan, Gate())
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    first, second = (line for line in out.splitlines() if line.startswith("writes to"))
+    assert first == f"writes to {place.task}/smoke/outputs after [] reports none"
+    assert second == f"writes to {place.outputs} after [] reports wandb"
+
+
+def test_of_a_training_that_goes_on_only_the_rest_counts(place: SmokePlace) -> None:
+    gate = Gate(allowed_s=60.0, total_steps=100_000, left=0.01)
+    status, _, err = place.smoked(TRAIN, env=place.torch(), gate=gate)
+    assert (status, place.answer().verdict) == (0, ""), err
+    whole = place.answer().projected_s
+    assert whole is not None
+    assert whole > 900

@@ -52,7 +52,7 @@ STALL_SIGNS: Final[tuple[Sign, ...]] = (
         *(f for f in _ALL if f is not _F.CUDA_OOM),
     ),
     # What the job itself says, where its answer is gone with the allocation.
-    row(r"^caravan: smoke: over what was approved: the whole training", _O.LOG, _F.RUN_TOO_LONG, 0.95),
+    row(r"^caravan: smoke: over what was approved: the .* would take about", _O.LOG, _F.RUN_TOO_LONG, 0.95),
     row(rf"^{BUDGET_OVER}: ", _O.EVENT, _CHANGED, 1.0, _F.HOST_MEMORY_OOM, escalate=True, kind="money"),
     # It may still run there: another one beside it would train twice.
     row(rf"^Stalled .*{NOT_ENDED}", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, *_ALL, escalate=True),

@@ -246,7 +246,8 @@ class SmokeResult(Value):
     processes: int = Field(default=1, ge=1)
     total_steps: int | None = Field(default=None, ge=1, description="of the whole training, all its processes together")
     projected_s: float | None = Field(default=None, ge=0, description="the whole training at this speed")
-    allowed_s: float | None = Field(default=None, ge=0, description="what it was held against")
+    left: float = Field(default=1.0, ge=0, le=1, description="share of it that was left to do")
+    allowed_s: float | None = Field(default=None, ge=0, description="what that was held against")
     extra_gib: float = Field(default=0.0, ge=0, description="what each GPU needs beside it with all processes")
     usd: float | None = Field(default=None, ge=0, description="the whole training at the price that was given")
     ended: Literal["steps", "time", "finished", "failed", "unjudged", "skipped"] = "steps"

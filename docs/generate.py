@@ -179,6 +179,96 @@ def rights() -> str:
     return "\n".join(rows)
 
 
+def _example_plan(**more: Any) -> Any:
+    """A plan that says much, as a training on a real cluster does."""
+    from caravan.values.plan import TrainingPlan
+
+    fields: dict[str, Any] = {
+        "goal": "fine-tune it",
+        "command": ("train.py", "--lr", "2e-5"),
+        "code": {"kind": "image", "location": "/app"},
+        "image": "registry.example/team/train:1",
+        "docker": {"ulimits": {"memlock": "-1"}, "auth": {"username": "PULL_USER", "password": "PULL_KEY"}},
+        "secrets": ("HF_TOKEN", "PULL_USER", "PULL_KEY"),
+        "outputs": {"kind": "volume", "location": "/caravan/outputs"},
+        "mounts": ({"kind": "host", "source": "runs", "destination": "/caravan/outputs", "read_only": False},),
+        "shm_mb": 8192,
+        "resources": {
+            "gpus": 2,
+            "gpu_memory_mib": 40000,
+            "gpu_prefer": ("NVIDIA A100-PCIE-40GB", "NVIDIA A100-SXM4-40GB"),
+            "cpu_mhz": 16000,
+            "memory_mb": 65536,
+            "memory_max_mb": 98304,
+            "disk_mb": 51200,
+        },
+        "exclude_nodes": ("gpu-7",),
+        "spreads": ({"attribute": "${node.datacenter}", "weight": 50},),
+        "kill_timeout_s": 30,
+        "limits": {"max_run_s": 36000},
+        **more,
+    }
+    return TrainingPlan.model_validate(fields)
+
+
+def _example_job(plan: Any) -> str:
+    """The plan's job file, with the texts of our own scripts left out."""
+    from caravan.hcl import render_hcl
+    from caravan.planning.jobspec import to_job_spec
+    from caravan.values.job import ClusterFacts, ClusterKind
+
+    facts = ClusterFacts(kind=ClusterKind.NOMAD, address="https://nomad.example", version="2.0.6")
+    spec = to_job_spec(plan, facts, run_id="r1", attempt=1, job_id="caravan-r1-a01", templates=ROOT / "templates")
+    text = render_hcl(spec, templates=ROOT / "templates")
+    text = re.sub(r'(caravan_spec_sha256 = )".*"', r'\1"…"', text)
+    # What is between braces of Go's templates is short and meant to be read; a script of ours is not.
+    return re.sub(
+        r"<<(EOT\d*)\n(.*?)^\1$",
+        lambda m: m[0] if "{{" in m[2][:80] else f'"… {_kind(m[2])} …"',
+        text,
+        flags=re.M | re.S,
+    )
+
+
+def _kind(text: str) -> str:
+    return "the launch script" if text.startswith("#!") else "a helper of the script, as it is"
+
+
+def job_file() -> str:
+    """A whole job file."""
+    return f"```hcl\n{_example_job(_example_plan()).strip()}\n```"
+
+
+def many_nodes() -> str:
+    """What a job of two members has besides."""
+    text = _example_job(_example_plan(launch={"nodes": 2}))
+    count = re.search(r"^    count = .*$", text, re.M)
+    pieces = [count[0] if count else ""]
+    for block in (r"^    network \{.*?^    \}$", r"^    service \{.*?^    \}$"):
+        pieces += re.findall(block, text, re.M | re.S)
+    pieces += [b for b in re.findall(r"^      template \{.*?^      \}$", text, re.M | re.S) if "members.txt" in b]
+    return "```hcl\n" + "\n\n".join(pieces) + "\n```"
+
+
+def launchers() -> str:
+    """The command that each launcher's job ends with, on one node and on two."""
+    import shlex
+
+    from caravan.planning.command import launch_words
+    from caravan.values.repo import Launcher
+
+    rows = []
+    for launcher in (Launcher.PYTHON, Launcher.TORCHRUN, Launcher.ACCELERATE, Launcher.DEEPSPEED, Launcher.BASH):
+        command = ("train.sh",) if launcher is Launcher.BASH else ("train.py", "--lr", "2e-5")
+        rows.append(f"{launcher.value}\n")
+        for nodes in (1, 2):
+            launch = {"launcher": launcher, "nodes": nodes, "nproc": 1 if launcher.value in ("python", "bash") else 2}
+            words = launch_words(_example_plan(command=command, launch=launch))
+            line = " ".join(w if "${" in w else shlex.quote(w) for w in words)
+            rows.append(f"    {line}\n")
+    return "\n".join(rows).rstrip()
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "graph": graph,
     "settings": settings,
@@ -186,6 +276,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "causes": causes,
     "help": help_page,
     "rights": rights,
+    "job-file": job_file,
+    "many-nodes": many_nodes,
+    "launchers": launchers,
     "policy": policy,
     "policy-example": lambda: example("policy.toml"),
     "profile": profile,

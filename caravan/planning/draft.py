@@ -11,6 +11,7 @@ from caravan.planning.answers import changes_from
 from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver
 from caravan.planning.command import DISTRIBUTED, Documented, read_command
 from caravan.planning.config_keys import configured, repository_values
+from caravan.planning.environments import cache_changes
 from caravan.planning.flags import fitting, typed_changes
 from caravan.planning.metrics import clear_metric, direction_of
 from caravan.planning.naming import resolve_gpu, resolve_model
@@ -67,6 +68,7 @@ def draft_plan(
     plan = apply_changes(plan, _where(plan, profile, facts, image))
     plan = apply_changes(plan, _gpus(plan, profile, facts))
     plan = apply_changes(plan, _machine(plan, facts))
+    plan = apply_changes(plan, cache_changes(plan))
     return apply_changes(plan, processes(plan, documented))
 
 

@@ -10,7 +10,7 @@ from caravan.planning.config_files import in_place
 from caravan.planning.delivery import CODE_FILE
 from caravan.values.base import Json
 from caravan.values.job import Lifecycle, Task, TaskResources, TemplateBlock
-from caravan.values.plan import Mount, TrainingPlan
+from caravan.values.plan import Author, Mount, PlanChange, TrainingPlan
 
 TASK: Final = "environment"
 SCRIPT: Final = "local/prepare.sh"
@@ -19,6 +19,13 @@ _OURS: Final = "local/"
 _NOT_NEEDED: Final = frozenset({"ports", "hostname", "runtime", "shm_size"})
 """Options of docker that are the training's alone."""
 _CPU_MHZ: Final = 1000
+_CACHES: Final = {
+    "CARAVAN_CACHE_DIR": "",
+    "HF_HOME": "/huggingface",
+    "TORCH_HOME": "/torch",
+    "PIP_CACHE_DIR": "/pip",
+}
+"""Variables that say where packages and models are kept, and their places below the cache directory."""
 
 
 def environment_words(plan: TrainingPlan) -> tuple[str, ...]:
@@ -55,6 +62,28 @@ def outlives(plan: TrainingPlan) -> bool:
 def _holds(mount: Mount, path: str) -> bool:
     place = mount.destination.rstrip("/")
     return not mount.read_only and (path == place or path.startswith(f"{place}/"))
+
+
+def cache_on(mounts: tuple[Mount, ...]) -> str | None:
+    """The place of a volume that is there for caches: one that can be written, with `cache` in its name or place."""
+    fitting = (m for m in mounts if not m.read_only and m.kind != "bind" and "cache" in f"{m.source} {m.destination}")
+    return next((m.destination.rstrip("/") for m in fitting), None)
+
+
+def cache_variables(directory: str) -> dict[str, str]:
+    """The variables that keep packages and models below that directory."""
+    return {variable: directory.rstrip("/") + place for variable, place in _CACHES.items()}
+
+
+def cache_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
+    """Packages and models on a volume of the plan that is there for that, but for places that are said."""
+    directory = cache_on(plan.mounts) if plan.driver != "raw_exec" else None
+    found = cache_variables(directory) if directory else {}
+    return tuple(
+        PlanChange(path=f"env.{name}", value=value, by=Author.DEFAULT, why="kept on a volume for the next runs")
+        for name, value in found.items()
+        if name not in plan.env
+    )
 
 
 def preparing_task(plan: TrainingPlan, training: Task, scripts: tuple[TemplateBlock, ...]) -> Task:

@@ -6,6 +6,7 @@ Pure. Whether the nodes have what a profile promises is the checks' to say.
 from collections.abc import Iterator
 from typing import Final
 
+from caravan.planning.environments import cache_on, cache_variables
 from caravan.planning.images import image_under, read_image
 from caravan.planning.outputs import read_sink
 from caravan.values.base import Json
@@ -13,13 +14,6 @@ from caravan.values.errors import UsageError
 from caravan.values.plan import STANDING, Author, Mount, PlanChange, TrainingPlan
 from caravan.values.target import ClusterProfile
 
-_CACHES: Final = {
-    "CARAVAN_CACHE_DIR": "",
-    "HF_HOME": "/huggingface",
-    "TORCH_HOME": "/torch",
-    "PIP_CACHE_DIR": "/pip",
-}
-"""Variables that say where packages and models are kept, and their places below the cache directory."""
 _APT_CONF: Final = "local/apt.conf"
 
 
@@ -80,8 +74,9 @@ def _environment(plan: TrainingPlan, profile: ClusterProfile) -> Iterator[tuple[
         wanted |= {"PIP_INDEX_URL": profile.pip_index_url, "UV_DEFAULT_INDEX": profile.pip_index_url}
     if profile.hf_endpoint:
         wanted["HF_ENDPOINT"] = profile.hf_endpoint
-    if profile.cache_dir:
-        wanted |= {variable: profile.cache_dir.rstrip("/") + place for variable, place in _CACHES.items()}
+    directory = profile.cache_dir or cache_on(_with_volumes(plan, profile) if plan.driver != "raw_exec" else ())
+    if directory:
+        wanted |= cache_variables(directory)
     if profile.apt_proxy and plan.driver == "docker":
         wanted["APT_CONFIG"] = f"${{NOMAD_TASK_DIR}}/{_APT_CONF.removeprefix('local/')}"
         text = f'Acquire::http::Proxy "{profile.apt_proxy}";\n'

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from caravan.planning.environments import hands_over, prepares
+from caravan.planning.environments import cache_changes, hands_over, prepares
 from caravan.planning.jobspec import to_job_spec
 from caravan.values.job import Task
-from caravan.values.plan import CodeSource, Mount, Setup, TrainingPlan
+from caravan.values.plan import CodeSource, Mount, Setup, TrainingPlan, apply_changes
 from tests.planning.scenes import ARCHIVE, GIT, TEMPLATES, bare_plan, node, nomad
 
 HELPER = TEMPLATES / "environment.py"
@@ -216,3 +216,20 @@ def test_the_jobs_scripts_are_whole(code: CodeSource, tmp_path: Path) -> None:
         file.write_text(script)
         subprocess.run(["/bin/sh", "-n", str(file)], check=True)
         assert ('"$alloc_dir/code"' in script) is (code.kind != "mount")
+
+
+def test_a_volume_for_caches_keeps_packages_and_models() -> None:
+    made = apply_changes(plan(driver="exec", mounts=(VOLUME,), env={"HF_HOME": "/own"}), ())
+    changes = {c.path: c.value for c in cache_changes(made)}
+    assert changes == {
+        "env.CARAVAN_CACHE_DIR": "/cache",
+        "env.TORCH_HOME": "/cache/torch",
+        "env.PIP_CACHE_DIR": "/cache/pip",
+    }
+    assert prepares(apply_changes(made, cache_changes(made)))
+    for other in (
+        VOLUME.model_copy(update={"read_only": True}),
+        Mount(kind="host", source="data", destination="/data"),
+    ):
+        assert cache_changes(plan(driver="exec", mounts=(other,))) == ()
+    assert cache_changes(plan(mounts=(VOLUME,))) == ()  # raw_exec sees no volumes

@@ -204,3 +204,14 @@ def test_the_jobs_own_end_goes_before_the_deadline() -> None:
     assert kind(Outcome(kind=OutcomeKind.FAILED)) is OutcomeKind.STALLED
     in_queue = watched.model_copy(update={"stretch": Stretch.QUEUED})
     assert kind(Outcome(kind=OutcomeKind.NOT_PLACED), in_queue) is OutcomeKind.NOT_PLACED
+
+
+def test_a_group_that_finds_no_place_as_a_whole_was_not_placed() -> None:
+    clock = JumpyClock()
+    watched = begun(clock).model_copy(
+        update={"stretch": Stretch.GANG, "alarm": "Only a part of the group found a place"}
+    )
+    stopped = Outcome(kind=OutcomeKind.INTERRUPTED, exit_code=143, alloc_id="a1")
+    outcome = ended_by_deadline(stopped, watched, ended=True)
+    assert (outcome.kind, outcome.alloc_id, outcome.reason) == (OutcomeKind.NOT_PLACED, None, watched.alarm)
+    assert ended_by_deadline(stopped, watched, ended=False).kind is OutcomeKind.STALLED

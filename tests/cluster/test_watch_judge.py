@@ -275,3 +275,45 @@ def test_success_only_when_everything_agrees(
         assert sentinel == GOOD
     else:
         assert found.reason
+
+
+def killed(code: int) -> Any:
+    return task(event("Started"), event("Killing", "Sent interrupt"), ended(code), failed=code != 0)
+
+
+def members(*pairs: tuple[str, Any], **job: Any) -> Snapshot:
+    """A group's allocations, each by its client status and its task."""
+    return snapshot(*(alloc(n, client=c, tasks={"train": t}) for n, (c, t) in enumerate(pairs)), **job)
+
+
+def test_of_several_members_the_first_has_the_outputs_and_all_must_end_well() -> None:
+    well, bad = task(event("Started"), ended(0)), task(event("Started"), ended(3), failed=True)
+    good = judge(members(("complete", well), ("complete", well)), GOOD, SHA)
+    assert (good.kind, good.alloc_id) == (OutcomeKind.SUCCEEDED, "alloc-0-2")
+    one = judge(members(("complete", well), ("failed", bad)), GOOD, SHA)
+    assert (one.kind, one.exit_code, one.alloc_id) == (OutcomeKind.FAILED, 3, "alloc-1-2")
+
+
+def test_the_member_that_failed_by_itself_is_the_cause_whatever_the_clocks_say() -> None:
+    dragged = task(event("Started"), ended(76), failed=True, finish=1)
+    late = task(event("Started"), ended(1), failed=True, finish=9)
+    assert judge(members(("failed", dragged), ("failed", late)), None, SHA).exit_code == 1
+    stopped = alloc(0, client="complete", tasks={"train": killed(143)}, DesiredStatus="stop")
+    found = judge(snapshot(stopped, alloc(1, client="failed", tasks={"train": late}), Stop=True), None, SHA)
+    assert (found.kind, found.exit_code) == (OutcomeKind.FAILED, 1)
+
+
+def test_a_member_that_waited_for_others_in_vain_was_not_placed() -> None:
+    waited = alloc(0, client="failed", tasks={"train": task(event("Started"), ended(75), failed=True)})
+    lacks = {"train": {"DimensionExhausted": {"devices: no devices match request": 1}}}
+    blocked = {"ID": "e", "JobID": "j", "Status": "canceled", "FailedTGAllocs": lacks, "CreateIndex": 3}
+    groups = [{"Name": "train", "Count": 2}]
+    assert judge(snapshot(waited, evals=(blocked,), TaskGroups=groups), None, SHA).kind is OutcomeKind.NOT_PLACED
+    assert judge(snapshot(waited), None, SHA).kind is OutcomeKind.FAILED
+
+
+def test_a_group_runs_when_all_of_it_runs() -> None:
+    runs = alloc(0, client="running", tasks={"train": task(event("Started"), state="running")})
+    waits = alloc(1, client="pending", tasks={"train": task(event("Received"), state="pending")})
+    assert snapshot(runs, waits, Status="running").phase is Phase.STARTING
+    assert snapshot(runs, Status="running").phase is Phase.RUNNING

@@ -217,4 +217,4 @@ def test_killed_in_a_run_that_is_escalated(
 
 
 def test_every_node_is_killed_somewhere() -> None:
-    assert set().union(*REPAIRING, ASKING, ESCALATING) == set(NODES)
+    assert set().union(*REPAIRING, ASKING, ESCALATING) == set(NODES) - {"deliver"}  # nothing is sent to this cluster

@@ -250,6 +250,21 @@ def many_nodes() -> str:
     return "```hcl\n" + "\n\n".join(pieces) + "\n```"
 
 
+def environment_task() -> str:
+    """The task that installs packages before the training's task begins."""
+    cache = {"kind": "host", "source": "cache", "destination": "/cache", "read_only": False}
+    plan = _example_plan(
+        code={"kind": "git", "location": "https://git.example/team/train.git", "ref": "0123abc"},
+        setup={"requirements": "requirements.txt"},
+        mounts=(cache,),
+        env={"CARAVAN_CACHE_DIR": "/cache", "HF_HOME": "/cache/huggingface"},
+        secrets=(),
+        docker={},
+    )
+    task = re.search(r'^    task "environment" \{.*?^    \}$', _example_job(plan), re.M | re.S)
+    return f"```hcl\n{task[0] if task else ''}\n```"
+
+
 def launchers() -> str:
     """The command that each launcher's job ends with, on one node and on two."""
     import shlex
@@ -277,6 +292,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "help": help_page,
     "rights": rights,
     "job-file": job_file,
+    "environment-task": environment_task,
     "many-nodes": many_nodes,
     "launchers": launchers,
     "policy": policy,

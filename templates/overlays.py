@@ -35,10 +35,14 @@ def main() -> int:
     except (Unreadable, ValueError, RecursionError) as error:
         say(f"{', '.join(wanted)} can't be changed in {source}: {error}")
         return 69
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(target)
+    except OSError as error:
+        say(f"the changed copy {target} can't be written: {error.strerror or error}")
+        return 73
     return 0
 
 

@@ -23,7 +23,8 @@ FAR = float("inf")
 
 def loaded(name: str) -> ModuleType:
     told = importlib.util.spec_from_file_location(f"checked_{name}", TEMPLATES / f"{name}.py")
-    assert told is not None and told.loader is not None
+    assert told is not None
+    assert told.loader is not None
     module = importlib.util.module_from_spec(told)
     told.loader.exec_module(module)
     return module

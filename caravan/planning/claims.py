@@ -21,6 +21,7 @@ from caravan.planning.environment_claims import (
     option_claims,
     pairs_in,
 )
+from caravan.planning.members import network_mode
 from caravan.values.job import ClusterFacts
 from caravan.values.packages import read_package
 from caravan.values.plan import TrainingPlan
@@ -43,10 +44,14 @@ def plan_claims(plan: TrainingPlan, facts: ClusterFacts, own: str = "") -> Itera
     for center in plan.datacenters or ("*",):
         yield Claim("jobs.datacenters", "datacenters", center)
     yield Claim("jobs.users", "user", plan.user or "")
-    yield Claim("jobs.networks", "network_mode", network_of(plan.driver, plan.network_mode))
+    yield Claim("jobs.networks", "network_mode", network_of(plan.driver, network_mode(plan)))
     if plan.driver == "docker":
         yield Claim("images", "image", plan.image or "")
         yield Claim("privileges.runtimes", "docker.runtime", plan.docker.runtime or "runc")
+        if plan.docker.ulimits:
+            yield Claim("privileges.options", "docker.ulimits", "ulimit")
+        if plan.docker.auth is not None:
+            yield Claim("privileges.options", "docker.auth", "auth")
     environment = _environment(plan)
     yield from environment_claims(environment, "env")
     yield from _mounts(plan)
@@ -191,13 +196,14 @@ def _packages(plan: TrainingPlan, environment: list[Pair]) -> Iterator[Claim]:
 
 
 def _amounts(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[Claim]:
-    need, limits = plan.resources, plan.limits
+    need, limits, nodes = plan.resources, plan.limits, plan.launch.nodes  # a job is counted with all its members
+    memory, amount = _memory(need.memory_mb, need.memory_max_mb)
     numbers = {
-        "limits.gpus": ("resources.gpus", need.gpus),
-        "limits.memory_mb": _memory(need.memory_mb, need.memory_max_mb),
-        "limits.cpu_mhz": ("resources.cpu_mhz", 0 if need.cores else need.cpu_mhz),
-        "limits.cores": ("resources.cores", need.cores or 0),
-        "limits.disk_mb": ("resources.disk_mb", need.disk_mb),
+        "limits.gpus": ("resources.gpus", need.gpus * nodes),
+        "limits.memory_mb": (memory, amount * nodes),
+        "limits.cpu_mhz": ("resources.cpu_mhz", 0 if need.cores else need.cpu_mhz * nodes),
+        "limits.cores": ("resources.cores", (need.cores or 0) * nodes),
+        "limits.disk_mb": ("resources.disk_mb", need.disk_mb * nodes),
         "limits.priority": ("priority", plan.priority),
         "limits.attempts": ("limits.attempts", limits.attempts),
     }

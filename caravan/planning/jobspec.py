@@ -12,7 +12,7 @@ from caravan.planning.command import sink_dir
 from caravan.planning.devices import gpu_request
 from caravan.planning.environments import SCRIPT, environment_words, prepares, preparing_task, without_code
 from caravan.planning.fetching import delivery_artifacts, delivery_binds
-from caravan.planning.members import member_ports, member_services, members_block
+from caravan.planning.members import member_ports, member_services, members_block, network_mode
 from caravan.planning.resume import config_key, goes_on, lineage_text
 from caravan.planning.script import (
     environment_helper,
@@ -166,7 +166,7 @@ def _config(plan: TrainingPlan, facts: ClusterFacts) -> dict[str, Json]:
         "entrypoint": list(plan.docker.entrypoint),
         "runtime": plan.docker.runtime,
         "work_dir": plan.docker.work_dir,
-        "network_mode": plan.network_mode or ("host" if plan.launch.nodes > 1 else None),
+        "network_mode": network_mode(plan),
         "shm_size": plan.shm_mb * 1024 * 1024 if plan.shm_mb else None,
         "image_pull_timeout": f"{plan.image_pull_timeout_s}s" if plan.image_pull_timeout_s else None,
         "hostname": plan.container_name,

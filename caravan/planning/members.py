@@ -19,6 +19,12 @@ RENDEZVOUS_PORT: Final = "rdzv"
 _SERVICE_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
+def network_mode(plan: TrainingPlan) -> str | None:
+    """The network of the plan's container, None for the driver's own. Members need their host's: NCCL opens many ports,
+    and the bridge would hand on none of them."""
+    return plan.network_mode or ("host" if plan.driver == "docker" and plan.launch.nodes > 1 else None)
+
+
 def member_ports(plan: TrainingPlan) -> tuple[NetworkPort, ...]:
     """The ports of a member; none where there is one node. The plan's `master_port` is the rendezvous' number."""
     if plan.launch.nodes == 1:

@@ -96,9 +96,17 @@ def _gpus(prompt: str) -> Iterator[tuple[str, Json, str]]:
     if re.search(r"\b(?:no|without(?: any| a)?|zero|0) gpus?\b|\bcpu[- ]only\b|\bon (?:the )?cpu\b", text):
         yield "resources.gpus", 0, "no GPU"
         return
+    nodes = 1
+    if match := re.search(rf"\b(\d{{1,3}}|{'|'.join(_COUNT)}) (?:nodes|machines|hosts)\b", text):
+        nodes = _COUNT.get(match[1]) or int(match[1])
+        if nodes > 1:
+            yield "launch.nodes", nodes, match[0]
     kinds = "gpus?" + (f"|{re.escape(model.split()[0].lower())}s?" if model else "")
     if match := re.search(rf"\b(\d{{1,2}}|{'|'.join(_COUNT)})\s*(?:x\s*)?(?:\w+ )?(?:{kinds})\b", text):
         count = _COUNT.get(match[1]) or int(match[1])
+        each = re.search(r"\b(?:each|per|apiece|every)\b|\ba (?:node|machine|host)\b", text)
+        if nodes > 1 and not each and count % nodes == 0:
+            count //= nodes  # all of them together
         if count > 0:
             yield "resources.gpus", count, match[0]
     if model:

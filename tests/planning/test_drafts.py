@@ -49,6 +49,8 @@ def draft(
          {"training.max_steps": 100, "training.lora_rank": 8, "training.seed": 3, "resources.gpus": 0}),
         ("full fine-tuning at lr=2e-5 with a budget of 12.5 dollars",
          {"training.method": "full", "training.lr": 2e-5, "limits.max_cost_usd": 12.5}),
+        ("train on 2 nodes with 4 GPUs each", {"launch.nodes": 2, "resources.gpus": 4}),
+        ("8 GPUs over two machines", {"launch.nodes": 2, "resources.gpus": 4}),
         ("teach it to write poems", {}),
         ("0 epochs, batch size 0", {}),
     ],

@@ -19,15 +19,19 @@ from caravan.values.plan import (
     CodeSource,
     Constraint,
     Docker,
+    Launch,
     Limits,
     Mount,
     OutputSink,
     PlanChange,
     Port,
+    RegistryAuth,
     Resources,
     Setup,
+    Spread,
     TemplateFile,
     TrainingPlan,
+    Wish,
     apply_changes,
 )
 from tests.planning.scenes import (
@@ -228,3 +232,62 @@ def test_jobs_render_parse_and_read_back_equal(words: list[str], env: dict[str, 
     assert check_plan(plan, facts) == ()
     spec = spec_of(plan, facts)
     assert read_back(parse_hcl(render_hcl(spec, templates=TEMPLATES))) == spec
+
+
+def test_what_only_docker_has_and_who_pulls_by_reference() -> None:
+    more = Docker(
+        ulimits={"memlock": "-1"}, work_dir="/w", auth=RegistryAuth(username="PULL_USER", password="PULL_KEY")
+    )
+    config = task_of(bare_plan(driver="docker", image="a/b:1", docker=more)).config
+    assert config["ulimit"] == [{"memlock": "-1"}]
+    assert config["work_dir"] == "/w"
+    assert config["auth"] == [{"username": '${env["PULL_USER"]}', "password": '${env["PULL_KEY"]}'}]
+
+
+def test_a_signal_that_the_script_passes_on_and_limits_that_the_cluster_takes() -> None:
+    small = Resources(disk_mb=50, memory_mb=100, memory_max_mb=90)
+    task = task_of(bare_plan(driver="raw_exec", resources=small))
+    assert task.kill_signal == "SIGTERM"
+    assert task.logs.max_files * task.logs.max_file_size_mb < 50
+    assert task.resources.memory_max is None
+    limited = bare_plan(job_type="service", limits=Limits(max_run_s=60), kill_timeout_s=900)
+    group = spec_of(limited).groups[0]
+    assert (group.max_run_s, group.progress_deadline_s) == (None, 901)
+    assert "time limit of 60 s" in group.tasks[0].templates[0].data
+
+
+def test_wishes_spreads_and_preferred_gpus() -> None:
+    rack = Wish(attribute="${meta.rack}", value="a", weight=0)
+    plan = bare_plan(
+        affinities=(rack, rack.model_copy(update={"weight": -20})),
+        spreads=(Spread(attribute="${node.datacenter}"), Spread(attribute="${meta.rack}", weight=0)),
+        resources=Resources(gpus=1, gpu_prefer=("A100", "NVIDIA L4", "NVIDIA H100 80GB HBM3")),
+    )
+    spec = spec_of(plan, nomad(node("a", A100, A100_40)))
+    assert [a.weight for a in spec.affinities] == [-20]
+    assert [s.attribute for s in spec.spreads] == ["${node.datacenter}"]
+    wanted = spec.groups[0].tasks[0].resources.devices[0].affinities
+    assert [(a.operator, a.weight) for a in wanted] == [("regexp", 100), ("=", 50), ("=", 25)]
+    alone = bare_plan(resources=Resources(gpus=1, gpu_prefer=("NVIDIA L4",)))
+    assert task_of(alone).resources.devices[0].affinities == ()
+
+
+def test_many_nodes_are_members_that_find_each_other() -> None:
+    plan = bare_plan(driver="docker", image="a/b:1", code=GIT, outputs=OutputSink(), launch=Launch(nodes=3))
+    group = spec_of(plan).groups[0]
+    service = group.services[0]
+    assert (group.count, service.name, service.tags) == (3, "caravan-r1-a02", ("rank-${NOMAD_ALLOC_INDEX}",))
+    assert {p.label for p in group.ports} == {"members", "rdzv"}
+    assert group.tasks[0].config["network_mode"] == "host"
+    assert [t.destination for t in group.tasks[0].templates][-2:] == ["local/members.py", "local/members.txt"]
+    odd = spec_of(plan, job_id="caravan_" + "x" * 80).groups[0].services[0].name
+    assert len(odd) <= 63
+    assert odd.replace("-", "").isalnum()
+
+
+def test_members_for_which_there_is_no_room_are_said() -> None:
+    plan = bare_plan(driver="raw_exec", launch=Launch(nodes=3), resources=Resources(gpus=2, memory_mb=100))
+    plan = plan.model_copy(update={"code": GIT, "outputs": OutputSink()})
+    problems = check_plan(plan, nomad(node("a", ("NVIDIA L4", 23034, 4))))
+    assert problems == ("The nodes have room for 2 of 3 members (launch.nodes); that many is the nearest.",)
+    assert check_plan(plan, nomad(node("a", ("NVIDIA L4", 23034, 4)), node("b", ("NVIDIA L4", 23034, 2)))) == ()

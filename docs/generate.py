@@ -250,6 +250,56 @@ def many_nodes() -> str:
     return "```hcl\n" + "\n\n".join(pieces) + "\n```"
 
 
+_SHA = "4be1…"
+
+
+def code_deliveries() -> str:
+    """What of the job file says how the code gets there, for each way."""
+    stored = f"s3::https://s3.amazonaws.com/ml-jobs/code/code-{_SHA}.tar.gz"
+    commit = {"kind": "git", "location": "https://git.example/team/train.git", "ref": "0123abc"}
+    volume = {"kind": "host", "source": "code", "destination": "/caravan/code"}
+    ways: dict[str, dict[str, Any]] = {
+        "A commit": {"code": commit},
+        "An archive in a store": {"code": {"kind": "archive", "location": stored, "sha256": _SHA}},
+        "In an image": {"image": "registry.example/team/train@sha256:0c5d…"},
+        "On a volume": {"code": {"kind": "mount", "location": "/caravan/code/train"}, "mounts": (volume,)},
+    }
+    return "\n\n".join(f"{way}:\n\n{_delivery(**fields)}" for way, fields in ways.items())
+
+
+def data_deliveries() -> str:
+    """What of the job file says how the data gets there, for each way."""
+    place = "${NOMAD_TASK_DIR}/data/corpus"
+    stored = f"https://files.example/data/data-{_SHA}"
+    volume = {"kind": "host", "source": "datasets", "destination": "/caravan/data"}
+    sent = {"kind": "upload", "sha256": _SHA, "destination": place, "folder": True, "location": f"{stored}.tar"}
+    one = {**sent, "folder": False, "location": stored, "destination": f"{place}.jsonl"}
+    ways: dict[str, dict[str, Any]] = {
+        "A directory in a store": {"data": sent},
+        "A file in a store": {"data": one},
+        "On a volume": {"data": {"kind": "volume", "destination": "/caravan/data/corpus"}, "mounts": (volume,)},
+    }
+    return "\n\n".join(f"{way}:\n\n{_delivery(**fields)}" for way, fields in ways.items())
+
+
+def _delivery(**fields: Any) -> str:
+    """Artifacts, volumes and image of a job, and the lines of its script that follow from them."""
+    from caravan.planning.script import launch_script
+
+    plan = _example_plan(**{"mounts": (), "outputs": {}, "docker": {}, "secrets": (), **fields})
+    text = _example_job(plan)
+    pieces = re.findall(r"^      artifact \{.*?^      \}$", text, re.M | re.S)
+    pieces += re.findall(r"^    volume .*?^    \}$", text, re.M | re.S)
+    pieces += re.findall(r"^      volume_mount \{.*?^      \}$", text, re.M | re.S)
+    if plan.code.kind == "image" and plan.data is None:
+        pieces += re.findall(r"^ +image += .*$", text, re.M)
+    script = launch_script(plan, ROOT / "templates")
+    wanted = ("cd /", 'cd "$task_dir', "archive=", "data=", "fetched=", 'step "unpacking', '[ -e "$data"')
+    lines = [line for line in script.splitlines() if line.startswith(wanted)]
+    shown = [line for line in lines if plan.data is None or not line.startswith(("cd ", "archive="))]
+    return "```hcl\n" + "\n\n".join(pieces) + "\n```\n\n```sh\n" + "\n".join(shown) + "\n```"
+
+
 def environment_task() -> str:
     """The task that installs packages before the training's task begins."""
     cache = {"kind": "host", "source": "cache", "destination": "/cache", "read_only": False}
@@ -292,6 +342,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "help": help_page,
     "rights": rights,
     "job-file": job_file,
+    "code-deliveries": code_deliveries,
+    "data-deliveries": data_deliveries,
     "environment-task": environment_task,
     "many-nodes": many_nodes,
     "launchers": launchers,

@@ -6,11 +6,11 @@ be real. Layers, each importing only those above it:
     words, inventory, nodes               formats, the declared machines, and how the API shows them
     canonical, validation, diff           jobs as the server stores, refuses and compares them: pure
     constraints, resources, scheduler     where an allocation fits, and why not: pure
-    state                                 jobs, evaluations, allocations, indexes, on disk
+    encoding, trouble, state              jobs, evaluations, allocations, indexes, on disk
     reconcile, allocs, broker             what an evaluation places and stops, when blocked ones run again
-    memory_guard, executor                the supervisor process of one task; stands alone
+    memory_guard, executor, nursery       the supervisor process of one task; stands alone
     taskenv, taskdir, drivers, events     what a task is given, how it is started, what is said of it
-    supervise, lifecycle, runner          tasks and allocations from start to end
+    supervise, lifecycle, reports, runner  tasks and allocations from start to end
     web, api_cluster, api_jobs, files, server    HTTP
     process, control                      the cluster's process; start, status and stop
 """

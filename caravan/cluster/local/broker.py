@@ -7,16 +7,24 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from caravan.cluster.local import cautions, scheduler, validation
 from caravan.cluster.local.allocs import new_alloc
 from caravan.cluster.local.canonical import canonical_job, group_of, same_spec, waits_for_dispatch
+from caravan.cluster.local.client import Client
 from caravan.cluster.local.diff import job_diff
 from caravan.cluster.local.evaluations import answered, blocked_by, new_evaluation, stored_job
 from caravan.cluster.local.implied import with_implied
 from caravan.cluster.local.inventory import Node
-from caravan.cluster.local.reconcile import MOVED, RESCHEDULED, UPDATED, Decision, reconcile, reschedule_at
+from caravan.cluster.local.reconcile import (
+    MOVED,
+    RESCHEDULED,
+    UPDATED,
+    Decision,
+    before_which,
+    reconcile,
+    reschedule_at,
+)
 from caravan.cluster.local.state import AllocRecord, Change, State
 from caravan.cluster.local.words import SECOND, JsonDict, grouped, new_id, now_ns, rfc3339
 
@@ -34,25 +42,6 @@ class Refused(Exception):
         super().__init__(text)
         self.text = text
         self.status = status
-
-
-class Client(Protocol):
-    """What runs allocations."""
-
-    def run(self, alloc_id: str) -> None:
-        """Start an allocation that has been placed."""
-
-    def stop(self, alloc_id: str) -> None:
-        """End an allocation's tasks; nothing happens when they have ended."""
-
-    def restart(self, alloc_id: str, task: str) -> bool:
-        """Start a task of an allocation anew, or all for an empty name; False when none runs."""
-
-    def signal(self, alloc_id: str, task: str, name: str) -> bool:
-        """Send a signal in the same way. Raises ValueError for no signal."""
-
-    def forget(self, alloc_id: str) -> None:
-        """Remove what an ended allocation has left on disk."""
 
 
 class Broker:
@@ -88,12 +77,15 @@ class Broker:
 
     def _catch_up(self) -> None:
         """Follow up the ends that a former process has written down, but died before it drew its conclusions."""
+        for record in self._state.holding.values():
+            before = before_which(self._state.holding, record)
+            if before is not None:
+                self._waiting[before] = record.id
         pending = {e["JobID"] for e in self._state.open_evals.values()}
-        for job_id in self._state.jobs:
-            for record in self._state.allocs_of(job_id) if job_id not in pending else ():
-                known = self._state.evals.get(record.body.get("FollowupEvalID") or "")
-                if record.client_terminal and not record.body.get("NextAllocation") and known is None:
-                    self._conclude(record)
+        for record in list(self._state.allocs.values()):
+            followed = record.body.get("NextAllocation") or record.body.get("FollowupEvalID")
+            if record.client_terminal and not followed and record.body["JobID"] not in pending:
+                self._conclude(record)
 
     def check(self, job: JsonDict) -> tuple[JsonDict, list[str], str]:
         """The canonical job, what it would be refused for, and warnings."""
@@ -315,9 +307,9 @@ class Broker:
             return  # still no room: it stays blocked as it is
         self._finish(evaluation, job, decision, placed, failed)
         for record in placed:
-            before = self._state.allocs.get(str(record.body.get("PreviousAllocation")))
-            if before is not None and before.holds:
-                self._waiting[before.id] = record.id
+            before = before_which(self._state.holding, record)
+            if before is not None:
+                self._waiting[before] = record.id
             elif self._client:
                 self._client.run(record.id)
         for record, _ in decision.stop:

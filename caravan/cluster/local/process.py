@@ -7,6 +7,7 @@ It reads `HOME/launch.json`, takes the lock of its home, listens on a port of th
 import asyncio
 import contextlib
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -160,6 +161,7 @@ def _announce(announcement: JsonDict) -> None:
 def main(arguments: list[str]) -> int:
     """Run the cluster of the named home."""
     os.umask(0o077)
+    gc.set_threshold(50_000, 20, 50)  # a history is many objects that stay: looking at all of them takes a while
     home = Path(arguments[0])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     lock = os.open(home / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

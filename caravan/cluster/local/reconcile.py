@@ -1,5 +1,6 @@
 """What a job's evaluation must place, stop and leave alone. Pure: it compares a job with its allocations."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from caravan.cluster.local.canonical import group_of, same_tasks
@@ -204,6 +205,12 @@ class _Group:
 def number_of(record: AllocRecord) -> int:
     """The number in an allocation's name: `job.group[3]`."""
     return int(str(record.body["Name"]).rpartition("[")[2].rstrip("]") or 0)
+
+
+def before_which(holding: Mapping[str, AllocRecord], record: AllocRecord) -> str | None:
+    """The allocation that has to end before this one may begin: the one that it replaces, while that holds anything."""
+    before = holding.get(str(record.body.get("PreviousAllocation")))
+    return before.id if before is not None and not record.body.get("TaskStates") else None
 
 
 def reschedule_at(record: AllocRecord, group: JsonDict) -> int | None:

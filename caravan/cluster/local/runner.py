@@ -4,6 +4,7 @@ It implements the broker's `Client`: allocations come in by id, everything else 
 """
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import signal
@@ -19,6 +20,8 @@ from caravan.cluster.local.drivers import container_name
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.lifecycle import TaskRunner, blank_state
 from caravan.cluster.local.preparing import Assignment, Site
+from caravan.cluster.local.reconcile import before_which
+from caravan.cluster.local.reports import Reports
 from caravan.cluster.local.state import AllocRecord, State
 from caravan.cluster.local.words import SECOND, JsonDict, now_ns
 
@@ -31,8 +34,9 @@ _LOST = "alloc is lost since the supervisor of its task is gone"
 class AllocRunner:
     """Runs the tasks of one allocation."""
 
-    def __init__(self, state: State, record: AllocRecord, node: Node, site: Site) -> None:
+    def __init__(self, state: State, record: AllocRecord, node: Node, site: Site, reports: Reports) -> None:
         self._state = state
+        self._reports = reports
         self._id = record.id
         self._expired = record.expired
         group = group_of(record.job, record.body["TaskGroup"])
@@ -54,8 +58,13 @@ class AllocRunner:
             self._tasks[name] = TaskRunner(given, now, record.runs.get(name, 0), self._publish)
 
     def _publish(self) -> None:
-        """Store the states of all tasks, and the allocation's status that they make."""
-        record = self._state.allocs[self._id]
+        """Report the states of all tasks, and do what follows from them."""
+        self._reports.add(self._id, self._report)
+        if self._begun:
+            self._coordinate()
+
+    def _report(self, record: AllocRecord) -> AllocRecord:
+        """The allocation with the states of all tasks, and the status that they make."""
         states: dict[str, JsonDict] = {name: dict(t.state) for name, t in self._tasks.items()}
         status, description = client_status(states)
         if any(t.lost for t in self._tasks.values()):
@@ -70,10 +79,7 @@ class AllocRunner:
             "TaskStates": states,
         }
         runs = {name: t.runs for name, t in self._tasks.items()}
-        with self._state.change("AllocationUpdated") as change:
-            change.put_alloc(replace(record, body=body, runs=runs, expired=self._expired))
-        if self._begun:
-            self._coordinate()
+        return replace(record, body=body, runs=runs, expired=self._expired)
 
     async def run(self) -> None:
         """Run the allocation to its end."""
@@ -194,12 +200,13 @@ class Runner:
         self._site = site
         self._freed = freed
         self._crashed = crashed
+        self._reports = Reports(state, crashed)
         self._running: dict[str, tuple[AllocRunner, asyncio.Task[None]]] = {}
 
     def recover(self) -> None:
         """Go on with the allocations that a former process has left."""
         for record in list(self._state.allocs.values()):
-            if record.holds:
+            if record.holds and before_which(self._state.holding, record) is None:
                 self.run(record.id)
                 if record.body["DesiredStatus"] == "stop":
                     self.stop(record.id)
@@ -215,7 +222,7 @@ class Runner:
         if node is None:
             self._lose(record)
             return
-        runner = AllocRunner(self._state, record, node, self._site)
+        runner = AllocRunner(self._state, record, node, self._site, self._reports)
         task = asyncio.ensure_future(runner.run())
         self._running[alloc_id] = runner, task
         task.add_done_callback(lambda done: self._over(alloc_id, done))
@@ -243,6 +250,7 @@ class Runner:
             self._crashed(error)
             return
         try:
+            self._reports.store()
             self._freed(self._state.allocs[alloc_id])
         except sqlite3.Error as failure:  # the state can't be written: only a new start may help
             self._crashed(failure)
@@ -260,11 +268,15 @@ class Runner:
     def restart(self, alloc_id: str, task: str) -> bool:
         """Start a task of an allocation anew, or all for an empty name; False when none runs."""
         reason = f"User requested {'task' if task else 'running tasks'} to restart"
-        return sum(t.restart(reason) for t in self._runners(alloc_id, task)) > 0
+        told = sum(t.restart(reason) for t in self._runners(alloc_id, task)) > 0
+        self._reports.store()  # before it is answered
+        return told
 
     def signal(self, alloc_id: str, task: str, name: str) -> bool:
         """Send a signal in the same way. Raises ValueError for no signal."""
-        return sum(t.signal(name) for t in self._runners(alloc_id, task)) > 0
+        told = sum(t.signal(name) for t in self._runners(alloc_id, task)) > 0
+        self._reports.store()
+        return told
 
     def forget(self, alloc_id: str) -> None:
         """Remove the directories of an allocation that has ended."""
@@ -277,3 +289,5 @@ class Runner:
         for task in watching:
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
+        with contextlib.suppress(sqlite3.Error):  # it has been told, and supervisors know
+            self._reports.store()

@@ -79,6 +79,8 @@ def _trainer(profile: RepoProfile) -> tuple[Resume, str] | None:
     option = profile.option("resume_from_checkpoint", "resume_from")
     if habit.taken_up == "argument" and option is not None and not _is_switch(option):
         return Resume(kind="trainer", flag=option.flag), "Trainer goes on from the one that its option names"
+    if habit.taken_up == "argument" and option is None and profile.config_files:
+        return Resume(kind="trainer"), "Trainer goes on from the one that it is given, by a config file's key"
     if habit.taken_up == "itself":
         return Resume(kind="trainer", auto=True), "the program looks for the Trainer's last one"
     return None
@@ -126,9 +128,12 @@ def _is_switch(option: ScriptOption) -> bool:
 
 def goes_on(plan: TrainingPlan) -> bool:
     """Whether a later attempt of the plan can go on from what an earlier one wrote."""
+    return _is_told(plan) and plan.outputs.kind != "allocation" and plan.launch.launcher is not Launcher.NOTEBOOK
+
+
+def _is_told(plan: TrainingPlan) -> bool:
     resume = plan.resume
-    told = resume is not None and (resume.auto or resume.flag is not None or config_key(plan) is not None)
-    return told and plan.outputs.kind != "allocation" and plan.launch.launcher is not Launcher.NOTEBOOK
+    return resume is not None and (resume.auto or resume.flag is not None or config_key(plan) is not None)
 
 
 def config_key(plan: TrainingPlan) -> tuple[str, str] | None:
@@ -165,7 +170,7 @@ def starts_anew(plan: TrainingPlan, facts: ClusterFacts, seconds: float | None) 
     """
     if seconds is not None and seconds < _SHORT_S:
         return ()
-    if plan.resume is None:
+    if not _is_told(plan):
         return (
             "the training can't go on after an interruption: it starts anew (the repository does not say how it goes "
             "on from a checkpoint; --set resume tells it)",

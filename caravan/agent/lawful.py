@@ -36,7 +36,13 @@ def denials(plan: TrainingPlan, estimate: Estimate | None, state: RunState, cont
     if not context.policies.files:
         return ()
     found = plan_denials(plan, context.facts(), context.policies, own=_own(context))
-    return (*found, *_over_budget(estimate, state, context))
+    return (*_due(found, plan), *_over_budget(estimate, state, context))
+
+
+def _due(found: Sequence[Denial], plan: TrainingPlan) -> tuple[Denial, ...]:
+    """The denials, but for that of a digest which an image gets only when it is built: the job is judged once more."""
+    pending = plan.build is not None and plan.image == plan.build.tag
+    return tuple(d for d in found if not (pending and d.rule == "images.require_digest"))
 
 
 def denied(state: RunState, context: Context, stage: Stage, job: Json = None) -> Evidence | None:
@@ -46,7 +52,7 @@ def denied(state: RunState, context: Context, stage: Stage, job: Json = None) ->
     found = list(denials(state.need_plan(), state.estimate, state, context))
     if job is not None and not found:
         timed = knows_max_run(context.facts().version)
-        found += job_denials(job, context.policies, own=_own(context), timed=timed)
+        found += _due(job_denials(job, context.policies, own=_own(context), timed=timed), state.need_plan())
     return _evidence(found, stage) if found else None
 
 

@@ -42,10 +42,12 @@ def after_approve(
     return "deliver" if is_needed(state.need_plan()) and not state.lost else "deploy_job"
 
 
-def after_deliver(state: RunState) -> Literal["deploy_job", "generate_spec", "remember"]:
-    """Sent: deploy. The image got its digest: the job names it. It could not be built: the end."""
+def after_deliver(state: RunState) -> Literal["deploy_job", "generate_spec", "diagnose", "remember"]:
+    """Sent: deploy. The image got its digest: the job names it. It could not be built: the end. Denied: diagnose."""
     if state.status is RunStatus.ESCALATED:
         return "remember"
+    if state.failure:
+        return "diagnose"
     deployment = state.need_deployment()
     return "deploy_job" if deployment.plan_sha256 == state.need_plan().digest() else "generate_spec"
 

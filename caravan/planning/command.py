@@ -237,7 +237,8 @@ def passed_values(plan: TrainingPlan) -> dict[str, Json]:
         bare = path.partition("=")[0]
         value = output_dir(plan) if bare == "training.output_dir" else plan.get(bare)
         if bare == "dataset.path" and plan.data is not None and plan.data.destination and not plan.data.link:
-            value = plan.data.destination  # where it lies in the job
+            repaired = plan.set_by("dataset.path") is Author.REPAIR  # then it is another path than was delivered
+            value = value if repaired else plan.data.destination  # where it lies in the job
         own = plan.set_by(bare) is Author.REPOSITORY and bare in plan.provenance
         if value is not None and not own:
             values[bare] = value

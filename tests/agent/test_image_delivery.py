@@ -13,6 +13,7 @@ from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import BuildFailed, ServiceError
 from caravan.values.job import DriverFacts
 from caravan.values.plan import ImageBuild
+from caravan.values.policy import ImageRules, Policies, Policy, PolicyFile
 from caravan.values.run import RunRecord, RunStatus
 from tests.agent.test_delivered import git
 from tests.agent.test_loop import World
@@ -54,11 +55,14 @@ class Site:
         facts = self.world.cluster.facts()
         drivers = {"docker": DriverFacts(), "raw_exec": DriverFacts()}
         nodes = tuple(n.model_copy(update={"drivers": drivers}) for n in facts.nodes)
+        self.policies = Policies()
         self.facts = facts.model_copy(update={"nodes": nodes, "shared_files": False})
 
     def drive(self, record: RunRecord, reply: Reply | None = None) -> Any:
         shipping = Shipping(registry="registry.example.com/ml")
-        return self.world.drive(record, reply, facts=lambda: self.facts, shipping=shipping, courier=self.courier)
+        return self.world.drive(
+            record, reply, facts=lambda: self.facts, shipping=shipping, courier=self.courier, policies=self.policies
+        )
 
 
 @pytest.fixture
@@ -85,6 +89,18 @@ def test_it_is_built_after_approval_and_the_job_names_its_digest(site: Site) -> 
     task = job["TaskGroups"][0]["Tasks"][0]
     assert task["Config"]["image"] == f"{ask.plan.build.tag.rpartition(':')[0]}@{DIGEST}"
     assert any("cd /app" in t["EmbeddedTmpl"] for t in task["Templates"])
+
+
+def test_a_policy_that_wants_digests_judges_the_image_once_it_has_one(site: Site) -> None:
+    policy = Policy(images=ImageRules(require_digest=True, registries=("registry.example.com",)))
+    site.policies = Policies(files=(PolicyFile(path="policy.toml", policy=policy),))
+    result = site.drive(site.world.start())
+    assert isinstance(result, RunRecord), result
+    assert result.status is RunStatus.SUCCEEDED, result.detail
+    site.policies = Policies(files=(PolicyFile(path="p", policy=Policy(images=ImageRules(registries=("other",)))),))
+    built = list(site.courier.built)
+    site.drive(site.world.start())
+    assert site.courier.built == built  # nothing is built for a job that is denied
 
 
 def test_one_that_can_not_be_built_ends_the_run_in_one_line(site: Site) -> None:

@@ -2,9 +2,10 @@
 
 from caravan.agent.context import Context
 from caravan.agent.delivery import deliver as send
-from caravan.agent.lawful import require_policies
+from caravan.agent.lawful import denied, require_policies
 from caravan.agent.state import RunState, Update, joined
 from caravan.values.errors import BuildFailed
+from caravan.values.failure import Stage
 from caravan.values.guarded import kept_fields
 from caravan.values.run import RunStatus
 
@@ -18,6 +19,9 @@ def deliver(state: RunState, context: Context) -> Update:
     if context.store.run(state.run_id).status is RunStatus.STOPPED:
         return {}  # the deployment ends the run
     require_policies(context)
+    against = denied(state, context, Stage.DEPLOY)
+    if against:
+        return {"failure": against}
     try:
         plan = send(state, context)
     except BuildFailed as error:

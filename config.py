@@ -33,6 +33,12 @@ def user_config_folder() -> Path:
     return user_config_path("caravan", appauthor=False)
 
 
+_PORTABLE = frozenset(
+    {"soft_limit_usd", "hard_limit_usd", "max_archive_mb", "max_log_mb", "max_data_gb", "code_store", "data_store"}
+    | {"registry", "image", "usd_per_gpu_hour", "qdrant_url", "smoke", "memory", "trace"}
+)
+
+
 class Settings(BaseSettings):
     """All settings, with their environment variables. Secrets are `SecretStr`: they don't print."""
 
@@ -77,6 +83,9 @@ class Settings(BaseSettings):
     )
     registry: str | None = _env("CARAVAN_REGISTRY", description="registry and path under which built images are pushed")
     image: str | None = _env("CARAVAN_IMAGE", description="image for docker jobs whose repository names none")
+    agent_image: str | None = _env(
+        "CARAVAN_AGENT_IMAGE", description="image of Caravan itself, for agents on the cluster (--on-cluster)"
+    )
     config_file: Path | None = _env(
         "CARAVAN_CONFIG", description="cluster profiles (caravan.toml), in place of the user's and the system's"
     )
@@ -145,6 +154,19 @@ class Settings(BaseSettings):
         values = (getattr(self, name) for name in type(self).model_fields)
         own = (v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value())
         return tuple(dict.fromkeys((*own, *secret_values(os.environ))))
+
+    def portable(self) -> dict[str, str]:
+        """The settings that hold for an agent elsewhere too, by their variables: no paths, no connections, no secrets.
+
+        Only those that the environment says; a value that holds a secret stays here.
+        """
+        found = {}
+        for name in _PORTABLE & self.model_fields_set:
+            value = getattr(self, name)
+            text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+            if text and mask(text, self.secrets()) == text:
+                found[_variable(type(self).model_fields[name])] = text
+        return dict(sorted(found.items()))
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Each setting's environment variable, its value (secrets masked), and where the value comes from."""

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from caravan.runs.folder import DiskFolder
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
+    from caravan.values.handover import AgentPlace
     from caravan.values.policy import Policies
     from caravan.values.run import RunRecord, RunRequest
-    from caravan.values.target import Target
+    from caravan.values.target import Site, Target
     from caravan.values.trace import Trace
     from config import Settings
     from notify import Notices
@@ -222,6 +223,42 @@ class Application:
         """Why a token that is set is not sent to the run's cluster. Raises UsageError for a profile's secrets."""
         return "" if request.cluster == "local" else self._access(request).note
 
+    def agent_place(self, request: RunRequest) -> AgentPlace:
+        """What an agent on the run's cluster is given."""
+        from lending import find_place
+        from profiles import find_site
+
+        local = request.cluster == "local"
+        address = str(self.local_cluster.up(None)["address"]) if local else ""
+        site = find_site(request, self._profiles)
+        return find_place(self._settings, site, self._lendable(request), built_in=address)
+
+    def _lendable(self, request: RunRequest) -> dict[str, str]:
+        from lending import secrets_to_lend
+
+        local = request.cluster == "local"
+        token = _token_of(self.local_cluster.up(None)) if local else self._access(request).token
+        return secrets_to_lend(self._settings, token)
+
+    def lend(self, request: RunRequest, names: Sequence[str], path: str, namespace: str) -> None:
+        """Write the secrets of these names to a Nomad variable."""
+        from contextlib import closing
+
+        from caravan.values.errors import UsageError
+
+        found = self._lendable(request)
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise UsageError(f"{missing[0]} is not set here any more.", hint="Set it, then try again.")
+        with closing(self.cluster(request)) as cluster:
+            cluster.write_variable(path, {name: found[name] for name in names}, namespace)
+
+    def site(self, request: RunRequest) -> Site | None:
+        """The profile that the run was started with."""
+        from profiles import find_site
+
+        return find_site(request, self._profiles)
+
     def policies(self, request: RunRequest) -> Policies:
         """The policies in force for a run."""
         from policies import load_policies
@@ -249,6 +286,7 @@ class Application:
         from caravan.cluster.sentinel import read_sentinel
         from caravan.cluster.watch import judge
         from caravan.planning.catalogue import Prices
+        from caravan.values.handover import Carried
         from config import process_environment
         from observability import setup_logging
         from profiles import find_site, limits_usd, prices_by_model, shipping
@@ -256,7 +294,8 @@ class Application:
 
         settings, folder = self._settings, self.folder(record.id)
         setup_logging(secrets=self._secrets)
-        site = find_site(record.request, self._profiles)
+        carried = folder.carried() or Carried()
+        site = find_site(record.request, self._profiles) or carried.site
         note = self.kept_back(record.request)
         if note:
             progress.note(note)
@@ -291,7 +330,8 @@ class Application:
                 max_archive_mb=settings.max_archive_mb,
                 smoke=settings.smoke,
                 secrets=self._secrets,
-                policies=self.policies(record.request),
+                policies=self.policies(record.request).beside(carried.policies),
+                own=carried.own,
                 site=site,
                 shipping=shipping(settings, site),
                 courier=self._courier(),

@@ -17,6 +17,7 @@ from caravan.values.base import Json
 from caravan.values.delivery import Parcel
 from caravan.values.dialogue import Question
 from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
+from caravan.values.handover import Carried
 from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
 from caravan.values.plan import CodeSource, ImageBuild, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
@@ -100,6 +101,9 @@ class Cluster(Protocol):
 
     def write_variable(self, path: str, items: Mapping[str, str], namespace: str = "default") -> None:
         """Set items of a Nomad variable by check-and-set; other items stay. Raises JobConflict when it changed."""
+
+    def remove_variable(self, path: str, namespace: str = "default") -> None:
+        """Remove a Nomad variable. One that is not there is no error."""
 
     def token(self) -> TokenFacts | None:
         """What the cluster says of the token in use; None where it asks for none or knows no ACL."""
@@ -309,6 +313,18 @@ class RunFolder(Protocol):
 
     def agent(self) -> Json:
         """What `save_agent` wrote, or None."""
+
+    def save_carried(self, carried: Carried) -> None:
+        """Write down what holds for the run where it comes from."""
+
+    def carried(self) -> Carried | None:
+        """What `save_carried` wrote, or None for a run that began here."""
+
+    def papers(self) -> dict[str, str]:
+        """Plan, job files and report by their names: what is written of a run, without logs and outputs."""
+
+    def save_papers(self, papers: Mapping[str, str]) -> None:
+        """Write what `papers` gave. Raises StateError, before anything is written, for a name that is none of those."""
 
     def save_plan(self, plan: TrainingPlan) -> Path:
         """Write plan.yaml."""

@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "config": frozenset({"values"}),
     "machine": frozenset({"values", "ports", "config", "cluster"}),
     "notify": frozenset({"values", "ports"}),
+    "lending": frozenset({"values", "config"}),
     "profiles": frozenset({"values", "config"}),
     "policies": frozenset({"values", "config", "profiles"}),
     "prompts": frozenset({"values", "ports"}),
@@ -41,7 +42,19 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "offline": frozenset({"values", "ports", "agent", "planning", "diagnosis"}),
 }
 TOP = frozenset(
-    {"main", "machine", "notify", "config", "profiles", "policies", "prompts", "tools", "memory", "observability"}
+    {
+        "main",
+        "machine",
+        "notify",
+        "lending",
+        "config",
+        "profiles",
+        "policies",
+        "prompts",
+        "tools",
+        "memory",
+        "observability",
+    }
 )
 HEAVY = ("langgraph", "mem0", "sqlalchemy", "rich", "jinja2", "lark", "nomad", "langchain_core", "qdrant_client")
 

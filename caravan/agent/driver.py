@@ -29,7 +29,7 @@ from caravan.agent.undisturbed import UndisturbedSerializer
 from caravan.values.base import Value
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import CaravanError, Interrupted, StateError
-from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
+from caravan.values.run import ENDED, Attempt, Deployment, RunRecord, RunRequest, RunStatus
 
 _ASIDE: Final = "Move the file away: runs that had not ended then start anew and take over their jobs."
 
@@ -199,6 +199,51 @@ class Driver:
         with _readable(run_id):
             return self._graph.get_state(_config(run_id))
 
+    def export(self, run_id: str) -> bytes:
+        """The newest checkpoint with what was written since, for another driver's `adopt`; empty before the first."""
+        with _readable(run_id):
+            found = self._saver.get_tuple(_thread(run_id))
+        if found is None:
+            return b""
+        kind, data = self._saver.serde.dumps_typed(
+            {
+                "checkpoint": found.checkpoint,
+                "metadata": dict(found.metadata),
+                "writes": [list(write) for write in found.pending_writes or ()],
+            }
+        )
+        return kind.encode("ascii") + b"\n" + data
+
+    def adopt(self, record: RunRecord, data: bytes, folder: Path) -> bool:
+        """Take over what another driver exported of the run, if that is no earlier moment than is known here.
+
+        False: it is, and nothing was changed. `record` is the run as it is here, `folder` where its files are. Raises
+        StateError for what can't be read, or is another run's; then nothing was changed either.
+        """
+        with _readable(record.id):
+            theirs = _moved(_opened(self._saver.serde, data), record, folder)
+            checkpoint, metadata = theirs["checkpoint"], theirs["metadata"]
+            step, known = int(metadata["step"]), self._saver.get_tuple(_thread(record.id))
+            ours = -2 if known is None else int(known.metadata["step"])
+            same = known is not None and known.checkpoint["id"] == checkpoint["id"]
+            if step < ours or (step == ours and not same):
+                return False
+            where = self._saver.put(_thread(record.id), checkpoint, metadata, {})
+            for task in dict.fromkeys(write[0] for write in theirs["writes"]):
+                of_task = [(channel, value) for by, channel, value in theirs["writes"] if by == task]
+                self._saver.put_writes(where, of_task, task)
+        self._keep_only(record.id, checkpoint["id"])
+        return True
+
+    def _keep_only(self, run_id: str, checkpoint_id: str) -> None:
+        """The newest is found by its id, which is made of a clock's time, and another machine's clock may go behind."""
+        with self._saver.cursor() as cursor:
+            for table in ("checkpoints", "writes"):
+                cursor.execute(
+                    f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_id <> ?",  # noqa: S608 (our two tables)
+                    (run_id, checkpoint_id),
+                )
+
     def forget(self, run_id: str) -> None:
         """Remove the run's checkpoints."""
         self._saver.delete_thread(run_id)
@@ -206,3 +251,37 @@ class Driver:
 
 def _config(run_id: str) -> Any:
     return {"configurable": {"thread_id": run_id}, "recursion_limit": RECURSION_LIMIT}
+
+
+def _thread(run_id: str) -> Any:
+    return {"configurable": {"thread_id": run_id, "checkpoint_ns": ""}}
+
+
+def _opened(serde: Any, data: bytes) -> dict[str, Any]:
+    """What `export` wrote, read by the serializer that makes our values alone."""
+    kind, _, packed = data.partition(b"\n")
+    if kind != b"msgpack":
+        raise ValueError(kind)
+    return dict(serde.loads_typed(("msgpack", packed)))
+
+
+def _moved(theirs: dict[str, Any], record: RunRecord, folder: Path) -> dict[str, Any]:
+    """The same with this machine's paths and this record's request. Raises ValueError for another run's."""
+    values = {name: _at_home(value, record, folder) for name, value in theirs["checkpoint"]["channel_values"].items()}
+    state = RunState.model_validate({k: v for k, v in values.items() if k in RunState.model_fields})
+    if state.run_id != record.id:
+        raise ValueError(state.run_id)
+    writes = [(by, channel, _at_home(value, record, folder)) for by, channel, value in theirs["writes"]]
+    return {**theirs, "checkpoint": {**theirs["checkpoint"], "channel_values": values}, "writes": writes}
+
+
+def _at_home(value: Any, record: RunRecord, folder: Path) -> Any:
+    if isinstance(value, RunRequest):
+        return record.request
+    if isinstance(value, Attempt | Deployment):
+        number = value.number if isinstance(value, Attempt) else value.attempt
+        path = value.hcl_path and str(folder / f"attempt-{number}" / "job.nomad.hcl")
+        return value.model_copy(update={"hcl_path": path})
+    if isinstance(value, tuple):
+        return tuple(_at_home(item, record, folder) for item in value)
+    return value

@@ -17,10 +17,15 @@ def open_deployments(store: Store, run_id: str) -> list[Deployment]:
     return [d for d in store.deployments(run_id) if d.state is not DeploymentState.FINISHED]
 
 
+def has_ended(job: RegisteredJob) -> bool:
+    """Whether none of the job's allocations runs or waits."""
+    return job.status == _DEAD
+
+
 def lives(cluster: Cluster, deployment: Deployment) -> RegisteredJob | None:
     """The job under the deployment's id, whoever's it is, as long as it has not ended."""
     job = cluster.find(deployment.job_id, deployment.namespace)
-    if job is None or job.stopped or job.status == _DEAD:
+    if job is None or job.stopped or has_ended(job):
         return None
     return job
 

@@ -64,7 +64,7 @@ def _evidence(found: Sequence[Denial], stage: Stage) -> Evidence:
 
 def _own(context: Context) -> str:
     """The run's own directory, where the job sees it: what is in there Caravan has put there."""
-    return str(context.folder.path) if context.facts().shared_files else ""
+    return (context.own or str(context.folder.path)) if context.facts().shared_files else ""
 
 
 def _over_budget(estimate: Estimate | None, state: RunState, context: Context) -> tuple[Denial, ...]:

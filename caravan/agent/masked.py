@@ -134,6 +134,11 @@ class MaskedCluster:
         with self._words():
             self._cluster.write_variable(path, items, namespace)
 
+    def remove_variable(self, path: str, namespace: str = "default") -> None:
+        """As the cluster answers."""
+        with self._words():
+            self._cluster.remove_variable(path, namespace)
+
     def token(self) -> TokenFacts | None:
         """As the cluster answers."""
         with self._words():

@@ -152,6 +152,11 @@ class TracedCluster:
         with self._call("write_variable", path=path, names=sorted(items)):
             self._cluster.write_variable(path, items, namespace)
 
+    def remove_variable(self, path: str, namespace: str = "default") -> None:
+        """As the cluster answers."""
+        with self._call("remove_variable", path=path):
+            self._cluster.remove_variable(path, namespace)
+
     def token(self) -> TokenFacts | None:
         """As the cluster answers."""
         with self._look("token") as span:

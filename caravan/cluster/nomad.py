@@ -221,6 +221,10 @@ class NomadCluster:
         """Set items of a variable; never repeated."""
         self._variables.write(path, items, namespace)
 
+    def remove_variable(self, path: str, namespace: str = "default") -> None:
+        """Remove a variable; one that is not there is no error."""
+        self._variables.remove(path, namespace)
+
     def token(self) -> TokenFacts | None:
         """The token in use, or None where the cluster knows no ACL."""
         return token_facts(self._connection)

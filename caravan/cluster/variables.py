@@ -43,6 +43,14 @@ class Variables:
             silent=True,
         )
 
+    def remove(self, path: str, namespace: str) -> None:
+        """Remove a variable, whatever it holds; one that is not there is no error."""
+        what = f"remove the variable {path}"
+        try:
+            self._connection.send("DELETE", _path(path), what=what, params={"namespace": namespace}, silent=True)
+        except JobNotFound:
+            return
+
     def _read(self, path: str, namespace: str) -> tuple[int, dict[str, str]] | None:
         """A variable's ModifyIndex and items, or None."""
         what = f"read the variable {path}"

@@ -151,6 +151,7 @@ def _task(task: Node) -> Task:
         kill_signal=task.get("KillSignal") or None,
         lifecycle=_lifecycle(task.get("Lifecycle")),
         leader=task.get("Leader") or False,
+        identity=(task.get("Identity") or {}).get("Env") or False,
         resources=_resources(task["Resources"]),
         constraints=_constraints(task),
         templates=tuple(_template(t) for t in task.get("Templates") or ()),

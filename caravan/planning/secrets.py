@@ -31,9 +31,13 @@ def secrets_block(plan: TrainingPlan) -> TemplateBlock:
     A variable that is not there is waited for. An item that is not there ends the task (`error_on_missing_key`):
     without that, a template would say `<no value>`, and the training would run with it.
     """
-    source = plan.secrets_from
+    return environment_block(plan.secrets_from, plan.secrets)
+
+
+def environment_block(source: SecretSource, names: Sequence[str]) -> TemplateBlock:
+    """The template that renders secrets of these names as environment, as `secrets_block` says."""
     begin, field = _nomad(source) if source.kind == "nomad" else _vault(source)
-    lines = "".join(f"{name}={{{{ {field.format(name=name)} | {_AS_ENVIRONMENT} }}}}\n" for name in plan.secrets)
+    lines = "".join(f"{name}={{{{ {field.format(name=name)} | {_AS_ENVIRONMENT} }}}}\n" for name in names)
     data = f"{{{{ {begin} }}}}\n{lines}{{{{ end }}}}\n"
     return TemplateBlock(destination=SECRETS_FILE, data=data, env=True, perms="0600", error_on_missing_key=True)
 

@@ -1,7 +1,7 @@
 """`DiskFolder`: the folder of one run under the state directory, and its sole writer.
 
     plan.yaml   code.tar.gz   attempt-N/job.nomad.hcl   attempt-N/job.json   logs/   outputs/   REPORT.md
-    agent.json   agent.log
+    agent.json   agent.log   carried.json
 
 Folders have mode 0700, files 0600. It must not know what is in plans and jobs beyond how to write them.
 """
@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +20,7 @@ from caravan.runs.files import make_folder, state_errors, write_file
 from caravan.runs.logs import LogCopies
 from caravan.values.base import Json
 from caravan.values.errors import RunBusy, StateError, UsageError
+from caravan.values.handover import Carried
 from caravan.values.masking import mask
 from caravan.values.plan import CodeSource, TrainingPlan
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_PAPER: Final = re.compile(r"plan\.yaml|REPORT\.md|attempt-[1-9][0-9]{0,3}/job\.(json|nomad\.hcl)")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 _ALLOC_DIGITS: Final = 8  # as Nomad itself shortens allocation ids
 
@@ -153,6 +155,35 @@ class DiskFolder:
             return None
         except OSError as error:
             raise StateError(f"The run's folder {self._path} can't be read ({error.strerror}).") from error
+
+    def save_carried(self, carried: Carried) -> None:
+        """Write down what holds for the run where it comes from."""
+        self._save("carried.json", carried.canonical() + "\n")
+
+    def carried(self) -> Carried | None:
+        """What `save_carried` wrote, or None. Raises StateError when it can't be read: policies are in it."""
+        path = self._path / "carried.json"
+        try:
+            return Carried.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StateError(f"{path} can't be read.", hint="Start the run again.") from error
+
+    def papers(self) -> dict[str, str]:
+        """Plan, job files and report by their names: what is written of a run, without logs and outputs."""
+        with state_errors(self._path):
+            found = [*self._path.glob("*"), *self._path.glob("attempt-*/*")]
+            named = {path.relative_to(self._path).as_posix(): path for path in found}
+            return {name: _decoded(named[name].read_bytes()) for name in sorted(named) if _PAPER.fullmatch(name)}
+
+    def save_papers(self, papers: Mapping[str, str]) -> None:
+        """Write what `papers` gave. Raises StateError, before anything is written, for a name that is none of those."""
+        odd = next((name for name in papers if not _PAPER.fullmatch(name)), None)
+        if odd is not None:
+            raise StateError(f"{odd[:100]!r} is no file of a run.")
+        for name, text in papers.items():
+            self._save(name, text)
 
     def save_plan(self, plan: TrainingPlan) -> Path:
         """Write plan.yaml, which `load_plan` reads back; a secret in it is masked."""

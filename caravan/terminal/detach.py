@@ -6,16 +6,17 @@ with times and without the task's own lines, which stand in the run's logs.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.progress import PlainProgress
 from caravan.terminal.text import one_line
-from caravan.values.errors import StateError
+from caravan.values.errors import StateError, UsageError
 from caravan.values.masking import mask
 from caravan.values.run import ENDED, EXIT_CODES, RunEvent, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from caravan.ports import Clock
@@ -33,12 +34,33 @@ NODE: Final = "verify_deployment"
 """Where an agent in the background begins: all that a person is asked before is asked in the terminal."""
 
 
+class Goes(Enum):
+    """Where a run is driven once its job is deployed."""
+
+    HERE = "here"
+    BACKGROUND = "background"
+    CLUSTER = "cluster"
+
+
+def where_to(*, detach: bool, on_cluster: bool) -> Goes:
+    """What the options say. Raises UsageError for both."""
+    if detach and on_cluster:
+        raise UsageError("--detach and --on-cluster exclude each other.", hint="Give one of them.")
+    return Goes.CLUSTER if on_cluster else Goes.BACKGROUND if detach else Goes.HERE
+
+
 class AgentLog(PlainProgress):
     """What a background agent writes: its steps with their times, without the lines and numbers of the task."""
 
-    def __init__(self, terminal: Terminal, clock: Clock) -> None:
+    def __init__(self, terminal: Terminal, clock: Clock, entered: Callable[[], None] = lambda: None) -> None:
         super().__init__(terminal, clock)
         self._times = clock  # UTC, as in everything else that is stored
+        self._entered = entered
+
+    def node(self, name: str, text: str = "") -> None:
+        """The agent entered a node: all before it is stored."""
+        super().node(name, text)
+        self._entered()
 
     def log(self, stream: str, lines: Sequence[str]) -> None:
         """The task's lines stand in the run's logs."""

@@ -6,14 +6,16 @@ drive, in their bodies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from caravan.planning.answers import answers_from
-from caravan.terminal.detach import NODE, AgentLog, hand_over, show_handed_over, tell
+from caravan.terminal.detach import NODE, AgentLog, Goes, hand_over, show_handed_over, tell
 from caravan.terminal.dialogue import Wish, answer_in_person, what_now
 from caravan.terminal.interrupts import Interrupts
+from caravan.terminal.oncluster import send, show_sent
 from caravan.terminal.progress import make_view
 from caravan.terminal.results import Result, show_result
 from caravan.terminal.stopping import stop_run
@@ -56,6 +58,19 @@ class Given:
         return self.answers is not None or self.approved is not None or self.choice is not None
 
 
+@dataclass(frozen=True)
+class Driving:
+    """How a run is driven: where it `goes` on as soon as its job is deployed, and with what is set here if it may.
+
+    `agent`: this is the process there, and `leave` is called whenever the run has come to another node.
+    """
+
+    goes: Goes = Goes.HERE
+    send_secrets: bool = False
+    agent: bool = False
+    leave: Callable[[Driver], None] | None = None
+
+
 def drive_run(
     wiring: Wiring,
     terminal: Terminal,
@@ -63,21 +78,25 @@ def drive_run(
     *,
     as_json: bool,
     given: Given | None = None,
-    detach: bool = False,
-    agent: bool = False,
+    how: Driving | None = None,
 ) -> int:
     """Drive a run until it ends or waits for a person who is not here; print what it came to, return the exit code.
 
-    With `detach` it goes on in the background as soon as its job is deployed. `agent`: this is the process there.
     Raises Interrupted on Ctrl-C, UsageError when what was given fits no open question, and the run's own errors.
     """
+    how = how or Driving()
     terminal.exit_code = EXIT_CODES[RunStatus.RUNNING]  # stands until there is another
-    view = AgentLog(terminal, wiring.clock) if agent else make_view(terminal, wiring.clock, as_json=as_json)
-    with Interrupts(wiring.clock) as interrupts, wiring.driver() as driver, wiring.context(record, view) as context:
+    with ExitStack() as held:
+        interrupts, driver = held.enter_context(Interrupts(wiring.clock)), held.enter_context(wiring.driver())
+        if how.agent:
+            view: View = AgentLog(terminal, wiring.clock, partial(how.leave, driver) if how.leave else lambda: None)
+        else:
+            view = make_view(terminal, wiring.clock, as_json=as_json)
+        context = held.enter_context(wiring.context(record, view))
         if not as_json:
             terminal.err(f"Run {record.id}")
-        interactive = terminal.interactive and not as_json and not agent
-        drive = _Drive(driver, context, terminal, view, interrupts, partial(stop_run, wiring), interactive, detach)
+        interactive = terminal.interactive and not as_json and not how.agent
+        drive = _Drive(driver, context, terminal, view, interrupts, partial(stop_run, wiring), interactive, how.goes)
         ended = drive.to_the_end(record, given or Given())
         record = context.store.run(record.id)
         result = Result(
@@ -88,16 +107,26 @@ def drive_run(
             trace_url=context.tracer.url(),
             cluster=scene_of(record, context.facts).cluster if record.status is RunStatus.PLANNED else "",
         )
-    if drive.detach and record.status is RunStatus.RUNNING:
-        told = hand_over(wiring, record)  # the run is let go of: the agent takes it
-        terminal.exit_code = 0
-        show_handed_over(terminal, result, told, as_json=as_json)
+    if drive.goes is not Goes.HERE and record.status is RunStatus.RUNNING:
+        _let_go(wiring, terminal, result, replace(how, goes=drive.goes), as_json=as_json)
         return terminal.exit_code
     terminal.exit_code = EXIT_CODES[record.status]
     if failed := tell(wiring, result):
         terminal.err(f"Nobody was told of it: {failed}.")
     show_result(terminal, result, as_json=as_json)
     return terminal.exit_code
+
+
+def _let_go(wiring: Wiring, terminal: Terminal, result: Result, how: Driving, *, as_json: bool) -> None:
+    """The run is nobody's now: another agent takes it."""
+    if how.goes is Goes.CLUSTER:
+        from caravan import TEMPLATES
+
+        at = send(wiring, result.record, templates=TEMPLATES, send_secrets=how.send_secrets)
+        show_sent(terminal, result, at, as_json=as_json)
+    else:
+        show_handed_over(terminal, result, hand_over(wiring, result.record), as_json=as_json)
+    terminal.exit_code = 0
 
 
 @dataclass
@@ -109,7 +138,7 @@ class _Drive:
     interrupts: Interrupts
     stop: Callable[[RunRecord], list[str]]
     interactive: bool
-    detach: bool
+    goes: Goes
 
     def to_the_end(self, record: RunRecord, given: Given) -> Ask | RunRecord:
         """Until the run ends, or asks what nobody here answers."""
@@ -131,12 +160,14 @@ class _Drive:
         while True:
             try:
                 with self.view:
-                    return self.driver.drive(record, self.context, reply, until=NODE if self.detach else None)
+                    return self.driver.drive(
+                        record, self.context, reply, until=None if self.goes is Goes.HERE else NODE
+                    )
             except (Interrupted, KeyboardInterrupt) as stop:  # the latter where the view itself was interrupted
                 self.view.__exit__(None, None, None)
                 self._leave_or_go_on(record, stop)
                 reply = None
-                if self.detach:
+                if self.goes is not Goes.HERE:
                     return self.context.store.run(record.id)
 
     def _leave_or_go_on(self, record: RunRecord, stop: BaseException) -> None:
@@ -149,7 +180,7 @@ class _Drive:
                 return
             if wish is Wish.BACKGROUND:
                 self.context.store.update_run(record.id, detail="")
-                self.detach = True
+                self.goes = Goes.BACKGROUND
                 return
             if wish is Wish.GO_ON:
                 self.context.store.update_run(record.id, detail="")

@@ -1,6 +1,7 @@
 """Following a run that another process drives, from what it leaves: the store, checkpoints, the folder, the cluster.
 
-Nothing is changed, locked or driven; the built-in cluster is not even started.
+Nothing is changed, locked or driven; the built-in cluster is not even started. Of a run that an agent on the cluster
+has, the copy here is brought up to date with what that agent leaves.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 from caravan.agent.logs import split_lines
 from caravan.agent.metrics import metric_rows
 from caravan.terminal.lookup import attempts_of_logs
+from caravan.terminal.oncluster import catch_up, station_of, works_there
 from caravan.terminal.results import how_it_ended
 from caravan.terminal.text import joined, one_line
-from caravan.values.errors import ClusterError
+from caravan.values.errors import ClusterError, RunBusy
 from caravan.values.run import ENDED, EXIT_CODES, Deployment, DeploymentState, Phase, RunStatus
 
 if TYPE_CHECKING:
@@ -51,13 +53,16 @@ class Follower:
         self._cluster: Cluster | None = None
         self._cluster_at: float | None = None
         self._trouble = ""
+        self._there = station_of(wiring.folder(run_id)) is not None
+        self._there_at: float | None = None
         self._phase: Phase | None = None
         self._offsets: dict[Path, int] = {}
 
     def look(self) -> int | None:
         """Look once: the exit code when the run has ended, or when nothing will happen to it by itself any more."""
         record = self._wiring.store().run(self.run_id)
-        held = self._wiring.folder(self.run_id).is_held()
+        held = self._wiring.folder(self.run_id).is_held() or self._is_held_there(record)
+        record = self._wiring.store().run(self.run_id)
         if record.updated_at != self._seen:
             self._seen = record.updated_at
             self._state = self._driver.state(self.run_id)
@@ -74,6 +79,28 @@ class Follower:
         if record.status in ENDED and not held:  # one that was stopped is held until its report is written
             return EXIT_CODES[record.status]
         return self._whether_to_go_on(record, deployment, held)
+
+    def _is_held_there(self, record: RunRecord) -> bool:
+        """Whether an agent on the cluster has the run; what it has left is then taken into the copy here.
+
+        Until the cluster answers otherwise, it has.
+        """
+        now = self._wiring.clock.monotonic()
+        if self._there_at is None or now - self._there_at >= _CLUSTER_EVERY_S:
+            self._there_at = now
+            try:
+                self._there = works_there(self._wiring, record) is not None
+                catch_up(self._wiring, record)
+            except ClusterError as error:
+                self._note_trouble(error)
+            except RunBusy:  # another command brings it back
+                return True
+        return self._there
+
+    def _note_trouble(self, error: ClusterError) -> None:
+        if error.message != self._trouble:
+            self._trouble = error.message
+            self._view.note(f"The cluster can't be asked: {error.message}")
 
     def _whether_to_go_on(self, record: RunRecord, deployment: Deployment | None, held: bool) -> int | None:
         if held != self._held:
@@ -144,9 +171,7 @@ class Follower:
                 return
             snapshot = cluster.snapshot(deployment.job_id, deployment.namespace)
         except ClusterError as error:
-            if error.message != self._trouble:
-                self._trouble = error.message
-                self._view.note(f"The cluster can't be asked: {error.message}")
+            self._note_trouble(error)
             return
         self._trouble, self._phase = "", snapshot.phase
         self._view.snapshot(snapshot)

@@ -15,10 +15,20 @@ if TYPE_CHECKING:
 
 
 def is_driven(wiring: Wiring, record: RunRecord) -> bool:
-    """Whether an agent works on the run now; a run that says `running` may have lost its agent."""
+    """Whether an agent works on the run now; a run that says `running` may have lost its agent.
+
+    One that was handed over to an agent on the cluster counts as driven until it is brought back: nobody is asked.
+    """
     from caravan.values.run import RunStatus
 
-    return record.status is RunStatus.RUNNING and wiring.folder(record.id).is_held()
+    return record.status is RunStatus.RUNNING and (wiring.folder(record.id).is_held() or is_on_cluster(wiring, record))
+
+
+def is_on_cluster(wiring: Wiring, record: RunRecord) -> bool:
+    """Whether the run was handed over to an agent on the cluster, and not brought back since."""
+    from caravan.terminal.oncluster import station_of
+
+    return record.status not in ENDED and station_of(wiring.folder(record.id)) is not None
 
 
 def attempts_of_logs(wiring: Wiring, run_id: str) -> dict[str, tuple[int, str]]:

@@ -16,6 +16,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 DetachOption = Annotated[
     bool, typer.Option("--detach", help="Once the job is deployed, go on in the background: watch, repair, report.")
 ]
+OnClusterOption = Annotated[
+    bool,
+    typer.Option("--on-cluster", help="Once the job is deployed, go on as a job of the cluster: without this machine."),
+]
 AnswersOption = Annotated[
     str | None, typer.Option(metavar="FILE", help="Answers as YAML or JSON: question id or plan field to value.")
 ]

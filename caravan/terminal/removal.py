@@ -23,10 +23,11 @@ def stop(ctx: typer.Context, run: RunArgument) -> None:
     Nothing is repaired afterwards. Stopping twice is stopping once. Of a run that had ended, a job that still runs is
     told to end. A job that somebody else changed is left alone.
     """
+    from caravan.terminal.oncluster import call_back
     from caravan.values.run import ENDED, RunStatus
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
-    record = wiring.store().run(run)
+    record = call_back(wiring, wiring.store().run(run))
     if record.status in ENDED and record.status is not RunStatus.STOPPED:
         living = jobs_that_live(wiring, record)
         end(wiring, record, living.ours)
@@ -73,9 +74,11 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask, and stop a job that still runs.")] = False,
 ) -> None:
     """Delete a run with its logs and outputs."""
+    from caravan.terminal.oncluster import bring_back
+
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     store = wiring.store()
-    record = store.run(run)
+    record = bring_back(wiring, store.run(run))  # raises while its agent on the cluster works
     folder = wiring.folder(record.id)
     with folder.lock():
         running = running_jobs(wiring, record)

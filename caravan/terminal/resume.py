@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from caravan.terminal.inputs import read_answers
-from caravan.terminal.options import AnswersOption, DetachOption, JsonOption, RunArgument, terminal_of, wiring_of
+from caravan.terminal.options import (
+    AnswersOption,
+    DetachOption,
+    JsonOption,
+    OnClusterOption,
+    RunArgument,
+    terminal_of,
+    wiring_of,
+)
 from caravan.values.errors import UsageError
+
+if TYPE_CHECKING:
+    from caravan.terminal.driving import Driving, Given
+    from caravan.terminal.streams import Terminal
+    from caravan.terminal.wiring import Wiring
+    from caravan.values.run import RunRecord
 
 
 def resume(
@@ -26,7 +41,13 @@ def resume(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
     detach: DetachOption = False,
+    on_cluster: OnClusterOption = False,
     agent: Annotated[bool, typer.Option("--agent", hidden=True)] = False,
+    adopt: Annotated[Path | None, typer.Option("--adopt", hidden=True)] = None,
+    leave: Annotated[Path | None, typer.Option("--leave", hidden=True)] = None,
+    send_secrets: Annotated[
+        bool, typer.Option("--send-secrets", help="With --on-cluster: write what the agent needs to the cluster.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Go on with a run, answering what it asks.
@@ -38,15 +59,23 @@ def resume(
     if budget is not None and not approve:
         raise UsageError("--budget goes with --approve.", hint="Give both, or neither.")
     given_answers = read_answers(answers, wiring_of(ctx).secrets()) if answers is not None else None
-    from caravan.terminal.driving import Given, drive_run
-    from caravan.terminal.lookup import look_up
-    from caravan.terminal.results import show_result
-    from caravan.terminal.stopping import open_deployments, stop_jobs
-    from caravan.values.run import ENDED, EXIT_CODES, RunStatus
+    from caravan.terminal.detach import Goes, where_to
+    from caravan.terminal.driving import Driving, Given
 
+    goes = where_to(detach=detach, on_cluster=on_cluster)
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    if agent and adopt is not None and leave is not None:
+        return _on_the_cluster(wiring, terminal, run, adopt, leave)
     record = wiring.store().run(run)
     terminal.run_id = record.id
+    from caravan.terminal.oncluster import bring_back, check_place
+    from caravan.values.run import ENDED
+
+    record = bring_back(wiring, record)
+    if goes is Goes.CLUSTER and record.status not in ENDED:
+        check_place(
+            wiring, record.request.model_copy(update={"send_secrets": send_secrets or record.request.send_secrets})
+        )
     given = Given(
         answers=given_answers,
         approved=True if approve else False if reject else None,
@@ -54,6 +83,17 @@ def resume(
         budget=budget,
         yes=yes,
     )
+    driving = Driving(goes=goes, agent=agent, send_secrets=send_secrets)
+    return _resume(wiring, terminal, record, given, driving, as_json=as_json)
+
+
+def _resume(wiring: Wiring, terminal: Terminal, record: RunRecord, given: Given, how: Driving, *, as_json: bool) -> int:
+    from caravan.terminal.driving import drive_run
+    from caravan.terminal.lookup import look_up
+    from caravan.terminal.results import show_result
+    from caravan.terminal.stopping import open_deployments, stop_jobs
+    from caravan.values.run import ENDED, EXIT_CODES, RunStatus
+
     # The agent of a stopped run may have been ended before it: then a job, its log and the report are left to see to.
     stopped = record.status is RunStatus.STOPPED
     if given.says_something and record.status in ENDED:
@@ -61,7 +101,31 @@ def resume(
     for job_id in stop_jobs(wiring, record) if stopped else ():
         terminal.err(f"Run {record.id} is stopped, and its job {job_id} still ran: it was told to end.")
     if record.status not in ENDED or (stopped and open_deployments(wiring, record)):
-        return drive_run(wiring, terminal, record, as_json=as_json, given=given, detach=detach, agent=agent)
+        return drive_run(wiring, terminal, record, as_json=as_json, given=given, how=how)
     terminal.exit_code = EXIT_CODES[record.status]
     show_result(terminal, look_up(wiring, record), as_json=as_json)
     return terminal.exit_code
+
+
+def _on_the_cluster(wiring: Wiring, terminal: Terminal, run_id: str, adopt: Path, leave: Path) -> int:
+    """The agent that is a job itself: it takes the run over, drives it, and leaves it for whoever brings it back.
+
+    The exit code is 0 also where the training failed or a person is asked: the cluster need not start it again.
+    """
+    from functools import partial
+
+    from caravan.terminal import oncluster
+    from caravan.terminal.driving import Driving, Given
+    from caravan.values.run import ENDED, RunStatus
+
+    oncluster.take_over(wiring, run_id, adopt)
+    record = wiring.store().run(run_id)
+    terminal.run_id = record.id
+    leaving = partial(oncluster.leave, wiring, record.id, leave)
+    try:
+        _resume(wiring, terminal, record, Given(), Driving(agent=True, leave=leaving), as_json=False)
+    finally:
+        with wiring.driver() as driver:
+            leaving(driver)
+    over = wiring.store().run(record.id).status in (*ENDED, RunStatus.WAITING)
+    return 0 if over else terminal.exit_code

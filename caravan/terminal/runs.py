@@ -74,6 +74,12 @@ def _status(record: RunRecord, driven: bool) -> str:
     return _LOST if record.status is RunStatus.RUNNING and not driven else record.status.value
 
 
+def _shown(wiring: Wiring, record: RunRecord, driven: bool) -> str:
+    from caravan.terminal.lookup import is_on_cluster
+
+    return "on cluster" if driven and is_on_cluster(wiring, record) else _status(record, driven)
+
+
 def _row(record: RunRecord, driven: bool) -> dict[str, Json]:
     row: dict[str, Json] = {**record.model_dump(mode="json"), "driven": driven}
     request = row.pop("request")
@@ -106,7 +112,7 @@ def _cells(wiring: Wiring, record: RunRecord, driven: bool, now: datetime) -> tu
     attempts = len(wiring.store().deployments(record.id))
     return (
         one_line(record.id),
-        _status(record, driven),
+        _shown(wiring, record, driven),
         str(attempts) if attempts else "-",
         age((now - record.created_at).total_seconds()),
         _took(record, driven, now),

@@ -27,6 +27,7 @@ _EVIDENCE = 6  # lines of a diagnosis that are shown; the report has them all
 def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
     """Show one run: attempts with cause and repair, plan, estimate."""
     from caravan.terminal.lookup import look_up
+    from caravan.terminal.oncluster import station_of
     from caravan.terminal.results import document
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
@@ -44,11 +45,12 @@ def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> N
             }
         )
     else:
-        _print_run(terminal, result, deployments, events)
+        station = station_of(wiring.folder(record.id))
+        _print_run(terminal, result, deployments, events, at=station.job_id if station else "")
 
 
 def _print_run(
-    terminal: Terminal, result: Result, deployments: Sequence[Deployment], events: Sequence[RunEvent]
+    terminal: Terminal, result: Result, deployments: Sequence[Deployment], events: Sequence[RunEvent], *, at: str
 ) -> None:
     from caravan.terminal.console import cell, console_on, draw, listing
     from caravan.terminal.picture import Glyphs
@@ -62,6 +64,8 @@ def _print_run(
     print_line(terminal, head)
     terminal.out(f"  prompt     {one_line(record.request.prompt)}")
     terminal.out(f"  node       {record.node or '-'}, since {record.updated_at:{_TIME}} UTC")
+    if at:
+        terminal.out(f"  agent      on cluster: job {one_line(at)}; what is shown is from when it was last looked at")
     for line in rest:
         print_line(terminal, line)
     attempts = state.attempts if state is not None else ()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from caravan.terminal.inputs import make_request
-from caravan.terminal.options import AnswersOption, DetachOption, JsonOption, terminal_of, wiring_of
+from caravan.terminal.options import AnswersOption, DetachOption, JsonOption, OnClusterOption, terminal_of, wiring_of
 from caravan.values.errors import UsageError
 
 
@@ -42,6 +42,7 @@ def train(
         ),
     ] = None,
     detach: DetachOption = False,
+    on_cluster: OnClusterOption = False,
     as_json: JsonOption = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001  (`run` reads it)
 ) -> int:
@@ -55,6 +56,9 @@ def train(
     if ctx.invoked_subcommand is not None:
         _refuse_options(ctx)
         return 0
+    from caravan.terminal.detach import Goes, where_to
+
+    goes = where_to(detach=detach, on_cluster=on_cluster)
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     request = make_request(
         wiring,
@@ -71,12 +75,16 @@ def train(
     if request.prompt != (prompt or "").strip():
         terminal.err("The prompt held what is or looks like a secret: it is masked in all that is kept of it.")
     from caravan.agent.driver import new_run  # after the checks, because it costs a second
-    from caravan.terminal.driving import drive_run
+    from caravan.terminal.driving import Driving, drive_run
 
+    if goes is Goes.CLUSTER and not dry_run:
+        from caravan.terminal.oncluster import check_place
+
+        check_place(wiring, request)
     record = new_run(request, wiring.clock.now())
     wiring.store().create_run(record)
     terminal.run_id = record.id
-    return drive_run(wiring, terminal, record, as_json=as_json, detach=detach)
+    return drive_run(wiring, terminal, record, as_json=as_json, how=Driving(goes=goes))
 
 
 def _refuse_options(ctx: typer.Context) -> None:

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
     from caravan.analysis.tree import SourceTree
     from caravan.ports import Clock, Cluster, Memory, Progress, RunFolder, Store
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
+    from caravan.values.handover import AgentPlace
     from caravan.values.policy import Policies
     from caravan.values.run import RunRecord, RunRequest
-    from caravan.values.target import Target
+    from caravan.values.target import Site, Target
     from caravan.values.trace import Trace
 
 
@@ -102,6 +105,15 @@ class Wiring(Protocol):
 
         Raises UsageError where the secrets of the run's profile can't be had.
         """
+
+    def agent_place(self, request: RunRequest) -> AgentPlace:
+        """What an agent on the run's cluster is given. Raises UsageError where the profile's secrets can't be had."""
+
+    def lend(self, request: RunRequest, names: Sequence[str], path: str, namespace: str) -> None:
+        """Write the secrets of these names, which are set here, to a Nomad variable."""
+
+    def site(self, request: RunRequest) -> Site | None:
+        """The profile that the run was started with, as it stands now."""
 
     def policies(self, request: RunRequest) -> Policies:
         """The policies in force for such a run."""

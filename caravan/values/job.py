@@ -158,6 +158,7 @@ class Task(Value):
     kill_signal: str | None = Field(default=None, description="None: the driver's own")
     lifecycle: Lifecycle | None = None
     leader: bool = False
+    identity: bool = Field(default=False, description="the task is told the token of its own identity: NOMAD_TOKEN")
     resources: TaskResources
     constraints: tuple[Constraint, ...] = ()
     templates: tuple[TemplateBlock, ...] = ()

@@ -159,6 +159,11 @@ class Policies(Value):
     files: tuple[PolicyFile, ...] = ()
     trouble: str = ""
 
+    def beside(self, others: "Policies") -> "Policies":
+        """These and the others together: all of them hold."""
+        files = tuple(dict.fromkeys((*self.files, *others.files)))
+        return Policies(files=files, trouble=self.trouble or others.trouble)
+
 
 class Denial(Value):
     """What a policy denies: the plan's field, its value, the rule with its file, and the nearest that is allowed."""

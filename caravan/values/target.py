@@ -63,6 +63,8 @@ class ClusterProfile(Value):
     skip_verify: bool | None = Field(default=None, description="don't verify the server (unsafe)")
 
     image: Plain | None = Field(default=None, description="image for docker jobs whose repository names none")
+    agent_image: Plain | None = Field(default=None, description="image of Caravan itself, for agents on the cluster")
+    agent_volume: Plain | None = Field(default=None, description="host volume for the state of agents on the cluster")
     volumes: dict[str, VolumeDefault] = Field(default_factory=dict, description="volume to its destination")
     outputs: Plain | None = Field(default=None, description="volume:NAME, a URL, path:/DIRECTORY or allocation")
     cache_dir: TaskPath | None = Field(default=None, description="where packages and models are kept between jobs")

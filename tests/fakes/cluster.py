@@ -252,6 +252,10 @@ class FakeCluster:
         with self._call("write_variable"):
             self.variables.setdefault((namespace, path), {}).update(items)
 
+    def remove_variable(self, path: str, namespace: str = "default") -> None:
+        with self._call("remove_variable"):
+            self.variables.pop((namespace, path), None)
+
     def token(self) -> TokenFacts | None:
         with self._call("token"):
             return self.token_facts

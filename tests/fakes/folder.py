@@ -5,7 +5,7 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +13,7 @@ from typing import ClassVar
 from caravan.runs.plan_file import plan_text
 from caravan.values.base import Json
 from caravan.values.errors import RunBusy, StateError
+from caravan.values.handover import Carried
 from caravan.values.masking import mask
 from caravan.values.plan import CodeSource, TrainingPlan
 
@@ -28,6 +29,7 @@ class PlainFolder:
         self._logs: dict[str, bytes] = {}
         self._mine = False
         self._agent: Json = None
+        self._carried: Carried | None = None
 
     @property
     def path(self) -> Path:
@@ -67,6 +69,23 @@ class PlainFolder:
 
     def agent(self) -> Json:
         return self._agent
+
+    def save_carried(self, carried: Carried) -> None:
+        self._carried = carried
+
+    def carried(self) -> Carried | None:
+        return self._carried
+
+    def papers(self) -> dict[str, str]:
+        names = ("plan.yaml", "REPORT.md", "attempt-*/job.*")
+        found = sorted(path for name in names for path in self._path.glob(name))
+        return {path.relative_to(self._path).as_posix(): path.read_text() for path in found}
+
+    def save_papers(self, papers: Mapping[str, str]) -> None:
+        for name, text in papers.items():
+            path = self._path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
 
     def is_held(self) -> bool:
         return self._path in self.held

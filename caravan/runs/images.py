@@ -83,7 +83,7 @@ class Builder:
         found = _DIGEST.findall(text)
         if not found:
             raise ServiceError(f"{self.tool} did not say by which digest {tag} was pushed.", hint="Resume the run.")
-        return found[-1]
+        return str(found[-1])
 
     def _step(self, what: str, out: BinaryIO, told: Told, *words: str) -> list[str]:
         """Run the tool; its lines go to the log, its steps are told. Raises by what went wrong: building or pushing."""

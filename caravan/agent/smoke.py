@@ -10,11 +10,10 @@ from caravan.agent.logs import TERMINAL
 from caravan.agent.resuming import left_of
 from caravan.agent.state import RunState, Update
 from caravan.diagnosis.sign import SMOKE_MEMORY, SMOKE_TIME
-from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.estimate import with_repository
-from caravan.planning.smoke import Gate, needed_s, reduced, speed_key, steps_of
+from caravan.planning.smoke import Gate, by_measurement, needed_s, reduced, speed_key, steps_of
 from caravan.values.base import Json
-from caravan.values.errors import ClusterError
+from caravan.values.errors import ClusterDenied, ClusterError
 from caravan.values.estimate import Estimate, Measured
 from caravan.values.failure import Evidence
 from caravan.values.masking import mask
@@ -24,8 +23,10 @@ from caravan.values.run import SMOKE_PATH, Deployment, Phase, RunEvent, SmokeRes
 KIND: Final = "smoke"
 """Kind of the event that is stored of it."""
 
-_EVERY_S: Final = 5.0
-"""Seconds between two looks for the answer of a job that runs."""
+_EVERY_S: Final = (5.0, 60.0)
+"""Seconds between two looks for the answer of a job that runs: the first time and at most; each time twice as long,
+because a job whose environment is prepared for an hour is not asked a thousand times.
+"""
 
 _DDP_PART: Final = "gradients"
 """Part of the memory that each process holds a second time while it is exchanged with the others."""
@@ -66,6 +67,7 @@ class FirstSteps:
         self._deployment = deployment
         self._wanted = bool(plan.smoke.on)
         self._again = 0.0
+        self._every = _EVERY_S[0]
         self.found: SmokeResult | None = self._stored() if self._wanted else None
 
     def _stored(self) -> SmokeResult | None:
@@ -81,7 +83,7 @@ class FirstSteps:
             return
         if now < self._again and not any(a.client_status in TERMINAL for a in snapshot.allocations):
             return
-        self._again = now + _EVERY_S
+        self._again, self._every = now + self._every, min(2 * self._every, _EVERY_S[1])
         for allocation in snapshot.allocations:
             if (found := self._read(allocation.id)) is not None:
                 self._keep(found)
@@ -90,7 +92,10 @@ class FirstSteps:
     def _read(self, alloc_id: str) -> SmokeResult | None:
         try:
             data = self._context.cluster.read_file(alloc_id, SMOKE_PATH)
-        except ClusterError:  # not started, collected, denied, not reached: the job goes on without us
+        except ClusterDenied:
+            self._wanted = False  # its log says the same
+            return None
+        except ClusterError:  # not started, collected, not reached: the job goes on without us
             return None
         return parse_smoke(data) if data is not None else None
 
@@ -103,22 +108,16 @@ class FirstSteps:
         context.progress.note(f"First steps: {text}")
 
 
-def measured(state: RunState, context: Context, attempt: int, found: SmokeResult | None) -> Update:
+def measured(state: RunState, attempt: int, found: SmokeResult | None) -> Update:
     """What the run knows from now on: the measurement, the estimate by it, and by how much the formula was short."""
     if found is None or not found.steps or found.ended in ("failed", "skipped", "unjudged"):
         return {}
     plan, known = state.need_plan(), state.need_estimate()
     kept = Measured(key=speed_key(plan), attempt=attempt, smoke=found)
-    facts, beyond = context.facts(), state.memory_beyond
-    update: Update = {
-        "measured": kept,
-        "estimate": estimate_plan(
-            plan, facts, prices=context.prices, profile=state.profile, beyond=beyond, measured=kept
-        ),
-    }
+    update: Update = {"measured": kept, "estimate": by_measurement(known, found, max_run_s=plan.limits.max_run_s)}
     formula = known.formula_gib or known.gpu_memory_gib
     if found.peak_gpu_gib and formula and found.peak_gpu_gib > formula:
-        update["memory_beyond"] = beyond * found.peak_gpu_gib / formula
+        update["memory_beyond"] = state.memory_beyond * found.peak_gpu_gib / formula
     return update
 
 

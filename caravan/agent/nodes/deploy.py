@@ -123,7 +123,7 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         "attempts": (*(a for a in state.attempts if a.number != attempt.number), attempt),
         "spent_usd": spent,
     }
-    update |= measured(state, context, deployment.attempt, seen.smoke)
+    update |= measured(state, deployment.attempt, seen.smoke)
     if _stopped_by_user(state, context):
         update |= {"status": RunStatus.STOPPED, "detail": "stopped by the user"}
     elif not outcome.succeeded:

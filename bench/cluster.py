@@ -61,7 +61,7 @@ class Client:
         self._session.headers["X-Nomad-Token"] = token
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[Any, float]:
-        """The answer and the ms that it took to come; reading it is not counted."""
+        """The answer and the ms until the whole of it was here; parsing is not counted."""
         start = time.perf_counter()
         got = self._session.request(method, self.address + path, json=body, timeout=120)
         took = (time.perf_counter() - start) * 1000

@@ -282,6 +282,6 @@ def _at_home(value: Any, record: RunRecord, folder: Path) -> Any:
         number = value.number if isinstance(value, Attempt) else value.attempt
         path = value.hcl_path and str(folder / f"attempt-{number}" / "job.nomad.hcl")
         return value.model_copy(update={"hcl_path": path})
-    if isinstance(value, tuple):
-        return tuple(_at_home(item, record, folder) for item in value)
+    if isinstance(value, tuple | list):  # a tuple is read back as a list
+        return type(value)(_at_home(item, record, folder) for item in value)
     return value

@@ -12,7 +12,7 @@ from caravan.planning.agent_job import AGENT, LEFT, META_AGENT_OF
 from caravan.planning.jobspec import knows_max_run
 from caravan.planning.policy import job_denials
 from caravan.ports import Clock, Cluster
-from caravan.values.errors import ClusterError, JobConflict, JobNotFound, JobRefused
+from caravan.values.errors import ClusterDenied, ClusterError, JobConflict, JobNotFound, JobRefused
 from caravan.values.handover import Stationed
 from caravan.values.job import JobSpec
 from caravan.values.policy import Policies
@@ -104,5 +104,9 @@ def end(cluster: Cluster, at: Stationed, clock: Clock) -> None:
 def remove(cluster: Cluster, at: Stationed) -> None:
     """Let the cluster forget the agent's job and what it was lent."""
     if at.lent:
-        cluster.remove_variable(at.lent, at.namespace)
+        try:
+            cluster.remove_variable(at.lent, at.namespace)
+        except ClusterDenied:  # a right of its own; without it the variable stays, with nothing in it
+            names = cluster.variable_names(at.lent, at.namespace) or ()
+            cluster.write_variable(at.lent, dict.fromkeys(names, ""), at.namespace)
     cluster.stop(at.job_id, at.namespace, purge=True)

@@ -43,6 +43,7 @@ CALLS: Final = (
     ),
     Call("GET", "/v1/var/:path", "variables read", "whether a job's secrets are there", "not known before a job runs"),
     Call("PUT", "/v1/var/:path", "variables write", "to write a secret that you offered", "you write it yourself"),
+    Call("DELETE", "/v1/var/:path", "variables destroy", "what an agent on the cluster was lent", "it stays, emptied"),
     Call("GET", "/v1/acl/token/self", "", "the token's name and expiry"),
     Call("GET", "/v1/status/leader", "", "`doctor`"),
     Call("GET", "/v1/regions", "", "`doctor`"),

@@ -21,7 +21,7 @@ from caravan.terminal.results import Result, show_result
 from caravan.terminal.stopping import stop_run
 from caravan.terminal.summary import scene_of
 from caravan.values.dialogue import Ask, AskKind, Reply
-from caravan.values.errors import Interrupted, UsageError
+from caravan.values.errors import CaravanError, Interrupted, UsageError
 from caravan.values.estimate import Verdict
 from caravan.values.run import EXIT_CODES, DeploymentState, RunRecord, RunStatus
 
@@ -122,7 +122,11 @@ def _let_go(wiring: Wiring, terminal: Terminal, result: Result, how: Driving, *,
     if how.goes is Goes.CLUSTER:
         from caravan import TEMPLATES
 
-        at = send(wiring, result.record, templates=TEMPLATES, send_secrets=how.send_secrets)
+        try:
+            at = send(wiring, result.record, templates=TEMPLATES, send_secrets=how.send_secrets)
+        except CaravanError:
+            terminal.err(f"Its job is deployed, and no agent works on it: `main.py resume {result.record.id}` does.")
+            raise
         show_sent(terminal, result, at, as_json=as_json)
     else:
         show_handed_over(terminal, result, hand_over(wiring, result.record), as_json=as_json)

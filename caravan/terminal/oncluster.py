@@ -143,12 +143,19 @@ def take_over(wiring: Wiring, run_id: str, file: Path) -> None:
 
 
 def leave(wiring: Wiring, run_id: str, file: Path, driver: Driver) -> None:
-    """As the agent on the cluster: leave the run as it stands, for whoever brings it back."""
+    """As the agent on the cluster: leave the run as it stands, for whoever brings it back.
+
+    One that has become too large is left without its papers.
+    """
     from caravan.runs.bundle import gather, pack
     from caravan.runs.files import state_errors, write_file
 
     folder = wiring.folder(run_id)
-    packed = pack(gather(wiring.store(), folder, run_id, driver.export(run_id), folder.carried() or Carried()))
+    bundle = gather(wiring.store(), folder, run_id, driver.export(run_id), folder.carried() or Carried())
+    try:
+        packed = pack(bundle)
+    except UsageError:
+        packed = pack(bundle.model_copy(update={"papers": {}, "events": ()}))
     with state_errors(file):
         write_file(file, packed.encode("ascii"))
 

@@ -17,9 +17,10 @@ from caravan.terminal.options import (
     terminal_of,
     wiring_of,
 )
-from caravan.values.errors import UsageError
+from caravan.values.errors import CaravanError, UsageError
 
 if TYPE_CHECKING:
+    from caravan.agent.driver import Driver
     from caravan.terminal.driving import Driving, Given
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
@@ -121,7 +122,7 @@ def _on_the_cluster(wiring: Wiring, terminal: Terminal, run_id: str, adopt: Path
     oncluster.take_over(wiring, run_id, adopt)
     record = wiring.store().run(run_id)
     terminal.run_id = record.id
-    leaving = partial(oncluster.leave, wiring, record.id, leave)
+    leaving = partial(_leave, wiring, terminal, record.id, leave)
     try:
         _resume(wiring, terminal, record, Given(), Driving(agent=True, leave=leaving), as_json=False)
     finally:
@@ -129,3 +130,13 @@ def _on_the_cluster(wiring: Wiring, terminal: Terminal, run_id: str, adopt: Path
             leaving(driver)
     over = wiring.store().run(record.id).status in (*ENDED, RunStatus.WAITING)
     return 0 if over else terminal.exit_code
+
+
+def _leave(wiring: Wiring, terminal: Terminal, run_id: str, file: Path, driver: Driver) -> None:
+    """Leave the run; what goes wrong is said, and the run goes on all the same."""
+    from caravan.terminal.oncluster import leave
+
+    try:
+        leave(wiring, run_id, file, driver)
+    except CaravanError as error:
+        terminal.err(f"The run can't be left for others: {error.line()}")

@@ -17,12 +17,13 @@ namespace "default" {
   ]
 
   variables {
-    # Where jobs find their secrets. "write" is optional: with it Caravan can store what you offer.
+    # Where jobs find their secrets. "write" is optional: with it Caravan can store what you offer, and lend an agent
+    # on the cluster (--on-cluster) its token, which "destroy" takes back.
     path "nomad/jobs" {
       capabilities = ["read", "write"]
     }
     path "nomad/jobs/*" {
-      capabilities = ["read", "write"]
+      capabilities = ["read", "write", "destroy"]
     }
   }
 }

@@ -187,6 +187,14 @@ def test_variables_are_written_item_by_item_and_only_their_names_come_back(bench
     assert bench.cluster.variable_names(path) == {"ONE", "TWO", "THREE"}
 
 
+def test_a_variable_is_removed_and_one_that_is_not_there_is_no_error(bench: Bench) -> None:
+    path = "nomad/jobs/contract-gone"
+    bench.cluster.write_variable(path, {"ONE": "first"})
+    bench.cluster.remove_variable(path)
+    assert bench.cluster.variable_names(path) is None
+    bench.cluster.remove_variable(path)
+
+
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_nothing_to_parse(bench: Bench, text: str) -> None:
     with pytest.raises(JobRefused, match=r"^Job spec is empty$"):

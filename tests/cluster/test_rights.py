@@ -74,6 +74,7 @@ def test_each_call_of_the_client_is_listed_and_each_that_is_listed_is_made(serve
         lambda: cluster.read_part("a", "f", offset=0, limit=1),
         lambda: cluster.variable_names("nomad/jobs"),
         lambda: cluster.write_variable("nomad/jobs", {"A": "b"}),
+        lambda: cluster.remove_variable("nomad/jobs/j"),
         cluster.token,
         lambda: cluster.stop("j"),
         cluster.examine,
@@ -106,6 +107,8 @@ def test_the_policy_gives_each_right(right: str) -> None:
     block, _, level = right.partition(" ")
     if not level:
         assert f'"{right}"' in POLICY
+    elif level == "destroy":  # of what is a job's own alone
+        assert re.findall(r'path "([^"]+)" {\s+capabilities = \[[^]]*"destroy"', POLICY) == ["nomad/jobs/*"]
     elif block == "variables":
         assert len(re.findall(rf'path "nomad/jobs(?:/\*)?" {{\s+capabilities = \[[^]]*"{level}"', POLICY)) == 2
     else:

@@ -98,6 +98,7 @@ TASKS = st.builds(
     lifecycle=st.none()
     | st.builds(Lifecycle, hook=st.sampled_from(("prestart", "poststart", "poststop")), sidecar=st.booleans()),
     leader=st.booleans(),
+    identity=st.booleans(),
     resources=RESOURCES,
     constraints=CONSTRAINTS,
     templates=st.lists(

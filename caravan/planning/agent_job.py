@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Sequence
 from typing import Final
 
-from caravan.planning.policy import within
+from caravan.planning.policy import name_matches, within
 from caravan.planning.secrets import environment_block
 from caravan.values.base import Json
 from caravan.values.errors import UsageError
@@ -53,7 +53,13 @@ def agent_driver(place: AgentPlace, facts: ClusterFacts, policies: Policies, *, 
             hint="Give --codebase-path as a git URL, or use --detach.",
         )
     nodes = within(facts, policies).usable_nodes()
-    there = {name for node in nodes for name, driver in node.drivers.items() if driver.healthy}
+    rules = [file.policy.jobs.drivers for file in policies.files]
+    there = {
+        name
+        for node in nodes
+        for name, driver in node.drivers.items()
+        if driver.healthy and all(rule is None or any(name_matches(name, p) for p in rule) for rule in rules)
+    }
     if place.image and "docker" in there and remote:
         return "docker"
     if facts.shared_files and "raw_exec" in there:
@@ -63,7 +69,7 @@ def agent_driver(place: AgentPlace, facts: ClusterFacts, policies: Policies, *, 
             "An agent on the cluster needs an image of Caravan.",
             hint="Build it from the Dockerfile and set CARAVAN_AGENT_IMAGE, or agent_image in the profile.",
         )
-    raise UsageError("No node of the cluster can run an agent: none has docker.", hint="Use --detach.")
+    raise UsageError("No node of the cluster may run an agent: none has docker.", hint="Use --detach.")
 
 
 def agent_job_id(run_id: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 from caravan.cluster.local import control
 from caravan.cluster.nomad import NomadCluster
+from caravan.runs.bundle import unpack
 from machine import SystemClock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,6 +154,20 @@ def test_while_it_works_nobody_else_does(product: Product, repository: Path, tmp
     assert row["driven"] is True
     (tmp_path / "gate").touch()
     assert product.run("watch", run_id).returncode == 0
+
+
+def test_the_token_that_it_was_lent_stands_nowhere_else(product: Product, repository: Path, tmp_path: Path) -> None:
+    run_id = product.hand_over(repository, *gated(tmp_path / "gate"))["run_id"]
+    until_left(product, run_id)
+    running = control.status(product.home / "cluster")
+    assert running is not None
+    token = Path(running.token_file).read_bytes().strip()
+    holding = [path for path in product.home.rglob("*") if path.is_file() and token in path.read_bytes()]
+    elsewhere = [p for p in holding if "secrets" not in p.parts and p.name not in ("token", "variables.json")]
+    assert [p for p in elsewhere if p != Path(running.token_file)] == []
+    for packed in product.home.glob("cluster/allocs/*/**/caravan-run.b64"):
+        assert token not in unpack(packed.read_bytes()).canonical().encode()
+    assert product.run("stop", run_id).returncode == 0
 
 
 def test_its_killed_process_comes_back_and_deploys_nothing_twice(

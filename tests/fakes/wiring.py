@@ -14,10 +14,11 @@ from caravan.values.base import Json
 from caravan.values.checkup import Examination
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import RepositoryError, UsageError
+from caravan.values.handover import AgentPlace
 from caravan.values.job import ClusterFacts
 from caravan.values.policy import Policies
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
-from caravan.values.target import Target
+from caravan.values.target import Site, Target
 from caravan.values.trace import Trace
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
@@ -169,6 +170,7 @@ class FakeWiring:
         self.known: tuple[str, ...] = ()
         self.agents = FakeAgents()
         self.notifier: FakeNotifier | None = None
+        self.place = AgentPlace(program=("/venv/bin/python", "/app/main.py"), lends=("NOMAD_TOKEN",))
 
     def store(self) -> MemoryStore:
         return self.runs
@@ -186,6 +188,15 @@ class FakeWiring:
     def examine(self, request: RunRequest) -> Examination | None:
         self.clusters.append(request.cluster)
         return self.examination
+
+    def agent_place(self, request: RunRequest) -> AgentPlace:
+        return self.place
+
+    def lend(self, request: RunRequest, names: Sequence[str], path: str, namespace: str) -> None:
+        self.nomad.write_variable(path, dict.fromkeys(names, "lent"), namespace)
+
+    def site(self, request: RunRequest) -> Site | None:
+        return None
 
     def kept_back(self, request: RunRequest) -> str:
         if self.no_access is not None:

@@ -80,13 +80,53 @@ def test_broken_ignore_rules_are_skipped(tmp_path):
         *(".env", "x/.env", ".env.local", "prod.env", ".netrc", ".npmrc", "certs/server.pem", "id_rsa", ".ssh/config"),
         *("id_ed25519.pub", "credentials.json", "secrets.yaml", ".aws/config", "a/KEY.PEM", "service-account-1.json"),
         *("credentials", ".git/config", "hf_token", ".docker/config.json", "kaggle.json", ".pypirc", "x.key"),
+        *(".huggingface/token", "home/.cache/huggingface/token", ".cache/huggingface/stored_tokens", ".s3cfg", ".boto"),
+        *("rclone.conf", ".config/gcloud/access_tokens.db", "kubeconfig", "ml/kubeconfig.yaml", ".databrickscfg"),
+        *(".modal.toml", "terraform.tfvars", "x-firebase-adminsdk-1.json", "gcp-key.json", "sa-key.json", "auth.json"),
+        *("pip.conf", ".pip/pip.conf", ".condarc", ".env~", "prod.env.bak", ".envs/prod", "api_key.txt", "..env.swp"),
+        *(
+            "secret_key.txt",
+            "wandb_key.txt",
+            "vault_pass.txt",
+            ".nomad-token",
+            "deploy_rsa",
+            "token.json",
+            "id_rsa.old",
+        ),
+        *(".bash_history", ".zsh_history", ".python_history", "credentials.json.orig", "my-service-account.json"),
+        *("openai_api_key", "OPENAI-API-KEY.txt", ".vault_pass", "secrets.yaml.bak.old"),
     ],
 )
 def test_denied(name):
     assert is_denied(name)
 
 
-@pytest.mark.parametrize("name", [".env.example", "environment.yml", "token.py", "credentials.py", "data/keys.txt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".env.example", "environment.yml", "token.py", "credentials.py", "data/keys.txt", "secrets.py", "auth.py"),
+        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokens.json"),
+        *("tokens.txt", "data/lang_char/tokens.txt", "vocab.json", "merges.txt", "tokenizer.model", "token/model.py"),
+        *("answer_key.txt", "data/foreign_key.csv", "keypoints.json", "keys.json", "key.py", "history.json"),
+        *(
+            "training_history.csv",
+            "pass.txt",
+            "models/sparse_dsa/attention.py",
+            "env/cartpole.py",
+            "env.yaml",
+            "envs/a.py",
+        ),
+        *("train.py.bak", "config.yaml", "config.old", "authors.json", "data/private/train.jsonl", "monkey.txt", "~"),
+        *(
+            "huggingface/train.py",
+            "deploy.sh",
+            "accounts.json",
+            ".gitignore",
+            ".python-version",
+            "pip-requirements.txt",
+        ),
+    ],
+)
 def test_not_denied(name):
     assert not is_denied(name)
 

@@ -32,11 +32,23 @@ class Broken(Exception):
     """Why a checkpoint is not whole, in a few words."""
 
 
+class Look(contextlib.AbstractContextManager):
+    """Keeps what a look at damaged bytes raises. Which exceptions that may be, nobody can list."""
+
+    error = None
+
+    def __exit__(self, kind, error, trace) -> bool:
+        """End the look; what ends the program itself still does."""
+        del kind, trace
+        self.error = error
+        return isinstance(error, Exception)
+
+
 def read_json(path: Path):
     """A JSON document, None where it can't be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, MemoryError):
         return None
 
 
@@ -110,18 +122,17 @@ def files_of(path: Path) -> list:
 
 
 def problem(path: Path, kind: str, found: list, until: float) -> str:
-    """Why a checkpoint is not whole, in a few words; empty where it is."""
-    try:
+    """Why a checkpoint is not whole, in a few words; empty where it is. One that can't be looked at is not whole."""
+    with Look() as look:
         unsettled(path)
         if path.is_dir():
             check_directory(path, kind, found, until)
         else:
             check_file(path, until, must=True)
-    except Broken as broken:
-        return str(broken)
-    except OSError as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
+    if look.error is None:
+        return ""
+    said = str(look.error)[:300]
+    return said if isinstance(look.error, Broken) else f"{type(look.error).__name__}: {said}".rstrip(": ")
 
 
 def unsettled(path: Path) -> None:
@@ -235,6 +246,7 @@ def check_distributed(folder: Path) -> None:
     """A distributed checkpoint: its metadata comes last, and tells how long each file is."""
     try:
         with (folder / ".metadata").open("rb") as stream:
+            check_memo(stream, folder)
             stored = getattr(Looking(stream).load(), "storage_data", None)
     except OSError as error:
         raise Broken(f"{folder.name} has no .metadata") from error
@@ -246,6 +258,15 @@ def check_distributed(folder: Path) -> None:
             file = folder / name
             if not file.is_file() or file.stat().st_size < begin + length:
                 raise Broken(f"{name} is missing or too short")
+
+
+def check_memo(stream, folder: Path) -> None:
+    """A damaged number of a remembered object would have the reader take memory up to it: more than there is."""
+    most = os.fstat(stream.fileno()).st_size
+    for operation, number, _ in pickletools.genops(stream):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and number > most:
+            raise Broken(f"the .metadata of {folder.name} is not whole")
+    stream.seek(0)
 
 
 def check_file(file: Path, until: float, must: bool) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -267,3 +268,43 @@ def test_what_still_changes_is_not_taken(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(time, "sleep", writes_on)
     assert CHECKS.problem(path, "files", [path], FAR) == "something still writes it"
+
+
+DAMAGED = {
+    "another object than was pickled": b"\x80\x04\x8c\x02os\x94\x8c\x06getcwd\x94\x93)R(K\x01u.",
+    "bytes without an end": b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.",
+    "a text without an end": b"\x80\x04\x8d" + b"\xff" * 8 + b".",
+    "a frame without an end": b"\x80\x04\x95" + b"\xff" * 7 + b"\x7f.",
+    "a number of more digits than are read": b"L" + b"9" * 9000 + b"L\n.",
+    "an object remembered far away": b"\x80\x02Kx" + b"r\xff\xff\xff\x7f.",
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED.keys())
+def test_damaged_metadata_is_told_whatever_reading_it_raises(tmp_path: Path, data: bytes) -> None:
+    folder = trainer(tmp_path, 9) / "pytorch_model_fsdp_0"
+    folder.mkdir()
+    (folder / "__0_0.distcp").write_bytes(b"x")
+    (folder / ".metadata").write_bytes(data)
+    assert problem(folder.parent, "trainer")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OverflowError("x"), RecursionError("deep"), ZeroDivisionError()])
+def test_a_look_that_fails_is_a_checkpoint_that_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    path = trainer(tmp_path, 9)
+    monkeypatch.setattr(CHECKS, "check_sharded", fails)
+    assert problem(path, "trainer").startswith(type(error).__name__)
+    monkeypatch.setattr(CHECKS, "check_sharded", lambda *_: sys.exit(3))
+    with pytest.raises(SystemExit):
+        problem(path, "trainer")
+
+
+def test_documents_nested_too_deep_are_not_whole(tmp_path: Path) -> None:
+    path = trainer(tmp_path, 9)
+    (path / "model.safetensors.index.json").write_text("[" * 100_000)
+    assert "not whole" in problem(path, "trainer")

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -168,3 +169,19 @@ def test_checkpoints_come_back_from_where_they_were_copied_to(job: Job, tmp_path
     words[1] = str(third.out)
     assert "before a change" in third._call(words, {**LINEAGE, "model": "n"})
     assert third.names() == []
+
+
+def test_one_that_can_not_even_be_looked_at_is_passed_over(job: Job) -> None:
+    job.choose(kind="trainer")
+    for step in (3, 9):
+        folder = job.out / f"checkpoint-{step}"
+        (folder / "pytorch_model_fsdp_0").mkdir(parents=True)
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+        np.savez(folder / "rng_state", state=np.arange(3))
+        (folder / "rng_state.npz").rename(folder / "rng_state_0.pth")
+        (folder / "pytorch_model_fsdp_0" / "__0_0.distcp").write_bytes(b"x")
+        whole = pickle.dumps({}) if step == 3 else b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f."
+        (folder / "pytorch_model_fsdp_0" / ".metadata").write_bytes(whole)
+    record = job.choose(kind="trainer")
+    assert record["name"] == "checkpoint-3"
+    assert record["rejected"][0]["name"] == "checkpoint-9"

@@ -12,13 +12,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from caravan.analysis import git
 from caravan.analysis.deny import is_denied
 from caravan.analysis.ignore import ALWAYS, Rules
+from caravan.analysis.places import directory, inner_path
 from caravan.values.errors import RepositoryError, UsageError
 from caravan.values.repo import GitState
 
@@ -35,8 +35,6 @@ _PIECE: Final = 1 << 20
 _SNIFF: Final = 8192
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what a Windows shell's `>` writes
 _MAX_NOTES: Final = 50
-_BARE: Final = frozenset({"HEAD", "objects", "refs", "config"})
-_MAX_LISTED: Final = 200  # a bare repository holds a dozen names
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,43 +59,32 @@ def open_source(source: str, *, cache: Path, environment: Mapping[str, str] | No
     except RuntimeError as error:  # ~nobody/x
         raise RepositoryError(f"There is no directory {source}.", hint="Write the path in full.") from error
     if not source.startswith("-") and os.path.lexists(root):
-        return SourceTree(_directory(root), environment=environment)
+        return SourceTree(directory(root), environment=environment)
     if git.is_url(source):
-        return SourceTree(git.clone(source, cache, environment=environment), environment=environment)
+        return SourceTree(git.clone(source, cache, environment=environment), environment=environment, cloned=True)
     raise RepositoryError(f"There is no directory {source}.", hint="Give the path of a training repository.")
 
 
-def _directory(root: Path) -> Path:
-    try:
-        if not root.is_dir():
-            raise RepositoryError(f"{root} is no directory.", hint="Give the directory that holds the repository.")
-        with os.scandir(root) as found:
-            names = {entry.name for entry in islice(found, _MAX_LISTED)}
-        if names >= _BARE and ".git" not in names:
-            raise RepositoryError(
-                f"{root} is a bare git repository, without files.", hint=f"Give its URL: file://{root.resolve()}"
-            )
-        return root.resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RepositoryError(f"{root} can't be read: {reason}.", hint="Check its permissions.") from error
-
-
 class SourceTree:
-    """The files of one directory, looked at once. `notes` says what was left out or could not be read, and why."""
+    """The files of one directory, looked at once. `notes` says what was left out or could not be read, and why.
 
-    def __init__(self, root: Path, *, environment: Mapping[str, str] | None = None) -> None:
-        self.root = root
+    `cloned`: it is a copy of what a git URL has, and nothing in it is anybody's own on this machine.
+    """
+
+    def __init__(self, root: Path, *, environment: Mapping[str, str] | None = None, cloned: bool = False) -> None:
+        self.root, self.cloned = root, cloned
         self._notes: list[str] = []
         self._whole = True
         self._links: dict[str, str] = {}  # link to a directory of the tree → that directory
         self._folders: set[str] = set()
-        self._left: list[str] = []
+        self._file_links: list[str] = []
+        self._left: list[str] = []  # what is there and is not delivered; links that lead out of the tree never are
         self._environment = environment
         self._work_tree = git.look(root, environment=environment)
         for note in self._work_tree.notes:
             self._note(note)
         self._entries = {e.path: e for e in sorted(self._scan(), key=lambda e: e.path)}
+        self._drop_links_to_left_out()
         if not self._entries:
             raise RepositoryError(f"{root} holds no files that may be read.", hint="Give a training repository.")
 
@@ -201,6 +188,10 @@ class SourceTree:
         if any(above) or path in self._left:
             return (path,) if os.path.lexists(self.root / path) and path not in self._entries else ()
         return tuple(left for left in self._left if left.startswith(f"{path}/"))
+
+    def real(self, path: str) -> str | None:
+        """Where a path of the tree leads in truth; None where it, or a link on its way, leads out of the tree."""
+        return inner_path(self.root, path)
 
     def submodules(self) -> dict[str, GitState | None]:
         """The repository's submodules by path, and where each stands; None where it was not checked out."""
@@ -335,7 +326,6 @@ class SourceTree:
         inside = os.path.relpath(real, self.root).replace(os.sep, "/")
         if inside in (".", "..") or inside.startswith("../") or f"{path}/".startswith(f"{inside}/"):
             self._note(f"{path} is a link to a directory: not followed")
-            self._left.append(path)
         else:
             self._links[path] = inside
 
@@ -346,7 +336,19 @@ class SourceTree:
                 return _file_entry(path, child.stat(follow_symlinks=False))
         except OSError:
             pass
+        if child.is_symlink():
+            self._file_links.append(path)
         return self._entry(path)
+
+    def _drop_links_to_left_out(self) -> None:
+        """A link has what its target has, so one to a file that is left out is left out as that file is."""
+        root = os.path.realpath(self.root)
+        for path in self._file_links:
+            target = os.path.relpath(os.path.realpath(self.root / path), root).replace(os.sep, "/")
+            if path in self._entries and target not in self._entries:
+                del self._entries[path]
+                self._left.append(path)
+                self._note(f"{path} is a link to {target}, which is left out: so is the link")
 
     def _entry(self, path: str) -> FileEntry | None:
         try:

@@ -165,6 +165,36 @@ def test_links_are_read_inside_the_tree_only(tmp_path):
     assert any("d/loop" in n for n in tree.notes)
 
 
+def test_a_link_to_what_is_ignored_is_left_out_like_it(tmp_path):
+    write(tmp_path, {".gitignore": "private.txt\nown/\n", "private.txt": SECRET, "a.txt": "a", "own/b.txt": SECRET})
+    (tmp_path / "link.txt").symlink_to("private.txt")
+    (tmp_path / "second.txt").symlink_to("link.txt")
+    (tmp_path / "deep.txt").symlink_to("own/b.txt")
+    (tmp_path / "fine.txt").symlink_to("a.txt")
+    tree = opened(tmp_path)
+    assert paths(tree) == [".gitignore", "a.txt", "fine.txt"]
+    assert SECRET not in repr(list(tree.delivery()))
+    assert tree.left_out("link.txt") == ("link.txt",)
+    assert any("link.txt is a link to private.txt" in n for n in tree.notes)
+
+
+def test_links_that_lead_out_are_refused_and_not_merely_left_out(tmp_path):
+    outside = write(tmp_path / "outside", {"secret.txt": SECRET})
+    root = write(tmp_path / "root", {".gitignore": "own/\n", "a.txt": "a", "own/b.txt": "b", "d/x.py": "x"})
+    (root / "data").symlink_to(outside)
+    (root / "up").symlink_to("../outside")
+    (root / "far").symlink_to("/proc")
+    (root / "own/out").symlink_to(outside)
+    (root / "around").symlink_to(outside / "back")
+    (outside / "back").symlink_to(root / "d")
+    tree = opened(root)
+    for name in ("data", "up", "far", "data/secret.txt", "own/out", "..", "../outside", "d/../../outside"):
+        assert tree.real(name) is None, name
+    assert [tree.left_out(name) for name in ("data", "up", "far")] == [(), (), ()]
+    assert tree.real("own/b.txt") == str(root / "own/b.txt")
+    assert tree.left_out("own") == ("own",)
+
+
 def test_a_file_that_became_a_link_out_of_the_tree_is_not_read(tmp_path):
     secret = write(tmp_path / "outside", {"secret.txt": SECRET}) / "secret.txt"
     root = write(tmp_path / "root", {"a.txt": "inside", "b.txt": "b"})

@@ -26,6 +26,8 @@ BEAT_S = 5.0  # between two signs of life
 SILENT_S = 120.0  # without one: a machine that is gone says nothing
 GONE_S = 15.0  # how long a member may be missing among the services: they are told anew now and then
 LONGEST = 4096  # bytes of a line that is waited for
+STRANGERS = 32  # connections that have not said who they are: more push out the first
+STRANGE_S = 10.0  # how long one may take to say it; a member does at once
 
 
 class Ended(Exception):
@@ -40,6 +42,11 @@ class Broken(Exception):
         self.code = code
 
 
+def is_number(text: str) -> bool:
+    """Whether it is a number as members write it: `int` refuses some digits, and very many of them."""
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
 def read_members(path: Path) -> dict[int, tuple[str, int]]:
     """Rank → (address, port) of the services in the rendered file; nothing where it can't be read."""
     found: dict[int, tuple[str, int]] = {}
@@ -51,7 +58,7 @@ def read_members(path: Path) -> dict[int, tuple[str, int]]:
         address, _, rest = line.partition(" ")
         port, _, tags = rest.partition(" ")
         ranks = [tag[5:] for tag in tags.split() if tag.startswith("rank-")]
-        if len(ranks) == 1 and ranks[0].isdigit() and port.isdigit():
+        if len(ranks) == 1 and is_number(ranks[0]) and is_number(port):
             found[int(ranks[0])] = (address, int(port))
     return found
 
@@ -64,13 +71,13 @@ class Peer:
         connection.settimeout(SILENT_S)
         self.connection = connection
         self.rank = -1
-        self.heard = time.monotonic()
+        self.came = self.heard = time.monotonic()
         self.rest = b""
 
     def lines(self) -> list[str] | None:
         """What came, in whole lines; None at the end of the connection."""
         try:
-            data = self.connection.recv(65536)
+            data = self.connection.recv(65536 if self.rank >= 0 else LONGEST)
         except OSError:
             return None
         self.heard = time.monotonic()
@@ -170,9 +177,11 @@ class Member:
                         self.accept(server)
                     else:
                         self.greeted(key.data)
+                self.forget(STRANGERS, STRANGE_S)
         finally:
             self.selector.unregister(server)
             server.close()
+        self.forget(0, 0)
         for peer in self.peers.values():
             peer.say(f"met {self.told.port}")
         return int(self.told.port)
@@ -201,13 +210,22 @@ class Member:
             return
         self.selector.register(connection, selectors.EVENT_READ, Peer(connection))
 
+    def forget(self, most: int, seconds: float) -> None:
+        """End connections that have not said who they are: all but the last `most`, and those that take too long."""
+        peers = [key.data for key in self.selector.get_map().values() if key.data is not None]
+        strangers = sorted((p for p in peers if p.rank < 0), key=lambda p: p.came)
+        for n, peer in enumerate(strangers):
+            if n < len(strangers) - most or time.monotonic() - peer.came > seconds:
+                self.drop(peer)
+
     def greeted(self, peer: Peer) -> None:
         """A new connection has said something: it is a member of this job, or it is closed."""
-        for line in peer.lines() or [""]:
+        said = peer.lines()
+        for line in [""] if said is None else said:
             words = line.split(" ")
             if peer.rank >= 0 and words[0] == "beat":
                 continue
-            known = words[:1] == ["hello"] and words[2:] == [self.job] and words[1].isdigit()
+            known = words[:1] == ["hello"] and words[2:] == [self.job] and is_number(words[1])
             if peer.rank < 0 and known and 0 < int(words[1]) < self.told.nodes:
                 peer.rank = int(words[1])
                 if peer.rank in self.peers:
@@ -220,9 +238,10 @@ class Member:
             return
 
     def drop(self, peer: Peer) -> None:
-        """End a connection."""
-        self.selector.unregister(peer.connection)
-        peer.connection.close()
+        """End a connection; one that has been ended already, which the same look showed twice, stays so."""
+        if peer.connection.fileno() >= 0:
+            self.selector.unregister(peer.connection)
+            peer.connection.close()
 
     def call(self, deadline: float) -> int:
         """The others' part: reach the first, and wait until it says that all are there."""
@@ -240,6 +259,7 @@ class Member:
             self.selector.register(connection, selectors.EVENT_READ, peer)
             port = self.met_by(peer, deadline, missing)
             if port is not None:
+                peer.rank = 0
                 self.peers[0] = peer
                 return port
             self.drop(peer)
@@ -257,7 +277,7 @@ class Member:
                 if said is None:
                     return None
                 for line in said:
-                    if line.startswith("met ") and line[4:].isdigit():
+                    if line.startswith("met ") and is_number(line[4:]):
                         return int(line[4:])
             self.live()
 
@@ -287,8 +307,11 @@ class Member:
                     raise Broken(f"rank {rank} says nothing any more")
 
     def heard(self, peer: Peer) -> None:
-        """Read what another member says; raises Broken where that ends this one too."""
-        rank = peer.rank if self.told.rank == 0 else 0
+        """Read what another member says; raises Broken where that ends this one too. Others are not listened to."""
+        rank = peer.rank
+        if self.peers.get(rank) is not peer:
+            self.drop(peer)
+            return
         said = peer.lines()
         if said is None:
             raise Broken(f"rank {rank} went away")

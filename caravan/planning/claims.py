@@ -21,6 +21,7 @@ from caravan.planning.environment_claims import (
     option_claims,
     pairs_in,
 )
+from caravan.planning.environments import PREPARING_MHZ, prepares
 from caravan.planning.members import network_mode
 from caravan.values.job import ClusterFacts
 from caravan.values.packages import read_package
@@ -198,10 +199,12 @@ def _packages(plan: TrainingPlan, environment: list[Pair]) -> Iterator[Claim]:
 def _amounts(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[Claim]:
     need, limits, nodes = plan.resources, plan.limits, plan.launch.nodes  # a job is counted with all its members
     memory, amount = _memory(need.memory_mb, need.memory_max_mb)
+    # A task that prepares the environment is over before the training begins, and has no cores of its own.
+    cpu = (PREPARING_MHZ if prepares(plan) else 0) if need.cores else need.cpu_mhz
     numbers = {
         "limits.gpus": ("resources.gpus", need.gpus * nodes),
         "limits.memory_mb": (memory, amount * nodes),
-        "limits.cpu_mhz": ("resources.cpu_mhz", 0 if need.cores else need.cpu_mhz * nodes),
+        "limits.cpu_mhz": ("resources.cpu_mhz", cpu * nodes),
         "limits.cores": ("resources.cores", (need.cores or 0) * nodes),
         "limits.disk_mb": ("resources.disk_mb", need.disk_mb * nodes),
         "limits.priority": ("priority", plan.priority),

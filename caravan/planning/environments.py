@@ -18,7 +18,8 @@ _CODE: Final = frozenset({"local/code", CODE_FILE})
 _OURS: Final = "local/"
 _NOT_NEEDED: Final = frozenset({"ports", "hostname", "runtime", "shm_size"})
 """Options of docker that are the training's alone."""
-_CPU_MHZ: Final = 1000
+PREPARING_MHZ: Final = 1000
+"""CPU of the preparing task where the training has cores of its own and says no MHz."""
 _CACHES: Final = {
     "CARAVAN_CACHE_DIR": "",
     "HF_HOME": "/huggingface",
@@ -102,7 +103,7 @@ def preparing_task(plan: TrainingPlan, training: Task, scripts: tuple[TemplateBl
         user=training.user,
         lifecycle=Lifecycle(hook="prestart"),
         resources=TaskResources(
-            cpu=resources.cpu or _CPU_MHZ, memory=resources.memory, memory_max=resources.memory_max
+            cpu=resources.cpu or PREPARING_MHZ, memory=resources.memory, memory_max=resources.memory_max
         ),
         templates=(*scripts, *templates),
         vault=training.vault,

@@ -233,16 +233,38 @@ def _totals(groups: list[Any]) -> Iterator[Claim]:
     for group in groups:
         count = max(_amount(group, "Count", 1), _amount(_map(group.get("Scaling")), "Max", 0))
         sums["disk_mb"] += count * _amount(_map(group.get("EphemeralDisk")), "SizeMB", 300)
+        phases = {phase: {"memory_mb": 0.0, "cpu_mhz": 0.0} for phase in (*_PHASES, "sidecar")}
         for task in _maps(group.get("Tasks")):
             need = _map(task.get("Resources"))
-            beyond = _int(need.get("MemoryMaxMB"), 0)  # below zero: without an end
-            memory = max(_amount(need, "MemoryMB", 300), beyond) + _amount(need, "SecretsMB", 0)
+            # Devices and cores are a task's own as long as its allocation lives, also those of a task that is over.
             sums["gpus"] += count * sum(_amount(d, "Count", 1) for d in _maps(need.get("Devices")))
-            sums["memory_mb"] += float("inf") if beyond < 0 else count * memory
-            cpu, cores = _amount(need, "CPU", 100), _amount(need, "Cores", 0)
-            sums["cpu_mhz"] += 0 if cores else count * cpu
-            sums["cores"] += count * cores
+            sums["cores"] += count * (cores := _amount(need, "Cores", 0))
+            cpu, phase = _amount(need, "CPU", 100), phases[_phase(task)]
+            phase["cpu_mhz"] += 0 if cores else cpu
+            phase["memory_mb"] += _memory(need)
+        for name in ("memory_mb", "cpu_mhz"):
+            at_once = max(phases[phase][name] for phase in _PHASES) + phases["sidecar"][name]
+            sums[name] += count * at_once if count else 0
     yield from (_number(f"limits.{name}", f"job {name}", total) for name, total in sums.items())
+
+
+_PHASES: Final = ("prestart", "main", "poststop")
+"""Tasks of one of them are over before those of the next begin, so that Nomad reserves the largest of their sums."""
+
+
+def _phase(task: dict[str, Any]) -> str:
+    """When a task runs. What is no hook that Nomad knows runs with the main tasks, which is the dearer reading."""
+    life = _map(task.get("Lifecycle"))
+    if life.get("Sidecar"):
+        return "sidecar"
+    hook = life.get("Hook")
+    return str(hook) if hook in ("prestart", "poststop") else "main"
+
+
+def _memory(need: dict[str, Any]) -> float:
+    beyond = _int(need.get("MemoryMaxMB"), 0)  # below zero: without an end
+    memory = max(_amount(need, "MemoryMB", 300), beyond) + _amount(need, "SecretsMB", 0)
+    return float("inf") if beyond < 0 else memory
 
 
 def _amount(holder: dict[str, Any], key: str, default: int) -> int:

@@ -6,8 +6,10 @@ Credentials come from the environment, as the libraries find them (`~/.netrc`, a
 import concurrent.futures
 import hashlib
 import os
+import queue
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
@@ -20,7 +22,9 @@ READ_AGAIN: Final = 64_000_000
 """Bytes up to which what arrived is read again and its checksum compared; a node compares it in any case."""
 PATIENCE_S: Final = 600.0
 _MISSING: Final = 404
-_CONFLICT: Final = (404, 409)  # what a WebDAV server says where the folder is missing
+_TOO_LARGE: Final = 413
+_DENIED: Final = (401, 403)
+_FAULTY: Final = 500  # and above: the server's own trouble
 _WITHOUT_FOLDERS: Final = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss"})
 _T = TypeVar("_T")
 
@@ -94,7 +98,11 @@ class _Body:
 
 
 class HttpStore:
-    """An address of a web server that takes PUT, WebDAV or not. A broken PUT leaves nothing, or is removed."""
+    """An address of a web server that takes PUT, WebDAV or not.
+
+    Nothing is ever removed: an address belongs to a content, not to a run, and what is half there may be another run's
+    upload under way. Whatever a broken PUT leaves has another size, or another checksum, and is put anew.
+    """
 
     def __init__(self, url: str, patience_s: float) -> None:
         self._url = url
@@ -121,13 +129,7 @@ class HttpStore:
     def write(self, pieces: Iterator[bytes], size: int) -> None:
         """PUT it; folders that a WebDAV server misses are made first."""
         self._make_folders()
-        try:
-            self._accepted(self._ask("PUT", data=_Body(pieces, size)), "be put")
-        except BaseException:
-            with suppress(CaravanError):
-                if self.size() not in (None, size):
-                    self._ask("DELETE")
-            raise
+        self._accepted(self._ask("PUT", data=_Body(pieces, size)), f"be put ({size} bytes)")
 
     def _make_folders(self) -> None:
         """On a WebDAV server, which says so; others make folders by themselves, or have none."""
@@ -153,12 +155,46 @@ class HttpStore:
     def _accepted(self, answer: Any, what: str) -> Any:
         if answer.ok:
             return answer
-        hint = "Resume the run." if answer.status_code >= 500 else "Its credentials belong into ~/.netrc."
-        raise ServiceError(f"{self._url} can't {what}: the server answered {answer.status_code}.", hint=hint)
+        status = answer.status_code
+        if status == _TOO_LARGE:
+            hint = "Raise the server's limit of a request's size (nginx: client_max_body_size), or use another store."
+        elif status in _DENIED:
+            hint = "Its credentials belong into ~/.netrc."
+        else:
+            hint = "Resume the run." if status >= _FAULTY else "See docs/jobs.md for what a store may be."
+        raise ServiceError(f"{self._url} can't {what}: the server answered {status}.", hint=hint)
 
     def _failed(self, error: Exception) -> ServiceError:
         why = re.sub(r"<[^>]*>", "", str(error))[:200] or type(error).__name__
         return ServiceError(f"{self._url} can't be reached: {why}.", hint="Resume the run once it can.")
+
+
+class _Worker:
+    """One thread that does one thing after another for a store's library. It may hang and keeps no process alive."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=_work_off, args=(self._work,), daemon=True).start()
+        weakref.finalize(self, self._work.put, None)
+
+    def submit(self, work: Callable[[], _T]) -> concurrent.futures.Future[_T]:
+        """What it will come to: a value, or whatever the library raises."""
+        future: concurrent.futures.Future[_T] = concurrent.futures.Future()
+
+        def done() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 (it is handed on to whoever waits, and mapped there)
+                future.set_exception(error)
+
+        self._work.put(done)
+        return future
+
+
+def _work_off(work: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+    while (one := work.get()) is not None:
+        one()
+        del one  # what it holds is not ours
 
 
 class FileSystemStore:
@@ -168,7 +204,8 @@ class FileSystemStore:
 
     def __init__(self, url: str, patience_s: float) -> None:
         self._url, self._patience_s = url, patience_s
-        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._worker = _Worker()
+        self._dead = False  # it has not answered once: nothing more is asked, no clean-up either
         self._fs, self._path = self._call(self._open)
 
     def _open(self) -> Any:
@@ -229,11 +266,15 @@ class FileSystemStore:
 
     def _call(self, work: Callable[[], _T]) -> _T:
         """What a store's library says; whatever it raises, a kind of its own included, in our words."""
-        future = self._pool.submit(work)
+        silent = ServiceError(f"{self._url} does not answer.", hint="Resume the run; nothing is sent twice.")
+        if self._dead:
+            raise silent
+        future = self._worker.submit(work)
         try:
             error = future.exception(timeout=self._patience_s)
         except TimeoutError as late:
-            raise ServiceError(f"{self._url} does not answer.", hint="Resume the run; nothing is sent twice.") from late
+            self._dead = True
+            raise silent from late
         if error is None:
             return future.result()
         if isinstance(error, ImportError):

@@ -195,9 +195,9 @@ def test_a_variable_is_removed_and_one_that_is_not_there_is_no_error(bench: Benc
     bench.cluster.remove_variable(path)
 
 
-@pytest.mark.parametrize("text", ["", " \n"])
-def test_nothing_to_parse(bench: Bench, text: str) -> None:
-    with pytest.raises(JobRefused, match=r"^Job spec is empty$"):
+@pytest.mark.parametrize(("text", "said"), [("", r"^Job spec is empty$"), (" \n", "Missing job block")])
+def test_nothing_to_parse(bench: Bench, text: str, said: str) -> None:
+    with pytest.raises(JobRefused, match=said):
         bench.cluster.parse(text)
 
 

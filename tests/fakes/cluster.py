@@ -140,7 +140,7 @@ class FakeCluster:
         from caravan.hcl import HclError, parse_hcl
 
         with self._call("parse"):
-            if not hcl.strip():
+            if not hcl:
                 raise JobRefused("Job spec is empty")
             try:
                 return parse_hcl(hcl)

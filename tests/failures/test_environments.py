@@ -60,6 +60,7 @@ def test_a_package_that_is_nowhere_fails_before_the_training(site: Site, reposit
 
 def test_an_index_that_is_away_is_named(site: Site, repository: Path, tmp_path: Path) -> None:
     index = "http://127.0.0.1:9/simple"
-    ended = train(site, repository, tmp_path, **{"env.PIP_NO_INDEX": "0", "env.PIP_INDEX_URL": index})
+    away = {"env.PIP_NO_INDEX": "0", "env.PIP_INDEX_URL": index, "limits.fixes": 0}  # nothing is waited for
+    ended = train(site, repository, tmp_path, **away)
     assert ended.diagnosis.failure is FailureClass.NETWORK_UNREACHABLE, ended.told()
     assert any(index in line for line in ended.diagnosis.lines), ended.told()

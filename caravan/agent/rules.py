@@ -11,7 +11,7 @@ from caravan.diagnosis.repair import ladder
 from caravan.diagnosis.rules import diagnose
 from caravan.planning.alternatives import nearest
 from caravan.planning.catalogue import Prices, gpu_named, matches_model
-from caravan.planning.cluster_fit import gpu_groups, gpu_offers, holds, takers
+from caravan.planning.cluster_fit import gpu_groups, gpu_offers, takers
 from caravan.planning.command import unpassed
 from caravan.planning.draft import with_fitting_flags
 from caravan.planning.estimate import beyond_formula, estimate, gpu_size_gib
@@ -19,6 +19,7 @@ from caravan.planning.flags import field_of, typed_changes
 from caravan.planning.questions import draft_questions
 from caravan.planning.remembered import propose_changes
 from caravan.planning.script import told_words
+from caravan.planning.standing import members_placed
 from caravan.ports import Toolbox
 from caravan.values.dialogue import Question
 from caravan.values.errors import UsageError
@@ -106,7 +107,7 @@ def outlook_of(
     return Outlook(
         fits=lambda candidate: estimated(candidate, beyond),
         takers=lambda candidate: takers(candidate, facts),
-        holds=holds,
+        holds=lambda candidate: members_placed(candidate, facts) >= candidate.launch.nodes,
         words=told_words,
         unheard=unpassed,
         host_need_mb=lambda candidate: estimate(candidate, facts, prices=prices).host_memory_mb,

@@ -38,6 +38,7 @@ class _Scene(NamedTuple):
     flags: dict[str, str]
     gpu: bool
     image: str | None = None  # what the settings name
+    gpus: int = 1  # of a node, as far as somebody has said
 
 
 def draft_questions(
@@ -58,11 +59,40 @@ def draft_questions(
     flags = known_flags(profile)
     no_gpu = said.get("resources.gpus") == 0
     known = frozenset({*said, *answered, *repository_values(profile, _documented(profile))})
-    scene = _Scene(profile, prompt, facts, known, flags, wants_gpu(profile) and not no_gpu and _has_gpus(facts), image)
+    wants = wants_gpu(profile) and not no_gpu and _has_gpus(facts)
+    scene = _Scene(profile, prompt, facts, known, flags, wants, image, _gpus_said(said, profile, facts))
     found = [q for rule in _RULES for q in rule(scene) if q.path not in known and q.id not in known]
     urgent = _urgent(cases)
     found = [q.model_copy(update={"cost_of_wrong": q.cost_of_wrong + urgent.get(q.id, 0.0)}) for q in found]
     return tuple(sorted(found, key=lambda q: (-q.cost_of_wrong, q.id))[:MOST])
+
+
+def offered(questions: Sequence[Question], facts: ClusterFacts, gpus: Json) -> tuple[Question, ...]:
+    """The questions for one who has asked for that many GPUs: GPU types that no node has so many of are no choices."""
+    if not isinstance(gpus, int):
+        return tuple(questions)
+    enough = set(_types(facts, gpus))
+    found = []
+    for question in questions:
+        if question.path == "resources.gpu_model":
+            choices = tuple(c for c in question.choices if c in enough)
+            if len(choices) < 2:
+                continue
+            question = question.model_copy(update={"choices": choices})
+        found.append(question)
+    return tuple(found)
+
+
+def _types(facts: ClusterFacts, gpus: int) -> list[str]:
+    return sorted({g.model for n in facts.usable_nodes() for g in gpu_groups(n) if g.count >= gpus})
+
+
+def _gpus_said(said: dict[str, Json], profile: RepoProfile, facts: ClusterFacts) -> int:
+    """How many GPUs of a node are known to be asked for; a repository that wants more than there are gets the most."""
+    asked = said.get("resources.gpus")
+    if isinstance(asked, int):
+        return asked
+    return min(profile.num_gpus or 1, max((g.count for n in facts.usable_nodes() for g in gpu_groups(n)), default=1))
 
 
 def _documented(profile: RepoProfile) -> Documented | None:
@@ -256,14 +286,14 @@ def _gpus(scene: _Scene) -> Iterator[Question]:
             reason=f"the repository doesn't say; a node has up to {most}",
             cost_of_wrong=40,
         )
-    models = sorted({g.model for g in groups})
+    models = _types(scene.facts, scene.gpus)
     if scene.gpu and len(models) > 1:
         yield Question(
             id="gpu_type",
             text="Which GPU type shall it use? Without an answer, the cheapest that holds it.",
             path="resources.gpu_model",
             choices=tuple(models),
-            reason=f"the cluster has {len(models)} kinds",
+            reason=f"the cluster has {len(models)} kinds" + (f" with {scene.gpus} on a node" if scene.gpus > 1 else ""),
             cost_of_wrong=20,
         )
 

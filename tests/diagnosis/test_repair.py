@@ -181,6 +181,14 @@ def test_waiting_helps_only_where_a_node_is_large_enough() -> None:
     assert not waits(F.PLACEMENT_GPU_UNAVAILABLE, gpus=1, gpu_memory_mib=90_000)
 
 
+def test_waiting_does_not_help_a_group_that_has_no_room_even_on_empty_nodes() -> None:
+    one, two = (facts(*(node(f"n{i}", devices=(gpu("A100", 80, 4),)) for i in range(count))) for count in (1, 2))
+    wide = plan({**memory(gpus=4), "launch.nodes": 2, "launch.launcher": "torchrun"})
+    kinds = [r.kind for r in rungs(F.PLACEMENT_GPU_UNAVAILABLE, wide, one)]
+    assert "wait" not in kinds  # one node has its four, but not for two members
+    assert rungs(F.PLACEMENT_GPU_UNAVAILABLE, wide, two)[0].kind == "wait"
+
+
 def test_another_model_or_fewer_gpus() -> None:
     here = facts(node(devices=(gpu("NVIDIA L4", 22.5, 2),)))
     other = plan(memory(gpus=1, gpu_model="NVIDIA H200"))

@@ -1,6 +1,6 @@
 import pytest
 
-from caravan.planning.questions import draft_questions
+from caravan.planning.questions import draft_questions, offered
 from caravan.values.failure import FailureClass, PastCase
 from caravan.values.repo import Launcher, ScriptOption
 from tests.planning.scenes import builtin, candidates, llm_profile, node, nomad, numpy_profile, volumes
@@ -32,6 +32,20 @@ def test_what_set_or_an_answers_file_gives_is_not_asked() -> None:
     answered = ("model.id", "dataset", "limits.max_cost_usd", "outputs")
     found = ids(llm_profile(), "go", nomad(node("a", A100)), (), answered=answered)
     assert found == ["method", "gpus", "epochs"]
+
+
+def test_gpu_types_of_which_no_node_has_enough_are_no_choices() -> None:
+    facts = nomad(node("a", A100), node("b", L4), node("c", ("NVIDIA H200", 143771, 4)))
+    answered = ("model.id", "dataset", "outputs", "method", "epochs")
+
+    def choices(prompt: str, gpus: object = None) -> list[object]:
+        found = draft_questions(llm_profile(), prompt, facts, (), answered=answered)
+        return [c for q in offered(found, facts, gpus) if q.id == "gpu_type" for c in q.choices]  # type: ignore[arg-type]
+
+    assert choices("train") == ["NVIDIA A100-SXM4-80GB", "NVIDIA H200", "NVIDIA L4"]
+    assert choices("train on 4 GPUs") == ["NVIDIA A100-SXM4-80GB", "NVIDIA H200"]
+    assert choices("train", 4) == ["NVIDIA A100-SXM4-80GB", "NVIDIA H200"]
+    assert choices("train", 8) == []
 
 
 def test_close_entry_points_are_asked_with_their_launchers() -> None:

@@ -32,8 +32,8 @@ class GpuChoice(NamedTuple):
 class Outlook:
     """What planning answers about a plan. The defaults know nothing.
 
-    `fits` None: not known. `takers` are the nodes that could take the plan were they larger, `holds` says whether an
-    empty node is large enough. `words` is the command as the job would run it, `unheard` the fields that no option of
+    `fits` None: not known. `takers` are the nodes that could take the plan were they larger, `holds` says whether
+    they would have room for all members of the plan at once, were they empty. `words` is the command as the job would run it, `unheard` the fields that no option of
     the program takes. `field_of` names the plan field that an option of that name sets. `gpus` are the types that one
     node has enough of, the cheapest first, whatever model the plan names. `bf16` None: not known. `matches` says
     whether a plan's word for a GPU (`A100`) means a node's model. `nearest` are the nearest other
@@ -42,7 +42,7 @@ class Outlook:
 
     fits: Callable[[TrainingPlan], bool | None] = lambda _: None
     takers: Callable[[TrainingPlan], Sequence[NodeFacts]] = lambda _: ()
-    holds: Callable[[NodeFacts, TrainingPlan], bool] = lambda _node, _plan: True
+    holds: Callable[[TrainingPlan], bool] = lambda _: True
     words: Callable[[TrainingPlan], tuple[str, ...]] = lambda plan: plan.command
     unheard: Callable[[TrainingPlan], Sequence[str]] = lambda _: ()
     host_need_mb: Callable[[TrainingPlan], int | None] = lambda _: None

@@ -18,8 +18,8 @@ def elsewhere(case: Case) -> Iterator[Repair]:
 
 
 def wait_for_room(case: Case) -> Iterator[Repair]:
-    """Wait while nodes that are large enough are busy. Where none is, waiting can't help."""
-    if any(case.outlook.holds(node, case.plan) for node in case.outlook.takers(case.plan)):
+    """Wait while nodes that are large enough for the whole group are busy. Where none are, waiting can't help."""
+    if case.outlook.takers(case.plan) and case.outlook.holds(case.plan):
         yield from (Wait(seconds=seconds, why="the nodes that can take the job are busy") for seconds in _WAITS_S)
 
 

@@ -182,13 +182,26 @@ class _Worker:
         future: concurrent.futures.Future[_T] = concurrent.futures.Future()
 
         def done() -> None:
-            try:
+            with _HandedOn(future):
                 future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 (it is handed on to whoever waits, and mapped there)
-                future.set_exception(error)
 
         self._work.put(done)
         return future
+
+
+class _HandedOn:
+    """What is raised within goes to whoever waits for the future, as from a pool's thread; it is mapped there."""
+
+    def __init__(self, future: concurrent.futures.Future[Any]) -> None:
+        self._future = future
+
+    def __enter__(self) -> None:
+        """Nothing is prepared."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if error is not None:
+            self._future.set_exception(error)
+        return True
 
 
 def _work_off(work: queue.SimpleQueue[Callable[[], None] | None]) -> None:

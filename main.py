@@ -341,13 +341,16 @@ class Application:
     def _courier(self) -> Courier:
         from functools import partial
 
+        from caravan.analysis.deny import is_denied
         from caravan.analysis.git import is_public
         from caravan.runs.courier import StoreCourier
         from config import process_environment
 
         environment = process_environment()
         asked = partial(is_public, environment=environment)
-        return StoreCourier(self.home, environment=environment, is_public=asked)
+        return StoreCourier(
+            self.home, environment=environment, is_denied=is_denied, secrets=self._secrets, is_public=asked
+        )
 
     def _tracer(self, run_id: str) -> Tracer:
         from observability import LocalTracer, NullTracer

@@ -360,8 +360,12 @@ class Courier(Protocol):
     def public(self, url: str) -> bool | None:
         """Whether a git remote answers without credentials; None: that was not to be found out."""
 
-    def measure(self, path: Path, told: Callable[[str], None]) -> Parcel:
-        """What sending the file or directory would send; known again as long as nothing in it has changed."""
+    def measure(self, path: Path, told: Callable[[str], None], most: int | None = None) -> Parcel:
+        """What sending the file or directory would send; known again as long as nothing in it has changed.
+
+        What may hold a secret, by its name, and links that lead out of the directory are left out and named. More than
+        `most` bytes are a UsageError, before any are read.
+        """
 
     def put(self, path: Path, url: str, parcel: Parcel, told: Callable[[str], None]) -> bool:
         """Put the file, or the directory as one tar file, at the URL, whole or not at all; False: it was there.
@@ -370,9 +374,10 @@ class Courier(Protocol):
         """
 
     def build(self, archive: Path, build: ImageBuild, log: Path, told: Callable[[str], None]) -> str:
-        """Build an image from the code in an archive and push it, unless its tag is in the registry; its digest.
+        """Build an image from the code in an archive and push it, unless that was done from here before; its digest.
 
-        Raises ServiceError when the registry can't be reached, BuildFailed when the image can't be built.
+        Raises ServiceError when the registry can't be reached, BuildFailed when the image can't be built, UsageError
+        when the archive is another than the plan was made with.
         """
 
 

@@ -10,26 +10,23 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from caravan.agent.context import Context
+from caravan.agent.data_delivery import lies_here, mounted, with_data
 from caravan.agent.state import RunState
-from caravan.analysis.deny import is_denied
+from caravan.analysis.deny import is_suspect
 from caravan.analysis.traps import Traps, find_traps, named, warnings
 from caravan.analysis.tree import SourceTree
 from caravan.planning.delivery import (
     CODE_MOUNT,
-    DATA_DIR,
-    DATA_MOUNT,
     access_note,
     at_commit,
     code_in_image,
     code_kind,
     code_object,
-    covering,
     data_object,
     fetch_source,
     image_tag,
     not_from_git,
     put_url,
-    size_text,
     store_problem,
     volume_path,
     wishes,
@@ -38,25 +35,17 @@ from caravan.planning.delivery import (
 from caravan.planning.draft import image_in
 from caravan.values.base import Json
 from caravan.values.delivery import Parcel
-from caravan.values.errors import UsageError
 from caravan.values.job import ClusterFacts
 from caravan.values.plan import (
-    STANDING,
     Author,
     CodeSource,
-    DataSource,
     ImageBuild,
-    Mount,
     PlanChange,
     TrainingPlan,
     apply_changes,
 )
 from caravan.values.repo import RepoProfile
 
-_ENDINGS: Final = (
-    *(".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".txt", ".bin", ".npy", ".npz", ".tar", ".zip"),
-    *(".gz", ".zst", ".h5", ".hdf5", ".pt", ".safetensors", ".mds", ".idx", ".lmdb"),
-)
 _SMALL_MB: Final = 200  # what the usual disk has room for
 _WORDS: Final = 200  # of a command that are looked at
 
@@ -89,13 +78,19 @@ def choose_code(
     build = None
     if dockerfile and packed is not None and context.shipping.registry:
         tag = image_tag(context.shipping.registry, source, packed.sha256 or "", dockerfile)
-        build = ImageBuild(dockerfile=dockerfile, tag=tag)
+        build = ImageBuild(dockerfile=dockerfile, tag=tag, sha256=packed.sha256)
     code = _code(kind, wish, source, profile, tree, packed, inside if build else None, context)
     told = warnings(traps, kind) if kind != "mount" else ()
     if kind == "git" and not facts.shared_files:
         note = access_note(code, context.courier.public(code.location) if context.courier else None)
         told = (*told, note) if note else told
+    told = (*told, *_suspects(tree))
     return Chosen(code, build, told)
+
+
+def _suspects(tree: SourceTree) -> tuple[str, ...]:
+    found = tuple(e.path for e in tree.files() if is_suspect(e.path))
+    return (f"{named(found)} may hold secrets, and is delivered: it may as well be code or data",) if found else ()
 
 
 def unpushed(state: RunState, context: Context) -> str:
@@ -194,16 +189,7 @@ def with_code(plan: TrainingPlan, facts: ClusterFacts) -> TrainingPlan:
     name, _ = volume_path(plan.code.location, CODE_MOUNT)
     mount, mounts = with_volume(plan, name, CODE_MOUNT, facts)
     _, place = volume_path(plan.code.location, mount.destination)
-    return _mounted(plan, mounts, {"code.location": place}, f"the volume {name} has the code")
-
-
-def _mounted(plan: TrainingPlan, mounts: tuple[Mount, ...], more: dict[str, Json], why: str) -> TrainingPlan:
-    by = Author.USER  # naming a volume is the person's word or the profile's; what follows from it must stand
-    changes = [PlanChange(path=path, value=value, by=by, why=why) for path, value in more.items()]
-    if mounts != plan.mounts:
-        value = [m.model_dump(mode="json") for m in mounts]
-        changes.insert(0, PlanChange(path="mounts", value=value, by=by, why=why))
-    return apply_changes(plan, changes)
+    return mounted(plan, mounts, {"code.location": place}, f"the volume {name} has the code")
 
 
 def needed_but_left_out(plan: TrainingPlan, tree: SourceTree) -> tuple[str, ...]:
@@ -216,133 +202,13 @@ def needed_but_left_out(plan: TrainingPlan, tree: SourceTree) -> tuple[str, ...]
     found = []
     for word in dict.fromkeys(words[:_WORDS]):
         inside = posixpath.normpath(posixpath.join(plan.workdir or ".", word)) if word and word[0] != "-" else ""
-        if inside and tree.left_out(inside) and not (plan.data and plan.data.link == inside):
+        if inside and lies_here(tree, inside) and not (plan.data and plan.data.link == inside):
             found.append(inside)
     if not found:
         return ()
     return (
         f"{named(tuple(found))} is named by the command, but is not delivered: git ignores it or may hold a secret",
     )
-
-
-# --- data -----------------------------------------------------------------------------------------------------------
-
-
-def with_data(plan: TrainingPlan, tree: SourceTree, context: Context) -> TrainingPlan:
-    """The plan with the way that data here takes to the job; unchanged where the job reaches it by itself."""
-    local, link = _local(plan, tree)
-    wish = plan.data or DataSource()
-    if local is None:
-        if wish.kind is None and plan.data is not None:
-            raise UsageError(
-                f"data is set, but {plan.dataset.path or 'no data set'} is no path on this machine.",
-                hint="Set dataset.path to the file or directory, or leave data unset.",
-            )
-        return _on_volume(plan, wish, context) if wish.kind == "volume" else plan
-    if plan.data is None and not link and covering(plan, str(local)) is not None:
-        return plan  # a path as the task sees it, which happens to be here too
-    facts = context.facts()
-    measured: Parcel | None = None
-    kind = wish.kind or _data_kind(facts, context)
-    if kind != "volume":
-        measured = _measured(local, kind, context)
-    base: dict[str, Json] = {"local": str(local), "link": link, "kind": kind}
-    if measured is not None:
-        base |= {"size_bytes": measured.size, "files": measured.files, "folder": measured.folder}
-    found = _set(plan, base, "where it lies")
-    if kind == "shared":
-        return _set(found, {"location": str(local), "destination": str(local)}, "the cluster sees this machine's files")
-    if kind == "volume":
-        return _on_volume(found, wish, context)
-    return _uploaded(found, measured, local, context) if kind == "upload" and measured else found
-
-
-def _data_kind(facts: ClusterFacts, context: Context) -> str | None:
-    store = context.shipping.data_store
-    if facts.shared_files:
-        return "shared"
-    if store is None:
-        return None
-    return "volume" if store.volume else "upload"
-
-
-def _measured(local: Path, kind: str | None, context: Context) -> Parcel | None:
-    """What sending it would be. What is not sent is only looked at where a person is to be told its size."""
-    if context.courier is None or kind in ("shared", "code"):
-        return None
-    return context.courier.measure(local, context.progress.note)
-
-
-def _uploaded(plan: TrainingPlan, parcel: Parcel, local: Path, context: Context) -> TrainingPlan:
-    store = context.shipping.data_store
-    if parcel.size > context.shipping.max_data_gb * 1_000_000_000:
-        raise UsageError(
-            f"The data {local} has {size_text(parcel.size)}, more than {context.shipping.max_data_gb} GB.",
-            hint="Put it on a volume (--set data.kind=volume --set data.location=NAME), or set CARAVAN_MAX_DATA_GB.",
-        )
-    if store is None or store.volume or store_problem(store, "data"):
-        return plan
-    return _set(
-        plan,
-        {
-            "sha256": parcel.sha256,
-            "location": fetch_source(store, data_object(parcel)),
-            "destination": f"{DATA_DIR}/{local.name}",
-        },
-        f"sent once to {store.url}",
-    )
-
-
-def _on_volume(plan: TrainingPlan, wish: DataSource, context: Context) -> TrainingPlan:
-    """The plan with the volume that has the data mounted. `location` names it, `destination` may say the path in it."""
-    store = context.shipping.data_store
-    name = wish.location or (store.volume if store else "")
-    if not name:
-        return plan
-    name, _ = volume_path(name, "")
-    mount, mounts = with_volume(plan, name, DATA_MOUNT, context.facts())
-    _, inside = volume_path(wish.location or name, mount.destination)
-    local = plan.data.local if plan.data else ""
-    if not wish.destination and inside == mount.destination and local:
-        inside = posixpath.join(inside, posixpath.basename(local))
-    place = wish.destination or inside
-    if not place.startswith("/"):
-        place = posixpath.join(mount.destination, place)
-    return _mounted(plan, mounts, {"data.destination": place}, f"the volume {name} has the data")
-
-
-def _set(plan: TrainingPlan, fields: dict[str, Json], why: str) -> TrainingPlan:
-    """The plan's data with these fields; what a person said of it stays."""
-    given = wishes((PlanChange(path=p, value=plan.get(p), by=o.by) for p, o in plan.provenance.items()), "data")
-    whole = plan.set_by("data") in STANDING
-    by = Author.USER if whole else Author.CLUSTER  # else what follows from a person's word would be left out
-    changes = [PlanChange(path=f"data.{k}", value=v, by=by, why=why) for k, v in fields.items() if v and k not in given]
-    return apply_changes(plan, changes)
-
-
-def _local(plan: TrainingPlan, tree: SourceTree) -> tuple[Path | None, str]:
-    """The data on this machine that the job would not have, and where the training finds it in the code by itself."""
-    text = (plan.data.local if plan.data and plan.data.local else plan.dataset.path) or ""
-    if not text or "://" in text or "\0" in text:
-        return None, ""
-    inside = posixpath.normpath(posixpath.join(plan.workdir or ".", text))
-    asked = plan.set_by("dataset.path") in STANDING or plan.set_by("data.local") in STANDING
-    if not text.startswith(("/", "~")) and not inside.startswith(".."):
-        left = tree.left_out(inside)
-        if left and plan.code.kind != "mount" and (asked or not any(map(is_denied, left))):
-            return tree.root / inside, inside
-        if inside in tree or any(e.path.startswith(f"{inside}/") for e in tree.files()):
-            return None, ""  # it goes with the code
-        if not text.startswith("./") and not text.endswith(_ENDINGS):
-            return None, ""  # the id of a hub
-    if not asked:
-        return None, ""  # what a repository names outside of itself is not fetched from this machine
-    try:
-        path = Path(text).expanduser()
-        there = path.exists()
-    except (OSError, RuntimeError):
-        return None, ""
-    return (path.absolute() if there else None), ""
 
 
 # --- once it is approved --------------------------------------------------------------------------------------------

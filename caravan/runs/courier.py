@@ -6,7 +6,7 @@ from typing import Final
 
 from caravan.runs.files import state_errors
 from caravan.runs.images import Builder
-from caravan.runs.parcels import Measures, content
+from caravan.runs.parcels import Denies, Measures, content
 from caravan.runs.stores import PATIENCE_S, is_there, put, store_of
 from caravan.values.delivery import Parcel
 from caravan.values.plan import ImageBuild
@@ -19,7 +19,8 @@ _WORTH_TELLING: Final = 50_000_000  # bytes
 class StoreCourier:
     """The port Courier. `home`: the state directory; `environment`: what git and the image tools run in.
 
-    `is_public` says whether a git remote answers without credentials.
+    `is_denied` says whether a path, by its name, may hold a secret and is left out of what is sent; `secrets` are
+    values that are written nowhere. `is_public` says whether a git remote answers without credentials.
     """
 
     def __init__(
@@ -27,10 +28,13 @@ class StoreCourier:
         home: Path,
         *,
         environment: Mapping[str, str],
+        is_denied: Denies,
+        secrets: tuple[str, ...] = (),
         is_public: Callable[[str], bool | None] = lambda _: None,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self._measures = Measures(home / "measured.json")
+        self._measures, self._is_denied = Measures(home / "measured.json", is_denied), is_denied
+        self._secrets = secrets
         self._home, self._environment, self._patience_s = home, environment, patience_s
         self._is_public = is_public
 
@@ -38,23 +42,24 @@ class StoreCourier:
         """Whether a git remote answers without credentials; None: not known."""
         return self._is_public(url)
 
-    def measure(self, path: Path, told: Told) -> Parcel:
-        """What sending the file or directory would send. Raises UsageError."""
+    def measure(self, path: Path, told: Told, most: int | None = None) -> Parcel:
+        """What sending the file or directory would send, of at most `most` bytes. Raises UsageError."""
         with state_errors(self._home):
-            return self._measures.measure(path, told)
+            return self._measures.measure(path, told, most)
 
     def put(self, path: Path, url: str, parcel: Parcel, told: Told) -> bool:
         """Put the file or directory there; False: it was there. Raises ServiceError, UsageError."""
         store = store_of(url, patience_s=self._patience_s)
         if is_there(store, parcel):
             return False
-        put(store, url, _telling(content(path), parcel.size, url, told), parcel)
+        put(store, url, _telling(content(path, self._is_denied), parcel.size, url, told), parcel)
         return True
 
     def build(self, archive: Path, build: ImageBuild, log: Path, told: Told) -> str:
         """Build and push an image; its digest. Raises BuildFailed, ServiceError, UsageError."""
         with state_errors(log):
-            return Builder(self._environment).build(archive, build, log, told)
+            builder = Builder(self._environment, pushes=self._home / "pushed.json", secrets=self._secrets)
+            return builder.build(archive, build, log, told)
 
 
 def _telling(pieces: Iterator[bytes], size: int, url: str, told: Told) -> Iterator[bytes]:

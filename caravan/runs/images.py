@@ -1,5 +1,10 @@
-"""Building an image and pushing it, by docker, podman or buildah as a child process. It reads no registry itself."""
+"""Building an image and pushing it, by docker, podman or buildah as a child process. It reads no registry itself.
 
+A tag says nothing: whoever may push to the registry may put another image under it. So an image is taken as built only
+where it was pushed from this state directory, for that very code, and the registry still has it by that digest.
+"""
+
+import hashlib
 import json
 import os
 import re
@@ -12,7 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from caravan.runs.files import make_folder
+from caravan.runs.files import make_folder, write_file
+from caravan.values.base import Json
 from caravan.values.errors import BuildFailed, ServiceError, UsageError
 from caravan.values.masking import mask
 from caravan.values.plan import ImageBuild
@@ -21,14 +27,18 @@ TOOLS: Final = ("docker", "podman", "buildah")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _STEP: Final = re.compile(r"^(?:Step \d+/\d+|STEP \d+(?:/\d+)?:?|#\d+ \[)")
 _LINE: Final = 200
+_KEPT: Final = 1000  # pushes
 Told = Callable[[str], None]
 
 
 class Builder:
-    """The tool that is there, run in `environment`. Its own configuration has the registry's credentials."""
+    """The tool that is there, run in `environment`. Its own configuration has the registry's credentials.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = dict(environment)
+    `pushes` is the file in which the pushes from here are remembered; `secrets` are masked in what the tool says.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *, pushes: Path, secrets: tuple[str, ...] = ()) -> None:
+        self._environment, self._pushes, self._secrets = dict(environment), pushes, secrets
         path = self._environment.get("PATH")
         found = next((t for t in TOOLS if shutil.which(t, path=path)), None)
         if found is None:
@@ -39,10 +49,11 @@ class Builder:
         self.tool = found
 
     def build(self, archive: Path, build: ImageBuild, log: Path, told: Told) -> str:
-        """Build from the code in the archive and push; the digest. What the registry has is not built again."""
+        """Build from the code in the archive and push; the digest. What was pushed from here is not built again."""
         make_folder(log.parent)
         with log.open("ab") as out:
-            there = self._pushed_before(build.tag)
+            _check(archive, build)
+            there = self._pushed_before(build)
             if there:
                 told(f"The image {build.tag} is in the registry already: nothing was built.")
                 return there
@@ -52,13 +63,32 @@ class Builder:
                 told(f"Building {build.tag} from {build.dockerfile} with {self.tool}; its log is {log}.")
                 self._step("build", out, told, "-t", build.tag, "-f", f"{folder}/{build.dockerfile}", folder)
                 told(f"Pushing {build.tag}.")
-                return self._push(build.tag, out, told, Path(folder))
+                digest = self._push(build.tag, out, told, Path(folder))
+                self._remember(build, digest)
+                return digest
 
-    def _pushed_before(self, tag: str) -> str:
-        """The digest of the image in the registry; empty where it is not there, or it can't be told.
+    def _pushed_before(self, build: ImageBuild) -> str:
+        """The digest of the image that was pushed from here and is in the registry still; empty where it is not so.
 
         Then it is built again, from the tool's own cache where nothing has changed.
         """
+        known = self._known().get(_key(build)) if build.sha256 else None
+        return known if isinstance(known, str) and known == self._in_registry(build.tag) else ""
+
+    def _known(self) -> dict[str, Json]:
+        try:
+            found = json.loads(self._pushes.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _remember(self, build: ImageBuild, digest: str) -> None:
+        if build.sha256:
+            kept = dict(list(self._known().items())[-_KEPT:]) | {_key(build): digest}
+            write_file(self._pushes, json.dumps(kept).encode(), durable=False)
+
+    def _in_registry(self, tag: str) -> str:
+        """The digest of what the registry has under a tag; empty where that can't be told."""
         if self.tool != "docker":
             return ""
         done = subprocess.run(
@@ -98,7 +128,7 @@ class Builder:
         ) as process:
             try:
                 for raw in process.stdout or ():
-                    line = mask(raw.decode("utf-8", "replace").rstrip())
+                    line = mask(raw.decode("utf-8", "replace").rstrip(), self._secrets)
                     out.write(f"{line}\n".encode())
                     lines = [*lines[-200:], line] if line else lines
                     if _STEP.match(line):
@@ -117,3 +147,20 @@ class Builder:
         raise ServiceError(
             f"The image can't be pushed: {said}", hint=f"Log in to the registry with {self.tool}, then resume the run."
         )
+
+
+def _check(archive: Path, build: ImageBuild) -> None:
+    """Raises UsageError where the archive is not the one that the plan was made with, and approved."""
+    if build.sha256 is None:
+        return  # a plan of an older version, or a person's own
+    try:
+        with archive.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{archive} can't be read: {error.strerror}.", hint="Start a new run.") from error
+    if found != build.sha256:
+        raise UsageError(f"{archive} is another than was planned: no image is built from it.", hint="Start a new run.")
+
+
+def _key(build: ImageBuild) -> str:
+    return f"{build.tag} {build.dockerfile} {build.sha256}"

@@ -50,9 +50,13 @@ class Shipping(Value):
 
 
 class Parcel(Value):
-    """What is sent, measured: SHA-256 of the very bytes, their number, the files in it. `folder`: it is a tar file."""
+    """What is sent, measured: SHA-256 of the very bytes, their number, the files in it. `folder`: it is a tar file.
+
+    `left_out`: what is there and is not sent, with the reason: it may hold a secret, or is a link that leads away.
+    """
 
     sha256: str
     size: int = Field(ge=0)
     files: int = Field(default=1, ge=0)
     folder: bool = False
+    left_out: tuple[str, ...] = ()

@@ -189,6 +189,7 @@ class ImageBuild(Value):
 
     dockerfile: str
     tag: str = Field(description="registry, name and tag")
+    sha256: str | None = Field(default=None, description="of the archive of code that it is built from")
 
 
 class DataSource(Value):
@@ -208,6 +209,7 @@ class DataSource(Value):
     sha256: str | None = None
     size_bytes: int | None = Field(default=None, ge=0)
     files: int | None = Field(default=None, ge=0)
+    left_out: tuple[str, ...] = Field(default=(), description="what is there and is not sent, and why")
 
 
 class Smoke(Value):

@@ -6,9 +6,11 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from caravan.analysis.deny import is_denied
 from caravan.runs.courier import StoreCourier
 from caravan.runs.parcels import content
 from caravan.values.delivery import Parcel
@@ -18,7 +20,7 @@ from tests.fakes.put_server import PutServer
 
 @pytest.fixture
 def courier(tmp_path: Path) -> StoreCourier:
-    return StoreCourier(tmp_path / "home", environment={"PATH": os.defpath})
+    return StoreCourier(tmp_path / "home", environment={"PATH": os.defpath}, is_denied=is_denied)
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_a_directory_is_one_tar_file_that_depends_on_its_content_alone(tmp_path:
     assert measured.folder
     assert measured.files == 4
     packed = tmp_path / "packed.tar"
-    packed.write_bytes(b"".join(content(first)))
+    packed.write_bytes(b"".join(content(first, is_denied)))
     assert (packed.stat().st_size, hashlib.sha256(packed.read_bytes()).hexdigest()) == (measured.size, measured.sha256)
     with tarfile.open(packed) as archive:
         archive.extractall(tmp_path / "out", filter="data")
@@ -181,7 +183,7 @@ def test_ctrl_c_leaves_no_half_object(
     path = some_file(tmp_path, 9_000_000)
     parcel, url = courier.measure(path, silent), urls(tmp_path, server)[n]
 
-    def interrupted(path: Path) -> Iterator[bytes]:
+    def interrupted(path: Path, _: Any) -> Iterator[bytes]:
         yield path.read_bytes()[:4_000_000]
         yield path.read_bytes()[4_000_000:4_000_001]
         raise KeyboardInterrupt

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from caravan.analysis.deny import is_denied
 from caravan.runs.archive import write_archive
 from caravan.runs.courier import StoreCourier
 from caravan.values.errors import BuildFailed, ServiceError, UsageError
@@ -35,19 +36,29 @@ esac
 class Place:
     """A courier with a docker that is a script."""
 
-    def __init__(self, folder: Path, *, build: str = ":", push: str = ":", tool: str = "docker") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        build: str = ":",
+        push: str = ":",
+        tool: str = "docker",
+        secrets: tuple[str, ...] = (),
+    ) -> None:
         self.notes, self.log, self.told = folder / "notes", folder / "image-build.log", list[str]()
         (folder / "bin").mkdir()
         fake = folder / "bin" / tool
         fake.write_text(FAKE.format(notes=self.notes, digest=DIGEST, build=build, push=push))
         fake.chmod(0o755)
         self.environment = {"PATH": f"{folder}/bin:/bin:/usr/bin" if tool == "docker" else f"{folder}/bin:/bin"}
-        self.courier = StoreCourier(folder / "home", environment=self.environment)
+        home = folder / "home"
+        self.courier = StoreCourier(home, environment=self.environment, is_denied=is_denied, secrets=secrets)
         self.archive = folder / "code.tar.gz"
         write_archive(self.archive, [("Dockerfile", b"FROM scratch\nCOPY . /app\n", 0o644), ("t.py", b"1", 0o644)])
+        self.sha256 = hashlib.sha256(self.archive.read_bytes()).hexdigest()
 
     def build(self, dockerfile: str = "Dockerfile") -> str:
-        build = ImageBuild(dockerfile=dockerfile, tag="registry.example.com/ml/work:0123")
+        build = ImageBuild(dockerfile=dockerfile, tag="registry.example.com/ml/work:0123", sha256=self.sha256)
         return self.courier.build(self.archive, build, self.log, self.told.append)
 
     def asked(self) -> list[str]:
@@ -57,7 +68,7 @@ class Place:
 def test_built_pushed_and_named_by_its_digest(tmp_path: Path) -> None:
     place = Place(tmp_path)
     assert place.build() == DIGEST
-    assert place.asked() == ["manifest", "build", "push"]
+    assert place.asked() == ["build", "push"]
     assert Path(f"{place.notes}.context").read_text().split() == ["Dockerfile", "t.py"]
     assert "Step 1/2 : FROM scratch" in place.told
     assert "Step 1/2" in place.log.read_text()
@@ -68,7 +79,38 @@ def test_an_unchanged_tree_is_not_built_twice(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.build()
     assert place.build() == DIGEST
-    assert place.asked() == ["manifest", "build", "push", "manifest"]
+    assert place.asked() == ["build", "push", "manifest"]
+
+
+def test_what_others_pushed_under_the_tag_is_not_taken_for_ours(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    Path(f"{place.notes}.pushed").touch()  # it is there, but not from here
+    assert place.build() == DIGEST
+    assert place.asked() == ["build", "push"]
+    fake = tmp_path / "bin" / "docker"
+    fake.write_text(
+        fake.read_text().replace('"Descriptor": {"digest": "sha256:ab', '"Descriptor": {"digest": "sha256:cd')
+    )
+    place.build()  # somebody has put another one there since
+    assert place.asked() == ["build", "push", "manifest", "build", "push"]
+
+
+def test_other_code_than_was_approved_is_not_built(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    write_archive(place.archive, [("Dockerfile", b"FROM evil\n", 0o644)])
+    with pytest.raises(UsageError, match="is another than was planned"):
+        place.build()
+    assert not place.notes.exists()
+
+
+def test_known_secrets_are_nowhere_in_what_the_tool_said(tmp_path: Path) -> None:
+    secret = "correct horse battery"
+    said = f"echo 'Step 2/2 : ENV A={secret}'; echo 'using {secret}'; exit 1"
+    place = Place(tmp_path, build=said, secrets=(secret,))
+    with pytest.raises(BuildFailed) as raised:
+        place.build()
+    assert "[masked]" in raised.value.message
+    assert secret not in "".join((raised.value.message, place.log.read_text(), *place.told))
 
 
 def test_a_build_that_fails_is_one_line(tmp_path: Path) -> None:
@@ -77,7 +119,7 @@ def test_a_build_that_fails_is_one_line(tmp_path: Path) -> None:
         place.build()
     assert raised.value.message == "The repository's image can't be built: ERROR: no such package torhc"
     assert "torhc" in place.log.read_text()
-    assert place.asked() == ["manifest", "build"]
+    assert place.asked() == ["build"]
 
 
 def test_a_push_that_is_denied_may_be_resumed(tmp_path: Path) -> None:
@@ -88,7 +130,7 @@ def test_a_push_that_is_denied_may_be_resumed(tmp_path: Path) -> None:
 
 def test_without_a_tool_it_is_said(tmp_path: Path) -> None:
     place = Place(tmp_path)
-    place.courier = StoreCourier(tmp_path / "home", environment={"PATH": str(tmp_path)})
+    place.courier = StoreCourier(tmp_path / "home", environment={"PATH": str(tmp_path)}, is_denied=is_denied)
     with pytest.raises(UsageError, match="neither docker, podman nor buildah"):
         place.build()
 
@@ -199,7 +241,7 @@ def test_a_real_docker_builds_and_pushes(tmp_path: Path, registry: Registry) -> 
     archive = tmp_path / "code.tar.gz"
     write_archive(archive, [("Dockerfile", b"FROM scratch\nCOPY . /app\nWORKDIR /app\n", 0o644), ("t.py", b"1", 0o644)])
     tag = f"{registry.name}/work:{os.getpid()}"
-    courier, told = StoreCourier(tmp_path / "home", environment=environment), list[str]()
+    courier, told = StoreCourier(tmp_path / "home", environment=environment, is_denied=is_denied), list[str]()
     build = ImageBuild(dockerfile="Dockerfile", tag=tag)
     try:
         digest = courier.build(archive, build, tmp_path / "log", told.append)

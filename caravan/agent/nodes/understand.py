@@ -3,6 +3,7 @@
 from langgraph.types import interrupt
 
 from caravan.agent.context import Context
+from caravan.agent.data_delivery import not_sent
 from caravan.agent.delivery import choose_code, needed_but_left_out, with_delivery
 from caravan.agent.lessons import case_context, code_digest, standing_cases
 from caravan.agent.state import RunState, Update, joined
@@ -114,7 +115,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     plan = apply_changes(plan, fill(plan, facts, context.policies))
     context.folder.save_plan(plan)
     _tell_remembered(plan, state, context)
-    told = (*chosen.warnings, *needed_but_left_out(plan, tree))
+    told = (*chosen.warnings, *needed_but_left_out(plan, tree), *not_sent(plan))
     return {
         "plan": plan,
         "profile": profile,

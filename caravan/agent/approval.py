@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from caravan.agent.context import Context
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, joined
+from caravan.analysis.several_nodes import shares_its_work
 from caravan.diagnosis.ladders.packages import trusted
 from caravan.diagnosis.ladders.remembered import WORKED
 from caravan.planning.command import unpassed
 from caravan.planning.outputs import vanishing
 from caravan.values.errors import UsageError
-from caravan.values.estimate import Envelope, Estimate, beyond_held, held_fields, method_of
+from caravan.values.estimate import Envelope, Estimate, beyond_held, held_fields, largest, method_of
 from caravan.values.failure import PastCase
 from caravan.values.guarded import kept_fields
 from caravan.values.lesson_fields import UNASKED, name_of
+from caravan.values.outward import unasked
 from caravan.values.plan import Author, PlanChange, TrainingPlan
-from caravan.values.repo import RepoProfile
+from caravan.values.repo import Launcher, RepoProfile
 
 
 def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: Estimate) -> tuple[str, ...]:
@@ -32,8 +34,9 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
         if granted is None or name not in granted.lacking
     )
     if granted is None:
-        told = [*ended, *foreign, *vanishing(plan, context.facts())]
+        told = [*ended, *foreign, *vanishing(plan, context.facts()), *each_by_itself(plan, state, context)]
         told += list(beyond_held(plan, state.wished))
+        told += [f"{o.path} would be {o.value}, by {plan.set_by(o.source).value}" for o in unasked(plan)]
         told += [
             f"{path} = {plan.get(path)} would not be followed: the program has no option for it" for path in unheard
         ]
@@ -43,6 +46,27 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
     added = tuple(line for line in plan.setup.pip if line not in granted.packages)
     safe = set(added) - set(_untrusted(state, context, added))
     return (*ended, *foreign, *granted.objections(plan, total_cost(state, estimate), trusted=safe, unheard=unheard))
+
+
+def each_by_itself(plan: TrainingPlan, state: RunState, context: Context) -> tuple[str, ...]:
+    """That several nodes would each train the whole, where nothing in the code asks which of them it is on."""
+    launch = plan.launch
+    if launch.nodes == 1 or launch.launcher not in _TOLD_NOTHING:
+        return ()
+    words = (*plan.command, *plan.launch.args, *plan.env.values())
+    try:
+        if shares_its_work(context.open_tree(state.request.source), words):
+            return ()
+    except UsageError:  # it may be gone since it was packed
+        return ()
+    return (
+        f"launch.nodes is {launch.nodes}, but nothing in the code reads which node it is on (RANK, MASTER_ADDR, "
+        f"init_process_group, ...): each node would train all of it by itself, for {launch.nodes} times the price",
+    )
+
+
+_TOLD_NOTHING = frozenset({Launcher.PYTHON, Launcher.BASH, Launcher.CLI})
+"""Launchers that only start the program: what is to be done with several nodes is its own matter."""
 
 
 def _lacking(state: RunState, plan: TrainingPlan) -> tuple[str, ...]:
@@ -130,6 +154,7 @@ def envelope(
         unheard=joined(granted.unheard, not_followed(plan, state.need_profile())),
         kept=kept_fields(plan),
         run_s=plan.limits.max_run_s,
+        most=largest(plan, granted),
         secrets=joined(granted.secrets, plan.secrets),
         lacking=joined(granted.lacking, _lacking(state, plan)),
         lessons=joined(granted.lessons, (case_id for case_id, _ in _of_others(state, context, plan))),

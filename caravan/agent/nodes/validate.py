@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from caravan.agent.approval import each_by_itself
 from caravan.agent.context import Context
 from caravan.agent.delivery import unpushed
 from caravan.agent.fits import hopeless, other_plans
@@ -10,6 +11,7 @@ from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.hcl import mismatches, parse_hcl, read_back
 from caravan.planning.checks import check_image, check_job, check_plan
+from caravan.planning.delivery import nearby_notes
 from caravan.values.errors import JobRefused
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import DryRun
@@ -48,7 +50,10 @@ def validate_spec(state: RunState, context: Context) -> Update:
     if failure:
         return {"failure": failure}
     unsafe = [f"nothing could be deployed: {trouble}"] if trouble else []
-    warnings = [*unsafe, *answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
+    if state.request.dry_run:  # nobody is asked for their approval, where it would be told
+        unsafe += each_by_itself(state.need_plan(), state, context)
+    near = nearby_notes(state.need_plan(), context.facts())
+    warnings = [*unsafe, *near, *answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
     return {"warnings": joined(state.warnings, tuple(warnings)), **_choices(answer, state, context)}
 
 

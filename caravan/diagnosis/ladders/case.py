@@ -33,11 +33,11 @@ class Outlook:
     """What planning answers about a plan. The defaults know nothing.
 
     `fits` None: not known. `takers` are the nodes that could take the plan were they larger, `holds` says whether
-    they would have room for all members of the plan at once, were they empty. `words` is the command as the job would run it, `unheard` the fields that no option of
-    the program takes. `field_of` names the plan field that an option of that name sets. `gpus` are the types that one
-    node has enough of, the cheapest first, whatever model the plan names. `bf16` None: not known. `matches` says
-    whether a plan's word for a GPU (`A100`) means a node's model. `nearest` are the nearest other
-    plans that have a place. `image`: the settings' image.
+    they would have room for all members of the plan at once, were they empty. `words` is the command as the job
+    would run it, `unheard` the fields that no option of the program takes. `field_of` names the plan field that an
+    option of that name sets. `gpus` are the types that one node has enough of, the cheapest first, whatever model
+    the plan names. `bf16` None: not known. `matches` says whether a plan's word for a GPU (`A100`) means a node's
+    model. `nearest` are the nearest other plans that have a place. `image`: the settings' image.
     """
 
     fits: Callable[[TrainingPlan], bool | None] = lambda _: None

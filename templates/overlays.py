@@ -14,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-from yaml_lines import Unreadable, float_text, quoted, value_end, yaml_line_set, yaml_text
+from yaml_lines import Unreadable, float_text, quoted, split_lines, value_end, yaml_line_set, yaml_text
 
 PLACES = re.compile(r"\$\{(NOMAD_ALLOC_DIR|NOMAD_TASK_DIR|NOMAD_META_caravan_run|CARAVAN_OUTPUT_DIR)\}")
 """What only the node knows, as the plan writes it."""
@@ -24,26 +24,35 @@ def main() -> int:
     """Write the copy; problems go to stderr as one line."""
     values, source, target = (Path(word) for word in sys.argv[1:4])
     overlay = json.loads(values.read_text(encoding="utf-8"))
-    text = overlay.get("text")
+    text, mark = overlay.get("text"), ""
+    wanted = {key: placed(value) for key, value in (overlay.get("values") or {}).items()}
     if text is None and not source.is_file():
         say(f"{source} is not in the code, so no key of it can be changed")
         return 66
-    text = source.read_text(encoding="utf-8") if text is None else text
-    wanted = {key: placed(value) for key, value in (overlay.get("values") or {}).items()}
     try:
+        if text is None:
+            mark, text = read(source)
         text = changed(text, source.suffix.lower(), wanted) if wanted else text
-    except (Unreadable, ValueError, RecursionError) as error:
-        say(f"{', '.join(wanted)} can't be changed in {source}: {error}")
+        data = (mark + text).encode("utf-8")
+    except (Unreadable, ValueError, RecursionError, OSError) as error:
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        say(f"{', '.join(wanted) or 'nothing'} can't be changed in {source}: {why}")
         return 69
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(data)
         part.replace(target)
     except OSError as error:
         say(f"the changed copy {target} can't be written: {error.strerror or error}")
         return 73
     return 0
+
+
+def read(source: Path) -> tuple:
+    """The byte order mark that the file may begin with, and its text with the line ends that it has."""
+    text = source.read_bytes().decode("utf-8")
+    return ("\ufeff", text[1:]) if text.startswith("\ufeff") else ("", text)
 
 
 def say(text: str) -> None:
@@ -80,7 +89,7 @@ def put_all(document, values: dict):
 def put(here, keys: list, value) -> None:
     """One key set. A key that holds dots itself is found before its parts are."""
     if isinstance(here, list):
-        index = int(keys[0])
+        index = item_of(here, keys[0])
         if len(keys) == 1:
             here[index] = value
         else:
@@ -102,18 +111,19 @@ def put(here, keys: list, value) -> None:
         put(here[name], keys[n:], value)
 
 
-def same(a, b, followed=()) -> bool:
-    """Whether two documents are one: types count, nan is nan.
+def item_of(items: list, key: str) -> int:
+    """The number of an item that is there."""
+    if not re.fullmatch("[0-9]{1,9}", key) or int(key) >= len(items):
+        raise Unreadable(f"a list has no item {key}")
+    return int(key)
 
-    `followed` are pairs of a key and a value: where an alias stands for what was changed, it has the new value too.
-    """
+
+def same(a, b) -> bool:
+    """Whether two documents are one: types count, nan is nan."""
     if isinstance(a, dict) and isinstance(b, dict):
-        return all(
-            (k in a and k in b and same(a[k], b[k], followed)) or (k in b and any(same((k, b[k]), p) for p in followed))
-            for k in a.keys() | b.keys()
-        )
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(same(x, b[i], followed) for i, x in enumerate(a))
+        return len(a) == len(b) and all(same(x, b[i]) for i, x in enumerate(a))
     return type(a) is type(b) and (a == b or (a != a and b != b))
 
 
@@ -126,82 +136,157 @@ def changed_yaml(text: str, values: dict) -> str:
         import yaml
     except ImportError:
         yaml = None
+    found, why = text, None
     try:
-        found = text
         for path, value in values.items():
             found = yaml_line_set(found, path, value)
-    except (Unreadable, RecursionError) as error:
-        if yaml is None:
-            raise Unreadable(f"{error}; with PyYAML in the environment it could be") from error
-        return checked_yaml(yaml, text, yaml_nodes_set(yaml, text, values), values)
+    except (Unreadable, ValueError, RecursionError) as error:
+        why = error
     if yaml is None:
+        if why:
+            raise Unreadable(f"{why}; with PyYAML in the environment it could be") from why
         return found
     try:
-        return checked_yaml(yaml, text, found, values)
-    except Unreadable:
-        return checked_yaml(yaml, text, yaml_nodes_set(yaml, text, values), values)
-
-
-def checked_yaml(yaml, before: str, after: str, values: dict) -> str:
-    """The new text, when it says what the old one said with these values. What can't be read at all isn't judged."""
-    try:
-        old = next(iter(yaml.safe_load_all(before)), None)
-    except yaml.YAMLError:
-        return after  # tags of the program's own
-    try:
-        new = next(iter(yaml.safe_load_all(after)), None)
-    except yaml.YAMLError as error:
-        raise Unreadable("it would not be YAML any more") from error
-    followed = [(path.rpartition(".")[2], value) for path, value in values.items()]
-    if not same(put_all(unshared(old), values), new, followed):
-        raise Unreadable("it would say something else than was wanted")
-    return after
-
-
-def unshared(value):
-    """The document with nothing in it that stands in two places, as aliases do."""
-    if isinstance(value, dict):
-        return {k: unshared(v) for k, v in value.items()}
-    return [unshared(v) for v in value] if isinstance(value, list) else value
-
-
-def yaml_nodes_set(yaml, text: str, values: dict) -> str:
-    """The keys set in PyYAML's nodes: anchors and the spelling of plain values stay, comments go."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        wanted = nodes_set(yaml, text, values)
+        if why is None and says(yaml, found, wanted):
+            return found
+        found = yaml.serialize_all(wanted, Dumper=yaml.SafeDumper, allow_unicode=True, explicit_start=len(wanted) > 1)
     except yaml.YAMLError as error:
         raise Unreadable(" ".join(str(error).split())) from error
+    if not says(yaml, found, wanted):
+        raise Unreadable("it would say something else than was wanted")
+    return found
+
+
+# ---- YAML's nodes
+
+MAP, NULL, MERGE = (f"tag:yaml.org,2002:{name}" for name in ("map", "null", "merge"))
+
+
+def nodes_set(yaml, text: str, values: dict) -> list:
+    """The documents of the text as PyYAML's nodes, with the keys of the first one set; comments are not in them.
+
+    Where an alias or a merge brings a part to a second place, a change there is that place's alone. A change where the
+    part is written, at its anchor, goes to all places, as it does for who edits the file.
+    """
+    documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader)) or [yaml.MappingNode(MAP, [])]
     for path, value in values.items():
-        here = root
-        *parents, last = path.split(".")
-        for key in parents:
-            here = node_below(yaml, here, key)
+        if documents[0].tag == NULL:
+            documents[0] = yaml.MappingNode(MAP, [])
         new = yaml.compose(yaml_text(value), Loader=yaml.SafeLoader)
-        if isinstance(here, yaml.SequenceNode):
-            here.value[int(last)] = new
-        elif isinstance(here, yaml.MappingNode):
-            name = yaml.compose(yaml_text(last), Loader=yaml.SafeLoader)
-            there = [i for i, (key, _) in enumerate(here.value) if key.value == last]
-            for i in there:
-                here.value[i] = (here.value[i][0], new)
-            here.value += [] if there else [(name, new)]
-        else:
-            raise Unreadable(f"{path} lies in something that has no keys")
-    return yaml.serialize(root, Dumper=yaml.SafeDumper)
+        put_node(yaml, documents[0], path.split("."), new, holders(yaml, documents[0], {}))
+    return documents
 
 
-def node_below(yaml, here, key: str):
-    """The node under a key, made where there is none."""
+def holders(yaml, node, found: dict) -> dict:
+    """Node by its id → the place that it is written at: what holds it, and where. Elsewhere an alias brings it."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else [(n,) for n in node.value]
+    for at, pair in enumerate(pairs):
+        for child in pair:
+            if id(child) not in found:
+                found[id(child)] = (id(node), at)
+                if isinstance(child, yaml.CollectionNode):
+                    holders(yaml, child, found)
+    return found
+
+
+def put_node(yaml, here, keys: list, new, written: dict) -> None:
+    """One key set in a node that may be changed. A key that holds dots itself is found before its parts are."""
     if isinstance(here, yaml.SequenceNode):
-        return here.value[int(key)]
-    if not isinstance(here, yaml.MappingNode):
-        raise Unreadable(f"{key} lies in something that has no keys")
-    for name, value in reversed(here.value):
-        if name.value == key:
-            return value
-    made = yaml.MappingNode("tag:yaml.org,2002:map", [])
-    here.value.append((yaml.compose(yaml_text(key), Loader=yaml.SafeLoader), made))
-    return made
+        at, n = item_of(here.value, keys[0]), 1
+        if len(keys) == 1:
+            here.value[at] = new
+            return
+        here.value[at] = child = opened(yaml, here.value[at], (id(here), at), written)
+    elif isinstance(here, yaml.MappingNode):
+        at, n = own_key(yaml, here, keys)
+        if at is None:
+            brought = brought_by_merge(yaml, here, keys[0]) if len(keys) > 1 else None
+            at, n = len(here.value), 1
+            here.value.append((yaml.compose(yaml_text(keys[0]), Loader=yaml.SafeLoader), brought or null(yaml)))
+        if n == len(keys):
+            here.value[at] = (here.value[at][0], new)
+            return
+        child = opened(yaml, here.value[at][1], (id(here), at), written)
+        here.value[at] = (here.value[at][0], child)
+    else:
+        raise Unreadable(f"{keys[0]} lies in something that has no keys")
+    put_node(yaml, child, keys[n:], new, written)
+
+
+def null(yaml):
+    """Nothing, which becomes a mapping once it gets a key."""
+    return yaml.ScalarNode(NULL, "null")
+
+
+def opened(yaml, child, place: tuple, written: dict):
+    """The node at a place as one that may be changed: itself where it is written, elsewhere a copy of it."""
+    if child.tag == NULL:
+        return yaml.MappingNode(MAP, [])
+    if written.get(id(child)) == place or not isinstance(child, yaml.CollectionNode):
+        return child
+    return type(child)(child.tag, list(child.value), flow_style=child.flow_style)
+
+
+def own_key(yaml, here, keys: list) -> tuple:
+    """Where in a mapping's pairs the first keys are, and how many of them; the last of several counts."""
+    names = {key.value: at for at, (key, _) in enumerate(here.value) if isinstance(key, yaml.ScalarNode)}
+    for n in range(len(keys), 0, -1):
+        at = names.get(".".join(keys[:n]))
+        if at is not None and (n in (1, len(keys)) or isinstance(here.value[at][1], yaml.CollectionNode)):
+            return at, n
+    return None, 1
+
+
+def brought_by_merge(yaml, here, key: str):
+    """The value that `<<` brings to a mapping under a key, None where it brings none."""
+    for name, value in here.value if isinstance(here, yaml.MappingNode) else ():
+        for one in (value.value if isinstance(value, yaml.SequenceNode) else [value]) if name.tag == MERGE else ():
+            at = own_key(yaml, one, [key])[0] if isinstance(one, yaml.MappingNode) else None
+            found = one.value[at][1] if at is not None else brought_by_merge(yaml, one, key)
+            if found is not None:
+                return found
+    return None
+
+
+def says(yaml, text: str, wanted: list) -> bool:
+    """Whether the text has these documents."""
+    try:
+        found = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except yaml.YAMLError:
+        return False
+    return len(found) == len(wanted) and all(same_nodes(yaml, a, wanted[i], set()) for i, a in enumerate(found))
+
+
+def same_nodes(yaml, a, b, met: set) -> bool:
+    """Whether two nodes say the same. Each pair is looked at once: aliases may repeat it, or come back to it."""
+    if (id(a), id(b)) in met:
+        return True
+    met.add((id(a), id(b)))
+    if type(a) is not type(b) or a.tag != b.tag:
+        return False
+    if isinstance(a, yaml.ScalarNode):
+        return a.value == b.value
+    if isinstance(a, yaml.SequenceNode):
+        return len(a.value) == len(b.value) and all(same_nodes(yaml, x, b.value[i], met) for i, x in enumerate(a.value))
+    (ours, others), (theirs, rest) = (keyed(yaml, n) for n in (a, b))
+    return (
+        ours.keys() == theirs.keys()
+        and all(same_nodes(yaml, ours[k], theirs[k], met) for k in ours)
+        and len(others) == len(rest)
+        and all(same_nodes(yaml, x, rest[i][n], met) for i, pair in enumerate(others) for n, x in enumerate(pair))
+    )
+
+
+def keyed(yaml, node) -> tuple:
+    """A mapping's values by their plain keys, the last of several alone, and the other pairs: merges, other keys."""
+    plain, others = {}, []
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+            plain[key.tag, key.value] = value
+        else:
+            others.append((key, value))
+    return plain, others
 
 
 # ---- TOML
@@ -223,12 +308,12 @@ def changed_toml(text: str, values: dict) -> str:
 
 def toml_line_set(text: str, path: str, value) -> str:
     """One key set: in its place, else as the last of its table, else in a table of its own at the end."""
-    lines = text.splitlines()
+    lines, end_of_line = split_lines(text)
     entries, tables = toml_lines(lines)
     if path in entries:
         row, start, last, end = entries[path]
         lines[row : last + 1] = [lines[row][:start] + toml_text(value) + lines[last][end:]]
-        return "\n".join(lines) + "\n"
+        return end_of_line.join(lines)
     keys = path.split(".")
     for n in range(len(keys) - 1, -1, -1):
         table = ".".join(keys[:n])
@@ -237,7 +322,7 @@ def toml_line_set(text: str, path: str, value) -> str:
         if table in tables:
             line = f"{'.'.join(toml_key(k) for k in keys[n:])} = {toml_text(value)}"
             lines.insert(tables[table] + 1, line)
-            return "\n".join(lines) + "\n"
+            return end_of_line.join(lines)
     raise AssertionError("the root is always there")
 
 

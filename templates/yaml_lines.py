@@ -12,6 +12,15 @@ class Unreadable(Exception):
     """The text can't be changed by its lines."""
 
 
+ODD = re.compile("[\\r\\x85\\u2028\\u2029]")
+"""What ends a line to some YAML parsers and not to others."""
+
+
+def split_lines(text: str) -> tuple:
+    """The lines of a text, the last one empty where it ends in a line's end, and the line's end that it uses."""
+    return re.split(r"\r?\n", text), "\r\n" if "\r\n" in text else "\n"
+
+
 def value_end(lines: list, row: int, column: int, *, toml: bool) -> tuple:
     """Where a quoted or bracketed value that begins there ends: row, and the column after it."""
     depth, quote = 0, ""
@@ -21,7 +30,7 @@ def value_end(lines: list, row: int, column: int, *, toml: bool) -> tuple:
             here = line[column]
             if quote:
                 column, quote = quote_step(line, column, quote, toml=toml)
-            elif here in "\"'":
+            elif here in "\"'" and (toml or not depth or quote_begins(line, column)):
                 quote = here * 3 if toml and line.startswith(here * 3, column) else here
                 column += len(quote)
                 continue
@@ -34,6 +43,16 @@ def value_end(lines: list, row: int, column: int, *, toml: bool) -> tuple:
                 return row, column
         row, column = row + 1, 0
     raise Unreadable("a quote or a bracket is never closed")
+
+
+def quote_begins(line: str, column: int) -> bool:
+    """Whether a quote inside YAML's brackets begins a text, and is not a letter of a word. Raises Unreadable."""
+    before = line[:column].rstrip(" \t")
+    if not before or before[-1] in "[{," or (before[-1] == ":" and len(before) < column):
+        return True
+    if len(before) < column or before[-1] == ":":
+        raise Unreadable("a quote in brackets is not understood")
+    return False
 
 
 def quote_step(line: str, column: int, quote: str, *, toml: bool) -> tuple:
@@ -63,61 +82,76 @@ class YamlLines:
         self.root_indent = 0
         self.root = "nothing"
         self.last = -1
+        self.stop = 0  # the row after the document
+        self.open_end = False  # whether the text ends inside a block scalar, without a line's end
         self._frames: list = []  # of the open collections: [indent, "map" or "seq", path, number or last entry]
         self._read()
 
     def _read(self) -> None:
-        row, deeper, begun = 0, None, False
+        row, deeper, begun, marked = 0, None, False, False
         while row < len(self.lines):
             line = self.lines[row]
-            words = line.strip()
+            words = line.strip(" \t")
             if not words or words.startswith("#"):
+                self._even(row)
                 row += 1
                 continue
-            if re.match(r"(---|\.\.\.)(\s|$)", line):
-                if begun or line.startswith("..."):
+            if re.match(r"(---|\.\.\.)([ \t]|$)", line):
+                if begun:
                     break
-                if words != "---":
-                    raise Unreadable("the document begins on the line of its mark")
-                row += 1
+                if marked or not re.fullmatch(r"---([ \t]+#.*)?", words):
+                    raise Unreadable("how the document begins is not understood")
+                row, marked = row + 1, True
                 continue
-            if line.startswith("%") and not begun:
+            if line.startswith("%") and not begun and not marked:
                 row += 1
                 continue
             begun = True
             indent = len(line) - len(line.lstrip(" "))
-            if line[indent] == "\t":
-                raise Unreadable("a line is indented by a tab")
             if deeper is not None and indent > deeper:
+                self._even(row)
                 self._mark(row)  # a scalar goes on
                 if self._frames and self._frames[-1][1] == "map":
                     self._frames[-1][3].plain = False
                 row += 1
                 continue
+            if line[indent] == "\t":
+                raise Unreadable("a line is indented by a tab")
             row, deeper = self._content(row, indent)
+        self.stop = row
         self.last = max((e.last for e in self.entries), default=-1)
+
+    def _even(self, row: int, start: int = 0, end=None) -> None:
+        """Raise for a part of a line that parsers don't agree on where it ends."""
+        if ODD.search(self.lines[row][start:end]):
+            raise Unreadable(f"line {row + 1} has an odd line's end in it")
 
     def _content(self, row: int, column: int) -> tuple:
         """Read a line's content from that column on. The next row, and the indent below which a scalar goes on."""
         line = self.lines[row]
         dash = None
-        while re.match(r"-(\s|$)", line[column:]):
+        while re.match(r"-([ \t]|$)", line[column:]):
             self._item(column, fresh=dash is not None)
             self._mark(row)
             dash = column
             rest = line[column + 1 :]
             column += 1 + len(rest) - len(rest.lstrip(" "))
-            if not rest.strip() or rest.strip().startswith("#"):
+            if not rest.strip(" \t") or rest.lstrip(" \t").startswith("#"):
+                self._even(row)
                 return row + 1, None
         key = yaml_key(line[column:])
         if key is None:
             self._close(column if dash is None else dash + 1)
-            self._mark(row)
             if not self._frames:
                 raise Unreadable("it is no mapping")
-            if dash is None and line[column] not in "\"'[{":
-                raise Unreadable(f"line {row + 1} is not understood")
-            return self._scalar(row, column, dash if dash is not None else column - 1)[2:]
+            if dash is None:  # the value of a key, below it
+                top = self._frames[-1]
+                if line[column] not in "\"'[{" or top[1] != "map" or not top[3].empty or top[3].children:
+                    raise Unreadable(f"line {row + 1} is not understood")
+                top[3].children = True
+            end = self._scalar(row, column, dash if dash is not None else column - 1)
+            self._mark(end[2] - 1)
+            return end[2:]
         name, width = key
         entry = self._entry(name, row, column, column + width, fresh=dash is not None)
         end = self._scalar(row, column + width, column)
@@ -127,8 +161,7 @@ class YamlLines:
         entry.plain = first not in ("&", "!", "|", ">") and end[2] == row + 1
         if first in ("&", "!") and len(line[entry.start : entry.end].split()) == 1:
             entry.empty = True  # an anchor or a tag of what follows
-        self._mark(row)
-        entry.last = end[2] - 1
+        self._mark(end[2] - 1)
         return end[2], None if entry.empty else end[3]
 
     def _scalar(self, row: int, column: int, indent: int) -> tuple:
@@ -137,14 +170,36 @@ class YamlLines:
         start = column + len(line[column:]) - len(line[column:].lstrip(" \t"))
         if line[start:] and line[start] in "\"'[{":
             last, end = value_end(self.lines, row, start, toml=False)
-            rest = self.lines[last][end:].strip()
+            rest = self.lines[last][end:].strip(" \t")
             if rest and not rest.startswith("#"):
                 raise Unreadable(f"line {last + 1} is not understood")
+            self._even(row, 0, start)
+            self._even(last, end)
             return start, end, last + 1, None
-        comment = re.search(r"(^|\s)#", line[start:]) if line[start : start + 1] != "#" else None
+        self._even(row)
+        comment = re.search(r"(^|[ \t])#", line[start:]) if line[start : start + 1] != "#" else None
         stop = start if line[start : start + 1] == "#" else start + comment.start() if comment else len(line)
-        end = start + len(line[start:stop].rstrip())
-        return (column, column, row + 1, None) if start == end else (start, end, row + 1, indent)
+        end = start + len(line[start:stop].rstrip(" \t"))
+        if start == end:
+            return column, column, row + 1, None
+        block = re.fullmatch(r"(?:[&!]\S*[ \t]+)*[|>]([-+0-9]*)", line[start:end])
+        return (start, end, self._block(row, indent, block[1]), None) if block else (start, end, row + 1, indent)
+
+    def _block(self, row: int, indent: int, header: str) -> int:
+        """The row after a block scalar: what is deeper belongs to it, be it like a comment; empty lines where kept."""
+        after = row = row + 1
+        while row < len(self.lines):
+            line = self.lines[row].strip(" ")
+            if line and len(self.lines[row]) - len(self.lines[row].lstrip(" ")) <= indent:
+                break
+            self._even(row)
+            row += 1
+            after = row if line else after
+        if "+" in header:
+            after = row
+        if after == len(self.lines):
+            self.open_end = True
+        return after
 
     def _close(self, column: int) -> None:
         while self._frames and self._frames[-1][0] >= column:
@@ -223,9 +278,13 @@ def yaml_key(text: str):
 
 def yaml_line_set(text: str, path: str, value) -> str:
     """One key set in the text of the first document."""
-    lines = text.splitlines()
+    lines, end_of_line = split_lines(text)
     read = YamlLines(lines)
-    entry = next((e for e in reversed(read.entries) if e.path == path), None)
+    keys = path.split(".")
+    paths = [".".join(keys[:n]) for n in range(1, len(keys) + 1)]
+    if any(sum(e.path == p for e in read.entries) > 1 for p in paths):
+        raise Unreadable(f"{path} is there more than once")
+    entry = next((e for e in read.entries if e.path == path), None)
     if entry is not None:
         if entry.children or not entry.plain:
             raise Unreadable(f"{path} is no plain value")
@@ -234,14 +293,14 @@ def yaml_line_set(text: str, path: str, value) -> str:
         lines[entry.row] = line[: entry.start] + gap + yaml_text(value) + line[entry.end :]
     else:
         insert_yaml(lines, read, path, value)
-    return "\n".join(lines) + "\n"
+    return end_of_line.join(lines)
 
 
 def insert_yaml(lines: list, read: YamlLines, path: str, value) -> None:
     """A key that is not there yet, as the last one of its parent."""
     keys = path.split(".")
     for n in range(len(keys) - 1, 0, -1):
-        parent = next((e for e in reversed(read.entries) if e.path == ".".join(keys[:n])), None)
+        parent = next((e for e in read.entries if e.path == ".".join(keys[:n])), None)
         if parent is None:
             continue
         below = [e for e in read.entries if e.path.startswith(f"{parent.path}.") and e.row > parent.row]
@@ -258,7 +317,12 @@ def insert_yaml(lines: list, read: YamlLines, path: str, value) -> None:
         if read.root == "seq":
             raise Unreadable("it is a sequence")
         indent, rest = read.root_indent, keys
-        row = read.last + 1 if read.entries else len(lines)
+        row = read.last + 1 if read.entries else len(lines) - (lines[-1] == "")
+    merging = ".".join([*keys[: -len(rest)], "<<"])
+    if len(rest) > 1 and any(e.path == merging for e in read.entries) and any(rest[0] in line for line in lines):
+        raise Unreadable(f"{path} may lie in what is merged")
+    if read.open_end and row == len(lines):
+        raise Unreadable("its last text has no end of line")
     new = [f"{' ' * (indent + 2 * i)}{yaml_text(key)}:" for i, key in enumerate(rest)]
     new[-1] += f" {yaml_text(value)}"
     lines[row:row] = new

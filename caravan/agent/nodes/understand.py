@@ -12,6 +12,7 @@ from caravan.planning.answers import answers_to_changes, changes_from, given_ans
 from caravan.planning.draft import chosen_script, draft_plan, with_fitting_flags
 from caravan.planning.outputs import settled
 from caravan.planning.policy import fill, within
+from caravan.planning.questions import offered
 from caravan.planning.remembered import used_cases
 from caravan.planning.resume import resume_changes
 from caravan.planning.site import place_changes, site_changes
@@ -39,7 +40,10 @@ def analyze_codebase(state: RunState, context: Context) -> Update:
 
 def generate_questions(state: RunState, context: Context) -> Update:
     """What only the user can know; nothing that the request already answers."""
-    questions = context.reasoner.questions(state.need_profile(), state.request.prompt, context.facts(), state.cases)
+    facts = context.facts()
+    questions = context.reasoner.questions(state.need_profile(), state.request.prompt, facts, state.cases)
+    said = (*changes_from(state.request.answers), *state.request.sets)
+    questions = offered(questions, facts, {c.path: c.value for c in said}.get("resources.gpus"))
     fixed = {change.path for change in state.request.sets}
     if context.site is not None and context.site.profile.outputs is not None:
         fixed.add("outputs")

@@ -5,22 +5,25 @@
 Writes the path of an interpreter into FILE: this one when it satisfies every requirement (then no network is used),
 else that of a virtual environment that is made once in CARAVAN_CACHE_DIR and found again by the hash of what it is made
 from: the requirement files with all that they include, the lines, the interpreter with its own packages, platform and
-indexes. Nothing in the cache is ever removed here but what a killed installer has left.
+indexes. Nothing in the cache is ever removed here but what a killed installer has left, and what is broken.
 """
 
 import argparse
 import collections
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 import urllib.parse
 import urllib.request
@@ -44,10 +47,24 @@ UNREACHED = re.compile(
     r"|NewConnectionError|ConnectTimeout|ReadTimeout|timed out|network is unreachable|no route to host|dns error"
     r"|error sending request|failed to fetch|SSLError|certificate verify failed|\b50[234]\b|proxyerror"
 )
+FULL = re.compile(r"No space left on device|Disk quota exceeded")
+PROBE = 1 << 20  # bytes that a cache must have room for
+START_S = 60
+STARTS = "import os, sys; sys.exit(not os.path.samefile(sys.prefix, sys.argv[1]))"
+UNUSABLE = 74  # neither in the cache nor in the allocation can anything be kept
 
 
 def main() -> int:
     """Answer with an interpreter; problems go to stderr as one line."""
+    try:
+        return answer()
+    except OSError as error:
+        say(f"no Python can be made ready: {' '.join(str(error).split())[:300]}")
+        return UNUSABLE
+
+
+def answer() -> int:
+    """Read what is told and answer; the exit code. Raises OSError."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answer", type=Path)
     parser.add_argument("--file", type=Path, action="append", default=[])
@@ -155,32 +172,91 @@ def environment(files: list, pip: list, lines: list, salt: str, *, apart: bool =
         },
         sort_keys=True,
     )
-    cache = writable_cache()
-    home = cache / hashlib.sha256(what.encode()).hexdigest()[:24]
-    python = home / "bin" / "python"
-    with alone(cache / f"{home.name}.lock"):
-        if (home / "complete").exists():
-            os.utime(home / "complete")  # when it was used last
-            say(f"using {home}")
-            return python
-        shutil.rmtree(home, ignore_errors=True)  # a killed installer's
-        wanted = cache / f"{home.name}.txt"
+    problem = None
+    for cache in caches():
+        home = cache / hashlib.sha256(what.encode()).hexdigest()[:24]
+        try:
+            with alone(cache / f"{home.name}.lock"):
+                code = 0 if usable(home) else whole(home, what, flat, pip, apart=apart)
+        except OSError as error:
+            if problem:
+                raise
+            problem = error
+            say(f"the cache {cache} can't be used ({error.strerror or error}), so the next place is taken")
+        else:
+            return code or home / "bin" / "python"
+    raise problem
+
+
+def whole(home: Path, what: str, flat: list, pip: list, *, apart: bool) -> int:
+    """Make it, and mark it as whole: the exit code. Raises OSError, above all where the disk is full."""
+    began, cache, kept = time.monotonic(), home.parent, False
+    wanted, code_copy = cache / f"{home.name}.txt", cache / f"{home.name}.code"
+    shutil.rmtree(home, ignore_errors=True)  # a killed installer's, or a broken one
+    try:
         wanted.write_text("\n".join(apart_lines(cache, home, flat) if apart else flat) + "\n", encoding="utf-8")
         pip = apart_lines(cache, home, pip) if apart else pip
-        began = time.monotonic()
         code = made(home, [wanted] if flat else [], pip)
-        for rest in (wanted, cache / f"{home.name}.code"):
-            shutil.rmtree(rest, ignore_errors=True) if rest.is_dir() else rest.unlink(missing_ok=True)
         if code:
-            shutil.rmtree(home, ignore_errors=True)
             return code
         # An environment knows its own path, so it is made in place and a last file says that it is whole.
         size = sum(f.lstat().st_size for f in home.rglob("*") if not f.is_dir())
         part = home / f"complete.{os.getpid()}"
-        part.write_text(json.dumps({"bytes": size, "what": json.loads(what)}), encoding="utf-8")
+        mark = {"bytes": size, "holds": holding(home), "what": json.loads(what)}
+        part.write_text(json.dumps(mark), encoding="utf-8")
         part.rename(home / "complete")
+        kept = True
+    finally:
+        for rest in (wanted, code_copy) if kept else (wanted, code_copy, home):
+            shutil.rmtree(rest, ignore_errors=True) if rest.is_dir() else rest.unlink(missing_ok=True)
     tell_sizes(cache, home, size, time.monotonic() - began)
-    return python
+    return 0
+
+
+def usable(home: Path) -> bool:
+    """Whether it is there, whole and unbroken; says which of them it is used as."""
+    if not (home / "complete").exists():
+        return False
+    why = broken(home)
+    if why:
+        say(f"{home} is broken ({why}), so it is made anew")
+        return False
+    with contextlib.suppress(OSError):  # another user's
+        os.utime(home / "complete")  # when it was used last
+    say(f"using {home}")
+    return True
+
+
+def broken(home: Path) -> str:
+    """Why an environment is not what was made any more; nothing where it is, or where that can't be told now."""
+    try:
+        held = json.loads((home / "complete").read_text(encoding="utf-8")).get("holds", [])
+    except (ValueError, AttributeError):
+        return "its mark can't be read"
+    gone = sorted(set(held) - set(holding(home)))
+    if gone:
+        return f"{gone[0]} is gone" + (f", and {len(gone) - 1} more" if gone[1:] else "")
+    words = [str(home / "bin" / "python"), "-I", "-c", STARTS, str(home)]
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_S, check=False)
+    except subprocess.TimeoutExpired:
+        return ""  # a slow disk: others may be at work in it
+    except OSError as error:
+        if error.errno in (errno.ENOMEM, errno.EAGAIN):
+            raise
+        return f"its python does not start: {error.strerror}"
+    if done.returncode in (0, -signal.SIGKILL):
+        return ""
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+    return f"its python does not start: {''.join(said)[:200] or f'exit code {done.returncode}'}"
+
+
+def holding(home: Path) -> list:
+    """What an environment holds: its programs and its packages, those that are not empty."""
+    folders = (home / "bin", *home.glob("lib/python*/site-packages"))
+    entries = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]
+    held = (e for e in entries if e.name != "__pycache__" and (not e.is_dir() or any(e.iterdir())))
+    return sorted(str(entry.relative_to(home)) for entry in held)
 
 
 def flat_lines(files: list) -> list:
@@ -249,23 +325,26 @@ def plain(address: str) -> str:
     return re.sub(r"//[^/@\s]*@", "//", address)
 
 
-def writable_cache() -> Path:
-    """Where environments are kept; in the allocation where the cache can't be written."""
+def caches():
+    """Where environments may be kept, one after another: in the allocation where the cache can't be written."""
     wanted = Path(os.environ.get("CARAVAN_CACHE_DIR") or ".caravan-cache").absolute()
     own = Path(os.environ.get("NOMAD_ALLOC_DIR") or ".") / "cache"
-    for place in (wanted, own):
+    for place in dict.fromkeys((wanted, own)):
         cache = place / "environments"
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            with (cache / f".writable.{os.getpid()}").open("w") as probe:
+            # A name that nobody has: two containers may know us by the same process id.
+            with tempfile.NamedTemporaryFile(dir=cache, prefix=".writable.", buffering=0) as probe:
                 fcntl.flock(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            (cache / f".writable.{os.getpid()}").unlink()
+                if probe.write(bytes(PROBE)) < PROBE:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(probe.fileno())
         except OSError as error:
             why = error.strerror or error
             say(f"the cache {place} can't be used ({why}), so packages are installed for this job alone")
             continue
-        return cache
-    return Path(".caravan-cache").absolute()
+        yield cache
+    yield Path(".caravan-cache").absolute()
 
 
 @contextlib.contextmanager
@@ -279,12 +358,17 @@ def alone(path: Path):
             say("another job is making this environment; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         HELD.append(lock.fileno())
-        yield
-        HELD.clear()
+        try:
+            yield
+        finally:
+            HELD.clear()
 
 
 def made(home: Path, files: list, pip: list) -> int:
-    """Make the environment: by uv where it is there and does the same as pip, else by pip. The exit code."""
+    """Make the environment: by uv where it is there and does the same as pip, else by pip. The exit code.
+
+    Raises OSError where the disk is full.
+    """
     ways = [building_steps(home, files, pip)]
     fast = uv_steps(home, files, pip)
     for steps in ([fast] if fast else []) + ways:
@@ -298,6 +382,8 @@ def made(home: Path, files: list, pip: list) -> int:
         if not code:
             return 0
         say(f"{' '.join(steps[-1][:4])} failed with exit code {code}" + ("; now by pip" if steps is fast else ""))
+    if any(FULL.search(line) for line in said):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     for index, why in away(files, said):
         say(f"the package index {index} can't be reached: {why}")
     return code

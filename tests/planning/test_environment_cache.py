@@ -9,6 +9,7 @@ import sys
 import time
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,13 @@ def build_wheel(directory, *_):
         out.writestr(f"{info}/RECORD", "")
     return name
 """
+FULL_ONCE = """if pathlib.Path("full").exists():
+        pathlib.Path("full").unlink()
+        raise OSError(28, "No space left on device")"""
+PROJECT = (
+    '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    '[project]\nname = "slowthing"\nversion = "1.0"\n'
+)
 
 
 def start(place: Path, *words: str, python: str = sys.executable, **more: str) -> subprocess.Popen[str]:
@@ -96,10 +104,7 @@ def test_a_killed_installer_leaves_nothing_that_is_used(place: Path) -> None:
     code = place / "slow"
     code.mkdir()
     (code / "backend.py").write_text(SLOW)
-    (code / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        '[project]\nname = "slowthing"\nversion = "1.0"\n'
-    )
+    (code / "pyproject.toml").write_text(PROJECT)
     child = start(place, "--pip=./slow", "--salt=1")
     while not (code / "building").exists():
         assert child.poll() is None, child.communicate()
@@ -122,6 +127,91 @@ def test_a_cache_that_cannot_be_written_costs_no_job(place: Path) -> None:
     assert (place / "answer").read_text().startswith(str(place / "alloc/cache/environments"))
 
 
+def damaged_package(home: Path) -> None:
+    (tinything,) = home.glob("lib/python*/site-packages/tinything.py")
+    tinything.unlink()
+
+
+def uninstalled(home: Path) -> None:
+    for part in home.glob("lib/python*/site-packages/tinything*"):
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+def without_programs(home: Path) -> None:
+    shutil.rmtree(home / "bin")
+
+
+def without_interpreter(home: Path) -> None:
+    (home / "bin" / "python").unlink()
+    (home / "bin" / "python").symlink_to("/nowhere/python")
+
+
+def no_environment(home: Path) -> None:
+    (home / "pyvenv.cfg").unlink()
+
+
+def half_marked(home: Path) -> None:
+    (home / "complete").write_text('{"bytes": 1')
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (damaged_package, "tinything.py is gone)"),
+        (uninstalled, "is gone, and 1 more)"),
+        (without_programs, "bin/"),
+        (without_interpreter, "its python does not start: No such file"),
+        (no_environment, "its python does not start: exit code 1"),
+        (half_marked, "its mark can't be read"),
+    ],
+)
+def test_a_broken_one_is_made_anew(damage: Callable[[Path], None], why: str, place: Path) -> None:
+    run(place, "--pip=tinything")
+    damage(environments(place)[0])
+    said = run(place, "--pip=tinything")
+    assert "is broken (" in said
+    assert why in said
+    assert "made " in said
+    subprocess.run([(place / "answer").read_text(), "-c", "import tinything"], check=True)
+    assert "caravan: using " in run(place, "--pip=tinything")
+
+
+def test_a_cache_that_fills_up_costs_no_job(place: Path) -> None:
+    code = place / "slow"
+    code.mkdir()
+    (code / "backend.py").write_text(
+        SLOW.replace('pathlib.Path("building").touch()', FULL_ONCE).replace('pathlib.Path("go").exists()', "True")
+    )
+    (code / "pyproject.toml").write_text(PROJECT)
+    (code / "full").touch()
+    said = run(place, "--pip=./slow", "--salt=1")
+    assert "can't be used (No space left on device), so the next place is taken" in said
+    assert (place / "answer").read_text().startswith(str(place / "alloc/cache/environments"))
+    assert environments(place) == []
+
+
+def test_a_disk_without_room_for_an_environment_is_not_used(place: Path) -> None:
+    command = ["/bin/sh", "-c", 'ulimit -f 1; exec "$@"', "sh", sys.executable, str(HELPER)]
+    environment = {
+        "PATH": os.defpath,
+        "CARAVAN_CACHE_DIR": str(place / "cache"),
+        "NOMAD_ALLOC_DIR": str(place / "alloc"),
+    }
+    words = [f"--answer={place / 'answer'}", "--pip=tinything"]
+    done = subprocess.run([*command, *words], cwd=place, env=environment, capture_output=True, text=True, check=False)
+    for folder in (place / "cache", place / "alloc/cache"):
+        assert f"the cache {folder} can't be used (No space left on device), so packages are" in done.stderr
+    assert not list(place.glob("*/environments/.writable*"))
+
+
+def test_no_room_anywhere_is_one_line(place: Path) -> None:
+    for name in ("cache", "alloc", ".caravan-cache"):
+        (place / name).write_text("a file")
+    said = run(place, "--pip=tinything", status=74).splitlines()
+    assert all(line.startswith("caravan: ") for line in said)
+    assert said[-1].startswith("caravan: no Python can be made ready: ")
+
+
 def test_an_editable_install_does_not_point_into_the_job(place: Path) -> None:
     (place / "requirements.txt").write_text("-e ./pkg[extra]\n--find-links ./wheels\n-c limits.txt\ntinything\n")
     (place / "limits.txt").write_text("tinything<2\n")
@@ -138,10 +228,7 @@ def test_code_that_is_not_ours_is_built_from_a_copy(place: Path) -> None:
     code = place / "user"
     code.mkdir()
     (code / "backend.py").write_text(SLOW.replace('pathlib.Path("go").exists()', "True"))
-    (code / "pyproject.toml").write_text(
-        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-        '[project]\nname = "slowthing"\nversion = "1.0"\n'
-    )
+    (code / "pyproject.toml").write_text(PROJECT)
     run(place, "--pip=./user", "--apart")
     assert sorted(p.name for p in code.iterdir()) == ["backend.py", "pyproject.toml"]
     assert not list((place / "cache/environments").glob("*.code"))

@@ -1,5 +1,6 @@
 """The helper that finds or makes the job's Python: loaded as a module for its rules, run for an environment."""
 
+import fcntl
 import importlib.util
 import os
 import subprocess
@@ -100,6 +101,17 @@ def test_two_jobs_share_one_environment_that_sees_the_base_packages(tmp_path: Pa
     assert python.startswith(str(tmp_path / "cache" / "environments"))
     script = "import tinything, jinja2; print(tinything.VALUE)"
     assert subprocess.run([python, "-c", script], capture_output=True, check=True).stdout == b"41\n"
+
+
+def test_another_container_may_know_itself_by_our_process_id(
+    helper: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "environments"
+    cache.mkdir()
+    monkeypatch.setenv("CARAVAN_CACHE_DIR", str(tmp_path))
+    with (cache / f".writable.{os.getpid()}").open("w") as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        assert next(iter(helper.caches())) == cache
 
 
 def test_a_failed_installation_leaves_nothing_half_made(tmp_path: Path) -> None:

@@ -86,7 +86,10 @@ class BackgroundAgents:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, run_id: str, folder: RunFolder) -> dict[str, Json]:
-        """Start an agent for the run; its process id and its log come back. Raises StateError when it can't start."""
+        """Start an agent for the run; its process id and its log come back. Raises StateError when it can't start.
+
+        Whether it holds the run then, shows: another agent may be quicker.
+        """
         import os
         import subprocess
         import sys
@@ -117,9 +120,7 @@ class BackgroundAgents:
             began = psutil.Process(child.pid).create_time()
         except psutil.Error:  # it has ended already
             began = 0.0
-        told: dict[str, Json] = {"pid": child.pid, "began": began, "log": str(log)}
-        folder.save_agent(told)
-        return told
+        return {"pid": child.pid, "began": began, "log": str(log)}
 
     def runs(self, told: Json) -> bool:
         """Whether that process is alive and still the one that was started: a process id is given anew some day."""

@@ -298,6 +298,9 @@ class RunFolder(Protocol):
     def is_held(self) -> bool:
         """Whether somebody holds the run now. Only looked at: nothing is written, and no agent is kept from it."""
 
+    def holder(self) -> int | None:
+        """The id of the process that holds the run now; None: nobody does, or it has not said so yet."""
+
     def save_code(self, files: Iterable[tuple[str, bytes, int]]) -> CodeSource:
         """Pack (relative path, content, file mode) into code.tar.gz, the same bytes for the same files.
 

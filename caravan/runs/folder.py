@@ -121,6 +121,14 @@ class DiskFolder:
             os.close(number)
         return False
 
+    def holder(self) -> int | None:
+        """The id of the process that holds the run now; None: nobody does, or it has not said so yet."""
+        if not self.is_held():
+            return None
+        with suppress(OSError, ValueError):
+            return int((self._path / ".lock.pid").read_bytes())
+        return None
+
     def save_code(self, files: Iterable[tuple[str, bytes, int]]) -> CodeSource:
         """Pack (relative path, content, file mode) into code.tar.gz, the same bytes for the same files.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.progress import PlainProgress
 from caravan.terminal.text import one_line
-from caravan.values.errors import StateError, UsageError
+from caravan.values.errors import RunBusy, StateError, UsageError
 from caravan.values.masking import mask
 from caravan.values.run import ENDED, EXIT_CODES, RunEvent, RunStatus
 
@@ -73,20 +73,29 @@ class AgentLog(PlainProgress):
 def hand_over(wiring: Wiring, record: RunRecord) -> dict[str, Json]:
     """Start an agent in the background and wait until it works on the run; what is known of it comes back.
 
-    Nobody may hold the run. Raises StateError with the agent's last words when it does not come up.
+    Nobody may hold the run: it is the agent that holds it which is written down. Raises RunBusy when another one was
+    quicker, StateError with the agent's last words when it does not come up.
     """
     folder, agents, clock = wiring.folder(record.id), wiring.agents, wiring.clock
     agent = agents.start(record.id, folder)
     until = clock.monotonic() + _START_S
     try:
         while clock.monotonic() < until:
-            if folder.is_held() or wiring.store().run(record.id).status is not RunStatus.RUNNING:
-                return agent  # it works, or has come to an end already
+            if folder.holder() == agent["pid"]:
+                folder.save_agent(agent)
+                return agent
+            if wiring.store().run(record.id).status is not RunStatus.RUNNING:
+                return agent  # it has come to an end already
             if not agents.runs(agent):
                 break
             clock.sleep(_LOOK_S)
     finally:
         agents.leave()
+    if (other := folder.holder()) is not None:
+        raise RunBusy(
+            f"The run {record.id} is driven by another agent (process {other}).",
+            hint=f"`main.py watch {record.id}` shows it.",
+        )
     raise StateError(
         f"The agent in the background does not work on run {record.id}: {_last_line(folder.agent_log)}",
         hint=f"Go on with `main.py resume {record.id}`.",

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ class PlainFolder:
     """The port RunFolder on plain files under `home`/runs/`run_id`. `held` are the runs that are locked, by anyone."""
 
     held: ClassVar[set[Path]] = set()
+    holders: ClassVar[dict[Path, int]] = {}
 
     def __init__(self, home: Path, run_id: str, *, secrets: Iterable[str] = ()) -> None:
         self._path = home / "runs" / run_id
@@ -52,6 +54,7 @@ class PlainFolder:
         if self._path in self.held:
             raise RunBusy("The run is driven by another agent (process 1).")
         self.held.add(self._path)
+        self.holders[self._path] = os.getpid()
         self._mine = True
         try:
             yield
@@ -89,6 +92,9 @@ class PlainFolder:
 
     def is_held(self) -> bool:
         return self._path in self.held
+
+    def holder(self) -> int | None:
+        return self.holders.get(self._path) if self.is_held() else None
 
     def save_code(self, files: Iterable[tuple[str, bytes, int]]) -> CodeSource:
         path = self._path / "code.tar.gz"

@@ -115,19 +115,23 @@ class FakeLocalCluster:
 
 
 class FakeAgents:
-    """Agents in the background that hold their runs from the start, or end at once with these words."""
+    """Agents in the background that hold their runs from the start, or end at once with these words.
 
-    def __init__(self, *, dies: str = "") -> None:
+    `other`: the process of another agent that was quicker.
+    """
+
+    def __init__(self, *, dies: str = "", other: int = 0) -> None:
         self.started: list[str] = []
         self.left = False
-        self.dies = dies
+        self.dies, self.other = dies, other
 
     def start(self, run_id: str, folder: RunFolder) -> dict[str, Json]:
         assert not folder.is_held(), "whoever starts an agent has let go of the run"
         self.started.append(run_id)
         folder.agent_log.write_text(f"Run {run_id}\n{self.dies}\n")
-        if not self.dies:
+        if self.other or not self.dies:
             PlainFolder.held.add(folder.path)
+            PlainFolder.holders[folder.path] = self.other or 4711
         return {"pid": 4711, "began": 1.0, "log": str(folder.agent_log)}
 
     def runs(self, told: Json) -> bool:

@@ -1,5 +1,6 @@
 """What every RunFolder does: the real one and the fake pass the same tests."""
 
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -99,10 +100,14 @@ def test_a_held_run_is_busy_until_it_is_let_go(folder: RunFolder, make: Make) ->
 def test_looking_whether_a_run_is_held_writes_nothing(folder: RunFolder, make: Make) -> None:
     assert not folder.is_held()
     assert not folder.path.exists()
+    assert folder.holder() is None
     with folder.lock():
         assert make("r-1").is_held()
+        assert make("r-1").holder() == os.getpid()
         assert not make("r-2").is_held()
+        assert make("r-2").holder() is None
     assert not make("r-1").is_held()
+    assert make("r-1").holder() is None
 
 
 def test_the_report_hides_secrets(folder: RunFolder) -> None:

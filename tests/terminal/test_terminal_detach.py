@@ -79,6 +79,26 @@ def test_an_agent_that_does_not_come_up_is_said(job: list[str], tmp_path: Path) 
     assert f"main.py resume {record.id}" in last
 
 
+def test_another_agent_may_be_quicker(job: list[str], tmp_path: Path) -> None:
+    wiring, terminal = FakeWiring(tmp_path, [RunStatus.RUNNING]), nobody()
+    wiring.agents = FakeAgents(dies="step 5 of another agent's", other=99)
+    assert run(wiring, [*job, "--detach", "--yes"], terminal) != 0
+    (record,) = wiring.runs.runs()
+    last = printed(terminal)[1].splitlines()[-1]
+    assert f"The run {record.id} is driven by another agent (process 99)." in last
+    assert f"main.py watch {record.id}" in last
+    assert wiring.folder(record.id).agent() is None
+
+
+def test_the_agent_that_holds_the_run_is_written_down(job: list[str], tmp_path: Path) -> None:
+    wiring = FakeWiring(tmp_path, [RunStatus.RUNNING])
+    assert run(wiring, [*job, "--yes", "--detach"], nobody()) == 0
+    (record,) = wiring.runs.runs()
+    written = wiring.folder(record.id).agent()
+    assert isinstance(written, dict)
+    assert written["pid"] == 4711
+
+
 def test_ctrl_c_offers_it_too(job: list[str], tmp_path: Path) -> None:
     wiring, terminal = FakeWiring(tmp_path, [Interrupted("Interrupted.")]), person("b")
     create = wiring.runs.create_run

@@ -12,6 +12,7 @@ import os
 import pickle
 import pickletools
 import re
+import stat
 import time
 import zipfile
 import zlib
@@ -19,7 +20,7 @@ from pathlib import Path
 
 OURS = ".caravan"  # in the output directory: what binds its checkpoints, and what was set aside
 DEPTH = 4
-MOST = 100_000  # entries that are looked at
+MOST = 100_000  # entries below the directory's own that are looked at
 SETTLE_S = 0.5
 FRESH_S = 30.0  # a file that changed so recently may still be written by a task that was lost and not ended
 JSON_BYTES = 64_000_000
@@ -55,21 +56,22 @@ def read_json(path: Path):
 # ---- what there is
 
 
-def candidates(directory: Path, kind: str, pattern) -> list:
-    """What looks like a checkpoint, the newest first: by its step, then by its time."""
-    found, count = [], 0
+def candidates(directory: Path, kind: str, pattern) -> tuple:
+    """What looks like a checkpoint, the newest first: by its step, then by its time; and whether all was looked at."""
+    found, count, whole = [], 0, True
     for here, folders, names in os.walk(directory):
         inside = Path(here)
         depth = len(inside.relative_to(directory).parts)
         folders[:] = sorted(f for f in folders if f != OURS)
-        count += len(folders) + len(names)
-        if count > MOST:
-            break
-        taken = [n for n in folders if is_one(n, kind, pattern, folder=True)]
-        found += [inside / n for n in taken]
+        taken = {n for n in folders if is_one(n, kind, pattern, folder=True)}
+        found += [inside / n for n in sorted(taken)]
         found += [inside / n for n in names if is_one(n, kind, pattern, folder=False)]
         folders[:] = [f for f in folders if f not in taken] if depth < DEPTH else []
-    return sorted(found, key=lambda path: order(path, kind), reverse=True)
+        count += len(folders) + (len(names) if depth else 0)
+        if count > MOST:
+            whole = False
+            break
+    return sorted(found, key=lambda path: order(path, kind), reverse=True), whole
 
 
 def is_one(name: str, kind: str, pattern, folder: bool) -> bool:
@@ -104,7 +106,7 @@ def step_of(path: Path):
 
 def looks(path: Path) -> list:
     """By which a checkpoint that has changed is known: bytes, and the newest time of its files in ns."""
-    found = [stat for _, stat in files_of(path)]
+    found = [told for _, told in files_of(path)]
     return [sum(s.st_size for s in found), max((s.st_mtime_ns for s in found), default=0)]
 
 
@@ -138,7 +140,9 @@ def problem(path: Path, kind: str, found: list, until: float) -> str:
 def unsettled(path: Path) -> None:
     """Raise for what is not written to its end."""
     before = looks(path)
-    for file, _ in files_of(path):
+    for file, told in files_of(path):
+        if not stat.S_ISREG(told.st_mode):  # reading a pipe would wait for ever
+            raise Broken(f"{file.name} is no file that holds data")
         if PARTIAL.search(file.name):
             raise Broken(f"{file.name} was not written to its end")
     if before[1] / 1e9 > time.time() - FRESH_S:
@@ -233,6 +237,20 @@ class Inert:
             self.__dict__.update(state)
 
 
+class Within:
+    """A stream of which no more is read at once than its file has, whatever a damaged length says."""
+
+    def __init__(self, stream) -> None:
+        self.stream, self.size = stream, os.fstat(stream.fileno()).st_size
+        self.readline, self.tell = stream.readline, stream.tell
+
+    def read(self, count: int) -> bytes:
+        """As a file reads. Raises EOFError for more than there is."""
+        if count > self.size:
+            raise EOFError("cut off")
+        return self.stream.read(count)
+
+
 class Looking(pickle.Unpickler):
     """Reads a pickle without loading a class of it."""
 
@@ -262,8 +280,9 @@ def check_distributed(folder: Path) -> None:
 
 def check_memo(stream, folder: Path) -> None:
     """A damaged number of a remembered object would have the reader take memory up to it: more than there is."""
-    most = os.fstat(stream.fileno()).st_size
-    for operation, number, _ in pickletools.genops(stream):
+    within = Within(stream)
+    most = within.size
+    for operation, number, _ in pickletools.genops(within):
         if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and number > most:
             raise Broken(f"the .metadata of {folder.name} is not whole")
     stream.seek(0)
@@ -328,6 +347,8 @@ def check_array(file: Path, size: int) -> None:
         head = stream.read(12)
         wide = 2 if head[6:7] == b"\x01" else 4
         length = int.from_bytes(head[8 : 8 + wide], "little")
+        if length > size:
+            raise Broken(f"{file.name} is cut off")
         stream.seek(8 + wide)
         header = stream.read(length).decode("latin-1", "replace")
     kind = re.search(r"'descr': '[<>|=](\w)(\d+)'", header)
@@ -345,7 +366,7 @@ def check_pickle(file: Path, size: int) -> None:
     """A pickle ends where it says, and nothing of it is run. torch's old format has more behind it: not to be told."""
     try:
         with file.open("rb") as stream:
-            for operation, _, _ in pickletools.genops(stream):
+            for operation, _, _ in pickletools.genops(Within(stream)):
                 if operation.name == "STOP":
                     break
             end = stream.tell()

@@ -8,8 +8,9 @@
 (`--lineage`) to ANSWER, an empty file where there is none, and what it took and refused to RECORD. Nothing is deleted.
 A program that looks for its checkpoint by itself (`--auto`) would take a broken one: that is moved to
 `.caravan/set-aside` in the output directory. Only the leader of several nodes moves and writes there; all choose the
-same. `fetch` brings the last checkpoints of earlier attempts from where the job's outputs were copied to; it needs
-fsspec, `choose` the standard library alone.
+same. Where it can't be read whose the checkpoints are, nothing is chosen and the code is 74. `fetch` brings the last
+checkpoints of earlier attempts from where the job's outputs were copied to; it needs fsspec, `choose` the standard
+library alone.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from pathlib import Path
 CHECK_S = 900.0  # for reading whole files; afterwards their structure alone is looked at
 FETCHED = 2  # checkpoints: the last one may be broken
 TRIES = 5
+CANT_READ = 74  # EX_IOERR of sysexits.h
 EARLIER = "it is of the training before the change"
 
 
@@ -63,7 +65,15 @@ def main() -> int:
         one.add_argument("--key")
         one.add_argument("--overlay", type=Path)
     options = parser.parse_args()
-    return fetch(options) if options.what == "fetch" else choose(options)
+    try:
+        return fetch(options) if options.what == "fetch" else choose(options)
+    except Unknown as why:
+        say(str(why))
+        return CANT_READ
+
+
+class Unknown(Exception):
+    """Why it can't be told whose the checkpoints are: to start anew then might cost all that was trained."""
 
 
 def say(text: str) -> None:
@@ -73,11 +83,25 @@ def say(text: str) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write under another name, then rename."""
+    """Write under another name, then rename: what a machine that dies leaves is the old text or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
+    with part.open("wb") as stream:
+        stream.write(text.encode("utf-8", "surrogateescape"))
+        stream.flush()
+        os.fsync(stream.fileno())
     part.replace(path)
+    with contextlib.suppress(OSError):  # not every file system knows this of a directory
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def shown(path) -> str:
+    """A path as text that every reader takes, also where its name is none."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 # ---- which checkpoint
@@ -87,30 +111,36 @@ def choose(options: argparse.Namespace) -> int:
     """Take the newest good checkpoint and tell of it."""
     lineage = json.loads(options.lineage.read_text(encoding="utf-8"))
     bound = Bound(options.directory, options.run, lineage)
-    found = checkpoints.candidates(options.directory, options.kind, options.pattern)
+    found, whole = checkpoints.candidates(options.directory, options.kind, options.pattern)
+    if not whole:
+        say(
+            f"{shown(options.directory)} holds more than can be looked through: a checkpoint deep in it may not be seen"
+        )
     until, rejected, taken = time.monotonic() + CHECK_S, [], None
     for path in found:
         why = bound.objection(path)
         if not why:
             why = checkpoints.problem(path, options.kind, found, until)
+            if not why and options.key and shown(path) != os.fspath(path):
+                why = "a config file can't hold its name, which is not UTF-8"
             if not why:
                 taken = path
                 break
         rejected.append(
-            {"name": path.relative_to(options.directory).as_posix(), "step": checkpoints.step_of(path), "why": why}
+            {"name": shown(path.relative_to(options.directory)), "step": checkpoints.step_of(path), "why": why}
         )
         if options.auto and options.leader and bound.may_move(path):
-            rejected[-1]["moved_to"] = set_aside(options.directory, path)
+            rejected[-1]["moved_to"] = shown(set_aside(options.directory, path))
         elif options.auto and not bound.may_move(path):
-            say(f"the program may take {path} by itself, which Caravan would not")
+            say(f"the program may take {shown(path)} by itself, which Caravan would not")
     if options.leader:
         bound.write(found)
     document = {
-        "from": os.fspath(taken) if taken else None,
-        "name": taken.relative_to(options.directory).as_posix() if taken else None,
+        "from": shown(taken) if taken else None,
+        "name": shown(taken.relative_to(options.directory)) if taken else None,
         "step": checkpoints.step_of(taken) if taken else None,
         "rejected": [r for r in rejected if r["why"] != EARLIER][:20],
-        "anew_because": "" if taken else bound.changed or ("" if not found else "no checkpoint is good"),
+        "anew_because": "" if taken else bound.changed or because(found, whole),
     }
     write_whole(options.record, json.dumps(document))
     write_whole(options.answer, os.fspath(taken) if taken else "")
@@ -118,6 +148,13 @@ def choose(options: argparse.Namespace) -> int:
         write_whole(options.overlay, json.dumps({"text": None, "values": {options.key: os.fspath(taken)}}))
     tell(document)
     return 0
+
+
+def because(found: list, whole: bool) -> str:
+    """Why nothing was taken, empty where there was nothing."""
+    if found:
+        return "no checkpoint is good"
+    return "" if whole else "no checkpoint was found in the part of the output directory that was looked through"
 
 
 def tell(document: dict) -> None:
@@ -139,11 +176,28 @@ class Bound:
     def __init__(self, directory: Path, run: str, lineage: dict) -> None:
         self.directory, self.run, self.lineage = directory, run, lineage
         self.file = directory / OURS / "lineage.json"
-        before = checkpoints.read_json(self.file)
-        self.before = before if isinstance(before, dict) else {}
+        self.copy = self.file.with_name("lineage.copy.json")
+        self.before = self._read()
         self.ours = self.before.get("run") == run
         self.changed = self._changes() if self.ours else ""
         self.others = self.before.get("others") if isinstance(self.before.get("others"), dict) else {}
+
+    def _read(self) -> dict:
+        """What was written last, {} where nothing ever was. Raises Unknown where that can't be told."""
+        try:
+            self.file.lstat()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise Unknown(f"{shown(self.file)} can't be looked at: {error.strerror or error}") from error
+        for file in (self.file, self.copy):
+            before = checkpoints.read_json(file) if file.is_file() else None
+            if isinstance(before, dict) and isinstance(before.get("run"), str):
+                return before
+        raise Unknown(
+            f"{shown(self.file)}, which says whose the checkpoints are, is damaged, so none is taken and nothing starts"
+            " anew over them; remove it to start anew"
+        )
 
     def _changes(self) -> str:
         before = self.before.get("lineage")
@@ -172,8 +226,9 @@ class Bound:
         if self.changed or not self.ours:
             others.update({p.relative_to(self.directory).as_posix(): checkpoints.looks(p) for p in found if p.exists()})
         document = {"run": self.run, "lineage": self.lineage, "others": others}
-        if document != self.before:
-            write_whole(self.file, json.dumps(document, indent=1))
+        for file in (self.copy, self.file):  # the one is there if the other is damaged
+            if checkpoints.read_json(file) != document:
+                write_whole(file, json.dumps(document, indent=1))
 
 
 def text(value) -> str:
@@ -223,7 +278,9 @@ def fetch_once(options: argparse.Namespace) -> None:
                 units.setdefault(unit, []).append(name)
         if not units:
             continue
-        bound = json.loads(place.read(f"{attempt}/{OURS}/lineage.json") or b"{}")
+        told = place.read(f"{attempt}/{OURS}/lineage.json")
+        # One that was copied and does not come raises: it is asked for again, and nothing starts anew for it.
+        bound = json.loads(told or (b"" if f"{OURS}/lineage.json" in listed else b"{}"))
         if {name: bound.get(name) for name in wanted} != wanted:
             say(f"the checkpoints of attempt {attempt} are of the training before a change")
             return

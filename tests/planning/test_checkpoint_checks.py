@@ -225,18 +225,18 @@ def test_the_order_is_by_step_and_a_last_one_without_a_number_is_the_newest(tmp_
     for n, name in enumerate(names):
         (tmp_path / name).write_bytes(b"")
         os.utime(tmp_path / name, (n, n))
-    found = CHECKS.candidates(tmp_path, "files", "*.ckpt")
+    found = CHECKS.candidates(tmp_path, "files", "*.ckpt")[0]
     assert [p.name for p in found] == ["epoch=2-step=100.ckpt", "epoch=1-step=90.ckpt", "epoch=0-step=9.ckpt"]
     (tmp_path / "last.ckpt").write_bytes(b"")
     os.utime(tmp_path / "last.ckpt", (9, 9))
-    assert CHECKS.candidates(tmp_path, "lightning", None)[0].name == "last.ckpt"
+    assert CHECKS.candidates(tmp_path, "lightning", None)[0][0].name == "last.ckpt"
 
 
 def test_what_is_set_aside_and_what_lies_inside_a_checkpoint_are_no_candidates(tmp_path: Path) -> None:
     trainer(tmp_path, 3)
     trainer(tmp_path / ".caravan" / "set-aside", 4)
     trainer(tmp_path / "checkpoint-3", 5)
-    assert [p.name for p in CHECKS.candidates(tmp_path, "trainer", None)] == ["checkpoint-3"]
+    assert [p.name for p in CHECKS.candidates(tmp_path, "trainer", None)[0]] == ["checkpoint-3"]
 
 
 def test_a_directory_of_no_known_layout_must_have_what_the_one_before_has(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_directory_of_no_known_layout_must_have_what_the_one_before_has(tmp_pa
         for name in ("model.safetensors", "random_states_0.pkl"):
             content = safetensors() if name[0] == "m" else pickle.dumps(1)
             (tmp_path / f"step_{step}" / name).write_bytes(content)
-    found = CHECKS.candidates(tmp_path, "files", "step_*")
+    found = CHECKS.candidates(tmp_path, "files", "step_*")[0]
     assert problem(found[0], found=found) == ""
     (found[0] / "random_states_0.pkl").unlink()
     assert "random_states_0.pkl" in problem(found[0], found=found)
@@ -308,3 +308,76 @@ def test_documents_nested_too_deep_are_not_whole(tmp_path: Path) -> None:
     path = trainer(tmp_path, 9)
     (path / "model.safetensors.index.json").write_text("[" * 100_000)
     assert "not whole" in problem(path, "trainer")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("checkpoint-7.pkl", b"\x80\x04\x8e" + (1 << 62).to_bytes(8, "little") + b"x."),
+        ("checkpoint-7.pkl", b"\x80\x04\x8e" + (1 << 36).to_bytes(8, "little") + b"x."),
+        ("checkpoint-7.npy", b"\x93NUMPY\x02\0" + b"\xff\xff\xff\xff" + b"{"),
+    ],
+)
+def test_no_more_is_read_at_once_than_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: bytes
+) -> None:
+    asked = []
+    opened = Path.open
+
+    class Counting:
+        def __init__(self, stream: Any) -> None:
+            self.stream = stream
+
+        def read(self, count: int = -1) -> bytes:
+            asked.append(count)
+            return bytes(self.stream.read(count))
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.stream.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.stream, name)
+
+    (tmp_path / name).write_bytes(data)
+    monkeypatch.setattr(Path, "open", lambda path, mode="r", **more: Counting(opened(path, mode, **more)))
+    said = problem(tmp_path / name)
+    assert "checkpoint-7" in said
+    assert max(asked) <= 16  # what every file is asked for
+
+
+def test_a_damaged_member_of_any_compression_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint-7.npz"
+    for method in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("a", bytes(range(256)) * 40)
+        data = bytearray(path.read_bytes())
+        data[36:60] = b"\xff" * 24
+        path.write_bytes(data)
+        assert problem(path)
+
+
+def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "checkpoint-7.npz")
+    assert problem(tmp_path / "checkpoint-7.npz") == "checkpoint-7.npz is no file that holds data"
+    path = trainer(tmp_path, 5)
+    (path / "scheduler.pt").unlink()
+    os.mkfifo(path / "scheduler.pt")
+    assert CHECKS.problem(path, "trainer", [path], FAR) == "scheduler.pt is no file that holds data"
+
+
+def test_many_entries_beside_them_hide_no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CHECKS, "MOST", 20)
+    for n in range(30):
+        (tmp_path / f"log-{n}").touch()
+    (tmp_path / "checkpoint-3.npz").touch()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "checkpoint-4.npz").touch()
+    found, whole = CHECKS.candidates(tmp_path, "files", "checkpoint-*.npz")
+    assert ([p.name for p in found], whole) == (["checkpoint-4.npz", "checkpoint-3.npz"], True)
+    for n in range(30):
+        (tmp_path / f"folder-{n}").mkdir()
+    found, whole = CHECKS.candidates(tmp_path, "files", "checkpoint-*.npz")
+    assert ([p.name for p in found], whole) == (["checkpoint-3.npz"], False)

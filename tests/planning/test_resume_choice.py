@@ -23,25 +23,36 @@ class Job:
     def __init__(self, folder: Path) -> None:
         self.folder, self.out = folder, folder / "out"
         self.out.mkdir(exist_ok=True)
+        self.helper = TEMPLATES / "resume.py"
 
     def choose(
-        self, *options: str, run: str = "r1", leader: bool = True, kind: str = "files", **lineage: Any
+        self,
+        *options: str,
+        run: str = "r1",
+        leader: bool = True,
+        kind: str = "files",
+        same: bool = True,
+        **lineage: Any,
     ) -> dict[str, Any]:
         words = ["choose", str(self.out), "--run", run, "--kind", kind, *options, *(["--leader"] if leader else [])]
         words += [] if kind != "files" else ["--pattern=checkpoint-*.npz"]
         self.said = self._call(words, {**LINEAGE, **lineage})
         record: dict[str, Any] = json.loads((self.folder / "record.json").read_text())
-        assert (self.folder / "answer.txt").read_text() == (record["from"] or "")
+        assert not same or (self.folder / "answer.txt").read_text() == (record["from"] or "")
         return record
 
-    def _call(self, words: list[str], lineage: dict[str, Any]) -> str:
+    def fails(self, *options: str) -> str:
+        words = ["choose", str(self.out), "--run", "r1", "--kind", "files", "--pattern=checkpoint-*.npz", "--leader"]
+        return self._call([*words, *options], LINEAGE, code=74)
+
+    def _call(self, words: list[str], lineage: dict[str, Any], code: int = 0) -> str:
         (self.folder / "lineage.json").write_text(json.dumps(lineage))
         words += ["--lineage", str(self.folder / "lineage.json")]
         if words[0] == "choose":
             words += ["--record", str(self.folder / "record.json"), "--answer", str(self.folder / "answer.txt")]
-        helper = [sys.executable, str(TEMPLATES / "resume.py"), *words]
+        helper = [sys.executable, str(self.helper), *words]
         done = subprocess.run(helper, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stderr
         return done.stderr
 
     def write(self, *steps: int) -> None:
@@ -170,6 +181,14 @@ def test_checkpoints_come_back_from_where_they_were_copied_to(job: Job, tmp_path
     assert "before a change" in third._call(words, {**LINEAGE, "model": "n"})
     assert third.names() == []
 
+    # What was copied and does not come is no change.
+    (store / "1" / ".caravan" / "lineage.json").write_bytes(b"")
+    for name in ("checkpoints.py", "outputs.py"):
+        (tmp_path / name).write_text((TEMPLATES / name).read_text())
+    third.helper = tmp_path / "resume.py"
+    third.helper.write_text((TEMPLATES / "resume.py").read_text().replace("TRIES = 5", "TRIES = 1"))
+    assert "earlier checkpoints could not be fetched" in third._call(words, LINEAGE, code=1)
+
 
 def test_one_that_can_not_even_be_looked_at_is_passed_over(job: Job) -> None:
     job.choose(kind="trainer")
@@ -185,3 +204,65 @@ def test_one_that_can_not_even_be_looked_at_is_passed_over(job: Job) -> None:
     record = job.choose(kind="trainer")
     assert record["name"] == "checkpoint-3"
     assert record["rejected"][0]["name"] == "checkpoint-9"
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b"\xff"])
+def test_what_says_whose_they_are_survives_its_damage(job: Job, data: bytes) -> None:
+    job.choose()
+    job.write(5)
+    file = job.out / ".caravan" / "lineage.json"
+    whole = file.read_bytes()
+    file.write_bytes(data)
+    assert job.choose(leader=False)["name"] == "checkpoint-5.npz"
+    assert file.read_bytes() == data
+    assert job.choose()["name"] == "checkpoint-5.npz"
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", None])
+def test_where_it_is_not_known_whose_they_are_nothing_starts_anew_over_them(job: Job, data: bytes | None) -> None:
+    job.choose("--auto")
+    job.write(5)
+    job.choose("--auto")
+    (job.out / ".caravan" / "lineage.copy.json").unlink()
+    file = job.out / ".caravan" / "lineage.json"
+    if data is None:
+        file.unlink()
+        file.mkdir()
+    else:
+        file.write_bytes(data)
+    (job.folder / "answer.txt").unlink()
+    said = job.fails("--auto")
+    assert said.count("\n") == 1
+    assert said.startswith(f"caravan: {file}, which says whose the checkpoints are, is damaged, so none is taken")
+    assert job.names() == ["checkpoint-5.npz"]
+    assert not (job.folder / "answer.txt").exists()
+
+
+def test_a_name_that_is_no_text_is_handed_on_as_it_is(job: Job) -> None:
+    job.choose()
+    job.write(5)
+    name = os.fsdecode(b"checkpoint-\xff6.npz")
+    (job.out / "checkpoint-5.npz").rename(job.out / name)
+    record = job.choose(same=False)
+    assert (record["name"], record["step"]) == ("checkpoint-\\xff6.npz", 6)
+    assert (job.folder / "answer.txt").read_bytes() == os.fsencode(job.out / name)
+    job.write(5)
+    record = job.choose("--key", "resume", "--overlay", str(job.folder / "overlay.json"))
+    assert record["name"] == "checkpoint-5.npz"
+    assert record["rejected"][0]["why"] == "a config file can't hold its name, which is not UTF-8"
+
+
+def test_a_directory_too_large_to_be_looked_through_is_told(job: Job, tmp_path: Path) -> None:
+    for name in ("resume.py", "checkpoints.py"):
+        text = (TEMPLATES / name).read_text().replace("MOST = 100_000", "MOST = 3")
+        (tmp_path / name).write_text(text)
+    job.helper = tmp_path / "resume.py"
+    job.choose()
+    for n in range(5):
+        (job.out / f"folder-{n}").mkdir()
+    record = job.choose()
+    assert record["anew_because"].startswith("no checkpoint was found in the part")
+    assert "holds more than can be looked through" in job.said
+    job.write(5)
+    assert job.choose()["name"] == "checkpoint-5.npz"

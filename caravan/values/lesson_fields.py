@@ -1,5 +1,6 @@
 """Which fields of a plan a lesson may speak of, and which of them without a question. Names of fields, nothing else."""
 
+import re
 from typing import Final
 
 from caravan.values.estimate import ROOM
@@ -8,9 +9,22 @@ from caravan.values.failure import PastCase
 NEVER: Final = (
     *("code", "driver", "user", "secrets", "outputs", "limits", "namespace", "region", "node_pool", "datacenters"),
     *("network_mode", "mounts", "artifacts", "templates", "docker", "job_type", "priority", "goal", "target"),
-    "provenance",
+    *("data", "build", "image", "secrets_from", "resume", "smoke", "config_keys", "ports", "container_name"),
+    *("affinities", "spreads", "constraints", "progress_deadline_s", "provenance"),
 )
 """Fields that no lesson may set, whoever taught it: where the job runs as whom, what it may reach and what it costs."""
+
+MAY: Final = (
+    *("model", "dataset", "training", "launch", "command", "flags", "workdir", "env", "setup", "config_overlays"),
+    *("image_pull_timeout_s", "resources", "shm_mb", "exclude_nodes", "kill_timeout_s"),
+)
+"""Fields that one may speak of; whether it is asked about is another matter. Every field is in one of the two lists."""
+
+_SOURCES: Final = re.compile(
+    r"(?i)(?:pip|uv)_(?!cache_dir$|no_cache|link_mode$|.*timeout$|.*retries$).*"
+    r"|.*(?:_proxy|_url|_uri|_endpoint|endpoint_url_\w+)"
+)
+"""Variables that say where packages and models come from, or where results go."""
 
 UNASKED: Final = (
     *ROOM,
@@ -23,7 +37,8 @@ UNASKED: Final = (
 
 def never(path: str) -> bool:
     """Whether no lesson may set the field at this path."""
-    return path.partition(".")[0] in NEVER
+    block, _, rest = path.partition(".")
+    return block in NEVER or (block == "env" and bool(_SOURCES.fullmatch(rest)))
 
 
 def name_of(case: PastCase) -> str:

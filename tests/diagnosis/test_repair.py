@@ -310,10 +310,10 @@ def test_a_remembered_batch_keeps_the_effective_one(same: tuple[str, ...]) -> No
 
 
 def test_a_change_is_made_where_the_plan_stands_as_it_stood() -> None:
-    start = plan({"image": "a:1"})
-    lesson = past(True, change("image", "a:2"), before={"image": "a:1"}, failure=F.UNKNOWN)
-    other = lesson.model_copy(update={"before": {"image": "b:1"}})
-    assert diffs(rungs(F.UNKNOWN, start, fingerprint="f", cases=(lesson,)), start) == [{"image": "a:2"}]
+    start = plan({"setup.python": "python3.9"})
+    lesson = past(True, change("setup.python", "python3.11"), before={"setup.python": "python3.9"}, failure=F.UNKNOWN)
+    other = lesson.model_copy(update={"before": {"setup.python": "python3.12"}})
+    assert diffs(rungs(F.UNKNOWN, start, fingerprint="f", cases=(lesson,)), start) == [{"setup.python": "python3.11"}]
     assert rungs(F.UNKNOWN, start, fingerprint="f", cases=(other,)) == ()
 
 

@@ -6,7 +6,7 @@ from caravan.agent.state import RunState, Update
 from caravan.diagnosis.sign import BUDGET_OVER
 from caravan.planning.resume import goes_on
 from caravan.values.dialogue import Ask, Reply
-from caravan.values.estimate import Verdict, held_fields
+from caravan.values.estimate import Verdict, held_fields, largest
 from caravan.values.guarded import kept_fields
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
 
@@ -49,7 +49,13 @@ def granted_more(state: RunState, ask: Ask, reply: Reply, *, hard_usd: float) ->
     plan = _with_limit(state.need_plan(), money)
     # The money bounds it now, and with it how long it may run.
     grants = ask.envelope.model_copy(
-        update={"cost_usd": money, "run_s": None, "kept": kept_fields(plan), "held": held_fields(plan, ask.envelope)}
+        update={
+            "cost_usd": money,
+            "run_s": None,
+            "kept": kept_fields(plan),
+            "held": held_fields(plan, ask.envelope),
+            "most": largest(plan, ask.envelope),
+        }
     )
     request = state.request.model_copy(update={"budget_usd": money})
     return {"envelope": grants, "exhausted": "", "plan": plan, "request": request, "turn": "estimate", **DECIDED}

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from caravan.values.base import Confidence, Json, Value
 from caravan.values.errors import PlanError
-from caravan.values.guarded import not_kept
+from caravan.values.guarded import not_kept, shown
 from caravan.values.plan import Author, Mount, TrainingPlan
 from caravan.values.run import SmokeResult
 
@@ -23,6 +23,8 @@ ROOM: Final = (
 """Fields that give room: more of it makes the training no other one, so a repair may raise it unasked."""
 GROWING: Final = ("setup.pip", "setup.apt", "setup.cmd", "exclude_nodes", "secrets", "mounts")
 """Lists that a repair may add to unasked; what is added to packages and mounts is looked at for itself."""
+MOST_KILL_S: Final = 600
+"""How long a task may take to its end unasked: enough to write a large checkpoint, and paid for each time."""
 ESSENCE: Final = ("training.max_len", "model.id")
 """Fields that say what is trained: never changed unasked, whoever set them."""
 
@@ -115,6 +117,11 @@ class Envelope(Value):
         description="SHA-256 of the fields that no repair changes unasked; None in an older approval",
     )
     run_s: int | None = Field(default=None, description="longest run in seconds, where `kept` is given; None: any")
+    most: dict[str, int] | None = Field(
+        default=None,
+        description="largest amounts approved: `gpus` and `nodes` of the whole job, `kill_timeout_s`; None in an older "
+        "approval",
+    )
     secrets: tuple[str, ...] = Field(default=(), description="names of secrets that the job may get")
     lacking: tuple[str, ...] = Field(default=(), description="names of those that it was approved without")
 
@@ -133,6 +140,7 @@ class Envelope(Value):
         """
         found = list(_repaired(plan) if self.held is None else beyond_held(plan, self.held))
         found += self._not_kept(plan)
+        found += self._too_many(plan, cost_usd)
         if cost_usd is None:
             if not self.unknown_cost:
                 found.append("its cost is not known")
@@ -160,13 +168,45 @@ class Envelope(Value):
             return
         for path in not_kept(plan, self.kept):
             if path in GROWING or path not in (self.held or {}):
-                yield f"{path} would be {_text(_get(plan, path))}, which was not approved{_why(plan, path)}"
+                yield f"{path} would be {_text(shown(plan, path))}, which was not approved{_why(plan, path)}"
         longest = plan.limits.max_run_s
         if self.run_s is not None and (longest is None or longest > self.run_s):
             yield f"limits.max_run_s would be {_text(longest)}, and {self.run_s} was approved"
         for name in plan.secrets:
             if name not in self.secrets:
                 yield f"the secret {name} was not approved{_why(plan, 'secrets')}"
+
+    def _too_many(self, plan: TrainingPlan, cost_usd: float | None) -> Iterator[str]:
+        """What costs more than was approved where no sum of money bounds it: more GPUs, more nodes, a longer end."""
+        most = self.most or {}
+        longest = max(MOST_KILL_S, most.get("kill_timeout_s", 0))
+        if plan.kill_timeout_s > longest and (self.most is not None or _by_repair(plan, "kill_timeout_s")):
+            yield f"kill_timeout_s would be {plan.kill_timeout_s}, and at most {longest} needs no question"
+        if cost_usd:  # the approved sum bounds it
+            return
+        for name, amount in amounts(plan).items():
+            if name in most and amount > most[name] and name != "kill_timeout_s":
+                yield f"{name} would be {amount} in all, and {most[name]} were approved"
+        if self.most is None and cost_usd is None:
+            for path in ("launch.nodes", "resources.gpus"):
+                if _by_repair(plan, path):
+                    yield f"{path} would be {plan.get(path)} by a repair, at a cost that is not known"
+
+
+def amounts(plan: TrainingPlan) -> dict[str, int]:
+    """What of a plan costs by the piece, with all members of the job together."""
+    nodes = plan.launch.nodes
+    return {"gpus": nodes * plan.resources.gpus, "nodes": nodes, "kill_timeout_s": plan.kill_timeout_s}
+
+
+def largest(plan: TrainingPlan, before: Envelope | None) -> dict[str, int]:
+    """The amounts of a plan that is approved, or larger ones that were approved before."""
+    had = (before.most if before else None) or {}
+    return {name: max(amount, had.get(name, 0)) for name, amount in amounts(plan).items()}
+
+
+def _by_repair(plan: TrainingPlan, path: str) -> bool:
+    return plan.set_by(path) is Author.REPAIR
 
 
 def method_of(plan: TrainingPlan) -> str | None:

@@ -24,6 +24,7 @@ _CONFIG: Final = (".yaml", ".yml", ".toml", ".cfg", ".ini")
 _CONFIG_BYTES: Final = 200_000  # what is longer and says `yaml` is data
 _SUBJECT: Final = ("module", "package", "option", "path", "program", "image")
 """What a diagnosis names that tells two failures of one cause apart: another missing package is another failure."""
+_SAID_SO: Final = 0.85  # how sure a cause is that a log or the cluster names in so many words
 _PLACES: Final = {
     "driver": "driver",
     "gpu_model": "resources.gpu_model",
@@ -153,6 +154,8 @@ def _from_attempts(state: RunState) -> Iterator[Lesson]:
         diagnosis = attempt.diagnosis
         if diagnosis is None or diagnosis.failure in (FailureClass.INTERRUPTED_EXTERNALLY, FailureClass.NO_FAILURE):
             continue
+        if diagnosis.failure is FailureClass.HOST_MEMORY_OOM and diagnosis.confidence < _SAID_SO:
+            continue  # it was killed, and nobody says for what: with any plan the next attempt might come through
         worked = _worked(attempts, index)
         chain = [a for a in attempts[: index + 1] if _same(a.diagnosis, diagnosis)] if worked else [attempt]
         changes, before = _together(chain, _after(state))

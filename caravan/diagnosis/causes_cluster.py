@@ -107,6 +107,11 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         (
             said("The job is not this run's any more: {message}. Caravan leaves it alone.", kind="changed, runs"),
             said("The job is not this run's any more: {message}.", kind="changed"),
+            said(
+                "The training was killed: from outside, or by the machine when it ran out of memory; "
+                "which of both is not known.",
+                kind="killed",
+            ),
             said("The job was ended because the approved money is used up: {message}.", kind="money"),
         ),
     ),

@@ -27,11 +27,13 @@ def evidence_of(
     check: DryRun | None = None,
     message: str = "",
     driver: str = "",
+    memory_told: bool = False,
     secrets: Sequence[str] = (),
 ) -> Evidence:
     """Everything that is known of a failure, as far as it is given.
 
-    `log` is a log or its end, any bytes; `check` Nomad's dry run; `message` an error's text where no job ran.
+    `log` is a log or its end, any bytes; `check` Nomad's dry run; `message` an error's text where no job ran;
+    `memory_told` whether the cluster would have said so, had it ended for want of memory.
     Secrets are masked by shape and, with `secrets`, by value. Never raises on any content.
     """
 
@@ -48,6 +50,7 @@ def evidence_of(
         exit_code=outcome.exit_code if outcome is not None else None,
         signal=outcome.signal if outcome is not None else None,
         oom_killed=outcome.oom_killed if outcome is not None else False,
+        memory_told=memory_told and outcome is not None,
         interrupted=outcome is not None and outcome.kind in _FROM_OUTSIDE,
         events=tuple(safe(line) for line in _events(allocation, snapshot, outcome))[-_EVENTS:],
         log_lines=digest(log, secrets, telling).decisive(),

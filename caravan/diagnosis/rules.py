@@ -13,7 +13,7 @@ from typing import Final
 from caravan.diagnosis.details import usage
 from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.sentences import sentence
-from caravan.diagnosis.sign import Lines, Origin, Seen, Sign
+from caravan.diagnosis.sign import NOT_FOR_MEMORY, Lines, Origin, Seen, Sign
 from caravan.diagnosis.signs import SIGNS
 from caravan.diagnosis.taxonomy import advice
 from caravan.values.failure import Diagnosis, Evidence, FailureClass, PastCase, Stage
@@ -24,6 +24,7 @@ _QUOTED: Final = 8  # lines of evidence that a diagnosis quotes
 _SURE: Final = 0.9  # from here on a sign says the cause in so many words
 _LIKELY: Final = 0.7
 _ORDER: Final = tuple(Origin)
+_SIGKILL: Final = 9
 
 
 @dataclass(frozen=True)
@@ -148,10 +149,13 @@ def lines_of(evidence: Evidence) -> Lines:
     nowhere = any(not any(f.nodes_available.values()) and not f.nodes_evaluated for f in failures)
     asked_to_stop = _position(evidence.events, "Killing") < _position(evidence.events, "Terminated")
     asked_by_us = any(event.startswith("Stalled ") for event in evidence.events)
+    told_otherwise = evidence.memory_told and not evidence.oom_killed
     said = {
         "interrupted": evidence.interrupted,
         "asked to stop": asked_to_stop and not asked_by_us,
         "killed for memory": evidence.oom_killed,
+        NOT_FOR_MEMORY: told_otherwise,
+        "killed": told_otherwise and (evidence.signal == _SIGKILL or evidence.exit_code == 128 + _SIGKILL),
     }
     return {
         Origin.OUTCOME: tuple(text for text, so in said.items() if so),

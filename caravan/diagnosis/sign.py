@@ -41,6 +41,9 @@ BUDGET_OVER: Final = "Budget over"
 JOB_CHANGED: Final = "Job changed by somebody else"
 """Words of ours on a job that a deadline or its first steps stopped, and on one that is not the run's any more."""
 
+NOT_FOR_MEMORY: Final = "not killed for memory"
+"""A line of ours on an end of which the cluster would have told, had memory been the matter."""
+
 Lines = Mapping[Origin, tuple[str, ...]]
 """All lines of a piece of evidence."""
 
@@ -65,7 +68,8 @@ class Sign:
     Then it is none of `outranks`. The pattern's named groups and `details` say what the line names. `above` must be
     found in one of the few lines before (the frame of an exception). A line that says of itself that it is no failure
     (a warning, something that was skipped) shows nothing, unless `mild` is set. `escalate` marks evidence under which
-    no job change is right although the class has repairs.
+    no job change is right although the class has repairs. `given` and `unless` are lines on how it ended: the row holds
+    only with the one, and never with the other.
     """
 
     failure: FailureClass
@@ -78,9 +82,14 @@ class Sign:
     above: re.Pattern[str] | None = None
     mild: bool = False
     escalate: bool = False
+    given: str = ""
+    unless: str = ""
 
     def find(self, lines: Lines) -> tuple[Origin, Seen] | None:
         """Where the row holds first, by the order of its origins; None where it does not."""
+        outcome = lines.get(Origin.OUTCOME, ())
+        if (self.given and self.given not in outcome) or self.unless in outcome:
+            return None
         for origin in self.origins:
             seen = self._in(origin, lines.get(origin, ()))
             if seen is not None:
@@ -162,6 +171,8 @@ def row(
     above: str = "",
     mild: bool = False,
     escalate: bool = False,
+    given: str = "",
+    unless: str = "",
     **details: str,
 ) -> Sign:
     """A row of a table: pattern (or look), where it is said, the cause, how sure, what it outranks, fixed details."""
@@ -176,4 +187,6 @@ def row(
         above=re.compile(above) if above else None,
         mild=mild,
         escalate=escalate,
+        given=given,
+        unless=unless,
     )

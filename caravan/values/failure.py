@@ -103,6 +103,9 @@ class Evidence(Value):
     exit_code: int | None = None
     signal: int | None = None
     oom_killed: bool = False
+    memory_told: bool = Field(
+        default=False, description="the cluster tells of each end for want of memory: where it does not, it was none"
+    )
     interrupted: bool = Field(default=False, description="ended from outside: stop, preemption, node loss, drain")
     events: tuple[str, ...] = ()
     log_lines: tuple[str, ...] = ()

@@ -12,9 +12,9 @@ from caravan.agent.watchdog import begun, ended_by_deadline
 from caravan.agent.watching import JobWatch, Seen
 from caravan.diagnosis.evidence import evidence_of
 from caravan.values.base import Json
-from caravan.values.errors import JobConflict, JobRefused
+from caravan.values.errors import ClusterError, JobConflict, JobRefused
 from caravan.values.failure import Evidence, Stage
-from caravan.values.job import RegisteredJob
+from caravan.values.job import ClusterKind, RegisteredJob
 from caravan.values.run import (
     Attempt,
     Deployment,
@@ -26,6 +26,8 @@ from caravan.values.run import (
     RunStatus,
     Snapshot,
 )
+
+_NEAR = 0.9  # share of its memory from which on a task may well have run out of it later
 
 
 def deploy_job(state: RunState, context: Context) -> Update:
@@ -200,5 +202,20 @@ def _evidence(state: RunState, context: Context, last: Snapshot, outcome: Outcom
         snapshot=last,
         log=log_tail(context, outcome.alloc_id, task=outcome.task) if outcome.alloc_id else b"",
         driver=state.need_plan().driver,
+        memory_told=tells_of_memory(state, context),
         secrets=context.secrets,
     )
+
+
+def tells_of_memory(state: RunState, context: Context) -> bool:
+    """Whether the cluster tells of a job that it was killed for memory, so that one of which it does not was not.
+
+    Not where the first steps came near the limit: then a kill of which nobody says anything was most likely for that.
+    """
+    plan, peak = state.need_plan(), state.measured.smoke.peak_host_mb if state.measured else None
+    if peak is not None and peak >= _NEAR * plan.resources.memory_mb:
+        return False
+    try:
+        return plan.driver == "docker" or context.facts().kind is ClusterKind.BUILTIN
+    except ClusterError:
+        return False

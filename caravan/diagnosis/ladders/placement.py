@@ -7,6 +7,8 @@ from caravan.diagnosis.ladders.case import Case
 from caravan.values.failure import Repair, RetryElsewhere, Wait
 
 _WAITS_S: Final = (60, 300, 900)  # growing, so that a busy cluster is not asked all the time
+_ENDED: Final = "the job was ended from outside"
+_KILLED: Final = "the training was killed, and the same plan may well come through"
 
 
 def elsewhere(case: Case) -> Iterator[Repair]:
@@ -14,7 +16,7 @@ def elsewhere(case: Case) -> Iterator[Repair]:
     name = case.diagnosis.node_name
     others = [node for node in case.outlook.takers(case.plan) if node.name != name]
     avoid = (name,) if name and others else ()
-    yield RetryElsewhere(avoid_nodes=avoid, why="the job was ended from outside")
+    yield RetryElsewhere(avoid_nodes=avoid, why=_KILLED if case.detail("kind") == "killed" else _ENDED)
 
 
 def wait_for_room(case: Case) -> Iterator[Repair]:

@@ -6,7 +6,7 @@ Exit code 137 alone is no sign: it is every SIGKILL's.
 from typing import Final
 
 from caravan.diagnosis.looks import held_by_others
-from caravan.diagnosis.sign import Origin, Sign, row
+from caravan.diagnosis.sign import NOT_FOR_MEMORY, Origin, Sign, row
 from caravan.values.failure import FailureClass
 
 _F = FailureClass
@@ -15,6 +15,14 @@ _HOST: Final = _F.HOST_MEMORY_OOM
 _CUDA: Final = _F.CUDA_OOM
 
 _SIZE: Final = r"[\d.]{1,20} ?[KMGT]?i?(?:B|bytes)\b"
+
+# A process that was killed, and nobody says for what.
+_KILLED: Final = (
+    r"\bdied with <Signals\.SIGKILL: 9>|\bterminated with signal SIGKILL\b|\bSignal 9 \(SIGKILL\) received by PID"
+    r"|\(exitcode: -9\)|\bexitcode\s*: -9\b|exits with return code = -9\b|\bexited on signal 9 \(Killed\)"
+)
+_KILLED_IN_SHELL: Final = r": line \d+: +\d+ Killed\b|^Killed(?: +python\b.*)?$"
+_FROM_OUTSIDE: Final = _F.INTERRUPTED_EXTERNALLY
 
 MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     # The kernel, and who quotes it.
@@ -41,13 +49,13 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"\bray\.exceptions\.OutOfMemoryError|node running low on memory", _LOG, _HOST, 0.95, _CUDA, where="process"),
     # A process that was killed while its task lived on.
     row(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) is killed by signal: Killed", _LOG, _HOST, 0.95, where="process"),
-    row(r"\bdied with <Signals\.SIGKILL: 9>", _LOG, _HOST, 0.8, where="process"),
-    row(r"\bterminated with signal SIGKILL\b", _LOG, _HOST, 0.8, where="process"),
     row(r"^caravan: .*\bcopier\b.* ended with exit code 137\b", _LOG, _HOST, 0.8, where="process"),
-    row(r"\bSignal 9 \(SIGKILL\) received by PID", _LOG, _HOST, 0.8, where="process"),
-    row(r"\(exitcode: -9\)|\bexitcode\s*: -9\b|exits with return code = -9\b", _LOG, _HOST, 0.8, where="process"),
-    row(r"\bexited on signal 9 \(Killed\)", _LOG, _HOST, 0.8, where="process"),
-    row(r": line \d+: +\d+ Killed\b|^Killed(?: +python\b.*)?$", _LOG, _HOST, 0.75, where="process"),
+    # Where the cluster would have told of it, memory is not what it was killed for; who did it is not known.
+    row(_KILLED, _LOG, _HOST, 0.8, unless=NOT_FOR_MEMORY, where="process"),
+    row(_KILLED_IN_SHELL, _LOG, _HOST, 0.75, unless=NOT_FOR_MEMORY, where="process"),
+    row(r"^killed$", Origin.OUTCOME, _FROM_OUTSIDE, 0.6, kind="killed"),
+    row(_KILLED, _LOG, _FROM_OUTSIDE, 0.6, given=NOT_FOR_MEMORY, kind="killed"),
+    row(_KILLED_IN_SHELL, _LOG, _FROM_OUTSIDE, 0.6, given=NOT_FOR_MEMORY, kind="killed"),
     row(r"Killed signal terminated program cc1plus", _LOG, _HOST, 0.9, where="process"),
     row(r"subprocesses has abruptly died during map operation", _LOG, _HOST, 0.7, where="process"),
     # The GPU.

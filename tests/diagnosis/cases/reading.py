@@ -42,7 +42,10 @@ class Case:
             return evidence_of_text(self.text.encode(), TextKind.NOMAD_API)
         if self.origin == "eval":
             return evidence_of_text(self.text.encode(), TextKind.NOMAD_EVAL)
-        return evidence_of_text(self.text.encode(), TextKind.TASK_STDERR)
+        found = evidence_of_text(self.text.encode(), TextKind.TASK_STDERR)
+        if self.origin == "killed":  # where the cluster would have told, had memory run out
+            return found.model_copy(update={"memory_told": True, "exit_code": 137})
+        return found
 
 
 def read_cases() -> list[Case]:

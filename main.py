@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.nomad import NomadCluster
-    from caravan.ports import Clock, Courier, Memory, Progress, Store, Tracer
+    from caravan.ports import Clock, Memory, Progress, Store, Tracer
     from caravan.runs.folder import DiskFolder
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
@@ -45,12 +45,6 @@ def _parse(address: str) -> str:
     from caravan.cluster.addresses import parse_address
 
     return parse_address(address).shown
-
-
-def _token_of(running: dict[str, Json]) -> str:
-    from pathlib import Path
-
-    return Path(running["token_file"]).read_text(encoding="ascii").strip()
 
 
 class Application:
@@ -159,50 +153,26 @@ class Application:
 
     def cluster(self, request: RunRequest) -> MaskedCluster:
         """The cluster of a run, whose words hold no secrets; the built-in one is started when it does not run."""
+        from adapters import token_of
         from caravan.agent.masked import MaskedCluster
 
         if request.cluster == "local":
             running = self.local_cluster.up(None)
-            made, own = self._built_in(running), [_token_of(running)]
+            made, own = self._built_in(running), [token_of(running)]
         else:
             access = self._access(request)
             made, own = self._nomad(access), [secret for secret in (access.token, access.http_auth) if secret]
         return MaskedCluster(made, (*self._secrets, *own), close=made.close)
 
     def _built_in(self, running: dict[str, Json], timeout: float = _ANSWER_S) -> NomadCluster:
-        from caravan.cluster.nomad import NomadCluster
+        from adapters import built_in_cluster
 
-        return NomadCluster(
-            running["address"],
-            token=_token_of(running),
-            namespace="default",
-            region=None,
-            verify=True,
-            cert=None,
-            clock=self.clock,
-            timeout=timeout,
-            reviver=self.local_cluster.revive,
-        )
+        return built_in_cluster(running, clock=self.clock, timeout=timeout, reviver=self.local_cluster.revive)
 
     def _nomad(self, access: Access, timeout: float = _ANSWER_S) -> NomadCluster:
-        from caravan.cluster.addresses import Proxies
-        from caravan.cluster.nomad import NomadCluster
-        from caravan.cluster.transports import client_pair
+        from adapters import nomad_cluster
 
-        settings = self._settings
-        return NomadCluster(
-            access.address,
-            token=access.token,
-            namespace=access.namespace,
-            region=access.region,
-            verify=access.verify,
-            cert=client_pair(access.client_cert, access.client_key),
-            server_name=access.tls_server_name,
-            http_auth=access.http_auth,
-            proxies=Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or ""),
-            clock=self.clock,
-            timeout=timeout,
-        )
+        return nomad_cluster(access, self._settings, clock=self.clock, timeout=timeout)
 
     def examine(self, request: RunRequest) -> Examination | None:
         """What the cluster answers to questions that change nothing; None: the built-in one, which does not run."""
@@ -234,10 +204,11 @@ class Application:
         return find_place(self._settings, site, self._lendable(request), built_in=address)
 
     def _lendable(self, request: RunRequest) -> dict[str, str]:
+        from adapters import token_of
         from lending import secrets_to_lend
 
         local = request.cluster == "local"
-        token = _token_of(self.local_cluster.up(None)) if local else self._access(request).token
+        token = token_of(self.local_cluster.up(None)) if local else self._access(request).token
         return secrets_to_lend(self._settings, token)
 
     def lend(self, request: RunRequest, names: Sequence[str], path: str, namespace: str) -> None:
@@ -279,6 +250,7 @@ class Application:
         from contextlib import ExitStack, closing
         from functools import partial
 
+        from adapters import make_courier
         from caravan import TEMPLATES
         from caravan.agent.context import Context, Limits, recent
         from caravan.agent.rules import RuleReasoner
@@ -334,47 +306,19 @@ class Application:
                 own=carried.own,
                 site=site,
                 shipping=shipping(settings, site),
-                courier=self._courier(),
+                courier=make_courier(self.home, process_environment(), self._secrets),
                 secret_of=lambda name: process_environment().get(name) or None,
             )
 
-    def _courier(self) -> Courier:
-        from functools import partial
-
-        from caravan.analysis.deny import is_denied
-        from caravan.analysis.git import is_public
-        from caravan.runs.courier import StoreCourier
-        from config import process_environment
-
-        environment = process_environment()
-        asked = partial(is_public, environment=environment)
-        return StoreCourier(
-            self.home, environment=environment, is_denied=is_denied, secrets=self._secrets, is_public=asked
-        )
-
     def _tracer(self, run_id: str) -> Tracer:
-        from observability import LocalTracer, NullTracer
+        from adapters import make_tracer
 
-        if not self._settings.trace:
-            return NullTracer()
-        return LocalTracer(self.trace_path(run_id), run_id=run_id, clock=self.clock, secrets=self._secrets)
+        return make_tracer(self._settings, self.trace_path(run_id), run_id, clock=self.clock, secrets=self._secrets)
 
     def _memory(self) -> Memory:
-        from memory import KeepingMemory, Mem0Memory, NullMemory
+        from adapters import make_memory
 
-        settings = self._settings
-        if not settings.memory:
-            return NullMemory()
-        key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
-        folder, secrets = self.home / "memory", self._secrets
-        store = Mem0Memory(
-            None if settings.qdrant_url else folder,
-            settings.qdrant_url,
-            api_key=key,
-            clock=self.clock,
-            secrets=secrets,
-        )
-        return KeepingMemory(store, folder / "pending", clock=self.clock, secrets=secrets)
+        return make_memory(self._settings, self.home / "memory", clock=self.clock, secrets=self._secrets)
 
     def memory(self) -> AbstractContextManager[Memory]:
         """The long-term memory, for the commands."""

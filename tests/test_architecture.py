@@ -20,6 +20,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "machine": frozenset({"values", "ports", "config", "cluster"}),
     "notify": frozenset({"values", "ports"}),
     "lending": frozenset({"values", "config"}),
+    "adapters": frozenset(
+        {"values", "ports", "config", "profiles", "cluster", "runs", "analysis", "memory", "observability"}
+    ),
     "profiles": frozenset({"values", "config"}),
     "policies": frozenset({"values", "config", "profiles"}),
     "prompts": frozenset({"values", "ports"}),
@@ -47,6 +50,7 @@ TOP = frozenset(
         "machine",
         "notify",
         "lending",
+        "adapters",
         "config",
         "profiles",
         "policies",

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pydantic import ValidationError
+
 from caravan.agent.context import Context
 from caravan.agent.data_delivery import lies_here, mounted, with_data
 from caravan.agent.state import RunState
@@ -34,7 +36,8 @@ from caravan.planning.delivery import (
 )
 from caravan.planning.draft import image_in
 from caravan.values.base import Json
-from caravan.values.delivery import Parcel
+from caravan.values.delivery import Parcel, holds_credentials
+from caravan.values.errors import PlanError
 from caravan.values.job import ClusterFacts
 from caravan.values.plan import (
     Author,
@@ -160,14 +163,20 @@ def _code(
     inside: str | None,
     context: Context,
 ) -> CodeSource:
-    found = CodeSource.model_validate({"kind": kind, "location": str(wish.get("location") or "")})
+    found = CodeSource.model_validate({"kind": kind})
+    if not holds_credentials(str(wish.get("location") or "")):
+        found = found.model_copy(update={"location": str(wish.get("location") or "")})
     if kind == "archive" and packed is not None:
         found = _in_store(packed, context, asked="kind" in wish)
     elif kind == "git" and not found.location:
         found = at_commit(source, profile).model_copy(update={"files": len(tree.files())})
     elif kind == "image" and inside and packed is not None:
         found = packed.model_copy(update={"kind": "image", "location": inside})
-    return CodeSource.model_validate({**found.model_dump(), **wish})
+    try:
+        return CodeSource.model_validate({**found.model_dump(), **wish})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PlanError(f"code.{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
 
 
 def _in_store(packed: CodeSource, context: Context, *, asked: bool) -> CodeSource:

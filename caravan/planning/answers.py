@@ -181,7 +181,8 @@ def _user_change(path: str, value: Json, why: str) -> PlanChange:
     try:
         return PlanChange(path=path, value=typed(path, value), by=Author.USER, why=why)
     except PlanError as error:
-        raise UsageError(f"{path} doesn't take {value!r}.", hint=_expected(error)) from error
+        shown = "that" if "holds a secret" in error.message else repr(value)
+        raise UsageError(f"{path} doesn't take {shown}.", hint=_expected(error)) from error
 
 
 def _expected(error: PlanError) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from caravan.values.base import Json
 from caravan.values.delivery import Depot, Parcel
-from caravan.values.job import ClusterFacts
+from caravan.values.job import ClusterFacts, ClusterKind
 from caravan.values.plan import CodeSource, Mount, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 
@@ -25,6 +25,7 @@ DATA_DIR: Final = "${NOMAD_TASK_DIR}/data"
 _NAMED: Final = 5
 _NEAR: Final = "its remote (origin) is a directory of this machine"
 _SCP: Final = re.compile(r"^(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.-]+):(?P<path>(?!//).+)$")
+_LOOPBACK: Final = re.compile(r"://(?:[^/@]*@)?(?:localhost|127(?:\.\d+){3}|0\.0\.0\.0|\[::1?\])(?=[:/]|$)", re.I)
 _FETCHED: Final = ("http", "https", "s3", "s3a", "gs", "gcs", "file")
 
 
@@ -92,12 +93,21 @@ def _is_remote(text: str) -> bool:
 
 
 def git_address(remote: str) -> str:
-    """The remote as every node reads it: `git@host:a/b` is ssh://git@host/a/b, a directory is a file URL."""
+    """The remote as every node reads it: `git@host:a/b` is ssh://git@host/a/b, a directory is a file URL.
+
+    Without credentials: no node is handed what a person wrote into the address of a clone.
+    """
     scp = None if "://" in remote else _SCP.match(remote)
     if scp:
         user = f"{scp['user']}@" if scp["user"] else ""
         return f"ssh://{user}{scp['host']}/{scp['path'].lstrip('/')}"
-    return f"file://{remote}" if remote.startswith("/") else remote
+    if remote.startswith("/"):
+        return f"file://{remote}"
+    scheme, separator, rest = remote.partition("://")
+    if separator and scheme.lower() not in ("ssh", "sftp"):
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return remote
 
 
 def not_from_git(source: str, profile: RepoProfile) -> str:
@@ -136,6 +146,18 @@ def access_note(code: CodeSource, public: bool | None) -> str:
         )
     why = "is private" if public is False else "did not say whether everybody may read it"
     return f"{code.location} {why}: the nodes need credentials of their own for it (git's helper or .netrc)"
+
+
+def nearby_notes(plan: TrainingPlan, facts: ClusterFacts) -> Iterator[str]:
+    """Stores and remotes of a real cluster's job that only a node on this very machine reaches."""
+    if facts.kind is not ClusterKind.NOMAD or facts.shared_files:
+        return
+    places = {"code": plan.code.location, "data": plan.data.location if plan.data else ""}
+    if plan.outputs.kind == "url":
+        places["outputs"] = plan.outputs.location
+    for what, place in places.items():
+        if _LOOPBACK.search(place):
+            yield f"{place} ({what}) is an address of this machine alone: nodes elsewhere reach themselves by it"
 
 
 def image_tag(registry: str, source: str, sha256: str, dockerfile: str) -> str:
@@ -227,7 +249,7 @@ def code_problems(plan: TrainingPlan, facts: ClusterFacts, unpushed: str, store:
             yield f"The task would not see {code.location}: mount that directory (mounts), or use another code store."
     near = facts.shared_files and unpushed == _NEAR
     if code.kind == "git" and unpushed and not near and _ours(plan):
-        mend = "commit and push it, or say code.kind=archive to send it as it is"
+        mend = f"{_push(unpushed)}, or say code.kind=archive to send it as it is"
         yield f"The code can't come from git, for {unpushed}: {mend}."
     if code.kind != "image" and not code.location:
         yield f"code.location is empty: the job would have no code ({code.kind})."
@@ -242,11 +264,15 @@ def code_problems(plan: TrainingPlan, facts: ClusterFacts, unpushed: str, store:
 
 def _unreachable_code(unpushed: str) -> str:
     return (
-        f"The nodes can't see the code on this machine{f', and {unpushed}' if unpushed else ''}: commit and push it, "
+        f"The nodes can't see the code on this machine{f', and {unpushed}' if unpushed else ''}: {_push(unpushed)}, "
         "or give a git URL, or name a store that nodes fetch from (CARAVAN_CODE_STORE, or code_store in the cluster's "
         "profile), or a volume that has it (code.location=volume:NAME/PATH), or use an image that holds it "
         "(code.kind=image)."
     )
+
+
+def _push(unpushed: str) -> str:
+    return "push it to a remote that the nodes reach" if unpushed == _NEAR else "commit and push it"
 
 
 def _ours(plan: TrainingPlan) -> bool:

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from caravan.planning.cluster_fit import in_target, with_driver
 from caravan.planning.command import OUTPUTS_IN_ALLOCATION, VOLUME_MOUNT, sink_dir
+from caravan.values.delivery import holds_credentials
 from caravan.values.errors import UsageError
 from caravan.values.job import ClusterFacts, ClusterKind, NodeFacts
 from caravan.values.plan import STANDING, Author, Mount, OutputSink, PlanChange, TrainingPlan, apply_changes
@@ -40,6 +41,7 @@ URL_CHOICE: Final = "url"
 
 FSSPEC: Final = "fsspec>=2023.1.0"
 _SAY: Final = "Say volume:NAME, a URL like s3://bucket/runs, path:/DIRECTORY or allocation."
+_CREDENTIALS: Final = "The outputs' place holds credentials: they reach the job as secrets, by name (`secrets`)."
 _SHOWN: Final = 3  # nodes in a message
 _PLAIN: Final = re.compile(r"[!-~]+\Z")  # printable ASCII: such an address means the same to every program
 
@@ -66,6 +68,8 @@ def read_sink(text: str) -> OutputSink:
     path = place if kind == "path" else text
     if not path.startswith("/"):
         raise UsageError(f"{text!r} is no place for outputs.", hint=_SAY)
+    if holds_credentials(path):
+        raise UsageError(_CREDENTIALS, hint=_SAY)
     return OutputSink(kind="path", location=path)
 
 
@@ -80,6 +84,8 @@ def url_problem(url: str) -> str:
         return "The outputs' URL holds a password: credentials reach the job as secrets, by name (`secrets`)."
     if parts.query or parts.fragment or "?" in url or "#" in url:
         return "The outputs' URL has a query or a fragment: keys and signatures reach the job as secrets, by name."
+    if holds_credentials(url):
+        return _CREDENTIALS
     if "://" not in url:
         return "The outputs' place names no URL: give one, --set outputs=s3://BUCKET/runs."
     if parts.scheme not in PACKAGES:
@@ -142,10 +148,10 @@ def vanishing(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     if facts.kind is not ClusterKind.NOMAD:
         return ()
     if plan.outputs.kind == "allocation":
-        asked = "as was asked for, " if plan.set_by("outputs.kind") is Author.USER else ""
-        text = f"{asked}the outputs stay in the job's allocation and vanish when the cluster collects its garbage"
+        asked = ", as was asked for," if plan.set_by("outputs.kind") is Author.USER else ""
+        text = f"the outputs stay in the job's allocation{asked} and vanish when the cluster collects its garbage"
         keep = "to keep them start again with --set outputs=volume:NAME or --set outputs=s3://BUCKET/runs"
-        return (f"{text}: {keep}; only a person accepts that, with `main.py resume RUN --approve`",)
+        return (f"{text}: {keep}",)
     own = plan.training.output_dir
     if own is None or plan.outputs.kind == "url":
         return ()

@@ -3,24 +3,36 @@
 Who puts something there, and when, is not known here.
 """
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
 from caravan.values.base import Value
-from caravan.values.masking import mask
+from caravan.values.masking import MASK, mask
+
+# Their user says how to log in, or a container's name; the key or password is elsewhere.
+_KEPT_USERS: Final = ("ssh", "sftp", "smb", "hdfs", "webhdfs", "abfs", "abfss", "wasb", "wasbs")
+_USER: Final = re.compile(r"[A-Za-z0-9._-]{1,32}")
+
+
+def holds_credentials(text: str) -> bool:
+    """Whether an address has more of a user than ssh's plain name, or a signature or token in its query."""
+    scheme, separator, rest = text.rpartition("::")[2].partition("://")
+    user, at, _ = re.split(r"[/?#]", rest if separator else scheme, maxsplit=1)[0].rpartition("@")
+    schemes = scheme.lower().split("+") if separator else list(_KEPT_USERS)  # `git@host:path` is ssh
+    named = _USER.fullmatch(user) and any(s in _KEPT_USERS for s in schemes)
+    return mask(text) != text or bool(at and not named and user != MASK)
 
 
 def _plain(text: str) -> str:
-    scheme, _, rest = text.partition("://")
-    user, at, _ = rest.partition("/")[0].rpartition("@")
-    if mask(text) != text or (at and (":" in user or scheme not in ("sftp", "ssh", "smb"))):
+    if holds_credentials(text):
         raise ValueError("it holds a secret: credentials come from the environment (see docs/jobs.md)")
     return text
 
 
 Address = Annotated[str, AfterValidator(_plain)]
-"""A URL without credentials."""
+"""A URL or path without credentials: no user but that of ssh and its like, no signature or token in its query."""
 
 
 class Depot(Value):

@@ -70,6 +70,12 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/]+=*")
 _URL_USER: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?:[^/\s:@]*:[^/\s@]+|[\w%-]{20,})@(?!sha256:)", re.IGNORECASE
 )
+# What a signed URL is worth: S3's and GCS's signature, CloudFront's, Azure's `sig`, go-getter's `sshkey`, any token.
+_SIGNED: Final = re.compile(
+    r"(?P<name>(?:[?&;]|\\u0026|%26|%3F)(?:X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)|Signature|sig|sshkey"
+    r"|[a-z_-]{0,40}token)(?:=|%3D))(?!\[masked\])(?P<value>[^\s&\"'<>#\\]{6,})",
+    re.IGNORECASE,
+)
 _URL_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^/\s:@]*:(?P<password>[^/\s@]+)@", re.IGNORECASE)
 # Words that stand for a secret, or for none.
 _HARMLESS: Final = re.compile(
@@ -101,6 +107,7 @@ _CLOSES: Final = {")": "(", "]": "[", "}": "{", ">": "<"}
 HINTS: Final = (
     *("hf_", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "akia", "asia", "xox", "aiza"),
     *("hvs.", "eyj", "private key", "bearer", "basic", "://", "key", "secret", "token", "passw", "passphrase"),
+    *("sig=", "sig%3d", "signature=", "signature%3d"),
     "credential",
 )
 """A text that holds none of these, in lower case, holds nothing that looks like a secret: every pattern needs one."""
@@ -136,6 +143,7 @@ def mask(text: str, known: Iterable[str] = ()) -> str:
         text = shape.sub(MASK, text)
     text = _BEARER.sub(_masked_header, text)
     text = _URL_USER.sub(lambda m: f"{m['scheme']}{MASK}@", text)
+    text = _SIGNED.sub(lambda m: f"{m['name']}{MASK}", text)
     return "".join(_masked_assignments(text))
 
 

@@ -228,7 +228,8 @@ def apply_changes(plan: TrainingPlan, changes: Iterable[PlanChange]) -> Training
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(p) for p in first["loc"]) or change.path
-            raise PlanError(f"{where}: {first['msg']} (got {change.value!r}).") from error
+            got = "" if "holds a secret" in first["msg"] else f" (got {change.value!r})"
+            raise PlanError(f"{where}: {first['msg']}{got}.") from error
         if not _in_64_bits(current.get(change.path)):
             raise PlanError(f"{change.path}: no computer counts that far (got {str(change.value)[:50]}).")
     return current

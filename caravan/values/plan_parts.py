@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from caravan.values.base import Json, Value
+from caravan.values.delivery import Address
 from caravan.values.packages import read_package
 from caravan.values.repo import Launcher
 
@@ -171,7 +172,7 @@ class CodeSource(Value):
     """
 
     kind: Literal["archive", "git", "image", "mount"]
-    location: str = ""
+    location: Address = ""
     ref: str | None = None
     subdir: str = Field(default="", description="directory of the git repository that the job begins in")
     sha256: str | None = None
@@ -204,7 +205,7 @@ class DataSource(Value):
     local: str = Field(default="", description="the path on the user's machine")
     folder: bool = Field(default=False, description="it is a directory, sent as one tar file")
     link: str = Field(default="", description="path in the code at which the training finds it by itself")
-    location: str = Field(default="", description="fsspec URL without credentials, or the path that the node sees")
+    location: Address = Field(default="", description="fsspec URL without credentials, or the path that the node sees")
     destination: str = Field(default="", description="the path as the training sees it")
     sha256: str | None = None
     size_bytes: int | None = Field(default=None, ge=0)
@@ -245,7 +246,7 @@ class OutputSink(Value):
     """
 
     kind: Literal["path", "volume", "url", "allocation"] = "allocation"
-    location: str = ""
+    location: Address = ""
 
 
 class SecretSource(Value):
@@ -311,7 +312,7 @@ class TemplateFile(Value):
 class Artifact(Value):
     """Something the client downloads before the task starts (go-getter source)."""
 
-    source: str
+    source: Address
     destination: str = "local/"
     mode: Literal["any", "file", "dir"] = "any"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from caravan.planning.answers import type_answer
 from caravan.planning.secrets import refuse_values
+from caravan.terminal.jobfile import folded
 from caravan.terminal.summary import show_approval, wrapped
 from caravan.terminal.text import clean, one_line, words
 from caravan.values.dialogue import Answer, AskKind, Reply
@@ -151,6 +152,7 @@ def _decision(terminal: Terminal, hcl_path: str, choices: int) -> bool | int:
 
 def _show(terminal: Terminal, path: Path) -> None:
     try:
-        terminal.err(clean(path.read_text("utf-8", "replace")))
+        terminal.err(clean(folded(path.read_text("utf-8", "replace"))))
+        terminal.err(f"The whole file: {one_line(path)}")
     except OSError as error:
         terminal.err(one_line(f"The job file {path} can't be read ({error.strerror})."))

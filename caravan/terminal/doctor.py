@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from caravan.values.run import RunRequest
 
 _PATIENCE_S: Final = 20.0  # for a database or memory that somebody else holds
+_SHORT_S: Final = 5.0  # likewise, where runs go on beside us
+_IN_USE: Final = "in use by another process"
 _ROOM_MB: Final = 1024  # below that a code archive and logs may not fit
 _LEAST_MB: Final = 50
 
@@ -94,8 +96,8 @@ def _home(wiring: Wiring) -> Iterator[Finding]:
     except (CaravanError, OSError) as error:
         yield _failed(Area.SETTINGS, "state directory", error)
         return
-    yield _checked(Area.SETTINGS, "database", lambda: _runs(wiring))
-    yield _checked(Area.SETTINGS, "checkpoints", lambda: _checkpoints(wiring))
+    yield _checked(wiring, Area.SETTINGS, "database", lambda: _runs(wiring))
+    yield _checked(wiring, Area.SETTINGS, "checkpoints", lambda: _checkpoints(wiring))
 
 
 def _writable(home: Path) -> Finding:
@@ -139,7 +141,7 @@ def _services(wiring: Wiring) -> Iterator[Finding]:
             memory.all(limit=1)
         return "It opens."
 
-    found = _checked(Area.SERVICE, "memory", look)
+    found = _checked(wiring, Area.SERVICE, "memory", look)
     if found.level is Level.FAILURE and "switched off" in found.text:
         found = found.model_copy(update={"level": Level.OK, "hint": ""})
     yield found
@@ -177,8 +179,8 @@ def _policies(wiring: Wiring, request: RunRequest) -> Finding:
     return Finding(area=Area.SETTINGS, name="policy", level=Level.OK, text=text)
 
 
-def _checked(area: Area, name: str, look: Callable[[], str]) -> Finding:
-    """What `look` says, in bounded time; its error where it fails."""
+def _checked(wiring: Wiring, area: Area, name: str, look: Callable[[], str]) -> Finding:
+    """What `look` says, in bounded time; its error where it fails. What a run beside us holds is no failure."""
     said: list[str] = []
     failed: list[CaravanError | OSError] = []
 
@@ -190,13 +192,31 @@ def _checked(area: Area, name: str, look: Callable[[], str]) -> Finding:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(_PATIENCE_S)
+    thread.join(min(_SHORT_S, _PATIENCE_S))
+    driven = _driven(wiring) if thread.is_alive() else []
+    if not driven:
+        thread.join(max(_PATIENCE_S - _SHORT_S, 0.0))
+    if failed and _IN_USE in str(failed[0]):
+        text = "Another process uses it now, as runs do for moments: it could not be looked at."
+        return Finding(area=area, name=name, level=Level.WARNING, text=text, hint="Ask again a little later.")
     if failed:
         return _failed(Area.SERVICE if isinstance(failed[0], ServiceError) else area, name, failed[0])
     if not said:
+        if driven:
+            text = f"No answer within {_SHORT_S:.0f} s: the agents of {', '.join(driven)} use it now."
+            return Finding(area=area, name=name, level=Level.WARNING, text=text, hint="Ask again a little later.")
         text = f"No answer within {_PATIENCE_S:.0f} s: somebody else holds it, or its disk hangs."
         return Finding(area=area, name=name, level=Level.FAILURE, text=text)
     return Finding(area=area, name=name, level=Level.OK, text=said[0])
+
+
+def _driven(wiring: Wiring) -> list[str]:
+    """Runs whose agents work now, by their folders alone: the database may be what does not answer."""
+    try:
+        ids = sorted(path.name for path in (wiring.home / "runs").iterdir() if path.is_dir())
+        return [run_id for run_id in ids if wiring.folder(run_id).is_held()]
+    except (CaravanError, OSError):
+        return []
 
 
 def _failed(area: Area, name: str, error: CaravanError | OSError) -> Finding:

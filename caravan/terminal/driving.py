@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from caravan.values.dialogue import Answer
 
 
+_SHOWN = (RunStatus.PLANNED, RunStatus.WAITING)  # what would be deployed, and where, is shown
+
+
 @dataclass(frozen=True)
 class Given:
     """What the command line already says to the open question: answers, yes or no, the number of another plan.
@@ -105,7 +108,7 @@ def drive_run(
             ask=ended if isinstance(ended, Ask) else None,
             folder=context.folder.path,
             trace_url=context.tracer.url(),
-            cluster=scene_of(record, context.facts).cluster if record.status is RunStatus.PLANNED else "",
+            cluster=scene_of(record, context.facts).cluster if record.status in _SHOWN else "",
         )
     if drive.goes is not Goes.HERE and record.status is RunStatus.RUNNING:
         _let_go(wiring, terminal, result, replace(how, goes=drive.goes), as_json=as_json)

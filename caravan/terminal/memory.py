@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from caravan.terminal.options import JsonOption, terminal_of, wiring_of
 from caravan.terminal.text import joined, one_line, words
-from caravan.values.errors import UsageError
+from caravan.values.errors import ServiceError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from caravan.ports import Memory
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
@@ -25,8 +27,26 @@ CauseOption = Annotated[
 OutcomeOption = Annotated[bool | None, typer.Option("--worked/--failed", help="Whether the change helped.")]
 
 _EVERYTHING = 100_000
+_AGENT_LEAVES_S = 10.0
+_LOOK_S = 0.2
 _ID = 8  # characters of an id that are shown; any beginning that is one lesson's alone will do
 _TEXT = 200  # characters of a lesson's text in a table
+
+
+@contextmanager
+def _opened(wiring: Wiring) -> Iterator[Memory]:
+    """The memory, once an agent that was just told to stop has let go of it. Raises ServiceError if it does not."""
+    with wiring.memory() as memory:
+        until = wiring.clock.monotonic() + _AGENT_LEAVES_S
+        while True:
+            try:
+                memory.all(limit=1)
+                break
+            except ServiceError as error:
+                if "in use by another process" not in error.message or wiring.clock.monotonic() >= until:
+                    raise
+                wiring.clock.sleep(_LOOK_S)
+        yield memory
 
 
 def list_lessons(
@@ -38,7 +58,7 @@ def list_lessons(
 ) -> None:
     """List the lessons, the last seen first."""
     terminal, wanted = terminal_of(ctx), _cause(cause)
-    with wiring_of(ctx).memory() as memory:
+    with _opened(wiring_of(ctx)) as memory:
         cases = memory.all(limit=_EVERYTHING)
     found = [c for c in cases if wanted in (None, c.failure) and worked in (None, c.worked)]
     if as_json:
@@ -63,7 +83,7 @@ def search(
 
     terminal, wanted = terminal_of(ctx), _cause(cause)
     diagnosis = Diagnosis(failure=wanted, confidence=1.0, cause=text) if wanted else None
-    with wiring_of(ctx).memory() as memory:
+    with _opened(wiring_of(ctx)) as memory:
         cases = memory.recall(text=_text(text), diagnosis=diagnosis, context={}, limit=limit)
     if as_json:
         terminal.document([_document(case) for case in cases])
@@ -100,7 +120,7 @@ def add(
         worked=worked,
         source="user",
     )
-    with wiring.memory() as memory:
+    with _opened(wiring) as memory:
         case_id = memory.remember(lesson)
     if as_json:
         terminal.document({"id": case_id})
@@ -121,7 +141,7 @@ def forget(
     terminal = terminal_of(ctx)
     if bool(ids) == everything:
         raise UsageError("Say which lessons to forget:", hint="their ids (`memory list` shows them), or --all.")
-    with wiring_of(ctx).memory() as memory:
+    with _opened(wiring_of(ctx)) as memory:
         cases = memory.all(limit=_EVERYTHING)
         named = {case.id: case for case in (_case(cases, given) for given in ids or ())}
         chosen = cases if everything else tuple(named.values())
@@ -148,7 +168,7 @@ def export(
     import json
 
     terminal = terminal_of(ctx)
-    with wiring_of(ctx).memory() as memory:
+    with _opened(wiring_of(ctx)) as memory:
         records = memory.export()
     if file in (None, "-"):
         if as_json:
@@ -176,7 +196,7 @@ def import_lessons(
     from caravan.terminal.memory_files import numbered_lines, take_in
 
     terminal = terminal_of(ctx)
-    with numbered_lines(file, terminal.stdin) as lines, wiring_of(ctx).memory() as memory:
+    with numbered_lines(file, terminal.stdin) as lines, _opened(wiring_of(ctx)) as memory:
         taken = take_in(lines, memory)
     if as_json:
         terminal.document(

@@ -34,9 +34,11 @@ def stop(ctx: typer.Context, run: RunArgument) -> None:
         jobs = f" Its job {_named(living.ours)} still ran and was told to end." if living.ours else ""
         terminal.out(f"Run {record.id} had ended already ({record.status.value}).{jobs}")
     else:
+        before = [] if record.status is RunStatus.STOPPED else open_deployments(wiring, record)
         stopped = stop_run(wiring, record)
         living = jobs_that_live(wiring, record)
         nothing = "" if living.others else " No job of it was left to end."
+        stopped += [job for job in _told(wiring, record, before) if job not in stopped]
         jobs = f" Its job {', '.join(stopped)} was told to end." if stopped else nothing
         terminal.out(f"Run {record.id} is stopped.{jobs}")
         if open_deployments(wiring, record):
@@ -46,6 +48,15 @@ def stop(ctx: typer.Context, run: RunArgument) -> None:
         job = one_line(deployment.job_id)
         text = f"The job {job} still runs as somebody else changed it, and is left alone: `nomad job stop {space}{job}`"
         terminal.out(f"{text} ends it.")
+
+
+def _told(wiring: Wiring, record: RunRecord, deployments: list[Deployment]) -> list[str]:
+    """Which of these jobs were told to end: an agent that saw the mark may have done so before we came to it."""
+    if not deployments or (record.request.cluster == "local" and wiring.local_cluster.status() is None):
+        return []
+    cluster = wiring.cluster(record.request)
+    found = ((d.job_id, cluster.find(d.job_id, d.namespace)) for d in deployments)
+    return [one_line(job_id) for job_id, job in found if job is not None and job.stopped]
 
 
 def _write_down(wiring: Wiring, terminal: Terminal, record: RunRecord) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from caravan.values.run import Attempt, RunRecord
 
 REPORT: Final = "REPORT.md"
+_NOTHING: Final = "nothing was deployed"
 _INDENT: Final = 13  # columns before the values
 
 
@@ -50,6 +51,8 @@ def document(result: Result) -> dict[str, Json]:
     plan = state.plan if state else None
     return {
         "run_id": record.id,
+        "source": record.request.source,
+        "cluster": record.request.cluster,
         "status": record.status.value,
         "exit_code": EXIT_CODES[record.status],
         "detail": record.detail,
@@ -80,7 +83,11 @@ def show_result(terminal: Terminal, result: Result, *, as_json: bool) -> None:
             terminal.err(f"Run {result.record.id} waits for a person. {how_to_answer(result.record.id, result.ask)}")
         terminal.document(document(result))
         return
-    for line in result_lines(result):
+    head, *rest = result_lines(result)
+    print_line(terminal, head)
+    if result.ask is not None and result.ask.kind is AskKind.APPROVAL:
+        _show_asked(terminal, result, result.ask)
+    for line in rest:
         print_line(terminal, line)
     if result.record.status is RunStatus.PLANNED and result.state is not None:
         _show_plan(terminal, result)
@@ -109,7 +116,8 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     """The result in a few lines; without the attempts where they are shown otherwise."""
     record, state = result.record, result.state
     detail = record.detail.removeprefix(f"{record.status.value};").strip()
-    lines = [one_line(joined((f"Run {record.id}: {record.status.value}", detail), "; "))]
+    said = _NOTHING if _set_wrong(record, state) else record.status.value
+    lines = [one_line(joined((f"Run {record.id}: {said}", detail), "; "))]
     if result.ask is not None:
         return lines + _waiting(record.id, result.ask, state)
     plan = state.plan if state else None
@@ -127,6 +135,11 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     return lines + [f"  {name:<10} {value}" for name, value in rows if value]
 
 
+def _set_wrong(record: RunRecord, state: RunState | None) -> bool:
+    """Whether it ended before anything was deployed, for what only a person can set otherwise."""
+    return record.status is RunStatus.ESCALATED and state is not None and not state.attempts
+
+
 def repair_label(record: RunRecord, state: RunState) -> str:
     """What the last attempt's repair has come to: `repair` once a job runs with it, else how far it came."""
     deployment = state.deployment
@@ -142,7 +155,12 @@ def repair_label(record: RunRecord, state: RunState) -> str:
 def _attempt_rows(record: RunRecord, state: RunState) -> list[tuple[str, str]]:
     last = state.attempts[-1].number if state.attempts else 0
     label = repair_label(record, state)
-    return [(f"attempt {a.number}", attempt_line(a, label if a.number == last else "repair")) for a in state.attempts]
+    rows = []
+    for attempt in state.attempts:
+        told = attempt.diagnosis is not None and attempt.diagnosis.cause in record.detail  # in the line above
+        line = attempt_line(attempt, label if attempt.number == last else "repair", cause=not told)
+        rows.append((f"attempt {attempt.number}", line))
+    return rows
 
 
 def _job_file(record: RunRecord, state: RunState) -> str:
@@ -152,14 +170,14 @@ def _job_file(record: RunRecord, state: RunState) -> str:
     return (state.deployment.hcl_path or "") if state.deployment else ""
 
 
-def attempt_line(attempt: Attempt, label: str = "repair") -> str:
+def attempt_line(attempt: Attempt, label: str = "repair", *, cause: bool = True) -> str:
     """An attempt: its job, how it ended, why, and what was done about it (`label`: or would have been)."""
     outcome, diagnosis, repair = attempt.outcome, attempt.diagnosis, attempt.repair
     changed = changes_text(attempt) if repair else []
     parts = (
         f"{attempt.job_id} {how_it_ended(attempt)}",
         outcome.reason if outcome else "",
-        f"cause: {diagnosis.cause}" if diagnosis else "",
+        f"cause: {diagnosis.cause}" if diagnosis and cause else "",
         f"{label}: {repair.why or repair.kind}" if repair else "",
         f"{'changed' if label == 'repair' else 'would change'}: {', '.join(changed)}" if changed else "",
     )
@@ -219,7 +237,7 @@ def _fits(question: Question, value: Json) -> bool:
 
 def _waiting(run_id: str, ask: Ask, state: RunState | None) -> list[str]:
     from caravan.terminal.dialogue import question_lines
-    from caravan.terminal.summary import choice_rows
+    from caravan.terminal.summary import choice_rows, grant_rows
 
     lines = []
     for number, question in enumerate(ask.questions, 1):
@@ -229,12 +247,25 @@ def _waiting(run_id: str, ask: Ask, state: RunState | None) -> list[str]:
     if ask.kind is AskKind.APPROVAL and state is not None and state.attempts and state.attempts[-1].repair:
         rows += [("would change", text) for text in changes_text(state.attempts[-1])]
     rows += [("budget", one_line(ask.budget.text))] if ask.budget and ask.budget.text else []
+    rows += grant_rows(ask)
     rows += [("job file", one_line(ask.hcl_path))] if ask.hcl_path else []
     rows += [("warning", one_line(text)) for text in ask.warnings]
     rows += choice_rows(ask.choices)
     wide = max((len(name) for name, _ in rows), default=0)
     lines += [f"  {name:<{max(wide, 9)}}  {value}" for name, value in rows]
     return [*lines, how_to_answer(run_id, ask)]
+
+
+def _show_asked(terminal: Terminal, result: Result, ask: Ask) -> None:
+    """What approving would start, as a person at the prompt sees it: what is sent where, what it needs and costs."""
+    from caravan.terminal.console import draw
+    from caravan.terminal.summary import Scene, estimate_table, plan_table
+
+    if ask.plan is None:
+        return
+    draw(terminal.stdout, plan_table(ask.plan, Scene(result.record.request.source, result.cluster)))
+    if ask.estimate is not None:
+        draw(terminal.stdout, estimate_table(ask.estimate))
 
 
 def _show_plan(terminal: Terminal, result: Result) -> None:

@@ -14,6 +14,7 @@ from caravan.terminal.console import cell, console_on, draw, listing
 from caravan.terminal.text import duration, joined, money, one_line, span, words
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
+from caravan.values.plan import Author
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,15 +66,20 @@ def show_approval(terminal: Terminal, ask: Ask, scene: Scene) -> None:
         pictures += [cell(title, "bold underline"), plan_table(ask.plan, scene)]
     if ask.estimate is not None:
         pictures.append(estimate_table(ask.estimate))
-    rows = [("budget", ask.budget.text if ask.budget else "")]
-    if ask.envelope is not None:
-        rows.append(("approving grants", f"up to {money(ask.envelope.cost_usd)} for the whole run, repairs included"))
+    rows = [("budget", ask.budget.text if ask.budget else ""), *grant_rows(ask)]
     rows += [("asked because", text) for text in ask.objections]
     rows += [("warning", text) for text in ask.warnings]
     rows += choice_rows(ask.choices)
     rows.append(("job file", ask.hcl_path))
     pictures.append(_table([(name, value, "") for name, value in rows if value]))
     draw(terminal.stderr, *pictures)
+
+
+def grant_rows(ask: Ask) -> list[tuple[str, str]]:
+    """What a yes allows to be spent."""
+    if ask.envelope is None:
+        return []
+    return [("approving grants", f"up to {money(ask.envelope.cost_usd)} for the whole run, repairs included")]
 
 
 def choice_rows(choices: Sequence[PlanChoice]) -> list[tuple[str, str]]:
@@ -91,22 +97,24 @@ def wrapped(stream: TextIO, text: str) -> str:
 
 def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
     """The plan's important fields, each with who set it."""
+    each = " each" if plan.launch.nodes > 1 else ""
     rows = [
         ("repository", scene.source, ""),
         ("command", command_line(plan), _by(plan, "command")),
         ("directory", plan.workdir if plan.workdir != "." else "", _by(plan, "workdir")),
         ("cluster", scene.cluster, ""),
         ("driver", joined((plan.driver, plan.image or ""), ", image "), _by(plan, "image" if plan.image else "driver")),
+        ("nodes", _nodes(plan), _by(plan, "launch.nodes")),
         ("GPUs", _gpus(plan), _by(plan, "resources.gpus")),
-        ("memory", f"{plan.resources.memory_mb} MB", _by(plan, "resources.memory_mb")),
-        ("CPU", _cpu(plan), _by(plan, "resources.cores" if plan.resources.cores else "resources.cpu_mhz")),
-        ("disk", f"{plan.resources.disk_mb} MB", _by(plan, "resources.disk_mb")),
+        ("memory", f"{plan.resources.memory_mb} MB{each}", _by(plan, "resources.memory_mb")),
+        ("CPU", _cpu(plan) + each, _by(plan, "resources.cores" if plan.resources.cores else "resources.cpu_mhz")),
+        ("disk", f"{plan.resources.disk_mb} MB{each}", _by(plan, "resources.disk_mb")),
         ("model", plan.model.id or "", _by(plan, "model.id")),
         *_delivery(plan),
         *_training(plan),
         ("environment", words(sorted(plan.env)) if plan.env else "", _by(plan, "env")),
         ("secrets", words(plan.secrets) if plan.secrets else "", _by(plan, "secrets")),
-        ("setup", _setup(plan), _by(plan, "setup.requirements")),
+        ("setup", _setup(plan), _by(plan, "setup")),
         ("outputs", joined((plan.outputs.kind, plan.outputs.location), ": "), _by(plan, "outputs")),
         ("first steps", _first_steps(plan), _by(plan, "smoke.on")),
         ("time limit", duration(plan.limits.max_run_s) if plan.limits.max_run_s else "", _by(plan, "limits.max_run_s")),
@@ -159,15 +167,27 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> Table:
 
 
 def _by(plan: TrainingPlan, path: str) -> str:
-    return f"by {plan.set_by(path).value}"
+    """Who set a field; of a block whoever has the last word on any field of it, as a person over a rule."""
+    inside = [origin.by for name, origin in plan.provenance.items() if name.startswith(f"{path}.")]
+    return f"by {max((plan.set_by(path), *inside), key=list(Author).index).value}"
+
+
+def _nodes(plan: TrainingPlan) -> str:
+    """How many nodes train together, where it is more than one."""
+    launch = plan.launch
+    processes = f"{launch.nproc} process{'' if launch.nproc == 1 else 'es'} on each"
+    return f"{launch.nodes}, started by {launch.launcher.value}, {processes}" if launch.nodes > 1 else ""
 
 
 def _gpus(plan: TrainingPlan) -> str:
-    need = plan.resources
+    need, nodes = plan.resources, plan.launch.nodes
     if not need.gpus:
         return "none"
     memory = f"≥ {need.gpu_memory_mib / _MIB_PER_GIB:g} GiB" if need.gpu_memory_mib else ""
-    return joined((f"{need.gpus} × {need.gpu_model or need.gpu_vendor}", memory))
+    kind = need.gpu_model or need.gpu_vendor
+    if nodes > 1:
+        return joined((f"{nodes * need.gpus} × {kind} ({nodes} nodes with {need.gpus} each)", memory))
+    return joined((f"{need.gpus} × {kind}", memory))
 
 
 def _cpu(plan: TrainingPlan) -> str:

@@ -127,7 +127,7 @@ def test_other_mounts_that_are_wrong_are_said() -> None:
 def test_what_vanishes() -> None:
     (said,) = vanishing(plan_to("allocation"), CLUSTER)
     assert "start again with --set outputs=volume:NAME" in said
-    assert "resume RUN --approve" in said
+    assert "RUN" not in said  # how to accept it is said where it is asked, with the run's id
     assert ("as was asked for" in said) is (plan_to("allocation").set_by("outputs.kind") is Author.USER)
     assert vanishing(plan_to("allocation"), builtin()) == ()
     for good in ("volume:ckpt", "s3://bucket/x"):

@@ -1,5 +1,6 @@
 """A failure is diagnosed and repaired within the limits, or handed to a person."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
@@ -50,7 +51,10 @@ def diagnose(state: RunState, context: Context) -> Update:
     exhausted = used_up(plan, state.outcome) if diagnosis.failure is FailureClass.INTERRUPTED_EXTERNALLY else ""
     if exhausted or _memory_may_know(diagnosis):
         diagnosis = diagnosis.model_copy(update={"escalate": False})
-    context.progress.note(f"Cause: {diagnosis.cause}")
+    known = diagnosis.advice.replace("main.py logs RUN", f"main.py logs {state.run_id}")
+    diagnosis = diagnosis.model_copy(update={"advice": known})
+    if not diagnosis.escalate:  # what ends the run is told at its end, once
+        context.progress.note(f"Cause: {diagnosis.cause}")
     update: Update = {"diagnosis": diagnosis, "exhausted": exhausted}
     if evidence.stage in (Stage.VERIFY, Stage.EVALUATE) and state.attempts:
         last = state.attempts[-1].model_copy(update={"diagnosis": diagnosis})
@@ -282,7 +286,6 @@ def escalate(state: RunState, context: Context) -> Update:
     else:
         status = RunStatus.ESCALATED if diagnosis.escalate else RunStatus.FAILED
         detail = f"{diagnosis.cause} {_told(state, context)}"
-    context.progress.note(detail)
     context.store.add_event(
         state.run_id, RunEvent(at=_when(state, context), kind="escalated", text=detail, data={"status": status.value})
     )
@@ -300,7 +303,16 @@ def _told(state: RunState, context: Context) -> str:
     limit = state.need_plan().limits.attempts
     exhausted = not diagnosis.escalate and state.counted_attempts() >= limit
     ending = " No attempt is left." if exhausted else "" if diagnosis.escalate else " No repair is left to try."
+    if not state.attempts and (said := _said(state, diagnosis.cause)):
+        return f"{_history(state)} {said}".strip()
     return f"{_history(state)}{ending} {handover(case)}".strip()
+
+
+def _said(state: RunState, cause: str) -> str:
+    """What a person set that the cause names, where nothing was deployed yet: then it is theirs to set otherwise."""
+    sets = [c for c in state.request.sets if re.search(rf"(?<![\w.]){re.escape(c.path)}(?![\w]|\.\w)", cause)]
+    named = " and ".join(f"{c.path}={c.value}" for c in sets)
+    return f"You set {named}: start again with another --set." if named else ""
 
 
 def _facts(context: Context) -> ClusterFacts:

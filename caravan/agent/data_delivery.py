@@ -69,6 +69,11 @@ def with_data(plan: TrainingPlan, tree: SourceTree, context: Context) -> Trainin
     return _uploaded(found, measured, local, context) if kind == "upload" and measured else found
 
 
+def looks_like_data(text: str) -> bool:
+    """Whether a relative name is a file's or directory's, not the id of a hub."""
+    return text.startswith(("./", "../")) or text.endswith(_ENDINGS)
+
+
 def _data_kind(facts: ClusterFacts, context: Context) -> str | None:
     store = context.shipping.data_store
     if facts.shared_files:
@@ -164,7 +169,7 @@ def _local(plan: TrainingPlan, tree: SourceTree) -> tuple[Path | None, str]:
             return real, inside
         if inside in tree or any(e.path.startswith(f"{inside}/") for e in tree.files()):
             return None, ""  # it goes with the code
-        if not text.startswith("./") and not text.endswith(_ENDINGS):
+        if not looks_like_data(text):
             return None, ""  # the id of a hub
     if not asked:
         return None, ""  # what a repository names outside of itself is not fetched from this machine

@@ -7,6 +7,7 @@ from caravan.agent.data_delivery import not_sent
 from caravan.agent.delivery import choose_code, needed_but_left_out, with_delivery
 from caravan.agent.lessons import case_context, code_digest, standing_cases
 from caravan.agent.state import RunState, Update, joined
+from caravan.agent.there import doubtful
 from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, changes_from, given_answers, with_defaults
 from caravan.planning.draft import chosen_script, draft_plan, with_fitting_flags
@@ -119,7 +120,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     plan = apply_changes(plan, fill(plan, facts, context.policies))
     context.folder.save_plan(plan)
     _tell_remembered(plan, state, context)
-    told = (*chosen.warnings, *needed_but_left_out(plan, tree), *not_sent(plan))
+    told = (*chosen.warnings, *needed_but_left_out(plan, tree), *not_sent(plan), *doubtful(plan, tree, context))
     return {
         "plan": plan,
         "profile": profile,

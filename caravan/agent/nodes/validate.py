@@ -8,6 +8,7 @@ from caravan.agent.delivery import unpushed
 from caravan.agent.fits import hopeless, other_plans
 from caravan.agent.lawful import denied, require_policies
 from caravan.agent.state import RunState, Update, joined
+from caravan.agent.there import absent, dockerfile_hint
 from caravan.diagnosis.evidence import evidence_of
 from caravan.hcl import mismatches, parse_hcl, read_back
 from caravan.planning.checks import check_image, check_job, check_plan
@@ -27,11 +28,14 @@ def validate_spec(state: RunState, context: Context) -> Update:
     against = denied(state, context, Stage.VALIDATE)
     if against:
         return {"failure": against}
+    missing = absent(state, context)
+    if missing:
+        return {"failure": Evidence(stage=Stage.VALIDATE, message=" ".join(missing))}
     problems = check_plan(
         state.need_plan(), context.facts(), unpushed=unpushed(state, context), shipping=context.shipping
     )
     if problems:
-        return {"failure": _impossible(problems, state, context)}
+        return {"failure": _impossible((*problems, *dockerfile_hint(state, context)), state, context)}
     hcl, _ = context.folder.load_job(state.sequence)
     try:
         job = context.cluster.parse(hcl)

@@ -55,9 +55,26 @@ def _fields(model: Any, prefix: str) -> list[str]:
             rows += _fields(kind, f"{prefix}{name}.")
             continue
         default = field.get_default(call_default_factory=True)
-        shown = "required" if default is PydanticUndefined else "" if default is None else f"`{default}`"
-        rows.append(f"| `{prefix}{name}` | {_type(kind)} | {shown} | {field.description or ''} |")
+        shown = "required" if default is PydanticUndefined else "" if default in (None, "") else f"`{default}`"
+        block, sign = _block(kind)
+        told = field.description or (_cell((block.__doc__ or "").split("\n\n")[0]) if block else "")
+        rows.append(f"| `{prefix}{name}` | {_type(kind)} | {shown} | {told} |")
+        if block:
+            rows += _fields(block, f"{prefix}{name}{sign}.")
     return rows
+
+
+def _block(kind: Any) -> tuple[Any, str]:
+    """The block that a field holds, if any: one that may be unset, each of a list (`[]`), or each under a name."""
+    from typing import get_args
+
+    from pydantic import BaseModel
+
+    for part in get_args(kind):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            sign = {"tuple": "[]", "dict": ".NAME"}.get(getattr(getattr(kind, "__origin__", None), "__name__", ""), "")
+            return part, sign
+    return None, ""
 
 
 def _type(kind: Any) -> str:

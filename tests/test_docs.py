@@ -7,6 +7,9 @@ from types import ModuleType
 
 import pytest
 
+from caravan.planning.answers import parse_set
+from caravan.values.plan import TrainingPlan, apply_changes
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 
@@ -48,3 +51,23 @@ def test_the_architecture_page_lists_every_room() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     rooms = [p.name for p in (ROOT / "caravan").iterdir() if p.is_dir() and (p / "__init__.py").exists()]
     assert [room for room in rooms if f"`caravan/{room}/`" not in text] == []
+
+
+def test_blocks_of_the_plan_are_told_with_their_fields_and_the_examples_can_be_given() -> None:
+    page = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    for path in ("mounts[].source", "config_overlays[].path", "config_keys.NAME.key", "resume.flag", "data.location"):
+        assert f"| `{path}` |" in page, path
+    plan = TrainingPlan.model_validate({"goal": "x", "command": ["train.py"], "code": {"kind": "image"}})
+    examples = re.findall(r"^    --set '(.+)'$", page, re.M)
+    changed = apply_changes(plan, [parse_set(text) for text in examples])
+    assert len(changed.mounts) == 1
+    assert changed.resume is not None
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/plan.md", "docs/nomad.md", "docs/outputs.md", "docs/failures.md"])
+def test_links_to_the_job_lead_to_its_headings(page: str) -> None:
+    headings = re.findall(r"^##+ (.+)$", (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8"), re.M)
+    known = {"", *(heading.lower().replace(" ", "-") for heading in headings)}
+    links = re.findall(r"jobs\.md#?([\w-]*)\)", (ROOT / page).read_text(encoding="utf-8"))
+    assert links
+    assert set(links) <= known

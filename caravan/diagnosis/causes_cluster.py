@@ -182,6 +182,8 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
             said("Python finds no module {module} from where the program was started.", kind="module"),
             said("The working directory {path} does not exist.", kind="workdir"),
             said("The file {path} may not be executed.", kind="permission"),
+            said("The code is not at {path} where the job runs.", kind="code"),
+            said("The repository has no directory {path} where the job runs.", kind="subdir"),
             said("What the job starts is not there: {message}."),
         ),
     ),

@@ -217,6 +217,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "Arguments are known but contradict each other or the data (strategies, batch sizes, pad token, epochs).",
         "The settings contradict each other.",
         ("training.*",),
+        (said("The config file {path}, in which values are to be changed, is not in the code.", kind="overlay"),),
     ),
     FailureClass.CHECKPOINT_UNUSABLE: Entry(
         Fixable.PARTLY,

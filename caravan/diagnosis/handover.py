@@ -74,6 +74,10 @@ def _entry(case: Case) -> str:
         return (
             f"{missing} may not be executed in the job: make it executable, or name its interpreter with --set command."
         )
+    if case.detail("kind") == "code":
+        return f"{missing} is not there: name the code's place with --set code.location (and its way: code.kind)."
+    if case.detail("kind") == "subdir":
+        return f"The code has no directory {missing}: name the one that is meant with --set code.subdir."
     named = case.looks.files(posixpath.basename(missing))
     there = f" The repository has {_listed(named)}." if named else ""
     return f"{missing} is not found in the job.{there} Which entry point is meant? Name it with --set command."
@@ -139,6 +143,12 @@ def _divergence(case: Case) -> str:
     return f"The training diverged{with_rate}. Start again with a smaller one: --set training.lr=VALUE."
 
 
+def _settings(case: Case) -> str:
+    """Of a config file that is not there: what names it."""
+    path = case.detail("path")
+    return f"Name a file that is delivered with the code: {path} stands in config_overlays." if path else ""
+
+
 def _changed(case: Case) -> str:
     """Of a job that somebody else changed: how it is ended. None is offered beside it: it would train twice."""
     if case.detail("kind") == "changed, runs":
@@ -159,5 +169,6 @@ _QUESTIONS: Final[dict[FailureClass, Callable[[Case], str]]] = {
     FailureClass.IMAGE_NOT_FOUND: _image,
     FailureClass.DATA_PATH_MISSING: _data,
     FailureClass.NUMERIC_DIVERGENCE: _divergence,
+    FailureClass.TRAINING_CONFIG_INVALID: _settings,
     FailureClass.INTERRUPTED_EXTERNALLY: _changed,
 }

@@ -25,6 +25,8 @@ _SURE: Final = 0.9  # from here on a sign says the cause in so many words
 _LIKELY: Final = 0.7
 _ORDER: Final = tuple(Origin)
 _SIGKILL: Final = 9
+_OURS: Final = "caravan: "
+_OUR_CODES: Final = range(64, 81)
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _position(events: Sequence[str], kind: str) -> int:
 def _unknown(evidence: Evidence, plan: TrainingPlan) -> Diagnosis:
     lines = evidence.log_lines or evidence.events or tuple(f.line() for f in evidence.placement_failures)
     ran = evidence.stage is Stage.VERIFY and evidence.exit_code is not None
-    message = _raised(lines) or _complaint(lines)
+    message = _raised(lines) or _of_ours(lines, evidence.exit_code) or _complaint(lines)
     if not message and ran:  # our words on how it ended are no words of the log
         details = {"exit_code": str(evidence.exit_code)}
     else:
@@ -205,6 +207,12 @@ def _raised(lines: Sequence[str]) -> str:
         if frame_above and line[:1].strip():
             return line
     return next((line for line in lines if _EXCEPTION.match(line)), "")
+
+
+def _of_ours(lines: Sequence[str], code: int | None) -> str:
+    """The last word of the job's own script, where the exit code is one that only it has."""
+    ours = (line for line in reversed(lines) if line.startswith(_OURS))
+    return next(ours, "").removeprefix(_OURS) if code is not None and code in _OUR_CODES else ""
 
 
 def _complaint(lines: Sequence[str]) -> str:

@@ -168,3 +168,11 @@ def test_what_free_nodes_lack_counts_before_what_others_were_filtered_for() -> N
     diagnosis = diagnose(Evidence(stage=Stage.VALIDATE, placement_failures=(told,)), PLAN, ())
     assert diagnosis.failure is F.PLACEMENT_GPU_UNAVAILABLE
     assert diagnosis.details == {"dimension": "devices", "asked": "2"}
+
+
+def test_what_the_jobs_own_script_says_last_is_the_cause() -> None:
+    log = ("epoch 1 loss 2.3", "caravan: sha256sum failed")
+    ours = diagnose(Evidence(stage=Stage.VERIFY, exit_code=69, log_lines=log), PLAN, ())
+    assert "sha256sum failed" in ours.cause
+    theirs = diagnose(Evidence(stage=Stage.VERIFY, exit_code=1, log_lines=log), PLAN, ())
+    assert "sha256sum failed" not in theirs.cause

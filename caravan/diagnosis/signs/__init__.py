@@ -15,6 +15,7 @@ from caravan.diagnosis.signs.images import IMAGE_SIGNS
 from caravan.diagnosis.signs.memory import MEMORY_SIGNS
 from caravan.diagnosis.signs.numbers import NUMBER_SIGNS
 from caravan.diagnosis.signs.packages import PACKAGE_SIGNS
+from caravan.diagnosis.signs.scripts import SCRIPT_SIGNS
 from caravan.diagnosis.signs.stalls import STALL_SIGNS
 from caravan.diagnosis.signs.start import START_SIGNS
 
@@ -23,6 +24,7 @@ SIGNS: Final[tuple[Sign, ...]] = (
     *STALL_SIGNS,
     *IMAGE_SIGNS,
     *START_SIGNS,
+    *SCRIPT_SIGNS,
     *MEMORY_SIGNS,
     *PACKAGE_SIGNS,
     *ARGUMENT_SIGNS,

@@ -104,5 +104,4 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
     # The launch script.
     row(r"^caravan: the interpreter (?P<program>.+) is not here$", _LOG, _START, 0.97, kind="program"),
     row(r"^caravan: there is no directory (?P<path>.+) in the code$", _LOG, _START, 0.97, kind="workdir"),
-    row(r"^caravan: the image has no directory (?P<path>.+)$", _LOG, _START, 0.97, kind="workdir"),
 )

@@ -60,6 +60,7 @@ class RunState(Value):
     sequence: int = 1
     deployment: Deployment | None = Field(default=None, description="the deployment of this sequence number")
     lost: bool = Field(default=False, description="the registered job is gone: a person decides")
+    lost_usd: float = Field(default=0.0, description="what that job had cost when it was last seen")
     deployed_plans: tuple[str, ...] = Field(default=(), description="digests of the plans that were deployed")
     attempts: tuple[Attempt, ...] = ()
     ran: TrainingPlan | None = Field(default=None, description="the plan of the last attempt that failed")

@@ -167,8 +167,15 @@ def _after_lost_job(state: RunState, context: Context, reply: Reply) -> Update:
         return there
     if not reply.approved:
         detail = reply.why or f"job {state.need_deployment().job_id} is gone and was not deployed again"
-        return {"lost": False, "status": RunStatus.REJECTED, "detail": detail}
-    return {"lost": False, "sequence": state.sequence + 1}
+        return {**_paid(state, context), "status": RunStatus.REJECTED, "detail": detail}
+    return {**_paid(state, context), "sequence": state.sequence + 1}
+
+
+def _paid(state: RunState, context: Context) -> Update:
+    """The job is given up for lost: what it has cost counts. One that comes back after all is counted at its end."""
+    spent = state.spent_usd + state.lost_usd
+    context.store.update_run(state.run_id, cost_usd=spent)
+    return {"lost": False, "lost_usd": 0.0, "spent_usd": spent}
 
 
 def _taken_over(state: RunState, context: Context) -> Update | None:
@@ -181,4 +188,4 @@ def _taken_over(state: RunState, context: Context) -> Update | None:
     for stored in context.store.deployments(state.run_id):
         if stored.job_id == deployment.job_id:
             context.store.save_deployment(stored.model_copy(update={"state": DeploymentState.REGISTERED}))
-    return {"lost": False}
+    return {"lost": False, "lost_usd": 0.0}

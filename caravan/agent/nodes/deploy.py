@@ -104,7 +104,7 @@ def verify_deployment(state: RunState, context: Context) -> Update:
     ).follow()
     if seen.last.phase is Phase.GONE and not _stopped_by_user(state, context):
         context.store.save_deployment(deployment.model_copy(update={"state": DeploymentState.UNKNOWN}))
-        return {"lost": True}
+        return {"lost": True, "lost_usd": _cost_usd(state, context, deployment, seen.last)}
     outcome = _outcome(context, deployment, seen)
     finished = deployment.model_copy(update={"state": DeploymentState.FINISHED, "watched": seen.watched})
     context.store.save_deployment(finished)

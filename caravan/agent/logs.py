@@ -11,7 +11,7 @@ from typing import Final
 
 from caravan.agent.context import Context
 from caravan.agent.log_reader import LogReader, Source
-from caravan.agent.metrics import metric_rows
+from caravan.agent.metrics import Series, metric_rows
 from caravan.agent.watchdog import Heard
 from caravan.values.errors import ClusterDenied, ClusterError
 from caravan.values.escapes import without_escapes
@@ -34,12 +34,17 @@ _BREAK: Final = re.compile(rb"(\r\n|\n|\r)")
 class LogFollower:
     """Follows the logs of one job. `names` are metrics that the repository is known to log.
 
+    Of several `nodes` each line is shown with its member's number, and the metrics are those of the first member.
+
     A line is shown and read once it is whole. Of what a progress bar writes over itself only the last state is shown,
     while metrics are read from every state of it.
     """
 
-    def __init__(self, context: Context, *, names: tuple[str, ...] = ()) -> None:
+    def __init__(self, context: Context, *, names: tuple[str, ...] = (), nodes: int = 1) -> None:
         self._context = context
+        self._nodes = nodes
+        self._members: dict[str, int] = {}
+        self._series: dict[tuple[str, str], Series] = {}
         self._names = names
         self._reader = LogReader(context.cluster)
         self._rests: dict[Source, bytes] = {}
@@ -65,6 +70,7 @@ class LogFollower:
         """
         over = snapshot.phase in (Phase.ENDED, Phase.GONE)
         for allocation in snapshot.allocations:
+            self._members[allocation.id] = _number(allocation.name)
             for task in allocation.tasks:
                 if task.started_at is None:
                     continue
@@ -75,7 +81,7 @@ class LogFollower:
         if over:
             for source, rest in self._rests.items():
                 if rest:
-                    self._rests[source] = self._told(source[2], rest + b"\n")
+                    self._rests[source] = self._told(source, rest + b"\n")
 
     def _is_due(self, source: Source) -> bool:
         """Whether to ask for a log now: each second while it grows, each third one while it does not."""
@@ -107,7 +113,7 @@ class LogFollower:
             if not data:
                 return
             context.folder.append_log(*source, data)
-            self._rests[source] = self._told(source[2], self._rests[source] + data)
+            self._rests[source] = self._told(source, self._rests[source] + data)
 
     def _tell_denied(self, error: ClusterError) -> None:
         """A token that may not read logs is said once: without them nobody can tell whether the job makes progress."""
@@ -123,7 +129,7 @@ class LogFollower:
         alloc_id, _, stream = source
         if not any((alloc_id, stream) == (seen[0], seen[2]) for seen in self._rests):
             for earlier in self._copies(alloc_id, f".{stream}."):
-                self._tell_metrics(_text(state) for state in split_lines(earlier)[0])
+                self._tell_metrics(source, (_text(state) for state in split_lines(earlier)[0]))
         start = max(0, copied - _KEPT)
         try:
             before = self._context.cluster.logs(*source, offset=start, limit=copied - start)
@@ -140,15 +146,16 @@ class LogFollower:
                 pieces.append(opened.read(_EARLIER))
         return pieces
 
-    def _told(self, stream: str, data: bytes) -> bytes:
+    def _told(self, source: Source, data: bytes) -> bytes:
         """Show and read the whole lines in `data`; the rest, which goes on, comes back."""
         states, shown, rest = split_lines(data)
         # Names of metrics come out of a line too. Masked before it is cut: half a secret is none that is known.
-        self._tell_metrics(self._plain(state) for state in states)
+        self._tell_metrics(source, (self._plain(state) for state in states))
         lines = [self._plain(line) for line in shown[-_SHOWN_LINES:]]
         if lines:
             self._last_line = lines[-1]
-            self._context.progress.log(stream, lines)
+            member = f"[{self._members.get(source[0], 0)}] " if self._nodes > 1 else ""
+            self._context.progress.log(source[2], [f"{member}{line}" for line in lines])
         return rest
 
     def _plain(self, line: bytes) -> str:
@@ -158,9 +165,19 @@ class LogFollower:
             shown = commonprefix((shown, mask(text[:-_LONGEST], known)))  # noqa: RUF071 (characters are meant)
         return shown[:_LONGEST]
 
-    def _tell_metrics(self, lines: Iterable[str]) -> None:
-        for row in metric_rows(lines, names=self._names):
+    def _tell_metrics(self, source: Source, lines: Iterable[str]) -> None:
+        alloc_id, _, stream = source
+        if self._nodes > 1 and self._members.get(alloc_id, 0):
+            return  # the members log the same training: one series of each metric
+        series = self._series.setdefault((alloc_id, stream), Series())
+        for row in metric_rows(series.of(lines), names=self._names):
             self._context.progress.metrics(row)
+
+
+def _number(name: str) -> int:
+    """The number of an allocation in its group: `job.train[1]` is 1."""
+    digits = name.rpartition("[")[2].rstrip("]")
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
 
 
 def split_lines(data: bytes) -> tuple[list[bytes], list[bytes], bytes]:

@@ -19,6 +19,38 @@ MOST: Final = 50
 _LONGEST: Final = 4096  # characters of a line that are read; no metric stands further on
 
 
+STEPS_BEGIN: Final = "caravan: first steps begin"
+STEPS_OVER: Final = "caravan: first steps are over"
+"""Lines of the launch script around what a job's first phase writes (`templates/launch/smoke.sh.j2`). What was written
+before may end without a line's end: then they stand behind it."""
+
+
+class Series:
+    """The lines of one log that tell of the training itself: what its first steps on scratch wrote is left out."""
+
+    def __init__(self) -> None:
+        self._apart = False
+
+    def of(self, lines: Iterable[str]) -> Iterator[str]:
+        """Those of the next lines that belong to the training."""
+        for line in lines:
+            if line.rstrip().endswith(STEPS_BEGIN):
+                self._apart = True
+            elif line.rstrip().endswith(STEPS_OVER):
+                self._apart = False
+            elif not self._apart:
+                yield line
+
+
+def of_training(text: str) -> str:
+    """The text of logs, one behind the other, or of their ends, without what the first steps wrote."""
+    lines = text.splitlines()
+    over = next((n for n, line in enumerate(lines) if line.rstrip().endswith((STEPS_BEGIN, STEPS_OVER))), len(lines))
+    if lines[over : over + 1] and lines[over].rstrip().endswith(STEPS_OVER):
+        lines = lines[over + 1 :]  # how they began was cut off
+    return "\n".join(Series().of(lines))
+
+
 def metric_rows(lines: Iterable[str], *, names: tuple[str, ...] = ()) -> Iterator[dict[str, float]]:
     """The metrics of each line that has any, in order: what was logged together stays together.
 

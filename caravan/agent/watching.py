@@ -63,7 +63,7 @@ class JobWatch:
         self._context = context
         self._plan = plan
         self._deployment = stored
-        self._logs = LogFollower(context, names=names)
+        self._logs = LogFollower(context, names=names, nodes=plan.launch.nodes)
         self._first_steps = FirstSteps(context, plan, stored)
         self._taken_up = TakenUp(context, plan, stored)
         self._dog = Watchdog(plan.limits, context.clock, stored.watched, context.secrets, plan.kill_timeout_s, purse)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from caravan.agent.context import Context
 from caravan.agent.logs import LogFollower, split_lines
-from caravan.agent.metrics import last_metrics, metric_rows
+from caravan.agent.metrics import last_metrics, metric_rows, of_training
 from caravan.values.errors import ClusterUnreachable
 from caravan.values.job import FileEntry
 from caravan.values.run import Allocation, Phase, Snapshot, TaskState
@@ -111,6 +111,38 @@ def test_what_an_earlier_agent_copied_is_read_again_for_its_metrics(tmp_path: Pa
     LogFollower(again).copy(seen())
     assert [row["loss"] for row in told.rows] == [3, 2, 1.5, 1]
     assert [line for _, line in told.lines] == ["loss 1.5", "loss 1"]
+
+
+STEPS = b"caravan: first steps begin\nbatch 1 accum 16 loss 9caravan: first steps are over\n"
+
+
+def test_what_the_first_steps_wrote_is_shown_but_belongs_to_no_series(tmp_path: Path) -> None:
+    cluster, told = Logs(), Told()
+    follower = LogFollower(context(tmp_path, cluster, told), names=("accum",))
+    for piece in (b"loss 3\n", STEPS[:40], STEPS[40:], b"loss 2\n"):
+        cluster.data["stdout"] += piece
+        follower.copy(seen())
+    assert told.rows == [{"loss": 3}, {"loss": 2}]
+    assert ("stdout", "batch 1 accum 16 loss 9caravan: first steps are over") in told.lines
+
+
+def test_the_end_of_a_log_that_begins_in_the_first_steps() -> None:
+    whole = (STEPS + b"loss 2\n" + STEPS).decode()
+    assert of_training(whole) == "loss 2"
+    assert of_training(whole[30:]) == "loss 2"
+    assert of_training("loss 1\nloss 2\n") == "loss 1\nloss 2"
+
+
+def test_of_several_members_the_first_has_the_series_and_each_line_its_number(tmp_path: Path) -> None:
+    cluster, told = Logs(), Told()
+    cluster.data["stdout"] = b"loss 1\n"
+    one = seen()
+    members = tuple(
+        one.allocations[0].model_copy(update={"id": f"{n}{ALLOC}", "name": f"j.train[{n}]"}) for n in (0, 1)
+    )
+    LogFollower(context(tmp_path, cluster, told), nodes=2).copy(one.model_copy(update={"allocations": members}))
+    assert told.lines == [("stdout", "[0] loss 1"), ("stdout", "[1] loss 1")]
+    assert told.rows == [{"loss": 1}]
 
 
 def test_logs_that_are_away_are_copied_later(tmp_path: Path) -> None:

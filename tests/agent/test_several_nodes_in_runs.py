@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from caravan.agent.nodes.validate import _own
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.plan import Author, PlanChange
 from caravan.values.run import RunStatus
@@ -39,3 +40,10 @@ def test_a_program_that_reads_its_rank_is_not_asked_about(world: World) -> None:
     train.write_text("import os\nRANK = os.environ.get('RANK')\n" + train.read_text())
     world.drive(world.start(sets=(TWO, SMALL)))
     assert len(world.cluster.registrations) == 1
+
+
+def test_that_services_have_no_shutdown_delay_is_no_warning() -> None:
+    said = 'group "train" defines services, but neither the group nor any of its tasks have shutdown_delay set'
+    assert tuple(_own((said, "identities without an audience are insecure"))) == (
+        "identities without an audience are insecure",
+    )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from caravan.agent.metrics import STEPS_BEGIN, STEPS_OVER
 from caravan.planning.script import launch_script, overlay_helpers, smoke_helpers
 from caravan.planning.smoke import Gate, smoke_phase
 from caravan.values.plan import ConfigKey, Launch, Limits, Resources, Smoke, TrainingPlan
@@ -89,6 +90,14 @@ runpy.run_path(sys.argv[0])
 """
 
 
+def unmarked(out: str) -> str:
+    """The output without the lines that say where the first steps begin and end, each of which is there but once."""
+    for mark in (STEPS_BEGIN, STEPS_OVER):
+        assert out.count(f"{mark}\n") <= 1
+        out = out.replace(f"{mark}\n", "")
+    return out
+
+
 class SmokePlace(Place):
     """A place whose tasks begin with their first steps."""
 
@@ -117,7 +126,7 @@ class SmokePlace(Place):
         """Run that program; its exit code and output."""
         process = self.begin(train, *words, gate=gate, **more)
         out, err = process.communicate(timeout=60)
-        return process.returncode, out, err
+        return process.returncode, unmarked(out), err
 
     def begin(self, train: str, *words: str, gate: Gate | None = None, **more: Any) -> Any:
         fields: dict[str, Any] = {"smoke": Smoke(on=True, steps=6, max_s=30), "limits": Limits(max_run_s=3600), **more}
@@ -294,10 +303,10 @@ def test_a_stop_ends_it_at_once(place: SmokePlace, launcher: Launcher) -> None:
         kill_timeout_s=5,
     )
     process = place.start_smoked(plan, Gate())
-    assert process.stdout.readline() == "on\n"
+    assert [process.stdout.readline() for _ in range(2)] == [f"{STEPS_BEGIN}\n", "on\n"]
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (143, ""), err
+    assert (process.returncode, unmarked(out)) == (143, ""), err
     assert place.sentinel()["exit_code"] == 143
     assert not (place.task / "smoke").exists()
     assert place.left() == []
@@ -398,7 +407,7 @@ def test_a_module_that_the_site_had_is_run_all_the_same(place: SmokePlace) -> No
 def test_the_answer_of_an_earlier_start_proves_nothing(place: SmokePlace) -> None:
     place.smoked(TRAIN, env=place.torch())
     process = place.begin(SPAWNING, flags={})
-    assert process.stdout.readline() == "on\n"
+    assert [process.stdout.readline() for _ in range(2)] == [f"{STEPS_BEGIN}\n", "on\n"]
     assert not (place.alloc / "data" / "caravan-smoke.json").exists()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)

@@ -6,7 +6,7 @@ from datetime import datetime
 from caravan.agent.context import Context
 from caravan.agent.lessons import lessons_of
 from caravan.agent.logs import log_tail
-from caravan.agent.metrics import last_metrics
+from caravan.agent.metrics import last_metrics, of_training
 from caravan.agent.outputs import look, place_of, told
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
@@ -24,7 +24,7 @@ def evaluate(state: RunState, context: Context) -> Update:
     log = log_tail(context, outcome.alloc_id, task=outcome.task) if outcome and outcome.alloc_id else b""
     plan = state.need_plan()
     names = (*((plan.target.metric,) if plan.target else ()), *state.need_profile().metrics_logged)
-    metrics = last_metrics(log.decode("utf-8", "replace"), names=names)
+    metrics = last_metrics(of_training(log.decode("utf-8", "replace")), names=names)
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     seen = look(plan, context, outcome.alloc_id if outcome else None)
     empty, place = seen.empty is True, place_of(plan, state.run_id)

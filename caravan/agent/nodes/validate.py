@@ -1,6 +1,7 @@
 """Validation: the job is proved before anything is registered, by ourselves and by the cluster's dry run."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 from caravan.agent.approval import each_by_itself
 from caravan.agent.context import Context
@@ -57,8 +58,17 @@ def validate_spec(state: RunState, context: Context) -> Update:
     if state.request.dry_run:  # nobody is asked for their approval, where it would be told
         unsafe += each_by_itself(state.need_plan(), state, context)
     near = nearby_notes(state.need_plan(), context.facts())
-    warnings = [*unsafe, *near, *answer.warnings, *(f"it will wait: {f.line()}" for f in answer.failures)]
+    warnings = [*unsafe, *near, *_own(answer.warnings), *(f"it will wait: {f.line()}" for f in answer.failures)]
     return {"warnings": joined(state.warnings, tuple(warnings)), **_choices(answer, state, context)}
+
+
+def _own(warnings: Sequence[str]) -> Iterator[str]:
+    """The warnings that tell a person something. Our services only say where members meet before the training begins:
+    nobody sends them requests that an end would have to wait for, so that they need no shutdown_delay."""
+    return (w for w in warnings if not _NO_DELAY.search(w))
+
+
+_NO_DELAY = re.compile(r"\bdefines services, .*\bshutdown_delay set\b")
 
 
 def _choices(answer: DryRun, state: RunState, context: Context) -> Update:

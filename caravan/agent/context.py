@@ -36,7 +36,8 @@ class Context:
     `facts` are the cluster's, at most some seconds old (`recent`); `open_tree` opens the repository, `toolbox` lets a
     reasoner look at it. `secrets` are values to mask; `secret_of` gives a secret of this environment by its name, to be
     sent to the cluster and kept nowhere. `policies` are the administrators'. `smoke`: whether jobs begin with some
-    steps that are measured; None: where they cost money. `own` is the run's directory where it began, if that was elsewhere.
+    steps that are measured; None: where they cost money. `own` is the run's directory where it began, if that was
+    elsewhere.
     """
 
     cluster: Cluster

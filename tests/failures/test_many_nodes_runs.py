@@ -23,13 +23,18 @@ def on_two(site: Site, repository: Path, **more: Any) -> Ended:
     return site.run(repository, *sets({**usual, **more}))
 
 
-def test_two_members_train_and_the_first_has_the_outputs(site: Site, tmp_path: Path) -> None:
+def told_its_rank(tmp_path: Path) -> Path:
+    """A program that knows of several members; of one that does not a person is asked."""
     repository = copied("line", tmp_path)
     edited(
         repository / "train.py",
         ("import argparse\n", "import argparse\nimport os\nprint('rank', os.environ['RANK'])\n"),
     )
-    ended = on_two(site, repository).succeeded()
+    return repository
+
+
+def test_two_members_train_and_the_first_has_the_outputs(site: Site, tmp_path: Path) -> None:
+    ended = on_two(site, told_its_rank(tmp_path)).succeeded()
     assert sorted(line for line in ended.logs.splitlines() if line.startswith("rank")) == ["rank 0", "rank 1"]
     first = next(a for a in ended.state.attempts if a.outcome)
     assert first.outcome is not None
@@ -41,7 +46,7 @@ def test_members_without_the_others_give_their_cards_back(site: Site, tmp_path: 
     gate = tmp_path / "gate"
     cards = {"node_pool": "cards", "resources.gpus": 1, "limits.gang_s": 2}
     with site.held(gate, "cards", ONE_CARD):
-        ended = on_two(site, copied("line", tmp_path), **cards)
+        ended = on_two(site, told_its_rank(tmp_path), **cards)
         job = ended.attempts[0]["job_id"]
         assert {a["ClientStatus"] for a in site.ask("GET", f"/v1/job/{job}/allocations")} <= {"complete", "failed"}
         ended.asks(FailureClass.PLACEMENT_GPU_UNAVAILABLE)

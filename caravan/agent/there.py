@@ -90,8 +90,15 @@ def _data(plan: TrainingPlan, tree: SourceTree | None, context: Context) -> Iter
         return  # a node or an image may have it
     if not far and (plan.code.kind != "archive" or not looks_like_data(text)):
         return  # the id of a hub, or in code that is not here
+    if not far and tree is not None and _has_such(tree, text):
+        return  # a file of that name lies elsewhere in the code: a repair that a person is asked about names it
     if covering(plan, text) is None and tree is not None and not _is_there(plan, text, tree):
         yield f"dataset.path: {text} is not there."
+
+
+def _has_such(tree: SourceTree, text: str) -> bool:
+    name = posixpath.basename(text.rstrip("/"))
+    return any(posixpath.basename(entry.path) == name for entry in tree.files())
 
 
 def _data_place(plan: TrainingPlan) -> str:

@@ -5,60 +5,21 @@ sentence, the documented command, the configuration that it names, the parser's 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from posixpath import basename, dirname, join, normpath
 from typing import Final
 
 from caravan.analysis import training
-from caravan.analysis.configs import ENDINGS, pick
+from caravan.analysis.configs import ENDINGS
 from caravan.analysis.documents import Documented
-from caravan.analysis.findings import Found, FoundOption, Module
-from caravan.analysis.prompt import Wishes
+from caravan.analysis.entry import Entry
+from caravan.analysis.findings import Found, Module
 from caravan.analysis.vocabulary import DATASET_NAMES, FRAMEWORKS, GPU_FRAMEWORKS, HYPERPARAMETERS, MODEL_NAMES, plain
 from caravan.values.base import Json
 from caravan.values.repo import HyperparameterFlag, Launcher, SourceLine
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _UNFILLED: Final = re.compile(r"^$|[<>${}*]|\bpath[_ /]to\b|^(?:none|null|true|false)$", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Everything that was read about the chosen entry."""
-
-    launcher: Launcher
-    modules: tuple[Module, ...]
-    options: tuple[FoundOption, ...]
-    documented: Documented | None
-    configs: Mapping[str, Mapping[str, Json]]
-    packages: frozenset[str]
-    wishes: Wishes
-    paths: frozenset[str]
-
-    def option(self, *names: str) -> FoundOption | None:
-        """The option with the first of these names that the parser has; a dotted option counts by its last part."""
-        for name in names:
-            for found in self.options:
-                if any(plain(n).rsplit(".", 1)[-1] == name for n in found.names()):
-                    return found
-        return None
-
-    def given(self, *names: str) -> str | None:
-        """What the documented command gives to one of these options, when it is no place to fill in."""
-        for name in names if self.documented else ():
-            value = self.documented.command.value(name) if self.documented else None
-            if value is not None and not _UNFILLED.search(value):
-                return value
-        return None
-
-    def configured(self, *names: str) -> tuple[Json, str] | None:
-        """What a configuration of the documented command says, with the configuration's path."""
-        for path, values in self.configs.items():
-            value = pick(dict(values), *names)
-            if value is not None and not isinstance(value, list | dict):
-                return value, path
-        return None
 
 
 def framework(entry: Entry) -> Found:

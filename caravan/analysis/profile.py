@@ -18,6 +18,7 @@ from caravan.analysis.config_values import read_config_values
 from caravan.analysis.configs import flat
 from caravan.analysis.dependencies import Dependencies, is_dependency_file, read_dependencies
 from caravan.analysis.documents import Documented, documented, stale
+from caravan.analysis.entry import Entry
 from caravan.analysis.findings import Found, Module
 from caravan.analysis.prompt import Wishes, read_prompt
 from caravan.analysis.rank import Candidate, best_command, candidates, entry_folder, entry_modules, unknown_flags
@@ -118,7 +119,7 @@ def _entry(
     parser = sources.parser(best.path) if best.path and best.launcher is not Launcher.NOTEBOOK else None
     needed = _needed(dependencies, best)
     configs = fields.config_files(used, sources.paths)
-    entry = fields.Entry(
+    entry = Entry(
         launcher=best.launcher,
         modules=entry_modules(best, sources),
         options=parser.options if parser else (),
@@ -127,6 +128,9 @@ def _entry(
         packages=frozenset(p.replace("-", "_") for d in needed for p in d.packages),
         wishes=wishes,
         paths=sources.paths,
+        cwd=used.cwd if used else ".",
+        commands=commands,
+        sources=sources,
     )
     launch = _launch(best, used, needed)
     found = _found(entry, sources)
@@ -164,7 +168,7 @@ def _entry(
     }
 
 
-def _found(entry: fields.Entry, sources: Sources) -> dict[str, Found]:
+def _found(entry: Entry, sources: Sources) -> dict[str, Found]:
     own = {name.split(".")[0] for name in sources.names} | {basename(p)[:-3] for p in sources.paths if p[-3:] == ".py"}
     framework = fields.framework(entry)
     model = fields.base_model(entry)
@@ -183,7 +187,7 @@ def _found(entry: fields.Entry, sources: Sources) -> dict[str, Found]:
     }
 
 
-def _checkpoints(entry: fields.Entry) -> Found:
+def _checkpoints(entry: Entry) -> Found:
     found, lines = checkpoints(entry.modules)
     return Found(found, 0.8 if found else 0.5, lines)
 

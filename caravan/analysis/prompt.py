@@ -94,7 +94,7 @@ class Wishes:
     """What the sentence says.
 
     `model` is a hub id; `model_name` a bare name (`Qwen3-8B`), which only helps to choose among ids that are found.
-    `words` are the words that may name a script, an example or a configuration.
+    `text` is the sentence itself. `words` are the words that may name a script, an example or a configuration.
     """
 
     model: str | None = None
@@ -103,6 +103,7 @@ class Wishes:
     gpus: int | None = None
     method: str | None = None
     words: frozenset[str] = frozenset()
+    text: str = ""
 
 
 def read_prompt(prompt: str) -> Wishes:
@@ -118,7 +119,7 @@ def read_prompt(prompt: str) -> Wishes:
         dataset = after_on[1]
     model = next((i for i in ids if i != dataset), None)
     method = next((m for m, pattern in _METHODS if re.search(rf"(?i)\b(?:{pattern})", text)), None)
-    return Wishes(model, named[1] if named else None, dataset, _gpus(text), method, words_of(text))
+    return Wishes(model, named[1] if named else None, dataset, _gpus(text), method, words_of(text), text)
 
 
 def words_of(text: str) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """The repository's texts as the readers share them: read once, parsed once, within bounds. Opens nothing itself."""
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -18,6 +19,8 @@ MAX_PARSED_TEXT: Final = 20_000_000
 """Characters of Python text that are parsed together; a syntax tree takes a hundred times as much memory."""
 MAX_REACHED: Final = 25
 _MAX_DEPTH: Final = 3
+_MAX_TEXTS: Final = 600
+_TEXTS: Final = (".md", ".rst", ".sh", ".yaml", ".yml", ".toml", ".gin", ".txt")
 
 
 class Sources:
@@ -90,6 +93,23 @@ class Sources:
         if module.path not in self._signs:
             self._signs[module.path] = training_signs(module)
         return self._signs[module.path]
+
+    def own_names(self) -> frozenset[str]:
+        """What the repository calls itself: its packages at the top and under `src`, and its README's first title."""
+        tops = {name.split(".")[0] for name in self.names if "." in name}
+        readme = next((p for p in sorted(self.paths) if p.lower() in ("readme.md", "readme.rst", "readme")), None)
+        title = re.search(r"^#\s+(.{1,80})$", (self.text(readme) or "") if readme else "", re.MULTILINE)
+        return frozenset(tops | set(re.findall(r"[\w.-]+", title[1]) if title else ()))
+
+    def texts_near(self, path: str) -> list[str]:
+        """Documents, scripts and configurations, those of the path's own directory first, and the path itself."""
+        folder = path.rpartition("/")[0]
+
+        def order(other: str) -> tuple[bool, bool, int, str]:
+            return other.rpartition("/")[0] != folder, not other.lower().endswith(".md"), other.count("/"), other
+
+        near = sorted((p for p in self.paths if p.endswith(_TEXTS)), key=order)
+        return ([path, *near] if path else near)[:_MAX_TEXTS]
 
     def _own_parser(self, module: Module) -> Parser | None:
         """The parser that a module makes itself; its dataclasses may stand in modules that it imports."""

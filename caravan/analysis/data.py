@@ -1,0 +1,113 @@
+"""The data that a run would use: an id, a file, a folder or a name. Pure, over an `Entry`.
+
+Order of trust: a file or an id in the sentence; what command, configurations, defaults and code say, as far as it fits
+the data that the sentence names in words; those words themselves.
+"""
+
+import re
+from collections.abc import Iterator
+from posixpath import basename, normpath
+from typing import Final
+
+from caravan.analysis import training
+from caravan.analysis.entry import UNFILLED, Entry
+from caravan.analysis.findings import Found
+from caravan.analysis.subjects import data_names, own_data, shared, short
+from caravan.values.base import Json
+
+STRONG: Final = (
+    *(
+        "dataset_name",
+        "dataset",
+        "data_path",
+        "train_file",
+        "train_data",
+        "dataset_path",
+        "train_data_path",
+        "data_file",
+    ),
+    *(
+        "data_files",
+        "train_path",
+        "training_data",
+        "dataset_config",
+        "train_data_dir",
+        "dataset_id",
+        "instance_data_dir",
+    ),
+    *("train_data_file", "dataset_names", "datasets", "train_dataset", "train_files", "data_root", "dataset_dir"),
+    *(
+        "mixture_or_task_name",
+        "task_name",
+        "train_dir",
+        "prompt_data",
+        "train_ds",
+        "train",
+        "image_folder",
+        "data_name",
+    ),
+    *("data_dir", "input_file", "data", "input_data", "i", "path", "root", "data_set", "env_id", "task", "corpus"),
+)
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FILE: Final = re.compile(
+    r"(?i)\.(?:jsonl?|csv|tsv|txt|parquet|arrow|ya?ml|toml|bin|zip|tar|npy|npz|h5|hdf5|spacy|lmdb)$"
+)
+_NO_DATA: Final = re.compile(
+    r"(?i)^(?:none|null|true|false|auto|train|test|validation|custom|dummy|json|-?\d[\d.e-]*|)$"
+)
+_PATHS: Final = frozenset(("path", "root", "train", "i", "task", "data", "input_file", "train_ds"))
+
+
+def dataset(entry: Entry) -> Found:
+    """The data's hub id, path or name; None where nothing says."""
+    if entry.wishes.dataset:
+        return Found(entry.wishes.dataset, 0.95)
+    found = list(_candidates(entry))
+    for phrase in data_names(entry.sentence):
+        fits = [f for f in found if shared(phrase, str(f.value))]
+        if fits:
+            return max(fits, key=lambda f: (shared(phrase, str(f.value)), f.confidence))
+        sure = next((f for f in found if f.value in entry.paths), None)
+        return sure or Found(phrase, 0.7)
+    words = " ".join(sorted(entry.wishes.words))
+    fits = [f for f in found if shared(words, str(f.value))]
+    if fits and not own_data(entry.sentence):
+        return fits[0]
+    return next(iter(found), Found())
+
+
+def _candidates(entry: Entry) -> Iterator[Found]:
+    """All values that may be the data, the most trusted first."""
+    for found in entry.said(STRONG):
+        value = _first(found.value)
+        told = _usable(value, entry)
+        if told:
+            yield Found(told, found.confidence, found.evidence)
+    for kind, sure in (("dataset", 0.6), ("file", 0.5)):
+        for module in entry.modules:
+            for k, text, where in training.loads(module):
+                if k == kind and (kind == "dataset" or normpath(text) in entry.paths):
+                    yield Found(text, sure, (where,))
+
+
+def _first(value: Json) -> str:
+    while isinstance(value, list):
+        value = value[0] if value else None
+    return value if isinstance(value, str) else ""
+
+
+def _usable(value: str, entry: Entry) -> str | None:
+    """The value as an answer: what follows a place to fill in; None for what names no data."""
+    if _NO_DATA.match(value) or len(value) > 300 or value.endswith((".py", ".sh", ".md", ".pt", ".pth", ".ckpt")):
+        return None
+    if re.search(r"[<{}]", value):
+        return None
+    told = short(value) if re.search(r"(?i)path[_ /]to", value) else value
+    told = re.sub(r"^(?:\$\w+/)+", "", told)
+    if not told or re.search(r"[$<>{}]|^\[", told) or UNFILLED.fullmatch(told) or not re.search(r"[A-Za-z]", told):
+        return None
+    generic = re.fullmatch(
+        r"(?i)(?:(?:your|my|the)[_ -]?)?(?:data|dataset|datasets|train|images?|root|input|file|path)s?(?:[_/.-](?:dir|path|name))?",
+        told,
+    )
+    return None if generic and told not in entry.paths and basename(told) == told else told

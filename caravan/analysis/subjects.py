@@ -1,0 +1,202 @@
+"""Models and data that a user's sentence names in words, and which ids and paths of a repository those words mean.
+
+Pure, over texts. The families of models and the shapes of their names are those of the trade; no repository's own name
+is known here.
+"""
+
+import re
+from collections.abc import Iterable
+from posixpath import basename
+from typing import Final
+
+_FAMILIES: Final = (
+    r"(?:tiny|open|code|air)?llama|vicuna|qwen|qwq|mistral|mixtral|ministral|codestral|gemma|paligemma|phi|gpt(?:-?(?:j|neox?))?"
+    r"|deepseek|falcon|pythia|bloomz?|opt|mpt|rwkv|mamba|yi|smollm|smolvlm|olmo|granite|internlm|internvl|llava|minicpm"
+    r"|baichuan|(?:chat)?glm|starcoder|codegen|nemotron|kimi|idefics|molmo|blip|minigpt"
+    r"|(?:distil|modern|al|de|ro|m|sci|bio)?bert[a]?|electra|xlnet|xlm|bart|m?t5|flan|pegasus|minilm|mpnet|bge|gte"
+    r"|yolo|(?:res|resnext|efficient|convnext|mobile|dense|vgg|regnet|inception)(?:net)?(?=[\d v_-]|\b)"
+    r"|vit|deit|swin|beit|dino|clip|siglip|detr|segformer|(?:mask|faster|cascade)[- ]?r-?cnn|retinanet|u-?net"
+    r"|stable[- ]diffusion|sdxl|sd|flux|kandinsky|pixart|sana|dit|sit|wan|hunyuan\w*|cogvideo\w*|ltx"
+    r"|whisper|wav2vec|hubert|musicgen|speecht5|vits|tacotron|hifi-?gan|style-?gan"
+)
+_TAIL: Final = (
+    r"v?\d+(?:\.\d+)*[bm]?|tiny|mini|nano|small|base|medium|large|huge|xl|xxl|turbo|instruct|chat"
+    r"|uncased|cased|dev|schnell"
+)
+_FAMILY: Final = re.compile(
+    rf"(?i)(?<![\w/.-])((?:(?:meta|google|tiny|open)-)?(?:{_FAMILIES})[\w.]*(?:[-/][\w.]+)*"
+    rf"(?: (?:{_TAIL})(?:-[\w.]+)*(?![\w/]))*)"
+)
+_SIZED: Final = re.compile(r"(?<![\w/.-])([A-Z][A-Za-z]\w*(?:[-.][\w.]+)*-\d+(?:\.\d+)?[bBM](?:-\w+)*)(?![\w/])")
+_FROM: Final = re.compile(
+    r"(?i)\b(?:(?:start|initiali[sz]|warm[- ]start)\w* (?:from|with)|from|based on|into|on top of)\s+(?:the )?$"
+)
+_DISTILL: Final = re.compile(r"(?i)\bdistil")
+_TUNES: Final = re.compile(
+    r"(?i)fine-?\s?tun|\btun(?:e|ing)\b|lora\b|\bsft\b|instruct(?:ion)?[- ]tun|distill"
+    r"|\bdpo\b|\bgrpo\b|\borpo\b"
+    r"|\brlhf\b|starting from|(?:from|of) (?:a |the )?(?:pre-?trained|checkpoint)|dreambooth|textual inversion|continue"
+    r"|\badapt\b|align|personali[sz]|reward model|checkpoint|\bpost-?train"
+)
+_SCRATCH: Final = re.compile(
+    r"(?i)from scratch|\bpre-?train(?:ing)?\b(?! model)|reproduc|from (?:random|nothing)|randomly initiali[sz]ed"
+)
+_GOES_ON: Final = re.compile(r"(?i)contin\w+ (?:the )?pre-?train|from (?:a |the )?(?:pre-?trained|checkpoint)")
+
+_DATA_STOP: Final = re.compile(
+    r"(?i)[,;:()\"]|\.(?=\s|$)|\s(?:with|using|on|for|from|at|in|by|and|to|via|starting|instead|so|then|but|as|under|over"
+    r"|into|of|until|while|through|across|when|where|that|which)\b"
+)
+_DATA_AFTER: Final = re.compile(r"(?i)\b(?:on|over|using|with|for|the)\s+(?=\S)")
+_NO_DATA: Final = re.compile(
+    r"(?i)\bgpus?\b|\b(?:[ABHL]\d{2,3}|V100|T4|RTX)s?\b|\b(?:gpu|cpu|node|machine|cluster|tpu|slurm|epochs?|steps|hours?|laptop|server)s?\b"
+)
+_DATA_WORD: Final = re.compile(
+    r"(?i)\s*\b(?:data ?sets?|data|corpus|corpora|task|benchmark|images?|examples?|split)\b\s*$"
+)
+_ARTICLES: Final = re.compile(
+    r"(?i)^(?:(?:the|a|an|its|their|this|that|standard|full|small|cleaned|original|public)\s+)+"
+)
+_OWN: Final = re.compile(r"(?i)\b(?:my|our|own|custom)\b")
+_OWN_DATA: Final = re.compile(
+    r"(?i)\b(?:my|our|own|custom)\b[\w ,-]{0,60}"
+    r"\b(?:data\w*|images?|photos?|corpus|texts?|files?|audio|recordings?|pairs|conversations?)\b"
+)
+_NUMBER: Final = re.compile(r"^\d+$")
+_DULL: Final = frozenset(
+    [
+        "data",
+        "dataset",
+        "datasets",
+        "train",
+        "training",
+        "test",
+        "eval",
+        "valid",
+        "validation",
+        "json",
+        "jsonl",
+        "csv",
+        "txt",
+        "the",
+        "of",
+        "v",
+        "hf",
+        "my",
+        "own",
+        "file",
+        "files",
+        "path",
+        "to",
+        "model",
+        "models",
+        "en",
+        "corpus",
+        "sft",
+        "instruct",
+        "small",
+        "tiny",
+        "large",
+        "base",
+        "my_data",
+        "input",
+        "main",
+        "raw",
+    ]
+)
+
+
+def tokens(name: str) -> tuple[str, ...]:
+    """The parts of a name that tell it from others: letters, numbers, sizes (`7b`); a lone `v` says nothing.
+
+    `LLaVA-1.5-13B`, `llava-v1.5-13b` and `llava_1_5_13b` have the same ones.
+    """
+    found = re.findall(r"\d+[bmk](?![a-z0-9])|\d+|[a-z]+", name.lower())
+    return tuple(t for t in found if t != "v")
+
+
+def means(words: str, name: str) -> bool:
+    """Whether an id or a path may be what the words call a model: its last part has all of their tokens."""
+    asked = set(tokens(words))
+    return bool(asked) and asked <= set(tokens(name.rstrip("/").rpartition("/")[2]))
+
+
+def closeness(words: str, name: str) -> float:
+    """How well a name fits words: the share of tokens that both have, less for what the name adds. 0 to 1."""
+    asked, has = set(tokens(words)), set(tokens(name.rstrip("/").rpartition("/")[2]))
+    both = asked & has
+    return len(both) / len(asked | has) if both else 0.0
+
+
+def shared(words: str, name: str) -> int:
+    """How many telling tokens (no numbers, no words that every path has) the words and a whole path share."""
+    telling = {t for t in tokens(words) if not _NUMBER.match(t) and t not in _DULL and len(t) > 1}
+    squashed = "".join(tokens(name))
+    return sum(t in set(tokens(name)) or (len(t) > 3 and t in squashed) for t in telling)
+
+
+def tunes(sentence: str) -> bool:
+    """Whether the sentence asks to go on from a trained model."""
+    return bool(_TUNES.search(sentence)) and not (_SCRATCH.search(sentence) and not _GOES_ON.search(sentence))
+
+
+def from_nothing(sentence: str) -> bool:
+    """Whether the sentence asks to train a model from nothing."""
+    return bool(_SCRATCH.search(sentence)) and not _GOES_ON.search(sentence)
+
+
+def looks_like_model(name: str) -> bool:
+    """Whether a bare name is one of the trade's models (`bert-base-uncased`, `yolov5s.pt`, `gpt2-xl`)."""
+    found = _FAMILY.match(name)
+    return bool(found and len(found[1]) == len(name)) or bool(_SIZED.fullmatch(name))
+
+
+def model_names(sentence: str, own: Iterable[str] = ()) -> list[str]:
+    """Names of models in the sentence, the likeliest base model first. `own`: names of the repository itself."""
+    mine = {"".join(tokens(name)) for name in own}
+    distills = _DISTILL.search(sentence)
+    rows: list[tuple[int, int, str]] = []
+    for pattern in (_FAMILY, _SIZED):
+        for match in pattern.finditer(sentence):
+            name = match[1].rstrip(".-_/")
+            if "".join(tokens(name)) in mine or not tokens(name):
+                continue
+            before = _FROM.search(sentence[: match.start()])
+            word = before[0].strip().split()[0].lower() if before else ""
+            preferred = word == "into" if distills else bool(before) and word != "into"
+            if all(name not in row[2] for row in rows):
+                rows.append((-preferred, match.start(), name))
+    return [name for _, _, name in sorted(rows)]
+
+
+def data_names(sentence: str) -> list[str]:
+    """Phrases of the sentence that name data (`WMT14 English-German`), in order; none for "my own images"."""
+    found: list[str] = []
+    for match in _DATA_AFTER.finditer(sentence):
+        rest = sentence[match.end() :]
+        stop = _DATA_STOP.search(rest)
+        phrase = rest[: stop.start()] if stop else rest
+        word = match[0].strip().lower()
+        called = _DATA_WORD.search(phrase)
+        if (word not in ("on", "over") and not called) or _NO_DATA.search(phrase) or _OWN.search(phrase):
+            continue
+        name = _ARTICLES.sub("", _DATA_WORD.sub("", phrase.strip().rstrip("."))).strip()
+        telling = [t for t in tokens(name) if t not in _DULL and not _NUMBER.match(t)]
+        if telling and len(name.split()) <= 5 and name not in found and (word != "the" or called):
+            found.append(name)
+    return found
+
+
+def own_data(sentence: str) -> bool:
+    """Whether the sentence speaks of the user's own data."""
+    return bool(_OWN_DATA.search(sentence))
+
+
+def short(path: str) -> str:
+    """A path's telling end: what follows a place to fill in, `model.ckpt` by its directory."""
+    kept = re.sub(r"(?i)^.*?\bpath[_ /]to[_ /](?:the[_ /]|your[_ /])?", "", path).strip("/ ")
+    parts = [p for p in kept.split("/") if p]
+    generic = re.compile(r"(?i)(?:pytorch_|bert_|tf_)?model(?:\.\w+)*|checkpoint(?:\.\w+)*|weights(?:\.\w+)*|last\.\w+")
+    if len(parts) > 1 and generic.fullmatch(basename(kept)):
+        parts = parts[:-1]
+    return "/".join(parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from caravan.agent.logs import split_lines
-from caravan.agent.metrics import metric_rows
+from caravan.agent.metrics import Series, metric_rows
 from caravan.terminal.lookup import attempts_of_logs
 from caravan.terminal.oncluster import catch_up, station_of, works_there
 from caravan.terminal.results import how_it_ended
@@ -57,6 +57,7 @@ class Follower:
         self._there_at: float | None = None
         self._phase: Phase | None = None
         self._offsets: dict[Path, int] = {}
+        self._series: dict[Path, Series] = {}
 
     def look(self) -> int | None:
         """Look once: the exit code when the run has ended, or when nothing will happen to it by itself any more."""
@@ -195,7 +196,8 @@ class Follower:
             stream = "stderr" if ".stderr." in file.name else "stdout"
             for data in self._new(file):
                 states, shown, _ = split_lines(data)
-                for row in metric_rows((_text(state) for state in states), names=names):
+                told = self._series.setdefault(file, Series()).of(_text(state) for state in states)
+                for row in metric_rows(told, names=names):
                     self._view.metrics(row)
                 if shown:
                     self._view.log(stream, [_text(line) for line in shown[-_SHOWN_LINES:]])

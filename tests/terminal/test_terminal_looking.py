@@ -1,10 +1,10 @@
 """Looking at runs: the table, one run's attempts, its logs, and watching it while another process drives it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from caravan.agent.state import RunState
 from caravan.terminal.app import run
+from caravan.terminal.following import Follower
 from caravan.terminal.logs import last_lines
+from caravan.terminal.progress import PlainProgress
 from caravan.terminal.streams import Terminal
 from caravan.values.errors import ClusterUnreachable
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass
@@ -353,6 +355,33 @@ def wiring_folder_frees(wiring: FakeWiring, made: RunRecord, folder: Any) -> Non
         return bool(held()) and wiring.runs.run(made.id).status is RunStatus.RUNNING
 
     folder.is_held = is_held
+
+
+class Rows(PlainProgress):
+    """A view that keeps the metrics."""
+
+    def __init__(self, wiring: FakeWiring) -> None:
+        super().__init__(nobody(), wiring.clock)
+        self.rows: list[dict[str, float]] = []
+
+    def metrics(self, values: Mapping[str, float]) -> None:
+        self.rows.append(dict(values))
+
+
+def test_who_watches_is_not_told_metrics_of_the_first_steps(wiring: FakeWiring) -> None:
+    made = record(wiring)
+    wiring.scripted.states[made.id] = state(made)
+    deployed(wiring, made, 1, DeploymentState.FINISHED)
+    folder, view = wiring.folder(made.id), Rows(wiring)
+    follower = Follower(wiring, cast(Any, wiring.scripted), made.id, view)
+    for piece in (
+        b"caravan: first steps begin\nloss 9\n",
+        b"loss 8\ncaravan: first steps are over\nloss 3\n",
+        b"loss 2\n",
+    ):
+        folder.append_log(ALLOCS[0], "train", "stdout", piece)
+        follower.look()
+    assert view.rows == [{"loss": 3}, {"loss": 2}]
 
 
 def test_a_run_that_nobody_drives(wiring: FakeWiring) -> None:

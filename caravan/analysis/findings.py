@@ -29,12 +29,16 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """An import: `module` as written (without dots), the names taken from it, the number of leading dots."""
+    """An import: `module` as written (without dots), the names taken from it, the number of leading dots.
+
+    `bound`: the names that it binds here, one for each of `names` (for `import a.b as c` the single `c`).
+    """
 
     module: str
     names: tuple[str, ...]
     level: int
     line: int
+    bound: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Module:
     constants: Mapping[str, ast.Assign | ast.AnnAssign] = field(default_factory=dict)
     subscripts: tuple[ast.Subscript, ...] = ()
     strings: tuple[ast.Constant, ...] = ()
+    loops: tuple[ast.For, ...] = ()
     main_line: int | None = None
     runs_at_top: int | None = None
     error: str | None = None
@@ -85,6 +90,8 @@ class FoundOption:
     option: ScriptOption
     flags: tuple[str, ...]
     where: SourceLine
+    command: str = ""  # the subcommand that takes it; empty: the program itself, or all of them
+    source: str = ""  # the configuration file whose key it is, when no option of the command line takes it
 
     def names(self) -> frozenset[str]:
         """The spellings without dashes, with underscores."""
@@ -93,15 +100,18 @@ class FoundOption:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A documented command. `target`: a script as written, a module after `-m`, or a console command's words.
+    """A documented command. `target`: a script or a program as written, a module after `-m`, a console command's words.
 
+    `kind`: script, module, console, binary (a program that is there or is compiled), or prepare (fetches, compiles).
     `cwd` is the directory from the repository's root in which it is meant to run; `text` is the whole command as it
-    would be typed there, on one line.
+    would be typed there, on one line. `heading` is the nearest one, `context` the headings above it and the words
+    before it; `tool` starts the target where no launcher of ours does (`mpirun`); `scheduler` holds what a batch
+    script asks for (`gpus` and `gpus_per_node`, `nodes`), as written there.
     """
 
     launcher: Launcher
     target: str
-    kind: str  # script, module, console
+    kind: str
     launcher_args: tuple[str, ...]
     args: tuple[str, ...]
     environment: Mapping[str, str]
@@ -109,6 +119,9 @@ class Command:
     text: str
     where: SourceLine
     heading: str = ""
+    context: str = ""
+    tool: str = ""
+    scheduler: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, *names: str) -> str | None:
         """The value given to one of the options named (dashes and underscores alike), or None."""

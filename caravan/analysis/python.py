@@ -53,6 +53,7 @@ def _module(path: str, text: str, tree: ast.Module) -> Module:
         constants=_constants(tree),
         subscripts=tuple(found.get(ast.Subscript, [])),
         strings=tuple(c for c in found.get(ast.Constant, []) if isinstance(c.value, str)),
+        loops=tuple(found.get(ast.For, [])),
         main_line=next((s.lineno for s in tree.body if _is_main_guard(s)), None),
         runs_at_top=next((s.lineno for s in tree.body if _runs(s)), None),
     )
@@ -61,9 +62,10 @@ def _module(path: str, text: str, tree: ast.Module) -> Module:
 def _imports(found: dict[type[ast.AST], list[Any]]) -> Iterator[Import]:
     for node in found.get(ast.Import, []):
         for alias in node.names:
-            yield Import(alias.name, (), 0, node.lineno)
+            yield Import(alias.name, (), 0, node.lineno, (alias.asname or alias.name.split(".")[0],))
     for node in found.get(ast.ImportFrom, []):
-        yield Import(node.module or "", tuple(a.name for a in node.names), node.level, node.lineno)
+        names, bound = tuple(a.name for a in node.names), tuple(a.asname or a.name for a in node.names)
+        yield Import(node.module or "", names, node.level, node.lineno, bound)
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.Assign | ast.AnnAssign]:

@@ -1,13 +1,14 @@
 """The repository's texts as the readers share them: read once, parsed once, within bounds. Opens nothing itself."""
 
-import ast
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from caravan.analysis.findings import FoundOption, Module
+from caravan.analysis.findings import Module
+from caravan.analysis.option_parts import once
 from caravan.analysis.options import Parser, read_options
 from caravan.analysis.python import imported_files, module_paths, read_module
+from caravan.analysis.resolve import Resolver
 from caravan.analysis.training import training_signs
 from caravan.values.repo import SourceLine
 
@@ -19,6 +20,8 @@ MAX_PARSED_TEXT: Final = 20_000_000
 """Characters of Python text that are parsed together; a syntax tree takes a hundred times as much memory."""
 MAX_REACHED: Final = 25
 _MAX_DEPTH: Final = 3
+_SPREAD: Final = ("argparse", "absl")
+"""Parsers to which many files add options."""
 _MAX_TEXTS: Final = 600
 _TEXTS: Final = (".md", ".rst", ".sh", ".yaml", ".yml", ".toml", ".gin", ".txt")
 
@@ -29,6 +32,9 @@ class Sources:
     def __init__(self, paths: Iterable[str], read: Callable[[str], str | None]) -> None:
         self.paths = frozenset(paths)
         self.folders = frozenset(p[:i] for p in self.paths for i, c in enumerate(p) if c == "/") | {".", ""}
+        self.tails: dict[str, list[str]] = {}
+        for path in sorted(self.paths):
+            self.tails.setdefault(path.rpartition("/")[2], []).append(path)
         self.names = module_paths(frozenset(p for p in self.paths if p.endswith(".py")))
         self.notes: list[str] = []
         self._read = read
@@ -39,6 +45,7 @@ class Sources:
         self._signs: dict[str, list[tuple[float, str, SourceLine]]] = {}
         self._parsers: dict[str, Parser | None] = {}
         self._own: dict[str, Parser | None] = {}
+        self.resolver = Resolver(self.names, self.module, self.reached)
 
     def text(self, path: str) -> str | None:
         """A file's text, or None; also None, with a note, beyond the bound."""
@@ -114,22 +121,28 @@ class Sources:
     def _own_parser(self, module: Module) -> Parser | None:
         """The parser that a module makes itself; its dataclasses may stand in modules that it imports."""
         if module.path not in self._own:
-
-            def find(name: str) -> tuple[Module, ast.ClassDef] | None:
-                return next(((m, m.classes[name]) for m in self.reached(module.path) if name in m.classes), None)
-
-            self._own[module.path] = read_options(module, find)
+            self._own[module.path] = read_options(module, self.resolver)
         return self._own[module.path]
 
     def _parser(self, modules: Sequence[Module]) -> Parser | None:
-        parsers = [p for m in modules if (p := self._own_parser(m))]
-        if not parsers or parsers[0].style != "argparse":
-            return parsers[0] if parsers else None
-        # Scripts let imported helpers add options to their parser, so those count too, after the script's own.
-        merged: dict[str, FoundOption] = {}
-        for option in (o for p in parsers if p.style == "argparse" for o in p.options):
-            merged.setdefault(option.option.flag, option)
-        return Parser("argparse", tuple(merged.values()))
+        """The nearest module's parser; those that add to one parser from many files are put together."""
+        entry = modules[0]
+        found = [(m, p) for m in modules if (p := self._own_parser(m))]
+        if not found:
+            return None
+        style = found[0][1].style
+        if style not in _SPREAD:
+            return found[0][1]
+        # Scripts let imported helpers add options to their parser, so those count too, after the script's own; but
+        # not what a helper's own main guard adds, for that does not run.
+        options = (
+            o
+            for m, p in found
+            if p.style == style
+            for o in p.options
+            if m is entry or m.main_line is None or o.where.line < m.main_line
+        )
+        return Parser(style, tuple(once(options)))
 
     def note(self, text: str) -> None:
         """Keep a remark for the profile, once."""

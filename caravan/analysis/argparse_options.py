@@ -1,0 +1,293 @@
+"""Options of `argparse` parsers and of their kin (ConfigArgParse, optparse): flags, defaults, subcommands. Pure.
+
+Also those that helpers add: functions that hand their own arguments on to `add_argument`, loops over a mapping of
+defaults or a dataclass's fields, an `add_argument` under another name.
+"""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from caravan.analysis.findings import Call, FoundOption, Module
+from caravan.analysis.option_parts import choices_of, make, type_name
+from caravan.analysis.python import dotted, keyword, text_of, value_of
+from caravan.analysis.resolve import Functions, Resolver
+from caravan.analysis.trainer_options import of_base
+from caravan.values.base import Json
+
+_SWITCHES: Final = ("store_true", "store_false", "BooleanOptionalAction")
+_ADDS: Final = frozenset({"add_argument", "add_option", "add_arg"})
+_MAX_ROUNDS: Final = 200
+"""Options that one loop makes at most."""
+_BRINGS: Final[Mapping[str, str]] = {
+    "add_argparse_args": "Trainer",  # Lightning 1's `Trainer.add_argparse_args(parser)`
+    "add_config_arguments": "deepspeed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Adder:
+    """A function that hands a parameter on as a flag: its position, the text put before it, the default's parameter."""
+
+    position: int
+    parameter: str
+    before: str
+    after: str
+    default: int | None
+
+
+def read_argparse(module: Module, resolver: Resolver) -> Iterator[FoundOption]:
+    """The options that a module adds to parsers, in the order of its lines."""
+    if not _touches(module):
+        return
+    reader = _Reader(module, resolver)
+    yield from reader.options()
+
+
+def adds_options(module: Module) -> bool:
+    """Whether the module adds an option to a parser."""
+    return any(c.last in _ADDS or c.last in _BRINGS for c in module.calls)
+
+
+def _touches(module: Module) -> bool:
+    made = any(i.module.split(".")[0] in ("argparse", "configargparse", "jsonargparse") for i in module.imports)
+    return made or adds_options(module)
+
+
+class _Reader:
+    def __init__(self, module: Module, resolver: Resolver) -> None:
+        self.module, self.resolver = module, resolver
+        self.defaults = _set_defaults(module)
+        self.loops = _loops(module)
+        self.commands = _subcommands(module)
+        self.aliases = {n for _, n, v in _assignments(module) if isinstance(v, ast.Attribute) and v.attr in _ADDS}
+        self.adders = _adders(module)
+
+    def options(self) -> Iterator[FoundOption]:
+        for call in self.module.calls:
+            node = call.node
+            if call.last in _BRINGS:
+                yield from of_base(self.module, _BRINGS[call.last])
+            elif call.last in self.adders:
+                yield from self._by_helper(node, self.adders[call.last])
+            elif node.args and (call.last in _ADDS or call.name in self.aliases):
+                yield from self._added(call)
+            elif node.args and call.last == "add" and (text_of(node.args[0]) or "").startswith("-"):
+                yield from self._added(call)  # ConfigArgParse's short form
+
+    def _added(self, call: Call) -> Iterator[FoundOption]:
+        flags = tuple(f for f in (text_of(a, self.module) for a in call.node.args) if f)
+        if flags:
+            yield self._option(call.node, flags)
+        elif loop := self.loops.get(id(call.node)):
+            yield from self._in_loop(call.node, loop)
+
+    def _option(self, node: ast.Call, flags: tuple[str, ...], default: Json = None) -> FoundOption:
+        module, given = self.module, keyword(node, "default")
+        action = text_of(keyword(node, "action")) or dotted(keyword(node, "action") or node).rsplit(".", 1)[-1]
+        value = self.resolver.value(module, given) if given is not None else default
+        kind = type_name(keyword(node, "type"))
+        if action in _SWITCHES:
+            kind = "bool"
+            if given is None and action != "BooleanOptionalAction":
+                value = action == "store_false"
+        found = make(
+            module,
+            node,
+            flags,
+            command=self._command(node),
+            default=value,
+            type=kind,
+            required=value_of(keyword(node, "required")) is True or _is_needed_positional(node, flags),
+            choices=choices_of(self.resolver.value(module, keyword(node, "choices"))),
+            help=text_of(keyword(node, "help"), module),
+        )
+        destination = text_of(keyword(node, "dest")) or found.option.flag.lstrip("-").replace("-", "_")
+        if destination in self.defaults:
+            option = found.option.model_copy(update={"default": self.defaults[destination]})
+            return replace(found, option=option)
+        return found
+
+    def _command(self, node: ast.Call) -> str:
+        owner = dotted(node.func).rpartition(".")[0]
+        rows = self.commands.get((owner, self._function_at(node))) if self.commands else None
+        before = [row for row in rows or () if row[0] <= node.lineno]
+        helped = {command for line, command in before if line == 0}
+        return "" if len(helped) > 1 or not before else max(before)[1]  # a helper of several adds to all
+
+    def _function_at(self, node: ast.AST) -> str | None:
+        line = getattr(node, "lineno", 0)
+        around = [f for f in self.module.functions.values() if f.lineno <= line <= (f.end_lineno or 0)]
+        return max(around, key=lambda f: f.lineno).name if around else None
+
+    def _by_helper(self, node: ast.Call, adder: _Adder) -> Iterator[FoundOption]:
+        given = keyword(node, adder.parameter)
+        if given is None and adder.position < len(node.args):
+            given = node.args[adder.position]
+        name = text_of(given, self.module)
+        if name and len(name) < 100:
+            flag = f"{adder.before}{name}{adder.after}"
+            has_default = adder.default is not None and adder.default < len(node.args)
+            default = value_of(node.args[adder.default], self.module) if has_default and adder.default else None
+            yield self._option(node, (flag,), default)
+
+    def _in_loop(self, node: ast.Call, loop: ast.For) -> Iterator[FoundOption]:
+        """The options of `for name, default in DEFAULTS.items(): parser.add_argument(f"--{name}", default=default)`."""
+        names = [t.id for t in ast.walk(loop.target) if isinstance(t, ast.Name)]
+        for row in list(self._rows(loop.iter))[:_MAX_ROUNDS]:
+            values = dict(zip(names, row, strict=False))
+            flag = _filled(node.args[0], values)
+            if flag:
+                given = keyword(node, "default")
+                named = dotted(given) if given is not None else ""
+                default = values.get(named.split(".")[0]) if named.split(".")[0] != names[0] else None
+                if named.endswith(".default") and len(row) > 1:  # a dataclass's field
+                    default = row[1]
+                yield self._option(node, (flag,), default)
+
+    def _rows(self, node: ast.expr) -> Iterator[tuple[Json, ...]]:
+        """What a loop goes through: (name, default) of a mapping or of a dataclass's fields, the items of a list."""
+        inner = node
+        if isinstance(node, ast.Call):
+            last = dotted(node.func).rpartition(".")[2]
+            if last in ("fields", "get_type_hints", "signature") and node.args:
+                yield from self._fields(dotted(node.args[0]))
+                return
+            if last in ("items", "keys", "values") and isinstance(node.func, ast.Attribute):
+                inner = node.func.value
+                if dotted(inner).endswith("__dataclass_fields__"):
+                    yield from self._fields(dotted(inner).rpartition(".")[0])
+                    return
+            elif node.args:
+                inner = node.args[0]
+        value = self.resolver.value(self.module, inner)
+        if isinstance(value, dict):
+            yield from value.items()
+        elif isinstance(value, list):
+            yield from (tuple(v) if isinstance(v, list) else (v,) for v in value)
+
+    def _fields(self, name: str) -> Iterator[tuple[Json, ...]]:
+        found = self.resolver.class_of(self.module, name)
+        for statement in found[1].body if found else ():
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and found:
+                default = statement.value
+                if isinstance(default, ast.Call):
+                    default = keyword(default, "default")
+                yield statement.target.id, value_of(default, found[0])
+
+
+def _set_defaults(module: Module) -> dict[str, Json]:
+    return {
+        k.arg: value_of(k.value, module)
+        for call in module.calls
+        if call.last == "set_defaults"
+        for k in call.node.keywords
+        if k.arg
+    }
+
+
+def _is_needed_positional(node: ast.Call, flags: tuple[str, ...]) -> bool:
+    return not flags[0].startswith("-") and value_of(keyword(node, "nargs")) not in ("?", "*")
+
+
+def _functions(module: Module) -> Iterator[tuple[str | None, list[ast.stmt]]]:
+    yield None, list(module.constants.values())
+    for name, function in module.functions.items():
+        yield name, function.body
+
+
+def _assignments(module: Module) -> Iterator[tuple[str | None, str, ast.expr]]:
+    """(function, name, value) of simple assignments anywhere in functions and at the top, in order."""
+    for function, body in _functions(module):
+        for statement in body:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Assign) and len(node.targets) == 1 and (name := dotted(node.targets[0])):
+                    yield function, name, node.value
+
+
+def _subcommands(module: Module) -> dict[tuple[str, str | None], list[tuple[int, str]]]:
+    """(variable, function) → (line, subcommand), for what `add_parser("name")` gives; also as a helper's parameter."""
+    found: dict[tuple[str, str | None], list[tuple[int, str]]] = defaultdict(list)
+    made = [c for c in module.calls if c.last == "add_parser"]
+    if not made:
+        return found
+    names = {id(c.node): text_of(c.node.args[0], module) or "" for c in made if c.node.args}
+    for function, variable, value in _assignments(module):
+        if id(value) in names:
+            found[variable, function].append((value.lineno, names[id(value)]))
+    for call in module.calls:
+        helper = module.functions.get(call.last)
+        for i, argument in enumerate(call.node.args if helper else ()):
+            before = [r for (n, _), rows in found.items() if n == dotted(argument) for r in rows if r[0] <= call.line]
+            command = names.get(id(argument)) or (max(before)[1] if before else "")
+            if helper and command and i < len(helper.args.args):
+                found[helper.args.args[i].arg, helper.name].append((0, command))
+    return found
+
+
+def _loops(module: Module) -> dict[int, ast.For]:
+    """id of a call that adds an option in a loop's body → the loop."""
+    found: dict[int, ast.For] = {}
+    for loop in module.loops:
+        for node in ast.walk(loop):
+            if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in _ADDS:
+                found[id(node)] = loop
+    return found
+
+
+def _adders(module: Module) -> dict[str, _Adder]:
+    """The module's functions that hand one of their parameters on as a flag."""
+    found: dict[str, _Adder] = {}
+    for name, function in module.functions.items():
+        if name in _ADDS:
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call) and node.args and dotted(node.func).rpartition(".")[2] in _ADDS:
+                adder = _handed_on(function, node)
+                if adder:
+                    found.setdefault(name, adder)
+    return found
+
+
+def _handed_on(function: Functions, node: ast.Call) -> _Adder | None:
+    pieces = _pieces(node.args[0])
+    names = [a.arg for a in function.args.args]
+    places = [i for i, (text, name) in enumerate(pieces) if name in names]
+    if len(places) != 1:
+        return None
+    at = places[0]
+    before, after = ("".join(t for t, _ in part) for part in (pieces[:at], pieces[at + 1 :]))
+    parameter = pieces[at][1]
+    own = 1 if names[:1] == ["self"] else 0
+    given = keyword(node, "default")
+    default = names.index(dotted(given)) - own if given is not None and dotted(given) in names else None
+    return _Adder(names.index(parameter) - own, parameter, before, after, default)
+
+
+def _pieces(node: ast.expr) -> list[tuple[str, str]]:
+    """The (text, name) pieces of `"--" + name`, `f"--{name}"` or `name`; names of anything else are empty."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left = _pieces(node.left) if not isinstance(node.left, ast.BinOp) else _pieces(node.left)[:4]
+        return left + _pieces(node.right)
+    if isinstance(node, ast.JoinedStr):
+        return [p for v in node.values[:8] for p in _pieces(v)]
+    if isinstance(node, ast.FormattedValue):
+        return _pieces(node.value)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [(node.value, "")]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):  # name.replace("_", "-")
+        node = node.func.value
+    return [("", dotted(node).removesuffix(".name") or "?")]
+
+
+def _filled(node: ast.expr, values: Mapping[str, Json]) -> str:
+    """The flag with a loop's values put in; empty where a piece is not known."""
+    whole = ""
+    for text, name in _pieces(node):
+        value = values.get(name) if name else None
+        if name and not isinstance(value, str):
+            return ""
+        whole += str(value) if name else text
+    return whole if len(whole) < 100 else ""

@@ -1,4 +1,4 @@
-"""Git as a child process: a shallow clone, and where a working tree stands. Opens no file itself.
+"""Git as a child process, and where a working tree stands. Opens no file itself; `clones` fetches.
 
 The repository is not trusted: no hook, file-system monitor, filter or submodule of it runs, git never asks for a
 password, and a URL can't be an option or a command (`ext::`).
@@ -6,7 +6,6 @@ password, and a URL can't be an option or a command (`ext::`).
 
 import os
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -15,19 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from caravan.values.base import sha256_text
-from caravan.values.errors import RepositoryError
 from caravan.values.masking import mask
 from caravan.values.repo import GitState
 
-CLONE_SECONDS: Final = 600.0
 STATE_SECONDS: Final = 30.0
-_URL: Final = re.compile(r"^(?:https?|ssh|git|file)://\S+$|^[A-Za-z0-9_.-]+@[A-Za-z0-9.-]+:(?!:)\S+$")
-_TRANSPORT: Final = re.compile(r"^[A-Za-z0-9+.-]*::")
 _USER: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@]*@")
 # Nothing that the repository's own configuration could start.
-_SAFE: Final = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
-_CLONES: Final = "https:http:ssh:git:file"  # transports; all others, `ext` above all, are refused
+SAFE: Final = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+CLONES: Final = "https:http:ssh:git:file"  # transports; all others, `ext` above all, are refused
 
 
 # Set by who calls us from a hook or an alias of another repository: they would lead git there.
@@ -41,18 +35,15 @@ _GIT_FILES: Final = ("HEAD", "config", "config.worktree", "index", "info/exclude
 
 @dataclass(frozen=True)
 class WorkTree:
-    """What git says of a directory: its state (None outside git), the files it tracks below it, and remarks."""
+    """What git says of a directory: its state (None outside git), the files it tracks below it, and remarks.
+
+    `whole`: everything that is there is tracked.
+    """
 
     state: GitState | None = None
     tracked: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def is_url(source: str) -> bool:
-    """Whether `source` is a git URL. Raises RepositoryError for one that could run something (`-x`, `ext::`)."""
-    if source.startswith("-") or _TRANSPORT.match(source):
-        raise RepositoryError(f"{source!r} is no repository.", hint="Give a path or an https, ssh or git URL.")
-    return bool(_URL.match(source))
+    whole: bool = False
 
 
 def without_credentials(url: str) -> str:
@@ -60,66 +51,11 @@ def without_credentials(url: str) -> str:
     return url if url.startswith("ssh://") and ":" not in url[6:].split("@")[0] else _USER.sub(r"\g<scheme>", url)
 
 
-def clone(url: str, cache: Path, *, environment: Mapping[str, str] | None, seconds: float = CLONE_SECONDS) -> Path:
-    """A fresh shallow clone of `url` in a folder of `cache`; the folder appears whole and replaces an older one.
-
-    Raises RepositoryError, without the URL's credentials, when git is missing, refuses or takes too long.
-    """
-    shown = without_credentials(url)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", shown.rstrip("/").removesuffix(".git").rsplit("/", 1)[-1]) or "repository"
-    folder = cache / f"{name}-{sha256_text(shown)[:12]}"
-    part = cache / f".{folder.name}.{os.getpid()}.part"
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        _fetch(url, part, environment, seconds)
-        if _run((*_SAFE, "rev-parse", "--verify", "--quiet", "HEAD"), part, environment, STATE_SECONDS)[0] != 0:
-            _fetch(url, part, environment, seconds, branch=_only_branch(url, part, environment, seconds))
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    except OSError as error:
-        raise RepositoryError(f"Can't clone {shown} into {cache}: {error.strerror or error}.") from error
-    except subprocess.TimeoutExpired as error:
-        raise RepositoryError(f"Cloning {shown} took more than {seconds:.0f} s.", hint="Clone it yourself.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
-
-
-def _fetch(url: str, part: Path, environment: Mapping[str, str] | None, seconds: float, branch: str = "") -> None:
-    """Clone into `part` anew: the default branch, or the one that is named."""
-    shutil.rmtree(part, ignore_errors=True)
-    one = ("--branch", branch) if branch else ()
-    arguments = ("clone", "--quiet", "--depth", "1", "--single-branch", "--no-recurse-submodules", *one, "--", url)
-    code, _, errors = _run((*_SAFE, *arguments, str(part)), part.parent, environment, seconds, protocols=_CLONES)
-    if code != 0:
-        reason = f"Can't clone {without_credentials(url)}: {_reason(errors)}."
-        raise RepositoryError(reason, hint="Check the URL and your access to it.")
-
-
-def _only_branch(url: str, part: Path, environment: Mapping[str, str] | None, seconds: float) -> str:
-    """The only branch of a repository whose default branch has no commit; RepositoryError for none or several."""
-    shown = without_credentials(url)
-    asked = (*_SAFE, "ls-remote", "--quiet", "--heads", "--", url)
-    _, listed, _ = _run(asked, part, environment, seconds, protocols=_CLONES)
-    names = [line.partition("refs/heads/")[2] for line in listed.decode("utf-8", "replace").splitlines()]
-    if not names:
-        raise RepositoryError(f"{shown} has no commits.", hint="Push the training code to it.")
-    if len(names) == 1:
-        return names[0]
-    head = _run((*_SAFE, "symbolic-ref", "--short", "HEAD"), part, environment, STATE_SECONDS)[1].decode().strip()
-    few = ", ".join(names[:_BRANCHES]) + (f" and {len(names) - _BRANCHES} more" if len(names) > _BRANCHES else "")
-    raise RepositoryError(
-        f"{shown}: its default branch {head} has no commits; it has: {few}.",
-        hint="Clone the branch that is meant, and give that directory.",
-    )
-
-
-_BRANCHES: Final = 6  # names in a message
 MAX_NAMED: Final = 50
 """Paths of uncommitted changes that are kept."""
 
 
-def _reason(errors: bytes) -> str:
+def reason(errors: bytes) -> str:
     """Why git failed, without credentials: its first fatal line says it, the last ones are advice."""
     said = without_credentials(mask(errors.decode("utf-8", "replace"))).strip().splitlines()
     fatal = (line for line in said if line.startswith(("fatal:", "ERROR:", "error:")))
@@ -147,11 +83,11 @@ def _is_special(path: Path) -> bool:
 
 
 def _look(root: Path, environment: Mapping[str, str] | None) -> WorkTree:
-    # The owner check guards against what a foreign configuration could start; `_SAFE` and the look for filters do so.
-    safe = (*_SAFE, "-c", "safe.directory=*")
+    # The owner check guards against what a foreign configuration could start; `SAFE` and the look for filters do so.
+    safe = (*SAFE, "-c", "safe.directory=*")
 
     def ask(*arguments: str) -> bytes | None:
-        code, output, _ = _run((*safe, *arguments), root, environment, STATE_SECONDS)
+        code, output, _ = run((*safe, *arguments), root, environment, STATE_SECONDS)
         return output if code == 0 else None
 
     inside = ask("rev-parse", "--is-inside-work-tree")
@@ -230,8 +166,8 @@ def is_public(url: str, *, environment: Mapping[str, str] | None, seconds: float
     bare = {**(environment or {"PATH": os.defpath}), "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     bare["HOME"] = os.devnull  # no .netrc either
     try:
-        code, _, errors = _run(
-            (*_SAFE, "-c", "credential.helper=", "ls-remote", "--quiet", "--", url, "HEAD"),
+        code, _, errors = run(
+            (*SAFE, "-c", "credential.helper=", "ls-remote", "--quiet", "--", url, "HEAD"),
             Path(os.sep),
             bare,
             seconds,
@@ -249,7 +185,7 @@ _REFUSED: Final = re.compile(
 )
 
 
-def _run(
+def run(
     arguments: Sequence[str],
     cwd: Path,
     environment: Mapping[str, str] | None,

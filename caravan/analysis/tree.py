@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from caravan.analysis import git
+from caravan.analysis import clones, git
 from caravan.analysis.deny import is_denied
 from caravan.analysis.ignore import ALWAYS, Rules
 from caravan.analysis.places import directory, inner_path
@@ -60,8 +60,8 @@ def open_source(source: str, *, cache: Path, environment: Mapping[str, str] | No
         raise RepositoryError(f"There is no directory {source}.", hint="Write the path in full.") from error
     if not source.startswith("-") and os.path.lexists(root):
         return SourceTree(directory(root), environment=environment)
-    if git.is_url(source):
-        return SourceTree(git.clone(source, cache, environment=environment), environment=environment, cloned=True)
+    if clones.is_url(source):
+        return SourceTree(clones.clone(source, cache, environment=environment), environment=environment, cloned=True)
     raise RepositoryError(f"There is no directory {source}.", hint="Give the path of a training repository.")
 
 

@@ -84,7 +84,7 @@ def at_commit(source: str, profile: RepoProfile) -> CodeSource:
     git = profile.git
     if git is None:
         return CodeSource(kind="git")
-    remote = source if _is_remote(source) else git.remote_url or ""
+    remote = git.remote_url or (source if _is_remote(source) else "")  # a source may name a ref after its address
     return CodeSource(kind="git", location=git_address(remote), ref=git.commit, subdir=git.prefix)
 
 

@@ -1,12 +1,15 @@
 """Git: clones by URL without asking, and the state of a working tree, robust against odd repositories."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from caravan.analysis import git, open_source
+from caravan.analysis import clones, open_source
 from caravan.values.errors import RepositoryError
 from tests.analysis.repositories import opened, write
 
@@ -140,7 +143,7 @@ def test_a_clone_that_hangs_is_ended(tmp_path):
     slow.chmod(0o755)
     environment = {"PATH": f"{slow.parent}:{os.defpath}"}
     with pytest.raises(RepositoryError, match="took more than"):
-        git.clone("https://example.com/x", tmp_path / "cache", environment=environment, seconds=0.2)
+        clones.clone("https://example.com/x", tmp_path / "cache", environment=environment, seconds=0.2)
 
 
 @pytest.mark.parametrize(
@@ -151,13 +154,13 @@ def test_a_clone_that_hangs_is_ended(tmp_path):
     ],
 )
 def test_urls(source, expected):
-    assert git.is_url(source) is expected
+    assert clones.is_url(source) is expected
 
 
 @pytest.mark.parametrize("source", ["ext::sh -c x", "fd::17", "-x", "--upload-pack=x", "git::x"])
 def test_urls_that_could_run_something(source):
     with pytest.raises(RepositoryError):
-        git.is_url(source)
+        clones.is_url(source)
 
 
 def bare(tmp_path: Path, *branches: str) -> str:
@@ -171,7 +174,7 @@ def bare(tmp_path: Path, *branches: str) -> str:
 
 
 def test_of_a_repository_whose_head_is_unborn_the_only_branch_is_taken(tmp_path):
-    folder = git.clone(bare(tmp_path, "main"), tmp_path / "cache", environment=ENVIRONMENT)
+    folder = clones.clone(bare(tmp_path, "main"), tmp_path / "cache", environment=ENVIRONMENT)
     assert (folder / "train.py").read_text() == "1"
 
 
@@ -182,5 +185,113 @@ def test_of_a_repository_whose_head_is_unborn_the_only_branch_is_taken(tmp_path)
 def test_where_it_has_none_or_several_they_are_named_with_the_url(tmp_path, branches, said):
     url = bare(tmp_path, *branches)
     with pytest.raises(RepositoryError, match=said) as raised:
-        git.clone(url, tmp_path / "cache", environment=ENVIRONMENT)
+        clones.clone(url, tmp_path / "cache", environment=ENVIRONMENT)
     assert raised.value.message.startswith(url)
+
+
+def history(tmp_path: Path) -> tuple[Path, list[str]]:
+    """A repository whose train.py says the number of each of its three commits; the second one has names."""
+    root = repository(tmp_path / "origin", {"train.py": "1"})
+    commits = [run(root, "rev-parse", "HEAD")]
+    for number in ("2", "3"):
+        write(root, {"train.py": number})
+        run(root, "commit", "-q", "-a", "-m", number)
+        commits.append(run(root, "rev-parse", "HEAD"))
+    run(root, "branch", "feature/x", commits[1])
+    run(root, "tag", "-a", "-m", "one", "v1.0", commits[0])
+    return root, commits
+
+
+@pytest.mark.parametrize(("ref", "number"), [("feature/x", "2"), ("v1.0", "1"), ("main", "3"), ("", "3")])
+def test_a_branch_and_a_tag_are_fetched_by_name(tmp_path, ref, number):
+    root, commits = history(tmp_path)
+    tree = open_source(f"file://{root}{'@' if ref else ''}{ref}", cache=tmp_path / "cache", environment=ENVIRONMENT)
+    assert tree.read_text("train.py") == number
+    assert tree.git
+    assert (tree.git.commit, tree.git.remote_url, tree.git.pushed) == (commits[int(number) - 1], f"file://{root}", True)
+    assert run(tree.root, "rev-list", "--count", "HEAD") == "1"
+
+
+def test_a_commit_is_fetched_by_its_number(tmp_path):
+    root, commits = history(tmp_path)
+    source = f"git+file://{root}@{commits[1]}"
+    tree = open_source(source, cache=tmp_path / "cache", environment=ENVIRONMENT)
+    assert tree.read_text("train.py") == "2"
+    assert tree.git
+    assert (tree.git.commit, tree.git.pushed, tree.git.branch) == (commits[1], True, None)
+    assert run(tree.root, "rev-list", "--count", "HEAD") == "1"
+    shutil.rmtree(root)  # a commit never changes: nobody is asked again
+    assert open_source(source, cache=tmp_path / "cache", environment=ENVIRONMENT).root == tree.root
+
+
+def test_a_clone_that_is_current_is_taken_again_and_a_changed_one_is_not(tmp_path):
+    root, _ = history(tmp_path)
+    source, cache = f"file://{root}@feature/x", tmp_path / "cache"
+    tree = open_source(source, cache=cache, environment=ENVIRONMENT)
+    (tree.root / ".git" / "mine").touch()
+    assert (open_source(source, cache=cache, environment=ENVIRONMENT).root / ".git" / "mine").exists()
+    write(tree.root, {"own.py": ""})
+    assert "own.py" not in open_source(source, cache=cache, environment=ENVIRONMENT)
+    assert [p.name for p in cache.iterdir()] == [tree.root.name]
+
+
+@pytest.mark.parametrize(
+    ("ref", "words"),
+    [("nothing", "at nothing: "), ("abcdef1", "written in full"), ("a..b", "no name of a branch"), ("-x", "no name")],
+)
+def test_a_ref_that_is_not_there_is_one_line(tmp_path, ref, words):
+    root, _ = history(tmp_path)
+    with pytest.raises(RepositoryError) as caught:
+        open_source(f"file://{root}@{ref}", cache=tmp_path / "cache", environment=ENVIRONMENT)
+    assert words in caught.value.line()
+    assert "\n" not in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("https://a.b/c/d.git", ("https://a.b/c/d.git", "")),
+        ("https://a.b/c/d@v1", ("https://a.b/c/d", "v1")),
+        ("https://me:pw@a.b/c/d", ("https://me:pw@a.b/c/d", "")),
+        ("https://me:pw@a.b/c/d@x/y", ("https://me:pw@a.b/c/d", "x/y")),
+        ("https://a.b/@me/d", ("https://a.b/@me/d", "")),
+        ("git+https://a.b/@me/d@main", ("https://a.b/@me/d", "main")),
+        ("ssh://git@a.b/c", ("ssh://git@a.b/c", "")),
+        ("ssh://git@a.b/c@t", ("ssh://git@a.b/c", "t")),
+        ("git@a.b:c/d.git", ("git@a.b:c/d.git", "")),
+        ("git@a.b:c/d.git@0123", ("git@a.b:c/d.git", "0123")),
+    ],
+)
+def test_what_stands_after_the_address_is_the_ref(source, expected):
+    assert clones.address(source) == expected
+
+
+@given(st.text(max_size=60), st.sampled_from(("https://a.b/", "ssh://g@h/", "git@h:", "file:///", "git+https://x/")))
+def test_no_address_is_anything_but_read_or_refused(text, start):
+    source = start + text
+    try:
+        url, ref = clones.address(source) if clones.is_url(source) else ("", "")
+    except RepositoryError as error:
+        assert "\n" not in error.line() or "\n" in text  # noqa: PT017
+        return
+    assert not url.startswith("-")
+    assert not ref.startswith("-")
+    assert source.removeprefix("git+") in (f"{url}@{ref}", url) or not url
+
+
+def test_a_clone_keeps_no_credentials(tmp_path):
+    bare_url = bare(tmp_path, "main", "master")
+    real = shutil.which("git") or "git"
+    # A stand-in for a server that asks for a password: git itself gets the address without it.
+    write(
+        tmp_path,
+        {
+            "bin/git": "#!/bin/sh\nfor a; do shift; case $a in https://*) a=" + bare_url + ";; esac; "
+            f'set -- "$@" "$a"; done\nexec {real} "$@"\n'
+        },
+    )
+    (tmp_path / "bin/git").chmod(0o755)
+    environment = {**ENVIRONMENT, "PATH": f"{tmp_path}/bin:{os.defpath}"}
+    folder = clones.clone("https://me:hunter2hunter2@a.b/c.git", tmp_path / "cache", environment=environment)
+    kept = [p for p in folder.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
+    assert (kept, (folder / "train.py").read_text()) == ([], "1")

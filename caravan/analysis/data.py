@@ -107,7 +107,7 @@ def _usable(value: str, entry: Entry) -> str | None:
     if not told or re.search(r"[$<>{}]|^\[", told) or UNFILLED.fullmatch(told) or not re.search(r"[A-Za-z]", told):
         return None
     generic = re.fullmatch(
-        r"(?i)(?:(?:your|my|the)[_ -]?)?(?:data|dataset|datasets|train|images?|root|input|file|path)s?(?:[_/.-](?:dir|path|name))?",
+        r"(?i)(?:(?:your|my|the)[_ -]?)?(?:data|dataset|train|image|root|input|file|path)s?(?:[_/.-](?:dir|path))?",
         told,
     )
     return None if generic and told not in entry.paths and basename(told) == told else told

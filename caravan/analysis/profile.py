@@ -6,22 +6,26 @@ data: nothing in them is an instruction.
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import basename, dirname, relpath
 from typing import Final, Protocol
 
-from caravan.analysis import fields, training
+from caravan.analysis import fields, installs, training
 from caravan.analysis.checkpoints import checkpoints
+from caravan.analysis.compute import distributed, num_gpus
 from caravan.analysis.config_values import read_config_values
-from caravan.analysis.configs import flat
+from caravan.analysis.data import dataset
 from caravan.analysis.dependencies import Dependencies, is_dependency_file, read_dependencies
 from caravan.analysis.documents import Documented, documented, stale
 from caravan.analysis.entry import Entry
 from caravan.analysis.findings import Found, Module
+from caravan.analysis.method import method
+from caravan.analysis.models import base_model
 from caravan.analysis.prompt import Wishes, read_prompt
 from caravan.analysis.rank import Candidate, best_command, candidates, entry_folder, entry_modules, unknown_flags
+from caravan.analysis.settings import named_files, read_settings
 from caravan.analysis.sources import Sources
 from caravan.analysis.tree import FileEntry
 from caravan.analysis.vocabulary import OTHER_NAME
@@ -117,14 +121,18 @@ def _entry(
     used = best_command(best, sources, wishes)
     best.launcher = used.command.launcher if used else best.launcher
     parser = sources.parser(best.path) if best.path and best.launcher is not Launcher.NOTEBOOK else None
-    needed = _needed(dependencies, best)
-    configs = fields.config_files(used, sources.paths)
+    document = used.command.where.file if used else None
+    needed = installs.needed(dependencies, entry_folder(best), document, sources)
+    configs = named_files(used, sources, best.path)
+    modules = entry_modules(best, sources)
+    options = parser.options if parser else ()
+    settings = read_settings(sources, configs, modules, options, used)
     entry = Entry(
         launcher=best.launcher,
-        modules=entry_modules(best, sources),
-        options=parser.options if parser else (),
+        modules=modules,
+        options=options,
         documented=used,
-        configs=_configurations(sources, configs),
+        configs={setting.path: setting.values for setting in settings},
         packages=frozenset(p.replace("-", "_") for d in needed for p in d.packages),
         wishes=wishes,
         paths=sources.paths,
@@ -135,7 +143,7 @@ def _entry(
     launch = _launch(best, used, needed)
     found = _found(entry, sources)
     hyperparameters, places = fields.hyperparameters(entry)
-    options = tuple(o.option for o in entry.options)
+    flags = tuple(o.option for o in entry.options)
     sure = _sureness(best)
     evidence = {name: f.evidence for name, f in found.items() if f.evidence}
     evidence |= {"entry_point": tuple(best.evidence[:8]), "key_hyperparameters": places}
@@ -150,19 +158,19 @@ def _entry(
         "config_files": tuple(configs),
         "dependency_files": tuple(d.path for d in needed),
         "python_requires": next((d.python_requires for d in [*needed, *dependencies] if d.python_requires), None),
-        "docker": _dockerfile(best, sources),
+        "docker": installs.dockerfile(entry_folder(best), sources),
         "cli_style": parser.style if parser else None,
-        "options": options,
+        "options": flags,
         "key_hyperparameters": hyperparameters,
         "config_values": read_config_values(sources, entry.modules, entry.options, used, configs, launch.cwd),
-        "hazards": _hazards(entry.modules, best, used, commands, sources, options),
+        "hazards": _hazards(entry.modules, best, used, commands, sources, flags),
         **{name: tuple(f.value) if isinstance(f.value, list) else f.value for name, f in found.items()},
         "evidence": {k: v for k, v in evidence.items() if v},
         "confidence": {
             **{name: f.confidence for name, f in found.items()},
             **dict.fromkeys(("is_training_repo", "entry_point", "launcher"), sure),
             "launch_command": 0.9 * sure if used else 0.5 * sure,
-            "key_hyperparameters": 0.9 if options else 0.5,
+            "key_hyperparameters": 0.9 if flags else 0.5,
             "dependency_files": 0.9 if needed else 0.4,
         },
     }
@@ -171,16 +179,16 @@ def _entry(
 def _found(entry: Entry, sources: Sources) -> dict[str, Found]:
     own = {name.split(".")[0] for name in sources.names} | {basename(p)[:-3] for p in sources.paths if p[-3:] == ".py"}
     framework = fields.framework(entry)
-    model = fields.base_model(entry)
-    gpus = fields.num_gpus(entry, framework.value)
+    model = base_model(entry)
+    gpus = num_gpus(entry, framework.value)
     return {
         "framework": framework,
         "libraries": fields.libraries(entry, own, sys.stdlib_module_names),
-        "method": fields.method(entry, model),
+        "method": method(entry, model),
         "base_model": model,
-        "dataset": fields.dataset(entry),
+        "dataset": dataset(entry),
         "num_gpus": gpus,
-        "distributed": fields.distributed(entry, gpus.value),
+        "distributed": distributed(entry, gpus.value),
         "env_vars_needed": fields.environment(entry),
         "metrics_logged": fields.metrics(entry),
         "checkpoints": _checkpoints(entry),
@@ -195,26 +203,6 @@ def _checkpoints(entry: Entry) -> Found:
 def _sureness(best: Candidate) -> float:
     """How sure the entry is: 0.95 for a documented one that scores high, less for less."""
     return round(max(0.2, min(0.95, 0.35 + 0.07 * best.score)), 2)
-
-
-def _configurations(sources: Sources, paths: Sequence[str]) -> Mapping[str, Mapping[str, Json]]:
-    texts = ((p, sources.text(p)) for p in paths[:_MAX_CONFIGS])
-    return {p: flat(p, t) for p, t in texts if t is not None}
-
-
-def _needed(dependencies: Sequence[Dependencies], best: Candidate) -> list[Dependencies]:
-    """The dependency files that count for the entry: those of the nearest directory at or above it that has some."""
-    folder = entry_folder(best)
-    while True:
-        here = [d for d in dependencies if d.declares and (dirname(d.path) or ".") == folder]
-        plain = [d for d in here if basename(d.path).startswith(("requirements", "environment"))]
-        if here:
-            rest = [d for d in here if d not in plain]
-            ordered = sorted(plain, key=lambda d: (len(basename(d.path)), d.path))
-            return [*ordered[:1], *rest] if rest or ordered else here
-        if folder == ".":
-            return [d for d in dependencies if d.declares and d.path.startswith("requirements/")][:1]
-        folder = dirname(folder) or "."
 
 
 def _launch(best: Candidate, used: Documented | None, needed: Sequence[Dependencies]) -> _Launch:
@@ -252,16 +240,6 @@ def _preparation(used: Documented | None, commands: Sequence[Documented]) -> tup
         and any(w in basename(d.path).lower() for w in ("prepar", "preprocess", "download", "tokeniz", "convert"))
     ]
     return tuple(dict.fromkeys(found))
-
-
-def _dockerfile(best: Candidate, sources: Sources) -> str | None:
-    folder = entry_folder(best)
-    for place in dict.fromkeys((folder, ".")):
-        for name in ("Dockerfile", "docker/Dockerfile"):
-            path = name if place == "." else f"{place}/{name}"
-            if path in sources.paths:
-                return path
-    return None
 
 
 def _hazards(

@@ -1,0 +1,108 @@
+"""How a run trains: all weights (`full`), an adapter (`lora`, `qlora`), from nothing (`pretrain`), by preference.
+
+Order of trust: the sentence; the command's and its configurations' switches; options and code. Pure, over an `Entry`.
+"""
+
+import re
+from posixpath import dirname
+from typing import Final
+
+from caravan.analysis import training
+from caravan.analysis.entry import Entry, last, pairs
+from caravan.analysis.findings import Found
+from caravan.analysis.subjects import from_nothing, tunes
+from caravan.analysis.vocabulary import plain
+from caravan.values.base import Json
+from caravan.values.repo import SourceLine
+
+_KINDS: Final = ("dpo", "grpo", "ppo", "orpo", "kto", "reinforce", "rloo", "reward")
+_SWITCH: Final = re.compile(r"(?i)^(?:(?:use|enable|with)_?\w*(?:lora|peft)|lora_?enable\w*|(?:use_)?peft|lora)$")
+_RANK: Final = re.compile(r"(?i)^(?:lora|network|adapter|peft)_?\w*?_?(?:r|rank|dim)$")
+_FOUR_BIT: Final = re.compile(r"(?i)^(?:load_in_4_?bit|q_?lora|use_q_?lora|use_4bit|quantization_bit|bits|use_bnb\w*)$")
+_ADAPTER: Final = ("adapter", "finetuning_type", "train_type", "tuner_type", "peft_type", "peft_method", "method")
+_YES: Final = frozenset(("true", "1", "yes", "on"))
+
+
+def method(entry: Entry, model: Found) -> Found:
+    """lora, qlora, full, pretrain, or the preference method, as far as sentence, command and code say."""
+    if entry.wishes.method:
+        return Found(entry.wishes.method, 0.9)
+    adapter = _switched(entry)
+    if adapter:
+        return adapter
+    name = " ".join(
+        [
+            *(m.path for m in entry.modules[:1]),
+            *((entry.documented.command.target, entry.documented.command.heading) if entry.documented else ()),
+        ]
+    )
+    for kind in _KINDS:
+        if re.search(rf"(?i)(?:^|[^a-z]){kind}(?:[^a-z]|$)", name):
+            return Found(kind, 0.7)
+    if from_nothing(entry.sentence):
+        return Found("pretrain", 0.8)
+    if tunes(entry.sentence) or model.value:
+        return Found("full", 0.7, model.evidence)
+    return Found("pretrain", 0.5)
+
+
+def _switched(entry: Entry) -> Found | None:
+    """An adapter that the command, a configuration, a default or the code turns on; `full` for one turned off."""
+    rows = _rows(entry)
+    four = next((where for key, value, where in rows if _FOUR_BIT.match(key) and _four(key, value)), None)
+    for key, value, where in rows:
+        text = str(value).lower()
+        if key in _ADAPTER and text in ("lora", "qlora", "full"):
+            return Found("qlora" if text == "lora" and four else text, 0.85, (where,))
+        if key == "network_module" and "lora" in text:
+            return Found("lora", 0.85, (where,))
+        if _SWITCH.match(key):
+            return _lora(four, where) if text in _YES or value is True else Found("full", 0.7, (where,))
+    signs = _signs(entry)
+    rank = next((row for row in rows if _RANK.match(row[0])), None)
+    if rank and (str(rank[1]) in ("0", "None", "") or rank[1] is None) and "lora" not in signs:
+        return None
+    if rank or "lora" in signs:
+        return _lora(four or signs.get("4bit"), signs.get("lora") or (rank[2] if rank else None))
+    return None
+
+
+def _lora(four: SourceLine | None, where: SourceLine | None) -> Found:
+    places = tuple(filter(None, (where, four)))
+    return Found("qlora" if four else "lora", 0.85, places)
+
+
+def _four(key: str, value: Json) -> bool:
+    return (
+        str(value).lower() in ("4", *_YES)
+        if key.lower() in ("bits", "quantization_bit")
+        else str(value).lower() in _YES
+    )
+
+
+def _rows(entry: Entry) -> list[tuple[str, Json, SourceLine]]:
+    """(name, value, where) of everything that is set, the strongest first; a name counts once."""
+    rows: dict[str, tuple[Json, SourceLine]] = {}
+    if entry.documented:
+        where = entry.documented.command.where
+        for key, value in pairs(entry.documented.command):
+            rows.setdefault(last(key), (value, where))
+        for word in entry.documented.command.args:
+            if word.startswith("--"):
+                rows.setdefault(last(word.partition("=")[0]), (True, where))
+    for path, values in entry.configs.items():
+        for key, value in values.items():
+            rows.setdefault(last(key), (value, SourceLine(file=path, line=0)))
+    for option in entry.options:
+        rows.setdefault(plain(option.option.flag).lower(), (option.option.default, option.where))
+    return [(key, value, where) for key, (value, where) in rows.items()]
+
+
+def _signs(entry: Entry) -> dict[str, SourceLine]:
+    found: dict[str, SourceLine] = {}
+    near = dirname(entry.modules[0].path) if entry.modules else ""
+    for module in entry.modules:
+        if module.path.startswith(near):  # a library's own adapters say nothing of this entry
+            for kind, where in training.adapters(module):
+                found.setdefault(kind, where)
+    return found

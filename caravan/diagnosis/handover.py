@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from caravan.diagnosis.ladders.case import Case, same_name
-from caravan.diagnosis.ladders.distributions import BUILT, distribution, is_standard
+from caravan.values.distributions import BUILT, distribution, is_standard
 from caravan.values.failure import FailureClass
 
 _SHELLS: Final = frozenset({"bash", "sh", "dash", "zsh", "env"})

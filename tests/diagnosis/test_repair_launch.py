@@ -7,8 +7,8 @@ import pytest
 
 from caravan.diagnosis.handover import handover
 from caravan.diagnosis.ladders.case import Looks
-from caravan.diagnosis.ladders.distributions import BUILT, DISTRIBUTIONS, distribution, is_known, requirement_name
 from caravan.diagnosis.ladders.packages import trusted
+from caravan.values.distributions import BUILT, DISTRIBUTIONS, distribution, is_known, requirement_name
 from caravan.values.failure import FailureClass
 from caravan.values.job import DriverFacts, HostVolume
 from caravan.values.plan import Author

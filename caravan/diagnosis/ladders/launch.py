@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from caravan.diagnosis.ladders.case import Case, from_workdir, moved, with_item
-from caravan.diagnosis.ladders.distributions import COMMANDS, requirement_name
 from caravan.diagnosis.ladders.packages import import_path
 from caravan.values.base import Json
+from caravan.values.distributions import COMMANDS, requirement_name
 from caravan.values.failure import Repair
 from caravan.values.repo import Launcher
 

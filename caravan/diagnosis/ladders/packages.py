@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from caravan.diagnosis.ladders.case import Case, Looks, from_workdir, with_item
-from caravan.diagnosis.ladders.distributions import BUILT, distribution, is_known, is_standard, requirement_name
+from caravan.values.distributions import BUILT, distribution, is_known, is_standard, requirement_name
 from caravan.values.failure import Repair
 
 _BLOCK: Final = re.compile(

@@ -33,6 +33,7 @@ _PROSE: Final = re.compile(
     r"(?i)\b(\d{1,3})\s?(?:x|×)?\s?(?:nvidia\s)?(?:tesla\s)?(?:[ABHLV]\d{2,3}\w*|RTX\s?\w+|P100|GH200)?"
     r"(?:[ -]?\(?(?:\d+\s?GB|SXM\d?|PCIe)\)?)?\s?(?:gpus?\b|(?<=\d00)s?\b)"
 )
+_STRATEGIES: Final = {"FSDPStrategy": "fsdp", "DeepSpeedStrategy": "deepspeed", "DDPStrategy": "ddp"}
 _DOCUMENTS: Final = re.compile(r"(?i)(?:^|/)readme[^/]*$")
 
 
@@ -159,7 +160,9 @@ def distributed(entry: Entry, gpus: int | None) -> Found:
     signs = _signs(entry)
     if "jax" in signs:
         return Found("jax", 0.7, (signs["jax"],))
-    for kind in ("horovod", "megatron", "mirrored"):
+    if entry.launcher is Launcher.PYTHON and "deepspeed" in signs and gpus != 1:
+        return Found("deepspeed", 0.6, (signs["deepspeed"],))
+    for kind in ("horovod", "mirrored"):
         if kind in signs and gpus != 1:
             return Found(kind, 0.6, (signs[kind],))
     spawns = "spawn" in signs or (gpus or 0) > 1
@@ -184,7 +187,7 @@ def _told(entry: Entry) -> Found | None:
     strategy = _strategy(entry)
     if (
         entry.launcher is Launcher.DEEPSPEED
-        or re.search(r"--deepspeed|deepspeed|zero[-_]?[123]\b|zero_stage", words)
+        or re.search(r"--deepspeed|deepspeed|zero[-_]?[123]\b", words)
         or "deepspeed" in kinds + strategy
         or (entry.configured("deepspeed") or (None,))[0]
     ):
@@ -229,8 +232,10 @@ def _further(imports: tuple[object, ...], calls: tuple[object, ...]) -> Iterator
     from caravan.analysis.findings import Call, Import
 
     for item in imports:
-        if isinstance(item, Import) and item.module.split(".")[0] in ("horovod", "megatron"):
-            yield item.module.split(".")[0], item.line
+        if isinstance(item, Import) and item.module.split(".")[0] == "horovod":
+            yield "horovod", item.line
+        elif isinstance(item, Import) and item.module.startswith("deepspeed.launcher"):
+            yield "deepspeed", item.line
         elif isinstance(item, Import) and item.module.startswith(("jax.sharding", "jax.experimental.pjit")):
             yield "jax", item.line
     for call in calls:
@@ -242,6 +247,8 @@ def _further(imports: tuple[object, ...], calls: tuple[object, ...]) -> Iterator
             "shard_map",
         ):
             yield "jax", call.line
+        elif call.last in _STRATEGIES:
+            yield _STRATEGIES[call.last], call.line
         elif call.last == "DataParallel" and "Fully" not in call.name and isinstance(call.node, ast.Call):
             yield "parallel", call.line
         elif call.last.endswith("MirroredStrategy") or dotted(call.node.func).endswith("TPUStrategy"):

@@ -10,8 +10,10 @@ from posixpath import basename, normpath
 from typing import Final
 
 from caravan.analysis import training
+from caravan.analysis.data_calls import data_calls
 from caravan.analysis.entry import UNFILLED, Entry
 from caravan.analysis.findings import Found
+from caravan.analysis.models import mentioned
 from caravan.analysis.subjects import data_names, own_data, shared, short
 from caravan.values.base import Json
 
@@ -63,17 +65,31 @@ def dataset(entry: Entry) -> Found:
     if entry.wishes.dataset:
         return Found(entry.wishes.dataset, 0.95)
     found = list(_candidates(entry))
-    for phrase in data_names(entry.sentence):
+    for phrase in data_names(entry.sentence, entry.sources.own_names() if entry.sources else ()):
         fits = [f for f in found if shared(phrase, str(f.value))]
         if fits:
             return max(fits, key=lambda f: (shared(phrase, str(f.value)), f.confidence))
         sure = next((f for f in found if f.value in entry.paths), None)
-        return sure or Found(phrase, 0.7)
+        return sure or mentioned(entry, phrase, more=True) or Found(phrase, 0.7)
+    played = _played(entry, found)
+    if played:
+        return played
     words = " ".join(sorted(entry.wishes.words))
     fits = [f for f in found if shared(words, str(f.value))]
     if fits and not own_data(entry.sentence):
         return fits[0]
     return next(iter(found), Found())
+
+
+def _played(entry: Entry, found: list[Found]) -> Found | None:
+    """The environment of an agent that the sentence names by a word of its id (`PongNoFrameskip-v4`)."""
+    if not any(f.value and re.search(r"-v\d+$", str(f.value)) for f in found):
+        return None
+    for word in re.findall(r"\b[A-Z][A-Za-z]{3,}\b", entry.sentence):
+        hit = mentioned(entry, word, pattern=rf"(?<![\w-])((?:\w+/)?{word}\w*-v\d+)(?!\w)")
+        if hit:
+            return hit
+    return None
 
 
 def _candidates(entry: Entry) -> Iterator[Found]:
@@ -83,6 +99,9 @@ def _candidates(entry: Entry) -> Iterator[Found]:
         told = _usable(value, entry)
         if told:
             yield Found(told, found.confidence, found.evidence)
+    for module in entry.modules:
+        for name, where in data_calls(module):
+            yield Found(name, 0.6, (where,))
     for kind, sure in (("dataset", 0.6), ("file", 0.5)):
         for module in entry.modules:
             for k, text, where in training.loads(module):
@@ -91,6 +110,9 @@ def _candidates(entry: Entry) -> Iterator[Found]:
 
 
 def _first(value: Json) -> str:
+    if isinstance(value, str) and value.startswith(("(", "[")):  # a tuple, as some configurations spell it
+        quoted = re.search(r"""["']([^"']+)["']""", value)
+        value = quoted[1] if quoted else value
     while isinstance(value, list):
         value = value[0] if value else None
     return value if isinstance(value, str) else ""

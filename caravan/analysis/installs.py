@@ -25,17 +25,24 @@ _OTHER: Final = re.compile(
 
 
 def needed(
-    dependencies: Sequence[Dependencies], folder: str, document: str | None, sources: Sources
+    dependencies: Sequence[Dependencies],
+    folder: str,
+    document: str | None,
+    sources: Sources,
+    words: frozenset[str] = frozenset(),
 ) -> list[Dependencies]:
-    """The dependency files for an entry in `folder`, whose command stands in `document`, the plainest first."""
+    """The dependency files for an entry in `folder`, whose command stands in `document`, the plainest first.
+
+    `words`: those of the entry's path and of the user's sentence, which choose among requirements for several uses.
+    """
     by_path = {d.path: d for d in dependencies}
     declared = {p for p, d in by_path.items() if d.declares}
-    told = [p for p in _told(folder, document, sources) if p in by_path]
+    told = _fitting([p for p in _told(folder, document, sources) if p in by_path], words)
     near = _nearest(declared, folder)
     inside = [p for p in told if folder != "." and p.startswith(f"{folder}/")]
     if inside:
         chosen = [*inside, *(p for p in near if _plain(p) == _plain(inside[0]) is False)]
-    elif told and not any(dirname(p) for p in near):
+    elif told and not any(dirname(p) and _plain(p) for p in near):
         chosen = [*told, *(p for p in near if not _plain(p) and p not in told)]
         if not any(_plain(p) for p in told):  # `pip install -e .`: what setup.py reads, and a lone requirements.txt
             chosen += [p for p in near if p not in chosen and basename(p) == "requirements.txt"]
@@ -43,6 +50,29 @@ def needed(
         chosen = near
     whole = _with_included(chosen, declared, sources)
     return [by_path[p] for p in whole]
+
+
+def _fitting(told: Sequence[str], words: frozenset[str]) -> list[str]:
+    """Of several requirements files those for everybody, and those for a use that the words speak of."""
+    plain = [p for p in told if _plain(p)]
+    if len(plain) < 2:
+        return list(told)
+    kept = [p for p in plain if not (use := _use(p)) or use & words or _TRAIN.search(basename(p))]
+    return [p for p in told if p in kept or not _plain(p)]
+
+
+def _use(path: str) -> set[str]:
+    """What a requirements file is for, by its name; nothing for everybody's."""
+    name = re.sub(r"\.\w+$", "", basename(path).lower())
+    return set(re.findall(r"[a-z]+", name)) - {
+        "requirements",
+        "requirement",
+        "base",
+        "common",
+        "core",
+        "runtime",
+        "main",
+    }
 
 
 def _plain(path: str) -> bool:

@@ -19,6 +19,7 @@ from caravan.analysis.subjects import (
     looks_like_model,
     means,
     model_names,
+    repeats,
     short,
     tokens,
     tunes,
@@ -70,7 +71,7 @@ def last_word(found: Found) -> bool:
 
 def _names(entry: Entry) -> list[str]:
     own = set(entry.sources.own_names() if entry.sources else ())
-    data = {d.lower() for d in data_names(entry.sentence)}
+    data = {d.lower() for d in data_names(entry.sentence, own)}
     return [n for n in model_names(entry.sentence, own) if not any(n.lower() in d or d in n.lower() for d in data)]
 
 
@@ -79,12 +80,11 @@ def _named(entry: Entry, name: str, found: list[Found]) -> Found | None:
     fits = [f for f in found if means(name, short(str(f.value)))]
     if fits:
         return max(fits, key=lambda f: (f.confidence, closeness(name, short(str(f.value)))))
-    if not tunes(entry.sentence):
+    if not tunes(entry.sentence) or repeats(entry.sentence):
         return None
     if len(tokens(name)) < 2 and found:
         return None
-    mentioned = _mentioned(entry, name)
-    return mentioned or Found(re.sub(r"\s+", "-", name), 0.7)
+    return mentioned(entry, name) or Found(re.sub(r"\s+", "-", name), 0.7)
 
 
 def _candidates(entry: Entry) -> Iterator[Found]:
@@ -131,13 +131,17 @@ def _is_model(found: Found, entry: Entry, *, bare: bool) -> bool:
     return bare and looks_like_model(value)
 
 
-def _mentioned(entry: Entry, name: str) -> Found | None:
-    """The id that the repository's texts use for a model that the sentence names; what adds a variant is left out."""
+def mentioned(entry: Entry, name: str, *, more: bool = False, pattern: str = "") -> Found | None:
+    """The id that the repository's texts use for what the sentence names.
+
+    A variant (`-instruct`) is another model and left out, but with `more` anything may follow the name.
+    """
     sources = entry.sources
     if sources is None:
         return None
     parts = [re.escape(t) for t in tokens(name)]
-    pattern = re.compile(rf"(?i)(?<![\w.-])((?:[\w.-]+/)?v?{'[-_. ,]{0,2}v?'.join(parts)}(?:[-_]\w+)*)(?![\w/])")
+    spelled = rf"(?i)(?<![\w.-])((?:[\w.-]+/)*v?{'[-_. ,]{0,2}v?'.join(parts)}(?:[-_.]\w+)*)(?![\w/])"
+    shape = re.compile(pattern or spelled)
     asked = set(tokens(name))
     best: tuple[float, str, SourceLine] | None = None
     read = 0
@@ -146,10 +150,10 @@ def _mentioned(entry: Entry, name: str) -> Found | None:
         read += len(text)
         if read > _MAX_SEARCHED:
             break
-        for match in pattern.finditer(text):
+        for match in shape.finditer(text):
             value = match[1]
             extra = [t for t in tokens(value.rpartition("/")[2]) if t not in asked]
-            if " " in value or any(not t.isdigit() and t not in _EXTRA for t in extra):
+            if " " in value or "," in value or (not more and any(not t.isdigit() and t not in _EXTRA for t in extra)):
                 continue
             score = closeness(name, value) + 0.5 * bool(_HUB_ID.fullmatch(value))
             if best is None or score > best[0]:

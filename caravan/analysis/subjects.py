@@ -39,8 +39,9 @@ _TUNES: Final = re.compile(
     r"|\badapt\b|align|personali[sz]|reward model|checkpoint|\bpost-?train"
 )
 _SCRATCH: Final = re.compile(
-    r"(?i)from scratch|\bpre-?train(?:ing)?\b(?! model)|reproduc|from (?:random|nothing)|randomly initiali[sz]ed"
+    r"(?i)from scratch|\bpre-?train(?:ing)?\b(?! model)|from (?:random|nothing)|randomly initiali[sz]ed"
 )
+_AGAIN: Final = re.compile(r"(?i)\breproduc|\breplicat")
 _GOES_ON: Final = re.compile(r"(?i)contin\w+ (?:the )?pre-?train|from (?:a |the )?(?:pre-?trained|checkpoint)")
 
 _DATA_STOP: Final = re.compile(
@@ -57,6 +58,8 @@ _DATA_WORD: Final = re.compile(
 _ARTICLES: Final = re.compile(
     r"(?i)^(?:(?:the|a|an|its|their|this|that|standard|full|small|cleaned|original|public)\s+)+"
 )
+_PART_OF: Final = re.compile(r"(?i)^(?:the )?[\w -]{0,30}\b(?:part|split|subset|portion|half|version) of (?:the )?")
+_CALLED: Final = re.compile(r"(?i)\b(?:corpus|dataset|data|folder)(?: (?:in|from|called|named))? (\w+_\w+)(?![\w/])")
 _OWN: Final = re.compile(r"(?i)\b(?:my|our|own|custom)\b")
 _OWN_DATA: Final = re.compile(
     r"(?i)\b(?:my|our|own|custom)\b[\w ,-]{0,60}"
@@ -142,7 +145,13 @@ def tunes(sentence: str) -> bool:
 
 def from_nothing(sentence: str) -> bool:
     """Whether the sentence asks to train a model from nothing."""
-    return bool(_SCRATCH.search(sentence)) and not _GOES_ON.search(sentence)
+    again = bool(_AGAIN.search(sentence)) and not _TUNES.search(sentence)
+    return (again or bool(_SCRATCH.search(sentence))) and not _GOES_ON.search(sentence)
+
+
+def repeats(sentence: str) -> bool:
+    """Whether a model that the sentence names is what comes out, and not what it starts from."""
+    return bool(_AGAIN.search(sentence))
 
 
 def looks_like_model(name: str) -> bool:
@@ -155,8 +164,8 @@ def model_names(sentence: str, own: Iterable[str] = ()) -> list[str]:
     """Names of models in the sentence, the likeliest base model first. `own`: names of the repository itself."""
     mine = {"".join(tokens(name)) for name in own}
     distills = _DISTILL.search(sentence)
-    rows: list[tuple[int, int, str]] = []
-    for pattern in (_FAMILY, _SIZED):
+    rows: list[tuple[int, int, int, str]] = []
+    for other, pattern in enumerate((_FAMILY, _SIZED)):
         for match in pattern.finditer(sentence):
             name = match[1].rstrip(".-_/")
             if "".join(tokens(name)) in mine or not tokens(name):
@@ -164,23 +173,35 @@ def model_names(sentence: str, own: Iterable[str] = ()) -> list[str]:
             before = _FROM.search(sentence[: match.start()])
             word = before[0].strip().split()[0].lower() if before else ""
             preferred = word == "into" if distills else bool(before) and word != "into"
-            if all(name not in row[2] for row in rows):
-                rows.append((-preferred, match.start(), name))
-    return [name for _, _, name in sorted(rows)]
+            if all(name not in row[3] for row in rows):
+                rows.append((-preferred, other, match.start(), name))
+    return [name for _, _, _, name in sorted(rows)]
 
 
-def data_names(sentence: str) -> list[str]:
-    """Phrases of the sentence that name data (`WMT14 English-German`), in order; none for "my own images"."""
+def data_names(sentence: str, own: Iterable[str] = ()) -> list[str]:
+    """Phrases of the sentence that name data (`WMT14 English-German`), in order; none for "my own images".
+
+    `own`: names of the repository itself, which are no data.
+    """
+    mine = {o.lower() for o in own}
     found: list[str] = []
+    called = _CALLED.search(sentence)
+    if called:
+        found.append(called[1])
     for match in _DATA_AFTER.finditer(sentence):
         rest = sentence[match.end() :]
         stop = _DATA_STOP.search(rest)
         phrase = rest[: stop.start()] if stop else rest
+        if part := _PART_OF.match(rest):
+            rest = rest[part.end() :]
+            stop = _DATA_STOP.search(rest)
+            phrase = rest[: stop.start()] if stop else rest
         word = match[0].strip().lower()
         called = _DATA_WORD.search(phrase)
         if (word not in ("on", "over") and not called) or _NO_DATA.search(phrase) or _OWN.search(phrase):
             continue
         name = _ARTICLES.sub("", _DATA_WORD.sub("", phrase.strip().rstrip("."))).strip()
+        name = " ".join(w for w in name.split() if w.lower() not in mine and not w.lower().endswith("'s"))
         telling = [t for t in tokens(name) if t not in _DULL and not _NUMBER.match(t)]
         if telling and len(name.split()) <= 5 and name not in found and (word != "the" or called):
             found.append(name)

@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from caravan.values.base import Confidence, Json, Value
+from caravan.values.environment import RepoEnvironment
+from caravan.values.places import SourceLine as SourceLine
 
 
 class Launcher(StrEnum):
@@ -24,14 +26,6 @@ class Launcher(StrEnum):
     NONE = "none"
 
 
-class SourceLine(Value):
-    """A place in the repository that says something. `file` is relative to its root; `line` counts from 1."""
-
-    file: str
-    line: int = Field(ge=0, description="0 when the file's existence is the evidence")
-    text: str = Field(default="", max_length=300)
-
-
 class ScriptOption(Value):
     """An option of a script's parser. `flag` is spelled as the parser spells it (`--learning_rate`)."""
 
@@ -44,10 +38,14 @@ class ScriptOption(Value):
 
 
 class HyperparameterFlag(Value):
-    """The flag that sets a key hyperparameter (None: nothing sets it) and its default."""
+    """The flag that sets a key hyperparameter (None: nothing sets it) and its default.
+
+    With `file`, `flag` is a key of that configuration, which no option of the command line overrides.
+    """
 
     flag: str | None = None
     default: Json = None
+    file: str | None = None
 
 
 class ConfigValue(Value):
@@ -139,6 +137,9 @@ class RepoProfile(Value):
     candidates: tuple[EntryCandidate, ...] = ()
     evidence: dict[str, tuple[SourceLine, ...]] = Field(default_factory=dict)
     confidence: dict[str, Confidence] = Field(default_factory=dict)
+    environment: RepoEnvironment | None = Field(
+        default=None, description="what the entry needs to be installed, and where the files say so"
+    )
     git: GitState | None = None
     notes: tuple[str, ...] = Field(default=(), description="what could not be read, and why")
     files: int = 0

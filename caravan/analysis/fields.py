@@ -5,15 +5,14 @@ sentence, the documented command, the configuration that it names, the parser's 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from caravan.analysis import training
 from caravan.analysis.entry import Entry
-from caravan.analysis.findings import Found, Module
-from caravan.analysis.vocabulary import FRAMEWORKS, HYPERPARAMETERS
-from caravan.values.base import Json
-from caravan.values.repo import HyperparameterFlag, SourceLine
+from caravan.analysis.findings import Found
+from caravan.analysis.vocabulary import FRAMEWORKS
+from caravan.values.repo import SourceLine
 
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _UNFILLED: Final = re.compile(r"^$|[<>${}*]|\bpath[_ /]to\b|^(?:none|null|true|false)$", re.IGNORECASE)
@@ -47,37 +46,6 @@ def _imported(entry: Entry) -> dict[str, SourceLine]:
             if name and not item.level:
                 found.setdefault(name, module.at(item.line))
     return found
-
-
-def hyperparameters(entry: Entry) -> tuple[dict[str, HyperparameterFlag], tuple[SourceLine, ...]]:
-    """The flag and default of each key hyperparameter; a constant of the script has a default and no flag."""
-    found: dict[str, HyperparameterFlag] = {}
-    places: list[SourceLine] = []
-    for key, names in HYPERPARAMETERS.items():
-        option = entry.option(*names)
-        if option:
-            found[key] = HyperparameterFlag(flag=option.option.flag, default=option.option.default)
-            places.append(option.where)
-            continue
-        constant = _constant(entry.modules, names) if not entry.options else None
-        configured = entry.configured(*names) if constant is None else None
-        default = constant[0] if constant else configured[0] if configured else None
-        found[key] = HyperparameterFlag(default=default)
-        places += [constant[1]] if constant else []
-    return found, tuple(places)
-
-
-def _constant(modules: Sequence[Module], names: Sequence[str]) -> tuple[Json, SourceLine] | None:
-    from caravan.analysis.python import value_of
-
-    for module in modules[:3]:
-        by_name = {k.lower(): v for k, v in module.constants.items()}
-        for name in names:
-            statement = by_name.get(name)
-            value = value_of(statement.value, module) if statement else None
-            if statement and isinstance(value, int | float | str) and not isinstance(value, bool):
-                return value, module.at(statement.lineno)
-    return None
 
 
 def metrics(entry: Entry) -> Found:

@@ -21,6 +21,7 @@ from caravan.analysis.dependencies import Dependencies, is_dependency_file, read
 from caravan.analysis.documents import Documented, documented, stale
 from caravan.analysis.entry import Entry
 from caravan.analysis.findings import Found, Module
+from caravan.analysis.hyperparameters import hyperparameters as key_hyperparameters
 from caravan.analysis.method import method
 from caravan.analysis.models import base_model
 from caravan.analysis.prompt import Wishes, read_prompt
@@ -142,7 +143,7 @@ def _entry(
     )
     launch = _launch(best, used, needed)
     found = _found(entry, sources)
-    hyperparameters, places = fields.hyperparameters(entry)
+    hyperparameters, places = key_hyperparameters(entry)
     flags = tuple(o.option for o in entry.options)
     sure = _sureness(best)
     evidence = {name: f.evidence for name, f in found.items() if f.evidence}

@@ -15,6 +15,7 @@ from typing import Final
 from caravan.analysis.configs import ENDINGS, flat, load
 from caravan.analysis.documents import Documented
 from caravan.analysis.findings import FoundOption, Module, clean
+from caravan.analysis.gin import bindings
 from caravan.analysis.python import dotted, keyword, text_of, value_of
 from caravan.analysis.sources import Sources
 from caravan.values.base import Json
@@ -150,11 +151,8 @@ def read_values(path: str, text: str, sources: Sources | None = None) -> dict[st
 
 
 def _gin(text: str) -> Iterator[tuple[str, Json]]:
-    joined = re.sub(r"\\\n\s*", " ", text)
-    for line in joined.split("\n"):
-        match = re.match(r"^\s*([\w./]+)\s*=\s*(.+?)\s*(?:#.*)?$", line)
-        if match:
-            yield match[1].replace("/", "."), _literal(match[2])
+    for name, value, _ in bindings(text):
+        yield name.replace("/", "."), value
 
 
 def _literal(text: str) -> Json:

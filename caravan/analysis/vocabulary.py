@@ -5,35 +5,35 @@ from typing import Final
 
 HYPERPARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "batch_size": (
-        *("per_device_train_batch_size", "per_device_batch_size", "train_batch_size", "micro_batch_size"),
-        *("batch_size", "batchsize", "batch", "bs", "global_batch_size", "train_micro_batch_size_per_gpu", "b"),
+        *("per_device_train_batch_size", "per_device_batch_size", "per_gpu_train_batch_size", "micro_train_batch_size"),
+        *("train_micro_batch_size_per_gpu", "micro_batch_size", "train_batch_size", "batch_size_training"),
+        *("batch_size", "batchsize", "batch_size_per_gpu", "batch_size_per_device", "device_batch_size"),
+        *("samples_per_gpu", "imgs_per_gpu", "mini_batch_size", "ims_per_batch", "batch", "bs", "global_batch_size"),
+        *("total_batch_size", "b"),
     ),
-    "learning_rate": ("learning_rate", "lr", "base_lr", "max_lr", "peak_lr", "init_lr", "initial_lr", "lr0"),
+    "learning_rate": ("learning_rate", "lr", "base_lr", "blr", "max_lr", "peak_lr", "init_lr", "initial_lr", "lr0"),
     "epochs": (
         *("num_train_epochs", "num_epochs", "max_train_epochs", "max_epochs", "n_epochs", "nepochs", "epochs", "epoch"),
-        *("epoch_num", "max_steps", "max_train_steps", "max_iters", "total_steps", "total_step", "train_steps"),
-        *("num_steps", "steps", "iters", "num_iterations"),
+        *("epoch_num", "num_epoch", "max_epoch", "max_steps", "max_train_steps", "max_iters", "max_iter"),
+        *("train_iters", "train_epochs", "total_epochs", "total_timesteps", "total_steps", "total_step", "train_steps"),
+        *("num_train_steps", "training_steps", "num_training_steps", "num_iterations", "iterations", "iters", "steps"),
+        *("num_updates", "max_updates", "kimg", "num_steps"),
     ),
     "seq_len": (
-        *(
-            "max_seq_length",
-            "max_seq_len",
-            "max_length",
-            "model_max_length",
-            "seq_length",
-            "seq_len",
-            "sequence_length",
-        ),
-        *("block_size", "context_length", "context_len", "cutoff_len", "max_len", "max_source_length", "ctx_len"),
-        *("n_ctx", "imgsz", "resolution"),
+        *("max_seq_length", "max_seq_len", "max_length", "model_max_length", "seq_length", "seq_len"),
+        *("sequence_length", "sequence_len", "block_size", "context_length", "context_len", "cutoff_len", "max_len"),
+        *("max_source_length", "source_max_len", "max_target_length", "text_seq_len", "ctx_len", "n_ctx", "imgsz"),
+        *("max_tokens_per_sample", "tokens_per_sample", "image_size", "img_size", "input_size", "resolution"),
     ),
     "gradient_accumulation": (
         *("gradient_accumulation_steps", "gradient_accumulation", "grad_accum_steps", "grad_accum", "accum_steps"),
         *("accumulation_steps", "accumulate_grad_batches", "gradient_accumulation_iters", "update_freq", "accumulate"),
+        *("accum_iter", "accum_freq", "grad_acc_steps", "accumulate_gradient", "accum_grad", "grad_accumulation_steps"),
     ),
     "output_dir": (
         *("output_dir", "out_dir", "outdir", "save_dir", "work_dir", "workdir", "model_dir", "checkpoint_dir"),
-        *("ckpt_dir", "output_path", "save_path", "output", "out", "exp_dir", "project"),
+        *("ckpt_dir", "output_directory", "base_output_directory", "output_path", "save_path", "output", "out"),
+        *("exp_dir", "logdir", "log_dir", "project", "logs", "save"),
     ),
 }
 """Key hyperparameter → the names of its option, the most telling first; dashes and underscores are alike."""

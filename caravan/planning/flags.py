@@ -82,7 +82,7 @@ def known_flags(profile: RepoProfile) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, path in _KEY_FIELDS.items():
         key = profile.key_hyperparameters.get(name)
-        if key is not None and key.flag:
+        if key is not None and key.flag and not key.file:
             found[path] = key.flag
     for path, names in _OPTIONS.items():
         option = _first(profile, names)
@@ -157,7 +157,7 @@ def typed_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
     field that somebody set by its own name stays, and so does the place of the outputs, which is the plan's business.
     """
     typed: dict[str, tuple[Json, Author]] = {}
-    if (by := plan.set_by("command")) in _PERSONS:
+    if (by := plan.set_by("command")) in _PERSONS and not plan.is_own("command"):
         typed |= {flag: (text, by) for flag, text in _typed_flags(plan.command).items()}
     for flag, value in plan.training.options.items():
         if (by := plan.set_by(f"training.options.{flag}")) in _PERSONS:
@@ -167,7 +167,7 @@ def typed_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
         field, choice, wanted = path.partition("=")
         given = next((given for name, given in typed.items() if same_flag(name, flag)), None)
         origin = plan.provenance.get(field)
-        named = plan.set_by(field) in STANDING and not (origin and origin.why.startswith(_TYPED))
+        named = plan.set_by(field) in STANDING and not (origin and (origin.own or origin.why.startswith(_TYPED)))
         if given is None or named or field == "training.output_dir" or (choice and _is_off(given[0])):
             continue
         values: dict[str, tuple[Json, str]] = {field: (wanted if choice else given[0], f"{_TYPED} {flag}")}

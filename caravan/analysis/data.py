@@ -11,11 +11,12 @@ from typing import Final
 
 from caravan.analysis import training
 from caravan.analysis.data_calls import data_calls
-from caravan.analysis.entry import UNFILLED, Entry
-from caravan.analysis.findings import Found
+from caravan.analysis.entry import UNFILLED, Entry, last
+from caravan.analysis.findings import Found, Module
 from caravan.analysis.models import mentioned
 from caravan.analysis.subjects import data_names, own_data, shared, short
 from caravan.values.base import Json
+from caravan.values.repo import SourceLine
 
 STRONG: Final = (
     *(
@@ -50,7 +51,9 @@ STRONG: Final = (
     ),
     *("data_dir", "input_file", "data", "input_data", "i", "path", "root", "data_set", "env_id", "task", "corpus"),
 )
-_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_LISTED: Final = re.compile(
+    r"(?i)(?:^|\.)(?:train_?)?data(?:sets?|_?mixture|_?mixer)?(?:\.\w+)*\.(?:id|path|name|repo_id|dataset_name|hf_path)$"
+)
 _FILE: Final = re.compile(
     r"(?i)\.(?:jsonl?|csv|tsv|txt|parquet|arrow|ya?ml|toml|bin|zip|tar|npy|npz|h5|hdf5|spacy|lmdb)$"
 )
@@ -94,12 +97,17 @@ def _played(entry: Entry, found: list[Found]) -> Found | None:
 
 def _candidates(entry: Entry) -> Iterator[Found]:
     """All values that may be the data, the most trusted first."""
+    for path, values in entry.configs.items():
+        for key, value in values.items():
+            told = _usable(_first(value), entry) if _LISTED.search(key) else None
+            if told:
+                yield Found(told, 0.85, (SourceLine(file=path, line=0),))
     for found in entry.said(STRONG):
         value = _first(found.value)
         told = _usable(value, entry)
         if told:
             yield Found(told, found.confidence, found.evidence)
-    for module in entry.modules:
+    for module in (*entry.modules, *_targets(entry)):
         for name, where in data_calls(module):
             yield Found(name, 0.6, (where,))
     for kind, sure in (("dataset", 0.6), ("file", 0.5)):
@@ -107,6 +115,18 @@ def _candidates(entry: Entry) -> Iterator[Found]:
             for k, text, where in training.loads(module):
                 if k == kind and (kind == "dataset" or normpath(text) in entry.paths):
                     yield Found(text, sure, (where,))
+
+
+def _targets(entry: Entry) -> Iterator[Module]:
+    """The modules of the repository whose classes its configurations name (`_target_: package.data.Digits`)."""
+    if entry.sources is None:
+        return
+    for values in entry.configs.values():
+        for key, value in values.items():
+            if last(key) in ("_target_", "class_path", "target") and isinstance(value, str) and "data" in value.lower():
+                path = entry.sources.names.get(value.rpartition(".")[0])
+                if path:
+                    yield entry.sources.module(path)
 
 
 def _first(value: Json) -> str:

@@ -140,7 +140,9 @@ def mentioned(entry: Entry, name: str, *, more: bool = False, pattern: str = "")
     if sources is None:
         return None
     parts = [re.escape(t) for t in tokens(name)]
-    spelled = rf"(?i)(?<![\w.-])((?:[\w.-]+/)*v?{'[-_. ,]{0,2}v?'.join(parts)}(?:[-_.]\w+)*)(?![\w/])"
+    spelled = (
+        rf"(?i)(?<![\w.-])((?:[\w.-]+/)*v?{'[-_. ,]{0,2}v?'.join(parts)}(?:[-_.]\w+)*)(?![\w{'' if more else '/'}])"
+    )
     shape = re.compile(pattern or spelled)
     asked = set(tokens(name))
     best: tuple[float, str, SourceLine] | None = None
@@ -156,6 +158,7 @@ def mentioned(entry: Entry, name: str, *, more: bool = False, pattern: str = "")
             if " " in value or "," in value or (not more and any(not t.isdigit() and t not in _EXTRA for t in extra)):
                 continue
             score = closeness(name, value) + 0.5 * bool(_HUB_ID.fullmatch(value))
+            score -= 0.3 * bool(re.search(r"(?i)(?:^|[_-])(?:val|valid|test|eval)", value))
             if best is None or score > best[0]:
                 line = text.count("\n", 0, match.start()) + 1
                 best = score, value, SourceLine(file=path, line=line)

@@ -4,89 +4,47 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from caravan.analysis.gpus_asked import gpus_asked
+
 _HUB_ID: Final = re.compile(r"(?<![\w./~-])([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\w)(?![\w/])")
 _FILE: Final = re.compile(
     r"(?<![\w/])((?:\.{0,2}/)?[\w./-]*\w\.(?:jsonl?|csv|tsv|txt|parquet|arrow|ya?ml|toml|bin|zip))\b"
 )
-_FOLDER: Final = re.compile(r"(?<![\w/])(\.{1,2}/[\w./-]+|data/[\w./-]*)")
+_FOLDERS: Final = (
+    "data",
+    "dataset",
+    "datasets",
+    "images",
+    "train",
+    "assets",
+    "input",
+    "inputs",
+    "photos",
+    "corpus",
+    "raw",
+)
+_FOLDER: Final = re.compile(
+    rf"(?<![\w/])(\.{{1,2}}/[\w./-]*\w|~?/(?:[\w.-]+/)+[\w.-]*\w|(?:{'|'.join(_FOLDERS)})/[\w./-]*)"
+)
 _MODEL_NAME: Final = re.compile(
     r"(?i)\b((?:llama|qwen|mistral|mixtral|gemma|phi|gpt|bert|roberta|t5|vicuna|falcon|deepseek|yolo|resnet|vit|opt|pythia"
     r"|bloom|stable-diffusion|sdxl|whisper|smollm|olmo|granite)[\w.]*(?:-[\w.]+)*)"
 )
-_NUMBERS: Final = {"one": 1, "a": 1, "single": 1, "two": 2, "four": 4, "eight": 8, "sixteen": 16}
-_GPUS: Final = re.compile(
-    r"(?i)\b(\d{1,4}|one|a|single|two|four|eight|sixteen)[ -]?(?:x[ -]?)?(?:nvidia |amd )?"
-    r"(?:[ABHL]\d{2,3}s?\b|V100s?|T4s?|RTX ?\d{4}s?|MI\d{3}\w?)?\s*(?:\d+ ?GB )?"
-    r"(?:gpus?\b|(?<=\ds)(?=\W|$)|(?<=\d)(?=\W|$))"
-)
-_GPU_WORD: Final = re.compile(r"(?i)gpu|[ABHL]\d{2,3}|V100|T4|RTX|MI\d{3}")
 _METHODS: Final = (
     ("qlora", r"q-?lora|4-?bit"),
     ("lora", r"lora|adapter"),
     ("dpo", r"dpo"),
     ("grpo", r"grpo"),
     ("full", r"full(?:[ -]parameter)?[ -]fine-?tun\w*|full finetune"),
-    ("pretrain", r"pre-?train\b|from scratch|reproduce"),
+    ("pretrain", r"pre-?train(?:ing)?\b|from scratch"),
 )
-_STOP: Final = frozenset(
-    [
-        "the",
-        "and",
-        "for",
-        "with",
-        "this",
-        "that",
-        "from",
-        "into",
-        "using",
-        "use",
-        "my",
-        "our",
-        "your",
-        "one",
-        "two",
-        "its",
-        "data",
-        "dataset",
-        "model",
-        "models",
-        "train",
-        "training",
-        "tune",
-        "fine",
-        "finetune",
-        "fine-tune",
-        "finetuning",
-        "repo",
-        "repository",
-        "code",
-        "example",
-        "run",
-        "please",
-        "want",
-        "starting",
-        "gpu",
-        "gpus",
-        "node",
-        "on",
-        "in",
-        "of",
-        "a",
-        "an",
-        "to",
-        "it",
-        "all",
-        "at",
-        "by",
-        "small",
-        "own",
-        "python",
-        "script",
-        "epochs",
-        "epoch",
-        "steps",
-    ]
+_STOP_WORDS: Final = (
+    "the and for with this that from into using use my our your one two its data dataset model models train training"
+    " tune fine finetune fine-tune finetuning repo repository code example examples run please want starting gpu gpus"
+    " node on in of a an to it all at by small own python script scripts epochs epoch steps py sh src md machine"
+    " is are be so then only just how can we me some few new local file files folder start started base me i"
 )
+_STOP: Final = frozenset(_STOP_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +68,7 @@ def read_prompt(prompt: str) -> Wishes:
     """The wishes in a sentence (its first 4,000 characters). Never raises; what is not said is None."""
     text = prompt[:4000]
     files = [m[1] for m in _FILE.finditer(text)]
-    ids = [m[1] for m in _HUB_ID.finditer(text) if m[1] not in files and not m[1].startswith(("data/", "http"))]
+    ids = [m[1] for m in _HUB_ID.finditer(text) if m[1] not in files and not _is_folder(text, m)]
     named = _MODEL_NAME.search(text)
     folder = _FOLDER.search(text)
     dataset = files[0] if files else folder[1] if folder else None
@@ -119,7 +77,13 @@ def read_prompt(prompt: str) -> Wishes:
         dataset = after_on[1]
     model = next((i for i in ids if i != dataset), None)
     method = next((m for m, pattern in _METHODS if re.search(rf"(?i)\b(?:{pattern})", text)), None)
-    return Wishes(model, named[1] if named else None, dataset, _gpus(text), method, words_of(text), text)
+    return Wishes(model, named[1] if named else None, dataset, gpus_asked(text), method, words_of(text), text)
+
+
+def _is_folder(text: str, found: re.Match[str]) -> bool:
+    """Whether `a/b` in a sentence is a folder of the user's and no id of the hub."""
+    before = re.search(r"(?i)\b(?:in|under|inside|folder|directory|dir)\s+$", text[: found.start()])
+    return bool(before) or found[1].partition("/")[0].lower() in _FOLDERS
 
 
 def words_of(text: str) -> frozenset[str]:
@@ -127,11 +91,3 @@ def words_of(text: str) -> frozenset[str]:
     plain = re.sub(r"(?i)fine[-_ ]?tun(?:e|ing)", "finetune", text).lower()
     found = re.findall(r"[a-z][a-z0-9]+|\d+(?:\.\d+)?[bm]\b", plain)
     return frozenset(w for w in found if len(w) > 1 and w not in _STOP)
-
-
-def _gpus(text: str) -> int | None:
-    for match in _GPUS.finditer(text):
-        if _GPU_WORD.search(match[0]):
-            word = match[1].lower()
-            return int(word) if word.isdigit() else _NUMBERS[word]
-    return None

@@ -331,7 +331,7 @@ class Application:
         return closing(self._memory())
 
     def open_tree(self, source: str) -> SourceTree:
-        """The repository at a path or git URL."""
+        """The repository at a path or URL."""
         from caravan.analysis import open_source
         from config import process_environment
 

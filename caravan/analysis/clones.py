@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from caravan.analysis.git import CLONES, SAFE, STATE_SECONDS, reason, run, without_credentials
+from caravan.analysis.places import make_private, prune, replace_folder
 from caravan.values.base import sha256_text
 from caravan.values.errors import RepositoryError
 
@@ -69,12 +70,14 @@ def clone(source: str, cache: Path, *, environment: Mapping[str, str] | None, se
     folder = cache / f"{name}-{sha256_text(f'{shown}@{ref}' if ref else shown)[:12]}"
     part = cache / f".{folder.name}.{os.getpid()}.part"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        make_private(cache)
         if _is_current(folder, url, ref, environment, seconds):
+            os.utime(folder)
             return folder
         _fetch(url, part, environment, seconds, ref)
         _settle(part, shown, environment)
         replace_folder(part, folder)
+        prune(cache, keep=folder)
     except OSError as error:
         raise RepositoryError(f"Can't clone {shown} into {cache}: {error.strerror or error}.") from error
     except subprocess.TimeoutExpired as error:
@@ -82,16 +85,6 @@ def clone(source: str, cache: Path, *, environment: Mapping[str, str] | None, se
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
-
-
-def replace_folder(part: Path, folder: Path) -> None:
-    """Let `part` be `folder`: an older one is out of the way first, so that nobody sees half of either."""
-    old = part.with_name(f"{part.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _is_current(folder: Path, url: str, ref: str, environment: Mapping[str, str] | None, seconds: float) -> bool:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from caravan.analysis import clones, git
+from caravan.analysis import archive, clones, downloads, git
 from caravan.analysis.deny import is_denied
 from caravan.analysis.ignore import ALWAYS, Rules
 from caravan.analysis.places import directory, inner_path
@@ -47,10 +47,10 @@ class FileEntry:
 
 
 def open_source(source: str, *, cache: Path, environment: Mapping[str, str] | None = None) -> "SourceTree":
-    """The tree at a local path or git URL; a URL is cloned (shallow) below `cache`.
+    """The tree at a local directory, in an archive (a file or an http(s) URL), or at a git URL (`URL@REF`).
 
-    `environment` is what git's process gets (a search path alone when None). Raises RepositoryError, one line, for
-    what is missing, no directory, empty or unreadable.
+    Clones (shallow) and unpacked archives lie below `cache`. `environment` is what git's process gets (a search path
+    alone when None). Raises RepositoryError, one line, for what is missing, no directory, empty or unreadable.
     """
     if not source.strip() or "\0" in source:
         raise RepositoryError("No repository was named.", hint="Give a path or a git URL.")
@@ -59,19 +59,36 @@ def open_source(source: str, *, cache: Path, environment: Mapping[str, str] | No
     except RuntimeError as error:  # ~nobody/x
         raise RepositoryError(f"There is no directory {source}.", hint="Write the path in full.") from error
     if not source.startswith("-") and os.path.lexists(root):
+        if archive.is_archive(root.name) and not root.is_dir():
+            return _unpacked(archive.unpack(root, cache))
         return SourceTree(directory(root), environment=environment)
+    if downloads.is_address(source):
+        return _unpacked(archive.unpack(downloads.fetch(source, cache), cache))
     if clones.is_url(source):
         return SourceTree(clones.clone(source, cache, environment=environment), environment=environment, cloned=True)
     raise RepositoryError(f"There is no directory {source}.", hint="Give the path of a training repository.")
 
 
+def _unpacked(found: archive.Unpacked) -> "SourceTree":
+    """The tree of an archive. Git is not asked: another repository may lie around the cache."""
+    return SourceTree(found.root, cloned=True, work_tree=git.WorkTree(notes=found.notes, whole=found.whole))
+
+
 class SourceTree:
     """The files of one directory, looked at once. `notes` says what was left out or could not be read, and why.
 
-    `cloned`: it is a copy of what a git URL has, and nothing in it is anybody's own on this machine.
+    `cloned`: it is a copy of what a git URL or an archive has, and nothing in it is anybody's own on this machine.
+    `work_tree`: what git would say, for a directory about which it is not to be asked.
     """
 
-    def __init__(self, root: Path, *, environment: Mapping[str, str] | None = None, cloned: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        cloned: bool = False,
+        work_tree: git.WorkTree | None = None,
+    ) -> None:
         self.root, self.cloned = root, cloned
         self._notes: list[str] = []
         self._whole = True
@@ -80,7 +97,7 @@ class SourceTree:
         self._file_links: list[str] = []
         self._left: list[str] = []  # what is there and is not delivered; links that lead out of the tree never are
         self._environment = environment
-        self._work_tree = git.look(root, environment=environment)
+        self._work_tree = work_tree or git.look(root, environment=environment)
         for note in self._work_tree.notes:
             self._note(note)
         self._entries = {e.path: e for e in sorted(self._scan(), key=lambda e: e.path)}
@@ -267,7 +284,7 @@ class SourceTree:
                 if self._unwanted(child, path):
                     continue
                 folder = child.is_dir(follow_symlinks=False)
-                if rules.ignored(path, directory=folder) and path not in tracked:
+                if rules.ignored(path, directory=folder) and path not in tracked and not self._work_tree.whole:
                     left.append(path + "/" * folder)
                 elif folder:
                     self._folders.add(path)

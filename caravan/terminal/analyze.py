@@ -19,7 +19,14 @@ _SHOWN = 5  # of a list that may be long
 
 def analyze(
     ctx: typer.Context,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Path or git URL of a repository.", show_default=False)],
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH_OR_URL",
+            help="A repository: a directory, an archive (zip, tar) or a git URL (URL@REF for a branch, tag or commit).",
+            show_default=False,
+        ),
+    ],
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="What you want to train: it tells which entry.")] = "",
     as_json: JsonOption = False,
 ) -> None:

@@ -21,23 +21,27 @@ _LARGEST_ANSWERS = 1 << 20  # bytes; an answers file is a page of text
 def check_prompt(prompt: str | None) -> str:
     """The prompt without blanks around it. Raises UsageError for one of nothing."""
     if prompt is None:
-        raise UsageError("Say what to train:", hint="--prompt TEXT --codebase-path PATH_OR_GIT_URL (see --help).")
+        raise UsageError("Say what to train:", hint="--prompt TEXT --codebase-path PATH_OR_URL (see --help).")
     if not prompt.strip():
         raise UsageError("The prompt is empty.", hint="Say in a sentence what to train, with --prompt.")
     return prompt.strip()
 
 
 def check_source(source: str | None) -> str:
-    """A local path made absolute, because a run may be resumed from elsewhere; a URL as it is."""
+    """A local path made absolute, because a run may be resumed from elsewhere; a URL as it is.
+
+    Raises UsageError for a URL with credentials: the source stands in the store, the report and the trace.
+    """
     if source is None or not source.strip():
-        raise UsageError("Name the repository:", hint="--codebase-path PATH_OR_GIT_URL (see --help).")
+        raise UsageError("Name the repository:", hint="--codebase-path PATH_OR_URL (see --help).")
     if "://" in source:
         from caravan.analysis.git import without_credentials
+        from caravan.values.masking import mask
 
-        if without_credentials(source) != source:
+        if without_credentials(source) != source or mask(source) != source:
             raise UsageError(
                 "The address of the repository holds a password or token, and addresses are kept with the run.",
-                hint="Leave it out: git asks its credential helper, or give an SSH address.",
+                hint="Leave it out: git asks its credential helper, or give an SSH address; .netrc opens archives.",
             )
         return source
     path = Path(source)

@@ -15,7 +15,12 @@ def train(
     ctx: typer.Context,
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to train, in a sentence.")] = None,
     codebase_path: Annotated[
-        str | None, typer.Option(metavar="PATH_OR_GIT_URL", help="The training repository. It is never changed.")
+        str | None,
+        typer.Option(
+            metavar="PATH_OR_URL",
+            help="The training repository: a directory, an archive (zip, tar), or a git URL, URL@REF for a branch, tag"
+            " or commit. It is never changed.",
+        ),
     ] = None,
     answers: AnswersOption = None,
     sets: Annotated[

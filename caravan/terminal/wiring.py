@@ -128,7 +128,7 @@ class Wiring(Protocol):
         """The long-term memory, closed at the end. Raises ServiceError when it is switched off."""
 
     def open_tree(self, source: str) -> SourceTree:
-        """The repository at a path or git URL."""
+        """The repository at a path or URL."""
 
     def trace_path(self, run_id: str) -> Path:
         """The run's local trace file."""

@@ -14,7 +14,7 @@ from caravan.values.plan import PlanChange
 
 
 class RunRequest(Value):
-    """What the user asked for. `source` is a path or git URL; `sets` are `--set field=value`, already typed."""
+    """What the user asked for. `source` is a path or a URL without credentials; `sets` are `--set`, already typed."""
 
     prompt: str
     source: str

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from caravan.analysis.gpus_asked import gpus_asked
+from caravan.analysis.subjects import model_names
 
 _HUB_ID: Final = re.compile(r"(?<![\w./~-])([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\w)(?![\w/])")
 _FILE: Final = re.compile(
@@ -26,10 +27,6 @@ _FOLDERS: Final = (
 _FOLDER: Final = re.compile(
     rf"(?<![\w/])(\.{{1,2}}/[\w./-]*\w|~?/(?:[\w.-]+/)+[\w.-]*\w|(?:{'|'.join(_FOLDERS)})/[\w./-]*)"
 )
-_MODEL_NAME: Final = re.compile(
-    r"(?i)\b((?:llama|qwen|mistral|mixtral|gemma|phi|gpt|bert|roberta|t5|vicuna|falcon|deepseek|yolo|resnet|vit|opt|pythia"
-    r"|bloom|stable-diffusion|sdxl|whisper|smollm|olmo|granite)[\w.]*(?:-[\w.]+)*)"
-)
 _METHODS: Final = (
     ("qlora", r"q-?lora|4-?bit"),
     ("lora", r"lora|adapter"),
@@ -44,7 +41,17 @@ _STOP_WORDS: Final = (
     " node on in of a an to it all at by small own python script scripts epochs epoch steps py sh src md machine"
     " is are be so then only just how can we me some few new local file files folder start started base me i"
 )
-_STOP: Final = frozenset(_STOP_WORDS.split())
+_VERSION: Final = re.compile(r"([a-z]{2,})[-_ ]?(\d{1,2}[._]\d)(?!\d)")
+_STOP: Final = frozenset(
+    (
+        *("the", "and", "for", "with", "this", "that", "from", "into", "using", "use", "my", "our", "your", "one", "two"),
+        *("its", "data", "dataset", "model", "models", "train", "training", "tune", "fine", "finetune", "finetuning"),
+        *("repo", "repository", "code", "example", "examples", "run", "please", "want", "starting", "gpu", "gpus", "node"),
+        *("on", "in", "of", "to", "it", "all", "at", "by", "small", "own", "python", "script", "scripts", "epochs"),
+        *("epoch", "steps", "py", "sh", "src", "md", "machine", "is", "are", "be", "so", "then", "only", "just", "how"),
+        *("can", "we", "me", "some", "few", "new", "local", "file", "files", "folder", "start", "started", "base", "an"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,6 @@ def read_prompt(prompt: str) -> Wishes:
     text = prompt[:4000]
     files = [m[1] for m in _FILE.finditer(text)]
     ids = [m[1] for m in _HUB_ID.finditer(text) if m[1] not in files and not _is_folder(text, m)]
-    named = _MODEL_NAME.search(text)
     folder = _FOLDER.search(text)
     dataset = files[0] if files else folder[1] if folder else None
     after_on = re.search(r"(?i)\bon (?:the )?([A-Za-z0-9][\w.-]*/[\w.-]+)", text)
@@ -77,7 +83,7 @@ def read_prompt(prompt: str) -> Wishes:
         dataset = after_on[1]
     model = next((i for i in ids if i != dataset), None)
     method = next((m for m, pattern in _METHODS if re.search(rf"(?i)\b(?:{pattern})", text)), None)
-    return Wishes(model, named[1] if named else None, dataset, gpus_asked(text), method, words_of(text), text)
+    return Wishes(model, next(iter(model_names(text)), None), dataset, gpus_asked(text), method, words_of(text), text)
 
 
 def _is_folder(text: str, found: re.Match[str]) -> bool:
@@ -87,7 +93,8 @@ def _is_folder(text: str, found: re.Match[str]) -> bool:
 
 
 def words_of(text: str) -> frozenset[str]:
-    """The telling words of a sentence or a path, in lower case."""
+    """The telling words of a sentence or a path, in lower case; a version (`Llama-3.1`, `v2_5`) also stays whole."""
     plain = re.sub(r"(?i)fine[-_ ]?tun(?:e|ing)", "finetune", text).lower()
     found = re.findall(r"[a-z][a-z0-9]+|\d+(?:\.\d+)?[bm]\b", plain)
-    return frozenset(w for w in found if len(w) > 1 and w not in _STOP)
+    versions = (f"{name}{number.replace('_', '.')}" for name, number in _VERSION.findall(plain))
+    return frozenset(w for w in (*found, *versions) if len(w) > 1 and w not in _STOP)

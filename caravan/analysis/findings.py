@@ -73,6 +73,8 @@ class Module:
     subscripts: tuple[ast.Subscript, ...] = ()
     strings: tuple[ast.Constant, ...] = ()
     loops: tuple[ast.For, ...] = ()
+    attributes: tuple[ast.Assign, ...] = ()
+    whiles: tuple[ast.While, ...] = ()
     main_line: int | None = None
     runs_at_top: int | None = None
     error: str | None = None

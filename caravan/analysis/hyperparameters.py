@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from caravan.analysis.documents import Documented
 from caravan.analysis.entry import Entry, pairs
 from caravan.analysis.findings import FoundOption, Module
 from caravan.analysis.python import value_of
@@ -59,7 +60,7 @@ _SIGNS: Final[Mapping[str, _Signs]] = {
         r"(?:target_|source_|seq(?:uence)?_?|text_|input_|token_?)?(?:len|length|window|ctx)$"
         r"|(?:^|_)seq(?:uence)?_?(?:len|length|size)|max_(?:\w+_)?(?:len|length|tokens_per_sample)$"
         r"|^(?:input|image|img|crop|train_crop)_?size$"
-        r"|^imgsz?$|tokens_per_sample$|context_(?:size|length|window)$|max_position_embeddings$",
+        r"|^imgsz?$|tokens_per_sample$|feature_lengths?$|context_(?:size|length|window)$|max_position_embeddings$",
         r"^\W*(?:(?:the|max\w*|total|input|training|model|single)\s+)*(?:sequence|context|block)\s+(?:length|size|window)\b"
         r"|^\W*max\w*\s+(?:total\s+)?(?:input\s+)?(?:sequence|context)\s+length",
         r"gen|new|decode|val|eval|test|warm|prompt|response|completion|answer|min_|query|clip_len|patch|hidden|queue",
@@ -172,11 +173,14 @@ def _constant(modules: Sequence[Module], names: Sequence[str]) -> tuple[Json, So
     return None
 
 
-def for_command(options: Sequence[FoundOption], words: Sequence[str]) -> tuple[FoundOption, ...]:
-    """The options without those of other subcommands than the one that `words` name; else the likeliest of them.
+def for_command(
+    options: Sequence[FoundOption], entry_point: str, used: Documented | None = None
+) -> tuple[FoundOption, ...]:
+    """The options without those of other subcommands than the one that the entry or its documented command names.
 
-    Where no word names one, a subcommand called after training counts, and else all do.
+    Where none is named, a subcommand called after training counts, and else all do.
     """
+    words = [*entry_point.split(), *(used.command.target.split() + list(used.command.args[:2]) if used else ())]
     commands = dict.fromkeys(o.command for o in options if o.command)
     if not commands:
         return tuple(options)

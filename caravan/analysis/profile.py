@@ -15,12 +15,14 @@ from typing import Final, Protocol
 from caravan.analysis import fields, installs, training
 from caravan.analysis.checkpoints import checkpoints
 from caravan.analysis.compute import distributed, num_gpus
+from caravan.analysis.config_options import with_configuration
 from caravan.analysis.config_values import read_config_values
 from caravan.analysis.data import dataset
 from caravan.analysis.dependencies import Dependencies, is_dependency_file, read_dependencies
 from caravan.analysis.documents import Documented, documented, stale
 from caravan.analysis.entry import Entry
 from caravan.analysis.findings import Found, Module
+from caravan.analysis.hyperparameters import for_command
 from caravan.analysis.hyperparameters import hyperparameters as key_hyperparameters
 from caravan.analysis.method import method
 from caravan.analysis.models import base_model
@@ -128,6 +130,8 @@ def _entry(
     modules = entry_modules(best, sources)
     options = parser.options if parser else ()
     settings = read_settings(sources, configs, modules, options, used)
+    parser = with_configuration(parser, settings, modules, used, sources)
+    options = for_command(parser.options, best.entry_point, used) if parser else ()
     entry = Entry(
         launcher=best.launcher,
         modules=modules,
@@ -144,7 +148,7 @@ def _entry(
     launch = _launch(best, used, needed)
     found = _found(entry, sources)
     hyperparameters, places = key_hyperparameters(entry)
-    flags = tuple(o.option for o in entry.options)
+    flags = tuple(o.option for o in entry.options if not o.source)
     sure = _sureness(best)
     evidence = {name: f.evidence for name, f in found.items() if f.evidence}
     evidence |= {"entry_point": tuple(best.evidence[:8]), "key_hyperparameters": places}

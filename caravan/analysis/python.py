@@ -54,6 +54,8 @@ def _module(path: str, text: str, tree: ast.Module) -> Module:
         subscripts=tuple(found.get(ast.Subscript, [])),
         strings=tuple(c for c in found.get(ast.Constant, []) if isinstance(c.value, str)),
         loops=tuple(found.get(ast.For, [])),
+        attributes=tuple(a for a in found.get(ast.Assign, []) if isinstance(a.targets[0], ast.Attribute)),
+        whiles=tuple(found.get(ast.While, [])),
         main_line=next((s.lineno for s in tree.body if _is_main_guard(s)), None),
         runs_at_top=next((s.lineno for s in tree.body if _runs(s)), None),
     )

@@ -128,6 +128,9 @@ class Sources:
         """The nearest module's parser; those that add to one parser from many files are put together."""
         entry = modules[0]
         found = [(m, p) for m in modules if (p := self._own_parser(m))]
+        found = [f for f in found if f[1].style != "argv"] or found[
+            :1
+        ]  # a parser is better than texts that look like flags
         if not found:
             return None
         style = found[0][1].style

@@ -1,0 +1,78 @@
+"""Configurations that are Python: ml_collections' files, and the tree of defaults of yacs. Pure."""
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from posixpath import dirname
+from typing import Final
+
+from caravan.analysis.findings import FoundOption, Module, source_line
+from caravan.analysis.python import dotted, keyword, text_of, value_of
+from caravan.analysis.settings import Setting, resolved
+from caravan.analysis.sources import Sources
+from caravan.values.base import Json
+from caravan.values.repo import ScriptOption, SourceLine
+
+_MAX_FILES: Final = 40
+_NODE: Final = re.compile(r"\b(?:CfgNode|CN)\(|\byacs\b")
+_READS: Final = re.compile(r"merge_from_(?:list|file)|\bget_cfg\b")
+
+
+def ml_config_files(module: Module, call: ast.Call, sources: Sources) -> Iterator[str]:
+    """The file that an absl flag has as its default, else the likeliest one near that has a `get_config`."""
+    default = text_of(call.args[1] if len(call.args) > 1 else keyword(call, "default"), module)
+    here = dirname(module.path) or "."
+    if default and (path := resolved(default.split(":")[0], sources, (here, "."))):
+        yield path
+        return
+    prefix = "" if here == "." else f"{here}/"
+    near = [p for p in sources.paths if p.startswith(prefix) and p.endswith(".py") and "config" in p[len(prefix) :]]
+    near.sort(key=lambda p: (not p.endswith("default.py"), p.count("/"), p))
+    yield from [p for p in near[:_MAX_FILES] if "def get_config" in (sources.text(p) or "")][:1]
+
+
+def default_tree(settings: Sequence[Setting], modules: Sequence[Module], sources: Sources) -> Iterator[FoundOption]:
+    """Keys of a yacs configuration (`SOLVER.BASE_LR`): of the documents first, then of the code's tree of defaults."""
+    named = {c.last for m in modules for c in m.calls} | {n for m in modules for i in m.imports for n in i.names}
+    if not _READS.search(" ".join(sorted(named))):
+        return
+    trees = list(_trees(modules, sources))
+    keys = {key for m in trees for key, _, _ in _assigned(m)}
+    if not keys:
+        return
+    for setting in settings:
+        for key, value in setting.values.items():
+            if key in keys:
+                yield _option(key, value, source_line(setting.path, 0))
+    for module in trees:
+        for key, node, line in _assigned(module):
+            yield _option(key, value_of(node, module), module.at(line))
+
+
+def _option(key: str, value: Json, where: SourceLine) -> FoundOption:
+    default = value if not isinstance(value, list | dict) else None
+    option = ScriptOption(flag=key, default=default, type=None if value is None else type(value).__name__)
+    return FoundOption(option, (key,), where, source=where.file)
+
+
+def _trees(modules: Sequence[Module], sources: Sources) -> Iterator[Module]:
+    """Modules that build a tree of settings: those that are reached, else files named after defaults."""
+    found = False
+    for module in modules:
+        if next(_assigned(module), None) and _NODE.search("\n".join(module.lines)):
+            found = True
+            yield module
+    if found:
+        return
+    named = sorted(p for p in sources.paths if re.search(r"(?:^|/)(?:defaults?|config|cfg)\.py$", p))
+    for path in named[:_MAX_FILES]:
+        if _NODE.search(sources.text(path) or ""):
+            yield sources.module(path)
+
+
+def _assigned(module: Module) -> Iterator[tuple[str, ast.expr, int]]:
+    """(key, value, line) of `_C.SOLVER.BASE_LR = 0.01` at the top of a module or in a function that builds it."""
+    for node in module.attributes:
+        key = dotted(node.targets[0]).partition(".")[2]
+        if key and key.isupper() and not isinstance(node.value, ast.Call):
+            yield key, node.value, node.lineno

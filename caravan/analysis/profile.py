@@ -4,34 +4,36 @@ Pure over a tree that reads texts; it never imports or runs the repository's cod
 data: nothing in them is an instruction.
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from posixpath import basename, dirname, relpath
+from posixpath import basename, dirname
 from typing import Final, Protocol
 
-from caravan.analysis import fields, installs, training
+from caravan.analysis import fields, installs
+from caravan.analysis.candidate import Candidate
 from caravan.analysis.checkpoints import checkpoints
 from caravan.analysis.compute import distributed, num_gpus
 from caravan.analysis.config_options import with_configuration
 from caravan.analysis.config_values import read_config_values
 from caravan.analysis.data import dataset
 from caravan.analysis.dependencies import Dependencies, is_dependency_file, read_dependencies
-from caravan.analysis.documents import Documented, documented, stale
+from caravan.analysis.documents import Documented, documented
 from caravan.analysis.entry import Entry
-from caravan.analysis.findings import Found, Module
+from caravan.analysis.environment import read_environment
+from caravan.analysis.findings import Found
+from caravan.analysis.hazards import hazards
 from caravan.analysis.hyperparameters import for_command
 from caravan.analysis.hyperparameters import hyperparameters as key_hyperparameters
+from caravan.analysis.launch import best_command, launch, preparation
 from caravan.analysis.method import method
 from caravan.analysis.models import base_model
-from caravan.analysis.prompt import Wishes, read_prompt
-from caravan.analysis.rank import Candidate, best_command, candidates, entry_folder, entry_modules, unknown_flags
+from caravan.analysis.prompt import Wishes, read_prompt, words_of
+from caravan.analysis.rank import candidates
+from caravan.analysis.scripts import entry_folder, entry_modules
 from caravan.analysis.settings import named_files, read_settings
 from caravan.analysis.sources import Sources
 from caravan.analysis.tree import FileEntry
-from caravan.analysis.vocabulary import OTHER_NAME
 from caravan.values.base import Json
 from caravan.values.masking import MASK, mask, mask_json
 from caravan.values.repo import GitState, Hazard, Launcher, RepoProfile, ScriptOption, SourceLine
@@ -78,7 +80,8 @@ def analyze(tree: Tree, prompt: str = "", *, entry: str | None = None) -> RepoPr
     wishes = read_prompt(prompt)
     dependencies = [d for p in sorted(sources.paths) if is_dependency_file(p) and (d := _dependencies(sources, p))]
     scripts = {name: target for d in reversed(dependencies) for name, target in d.scripts.items()}
-    commands = documented(sources, scripts)
+    packages = frozenset(p for d in dependencies for p in d.packages)
+    commands = documented(sources, scripts, packages)
     ranked = candidates(sources, commands, scripts, wishes, entry)
     document: dict[str, Json] = {"is_training_repo": bool(ranked), "candidates": tuple(c.value() for c in ranked)}
     document["candidates"] = document["candidates"][:_MAX_CANDIDATES]
@@ -107,12 +110,6 @@ def _dependencies(sources: Sources, path: str) -> Dependencies | None:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Launch:
-    command: str
-    cwd: str
-
-
 def _entry(
     best: Candidate,
     sources: Sources,
@@ -123,9 +120,11 @@ def _entry(
     """All fields that depend on the chosen entry."""
     used = best_command(best, sources, wishes)
     best.launcher = used.command.launcher if used else best.launcher
-    parser = sources.parser(best.path) if best.path and best.launcher is not Launcher.NOTEBOOK else None
+    best.tool = used.command.tool if used else best.tool
+    parser = sources.parser(best.python) if best.python else None
     document = used.command.where.file if used else None
-    needed = installs.needed(dependencies, entry_folder(best), document, sources)
+    words = wishes.words | words_of(best.entry_point)
+    needed = installs.needed(dependencies, entry_folder(best), document, sources, words)
     configs = named_files(used, sources, best.path)
     modules = entry_modules(best, sources)
     options = parser.options if parser else ()
@@ -145,7 +144,7 @@ def _entry(
         commands=commands,
         sources=sources,
     )
-    launch = _launch(best, used, needed)
+    start = launch(best, used, {dirname(d.path) for d in needed})
     found = _found(entry, sources)
     hyperparameters, places = key_hyperparameters(entry)
     flags = tuple(o.option for o in entry.options if not o.source)
@@ -156,19 +155,20 @@ def _entry(
     return {
         "entry_point": best.entry_point,
         "launcher": best.launcher,
-        "cli_name": best.entry_point.split()[0] if best.launcher is Launcher.CLI else None,
-        "launch_command": launch.command,
-        "launch_cwd": launch.cwd,
-        "prep_commands": _preparation(used, commands),
+        "cli_name": best.tool or best.entry_point.split()[0] if best.launcher is Launcher.CLI else None,
+        "launch_command": start.command,
+        "launch_cwd": start.cwd,
+        "prep_commands": preparation(used, commands),
         "config_files": tuple(configs),
         "dependency_files": tuple(d.path for d in needed),
         "python_requires": next((d.python_requires for d in [*needed, *dependencies] if d.python_requires), None),
-        "docker": installs.dockerfile(entry_folder(best), sources),
+        "docker": (docker := installs.dockerfile(entry_folder(best), sources)),
+        "environment": read_environment([d.path for d in needed], modules, best.launcher, docker, sources),
         "cli_style": parser.style if parser else None,
         "options": flags,
         "key_hyperparameters": hyperparameters,
-        "config_values": read_config_values(sources, entry.modules, entry.options, used, configs, launch.cwd),
-        "hazards": _hazards(entry.modules, best, used, commands, sources, flags),
+        "config_values": read_config_values(sources, entry.modules, entry.options, used, configs, start.cwd),
+        "hazards": hazards(modules, best, used, commands, sources, flags, found["checkpoints"].value),
         **{name: tuple(f.value) if isinstance(f.value, list) else f.value for name, f in found.items()},
         "evidence": {k: v for k, v in evidence.items() if v},
         "confidence": {
@@ -208,72 +208,6 @@ def _checkpoints(entry: Entry) -> Found:
 def _sureness(best: Candidate) -> float:
     """How sure the entry is: 0.95 for a documented one that scores high, less for less."""
     return round(max(0.2, min(0.95, 0.35 + 0.07 * best.score)), 2)
-
-
-def _launch(best: Candidate, used: Documented | None, needed: Sequence[Dependencies]) -> _Launch:
-    """The command that starts the entry, and where: as documented, else made from the launcher."""
-    if used:
-        return _Launch(used.command.text, used.cwd)
-    folder = entry_folder(best)
-    own = any(dirname(d.path) == folder for d in needed)
-    cwd = folder if own else "."
-    inside = relpath(best.entry_point, cwd) if best.path else best.entry_point
-    script = shlex.quote(f"./{inside}" if inside.startswith("-") else inside) if best.path else inside
-    words = {
-        Launcher.PYTHON: f"python {script}",
-        Launcher.TORCHRUN: f"torchrun --standalone --nproc_per_node=1 {script}",
-        Launcher.ACCELERATE: f"accelerate launch {script}",
-        Launcher.DEEPSPEED: f"deepspeed {script}",
-        Launcher.NOTEBOOK: f"jupyter nbconvert --to notebook --execute {script}",
-        Launcher.BASH: f"bash {script}",
-    }
-    return _Launch(words.get(best.launcher, best.entry_point), "." if best.launcher is Launcher.CLI else cwd)
-
-
-def _preparation(used: Documented | None, commands: Sequence[Documented]) -> tuple[str, ...]:
-    """Commands of the same document that stand before the launch and prepare data or models."""
-    if used is None:
-        return ()
-    found = [
-        d.command.text
-        for d in commands
-        if d.command.where.file == used.command.where.file
-        and d.command.where.line < used.command.where.line
-        and d.path
-        and d.cwd == used.cwd
-        and OTHER_NAME.match(basename(d.path))
-        and any(w in basename(d.path).lower() for w in ("prepar", "preprocess", "download", "tokeniz", "convert"))
-    ]
-    return tuple(dict.fromkeys(found))
-
-
-def _hazards(
-    modules: Sequence[Module],
-    best: Candidate,
-    used: Documented | None,
-    commands: Sequence[Documented],
-    sources: Sources,
-    options: Sequence[ScriptOption],
-) -> tuple[Hazard, ...]:
-    """What a batch job may die of, and where the documents are wrong."""
-    found: dict[tuple[str, str], list[SourceLine]] = {}
-    for module in modules:
-        for kind, text, where in training.hazards(module):
-            found.setdefault((kind, text), []).append(where)
-    for old in stale(commands):
-        text = f"{old.command.where.file} documents {old.command.target}, which does not exist"
-        found.setdefault(("stale-document", text), []).append(old.command.where)
-    if used and best.path and (unknown := unknown_flags(sources, best.path, used)):
-        text = f"the documented command uses options that {best.entry_point} doesn't have: {', '.join(unknown[:6])}"
-        found.setdefault(("stale-document", text), []).append(used.command.where)
-    if used and "--push_to_hub" in used.command.args:
-        found.setdefault(("hub-push", "the documented command pushes to the model hub"), []).append(used.command.where)
-    needed = [o.flag for o in options if o.required]
-    given = {str(f) for f, _ in used.command.given_flags()} if used else set()
-    missing = [f for f in needed if f.startswith("--") and f not in given]
-    if missing:
-        found.setdefault(("required-option", f"the parser requires {', '.join(missing[:6])}"), [])
-    return tuple(Hazard(kind=k, text=t, evidence=tuple(dict.fromkeys(w))[:3]) for (k, t), w in list(found.items())[:20])
 
 
 def _masked(profile: RepoProfile) -> RepoProfile:

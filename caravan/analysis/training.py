@@ -18,6 +18,7 @@ _OPTIMIZER: Final = re.compile(r"(?:^|[._])(?:optim\w*|opt|adam\w*|sgd|scaler|en
 _TRAINER: Final = re.compile(r"Trainer\w*$|^Accelerator$|^Learner$")
 _TRAINER_STARTS: Final = re.compile(r"(?:^|[._])\w*(?:trainer|learner|runner)\w*\.(?:train|fit|fit_one_cycle)$", re.I)
 _GRADIENTS: Final = ("value_and_grad", "GradientTape", "apply_gradients", "minimize", "train_on_batch")
+_TRAIN_OPTIONS: Final = frozenset({"input_fn", "max_steps", "epochs", "data", "max_epochs", "num_epochs", "n_epochs"})
 _TRAIN_NAME: Final = re.compile(r"^(?:train|fit|fine_?tune|pre_?train)(?:_|$)", re.IGNORECASE)
 _LAUNCHER_SETS: Final = frozenset(
     (
@@ -78,6 +79,10 @@ def _sign(call: Call) -> tuple[float, str] | None:
         return 2.5, "starts a trainer"
     if call.last in ("train", "fit") and any(k.arg == "resume_from_checkpoint" for k in call.node.keywords):
         return 2.5, "starts a trainer"
+    if call.last == "train" and owner and _TRAIN_OPTIONS & {k.arg for k in call.node.keywords}:
+        return 2.5, "starts a training"
+    if call.last in ("train_and_evaluate", "learn") and owner and (call.node.args or call.node.keywords):
+        return 2.0, f"calls {call.last}()"
     if call.last == "fit" and owner and call.node.args:
         return 2.0, "fits a model"
     if _TRAINER.search(call.last):
@@ -176,19 +181,3 @@ def distributed_signs(module: Module) -> Iterator[Finding]:
             yield "accelerate", module.at(call.line)
         elif call.name.endswith(("mp.spawn", "multiprocessing.spawn")):
             yield "spawn", module.at(call.line)
-
-
-def hazards(module: Module) -> Iterator[tuple[str, str, SourceLine]]:
-    """(kind, text, where) of what a batch job dies of: questions at the keyboard, debuggers, paths of one machine."""
-    for call in module.calls:
-        if call.name in ("input", "getpass.getpass", "getpass"):
-            yield "interactive", f"asks at the keyboard ({call.name})", module.at(call.line)
-        elif call.name in ("breakpoint", "pdb.set_trace", "ipdb.set_trace"):
-            yield "interactive", f"stops in a debugger ({call.name})", module.at(call.line)
-        elif call.name in ("wandb.init", "wandb.login"):
-            yield "tracker-account", "needs a Weights & Biases account, or WANDB_MODE=offline", module.at(call.line)
-        elif call.name.endswith("push_to_hub"):
-            yield "hub-push", "pushes to the model hub", module.at(call.line)
-    for text in module.strings:
-        if re.match(r"^/(?:home|Users|mnt|scratch|workspace|data|root)/[\w.-]+/", str(text.value)):
-            yield "absolute-path", f"names a path of one machine: {str(text.value)[:120]}", module.at(text.lineno)

@@ -4,10 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caravan.analysis import configs, dependencies, makefile, markdown, notebooks, prompt, shell
+from caravan.analysis.hazards import module_hazards
 from caravan.analysis.options import read_options
 from caravan.analysis.python import read_module, value_of
 from caravan.analysis.sources import Sources
-from caravan.analysis.training import adapters, environment_names, hazards, loads, metrics, training_signs
+from caravan.analysis.training import adapters, environment_names, loads, metrics, training_signs
 
 PIECES = st.sampled_from(
     [
@@ -79,7 +80,7 @@ def test_python_never_raises(text):
     assert sources.module("x.py") == module or module.error is None
     assert bool(sources.notes) == (module.error is not None)
     read_options(module)
-    list(loads(module)), list(metrics(module)), list(environment_names(module)), list(hazards(module))
+    list(loads(module)), list(metrics(module)), list(environment_names(module)), list(module_hazards(module))
     training_signs(module), list(adapters(module))
     for constant in module.constants.values():
         value_of(constant.value, module)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from caravan.planning.command import flag_text, output_dir
 from caravan.planning.config_files import accepts, changeable, copies, in_place
 from caravan.values.base import Json
-from caravan.values.plan import Author, ConfigKey, ConfigOverlay, TrainingPlan
+from caravan.values.plan import ConfigKey, ConfigOverlay, TrainingPlan
 
 
 def overlays_of(plan: TrainingPlan) -> tuple[ConfigOverlay, ...]:
@@ -28,8 +28,7 @@ def _taken(plan: TrainingPlan) -> Iterator[tuple[ConfigKey, Json]]:
     for path, key in plan.config_keys.items():
         field, choice, wanted = path.partition("=")
         value = output_dir(plan) if field == "training.output_dir" else plan.get(field)
-        own = plan.set_by(field) is Author.REPOSITORY and field in plan.provenance
-        if value is None or own or not changeable(plan, key.path):
+        if value is None or plan.is_own(field) or not changeable(plan, key.path):
             continue
         if choice:
             yield key, flag_text(value) == wanted

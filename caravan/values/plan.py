@@ -179,6 +179,11 @@ class TrainingPlan(Value):
                 return found.by
         return Author.DEFAULT
 
+    def is_own(self, path: str) -> bool:
+        """Whether the field has the repository's own value, so that nothing needs to be passed to its program."""
+        origin = self.provenance.get(path)
+        return origin is not None and (origin.own or origin.by is Author.REPOSITORY)
+
 
 def block_in(annotation: Any) -> type[Value] | None:
     """The block that a field of that type holds, also an optional one; None for anything else."""
@@ -222,7 +227,8 @@ def apply_changes(plan: TrainingPlan, changes: Iterable[PlanChange]) -> Training
             continue
         current.get(change.path)  # raises for a path that no plan has
         _put(document, split_path(change.path), change.value)
-        provenance[change.path] = Provenance(by=change.by, why=change.why)
+        own = change.confirms and current.is_own(change.path) and current.get(change.path) == change.value
+        provenance[change.path] = Provenance(by=change.by, why=change.why, own=own)
         try:
             current = TrainingPlan.model_validate({**document, "provenance": provenance})
         except ValidationError as error:

@@ -46,19 +46,27 @@ STANDING = frozenset({Author.ANSWER, Author.USER, Author.REPAIR})
 
 
 class Provenance(Value):
-    """Who set a field, and why, in a few words."""
+    """Who set a field, and why, in a few words.
+
+    `own`: it is the repository's own value, named by a person in a plan file; the training has it without being told.
+    """
 
     by: Author
     why: str = ""
+    own: bool = False
 
 
 class PlanChange(Value):
-    """One change of one field. `path` is dotted (`training.micro_batch`, `env.HF_HOME`); `value` None unsets it."""
+    """One change of one field. `path` is dotted (`training.micro_batch`, `env.HF_HOME`); `value` None unsets it.
+
+    `confirms`: it names a field as it may be already, as a plan file does; what is the repository's own stays so.
+    """
 
     path: str
     value: Json = None
     by: Author
     why: str = ""
+    confirms: bool = False
 
 
 class ModelChoice(Value):
@@ -87,6 +95,7 @@ class Training(Value):
     method: str | None = None
     micro_batch: int | None = Field(default=None, ge=1, description="samples per GPU and step")
     grad_accum: int | None = Field(default=None, ge=1, description="steps accumulated before an update")
+    global_batch: int | None = Field(default=None, ge=1, description="samples per update, of all GPUs together")
     max_len: int | None = Field(default=None, ge=1, description="tokens per sequence")
     lr: float | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)
@@ -120,6 +129,7 @@ class Launch(Value):
     nodes: int = Field(default=1, ge=1)
     master_port: int | None = Field(default=None, ge=1, le=65535)
     rdzv_endpoint: str | None = None
+    rank_option: str | None = Field(default=None, description="the program's option for its process's number on a node")
     args: tuple[str, ...] = Field(default=(), description="further arguments of the launcher itself")
 
 
@@ -131,6 +141,9 @@ class Setup(Value):
 
     python: str = Field(default="python3", description="interpreter that starts the environment")
     requirements: str | None = None
+    further_requirements: tuple[str, ...] = Field(
+        default=(), description="more such files, installed together with the first"
+    )
     pip: tuple[str, ...] = ()
     apt: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
@@ -339,6 +352,9 @@ class Resources(Value):
     gpu_vendor: str = "nvidia"
     gpu_model: str | None = None
     gpu_memory_mib: int | None = Field(default=None, ge=1)
+    gpu_driver: str | None = Field(
+        default=None, pattern=r"^\d+(\.\d+){0,3}$", description="oldest driver of the GPUs that will do (`525.60.13`)"
+    )
     gpu_prefer: tuple[str, ...] = Field(default=(), description="GPU models that would do, the cheapest first")
     cpu_mhz: int = Field(default=1000, ge=1)
     cores: int | None = Field(default=None, ge=1)

@@ -123,7 +123,7 @@ def _missing(case: Case, options: list[str]) -> Iterable[Repair]:
             return ()
         if not option.startswith("-") and case.detail("style") != "hydra":
             command.append(str(value))
-        elif case.plan.set_by(field) is Author.REPOSITORY:
+        elif case.plan.set_by(field) is Author.REPOSITORY or case.plan.is_own(field):
             values[f"training.options.{option}"] = value  # a value of the repository's own is not passed by itself
         else:
             values[f"flags.{field}"] = option

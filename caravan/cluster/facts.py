@@ -115,6 +115,7 @@ def _device(device: Json) -> DeviceGroup:
         model=device.get("Name") or "",
         count=sum(1 for i in device.get("Instances") or () if i.get("Healthy", True)),
         memory_mib=_mebibytes(attributes.get("memory") or {}),
+        driver=str((attributes.get("driver_version") or {}).get("String") or ""),
         declared=_true(attributes.get(DECLARED_ATTRIBUTE) or {}),
     )
 

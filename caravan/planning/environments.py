@@ -32,9 +32,10 @@ _CACHES: Final = {
 def environment_words(plan: TrainingPlan) -> tuple[str, ...]:
     """The arguments of the environment helper; empty when the plan needs no packages."""
     setup, code = plan.setup, plan.code
-    if not setup.requirements and not setup.pip:
+    wanted = tuple(dict.fromkeys(filter(None, (setup.requirements, *setup.further_requirements))))
+    if not wanted and not setup.pip:
         return ()
-    files = (f"--file={setup.requirements}",) if setup.requirements else ()
+    files = tuple(f"--file={name}" for name in wanted)
     said = code.sha256 or code.ref or (plan.image if code.kind == "image" else None) or ""
     apart = () if in_place(plan) else ("--apart",)
     return (*files, *(f"--pip={line}" for line in setup.pip), f"--salt={said}", *apart)

@@ -232,6 +232,7 @@ class DeviceGroup(Value):
     model: str
     count: int = Field(ge=0)
     memory_mib: int | None = None
+    driver: str = Field(default="", description="version of the kernel's driver, as the device plug-in tells it")
     declared: bool = False
 
 

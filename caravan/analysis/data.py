@@ -54,13 +54,10 @@ STRONG: Final = (
 _LISTED: Final = re.compile(
     r"(?i)(?:^|\.)(?:train_?)?data(?:sets?|_?mixture|_?mixer)?(?:\.\w+)*\.(?:id|path|name|repo_id|dataset_name|hf_path)$"
 )
-_FILE: Final = re.compile(
-    r"(?i)\.(?:jsonl?|csv|tsv|txt|parquet|arrow|ya?ml|toml|bin|zip|tar|npy|npz|h5|hdf5|spacy|lmdb)$"
-)
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NO_DATA: Final = re.compile(
     r"(?i)^(?:none|null|true|false|auto|train|test|validation|custom|dummy|json|-?\d[\d.e-]*|)$"
 )
-_PATHS: Final = frozenset(("path", "root", "train", "i", "task", "data", "input_file", "train_ds"))
 
 
 def dataset(entry: Entry) -> Found:
@@ -81,6 +78,8 @@ def dataset(entry: Entry) -> Found:
     fits = [f for f in found if shared(words, str(f.value))]
     if fits and not own_data(entry.sentence):
         return fits[0]
+    if own_data(entry.sentence):  # what documents have in its place is an example's
+        found = [f for f in found if _HUB_ID.fullmatch(str(f.value)) or str(f.value) in entry.paths]
     return next(iter(found), Found())
 
 
@@ -89,7 +88,7 @@ def _played(entry: Entry, found: list[Found]) -> Found | None:
     if not any(f.value and re.search(r"-v\d+$", str(f.value)) for f in found):
         return None
     for word in re.findall(r"\b[A-Z][A-Za-z]{3,}\b", entry.sentence):
-        hit = mentioned(entry, word, pattern=rf"(?<![\w-])((?:\w+/)?{word}\w*-v\d+)(?!\w)")
+        hit = mentioned(entry, word, more=True, pattern=rf"(?<![\w-])((?:\w+/)?{word}\w*-v\d+)(?!\w)")
         if hit:
             return hit
     return None

@@ -6,6 +6,7 @@ sentence, the documented command, the configuration that it names, the parser's 
 
 import re
 from collections.abc import Iterable
+from posixpath import basename, splitext
 from typing import Final
 
 from caravan.analysis import training
@@ -14,21 +15,71 @@ from caravan.analysis.findings import Found
 from caravan.analysis.vocabulary import FRAMEWORKS
 from caravan.values.repo import SourceLine
 
-_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_UNFILLED: Final = re.compile(r"^$|[<>${}*]|\bpath[_ /]to\b|^(?:none|null|true|false)$", re.IGNORECASE)
+_OVER: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    (
+        "pytorch",
+        (
+            *(
+                "torchvision",
+                "spacy",
+                "spacy_transformers",
+                "thinc",
+                "flair",
+                "sentence_transformers",
+                "setfit",
+                "timm",
+            ),
+            *(
+                "ultralytics",
+                "mmcv",
+                "mmengine",
+                "detectron2",
+                "fairseq",
+                "torchtune",
+                "torchtitan",
+                "unsloth",
+                "xformers",
+            ),
+            *("open_clip_torch", "stable_baselines3", "fastai", "skorch", "pytorch_metric_learning", "bitsandbytes"),
+            *("deepspeed", "axolotl", "litgpt", "speechbrain", "espnet", "monai", "kornia", "torch_geometric", "dgl"),
+        ),
+    ),
+    ("tensorflow", ("tensorflow_datasets", "tf_agents", "tensorflow_addons", "tflearn")),
+)
+"""Packages that stand upon a framework, for code that doesn't import it itself."""
 
 
 def framework(entry: Entry) -> Found:
-    """The framework, by the entry's imports, else by what is installed for it."""
+    """The framework, by the entry's imports, by what its program is built from, else by what is installed for it."""
     imported = _imported(entry)
     for name, packages in FRAMEWORKS[:-1]:
         hit = next((imported[p] for p in packages if p in imported), None)
         if hit:
             return Found(name, 0.95, (hit,))
-    for name, packages in FRAMEWORKS[:-1]:
-        if entry.packages & set(packages):
+    for name, further in _OVER:
+        hit = next((imported[p] for p in further if p in imported), None)
+        if hit:
+            return Found(name, 0.8, (hit,))
+    if compiled := _compiled(entry):
+        return compiled
+    for name, known in (*FRAMEWORKS[:-1], *_OVER):
+        if entry.packages & set(known):
             return Found(name, 0.6)
     return Found("numpy", 0.9, (imported["numpy"],)) if "numpy" in imported else Found()
+
+
+def _compiled(entry: Entry) -> Found | None:
+    """CUDA or C++ for a program that is built from such a file, named like what the command starts."""
+    command = entry.documented.command if entry.documented else None
+    words = [command.target, *command.args] if command else []
+    for word in words[:6]:
+        stem = re.sub(r"\W|_", "", basename(word).lower())
+        for path in sorted(entry.paths):
+            kind = {".cu": "cuda", ".cpp": "c++", ".cc": "c++", ".c": "c"}.get(splitext(path)[1])
+            own = re.sub(r"\W|_", "", basename(path).lower())
+            if kind and stem and stem in (own, own.removesuffix(splitext(path)[1][1:])):
+                return Found(kind, 0.8, (SourceLine(file=path, line=0),))
+    return None
 
 
 def libraries(entry: Entry, own: Iterable[str], standard: frozenset[str]) -> Found:

@@ -42,7 +42,7 @@ def needed(
     inside = [p for p in told if folder != "." and p.startswith(f"{folder}/")]
     if inside:
         chosen = [*inside, *(p for p in near if _plain(p) == _plain(inside[0]) is False)]
-    elif told and not any(dirname(p) and _plain(p) for p in near):
+    elif told and not any(_plain(p) and _holds(dirname(p), folder) for p in near):
         chosen = [*told, *(p for p in near if not _plain(p) and p not in told)]
         if not any(_plain(p) for p in told):  # `pip install -e .`: what setup.py reads, and a lone requirements.txt
             chosen += [p for p in near if p not in chosen and basename(p) == "requirements.txt"]
@@ -50,6 +50,11 @@ def needed(
         chosen = near
     whole = _with_included(chosen, declared, sources)
     return [by_path[p] for p in whole]
+
+
+def _holds(outer: str, folder: str) -> bool:
+    """Whether a directory below the root is the entry's, or one above it."""
+    return bool(outer) and f"{folder}/".startswith(f"{outer}/")
 
 
 def _fitting(told: Sequence[str], words: frozenset[str]) -> list[str]:

@@ -135,7 +135,9 @@ def _add(path: str, sources: Sources, given: Mapping[str, str], found: dict[str,
         text = sources.text(here) if here not in found else None
         if text is None or len(text) > _MAX_CONFIG_TEXT:
             continue
-        found[here] = Setting(here, read_values(here, text, sources))
+        values = read_values(here, text, sources)
+        chosen = {k: v for k, v in values.items() if not k.startswith("defaults.")}  # which files, and no settings
+        found[here] = Setting(here, chosen)
         pending += [p for p in _bases(here, text, sources, given) if p not in found]
 
 

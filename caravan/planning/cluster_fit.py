@@ -4,12 +4,13 @@ Totals, not what is free now: Nomad's own plan call knows that. It knows no repo
 """
 
 import fnmatch
+import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from caravan.planning.catalogue import Prices, matches_model, usd_per_hour
 from caravan.values.job import ClusterFacts, DeviceGroup, NodeFacts
-from caravan.values.plan import TrainingPlan
+from caravan.values.plan import Constraint, TrainingPlan
 
 
 class GpuOffer(NamedTuple):
@@ -60,10 +61,51 @@ def with_gpus(nodes: Iterable[NodeFacts], plan: TrainingPlan) -> tuple[NodeFacts
         or any(
             g.count >= need.gpus
             and (need.gpu_model is None or matches_model(need.gpu_model, g.model))
+            and not driver_too_old(n, g, need.gpu_driver)
             and (need.gpu_memory_mib is None or g.memory_mib is None or g.memory_mib >= need.gpu_memory_mib)
             for g in gpu_groups(n, need.gpu_vendor)
         )
     )
+
+
+_NODE_DRIVER: Final = "driver.nvidia.version"
+"""The node's attribute where no device tells its driver, as inventories of the built-in cluster have it."""
+
+
+def driver_of(node: NodeFacts, group: DeviceGroup) -> str | None:
+    """The driver of those GPUs as the node reports it; None: not known."""
+    told = group.driver or (node.attributes.get(_NODE_DRIVER, "") if group.vendor == "nvidia" else "")
+    return told if re.fullmatch(r"\d+(?:\.\d+)*", told.strip()) else None
+
+
+def driver_too_old(node: NodeFacts, group: DeviceGroup, oldest: str | None) -> bool:
+    """Whether the GPUs' driver is known to be older than that."""
+    have = driver_of(node, group)
+    return have is not None and oldest is not None and _numbers(have) < _numbers(oldest)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(n) for n in version.strip().split("."))
+
+
+def driver_constraints(
+    plan: TrainingPlan, facts: ClusterFacts
+) -> tuple[tuple[Constraint, ...], tuple[Constraint, ...]]:
+    """Constraints of the device and of the job that keep it from GPUs with too old a driver.
+
+    On the attribute where each node that could take the job tells it, else on the names of the nodes that are too old.
+    """
+    oldest = plan.resources.gpu_driver
+    if oldest is None or not plan.resources.gpus:
+        return (), ()
+    free = plan.model_copy(update={"resources": plan.resources.model_copy(update={"gpu_driver": None})})
+    groups = [(n, g) for n in takers(free, facts) for g in gpu_groups(n, plan.resources.gpu_vendor)]
+    if groups and all(g.driver for _, g in groups):
+        return (Constraint(attribute="${device.attr.driver_version}", operator="version", value=f">= {oldest}"),), ()
+    if groups and all(not g.driver and n.attributes.get(_NODE_DRIVER) for n, g in groups):
+        return (), (Constraint(attribute=f"${{attr.{_NODE_DRIVER}}}", operator="version", value=f">= {oldest}"),)
+    old = dict.fromkeys(n.name for n, g in groups if driver_too_old(n, g, oldest))
+    return (), tuple(Constraint(attribute="${node.unique.name}", operator="!=", value=name) for name in old)
 
 
 def takers(plan: TrainingPlan, facts: ClusterFacts) -> tuple[NodeFacts, ...]:

@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from caravan.planning.catalogue import gpu_named
-from caravan.planning.cluster_fit import gpu_groups
+from caravan.planning.cluster_fit import driver_of, gpu_groups
 from caravan.values.distributions import normal
 from caravan.values.environment import RepoEnvironment, Wanted
 from caravan.values.job import NodeFacts
@@ -87,7 +87,6 @@ AMPERE: Final = frozenset({"flash-attn", "transformer-engine", "flash-linear-att
 
 
 _OTHER_SYSTEM: Final = re.compile(r"(?i)(?:sys_platform|platform_system)\s*==\s*['\"](?:win32|darwin|windows)['\"]")
-_ATTRIBUTES: Final = ("driver.nvidia.version", "unique.driver.nvidia.version")
 
 
 class Need(NamedTuple):
@@ -177,14 +176,10 @@ def image_driver(cuda: str | None) -> str | None:
     return TOOLKIT_DRIVER.get(cuda or "") or oldest_driver(cuda)
 
 
-def driver_of(node: NodeFacts, vendor: str = "nvidia") -> str | None:
-    """The GPU driver that the node reports, of its devices or as an attribute; the oldest, None: not known."""
-    told = [g.driver for g in gpu_groups(node, vendor) if g.driver]
-    told = told or [
-        v for k in ("driver.nvidia.version", "unique.driver.nvidia.version") if (v := node.attributes.get(k))
-    ]
-    known = [t for t in told if version_of(t) is not None]
-    return min(known, key=Version) if known else None
+def driver_of_node(node: NodeFacts) -> str | None:
+    """The oldest driver of the node's NVIDIA GPUs that it reports; None: not known."""
+    told = [d for g in gpu_groups(node, "nvidia") if (d := driver_of(node, g))]
+    return min(told, key=Version) if told else None
 
 
 def version_of(text: str) -> Version | None:

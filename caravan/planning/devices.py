@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from caravan.planning.catalogue import matches_model
-from caravan.planning.cluster_fit import gpu_groups
+from caravan.planning.cluster_fit import driver_constraints, gpu_groups
 from caravan.values.job import Affinity, ClusterFacts, DeviceRequest
 from caravan.values.plan import Constraint, TrainingPlan
 
@@ -25,6 +25,7 @@ def gpu_request(plan: TrainingPlan, facts: ClusterFacts) -> DeviceRequest:
     if need.gpu_memory_mib:
         memory = f"{need.gpu_memory_mib} MiB"
         constraints.append(Constraint(attribute="${device.attr.memory}", operator=">=", value=memory))
+    constraints += driver_constraints(plan, facts)[0]
     return DeviceRequest(
         name=f"{need.gpu_vendor}/gpu",
         count=need.gpus,

@@ -3,22 +3,29 @@
 Every field that is set keeps who set it and why. It reads values only: no file, no network.
 """
 
-import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final
 
 from caravan.planning.answers import changes_from
 from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver
-from caravan.planning.command import DISTRIBUTED, Documented, read_command
+from caravan.planning.batches import settled_batch
 from caravan.planning.config_keys import configured, repository_values
+from caravan.planning.documented import Documented
+from caravan.planning.environment_plan import base_image, environment_changes, setup_values
 from caravan.planning.environments import cache_changes
 from caravan.planning.flags import fitting, typed_changes
+from caravan.planning.lengths import length_changes
 from caravan.planning.metrics import clear_metric, direction_of
-from caravan.planning.naming import resolve_gpu, resolve_model
-from caravan.planning.prompt_reading import read_prompt
+from caravan.planning.processes import documented_processes, process_changes
+from caravan.planning.program import documented_start, has_own_program, program_words
+from caravan.planning.quiet import quiet_changes
 from caravan.planning.secrets import needed_secrets
+from caravan.planning.spelling import canonical
+from caravan.planning.spoken import spoken
 from caravan.values.base import Json
-from caravan.values.job import ClusterFacts, NodeFacts
+from caravan.values.environment import BaseImage
+from caravan.values.job import ClusterFacts, ClusterKind, NodeFacts
 from caravan.values.masking import MASK
 from caravan.values.plan import Author, CodeSource, OutputSink, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import Launcher, RepoProfile
@@ -51,41 +58,35 @@ def draft_plan(
     outputs: OutputSink,
     image: str | None,
     place: Iterable[PlanChange] = (),
+    now: datetime | None = None,
+    images: Sequence[BaseImage] = (),
 ) -> TrainingPlan:
     """A whole plan. `image`: the one that the settings name for docker jobs. `place`: where the cluster wants jobs.
 
+    `images`: those that the settings offer where nothing names one. `now`: aware, in the user's zone; without it no
+    deadline of the sentence is read.
+
     Raises PlanError when a `--set` or an answer gives a value that the field doesn't take.
     """
-    documented = read_command(profile.launch_command, profile.launcher) if profile.launch_command else None
-    if documented is not None and not _starts(documented, profile):
-        documented = None
-    plan = TrainingPlan(goal=request.prompt, command=_command(profile, documented), code=code, outputs=outputs)
+    documented = documented_start(profile)
+    words = program_words(profile, documented)
+    plan = TrainingPlan(goal=request.prompt, command=words, code=code, outputs=outputs)
     plan = apply_changes(plan, _from_repository(plan, profile, documented))
-    said = _said(profile, request, facts)
-    plan = apply_changes(plan, said)  # first, so that what is derived sees it; standing keeps it
+    said = _said(profile, request, facts, now)
+    plan = apply_changes(
+        plan, (*_struck(plan, request.sets), *said)
+    )  # first, so that what is derived sees it; standing keeps it
     plan = with_typed_values(plan, profile)
     plan = apply_changes(plan, place)
-    plan = apply_changes(plan, _where(plan, profile, facts, image))
+    plan = apply_changes(plan, _where(plan, profile, facts, image, images))
     plan = apply_changes(plan, _gpus(plan, profile, facts))
     plan = apply_changes(plan, _machine(plan, facts))
     plan = apply_changes(plan, cache_changes(plan))
-    return apply_changes(plan, processes(plan, documented))
-
-
-def chosen_script(given: Iterable[Json], profile: RepoProfile) -> str | None:
-    """The Python file that a person named as what to start, as its path in the repository; the last word counts.
-
-    `given` are answers and settings of the field `command`: a text, or a list of words.
-    """
-    found = None
-    for value in given:
-        read = read_command(value) if isinstance(value, str) else None
-        words = read.command if read else tuple(map(str, value)) if isinstance(value, list | tuple) else ()
-        script = next((w.removeprefix("./") for w in words if w.endswith(".py")), None)
-        if script is not None:
-            inside = f"{profile.launch_cwd.strip('/')}/{script}"
-            found = inside if any(c.entry_point == inside for c in profile.candidates) else script
-    return found
+    plan = apply_changes(plan, environment_changes(plan, profile, facts, images))
+    plan = apply_changes(plan, process_changes(plan, profile, documented))
+    plan = apply_changes(plan, length_changes(plan, profile))
+    plan = apply_changes(plan, settled_batch(plan, documented_processes(profile, documented)))
+    return apply_changes(plan, quiet_changes(plan, profile, request.prompt))
 
 
 def with_fitting_flags(plan: TrainingPlan, profile: RepoProfile) -> TrainingPlan:
@@ -93,54 +94,14 @@ def with_fitting_flags(plan: TrainingPlan, profile: RepoProfile) -> TrainingPlan
 
     Where it starts the profile's, what a person typed for these flags is what the fields say.
     """
-    if _has_own_program(plan, profile):
+    if has_own_program(plan, profile):
         return plan.model_copy(update={"flags": {}, "config_keys": {}})
     return with_typed_values(plan, profile)
 
 
 def with_typed_values(plan: TrainingPlan, profile: RepoProfile) -> TrainingPlan:
     """The plan with what a person typed in the command as the values of its fields, by that person."""
-    return plan if _has_own_program(plan, profile) else apply_changes(plan, typed_changes(plan))
-
-
-def _has_own_program(plan: TrainingPlan, profile: RepoProfile) -> bool:
-    """Whether the plan's command starts another program than the profile's."""
-    if not (plan.flags or plan.config_keys) or not plan.command or profile.entry_point is None:
-        return False
-    return not _names_entry(plan.command, profile) and not _reaches_entry(plan, profile.entry_point)
-
-
-def _reaches_entry(plan: TrainingPlan, entry: str) -> bool:
-    """Whether a word of the command is that script as seen from the working directory, or that module on its path."""
-    paths = plan.env.get("PYTHONPATH", "").split(":")
-    modules = [posixpath.join(p, f"{w.replace('.', '/')}.py") for p in ("", *paths) for w in plan.command]
-    seen = (posixpath.normpath(posixpath.join(plan.workdir, word)) for word in (*plan.command, *modules))
-    return posixpath.normpath(entry) in seen
-
-
-def _starts(documented: Documented, profile: RepoProfile) -> bool:
-    """Whether the documented command starts the entry point that was found."""
-    if profile.entry_point is None or documented.launcher is Launcher.CLI:
-        return True
-    return _names_entry(documented.command, profile)
-
-
-def _names_entry(command: tuple[str, ...], profile: RepoProfile) -> bool:
-    entry = profile.entry_point or ""
-    inside = entry.removeprefix(f"{profile.launch_cwd.strip('/')}/")
-    module = inside.removesuffix(".py").replace("/", ".")
-    return any(w.removeprefix("./") in (entry, inside, module) for w in command)
-
-
-def _command(profile: RepoProfile, documented: Documented | None) -> tuple[str, ...]:
-    if documented is not None:
-        return documented.command
-    if profile.launcher is Launcher.CLI and profile.cli_name:
-        return (profile.cli_name,)
-    if profile.entry_point is None:
-        return ()  # a required question asks for it, and no plan without a command passes the checks
-    script = profile.entry_point.removeprefix(f"{profile.launch_cwd.strip('/')}/")
-    return (f"./{script}" if script.startswith("-") else script,)  # else an option of its interpreter
+    return plan if has_own_program(plan, profile) else apply_changes(plan, typed_changes(plan))
 
 
 def _change(path: str, value: Json, by: Author, why: str) -> PlanChange:
@@ -151,6 +112,7 @@ def _from_repository(plan: TrainingPlan, profile: RepoProfile, documented: Docum
     repo = Author.REPOSITORY
     launcher = documented.launcher if documented else profile.launcher
     told = configured(profile, documented)
+    words = canonical(plan.command, profile.options, told.flags, profile.cli_style)
     found: dict[str, tuple[Json, str]] = {
         "workdir": (profile.launch_cwd, "where the repository starts it"),
         "model.id": (profile.base_model, "named in the repository"),
@@ -171,12 +133,7 @@ def _from_repository(plan: TrainingPlan, profile: RepoProfile, documented: Docum
         found["launch.args"] = list(documented.launcher_args), "documented"
         # A value that was masked when the file was read is no value.
         found["env"] = {k: v for k, v in documented.env.items() if MASK not in v}, "documented"
-    requirements = next((f for f in profile.dependency_files if f.endswith(".txt")), None)
-    if requirements is not None:
-        found["setup.requirements"] = requirements, "the repository's requirements"
-    pip = _pip(profile, launcher, requirements)
-    if pip:
-        found["setup.pip"] = list(pip), "what the launcher needs"
+    found |= setup_values(profile, launcher)
     if preparation := [command for command in profile.prep_commands if MASK not in command]:
         found["setup.cmd"] = preparation, "documented before the training"
     secrets = needed_secrets(profile)
@@ -184,32 +141,29 @@ def _from_repository(plan: TrainingPlan, profile: RepoProfile, documented: Docum
         found["secrets"] = list(secrets), "the code reads them and has no default"
     given = {path: item for path, item in found.items() if item[0] not in (None, [], {})}
     changes = fitting(plan, given, repo)
-    return (*changes, _change("command", list(plan.command), repo, "documented" if documented else "the entry point"))
+    return (*changes, _change("command", list(words), repo, "documented" if documented else "the entry point"))
 
 
-def _pip(profile: RepoProfile, launcher: Launcher, requirements: str | None) -> tuple[str, ...]:
-    packaged = any(f in ("pyproject.toml", "setup.py", "setup.cfg") for f in profile.dependency_files)
-    found = ["."] if packaged and (launcher is Launcher.CLI or requirements is None) else []
-    return (*found, *(["papermill"] if launcher is Launcher.NOTEBOOK else []))
-
-
-def _said(profile: RepoProfile, request: RunRequest, facts: ClusterFacts) -> tuple[PlanChange, ...]:
+def _said(
+    profile: RepoProfile, request: RunRequest, facts: ClusterFacts, now: datetime | None
+) -> tuple[PlanChange, ...]:
     """The user's words: the sentence, then the answers file, then `--set`, the later ones over the earlier."""
-    changes = []
-    for change in read_prompt(request.prompt):
-        if change.path == "model.id":
-            name = resolve_model(str(change.value), profile.base_model)
-            if name is None:
-                continue  # the repository names the same model, with its owner
-            change = change.model_copy(update={"value": name})
-        if change.path == "resources.gpu_model":
-            change = change.model_copy(update={"value": resolve_gpu(str(change.value), facts)})
-        changes.append(change)
-    return (*changes, *changes_from(request.answers), *request.sets)
+    return (*spoken(profile, request.prompt, facts, now).changes, *changes_from(request.answers), *request.sets)
 
 
-def _where(plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, image: str | None) -> tuple[PlanChange, ...]:
-    """Node pool, driver, image and interpreter, from what the nodes have."""
+def _struck(plan: TrainingPlan, sets: Iterable[PlanChange]) -> tuple[PlanChange, ...]:
+    """Variables of the repository that a plan file leaves out: what it says of the environment is all of it."""
+    named = {change.path for change in sets if change.confirms and change.path.startswith("env.")}
+    left_out = [f"env.{name}" for name in plan.env if f"env.{name}" not in named] if named else []
+    return tuple(_change(path, None, Author.USER, "not in the plan file") for path in left_out)
+
+
+def _where(
+    plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, image: str | None, images: Sequence[BaseImage]
+) -> tuple[PlanChange, ...]:
+    """Node pool, driver, image and interpreter, from what the nodes have. Without a cluster they stay open."""
+    if facts.kind is ClusterKind.NONE:
+        return ()
     cluster = Author.CLUSTER
     changes = []
     nodes = facts.usable_nodes()
@@ -221,11 +175,16 @@ def _where(plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts, image:
         changes.append(_change("node_pool", pools[0], cluster, f"{what} in this pool"))
         plan = apply_changes(plan, changes)
     target = in_target(plan, facts)
-    image = plan.image or image or image_in(profile)
+    image, by = (
+        plan.image or image or image_in(profile),
+        (Author.DEFAULT, "the image of the settings or the repository"),
+    )
+    if image is None and (base := base_image(profile, images, target, gpu=gpu and bool(able))):
+        image, by, why_image = base
     driver, why = _driver(target, facts, image)
     changes.append(_change("driver", driver, cluster, why))
     if driver == "docker" and image:
-        changes.append(_change("image", image, Author.DEFAULT, "the image of the settings or the repository"))
+        changes.append(_change("image", image, by, why_image))
     python = next((n.meta["caravan_python"] for n in target if n.meta.get("caravan_python")), None)
     if python and driver != "docker":
         changes.append(_change("setup.python", python, cluster, "the interpreter that the nodes offer"))
@@ -253,6 +212,8 @@ def _gpus(plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts) -> tupl
     if not wants_gpu(profile):
         named = plan.resources.gpu_model is not None and plan.set_by("resources.gpus") is Author.DEFAULT
         return (_change("resources.gpus", 1, Author.DEFAULT, "a GPU type was named"),) if named else ()
+    if facts.kind is ClusterKind.NONE:
+        return (_usual_gpus(profile),)
     nodes = with_driver(in_target(plan, facts), plan.driver)
     vendors = sorted({g.vendor for n in nodes for g in gpu_groups(n)}, key=lambda v: (v != "nvidia", v))
     if not vendors:
@@ -263,12 +224,18 @@ def _gpus(plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts) -> tupl
     if documented > most:
         why = f"the repository documents {documented}; no node has more than {most}"
         return (*changes, _change("resources.gpus", most, Author.CLUSTER, why))
+    return (*changes, _usual_gpus(profile))
+
+
+def _usual_gpus(profile: RepoProfile) -> PlanChange:
     by, why = (Author.REPOSITORY, "documented") if profile.num_gpus else (Author.DEFAULT, "one GPU to begin with")
-    return (*changes, _change("resources.gpus", documented, by, why))
+    return _change("resources.gpus", profile.num_gpus or 1, by, why)
 
 
 def _machine(plan: TrainingPlan, facts: ClusterFacts) -> tuple[PlanChange, ...]:
     """CPU, memory and disk: usual amounts, or what the largest fitting node has when that is less."""
+    if facts.kind is ClusterKind.NONE:
+        return ()
     gpus = plan.resources.gpus
     nodes = [n for n in with_driver(in_target(plan, facts), plan.driver) if not gpus or most_gpus([n]) >= gpus]
     wanted = {
@@ -287,13 +254,3 @@ def _machine(plan: TrainingPlan, facts: ClusterFacts) -> tuple[PlanChange, ...]:
         memory = plan.resources.memory_mb
         changes.append(_change("shm_mb", max(64, min(8192, memory // 2)), Author.DEFAULT, "data loaders share memory"))
     return tuple(changes)
-
-
-def processes(plan: TrainingPlan, documented: Documented | None) -> tuple[PlanChange, ...]:
-    """As many processes as GPUs under a distributed launcher, or as documented where there are none."""
-    if plan.launch.launcher not in DISTRIBUTED:
-        return ()
-    count = plan.resources.gpus or (documented.nproc if documented else None) or 1
-    if count == plan.launch.nproc:
-        return ()
-    return (_change("launch.nproc", count, Author.DEFAULT, "one process for each GPU"),)

@@ -11,7 +11,7 @@ from packaging.version import Version
 from caravan.planning.base_images import Choice, allows, choose_image, has_python, python_fits, wished_python
 from caravan.planning.cluster_fit import gpu_groups, in_target, with_driver
 from caravan.planning.conflicts import conflicts
-from caravan.planning.cuda import AMPERE, Need, below_ampere, cuda_need, driver_of, is_older, newest_torch_for
+from caravan.planning.cuda import AMPERE, Need, below_ampere, cuda_need, driver_of_node, is_older, newest_torch_for
 from caravan.values.base import Json
 from caravan.values.distributions import normal, requirement_name
 from caravan.values.environment import BaseImage, ImportNeed, RepoEnvironment
@@ -77,8 +77,8 @@ def _by_names(profile: RepoProfile, launcher: Launcher) -> dict[str, tuple[Json,
 
 def base_image(
     profile: RepoProfile, images: Sequence[BaseImage], nodes: Sequence[NodeFacts], *, gpu: bool
-) -> tuple[str, str] | None:
-    """The image for a repository that builds none here, and why: its Dockerfile's own base, else one of the settings'.
+) -> tuple[str, Author, str] | None:
+    """The image for a repository that builds none here, by whom and why: its Dockerfile's own base, else one of the settings'.
 
     On nodes that say which images they have, only those count. None: there is none that fits.
     """
@@ -93,9 +93,9 @@ def base_image(
 
     file = environment.dockerfile
     if file and file.trains and file.base and "$" not in file.base and has_python(file.base) and there(file.base):
-        return file.base, f"{file.where.text_of()} comes from it; {file.why}"
+        return file.base, Author.REPOSITORY, f"{file.where.text_of()} comes from it; {file.why}"
     choice = _of_settings(environment, [i for i in images if there(i.image)], nodes, gpu=gpu)
-    return (choice.image.image, choice.why) if choice else None
+    return (choice.image.image, Author.DEFAULT, choice.why) if choice else None
 
 
 def _of_settings(
@@ -103,7 +103,7 @@ def _of_settings(
 ) -> Choice | None:
     able = [n for n in with_driver(nodes, "docker") if gpu_groups(n, "nvidia")] if gpu else []
     compiled = {normal(requirement_name(w.line) or "") for w in environment.gpu_only} & _COMPILED
-    return choose_image(images, environment, gpu=gpu, drivers=[driver_of(n) for n in able], nvcc=bool(compiled))
+    return choose_image(images, environment, gpu=gpu, drivers=[driver_of_node(n) for n in able], nvcc=bool(compiled))
 
 
 _COMPILED: Final = frozenset({"apex", "deepspeed", "flash-attn", "causal-conv1d", "mamba-ssm", "transformer-engine"})
@@ -182,7 +182,7 @@ def _repairs(
 
 def _drivers(plan: TrainingPlan, facts: ClusterFacts) -> list[str | None]:
     nodes = with_driver(in_target(plan, facts), plan.driver)
-    return [driver_of(n) for n in nodes if gpu_groups(n, "nvidia")] if plan.resources.gpus else []
+    return [driver_of_node(n) for n in nodes if gpu_groups(n, "nvidia")] if plan.resources.gpus else []
 
 
 def _oldest(plan: TrainingPlan, facts: ClusterFacts, need: Need | None, *, repaired: bool) -> str | None:

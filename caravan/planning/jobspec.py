@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from caravan.planning.cluster_fit import driver_constraints
 from caravan.planning.command import sink_dir
 from caravan.planning.devices import gpu_request
 from caravan.planning.environments import SCRIPT, environment_words, prepares, preparing_task, without_code
@@ -99,7 +100,7 @@ def to_job_spec(
         datacenters=plan.datacenters,
         priority=plan.priority,
         meta={META_RUN: run_id, META_ATTEMPT: str(attempt)},
-        constraints=(*plan.constraints, *avoided),
+        constraints=(*plan.constraints, *avoided, *driver_constraints(plan, facts)[1]),
         # A weight of 0 says nothing, and Nomad refuses it.
         affinities=tuple(Affinity(**wish.model_dump()) for wish in plan.affinities if wish.weight),
         spreads=tuple(SpreadBlock(**spread.model_dump()) for spread in plan.spreads if spread.weight),

@@ -175,10 +175,8 @@ def _where(
         changes.append(_change("node_pool", pools[0], cluster, f"{what} in this pool"))
         plan = apply_changes(plan, changes)
     target = in_target(plan, facts)
-    image, by = (
-        plan.image or image or image_in(profile),
-        (Author.DEFAULT, "the image of the settings or the repository"),
-    )
+    image, by = plan.image or image or image_in(profile), Author.DEFAULT
+    why_image = "the image of the settings or the repository"
     if image is None and (base := base_image(profile, images, target, gpu=gpu and bool(able))):
         image, by, why_image = base
     driver, why = _driver(target, facts, image)

@@ -78,7 +78,7 @@ def _by_names(profile: RepoProfile, launcher: Launcher) -> dict[str, tuple[Json,
 def base_image(
     profile: RepoProfile, images: Sequence[BaseImage], nodes: Sequence[NodeFacts], *, gpu: bool
 ) -> tuple[str, Author, str] | None:
-    """The image for a repository that builds none here, by whom and why: its Dockerfile's own base, else one of the settings'.
+    """The image where none is built, by whom and why: what the Dockerfile comes from, else one of the settings'.
 
     On nodes that say which images they have, only those count. None: there is none that fits.
     """

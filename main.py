@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from caravan.cluster.nomad import NomadCluster
     from caravan.ports import Clock, Memory, Progress, Store, Tracer
     from caravan.runs.folder import DiskFolder
+    from caravan.runs.store import SqlStore
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
     from caravan.values.handover import AgentPlace
@@ -50,12 +51,14 @@ def _parse(address: str) -> str:
 class Application:
     """Settings and adapters, made on first use; fulfils the terminal's `Wiring`.
 
-    `config` names the file with the cluster profiles in place of the settings', `system` the administrator's folder.
+    `config` names the file with the cluster profiles in place of the settings', `system` the administrator's folder,
+    `runs` the directory of the runs, their store and their checkpoints in place of CARAVAN_HOME.
     """
 
     clock: Clock = SystemClock()
     config: Path | None = None
     system: Path | None = None
+    runs: Path | None = None
 
     @cached_property
     def _settings(self) -> Settings:
@@ -101,6 +104,32 @@ class Application:
             ) from error
         return home
 
+    @property
+    def _records(self) -> Path:
+        return self.runs or self.home
+
+    @contextmanager
+    def aside(self, inventory: Path | None = None) -> Iterator[Application]:
+        """The same settings and adapters for a run that leaves nothing: its directory is removed at the end.
+
+        With an inventory there is a built-in cluster of its own on those nodes.
+        """
+        import tempfile
+        from pathlib import Path
+
+        with tempfile.TemporaryDirectory(prefix="caravan-", ignore_cleanup_errors=True) as place:
+            other = Application()
+            other.config, other.system, other.clock, other.runs = self.config, self.system, self.clock, Path(place)
+            try:
+                if inventory is not None:
+                    other.local_cluster = LocalControl(Path(place) / "cluster")
+                    other.local_cluster.up(inventory)
+                yield other
+            finally:
+                other._store.close()
+                if inventory is not None:
+                    other.local_cluster.down()
+
     @cached_property
     def local_cluster(self) -> LocalControl:
         """The built-in cluster's control."""
@@ -124,10 +153,10 @@ class Application:
         return Notices(url, settings.notify_command, environment=process_environment(), clock=self.clock)
 
     @cached_property
-    def _store(self) -> Store:
+    def _store(self) -> SqlStore:
         from caravan.runs.store import SqlStore
 
-        return SqlStore(self.home / "caravan.db", self.clock)
+        return SqlStore(self._records / "caravan.db", self.clock)
 
     def store(self) -> Store:
         """The store of runs."""
@@ -137,7 +166,7 @@ class Application:
         """A run's folder."""
         from caravan.runs.folder import DiskFolder
 
-        return DiskFolder(self.home, run_id, secrets=self._secrets, max_log_mb=self._settings.max_log_mb)
+        return DiskFolder(self._records, run_id, secrets=self._secrets, max_log_mb=self._settings.max_log_mb)
 
     def target(self, name: str | None) -> Target:
         """Cluster, namespace and profile that `--cluster` means now."""
@@ -155,7 +184,11 @@ class Application:
         """The cluster of a run, whose words hold no secrets; the built-in one is started when it does not run."""
         from adapters import token_of
         from caravan.agent.masked import MaskedCluster
+        from caravan.cluster.nowhere import NoCluster
+        from caravan.values.target import NOWHERE
 
+        if request.cluster == NOWHERE:
+            return MaskedCluster(NoCluster(), self._secrets)
         if request.cluster == "local":
             running = self.local_cluster.up(None)
             made, own = self._built_in(running), [token_of(running)]
@@ -191,7 +224,7 @@ class Application:
 
     def kept_back(self, request: RunRequest) -> str:
         """Why a token that is set is not sent to the run's cluster. Raises UsageError for a profile's secrets."""
-        return "" if request.cluster == "local" else self._access(request).note
+        return "" if request.cluster in ("local", "none") else self._access(request).note
 
     def agent_place(self, request: RunRequest) -> AgentPlace:
         """What an agent on the run's cluster is given."""
@@ -241,7 +274,7 @@ class Application:
         """The driver, over the checkpoints."""
         from caravan.agent.driver import Driver, open_checkpoints
 
-        with open_checkpoints(self.home / "checkpoints.db") as saver:
+        with open_checkpoints(self._records / "checkpoints.db") as saver:
             yield Driver(saver)
 
     @contextmanager
@@ -335,11 +368,12 @@ class Application:
         from caravan.analysis import open_source
         from config import process_environment
 
-        return open_source(source, cache=self.home / "repositories", environment=process_environment())
+        places = {"cache": self.home / "repositories", "kept": self.home / "analysis"}
+        return open_source(source, environment=process_environment(), **places)
 
     def trace_path(self, run_id: str) -> Path:
         """The run's local trace file."""
-        return self.home / "traces" / f"{run_id}.jsonl"
+        return self._records / "traces" / f"{run_id}.jsonl"
 
     def trace(self, run_id: str) -> Trace:
         """The run's trace."""

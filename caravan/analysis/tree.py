@@ -1,11 +1,10 @@
-"""The files of a repository. The only module of this room that opens files; it never writes into the repository.
+"""The files of a repository, which this module alone opens; it never writes into the repository.
 
 What may be seen: regular files below the root that git does not ignore (or tracks all the same), without those on
 the deny list. Symbolic links are read only where they lead to such a file inside the tree.
 """
 
 import codecs
-import hashlib
 import os
 import re
 import stat
@@ -15,10 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from caravan.analysis import archive, clones, downloads, git
+from caravan.analysis import git
 from caravan.analysis.deny import is_denied
+from caravan.analysis.hashes import Digester
 from caravan.analysis.ignore import ALWAYS, Rules
-from caravan.analysis.places import directory, inner_path
+from caravan.analysis.kept import Kept, Stamp
+from caravan.analysis.places import inner_path
 from caravan.values.errors import RepositoryError, UsageError
 from caravan.values.repo import GitState
 
@@ -28,10 +29,6 @@ MAX_TEXT: Final = 2_000_000
 """Bytes of a text that are read; what is longer is data, not something to understand."""
 MAX_NOTEBOOK: Final = 16_000_000
 """The same for a notebook: most of it is pictures, and a part of one is none."""
-MAX_HASHED: Final = 64_000_000
-"""Bytes of a file up to which all of it counts in the digest; of a larger one size, beginning and end count."""
-MAX_HASHED_IN_ALL: Final = 1_000_000_000
-_PIECE: Final = 1 << 20
 _SNIFF: Final = 8192
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what a Windows shell's `>` writes
 _MAX_NOTES: Final = 50
@@ -46,39 +43,11 @@ class FileEntry:
     mode: int
 
 
-def open_source(source: str, *, cache: Path, environment: Mapping[str, str] | None = None) -> "SourceTree":
-    """The tree at a local directory, in an archive (a file or an http(s) URL), or at a git URL (`URL@REF`).
-
-    Clones (shallow) and unpacked archives lie below `cache`. `environment` is what git's process gets (a search path
-    alone when None). Raises RepositoryError, one line, for what is missing, no directory, empty or unreadable.
-    """
-    if not source.strip() or "\0" in source:
-        raise RepositoryError("No repository was named.", hint="Give a path or a git URL.")
-    try:
-        root = Path(source).expanduser()
-    except RuntimeError as error:  # ~nobody/x
-        raise RepositoryError(f"There is no directory {source}.", hint="Write the path in full.") from error
-    if not source.startswith("-") and os.path.lexists(root):
-        if archive.is_archive(root.name) and not root.is_dir():
-            return _unpacked(archive.unpack(root, cache))
-        return SourceTree(directory(root), environment=environment)
-    if downloads.is_address(source):
-        return _unpacked(archive.unpack(downloads.fetch(source, cache), cache))
-    if clones.is_url(source):
-        return SourceTree(clones.clone(source, cache, environment=environment), environment=environment, cloned=True)
-    raise RepositoryError(f"There is no directory {source}.", hint="Give the path of a training repository.")
-
-
-def _unpacked(found: archive.Unpacked) -> "SourceTree":
-    """The tree of an archive. Git is not asked: another repository may lie around the cache."""
-    return SourceTree(found.root, cloned=True, work_tree=git.WorkTree(notes=found.notes, whole=found.whole))
-
-
 class SourceTree:
     """The files of one directory, looked at once. `notes` says what was left out or could not be read, and why.
 
     `cloned`: it is a copy of what a git URL or an archive has, and nothing in it is anybody's own on this machine.
-    `work_tree`: what git would say, for a directory about which it is not to be asked.
+    `work_tree`: what git would say, for a directory about which it is not to be asked. `kept`: what was found before.
     """
 
     def __init__(
@@ -88,14 +57,18 @@ class SourceTree:
         environment: Mapping[str, str] | None = None,
         cloned: bool = False,
         work_tree: git.WorkTree | None = None,
+        kept: Kept | None = None,
     ) -> None:
-        self.root, self.cloned = root, cloned
+        self.root, self.cloned, self.kept = root, cloned, kept
         self._notes: list[str] = []
         self._whole = True
         self._links: dict[str, str] = {}  # link to a directory of the tree → that directory
         self._folders: set[str] = set()
-        self._file_links: list[str] = []
+        self._links_seen: dict[str, Stamp] = {}  # to files, which may be outside
         self._left: list[str] = []  # what is there and is not delivered; links that lead out of the tree never are
+        self._stamps: dict[str, Stamp] = {}  # of the files that are no links, as they were found
+        self._hashed: dict[str, Stamp] = {}
+        self._plain: dict[str, bool] = {}
         self._environment = environment
         self._work_tree = work_tree or git.look(root, environment=environment)
         for note in self._work_tree.notes:
@@ -222,50 +195,44 @@ class SourceTree:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the sorted paths, modes and content hashes of all files that can be read.
+        """SHA-256 over the sorted paths, modes and content hashes of all files that can be read (`hashes`)."""
+        known = self.kept.hashes(self.root) if self.kept else {}
+        digester = Digester(self._open, known, self._stamps)
+        found = digester.digest(self.files(), self._note)
+        # What a link leads to is a file of the tree, with a stamp of its own.
+        links = {path: self._links_seen[path] for path in self._links_seen if path in self._entries}
+        self._hashed = links | {path: hashed.stamp for path, hashed in digester.hashes.items()}
+        if self.kept and digester.hashes != known:
+            self.kept.keep_hashes(self.root, digester.hashes)
+        return found
 
-        Of a file over `MAX_HASHED` bytes, and of all after `MAX_HASHED_IN_ALL` bytes, the content's size, first and
-        last MiB stand for the content: data sets that lie in the repository must not take hours.
-        """
-        whole = hashlib.sha256()
-        left = MAX_HASHED_IN_ALL
-        for entry in self.files():
-            try:
-                found, read = self._content_hash(entry.path, min(left, MAX_HASHED))
-            except OSError as error:
-                self._note(f"{entry.path} can't be read: {error.strerror or error}.")
-                continue
-            left -= read
-            whole.update(f"{entry.path}\0{entry.mode:o}\0{found}\n".encode())
-        return whole.hexdigest()
-
-    def _content_hash(self, path: str, limit: int) -> tuple[str, int]:
-        """A file's hash, of all of it up to `limit` bytes, and how many bytes were read for it."""
-        content = hashlib.sha256()
-        with os.fdopen(self._open(path), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > max(limit, 2 * _PIECE):
-                content.update(file.read(_PIECE))
-                file.seek(size - _PIECE)
-                content.update(file.read(_PIECE))
-                return f"{size}:{content.hexdigest()}", 2 * _PIECE
-            left = size
-            while piece := file.read(min(left, _PIECE)):
-                content.update(piece)
-                left -= len(piece)
-        return content.hexdigest(), size
+    def unchanged(self) -> bool:
+        """Whether every file is still what the digest was made of; False where that can't be told."""
+        try:
+            now = {path: Stamp.of(os.lstat(self.root / path)) for path in self._hashed}
+        except OSError:
+            return False
+        return now == self._hashed
 
     def _open(self, path: str) -> int:
         """A descriptor of a regular file inside the root; links are resolved first and judged by where they lead."""
-        real = os.path.realpath(self.root / path)
-        inside = os.path.relpath(real, self.root).replace(os.sep, "/")
-        if inside.startswith("../") or is_denied(inside):
-            raise OSError("it leads to a file that may not be read")
+        real = os.fspath(self.root / path)
+        if path not in self._stamps or not self._is_plain(path.rpartition("/")[0]):
+            real = os.path.realpath(real)
+            inside = os.path.relpath(real, self.root).replace(os.sep, "/")
+            if inside.startswith("../") or is_denied(inside):
+                raise OSError("it leads to a file that may not be read")
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError("it is no regular file")
         return descriptor
+
+    def _is_plain(self, folder: str) -> bool:
+        """Whether no link is on the way to a folder; asked once for each."""
+        if folder not in self._plain:
+            self._plain[folder] = os.path.realpath(self.root / folder) == os.fspath(self.root / folder)
+        return self._plain[folder]
 
     def _scan(self) -> Iterator[FileEntry]:
         tracked = frozenset(self._work_tree.tracked)
@@ -350,17 +317,20 @@ class SourceTree:
         """The entry of a file found in a directory; a link or an odd one is opened to see what it is."""
         try:
             if child.is_file(follow_symlinks=False) and os.access(self.root / path, os.R_OK):
-                return _file_entry(path, child.stat(follow_symlinks=False))
+                found = child.stat(follow_symlinks=False)
+                self._stamps[path] = Stamp.of(found)
+                return _file_entry(path, found)
         except OSError:
             pass
-        if child.is_symlink():
-            self._file_links.append(path)
-        return self._entry(path)
+        entry = self._entry(path)
+        if entry is not None and child.is_symlink():
+            self._links_seen[path] = Stamp.of(child.stat(follow_symlinks=False))
+        return entry
 
     def _drop_links_to_left_out(self) -> None:
         """A link has what its target has, so one to a file that is left out is left out as that file is."""
         root = os.path.realpath(self.root)
-        for path in self._file_links:
+        for path in self._links_seen:
             target = os.path.relpath(os.path.realpath(self.root / path), root).replace(os.sep, "/")
             if path in self._entries and target not in self._entries:
                 del self._entries[path]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from caravan.analysis import analyze, open_source, sources, tree
+from caravan.analysis import analyze, hashes, open_source, sources, tree
 from caravan.analysis.ignore import MAX_RULES
 from caravan.analysis.makefile import recipes
 from caravan.values.errors import RepositoryError
@@ -115,7 +115,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 
 def test_the_digest_sees_size_beginning_and_end_of_large_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "MAX_HASHED", 1000)
+    monkeypatch.setattr(hashes, "MAX_HASHED", 1000)
     large = tmp_path / "large.bin"
     seen = set()
     for content in (b"a" * 5_000_000, b"b" + b"a" * 4_999_999, b"a" * 4_999_999 + b"b", b"a" * 5_000_001):

@@ -10,14 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from caravan.analysis.class_options import Fields, Spelling
 from caravan.analysis.findings import Call, FoundOption, Module
 from caravan.analysis.option_parts import choices_of, make, type_name
 from caravan.analysis.python import dotted, keyword, text_of, value_of
-from caravan.analysis.resolve import Functions, Resolver
+from caravan.analysis.resolve import Definition, Functions, Resolver
 from caravan.analysis.trainer_options import of_base
 from caravan.values.base import Json
 
 _SWITCHES: Final = ("store_true", "store_false", "BooleanOptionalAction")
+_KINDS: Final[Mapping[str, str]] = {"store_true": "on", "store_false": "off", "BooleanOptionalAction": "pair"}
 _ADDS: Final = frozenset({"add_argument", "add_option", "add_arg"})
 _MAX_ROUNDS: Final = 200
 """Options that one loop makes at most."""
@@ -52,8 +54,8 @@ def adds_options(module: Module) -> bool:
 
 
 def _touches(module: Module) -> bool:
-    made = any(i.module.split(".")[0] in ("argparse", "configargparse", "jsonargparse") for i in module.imports)
-    return made or adds_options(module)
+    known = any(i.module.split(".")[0] in ("argparse", "configargparse", "jsonargparse") for i in module.imports)
+    return known or adds_options(module)
 
 
 class _Reader:
@@ -70,12 +72,24 @@ class _Reader:
             node = call.node
             if call.last in _BRINGS:
                 yield from of_base(self.module, _BRINGS[call.last])
+            elif found := self._of_class(call):
+                yield from found
             elif call.last in self.adders:
                 yield from self._by_helper(node, self.adders[call.last])
             elif node.args and (call.last in _ADDS or call.name in self.aliases):
                 yield from self._added(call)
             elif node.args and call.last == "add" and (text_of(node.args[0]) or "").startswith("-"):
                 yield from self._added(call)  # ConfigArgParse's short form
+
+    def _of_class(self, call: Call) -> list[FoundOption]:
+        """The fields of a class that is handed to code of the repository which adds an option for each."""
+        given = [n for a in call.node.args[:3] if (n := dotted(a)).rpartition(".")[2][:1].isupper()]
+        maker = self.resolver.find(self.module, call.name) if given and call.last not in _ADDS else None
+        if maker is None or isinstance(maker.node, ast.Assign | ast.AnnAssign):
+            return []
+        texts = _adding(self.resolver, maker)
+        spelling = Spelling(dashes="'-'" in texts, nested=False, command=self._command(call.node))
+        return list(Fields(self.resolver, spelling).of_class(self.module, given[0])) if texts else []
 
     def _added(self, call: Call) -> Iterator[FoundOption]:
         flags = tuple(f for f in (text_of(a, self.module) for a in call.node.args) if f)
@@ -100,6 +114,7 @@ class _Reader:
             command=self._command(node),
             default=value,
             type=kind,
+            switch=_KINDS.get(action),
             required=value_of(keyword(node, "required")) is True or _is_needed_positional(node, flags),
             choices=choices_of(self.resolver.value(module, keyword(node, "choices"))),
             help=text_of(keyword(node, "help"), module),
@@ -176,6 +191,18 @@ class _Reader:
                 if isinstance(default, ast.Call):
                     default = keyword(default, "default")
                 yield statement.target.id, value_of(default, found[0])
+
+
+def _adding(resolver: Resolver, maker: Definition, depth: int = 0) -> str:
+    """The texts in a function or class that adds options (its own, else a base's), as one; empty when it adds none."""
+    nodes = list(ast.walk(maker.node))
+    if any(isinstance(n, ast.Call) and dotted(n.func).rpartition(".")[2] in _ADDS for n in nodes):
+        return " ".join(repr(n.value) for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str))
+    for base in maker.node.bases if isinstance(maker.node, ast.ClassDef) and depth < 3 else ():
+        found = resolver.find(maker.module, dotted(base))
+        if found and (texts := _adding(resolver, found, depth + 1)):
+            return texts
+    return ""
 
 
 def _set_defaults(module: Module) -> dict[str, Json]:

@@ -71,10 +71,17 @@ def _click_option(
         command=command,
         default=False if yes_or_no and default is None else default,
         type="bool" if yes_or_no else name or (type(default).__name__ if default is not None else None),
+        switch=_click_switch(flags) if yes_or_no else None,
         required=value_of(keyword(node, "required")) is True or not spelled[0].startswith("-"),
         choices=choices_of(choices),
         help=text_of(keyword(node, "help"), module),
     )
+
+
+def _click_switch(flags: tuple[str, ...]) -> str:
+    """`pair` for `--x/--no-x`, `on` for a flag alone or one whose kin is called something else."""
+    kin = [f.split("/")[1].strip() for f in flags if "/" in f]
+    return "pair" if any(k.startswith("--no-") or k.startswith("--no_") for k in kin) else "on"
 
 
 def _made_by(module: Module, resolver: Resolver, name: str, decorator: ast.Call, command: str) -> Iterator[FoundOption]:
@@ -195,25 +202,19 @@ def targets(
         return
     if isinstance(target, ast.Dict):
         for key, value in zip(target.keys, target.values, strict=True):
-            for _, owner, function in targets(module, resolver, value, depth + 1):
-                yield text_of(key) or "", owner, function
+            yield from ((text_of(key) or "", o, f) for _, o, f in targets(module, resolver, value, depth + 1))
     elif isinstance(target, ast.List | ast.Tuple):
         for item in target.elts:
-            for command, owner, function in targets(module, resolver, item, depth + 1):
-                yield command or function.name, owner, function
+            yield from ((c or f.name, o, f) for c, o, f in targets(module, resolver, item, depth + 1))
     elif isinstance(target, ast.Call):  # fire.Fire(Trainer())
         yield from targets(module, resolver, target.func, depth + 1)
-    elif name := dotted(target):
-        found = resolver.find(module, name)
-        if found is None:
-            return
+    elif found := resolver.find(module, dotted(target)):
         owner, node = found
         if isinstance(node, Functions):
             yield "", owner, node
         elif isinstance(node, ast.ClassDef):
-            for statement in node.body:
-                if isinstance(statement, Functions) and statement.name in _ENTRIES:
-                    yield "", owner, statement
+            entries = (s for s in node.body if isinstance(s, Functions) and s.name in _ENTRIES)
+            yield from (("", owner, s) for s in entries)
         elif node.value is not None:
             yield from targets(owner, resolver, node.value, depth + 1)
 

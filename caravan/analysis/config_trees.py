@@ -56,18 +56,19 @@ def _option(key: str, value: Json, where: SourceLine) -> FoundOption:
 
 
 def _trees(modules: Sequence[Module], sources: Sources) -> Iterator[Module]:
-    """Modules that build a tree of settings: those that are reached, else files named after defaults."""
-    found = False
+    """Modules that build a tree of settings: those that are reached, then files named after defaults."""
+    seen = set[str]()
     for module in modules:
         if next(_assigned(module), None) and _NODE.search("\n".join(module.lines)):
-            found = True
+            seen.add(module.path)
             yield module
-    if found:
-        return
-    named = sorted(p for p in sources.paths if re.search(r"(?:^|/)(?:defaults?|config|cfg)\.py$", p))
-    for path in named[:_MAX_FILES]:
-        if _NODE.search(sources.text(path) or ""):
-            yield sources.module(path)
+    kinds = [r"(?:^|/)defaults?\.py$", r"(?:^|/)(?:config|cfg)\.py$"]
+    for kind in kinds:
+        named = sorted((p for p in sources.paths if re.search(kind, p)), key=lambda p: (p.count("/"), p))
+        for path in named[:_MAX_FILES] if kind == kinds[0] or not seen else ():
+            if path not in seen and _NODE.search(sources.text(path) or ""):
+                seen.add(path)
+                yield sources.module(path)
 
 
 def _assigned(module: Module) -> Iterator[tuple[str, ast.expr, int]]:

@@ -23,7 +23,7 @@ _DEFAULT: Final = re.compile(r"(?i)[(\[]?\bdefaults?\s*(?:is|to|=|:)?\s*[`'\"]?(
 _KINDS: Final = {"int": "int", "integer": "int", "n": "int", "num": "int", "float": "float", "double": "float"}
 
 
-def read_docopt(module: Module, resolver: Resolver) -> Iterator[FoundOption]:
+def read_docopt(module: Module, _: Resolver) -> Iterator[FoundOption]:
     """The options of docopt's usage text."""
     if not imports(module, "docopt"):
         return

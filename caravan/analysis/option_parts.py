@@ -10,8 +10,8 @@ from caravan.analysis.resolve import Functions
 from caravan.values.base import Json
 from caravan.values.repo import ScriptOption
 
-MAX_OPTIONS: Final = 1000
-"""Options of one parser that are read: the profile is kept at every step of a run."""
+MAX_OPTIONS: Final = 5000
+"""Options of one parser that are read, those of all its subcommands together."""
 _MAX_DEPTH: Final = 8
 
 
@@ -19,7 +19,8 @@ def make(module: Module, node: ast.AST, flags: tuple[str, ...], *, command: str 
     """An option under its first long spelling (else its first one)."""
     flag = next((f for f in flags if f.startswith("--")), flags[0])
     fields["help"] = " ".join(str(fields.get("help") or "").split())[:300]
-    option = ScriptOption(flag=flag, **fields)
+    aliases = tuple(f for f in flags if f != flag)
+    option = ScriptOption(flag=flag, aliases=aliases, **fields)
     return FoundOption(option, flags, module.at(getattr(node, "lineno", 0)), command)
 
 

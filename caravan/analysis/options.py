@@ -80,7 +80,7 @@ def _overrides(module: Module, resolver: Resolver, node: ast.Call) -> bool:
     return False
 
 
-def read_argv(module: Module, resolver: Resolver) -> Iterator[FoundOption]:
+def read_argv(module: Module, _: Resolver) -> Iterator[FoundOption]:
     """`sys.argv` compared with texts, and `key=value` words taken apart by hand: the flags that the code spells."""
     if not any(dotted(s.value) in ("sys.argv", "argv") for s in module.subscripts):
         return

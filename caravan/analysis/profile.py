@@ -36,7 +36,7 @@ from caravan.analysis.sources import Sources
 from caravan.analysis.tree import FileEntry
 from caravan.values.base import Json
 from caravan.values.masking import MASK, mask, mask_json
-from caravan.values.repo import GitState, Hazard, Launcher, RepoProfile, ScriptOption, SourceLine
+from caravan.values.repo import GitState, Hazard, Launcher, RepoProfile
 
 _MAX_CANDIDATES: Final = 10
 _MAX_CONFIGS: Final = 20
@@ -121,7 +121,7 @@ def _entry(
     used = best_command(best, sources, wishes)
     best.launcher = used.command.launcher if used else best.launcher
     best.tool = used.command.tool if used else best.tool
-    parser = sources.parser(best.python) if best.python else None
+    parser = sources.deep_parser(best.python) if best.python else None
     document = used.command.where.file if used else None
     words = wishes.words | words_of(best.entry_point)
     needed = installs.needed(dependencies, entry_folder(best), document, sources, words)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
 from typing import Final
 
 from caravan.analysis.findings import Module
@@ -20,6 +21,9 @@ MAX_PARSED_TEXT: Final = 20_000_000
 """Characters of Python text that are parsed together; a syntax tree takes a hundred times as much memory."""
 MAX_REACHED: Final = 25
 _MAX_DEPTH: Final = 3
+_MAX_DEEP: Final = 150
+_MAX_DEPTH_DEEP: Final = 7
+_ABOUT_OPTIONS: Final = re.compile(r"(?:arg|option|parser|param|config|cmd|cli|setting)[^/]*$|/__init__\.py$")
 _SPREAD: Final = ("argparse", "absl")
 """Parsers to which many files add options."""
 _MAX_TEXTS: Final = 600
@@ -95,6 +99,25 @@ class Sources:
             self._parsers[path] = self._parser(self.reached(path))
         return self._parsers[path]
 
+    def deep_parser(self, path: str) -> Parser | None:
+        """`parser`; where that is none, the first parser among all that the script imports, likeliest first."""
+        near = self.parser(path)
+        if near is not None and near.style != "argv":
+            return near
+        seen = {path}
+        queue: list[tuple[bool, int, int, str]] = [(False, 0, 0, path)]
+        while queue and len(seen) < _MAX_DEEP:
+            _, depth, _, here = heappop(queue)
+            module = self.module(here)
+            found = self._own_parser(module) if here != path else None
+            if found and found.style != "argv" and _is_used(found, module):
+                return self._parser((module, *self.reached(here)[1:]))
+            for target, item in imported_files(module, self.names):
+                if target not in seen and depth < _MAX_DEPTH_DEEP:
+                    seen.add(target)
+                    heappush(queue, (not _ABOUT_OPTIONS.search(target), depth + 1, item.line, target))
+        return near
+
     def signs(self, module: Module) -> list[tuple[float, str, SourceLine]]:
         """The module's signs of training (`training_signs`)."""
         if module.path not in self._signs:
@@ -151,3 +174,8 @@ class Sources:
         """Keep a remark for the profile, once."""
         if text not in self.notes and len(self.notes) < 50:
             self.notes.append(text)
+
+
+def _is_used(parser: Parser, module: Module) -> bool:
+    """Whether a module that is imported makes its parser for others: not only below its own main guard."""
+    return module.main_line is None or any(o.where.line < module.main_line for o in parser.options)

@@ -27,7 +27,11 @@ class Launcher(StrEnum):
 
 
 class ScriptOption(Value):
-    """An option of a script's parser. `flag` is spelled as the parser spells it (`--learning_rate`)."""
+    """An option of a script's parser. `flag` is spelled as the parser spells it (`--learning_rate`).
+
+    A flag that begins with `$` is an environment variable. `switch`: how a yes or no is given without a value: `on` by
+    the flag, `off` by the flag for no, `pair` by it or its kin with `no`; None: with a value, or as the style has it.
+    """
 
     flag: str
     default: Json = None
@@ -35,6 +39,8 @@ class ScriptOption(Value):
     required: bool = False
     choices: tuple[str, ...] = ()
     help: str = ""
+    aliases: tuple[str, ...] = Field(default=(), description="its other spellings")
+    switch: Literal["on", "off", "pair"] | None = None
 
 
 class HyperparameterFlag(Value):

@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from caravan.values.base import Json
 from caravan.values.delivery import Parcel
 from caravan.values.dialogue import Question
+from caravan.values.environment import ImageAnswer, Resolution
 from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
 from caravan.values.handover import Carried
 from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
@@ -382,6 +383,26 @@ class Courier(Protocol):
         Raises ServiceError when the registry can't be reached, BuildFailed when the image can't be built, UsageError
         when the archive is another than the plan was made with.
         """
+
+
+class Resolver(Protocol):
+    """Whether requirements can be installed together, as an index answers. It never raises and installs nothing."""
+
+    def resolve(self, lines: Sequence[str], *, python: str | None, indexes: Sequence[str] = ()) -> Resolution:
+        """What would be installed for the lines (PEP 508) on Linux and that minor version of Python.
+
+        `indexes`: what the repository's own files tell pip beside the site's index.
+        """
+
+
+class ImageRegistry(Protocol):
+    """Whether registries have images. It never raises, pulls nothing and sends no credentials."""
+
+    def look(self, image: str) -> ImageAnswer:
+        """What the image's registry says of it."""
+
+    def look_at(self, images: Sequence[str]) -> tuple[ImageAnswer, ...]:
+        """Several at once, in their order."""
 
 
 class PromptBook(Protocol):

@@ -14,12 +14,12 @@ from caravan.planning.catalogue import matches_model
 from caravan.planning.claim import NEVER, Claim
 from caravan.planning.claims import plan_claims
 from caravan.planning.cluster_fit import gpu_groups
-from caravan.planning.images import image_matches, read_image
 from caravan.planning.job_claims import job_claims
 from caravan.values.base import Json
 from caravan.values.job import ClusterFacts, NodeFacts
 from caravan.values.plan import Author, PlanChange, TrainingPlan
 from caravan.values.policy import Denial, Policies, Policy, PolicyFile, Spending
+from caravan.values.references import image_matches, read_image
 
 Match = Callable[[str, str], bool]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from caravan.planning.environments import cache_on, cache_variables
-from caravan.planning.images import image_under, read_image
 from caravan.planning.outputs import read_sink
 from caravan.values.base import Json
 from caravan.values.errors import UsageError
 from caravan.values.plan import STANDING, Author, Mount, PlanChange, TrainingPlan
+from caravan.values.references import image_under, read_image
 from caravan.values.target import ClusterProfile
 
 _APT_CONF: Final = "local/apt.conf"

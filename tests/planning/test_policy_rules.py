@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from caravan import TEMPLATES
 from caravan.hcl import parse_hcl, render_hcl
 from caravan.planning.addresses import address_matches, read_address
-from caravan.planning.images import image_matches, read_image
 from caravan.planning.jobspec import to_job_spec
 from caravan.planning.policy import fill, job_denials, plan_denials, spending_denials, within
 from caravan.values.errors import PlanError
@@ -33,6 +32,7 @@ from caravan.values.plan import (
     apply_changes,
 )
 from caravan.values.policy import Policies, Policy, PolicyFile, Spending
+from caravan.values.references import image_matches, read_image
 from tests.fakes.cluster import one_node
 
 BIND = {"mounts": {"bind": ["/srv/scratch"]}}

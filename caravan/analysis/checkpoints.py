@@ -10,6 +10,7 @@ from typing import Final
 
 from caravan.analysis.findings import Call, Module
 from caravan.analysis.python import keyword, text_of, value_of
+from caravan.analysis.walking import walk
 from caravan.values.repo import Checkpoints, SourceLine
 
 _SAVES: Final = frozenset(
@@ -107,15 +108,15 @@ def _written(module: Module) -> Iterator[ast.expr]:
     for name, function in module.functions.items():
         saves = any(
             isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in _SAVES
-            for node in ast.walk(function)
+            for node in walk(function)
         )
         if _SAVES_BY_NAME.search(name) or saves:
             yield from _texts(function)
 
 
 def _texts(node: ast.AST) -> Iterator[ast.expr]:
-    inside = {id(part) for n in ast.walk(node) if isinstance(n, ast.JoinedStr) for part in n.values}
-    for found in ast.walk(node):
+    inside = {id(part) for n in walk(node) if isinstance(n, ast.JoinedStr) for part in n.values}
+    for found in walk(node):
         joined = isinstance(found, ast.JoinedStr)
         plain = isinstance(found, ast.Constant) and isinstance(found.value, str) and id(found) not in inside
         if isinstance(found, ast.JoinedStr | ast.Constant) and (joined or plain):

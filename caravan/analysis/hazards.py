@@ -14,6 +14,7 @@ from caravan.analysis.launch import unknown_flags
 from caravan.analysis.programs import NATIVE
 from caravan.analysis.python import dotted, keyword, text_of, value_of
 from caravan.analysis.sources import Sources
+from caravan.analysis.walking import walk
 from caravan.values.repo import Checkpoints, Hazard, ScriptOption, SourceLine
 
 
@@ -256,7 +257,7 @@ def _loops(module: Module) -> Iterator[_Found]:
     for loop in module.whiles:
         if not isinstance(loop.test, ast.Constant) or not loop.test.value:
             continue
-        inside = [n for s in loop.body for n in ast.walk(s)]
+        inside = [n for s in loop.body for n in walk(s)]
         ends = (ast.Break, ast.Return, ast.Raise, ast.Yield, ast.YieldFrom)
         exits = ("exit", "sys.exit", "quit", "os._exit")
         if not any(isinstance(n, ends) or (isinstance(n, ast.Call) and dotted(n.func) in exits) for n in inside):

@@ -1,4 +1,4 @@
-"""A repository as a person names it: a directory, an archive or a URL. Says who fetches it, and opens nothing itself."""
+"""A repository as a person names it: a directory, an archive or a URL. Says who fetches it, and opens nothing."""
 
 import os
 from collections.abc import Mapping

@@ -25,6 +25,7 @@ from caravan.analysis.option_parts import MAX_OPTIONS, make, once
 from caravan.analysis.python import dotted, text_of, value_of
 from caravan.analysis.record_options import read_absl, read_hf_parser, read_records, read_tyro
 from caravan.analysis.resolve import Resolver
+from caravan.analysis.walking import walk
 
 __all__ = ["MAX_OPTIONS", "Parser", "read_options"]
 
@@ -69,7 +70,7 @@ def read_overrides(module: Module, resolver: Resolver) -> Iterator[FoundOption]:
 
 def _overrides(module: Module, resolver: Resolver, node: ast.Call) -> bool:
     """Whether `exec` is given the text of a file of the repository that reads the command line into globals."""
-    names = {str(c.value) for c in ast.walk(node) if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+    names = {str(c.value) for c in walk(node) if isinstance(c, ast.Constant) and isinstance(c.value, str)}
     for name in sorted(n for n in names if n.endswith(".py")):
         stem = name.removesuffix(".py").lstrip("./").replace("/", ".")
         folder = module.path.rpartition("/")[0].replace("/", ".")

@@ -8,6 +8,7 @@ from posixpath import dirname, join, normpath
 from typing import Any, Final
 
 from caravan.analysis.findings import Call, Import, Module, clean
+from caravan.analysis.walking import walk
 from caravan.values.base import Json
 
 MAX_SOURCE: Final = 500_000
@@ -39,7 +40,7 @@ def read_module(path: str, text: str) -> Module:
 
 def _module(path: str, text: str, tree: ast.Module) -> Module:
     found: dict[type[ast.AST], list[Any]] = {}
-    for node in ast.walk(tree):  # iterative: no depth of nesting can overflow it
+    for node in walk(tree):  # iterative: no depth of nesting can overflow it
         found.setdefault(type(node), []).append(node)
     calls = (Call(name, node) for node in found.get(ast.Call, []) if (name := dotted(node.func)))
     functions = [*found.get(ast.FunctionDef, []), *found.get(ast.AsyncFunctionDef, [])]

@@ -10,6 +10,7 @@ from caravan.analysis.findings import FoundOption, Module
 from caravan.analysis.option_parts import imports, make
 from caravan.analysis.python import dotted, keyword, text_of
 from caravan.analysis.resolve import Resolver
+from caravan.analysis.walking import walk
 
 _FLAT: Final = frozenset({"HfArgumentParser", "TrlParser", "H4ArgumentParser", "DataClassParser"})
 _TYRO: Final = frozenset({"cli", "overridable_config_cli", "subcommand_cli_from_dict", "subcommand_type_from_defaults"})
@@ -74,7 +75,7 @@ def _classes(module: Module, resolver: Resolver, target: ast.expr | None, depth:
 def _local(module: Module, name: str) -> tuple[Module, ast.expr] | None:
     """What a function assigns to the name, where that lists classes."""
     for function in module.functions.values():
-        for node in ast.walk(function):
+        for node in walk(function):
             if (
                 isinstance(node, ast.Assign)
                 and dotted(node.targets[0]) == name
@@ -147,7 +148,7 @@ def read_absl(module: Module, resolver: Resolver) -> Iterator[FoundOption]:
         for c in module.calls
         if c.last in ("mark_flag_as_required", "mark_flags_as_required")
         for a in c.node.args
-        for n in ast.walk(a)
+        for n in walk(a)
         if isinstance(n, ast.Constant)
     }
     for call in defined:

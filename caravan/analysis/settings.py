@@ -18,6 +18,7 @@ from caravan.analysis.findings import FoundOption, Module, clean
 from caravan.analysis.gin import bindings
 from caravan.analysis.python import dotted, keyword, text_of, value_of
 from caravan.analysis.sources import Sources
+from caravan.analysis.walking import walk
 from caravan.values.base import Json
 
 KINDS: Final = (*ENDINGS, ".gin", ".cfg", ".ini", ".py")
@@ -189,11 +190,11 @@ def _python(module: Module) -> dict[str, Json]:
         if statement.value is not None:
             found.update(_leaves(name, statement.value, module, 0))
     for function in module.functions.values():
-        for node in ast.walk(function):
+        for node in walk(function):
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
                 key = dotted(node.targets[0]).partition(".")[2]
                 found.update(_leaves(key, node.value, module, 0) if key else ())
-    for node in ast.walk(ast.Module(body=_statements(module), type_ignores=[])):
+    for node in walk(ast.Module(body=_statements(module), type_ignores=[])):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
             found.update(_leaves(dotted(node.targets[0]), node.value, module, 0))
     return found

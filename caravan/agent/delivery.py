@@ -38,7 +38,7 @@ from caravan.planning.draft import image_in
 from caravan.values.base import Json
 from caravan.values.delivery import Parcel, holds_credentials
 from caravan.values.errors import PlanError
-from caravan.values.job import ClusterFacts
+from caravan.values.job import ClusterFacts, ClusterKind
 from caravan.values.plan import (
     Author,
     CodeSource,
@@ -71,6 +71,8 @@ def choose_code(
     facts, traps = context.facts(), find_traps(tree)
     said = tuple(said)
     wish = wishes(said, "code")
+    if facts.kind is ClusterKind.NONE:  # nothing is packed for a plan on paper
+        return Chosen(CodeSource.model_validate({"kind": "archive", **wish}), None, _suspects(tree))
     unpushed = _unpushed(source, profile, traps)
     dockerfile = _dockerfile(profile, tree, said, wish, context)
     inside = code_in_image(tree.text(dockerfile) or "") if dockerfile else None
@@ -107,6 +109,8 @@ def unpushed(state: RunState, context: Context) -> str:
 
 def with_delivery(plan: TrainingPlan, chosen: Chosen, tree: SourceTree, context: Context) -> TrainingPlan:
     """The plan with everything that the way of its code and data asks for: volumes, image, disk."""
+    if context.facts().kind is ClusterKind.NONE:
+        return plan
     plan = with_code(plan, context.facts())
     if chosen.build is not None and plan.image == chosen.build.tag:
         build = chosen.build.model_dump(mode="json")

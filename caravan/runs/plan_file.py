@@ -5,7 +5,7 @@ run keeps ends with that a second time, for programs. It must not know where the
 function here that reads one. A file that a person has changed is read by `caravan.planning.plan_reading`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,12 +57,18 @@ def plan_text(plan: TrainingPlan, known: tuple[str, ...] = ()) -> str:
     return text
 
 
-def draft_text(plan: TrainingPlan, source: str, known: tuple[str, ...] = ()) -> str:
+def draft_text(
+    plan: TrainingPlan, source: str, known: tuple[str, ...] = (), places: Mapping[str, str] | None = None
+) -> str:
     """The plan as a file for a person to change and run: only what was decided, and where the repository is.
 
-    Without a secret in it, it reads back as a plan with the same digest. `source` is a path or git URL.
+    Without a secret in it, it reads back as a plan with the same digest. `source` is a path or git URL, `places` say
+    of fields where in the repository they were read.
     """
     provenance = mask_json(_plain(plan)["provenance"], known)
+    for path, place in (places or {}).items():
+        if path in provenance and place not in provenance[path]["why"]:
+            provenance[path]["why"] = ", ".join(part for part in (provenance[path]["why"], place) if part)
     fields = mask_json(_decided(plan), known)
     where = f"\n{_yaml({SOURCE: source})}\n"
     return _DRAFT + where + "".join(f"{line}\n" for line in _lines(fields, provenance))

@@ -10,12 +10,15 @@ from caravan.values.errors import RepositoryError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
+    from caravan.planning.plan_reading import PlanFile
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
     from caravan.values.run import RunRequest
 
 _LARGEST_ANSWERS = 1 << 20  # bytes; an answers file is a page of text
+_LARGEST_PLAN = 4 << 20  # bytes; a plan may hold whole configs
 
 
 def check_prompt(prompt: str | None) -> str:
@@ -58,8 +61,10 @@ def check_budget(budget: float | None) -> float | None:
     return budget
 
 
-def read_answers(file: str | None, known: Sequence[str] = ()) -> dict[str, Json]:
+def read_answers(file: str | None, known: Sequence[str] = (), now: datetime | None = None) -> dict[str, Json]:
     """The answers in a file, checked; none without a file. `known` are values that no answer may hold.
+
+    `now`, aware and in the user's zone, is what times of day in free texts are counted from.
 
     Raises UsageError for what can't be read, is wrong, or holds a secret.
     """
@@ -78,7 +83,7 @@ def read_answers(file: str | None, known: Sequence[str] = ()) -> dict[str, Json]
     if len(data) > _LARGEST_ANSWERS:
         raise UsageError(f"The answers file {file} is too large.", hint="It holds `question id: value` lines.")
     try:
-        found = load_answers(data.decode("utf-8-sig"))
+        found = load_answers(data.decode("utf-8-sig"), now)
     except UnicodeDecodeError as error:
         raise UsageError(
             f"The answers file {file} is not UTF-8 text.", hint="Write `question id: value` lines."
@@ -86,6 +91,41 @@ def read_answers(file: str | None, known: Sequence[str] = ()) -> dict[str, Json]
     for path, value in found.items():
         refuse_values(path, value, known)
     return found
+
+
+def read_plan_at(file: str, known: Sequence[str] = ()) -> PlanFile:
+    """The plan file, checked. Raises UsageError for what can't be read, and for what is wrong, with line and column."""
+    from caravan.planning.plan_reading import read_plan_file
+
+    try:
+        with Path(file).open("rb") as stream:
+            data = stream.read(_LARGEST_PLAN + 1)
+    except OSError as error:
+        raise UsageError(f"The plan file {file} can't be read ({error.strerror}).", hint="Check --plan.") from error
+    if len(data) > _LARGEST_PLAN:
+        raise UsageError(f"The plan file {file} is too large.", hint="A plan is some pages of text.")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"The plan file {file} is not UTF-8 text.", hint="docs/plan.md tells how it is written."
+        ) from error
+    return read_plan_file(text, Path(file).name, known)
+
+
+def _of_the_file(written: PlanFile, file: str, prompt: str | None, source: str | None) -> tuple[str | None, str | None]:
+    """Sentence and repository: the command line's, else the file's. A sentence is said in one place only."""
+    goal = written.value("goal")
+    if goal is not None and prompt is not None and prompt.strip() != goal.strip():
+        raise UsageError(
+            f"--prompt says something else than `goal` in {file}.", hint="Leave --prompt out, or change the file."
+        )
+    if source is None and written.source and "://" not in written.source:
+        # A path in a file is seen from where the file is.
+        source = str(Path(file).absolute().parent / Path(written.source).expanduser())
+    if source is None and not written.source:
+        raise UsageError(f"{file} does not say where the repository is.", hint="Add --codebase-path PATH_OR_GIT_URL.")
+    return goal if prompt is None else prompt, source or written.source
 
 
 def make_request(
@@ -100,19 +140,32 @@ def make_request(
     yes: bool,
     dry_run: bool,
     send_secrets: bool = False,
+    plan: str | None = None,
+    nowhere: bool = False,
 ) -> RunRequest:
-    """The request of a new run, wholly checked; nothing has been written. Raises UsageError."""
+    """The request of a new run, wholly checked; nothing has been written. Raises UsageError.
+
+    `plan` is a plan file: it says what neither `sets` nor the answers say. `nowhere`: without a cluster.
+    """
     from caravan.planning.answers import parse_set
     from caravan.planning.secrets import refuse_values
     from caravan.values.masking import mask
     from caravan.values.run import RunRequest
+    from caravan.values.target import NOWHERE, Target
 
     known = wiring.secrets()
-    prompt, source = mask(check_prompt(prompt), known), check_source(source)
-    target = wiring.target(cluster)
-    given, changes = read_answers(answers, known), tuple(parse_set(text) for text in sets)
+    given, changes = (
+        read_answers(answers, known, wiring.clock.now().astimezone()),
+        tuple(parse_set(text) for text in sets),
+    )
     for change in changes:
         refuse_values(change.path, change.value, known)
+    if plan is not None:
+        written = read_plan_at(plan, known)
+        changes = (*written.beside(given), *changes)
+        prompt, source = _of_the_file(written, plan, prompt, source)
+    prompt, source = mask(check_prompt(prompt), known), check_source(source)
+    target = Target(NOWHERE, "default") if nowhere else wiring.target(cluster)
     request = RunRequest(
         prompt=prompt,
         source=source,
@@ -125,6 +178,7 @@ def make_request(
         budget_usd=check_budget(budget),
         dry_run=dry_run,
         send_secrets=send_secrets,
+        plan_file=plan or "",
     )
     wiring.kept_back(request)  # raises where the profile's secrets can't be had
     wiring.open_tree(source)

@@ -20,6 +20,9 @@ OnClusterOption = Annotated[
     bool,
     typer.Option("--on-cluster", help="Once the job is deployed, go on as a job of the cluster: without this machine."),
 ]
+SetsOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the plan; repeatable.")
+]
 AnswersOption = Annotated[
     str | None, typer.Option(metavar="FILE", help="Answers as YAML or JSON: question id or plan field to value.")
 ]

@@ -203,11 +203,16 @@ def how_to_answer(run_id: str, ask: Ask) -> str:
     if ask.kind is not AskKind.QUESTIONS:
         another = ", or take another plan with --choose N" if ask.choices else ""
         return f"Answer with `main.py resume {run_id} --approve`, or with --reject{another}."
+    example, needed = example_answers(ask)
+    text = f"Answer with `main.py resume {run_id} --answers FILE`; the file says, for example, {example}"
+    return f"{text}." if needed else f"{text}. Or take the defaults with --yes."
+
+
+def example_answers(ask: Ask) -> tuple[str, bool]:
+    """What an answers file may say, in a line, and whether there is a question that has no default."""
     needed = [q for q in ask.questions if q.required and q.default is None]
     asked = (needed or ask.questions)[:1]
-    example = json.dumps({q.id: _example(q) for q in asked}, ensure_ascii=False)
-    text = f"Answer with `main.py resume {run_id} --answers FILE`; the file says, for example, {one_line(example)}"
-    return f"{text}." if needed else f"{text}. Or take the defaults with --yes."
+    return one_line(json.dumps({q.id: _example(q) for q in asked}, ensure_ascii=False)), bool(needed)
 
 
 def _example(question: Question) -> Json:

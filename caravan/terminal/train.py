@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from caravan.terminal.inputs import make_request
-from caravan.terminal.options import AnswersOption, DetachOption, JsonOption, OnClusterOption, terminal_of, wiring_of
+from caravan.terminal.options import (
+    AnswersOption,
+    DetachOption,
+    JsonOption,
+    OnClusterOption,
+    SetsOption,
+    terminal_of,
+    wiring_of,
+)
 from caravan.values.errors import UsageError
 
 
@@ -23,8 +31,9 @@ def train(
         ),
     ] = None,
     answers: AnswersOption = None,
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the plan; repeatable.")
+    sets: SetsOption = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Run a plan file, as `plan --out` writes it.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
     budget: Annotated[float | None, typer.Option(metavar="USD", help="What the whole run may cost.")] = None,
@@ -76,8 +85,9 @@ def train(
         yes=yes,
         dry_run=dry_run,
         send_secrets=send_secrets,
+        plan=plan,
     )
-    if request.prompt != (prompt or "").strip():
+    if prompt is not None and request.prompt != prompt.strip():
         terminal.err("The prompt held what is or looks like a secret: it is masked in all that is kept of it.")
     from caravan.agent.driver import new_run  # after the checks, because it costs a second
     from caravan.terminal.driving import Driving, drive_run

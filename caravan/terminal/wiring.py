@@ -78,6 +78,12 @@ class Wiring(Protocol):
     def notifier(self) -> Notifier | None:
         """Who is told of a run's end; None: nobody."""
 
+    def aside(self, inventory: Path | None = None) -> AbstractContextManager[Wiring]:
+        """The same for a run that leaves nothing behind. With an inventory its `local` is a cluster of those nodes.
+
+        Raises UsageError for an inventory that can't be used.
+        """
+
     def store(self) -> Store:
         """The store of runs."""
 

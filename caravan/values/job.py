@@ -265,10 +265,11 @@ class NodeFacts(Value):
 
 
 class ClusterKind(StrEnum):
-    """A real Nomad, or the built-in cluster for trying, developing and testing."""
+    """A real Nomad, the built-in cluster for trying, developing and testing, or none: a plan on paper."""
 
     NOMAD = "nomad"
     BUILTIN = "builtin"
+    NONE = "none"
 
 
 class ClusterFacts(Value):

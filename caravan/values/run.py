@@ -28,6 +28,7 @@ class RunRequest(Value):
     yes: bool = False
     budget_usd: float | None = Field(default=None, ge=0)
     dry_run: bool = False
+    plan_file: str = Field(default="", description="the plan file that `sets` came from, as it was named")
     send_secrets: bool = Field(default=False, description="write missing secrets to the cluster without asking")
 
 

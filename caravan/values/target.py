@@ -14,6 +14,8 @@ from caravan.values.delivery import Depot
 from caravan.values.masking import mask
 from caravan.values.plan import VariableName
 
+NOWHERE: Final = "none"
+"""In place of an address: no cluster is chosen, and none is asked. Nothing can be deployed there."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 """What a profile may be called, `local` left out; no address looks like that with its `://`."""
 

@@ -176,6 +176,10 @@ class FakeWiring:
         self.notifier: FakeNotifier | None = None
         self.place = AgentPlace(program=("/venv/bin/python", "/app/main.py"), lends=("NOMAD_TOKEN",))
 
+    @contextmanager
+    def aside(self, inventory: Path | None = None) -> Iterator["FakeWiring"]:
+        yield self
+
     def store(self) -> MemoryStore:
         return self.runs
 

@@ -17,6 +17,8 @@ from caravan.analysis.starts import Started, started, unwrapped
 _ASSIGNMENT: Final = re.compile(r"^([A-Za-z_][A-Za-z0-9_]*)(\+?)=(.*)$", re.DOTALL)
 _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?[-=]([^{}]*))?\}|\((\w+)\)|(\w+))")
 _WHOLE: Final = re.compile(r"^\$(?:\{\w+(?:\[[@*]\])?(?::?[-=][^{}]*)?\}|\w+)$")
+_QUOTES: Final = re.compile(r"['\"\\;&|]")
+_BLANKS: Final = re.compile(r"[ \t\r\n]+")
 _SEVERAL: Final = re.compile(r"^-|\s--?[A-Za-z]|^(?:python|torchrun|accelerate|deepspeed|mpirun|srun)\b|^[\w./]+\s+-")
 _MAX_VALUE: Final = 8000
 
@@ -75,16 +77,23 @@ def _typed(word: str) -> str:
     return word if re.fullmatch(r"[A-Za-z0-9_@%+=:,./<>${}*~-]+", word) else shlex.quote(word)
 
 
+def _words(line: str) -> list[str]:
+    """The words of a line and what stands between its commands, as a shell splits them."""
+    if not _QUOTES.search(line):  # most lines: a hundred times faster than the lexer
+        return [word for word in _BLANKS.split(line) if word]
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        return list(lexer)
+    except ValueError:  # a quote that is never closed: an apostrophe in prose, a cut command
+        return line.replace("'", "").replace('"', "").split()
+
+
 def _simple_commands(line: str) -> Iterator[list[str]]:
     """The words of each command in a line, split at `&&`, `;` and `|`; redirections and comments left out."""
     if len(line) > MAX_COMMAND:
         return
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
-    lexer.whitespace_split, lexer.commenters = True, ""
-    try:
-        words = list(lexer)
-    except ValueError:  # a quote that is never closed: an apostrophe in prose, a cut command
-        words = line.replace("'", "").replace('"', "").split()
+    words = _words(line)
     current: list[str] = []
     skip = False
     for word in words:

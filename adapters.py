@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caravan.cluster.nomad import NomadCluster
-    from caravan.ports import Clock, Courier, Memory, Tracer
+    from caravan.ports import Clock, Courier, ImageRegistry, Memory, Resolver, Tracer
     from caravan.values.base import Json
     from config import Settings
     from profiles import Access
@@ -74,6 +74,23 @@ def make_courier(home: Path, environment: Mapping[str, str], secrets: tuple[str,
 
     asked = partial(is_public, environment=environment)
     return StoreCourier(home, environment=environment, is_denied=is_denied, secrets=secrets, is_public=asked)
+
+
+def make_resolver(
+    home: Path, environment: Mapping[str, str], index_url: str | None, secrets: tuple[str, ...]
+) -> Resolver:
+    """What asks an index whether requirements can be installed together."""
+    from caravan.runs.resolver import UvResolver
+
+    return UvResolver(environment, folder=home / "resolved", index_url=index_url, secrets=secrets)
+
+
+def make_registries(settings: Settings) -> ImageRegistry:
+    """What asks registries whether they have an image."""
+    from caravan.runs.registries import Registries
+
+    pairs = {"http": settings.http_proxy, "https": settings.https_proxy, "no_proxy": settings.no_proxy}
+    return Registries(proxies={scheme: proxy for scheme, proxy in pairs.items() if proxy})
 
 
 def make_tracer(settings: Settings, path: Path, run_id: str, *, clock: Clock, secrets: tuple[str, ...]) -> Tracer:

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from caravan.values.environment import BaseImage
 from caravan.values.errors import UsageError
 from caravan.values.masking import MASK, mask, secret_values
 
@@ -37,6 +38,39 @@ _PORTABLE = frozenset(
     {"soft_limit_usd", "hard_limit_usd", "max_archive_mb", "max_log_mb", "max_data_gb", "code_store", "data_store"}
     | {"registry", "image", "usd_per_gpu_hour", "qdrant_url", "smoke", "memory", "trace"}
 )
+
+
+# Tags of the official repositories (pytorch/pytorch and python on docker's hub); versions as their tags and
+# Dockerfiles say them.
+BASE_IMAGES = (
+    *(
+        BaseImage(
+            image=f"pytorch/pytorch:{torch}-cuda{cuda}-cudnn{cudnn}-{kind}",
+            torch=torch,
+            cuda=cuda,
+            python=python,
+            tools=kind == "devel",
+            nvcc=kind == "devel",
+        )
+        for torch, cuda, cudnn, python in (
+            ("2.8.0", "12.8", 9, "3.11"),
+            ("2.8.0", "12.6", 9, "3.11"),
+            ("2.7.1", "12.6", 9, "3.11"),
+            ("2.6.0", "12.4", 9, "3.11"),
+            ("2.5.1", "12.4", 9, "3.11"),
+            ("2.5.1", "12.1", 9, "3.11"),
+            ("2.4.1", "12.1", 9, "3.11"),
+            ("2.3.1", "12.1", 8, "3.10"),
+            ("2.2.2", "12.1", 8, "3.10"),
+            ("2.1.2", "12.1", 8, "3.10"),
+            ("2.1.2", "11.8", 8, "3.10"),
+            ("2.0.1", "11.7", 8, "3.10"),
+        )
+        for kind in ("runtime", "devel")
+    ),
+    *(BaseImage(image=f"python:{v}-bookworm", python=v, tools=True) for v in ("3.11", "3.12", "3.10", "3.13", "3.9")),
+)
+"""Where jobs start from that nothing else says: frameworks with CUDA, and plain Python, for which pip brings CUDA."""
 
 
 class Settings(BaseSettings):
@@ -83,6 +117,11 @@ class Settings(BaseSettings):
     )
     registry: str | None = _env("CARAVAN_REGISTRY", description="registry and path under which built images are pushed")
     image: str | None = _env("CARAVAN_IMAGE", description="image for docker jobs whose repository names none")
+    base_images: tuple[BaseImage, ...] = _env(
+        "CARAVAN_BASE_IMAGES",
+        default=BASE_IMAGES,
+        description="images that jobs may start from where nothing names one, as JSON (see docs/jobs.md)",
+    )
     agent_image: str | None = _env(
         "CARAVAN_AGENT_IMAGE", description="image of Caravan itself, for agents on the cluster (--on-cluster)"
     )
@@ -174,6 +213,7 @@ class Settings(BaseSettings):
         for name, field in type(self).model_fields.items():
             variable = _variable(field)
             value = getattr(self, name)
+            value = ", ".join(i.image for i in value) if name == "base_images" else value
             shown = MASK if isinstance(value, SecretStr) else "" if value is None else mask(str(value))
             rows.append((variable, shown, "environment" if os.environ.get(variable) else "default"))
         return rows

@@ -283,7 +283,7 @@ class Application:
         from contextlib import ExitStack, closing
         from functools import partial
 
-        from adapters import make_courier
+        from adapters import make_courier, make_registries, make_resolver
         from caravan import TEMPLATES
         from caravan.agent.context import Context, Limits, recent
         from caravan.agent.rules import RuleReasoner
@@ -294,7 +294,7 @@ class Application:
         from caravan.values.handover import Carried
         from config import process_environment
         from observability import setup_logging
-        from profiles import find_site, limits_usd, prices_by_model, shipping
+        from profiles import base_images, find_site, limits_usd, prices_by_model, shipping
         from tools import RepositoryToolbox
 
         settings, folder = self._settings, self.folder(record.id)
@@ -306,6 +306,7 @@ class Application:
             progress.note(note)
         prices = Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour, by_model=prices_by_model(settings, site))
         image = settings.image or (site.profile.image if site else None)
+        index_url = site.profile.pip_index_url if site else None
         soft_usd, hard_usd = limits_usd(settings, site)
         with ExitStack() as held:
             held.enter_context(folder.lock())
@@ -332,6 +333,7 @@ class Application:
                 limits=Limits(soft_usd=soft_usd, hard_usd=hard_usd),
                 prices=prices,
                 image=image,
+                base_images=base_images(settings, site),
                 max_archive_mb=settings.max_archive_mb,
                 smoke=settings.smoke,
                 secrets=self._secrets,
@@ -340,6 +342,8 @@ class Application:
                 site=site,
                 shipping=shipping(settings, site),
                 courier=make_courier(self.home, process_environment(), self._secrets),
+                resolver=make_resolver(self.home, process_environment(), index_url, self._secrets),
+                registry=make_registries(settings),
                 secret_of=lambda name: process_environment().get(name) or None,
             )
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from caravan.values.base import Value
 from caravan.values.delivery import Shipping
+from caravan.values.environment import BaseImage
 from caravan.values.errors import UsageError
 from caravan.values.masking import mask
 from caravan.values.run import RunRequest
@@ -353,6 +354,13 @@ def shipping(settings: Settings, site: Site | None) -> Shipping:
         raise UsageError(
             f"CARAVAN_{str(first['loc'][0]).upper()}: {_said(first['msg'])}.", hint="Correct this environment variable."
         ) from error
+
+
+def base_images(settings: Settings, site: Site | None) -> tuple[BaseImage, ...]:
+    """The images that jobs may start from: the environment's word, else the profile's, else the usual ones."""
+    if "base_images" not in settings.model_fields_set and site is not None and site.profile.base_images is not None:
+        return site.profile.base_images
+    return settings.base_images
 
 
 def prices_by_model(settings: Settings, site: Site | None) -> dict[str, float]:

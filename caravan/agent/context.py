@@ -7,8 +7,23 @@ from pathlib import Path
 from caravan.agent.state import RunState
 from caravan.analysis.tree import SourceTree
 from caravan.planning.catalogue import Prices
-from caravan.ports import Clock, Cluster, Courier, Judge, Memory, Progress, Reasoner, RunFolder, Store, Toolbox, Tracer
+from caravan.ports import (
+    Clock,
+    Cluster,
+    Courier,
+    ImageRegistry,
+    Judge,
+    Memory,
+    Progress,
+    Reasoner,
+    Resolver,
+    RunFolder,
+    Store,
+    Toolbox,
+    Tracer,
+)
 from caravan.values.delivery import Shipping
+from caravan.values.environment import BaseImage
 from caravan.values.job import ClusterFacts
 from caravan.values.policy import Policies
 from caravan.values.run import Sentinel, Snapshot
@@ -58,6 +73,7 @@ class Context:
     limits: Limits
     prices: Prices
     image: str | None = None
+    base_images: tuple[BaseImage, ...] = ()
     max_archive_mb: int = 512
     smoke: bool | None = None
     secrets: tuple[str, ...] = ()
@@ -66,6 +82,8 @@ class Context:
     site: Site | None = None
     shipping: Shipping = field(default_factory=Shipping)
     courier: Courier | None = None
+    resolver: Resolver | None = None
+    registry: ImageRegistry | None = None
     own: str = ""
 
 

@@ -145,6 +145,9 @@ def _dockerfile(
     if not context.shipping.registry or context.courier is None or not profile.docker:
         return ""
     path = posixpath.normpath(profile.docker)
+    judged = profile.environment.dockerfile if profile.environment else None
+    if judged is not None and judged.path == path and not judged.trains and wish.get("kind") != "image":
+        return ""  # it serves, documents or tests: why is told with the plan
     given = context.image or image_in(profile) or any(c.path == "image" for c in said)
     if path not in tree or given or (wish.get("location") and wish.get("kind") == "image"):
         return ""

@@ -13,6 +13,7 @@ from caravan.planning.conflicts import python_range
 from caravan.planning.cuda import image_driver, is_older, pinned
 from caravan.values.environment import BaseImage, PythonWish, RepoEnvironment
 
+_USUAL = ("3.11", "3.12", "3.10", "3.13", "3.9", "3.8")  # where most wheels are, first
 _BEST_FIRST = 8  # of the reasons that are told
 
 
@@ -96,6 +97,16 @@ def python_fits(python: str, environment: RepoEnvironment) -> bool:
         return False
     known = python_range(environment.declared)
     return known is None or Version(known[0]) <= Version(python) <= Version(known[1])
+
+
+def newest_python(environment: RepoEnvironment) -> str | None:
+    """The version that was used, else the newest usual one that fits; None where nothing asks for any."""
+    wished = wished_python(environment)
+    if wished and python_fits(wished[0], environment):
+        return wished[0]
+    if not environment.pythons and python_range(environment.declared) is None:
+        return None
+    return next((p for p in _USUAL if python_fits(p, environment)), None)
 
 
 def allows(wish: PythonWish, python: str) -> bool:

@@ -102,6 +102,12 @@ def _image(claim: Claim, file: PolicyFile) -> Iterator[Denial]:
         yield _denied(file, claim._replace(rule="images.require_digest"), "the image pinned by @sha256:…")
 
 
+def image_allowed(image: str, policies: Policies) -> bool:
+    """Whether all policies allow a job to run that image."""
+    claim = Claim("images", "image", image)
+    return not any(True for file in policies.files for _ in _image(claim, file))
+
+
 def _bind(claim: Claim, file: PolicyFile) -> Iterator[Denial]:
     rules = file.policy.mounts
     if rules.bind is None:

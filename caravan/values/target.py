@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from caravan.values.base import Value
 from caravan.values.delivery import Depot
+from caravan.values.environment import BaseImage
 from caravan.values.masking import mask
 from caravan.values.plan import VariableName
 
@@ -65,6 +66,9 @@ class ClusterProfile(Value):
     skip_verify: bool | None = Field(default=None, description="don't verify the server (unsafe)")
 
     image: Plain | None = Field(default=None, description="image for docker jobs whose repository names none")
+    base_images: tuple[BaseImage, ...] | None = Field(
+        default=None, description="images that jobs may start from where nothing names one"
+    )
     agent_image: Plain | None = Field(default=None, description="image of Caravan itself, for agents on the cluster")
     agent_volume: Plain | None = Field(default=None, description="host volume for the state of agents on the cluster")
     volumes: dict[str, VolumeDefault] = Field(default_factory=dict, description="volume to its destination")

@@ -4,7 +4,6 @@ Order of trust: the sentence; the documented command; its configurations and the
 parser's defaults; what documents say in prose; the code.
 """
 
-import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ from typing import Final
 
 from caravan.analysis import training
 from caravan.analysis.entry import Entry, pairs
-from caravan.analysis.findings import Found, source_line
-from caravan.analysis.python import dotted
+from caravan.analysis.findings import Found, Module, source_line
+from caravan.analysis.gpus_asked import gpus_counted
 from caravan.analysis.vocabulary import GPU_FRAMEWORKS, plain
 from caravan.values.base import Json
 from caravan.values.repo import Launcher, SourceLine
@@ -29,9 +28,8 @@ _LISTS: Final = ("gpu_ids", "device_ids", "gpu_id", "device", "gpu", "include", 
 _SLURM: Final = re.compile(
     r"^\s*#SBATCH\s+--(?:gres=gpu:(?:\w+:)?|gpus-per-node=(?:\w+:)?|gpus=(?:\w+:)?)(\d+)", re.MULTILINE
 )
-_PROSE: Final = re.compile(
-    r"(?i)\b(\d{1,3})\s?(?:x|×)?\s?(?:nvidia\s)?(?:tesla\s)?(?:[ABHLV]\d{2,3}\w*|RTX\s?\w+|P100|GH200)?"
-    r"(?:[ -]?\(?(?:\d+\s?GB|SXM\d?|PCIe)\)?)?\s?(?:gpus?\b|(?<=\d00)s?\b)"
+_JAX_SPREADS: Final = re.compile(
+    r"^(?!\s*#).*\b(?:jax\.pmap|jax\.make_mesh|pjit|shard_map|NamedSharding|jax\.sharding)\b"
 )
 _STRATEGIES: Final = {"FSDPStrategy": "fsdp", "DeepSpeedStrategy": "deepspeed", "DDPStrategy": "ddp"}
 _DOCUMENTS: Final = re.compile(r"(?i)(?:^|/)readme[^/]*$")
@@ -49,6 +47,8 @@ def num_gpus(entry: Entry, framework: str | None) -> Found:
     told = _of_defaults(entry)
     if told:
         return told
+    if "jax" in _signs(entry):  # it takes every device that it finds
+        return Found()
     alone = entry.launcher in (Launcher.PYTHON, Launcher.NOTEBOOK, Launcher.CLI, Launcher.ACCELERATE)
     several = _several(entry) if alone else None
     if entry.launcher in (Launcher.TORCHRUN, Launcher.DEEPSPEED, Launcher.BASH) or several:
@@ -125,21 +125,20 @@ def _of_prose(entry: Entry) -> Found | None:
     if entry.documented is None or entry.sources is None:
         return None
     where = entry.documented.command.where
-    text = entry.sources.text(where.file) or ""
-    lines = text.split("\n")
+    lines = (entry.sources.text(where.file) or "").split("\n")
     for number in range(min(where.line, len(lines)) - 1, max(-1, where.line - 25), -1):
-        match = _PROSE.search(lines[number])
-        if match and not lines[number].lstrip().startswith("|") and _number(match[1]):
-            return Found(int(match[1]), 0.6, (source_line(where.file, number + 1, lines[number]),))
-    counts: Counter[int] = Counter()
+        counts = [] if lines[number].lstrip().startswith("|") else gpus_counted(lines[number])
+        if counts:
+            return Found(counts[0], 0.6, (source_line(where.file, number + 1, lines[number]),))
+    seen: Counter[int] = Counter()
     places: dict[int, SourceLine] = {}
     for path in sorted((p for p in entry.paths if _DOCUMENTS.search(p) and p.count("/") < 2), key=len)[:4]:
         for number, line in enumerate((entry.sources.text(path) or "").split("\n"), 1):
-            for match in _PROSE.finditer(line):
-                counts[int(match[1])] += 1
-                places.setdefault(int(match[1]), source_line(path, number, line))
-    best = counts.most_common(1)
-    return Found(best[0][0], 0.5, (places[best[0][0]],)) if best and best[0][0] else None
+            for count in gpus_counted(line):
+                seen[count] += 1
+                places.setdefault(count, source_line(path, number, line))
+    best = seen.most_common(1)
+    return Found(best[0][0], 0.5, (places[best[0][0]],)) if best else None
 
 
 def _several(entry: Entry) -> bool:
@@ -212,7 +211,8 @@ def _strategy(entry: Entry) -> str:
 
 def _configured_fsdp(entry: Entry) -> bool:
     return any(
-        re.match(r"(?i)(?:.*\.)?fsdp(?:_config|_version)?(?:\.|$)", key) and value not in (None, "", False, [])
+        re.match(r"(?i)(?:.*\.)?(?:fsdp(?:_config|_version)?(?:\.|$)|(?:dp|data_parallel)_shard\w*$)", key)
+        and value not in (None, "", False, [], 0, 1)
         for values in entry.configs.values()
         for key, value in values.items()
     )
@@ -223,33 +223,25 @@ def _signs(entry: Entry) -> dict[str, SourceLine]:
     for module in entry.modules:
         for kind, where in training.distributed_signs(module):
             found.setdefault(kind, where)
-        for kind, line in _further(module.imports, module.calls):
-            found.setdefault(kind, module.at(line))
+        for kind, where in _further(module):
+            found.setdefault(kind, where)
     return found
 
 
-def _further(imports: tuple[object, ...], calls: tuple[object, ...]) -> Iterator[tuple[str, int]]:
-    from caravan.analysis.findings import Call, Import
-
-    for item in imports:
-        if isinstance(item, Import) and item.module.split(".")[0] == "horovod":
-            yield "horovod", item.line
-        elif isinstance(item, Import) and item.module.startswith("deepspeed.launcher"):
-            yield "deepspeed", item.line
-        elif isinstance(item, Import) and item.module.startswith(("jax.sharding", "jax.experimental.pjit")):
-            yield "jax", item.line
-    for call in calls:
-        if not isinstance(call, Call):
-            continue
-        if call.name in ("jax.pmap", "jax.make_mesh", "pjit", "pmap") or call.last in (
-            "pjit",
-            "NamedSharding",
-            "shard_map",
-        ):
-            yield "jax", call.line
-        elif call.last in _STRATEGIES:
-            yield _STRATEGIES[call.last], call.line
-        elif call.last == "DataParallel" and "Fully" not in call.name and isinstance(call.node, ast.Call):
-            yield "parallel", call.line
-        elif call.last.endswith("MirroredStrategy") or dotted(call.node.func).endswith("TPUStrategy"):
-            yield "mirrored", call.line
+def _further(module: Module) -> Iterator[tuple[str, SourceLine]]:
+    for item in module.imports:
+        if item.module.split(".")[0] == "horovod":
+            yield "horovod", module.at(item.line)
+        elif item.module.startswith("deepspeed.launcher"):
+            yield "deepspeed", module.at(item.line)
+    for call in module.calls:
+        if call.last in _STRATEGIES:
+            yield _STRATEGIES[call.last], module.at(call.line)
+        elif call.last == "DataParallel":
+            yield "parallel", module.at(call.line)
+        elif call.last.endswith(("MirroredStrategy", "TPUStrategy")):
+            yield "mirrored", module.at(call.line)
+    for number, line in enumerate(module.lines, 1):
+        if _JAX_SPREADS.search(line):
+            yield "jax", module.at(number)
+            return

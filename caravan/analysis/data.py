@@ -19,42 +19,20 @@ from caravan.values.base import Json
 from caravan.values.repo import SourceLine
 
 STRONG: Final = (
-    *(
-        "dataset_name",
-        "dataset",
-        "data_path",
-        "train_file",
-        "train_data",
-        "dataset_path",
-        "train_data_path",
-        "data_file",
-    ),
-    *(
-        "data_files",
-        "train_path",
-        "training_data",
-        "dataset_config",
-        "train_data_dir",
-        "dataset_id",
-        "instance_data_dir",
-    ),
-    *("train_data_file", "dataset_names", "datasets", "train_dataset", "train_files", "data_root", "dataset_dir"),
-    *(
-        "mixture_or_task_name",
-        "task_name",
-        "train_dir",
-        "prompt_data",
-        "train_ds",
-        "train",
-        "image_folder",
-        "data_name",
-    ),
-    *("data_dir", "input_file", "data", "input_data", "i", "path", "root", "data_set", "env_id", "task", "corpus"),
+    *("dataset_name", "dataset", "data_path", "train_file", "train_data", "dataset_path", "train_data_path"),
+    *("data_file", "data_files", "train_path", "training_data", "dataset_config", "train_data_dir"),
+    *("dataset_id", "instance_data_dir", "training_files", "training_file", "train_filelist"),
+    *("train_data_file", "dataset_names", "datasets", "train_dataset", "train_files", "data_root"),
+    *("dataset_dir", "mixture_or_task_name", "task_name", "train_dir", "prompt_data", "train_ds", "train"),
+    *("image_folder", "data_name", "data_dir", "input_file", "data", "input_data", "i", "path", "root"),
+    *("data_set", "env_id", "task", "corpus"),
 )
 _LISTED: Final = re.compile(
     r"(?i)(?:^|\.)(?:train_?)?data(?:sets?|_?mixture|_?mixer)?(?:\.\w+)*\.(?:id|path|name|repo_id|dataset_name|hf_path)$"
 )
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FILE: Final = re.compile(r"(?i)\.(?:jsonl?|csv|tsv|txt|parquet|arrow|bin|npy|npz|h5|zip|gz|tar|pkl)$")
+_SETTING: Final = re.compile(r"(?i)config|requirements|license|version|vocab|package|readme")
 _NO_DATA: Final = re.compile(
     r"(?i)^(?:none|null|true|false|auto|train|test|validation|custom|dummy|json|-?\d[\d.e-]*|)$"
 )
@@ -81,6 +59,11 @@ def dataset(entry: Entry) -> Found:
     if own_data(entry.sentence):  # what documents have in its place is an example's
         found = [f for f in found if _HUB_ID.fullmatch(str(f.value)) or str(f.value) in entry.paths]
     return next(iter(found), Found())
+
+
+def _is_data(path: str, entry: Entry) -> bool:
+    """Whether a file that the code opens is data of the repository."""
+    return normpath(path) in entry.paths and bool(_FILE.search(path)) and not _SETTING.search(path)
 
 
 def _played(entry: Entry, found: list[Found]) -> Found | None:
@@ -112,7 +95,7 @@ def _candidates(entry: Entry) -> Iterator[Found]:
     for kind, sure in (("dataset", 0.6), ("file", 0.5)):
         for module in entry.modules:
             for k, text, where in training.loads(module):
-                if k == kind and (kind == "dataset" or normpath(text) in entry.paths):
+                if k == kind and (kind == "dataset" or _is_data(text, entry)):
                     yield Found(text, sure, (where,))
 
 

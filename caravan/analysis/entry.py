@@ -12,6 +12,7 @@ from caravan.analysis.configs import pick
 from caravan.analysis.documents import Documented
 from caravan.analysis.findings import Command, Found, FoundOption, Module
 from caravan.analysis.prompt import Wishes
+from caravan.analysis.python import keyword, value_of
 from caravan.analysis.sources import Sources
 from caravan.analysis.vocabulary import plain
 from caravan.values.base import Json
@@ -66,24 +67,43 @@ class Entry:
         A dotted name counts by its last part; of one source the earlier name goes first.
         """
         found: list[Found] = []
-        if self.documented:
-            where = (self.documented.command.where,)
-            given = pairs(self.documented.command)
-            found += [Found(v, 0.9, where) for name in names for key, v in given if last(key) == name]
+        given = pairs(self.documented.command) if self.documented else []
+        where = (self.documented.command.where,) if self.documented else ()
+        found += [Found(v, 0.9, where) for name in names for key, v in given if name in _called(key)]
+        settled = {n for key, _ in given for n in _called(key)}
         for path, values in self.configs.items():
             rows = sorted(values.items(), key=lambda row: row[0].count("."))
             place = (SourceLine(file=path, line=0),)
-            found += [Found(v, 0.8, place) for name in names for key, v in rows if last(key) == name and v is not None]
+            told = [(n, v) for n in names if n not in settled for key, v in rows if n in _called(key) and v is not None]
+            found += [Found(value, 0.8, place) for _, value in told]
+            settled |= {name for name, _ in told}
         for name in names:
-            option = self.option(name)
+            option = self.option(name) if name not in settled else None
             if option and option.option.default is not None:
                 found.append(Found(option.option.default, 0.7, (option.where,)))
-        return found
+        return found + [f for name in names if name not in settled for f in self._written(name)]
+
+    def _written(self, name: str) -> Iterator[Found]:
+        """What the entry's own code says: a constant of that name, or such a keyword of a call (`Config(name="x")`)."""
+        for module in self.modules[:1]:
+            for key, statement in module.constants.items():
+                if key.lower() == name and (value := value_of(statement.value, module)) is not None:
+                    yield Found(value, 0.6, (module.at(statement.lineno),))
+            for call in module.calls if "_" in name else ():
+                value = value_of(keyword(call.node, name), module)
+                if isinstance(value, str):
+                    yield Found(value, 0.55, (module.at(call.line),))
 
     @property
     def sentence(self) -> str:
         """The user's sentence."""
         return self.wishes.text
+
+
+def _called(key: str) -> tuple[str, ...]:
+    """The names that a dotted key answers to: its last part, and its last two (`data.path` is `data_path`)."""
+    parts = plain(key).lower().split(".")
+    return (parts[-1], "_".join(parts[-2:])) if len(parts) > 1 else (parts[-1],)
 
 
 def last(key: str) -> str:

@@ -39,5 +39,11 @@ def gpus_asked(sentence: str) -> int | None:
     return 1 if _ONLY.search(sentence) else None
 
 
+def gpus_counted(text: str) -> list[int]:
+    """The numbers of GPUs that a line of prose speaks of; `a GPU` is no number."""
+    found = [match[1] for match in _COUNTED.finditer(text) if match[1].lower() not in ("a", "an")]
+    return [count for word in found if 0 < (count := _value(word)) <= 4096]
+
+
 def _value(word: str) -> int:
     return int(word) if word.isdigit() else _WORDS[word.lower()]

@@ -10,6 +10,7 @@ from typing import Final
 from caravan.analysis import training
 from caravan.analysis.entry import Entry, last, pairs
 from caravan.analysis.findings import Found
+from caravan.analysis.python import keyword
 from caravan.analysis.subjects import from_nothing, tunes
 from caravan.analysis.vocabulary import plain
 from caravan.values.base import Json
@@ -20,6 +21,7 @@ _SWITCH: Final = re.compile(r"(?i)^(?:(?:use|enable|with)_?\w*(?:lora|peft)|lora
 _RANK: Final = re.compile(r"(?i)^(?:lora|network|adapter|peft)_?\w*?_?(?:r|rank|dim)$")
 _FOUR_BIT: Final = re.compile(r"(?i)^(?:load_in_4_?bit|q_?lora|use_q_?lora|use_4bit|quantization_bit|bits|use_bnb\w*)$")
 _ADAPTER: Final = ("adapter", "finetuning_type", "train_type", "tuner_type", "peft_type", "peft_method", "method")
+_MAKES: Final = ("LoraConfig", "get_peft_model", "LoraModel", "AdaLoraConfig", "prepare_model_for_kbit_training")
 _YES: Final = frozenset(("true", "1", "yes", "on"))
 
 
@@ -100,9 +102,14 @@ def _rows(entry: Entry) -> list[tuple[str, Json, SourceLine]]:
 
 def _signs(entry: Entry) -> dict[str, SourceLine]:
     found: dict[str, SourceLine] = {}
-    near = dirname(entry.modules[0].path) if entry.modules else ""
+    own = entry.modules[0].path if entry.modules else ""
+    near = dirname(own)
     for module in entry.modules:
-        if module.path.startswith(near):  # a library's own adapters say nothing of this entry
+        # A library's own adapters say nothing of this entry, nor do classes of adapters that another may use.
+        named = module.path == own or "lora" in own.lower()
+        if module.path.startswith(near):
+            made = {c.line for c in module.calls if c.last in _MAKES or keyword(c.node, "load_in_4bit")}
             for kind, where in training.adapters(module):
-                found.setdefault(kind, where)
+                if named or where.line in made:
+                    found.setdefault(kind, where)
     return found

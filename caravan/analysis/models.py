@@ -5,6 +5,7 @@ that the sentence names in words; that name itself. Pure, over an `Entry`.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from posixpath import basename
 from typing import Final
@@ -20,6 +21,7 @@ from caravan.analysis.subjects import (
     means,
     model_names,
     repeats,
+    rewards,
     short,
     tokens,
     tunes,
@@ -27,11 +29,13 @@ from caravan.analysis.subjects import (
 from caravan.values.repo import SourceLine
 
 STRONG: Final = (
-    *("model_name_or_path", "base_model", "pretrained_model_name_or_path", "model_name", "model_id", "base_model_name"),
-    *("pretrained_model", "model_path", "pretrained_path", "pretrained_checkpoint", "pretrain", "init_checkpoint"),
-    *("initial_checkpoint_path", "initial_checkpoint", "init_from", "init_weights", "load_from", "model_name_or_dir"),
-    *("pretrained_weights", "pretrained_dir", "checkpoint_path", "load_parameters_path", "hf_model", "hf_path"),
-    *("load_checkpoint", "base_model_path", "pretrained_model_path", "restore_file", "bert_model", "init_model_path"),
+    *("model_name_or_path", "base_model", "pretrained_model_name_or_path", "model_name", "model_id"),
+    *("base_model_name", "pretrained_model", "model_path", "pretrained_path", "pretrained_checkpoint"),
+    *("pretrain", "init_checkpoint", "initial_checkpoint_path", "initial_checkpoint", "init_from"),
+    *("init_weights", "load_from", "model_name_or_dir", "pretrained_weights", "pretrained_dir"),
+    *("checkpoint_path", "load_parameters_path", "hf_model", "hf_path", "load_checkpoint", "base_model_path"),
+    *("resume_path", "model_id_or_path", "hf_model_path", "pretrained_model_path", "restore_file"),
+    *("bert_model", "init_model_path"),
 )
 WEAK: Final = ("checkpoint", "weights", "pretrained", "finetune", "init", "ckpt", "model", "name", "resume", "load")
 _WEIGHTS: Final = re.compile(r"(?i)\.(?:pt|pth|ckpt|safetensors|bin|h5|npz|pkl|msgpack|nemo|onnx|gguf|t7|caffemodel)$")
@@ -40,6 +44,7 @@ _ADDRESS: Final = re.compile(r"^(?:https?|gs|s3|hf|detectron2|torchvision|open-m
 _NOTHING: Final = re.compile(r"(?i)^(?:scratch|random|none|null|resume|from[_ -]scratch|false|true|auto|)$")
 _EXTRA: Final = frozenset(("hf", "v"))
 _MODEL_FILE: Final = re.compile(r"(?<![\w/])((?:\.{0,2}/)?[\w./-]*\w\.(?:pt|pth|ckpt|safetensors|h5|npz|pkl))(?!\w)")
+_ENDING: Final = r"(?i)\.(?:zip|tar|tgz|gz|md|py|sh|png|jpg|html?|log)$|\.tar\.gz$"
 _MAX_SEARCHED: Final = 4_000_000
 
 
@@ -80,7 +85,8 @@ def _named(entry: Entry, name: str, found: list[Found]) -> Found | None:
     fits = [f for f in found if means(name, short(str(f.value)))]
     if fits:
         return max(fits, key=lambda f: (f.confidence, closeness(name, short(str(f.value)))))
-    if not tunes(entry.sentence) or repeats(entry.sentence):
+    goes_on = tunes(entry.sentence) or rewards(entry.sentence)
+    if not goes_on or repeats(entry.sentence):
         return None
     if len(tokens(name)) < 2 and found:
         return None
@@ -107,7 +113,7 @@ def _candidates(entry: Entry) -> Iterator[Found]:
 
 def _told(found: Found) -> str:
     value = str(found.value)
-    return value if _ADDRESS.match(value) or _HUB_ID.fullmatch(value) else short(value)
+    return value if _ADDRESS.match(value) or _HUB_ID.fullmatch(value) else short(value).rstrip("/")
 
 
 def _is_model(found: Found, entry: Entry, *, bare: bool) -> bool:
@@ -139,13 +145,15 @@ def mentioned(entry: Entry, name: str, *, more: bool = False, pattern: str = "")
     sources = entry.sources
     if sources is None:
         return None
-    parts = [re.escape(t) for t in tokens(name)]
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name) if more else name
+    parts = [re.escape(t) for t in tokens(apart)]
     spelled = (
         rf"(?i)(?<![\w.-])((?:[\w.-]+/)*v?{'[-_. ,]{0,2}v?'.join(parts)}(?:[-_.]\w+)*)(?![\w{'' if more else '/'}])"
     )
     shape = re.compile(pattern or spelled)
     asked = set(tokens(name))
-    best: tuple[float, str, SourceLine] | None = None
+    seen: Counter[str] = Counter()
+    places: dict[str, SourceLine] = {}
     read = 0
     for path in sources.texts_near(entry.modules[0].path if entry.modules else ""):
         text = sources.text(path) or ""
@@ -153,13 +161,18 @@ def mentioned(entry: Entry, name: str, *, more: bool = False, pattern: str = "")
         if read > _MAX_SEARCHED:
             break
         for match in shape.finditer(text):
-            value = match[1]
+            value = short(re.sub(_ENDING, "", match[1]))
             extra = [t for t in tokens(value.rpartition("/")[2]) if t not in asked]
             if " " in value or "," in value or (not more and any(not t.isdigit() and t not in _EXTRA for t in extra)):
                 continue
-            score = closeness(name, value) + 0.5 * bool(_HUB_ID.fullmatch(value))
-            score -= 0.3 * bool(re.search(r"(?i)(?:^|[_-])(?:val|valid|test|eval)", value))
-            if best is None or score > best[0]:
-                line = text.count("\n", 0, match.start()) + 1
-                best = score, value, SourceLine(file=path, line=line)
-    return Found(best[1], 0.8, (best[2],)) if best else None
+            seen[value] += 1
+            if value not in places:
+                places[value] = SourceLine(file=path, line=text.count("\n", 0, match.start()) + 1)
+
+    def score(value: str) -> float:
+        other = bool(re.search(r"(?i)(?:^|[_-])(?:val|valid|test|eval)", value))
+        named = bool(_HUB_ID.fullmatch(value))
+        return closeness(name, value) + 0.5 * named - 0.3 * other + 0.1 * min(seen[value], 5) - 0.2 * value.count("/")
+
+    best = max(seen, key=score, default=None)
+    return Found(best, 0.8, (places[best],)) if best else None

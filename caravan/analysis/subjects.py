@@ -41,6 +41,7 @@ _TUNES: Final = re.compile(
 _SCRATCH: Final = re.compile(
     r"(?i)from scratch|\bpre-?train(?:ing)?\b(?! model)|from (?:random|nothing)|randomly initiali[sz]ed"
 )
+_REWARDS: Final = re.compile(r"(?i)\b(?:ppo|grpo|dpo|rlhf|rloo|reinforce|rl|dapo|orpo|kto)\b")
 _AGAIN: Final = re.compile(r"(?i)\breproduc|\breplicat")
 _GOES_ON: Final = re.compile(r"(?i)contin\w+ (?:the )?pre-?train|from (?:a |the )?(?:pre-?trained|checkpoint)")
 
@@ -65,6 +66,7 @@ _OWN_DATA: Final = re.compile(
     r"(?i)\b(?:my|our|own|custom)\b[\w ,-]{0,60}"
     r"\b(?:data\w*|images?|photos?|corpus|texts?|files?|audio|recordings?|pairs|conversations?)\b"
 )
+_SHORT: Final = {"sd": ("stable", "diffusion"), "sdxl": ("stable", "diffusion", "xl")}
 _NUMBER: Final = re.compile(r"^\d+$")
 _DULL: Final = frozenset(
     [
@@ -115,20 +117,20 @@ def tokens(name: str) -> tuple[str, ...]:
     `LLaVA-1.5-13B`, `llava-v1.5-13b` and `llava_1_5_13b` have the same ones.
     """
     found = re.findall(r"\d+[bmk](?![a-z0-9])|\d+|[a-z]+", name.lower())
-    return tuple(t for t in found if t != "v")
+    return tuple(part for t in found if t != "v" for part in _SHORT.get(t, (t,)))
 
 
 def means(words: str, name: str) -> bool:
-    """Whether an id or a path may be what the words call a model: its last part has all of their tokens."""
+    """Whether an id or a path may be what the words call a model: one of its parts has all of their tokens."""
     asked = set(tokens(words))
-    return bool(asked) and asked <= set(tokens(name.rstrip("/").rpartition("/")[2]))
+    return bool(asked) and any(asked <= set(tokens(part)) for part in name.split("/"))
 
 
 def closeness(words: str, name: str) -> float:
     """How well a name fits words: the share of tokens that both have, less for what the name adds. 0 to 1."""
-    asked, has = set(tokens(words)), set(tokens(name.rstrip("/").rpartition("/")[2]))
-    both = asked & has
-    return len(both) / len(asked | has) if both else 0.0
+    asked = set(tokens(words))
+    parts = [set(tokens(part)) for part in name.split("/")]
+    return max((len(asked & has) / len(asked | has) for has in parts if has), default=0.0)
 
 
 def shared(words: str, name: str) -> int:
@@ -147,6 +149,11 @@ def from_nothing(sentence: str) -> bool:
     """Whether the sentence asks to train a model from nothing."""
     again = bool(_AGAIN.search(sentence)) and not _TUNES.search(sentence)
     return (again or bool(_SCRATCH.search(sentence))) and not _GOES_ON.search(sentence)
+
+
+def rewards(sentence: str) -> bool:
+    """Whether the sentence asks for training by rewards or preferences, which a trained model is the start of."""
+    return bool(_REWARDS.search(sentence))
 
 
 def repeats(sentence: str) -> bool:

@@ -5,6 +5,7 @@ defaults or a dataclass's fields, an `add_argument` under another name.
 """
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from caravan.analysis.option_parts import choices_of, make, type_name
 from caravan.analysis.python import dotted, keyword, text_of, value_of
 from caravan.analysis.resolve import Definition, Functions, Resolver
 from caravan.analysis.trainer_options import of_base
+from caravan.analysis.walking import walk
 from caravan.values.base import Json
 
 _SWITCHES: Final = ("store_true", "store_false", "BooleanOptionalAction")
@@ -23,6 +25,8 @@ _KINDS: Final[Mapping[str, str]] = {"store_true": "on", "store_false": "off", "B
 _ADDS: Final = frozenset({"add_argument", "add_option", "add_arg"})
 _MAX_ROUNDS: Final = 200
 """Options that one loop makes at most."""
+_MANY: Final = 4
+"""Calls with a flag among their arguments from which they are taken for a table of options."""
 _BRINGS: Final[Mapping[str, str]] = {
     "add_argparse_args": "Trainer",  # Lightning 1's `Trainer.add_argparse_args(parser)`
     "add_config_arguments": "deepspeed",
@@ -46,6 +50,25 @@ def read_argparse(module: Module, resolver: Resolver) -> Iterator[FoundOption]:
         return
     reader = _Reader(module, resolver)
     yield from reader.options()
+
+
+def read_registry(module: Module, resolver: Resolver) -> Iterator[FoundOption]:
+    """Options that stand in a table: calls like `Field(arg="--lr", default=1e-3, help="…")`, several in a module."""
+    rows = [(c.node, flag) for c in module.calls if c.last not in _ADDS and (flag := _flag_given(c.node))]
+    if len(rows) < _MANY:
+        return
+    for node, flag in rows:
+        default = keyword(node, "default", "default_value")
+        value = resolver.value(module, default) if default is not None else None
+        kind = type_name(keyword(node, "type")) or (type(value).__name__ if value is not None else None)
+        said = text_of(keyword(node, "help", "help_text", "description", "doc"), module)
+        yield make(module, node, (flag,), default=value, type=kind, help=said)
+
+
+def _flag_given(node: ast.Call) -> str | None:
+    """The first text like `--flag` among a call's keyword arguments."""
+    texts = (text_of(k.value) for k in node.keywords if k.arg and isinstance(k.value, ast.Constant))
+    return next((t for t in texts if t and re.fullmatch(r"--[a-z][\w-]{1,60}", t)), None)
 
 
 def adds_options(module: Module) -> bool:
@@ -150,7 +173,7 @@ class _Reader:
 
     def _in_loop(self, node: ast.Call, loop: ast.For) -> Iterator[FoundOption]:
         """The options of `for name, default in DEFAULTS.items(): parser.add_argument(f"--{name}", default=default)`."""
-        names = [t.id for t in ast.walk(loop.target) if isinstance(t, ast.Name)]
+        names = [t.id for t in walk(loop.target) if isinstance(t, ast.Name)]
         for row in list(self._rows(loop.iter))[:_MAX_ROUNDS]:
             values = dict(zip(names, row, strict=False))
             flag = _filled(node.args[0], values)
@@ -195,7 +218,7 @@ class _Reader:
 
 def _adding(resolver: Resolver, maker: Definition, depth: int = 0) -> str:
     """The texts in a function or class that adds options (its own, else a base's), as one; empty when it adds none."""
-    nodes = list(ast.walk(maker.node))
+    nodes = list(walk(maker.node))
     if any(isinstance(n, ast.Call) and dotted(n.func).rpartition(".")[2] in _ADDS for n in nodes):
         return " ".join(repr(n.value) for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str))
     for base in maker.node.bases if isinstance(maker.node, ast.ClassDef) and depth < 3 else ():
@@ -229,7 +252,7 @@ def _assignments(module: Module) -> Iterator[tuple[str | None, str, ast.expr]]:
     """(function, name, value) of simple assignments anywhere in functions and at the top, in order."""
     for function, body in _functions(module):
         for statement in body:
-            for node in ast.walk(statement):
+            for node in walk(statement):
                 if isinstance(node, ast.Assign) and len(node.targets) == 1 and (name := dotted(node.targets[0])):
                     yield function, name, node.value
 
@@ -258,7 +281,7 @@ def _loops(module: Module) -> dict[int, ast.For]:
     """id of a call that adds an option in a loop's body → the loop."""
     found: dict[int, ast.For] = {}
     for loop in module.loops:
-        for node in ast.walk(loop):
+        for node in walk(loop):
             if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in _ADDS:
                 found[id(node)] = loop
     return found
@@ -270,7 +293,7 @@ def _adders(module: Module) -> dict[str, _Adder]:
     for name, function in module.functions.items():
         if name in _ADDS:
             continue
-        for node in ast.walk(function):
+        for node in walk(function):
             if isinstance(node, ast.Call) and node.args and dotted(node.func).rpartition(".")[2] in _ADDS:
                 adder = _handed_on(function, node)
                 if adder:

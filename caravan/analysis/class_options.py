@@ -20,7 +20,7 @@ from caravan.analysis.option_parts import (
 )
 from caravan.analysis.python import dotted, keyword, text_of, value_of
 from caravan.analysis.resolve import Functions, Resolver
-from caravan.analysis.trainer_options import BASES, of_base
+from caravan.analysis.trainer_options import BASES, of_base, original
 from caravan.values.base import Json
 
 _MAX_DEPTH: Final = 6
@@ -76,7 +76,7 @@ class Fields:
         for base in node.bases:
             inherited = dotted(base.value if isinstance(base, ast.Subscript) else base)
             last = inherited.rpartition(".")[2]
-            if last in BASES or (last and last != node.name):
+            if original(owner, last) in BASES or (last and last != node.name):
                 yield from self.of_class(owner, inherited, path, given, depth + 1)
 
     def of_function(
@@ -121,7 +121,7 @@ class Fields:
             if last in _PLAIN or depth >= _MAX_DEPTH:
                 continue
             found = self.resolver.find(module, name)
-            known = last in BASES
+            known = original(module, last) in BASES
             if known or (found and isinstance(found.node, ast.ClassDef) and _is_record(found.node)):
                 flat = any(text_of(keyword(c, "name")) == "*" for c in annotated_calls(annotation))
                 yield from self.of_class(module, name, path[:-1] if flat else path, given, depth + 1)

@@ -1,6 +1,7 @@
 """Options of commands made from functions: click, typer, fire, cyclopts, jsonargparse, Lightning. Pure."""
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,6 +19,7 @@ from caravan.analysis.option_parts import (
 )
 from caravan.analysis.python import dotted, keyword, text_of, value_of
 from caravan.analysis.resolve import Functions, Resolver
+from caravan.analysis.walking import walk
 from caravan.values.base import Json
 
 _ENTRIES: Final = ("__init__", "__call__", "train", "main", "run", "fit", "finetune")
@@ -94,7 +96,7 @@ def _made_by(module: Module, resolver: Resolver, name: str, decorator: ast.Call,
             yield from Fields(resolver, Spelling(dashes=True, command=command)).of_class(module, given)
         elif found := resolver.constant_of(module, given) if given else None:
             owner, value = found
-            for node in ast.walk(value):
+            for node in walk(value):
                 text = text_of(node) if isinstance(node, ast.Constant) else None
                 if text and text.startswith("--") and len(text) < 100 and " " not in text:
                     yield make(owner, node, (text.split("/")[0],), command=command)
@@ -183,7 +185,7 @@ def _free(module: Module, resolver: Resolver, function: Functions, command: str)
         )
     if function.args.kwarg is None:
         return
-    for node in ast.walk(function):
+    for node in walk(function):
         if isinstance(node, ast.Call) and (name := dotted(node.func)):
             found = resolver.find(module, name)
             if found and isinstance(found.node, ast.ClassDef) and _has_fields(found.node):
@@ -251,6 +253,7 @@ def read_jsonargparse(module: Module, resolver: Resolver) -> Iterator[FoundOptio
         if call.last in ("CLI", "auto_cli", "auto_parser") and target is not None:
             for command, owner, function in targets(module, resolver, target):
                 yield from Fields(resolver, Spelling(command=command)).of_function(owner, function)
+                yield from _chosen_optimizer(owner, function, command)
         elif call.last in ("add_class_arguments", "add_subclass_arguments", "add_dataclass_arguments") and target:
             given = call.node.args[1] if len(call.node.args) > 1 else keyword(call.node, "nested_key")
             prefix = text_of(given)
@@ -259,6 +262,16 @@ def read_jsonargparse(module: Module, resolver: Resolver) -> Iterator[FoundOptio
         elif call.last == "add_function_arguments" and target is not None:
             for _, owner, function in targets(module, resolver, target):
                 yield from Fields(resolver, Spelling()).of_function(owner, function)
+
+
+def _chosen_optimizer(module: Module, function: Functions, command: str) -> Iterator[FoundOption]:
+    """The learning rate of an optimizer that is given by its class: the parser takes its arguments below its name."""
+    for argument, _ in parameters(function):
+        kind = ast.unparse(argument.annotation) if argument.annotation else ""
+        if re.fullmatch(r"optim(?:izer)?", argument.arg) and re.search(r"(?i)\bdict\b|optim", kind):
+            flag = f"--{argument.arg}.lr"
+            help_text = "learning rate of the chosen optimizer"
+            yield make(module, argument, (flag,), command=command, type="float", help=help_text)
 
 
 def read_lightning_cli(module: Module, resolver: Resolver) -> Iterator[FoundOption]:

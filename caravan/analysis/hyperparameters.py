@@ -80,6 +80,8 @@ _SIGNS: Final[Mapping[str, _Signs]] = {
         r"|interval|restore|import|logits|name$|type$|format$",
     ),
 }
+_OF_SAMPLES: Final = re.compile(r"max_(?:prompt|completion|response)_(?:len|length|tokens)")
+"""Lengths of the parts of a sample, where reinforcement learning has no length of the whole."""
 _ASIDE: Final = re.compile(
     r"(?:^|[_.-])(?:eval|evaluation|val|valid|validation|test|infer|inference|predict|generation|sampling|sample|dev|ref"
     r"|reference|reward|critic|teacher|export|benchmark)(?:[_.-]|$)"
@@ -87,6 +89,7 @@ _ASIDE: Final = re.compile(
 _NEAR: Final = frozenset(
     {"train", "training", "trainer", "optim", "optimizer", "solver", "data", "model", "training_args", "adam", "config"}
 )
+_ARCHITECTURE: Final = frozenset({"net", "model", "encoder", "decoder", "backbone", "head", "generator"})
 _NOT_SET: Final = re.compile(
     r"(?i)\b(?:deprecated|do not use|don't use|obsolete|no longer|(?:computed|filled) (?:in|at) runtime)\b"
 )
@@ -142,6 +145,8 @@ def _fit(key: str, found: FoundOption, used: Mapping[str, int]) -> _Fit:
     if any(n in used for n in names):
         score += 0.25
     parents = plain(found.option.flag).lower().split(".")[:-1]
+    if key == "seq_len" and set(parents) & _ARCHITECTURE:
+        score -= 0.7  # the size of a layer
     score += 0.04 * bool(set(parents) & _NEAR) - 0.02 * len(parents)
     return _Fit(score, found)
 
@@ -159,7 +164,7 @@ def _by_name(key: str, name: str) -> float:
     signs = _SIGNS[key]
     if signs.name.search(name) and not signs.not_name.search(last):
         return 0.5
-    return 0.0
+    return 0.35 if key == "seq_len" and _OF_SAMPLES.fullmatch(last) else 0.0
 
 
 def _constant(modules: Sequence[Module], names: Sequence[str]) -> tuple[Json, SourceLine] | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from caravan.analysis.argparse_options import read_argparse
+from caravan.analysis.argparse_options import read_argparse, read_registry
 from caravan.analysis.command_options import (
     read_click,
     read_cyclopts,
@@ -103,6 +103,7 @@ _READERS: Final[tuple[tuple[str, Reader], ...]] = (
     ("fire", read_fire),
     ("absl", read_absl),
     ("argparse", read_argparse),
+    ("argparse", read_registry),
     ("constants", read_overrides),
     ("docopt", read_docopt),
     ("argv", read_argv),

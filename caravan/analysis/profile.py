@@ -20,6 +20,7 @@ from caravan.analysis.data import dataset
 from caravan.analysis.dependencies import Dependencies, is_dependency_file, read_dependencies
 from caravan.analysis.documents import Documented, documented
 from caravan.analysis.entry import Entry
+from caravan.analysis.entry_options import entry_parser
 from caravan.analysis.environment import read_environment
 from caravan.analysis.findings import Found
 from caravan.analysis.hazards import hazards
@@ -121,7 +122,7 @@ def _entry(
     used = best_command(best, sources, wishes)
     best.launcher = used.command.launcher if used else best.launcher
     best.tool = used.command.tool if used else best.tool
-    parser = sources.deep_parser(best.python) if best.python else None
+    parser = entry_parser(best.path, best.entry_point, sources, commands)
     document = used.command.where.file if used else None
     words = wishes.words | words_of(best.entry_point)
     needed = installs.needed(dependencies, entry_folder(best), document, sources, words)

@@ -63,10 +63,11 @@ def named_files(used: Documented | None, sources: Sources, entry: str | None) ->
         return []
     found: dict[str, None] = {}
     words = list(used.command.args)
+    folders = [f for w in words if (f := normpath(join(used.cwd, w))) in sources.folders][:5]
     for i, word in enumerate((*used.command.launcher_args, *words)):
         value = word.rpartition("=")[2].split(":")[0].strip("\"'")
         if value.endswith(KINDS):
-            path = resolved(value, sources, (used.cwd, dirname(entry or "") or ".", "."))
+            path = resolved(value, sources, (used.cwd, dirname(entry or "") or ".", ".", *folders))
             if path and path != entry and basename(path) != "package.json":
                 found.setdefault(path)
         elif i and _is_config_option(words, i - len(used.command.launcher_args)):

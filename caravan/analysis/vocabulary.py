@@ -44,7 +44,7 @@ HYPERPARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "output_dir": (
         *("output_dir", "out_dir", "outdir", "save_dir", "work_dir", "workdir", "model_dir", "checkpoint_dir"),
         *("ckpt_dir", "output_directory", "base_output_directory", "output_path", "save_path", "output", "out"),
-        *("exp_dir", "logdir", "log_dir", "project", "logs", "save"),
+        *("save", "exp_dir", "logdir", "log_dir", "project", "logs"),
     ),
 }
 """Key hyperparameter → the names of its option, the most telling first; dashes and underscores are alike."""

@@ -32,6 +32,8 @@ _JAX_SPREADS: Final = re.compile(
     r"^(?!\s*#).*\b(?:jax\.pmap|jax\.make_mesh|pjit|shard_map|NamedSharding|jax\.sharding)\b"
 )
 _STRATEGIES: Final = {"FSDPStrategy": "fsdp", "DeepSpeedStrategy": "deepspeed", "DDPStrategy": "ddp"}
+_SHARDS: Final = re.compile(r"\b(?:fully_shard|FullyShardedDataParallel|FSDP)\(")
+_MAX_SEARCHED: Final = 400
 _DOCUMENTS: Final = re.compile(r"(?i)(?:^|/)readme[^/]*$")
 
 
@@ -159,21 +161,45 @@ def distributed(entry: Entry, gpus: int | None) -> Found:
     signs = _signs(entry)
     if "jax" in signs:
         return Found("jax", 0.7, (signs["jax"],))
-    if entry.launcher is Launcher.PYTHON and "deepspeed" in signs and gpus != 1:
-        return Found("deepspeed", 0.6, (signs["deepspeed"],))
-    for kind in ("horovod", "mirrored"):
-        if kind in signs and gpus != 1:
-            return Found(kind, 0.6, (signs[kind],))
-    spawns = "spawn" in signs or (gpus or 0) > 1
-    if entry.launcher in (Launcher.TORCHRUN, Launcher.DEEPSPEED, Launcher.BASH) or spawns:
-        for kind in ("fsdp", "deepspeed", "ddp"):
+    if gpus != 1:
+        alone = ("deepspeed", "horovod") if entry.launcher is Launcher.PYTHON else ("horovod",)
+        for kind in (*alone, "mirrored"):
             if kind in signs:
                 return Found(kind, 0.6, (signs[kind],))
-    if "parallel" in signs and gpus != 1 and entry.launcher is Launcher.PYTHON and (gpus or 0) > 1:
-        return Found("ddp", 0.5, (signs["parallel"],))
-    place = (entry.documented.command.where,) if entry.documented else ()
-    several = entry.launcher is Launcher.TORCHRUN or (gpus or 0) > 1
-    return Found("ddp", 0.6, place) if several else Found(None, 0.5)
+    several = (gpus or 0) > 1
+    if entry.launcher in (Launcher.TORCHRUN, Launcher.DEEPSPEED, Launcher.BASH) or "spawn" in signs or several:
+        return _by_code(entry, signs, several=several)
+    return Found(None, 0.5)
+
+
+def _by_code(entry: Entry, signs: dict[str, SourceLine], *, several: bool) -> Found:
+    """How code that is started on several GPUs spreads its work."""
+    for kind in ("fsdp", "deepspeed", "ddp"):
+        if kind in signs:
+            return Found(kind, 0.6, (signs[kind],))
+    in_groups = entry.launcher is Launcher.TORCHRUN or "group" in signs
+    if in_groups and (sharded := _sharded(entry)):
+        return Found("fsdp", 0.5, (sharded,))
+    where = signs.get("group") or signs.get("parallel")
+    if where or several or entry.launcher is Launcher.TORCHRUN:
+        place = (entry.documented.command.where,) if entry.documented else ()
+        return Found("ddp", 0.6, (where,) if where else place)
+    return Found(None, 0.5)
+
+
+def _sharded(entry: Entry) -> SourceLine | None:
+    """Where the package that holds the entry shards its weights, when that is more of its code than replicating."""
+    if entry.sources is None or not entry.modules:
+        return None
+    top = entry.modules[0].path.partition("/")[0]
+    found: list[SourceLine] = []
+    replicated = 0
+    for path in sorted(p for p in entry.paths if p.startswith(f"{top}/") and p.endswith(".py"))[:_MAX_SEARCHED]:
+        text = entry.sources.text(path) or ""
+        replicated += len(re.findall(r"\bDistributedDataParallel\(|\bDDP\(", text))
+        places = ((text.count("\n", 0, m.start()) + 1, m[0]) for m in _SHARDS.finditer(text))
+        found += [source_line(path, number, words) for number, words in places]
+    return found[0] if len(found) > replicated else None
 
 
 def _told(entry: Entry) -> Found | None:
@@ -222,7 +248,7 @@ def _signs(entry: Entry) -> dict[str, SourceLine]:
     found: dict[str, SourceLine] = {}
     for module in entry.modules:
         for kind, where in training.distributed_signs(module):
-            found.setdefault(kind, where)
+            found.setdefault("group" if "init_process_group" in where.text else kind, where)
         for kind, where in _further(module):
             found.setdefault(kind, where)
     return found

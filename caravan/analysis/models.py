@@ -42,7 +42,8 @@ _WEIGHTS: Final = re.compile(r"(?i)\.(?:pt|pth|ckpt|safetensors|bin|h5|npz|pkl|m
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _ADDRESS: Final = re.compile(r"^(?:https?|gs|s3|hf|detectron2|torchvision|open-mmlab|mmcls|ngc|timm)://\S+")
 _NOTHING: Final = re.compile(r"(?i)^(?:scratch|random|none|null|resume|from[_ -]scratch|false|true|auto|)$")
-_EXTRA: Final = frozenset(("hf", "v"))
+_DIFFUSION: Final = "stable[-_. ,]{0,2}v?diffusion"
+_EXTRA: Final = frozenset(("hf", "ckpt", "safetensors", "pth", "pt", "full", "ema", "emaonly", "pruned"))
 _MODEL_FILE: Final = re.compile(r"(?<![\w/])((?:\.{0,2}/)?[\w./-]*\w\.(?:pt|pth|ckpt|safetensors|h5|npz|pkl))(?!\w)")
 _ENDING: Final = r"(?i)\.(?:zip|tar|tgz|gz|md|py|sh|png|jpg|html?|log)$|\.tar\.gz$"
 _MAX_SEARCHED: Final = 4_000_000
@@ -147,10 +148,11 @@ def mentioned(entry: Entry, name: str, *, more: bool = False, pattern: str = "")
         return None
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name) if more else name
     parts = [re.escape(t) for t in tokens(apart)]
-    spelled = (
-        rf"(?i)(?<![\w.-])((?:[\w.-]+/)*v?{'[-_. ,]{0,2}v?'.join(parts)}(?:[-_.]\w+)*)(?![\w{'' if more else '/'}])"
-    )
-    shape = re.compile(pattern or spelled)
+    if more:
+        parts = [p.removesuffix("s") + "s?" if len(p) > 3 else p for p in parts]
+    words = "[-_. ,]{0,2}v?".join(parts).replace(_DIFFUSION, f"(?:{_DIFFUSION}|sd)")
+    end = "" if more else "/"
+    shape = re.compile(pattern or rf"(?i)(?<![\w.-])((?:[\w.-]+/)*v?{words}(?:[-_.]\w+)*)(?![\w{end}])")
     asked = set(tokens(name))
     seen: Counter[str] = Counter()
     places: dict[str, SourceLine] = {}
@@ -172,7 +174,14 @@ def mentioned(entry: Entry, name: str, *, more: bool = False, pattern: str = "")
     def score(value: str) -> float:
         other = bool(re.search(r"(?i)(?:^|[_-])(?:val|valid|test|eval)", value))
         named = bool(_HUB_ID.fullmatch(value))
-        return closeness(name, value) + 0.5 * named - 0.3 * other + 0.1 * min(seen[value], 5) - 0.2 * value.count("/")
+        return (
+            closeness(name, value)
+            + 0.5 * named
+            + 0.2 * (value.rpartition("/")[2].lower() == name.lower())
+            - 0.3 * other
+            + 0.1 * min(seen[value], 5)
+            - 0.2 * value.count("/")
+        )
 
     best = max(seen, key=score, default=None)
     return Found(best, 0.8, (places[best],)) if best else None

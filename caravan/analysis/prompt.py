@@ -29,7 +29,7 @@ _FOLDER: Final = re.compile(
 )
 _METHODS: Final = (
     ("qlora", r"q-?lora|4-?bit"),
-    ("lora", r"lora|adapter"),
+    ("lora", r"lora|(?<![-\w])adapters?\b"),
     ("dpo", r"dpo"),
     ("grpo", r"grpo"),
     ("full", r"full(?:[ -]parameter)?[ -]fine-?tun\w*|full finetune"),

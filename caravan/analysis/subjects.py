@@ -223,6 +223,7 @@ def own_data(sentence: str) -> bool:
 def short(path: str) -> str:
     """A path's telling end: what follows a place to fill in, `model.ckpt` by its directory."""
     kept = re.sub(r"(?i)^.*?\bpath[_ /]to[_ /](?:the[_ /]|your[_ /])?", "", path).strip("/ ")
+    kept = re.sub(r"(?i)^(?:https?://)?(?:huggingface\.co|hf\.co)/(?:datasets/)?", "", kept)
     parts = [p for p in kept.split("/") if p]
     generic = re.compile(r"(?i)(?:pytorch_|bert_|tf_)?model(?:\.\w+)*|checkpoint(?:\.\w+)*|weights(?:\.\w+)*|last\.\w+")
     if len(parts) > 1 and generic.fullmatch(basename(kept)):

@@ -256,3 +256,51 @@ def test_a_compiled_program_s_framework(tmp_path):
         "train.py": script(ARGPARSE),
     }
     assert profile_of(tmp_path, files).framework in ("cuda", "pytorch")
+
+
+@pytest.mark.parametrize(
+    ("command", "model", "data"),
+    [
+        ("python train.py model.path=acme/bert-base data.train_files=acme/news", "acme/bert-base", "acme/news"),
+        ("python train.py --model_name_or_path '' --dataset_name acme/news", None, "acme/news"),
+    ],
+)
+def test_what_the_command_settles(tmp_path, command, model, data):
+    parser = ARGPARSE.replace('"--model_name_or_path"', '"--model_name_or_path", default="acme/gpt2"')
+    profile = profile_of(tmp_path, {"README.md": readme(command), "train.py": script(parser)}, "Train it")
+    assert (profile.base_model, profile.dataset) == (model, data)
+
+
+def test_a_constant_of_the_script(tmp_path):
+    files = {"train.py": script('resume_path = "./models/sd15.ckpt"')}
+    profile = profile_of(tmp_path, files, "Train it with Stable Diffusion 1.5")
+    assert (profile.base_model, profile.method) == ("./models/sd15.ckpt", "full")
+
+
+def test_numbers_that_are_no_gpus(tmp_path):
+    text = "# X\n\nIt takes a while.\n\n```bash\ndeepspeed train.py --save_steps 100 --epochs 400\n```\n"
+    assert profile_of(tmp_path, {"README.md": text, "train.py": script(ARGPARSE)}, "Train it").num_gpus is None
+
+
+def test_jax_takes_every_device(tmp_path):
+    body = "step = functools.partial(jax.pmap, axis_name='batch')"
+    files = {"train.py": script(body, imports="import functools\nimport jax\nimport optax")}
+    profile = profile_of(tmp_path, files, "Train it")
+    assert (profile.framework, profile.num_gpus, profile.distributed) == ("jax", None, "jax")
+
+
+def test_adapters_that_are_only_defined(tmp_path):
+    files = {
+        "train.py": script(ARGPARSE, imports="import torch\nfrom attention import Attention"),
+        "attention.py": "class LoraAttention:\n    pass\n\nclass Attention:\n    pass\n",
+    }
+    assert profile_of(tmp_path, files, "Fine-tune it").method == "full"
+
+
+def test_weights_that_the_package_shards(tmp_path):
+    files = {
+        "README.md": readme("torchrun --nproc_per_node 8 own/train.py"),
+        "own/train.py": script(ARGPARSE, main="    torch.distributed.init_process_group()"),
+        "own/models/parallel.py": "def shard(model):\n    fully_shard(model)\n",
+    }
+    assert profile_of(tmp_path, files, "Train it").distributed == "fsdp"

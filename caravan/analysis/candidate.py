@@ -22,6 +22,7 @@ class Candidate:
     told: str = ""  # what it says of itself at its front
     trains: bool = False
     says_so: bool = False  # its name says that it trains, and its documentation or its options do too
+    adapts: bool | None = None  # whether its code or its options speak of adapters; None where that isn't known
     tool: str = ""  # the launcher that is none of `Launcher`'s
 
     def plus(self, points: float, why: str, where: SourceLine | None = None) -> None:

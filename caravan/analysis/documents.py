@@ -59,10 +59,16 @@ class Documented:
         return max(own, self.by.weight - 0.05) if self.by else own
 
     @property
+    def titles(self) -> str:
+        """What names the command: the headings above it, the file in which it stands, what starts that file."""
+        own = f"{self.command.heading} {self.command.where.file}"
+        return f"{own} {self.by.command.heading} {self.by.command.text}" if self.by else own
+
+    @property
     def words(self) -> str:
-        """The text in which a request's words may be found: headings, prose before it, the command, its file."""
-        own = f"{self.command.heading} {self.command.context} {self.command.text} {self.command.where.file}"
-        return f"{own} {self.by.command.heading} {self.by.command.context} {self.by.command.text}" if self.by else own
+        """The text in which a request's words may be found: titles, the prose before it, the command itself."""
+        own = f"{self.titles} {self.command.context} {self.command.text}"
+        return f"{own} {self.by.command.context}" if self.by else own
 
 
 def documented(

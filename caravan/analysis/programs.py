@@ -60,7 +60,9 @@ def _console(sources: Sources, target: str, used: list[Documented], scripts: Map
             candidate.plus(max(1.0, 4.0 - min(4.0, weight)), "is a console command of the repository")
             if any(d.weight >= 0.9 for d in used):
                 candidate.plus(2.0, "is what the README starts")
-    if not own:
+    if not own and name in {n.partition(".")[0] for n in sources.names}:
+        candidate.minus(4.0, f"the repository's package {name} installs no such command")
+    elif not own:
         candidate.minus(1.0, "the command comes from another package")
     return candidate
 

@@ -41,8 +41,15 @@ def candidates(
     trains = [c for c in found if c in believed or c.entry_point == chosen]
     for candidate in trains:
         _stale(candidate, sources)
-    fit(trains, wishes)
+    fit(trains, wishes, _packages(sources))
     return sorted(trains, key=lambda c: (c.entry_point != chosen, -round(c.score, 6), c.entry_point))
+
+
+def _packages(sources: Sources) -> list[str]:
+    """The folders of the outermost packages."""
+    inits = {path.removesuffix("/__init__.py") for path in sources.tails.get("__init__.py", ()) if "/" in path}
+    inits |= {folder for folder in sources.folders if folder.startswith("src/") and folder.count("/") == 1}
+    return sorted(folder for folder in inits if folder.rpartition("/")[0] not in inits)
 
 
 def _stale(candidate: Candidate, sources: Sources) -> None:

@@ -17,12 +17,15 @@ from caravan.analysis.options import Parser
 from caravan.analysis.prompt import Wishes, words_of
 from caravan.analysis.python import read_module
 from caravan.analysis.sources import Sources
-from caravan.analysis.training import distributed_signs, training_signs
+from caravan.analysis.training import adapters, distributed_signs, training_signs
 from caravan.analysis.vocabulary import ASIDE, HYPERPARAMETERS, OLD, OTHER_NAME, TRAIN_NAME, plain
 from caravan.values.repo import Launcher
 
 MAX_SCANNED: Final = 5000
 MAX_TRIED: Final = 100
+ALWAYS_TRIED: Final = 40
+TRIED_TEXT: Final = 2_000_000
+"""Characters after which no more than `ALWAYS_TRIED` files are parsed. The best is nearly always among the first ten."""
 ENOUGH: Final = 1.5
 """Weight of training signs from which a file is taken to train."""
 _MOST: Final = 4.0
@@ -40,6 +43,7 @@ _SERVES: Final = frozenset(
 _SERVERS: Final = frozenset(
     {"flask", "fastapi", "uvicorn", "gradio", "aiohttp", "http", "socketserver", "tornado", "sanic"}
 )
+_ADAPTS: Final = re.compile(r"(?i)lora|peft|adapter|network_(?:dim|module|alpha)|qlora|(?<![a-z])use_lora")
 _REFERENCE: Final = re.compile(r"(?i)^\W*(?:an? |the )?(?:reference|debug\w*|toy|minimal example|deprecated|legacy)\b")
 _RUNS: Final = re.compile(
     r"^(?:main|run|train|cli|app|fire\.Fire|tyro\.cli|typer\.run|app\.run|absl\.app\.run|tf\.(?:compat\.v1\.)?app\.run)$"
@@ -69,8 +73,13 @@ def _tried(sources: Sources, by_path: Mapping[str, list[Documented]], wishes: Wi
         if path in by_path or named or signs:
             likely = 6 * (path in by_path) + 3 * named + signs + 2 * len(words_of(path) & wishes.words)
             aside = 4 * bool(ASIDE.search(path)) + 6 * bool(_TEST.search(path)) + 2 * ("__main__" not in text)
-            rows.append((-likely + aside + 0.2 * path.count("/"), path))
-    return [path for _, path in sorted(rows)[:MAX_TRIED]]
+            rows.append((-likely + aside + 0.2 * path.count("/"), path, len(text)))
+    tried, read = [], 0
+    for _, path, size in sorted(rows)[:MAX_TRIED]:
+        read += size
+        if len(tried) < ALWAYS_TRIED or read <= TRIED_TEXT:
+            tried.append(path)
+    return tried
 
 
 def _script(sources: Sources, path: str, used: list[Documented]) -> Candidate:
@@ -96,8 +105,10 @@ def _script(sources: Sources, path: str, used: list[Documented]) -> Candidate:
         candidate.plus(0.5, "does its work when it is started", module.at(module.runs_at_top or 0))
     naming(candidate, path)
     _asides(candidate, module)
+    flags = " ".join(n for o in parser.options for n in o.names()) if parser else ""
+    candidate.adapts = bool(_ADAPTS.search(f"{flags} {path}")) or any(True for _ in adapters(module))
     if parser and hits and candidate.trains:
-        candidate.plus(min(1.5, 0.4 * hits), f"has options for {hits} key hyperparameters", parser.options[0].where)
+        candidate.plus(min(1.0, 0.25 * hits), f"has options for {hits} key hyperparameters", parser.options[0].where)
     return candidate
 
 
@@ -151,7 +162,6 @@ def signs(candidate: Candidate, sources: Sources, path: str, speaks: bool) -> fl
     """
     own = sources.signs(sources.module(path))
     weight = sum(w for w, _, _ in own)
-    points = min(_MOST, weight)
     for _, what, where in own:
         candidate.plus(0.0, what, where)
         if what.startswith("makes a "):
@@ -163,8 +173,13 @@ def signs(candidate: Candidate, sources: Sources, path: str, speaks: bool) -> fl
                 if weight + imported < 3:
                     imported += _FROM_IMPORTS * share
                     candidate.plus(0.0, f"{what} in {module.path}", where)
-    candidate.score += min(_MOST, points + imported)
+    candidate.score += _weighed(weight + imported)
     return imported
+
+
+def _weighed(weight: float) -> float:
+    """Points for signs of training: what is convincing is worth nearly as much as what is overwhelming."""
+    return weight if weight < ENOUGH else min(_MOST, 3.0 + (weight - ENOUGH) / 3)
 
 
 def documentation(candidate: Candidate) -> None:
@@ -174,7 +189,7 @@ def documentation(candidate: Candidate) -> None:
         return
     best = max(used, key=lambda d: d.weight)
     files = len({d.command.where.file for d in used})
-    candidate.plus(3.0 * best.weight + 0.25 * min(files - 1, 4), "is documented", best.command.where)
+    candidate.plus(2.5 * best.weight + 0.15 * min(files - 1, 4), "is documented", best.command.where)
     if best.by:
         candidate.plus(0.0, f"{best.by.path} starts it", best.by.command.where)
 
@@ -183,9 +198,9 @@ def naming(candidate: Candidate, path: str) -> None:
     """Points for a name that speaks of training, against one that speaks of something else."""
     name = basename(path)
     if TRAIN_NAME.match(name):
-        candidate.plus(2.0, "is named after training")
+        candidate.plus(1.5, "is named after training")
     elif TRAIN_NAME.search(name):
-        candidate.plus(1.0, "its name speaks of training")
+        candidate.plus(0.8, "its name speaks of training")
     elif OTHER_NAME.match(name):
         candidate.minus(3.0, "is named after something else than training")
     if ASIDE.search(path):

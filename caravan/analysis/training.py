@@ -19,7 +19,11 @@ _TRAINER: Final = re.compile(r"Trainer\w*$|^Accelerator$|^Learner$")
 _TRAINER_STARTS: Final = re.compile(r"(?:^|[._])\w*(?:trainer|learner|runner)\w*\.(?:train|fit|fit_one_cycle)$", re.I)
 _GRADIENTS: Final = ("value_and_grad", "GradientTape", "apply_gradients", "minimize", "train_on_batch")
 _TRAIN_OPTIONS: Final = frozenset({"input_fn", "max_steps", "epochs", "data", "max_epochs", "num_epochs", "n_epochs"})
-_TRAIN_NAME: Final = re.compile(r"^(?:train|fit|fine_?tune|pre_?train)(?:_|$)", re.IGNORECASE)
+_TRAIN_NAME: Final = re.compile(
+    r"^(?:train|fit|fine_?tune|pre_?train)(?:$|_(?!(?:val_)?(?:test_)?(?:split|loader|data\w*|dl|ds|df|set|config\w*|args|cfg|iter|size"
+    r"|files?|path|dir|sampler|batch\w*|images?|labels?|transforms?\w*|texts?|x|y)$))",
+    re.IGNORECASE,
+)
 _LAUNCHER_SETS: Final = frozenset(
     (
         "RANK",

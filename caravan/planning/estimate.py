@@ -57,7 +57,8 @@ def _computed(
     notes += more
     total = sum(p.gib for p in parts) if parts else None
     offer = _offer(plan, facts, prices, total)
-    price, from_where = usd_per_hour(offer.model, prices) if offer else (None, "no such GPU on the cluster")
+    nowhere = "no cluster is chosen" if facts.kind is ClusterKind.NONE else "no such GPU on the cluster"
+    price, from_where = usd_per_hour(offer.model, prices) if offer else (None, nowhere)
     per_hour = None if price is None else price * plan.resources.gpus * plan.launch.nodes
     notes.append(f"price: {from_where}" if price is None else f"{price:.2f} USD a GPU hour ({from_where})")
     if offer is not None and offer.declared:

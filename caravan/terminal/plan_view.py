@@ -203,6 +203,8 @@ def _print(terminal: Terminal, found: DrawnUp, written: Path | None) -> None:
     draw(terminal.stdout, _head(found, plan), _fields(plan, found.profile))
     if state.estimate is not None:
         draw(terminal.stdout, estimate_table(state.estimate))
+        if found.request.cluster == NOWHERE and (sizes := _holding(state.estimate.gpu_memory_gib)):
+            terminal.out(f"that fits          {sizes}")
     for name, lines in _notes(found, state).items():
         for line in lines:
             terminal.out(f"{name}: {one_line(line)}")
@@ -210,6 +212,20 @@ def _print(terminal: Terminal, found: DrawnUp, written: Path | None) -> None:
         terminal.out(one_line(f"It can't run like this: {ended.detail}"))
     if written is not None:
         terminal.out(f"Written to {one_line(written)}. Change it, check it with `plan --check`, run it with --plan.")
+
+
+def _holding(gib: float | None) -> str:
+    """The smallest GPU types that hold so much, of each size one."""
+    from caravan.planning.catalogue import CATALOGUE, USABLE_SHARE
+
+    if gib is None:
+        return ""
+    enough = sorted((g.memory_mib, g.name) for g in CATALOGUE if gib * 1024 <= g.memory_mib * USABLE_SHARE)
+    sizes: dict[int, str] = {}
+    for mib, name in enough:
+        sizes.setdefault(round(mib / 1024), name)
+    shown = [f"{name} ({size} GiB)" for size, name in list(sizes.items())[:3]]
+    return f"on one GPU like {', '.join(shown)}" if shown else f"on no single GPU that is known: it needs {gib:.0f} GiB"
 
 
 def _print_open(terminal: Terminal, ask: Ask) -> None:

@@ -89,8 +89,9 @@ def make_registries(settings: Settings) -> ImageRegistry:
     """What asks registries whether they have an image."""
     from caravan.runs.registries import Registries
 
-    pairs = {"http": settings.http_proxy, "https": settings.https_proxy, "no_proxy": settings.no_proxy}
-    return Registries(proxies={scheme: proxy for scheme, proxy in pairs.items() if proxy})
+    pairs = {"http": settings.http_proxy, "https": settings.https_proxy}
+    proxies = {scheme: proxy for scheme, proxy in pairs.items() if proxy}
+    return Registries(proxies=proxies, no_proxy=settings.no_proxy or "")
 
 
 def make_tracer(settings: Settings, path: Path, run_id: str, *, clock: Clock, secrets: tuple[str, ...]) -> Tracer:

@@ -32,14 +32,20 @@ _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 
 
 class Registries:
-    """The port ImageRegistry. `proxies`: scheme → proxy; a registry on the loopback is asked without TLS.
+    """The port ImageRegistry. `proxies`: scheme → proxy, but for the hosts in `no_proxy`; one on the loopback is asked without TLS.
 
     `verify`: True or a file of authorities. Answers are kept as long as it lives.
     """
 
     def __init__(
-        self, *, proxies: Mapping[str, str] | None = None, verify: bool | str = True, timeout_s: float = TIMEOUT_S
+        self,
+        *,
+        proxies: Mapping[str, str] | None = None,
+        no_proxy: str = "",
+        verify: bool | str = True,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
+        self._direct = tuple(p.strip().lstrip("*").lstrip(".").lower() for p in no_proxy.split(",") if p.strip())
         self._proxies, self._verify, self._timeout_s = dict(proxies or {}), verify, timeout_s
         self._known: dict[str, ImageAnswer] = {}
 
@@ -63,12 +69,17 @@ class Registries:
         until = time.monotonic() + self._timeout_s
         try:
             with requests.Session() as session:
-                session.trust_env, session.proxies, session.verify = False, self._proxies, self._verify
+                session.trust_env, session.verify = False, self._verify
+                session.proxies = {} if self._is_direct(found.registry) else self._proxies
                 return self._with(session, image, found, until)
         except requests.exceptions.SSLError:
             return _unknown(image, f"the certificate of {found.registry} is not trusted")
         except (requests.RequestException, ValueError) as error:
             return _unknown(image, f"{found.registry} does not answer ({_reason(error)})")
+
+    def _is_direct(self, registry: str) -> bool:
+        host = registry.partition(":")[0].lower()
+        return bool(_LOOPBACK.fullmatch(registry)) or any(host == d or host.endswith(f".{d}") for d in self._direct)
 
     def _with(self, session: "requests.Session", image: str, found: Image, until: float) -> ImageAnswer:
         base = _address(found.registry)

@@ -246,11 +246,15 @@ def _configured_fsdp(entry: Entry) -> bool:
 
 def _signs(entry: Entry) -> dict[str, SourceLine]:
     found: dict[str, SourceLine] = {}
+    top = entry.modules[0].path.partition("/")[0] if entry.modules and "/" in entry.modules[0].path else ""
     for module in entry.modules:
         for kind, where in training.distributed_signs(module):
             found.setdefault("group" if "init_process_group" in where.text else kind, where)
         for kind, where in _further(module):
-            found.setdefault(kind, where)
+            if kind != "jax" or (
+                not top or module.path.startswith(f"{top}/")
+            ):  # a library's sharding is not the example's
+                found.setdefault(kind, where)
     return found
 
 

@@ -304,3 +304,23 @@ def test_weights_that_the_package_shards(tmp_path):
         "own/models/parallel.py": "def shard(model):\n    fully_shard(model)\n",
     }
     assert profile_of(tmp_path, files, "Train it").distributed == "fsdp"
+
+
+def test_a_library_s_sharding_is_not_the_example_s(tmp_path):
+    files = {
+        "examples/a/train.py": script(ARGPARSE, imports="import jax\nimport optax\nfrom core import nets"),
+        "core/nets.py": "import jax\nfrom jax.sharding import Mesh\n",
+    }
+    assert profile_of(tmp_path, files, "Train it").distributed is None
+
+
+def test_an_installed_program_with_a_configuration(tmp_path):
+    files = {
+        "README.md": readme("python -m spacy train configs/big.cfg -o out --gpu-id 0"),
+        "requirements.txt": "spacy-transformers\n",
+        "configs/big.cfg": '[paths]\ntrain = "corpus/train.spacy"\n\n[corpora.train]\npath = ${paths.train}\n\n'
+        '[components.transformer.model]\nname = "roberta-base"\n',
+    }
+    profile = profile_of(tmp_path, files, "Train the classifier")
+    assert (profile.framework, profile.base_model, profile.dataset) == ("pytorch", "roberta-base", "corpus/train.spacy")
+    assert (profile.method, profile.num_gpus) == ("full", 1)

@@ -139,7 +139,9 @@ def _heads(sources: Sources, scripts: Mapping[str, str]) -> Iterator[Documented]
     """What Python files say at their own front of how they are started."""
     for path in sorted(p for p in sources.paths if p.endswith(".py")):
         text = (sources.text(path) or "")[:_HEAD]
-        if _STARTED.search(text):
+        stem = basename(path)[:-3]
+        name = basename(dirname(path)) if stem.startswith("__") else stem
+        if name in text and _STARTED.search(text):
             shell = re.sub(r"(?m)^\s*#+ ?|^\s*(?:[$>]\s+|\"\"\"|r?'''|Usage:|- )+", "", text)
             for command in read_commands(shell, path):
                 if command.kind in ("script", "module") and command.launcher not in (Launcher.BASH, Launcher.NOTEBOOK):

@@ -6,15 +6,17 @@ It knows when a profile may be taken again, and nothing of what is in one.
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from caravan.analysis import profile
 from caravan.analysis.kept import key_of
-from caravan.analysis.profile import Tree
 from caravan.analysis.tree import SourceTree
 from caravan.values.repo import RepoProfile
 
+if TYPE_CHECKING:
+    from caravan.analysis.profile import Tree
 
-def analyze(tree: Tree, prompt: str = "", *, entry: str | None = None) -> RepoProfile:
+
+def analyze(tree: "Tree", prompt: str = "", *, entry: str | None = None) -> RepoProfile:
     """The profile of a repository in the light of the user's sentence (`profile.analyze`).
 
     Where the tree keeps what was found, it is the kept one for the same contents, sentence, entry and code.
@@ -36,7 +38,9 @@ def analyze(tree: Tree, prompt: str = "", *, entry: str | None = None) -> RepoPr
     return found
 
 
-def _anew(tree: Tree, prompt: str, entry: str | None) -> RepoProfile:
+def _anew(tree: "Tree", prompt: str, entry: str | None) -> RepoProfile:
+    from caravan.analysis import profile  # all readers: not needed where a profile is known
+
     with _uncollected():
         return profile.analyze(tree, prompt, entry=entry)
 

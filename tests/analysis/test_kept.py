@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caravan.analysis import SourceTree, analyze, hashes, kept, known, open_source
+from caravan.analysis import SourceTree, analyze, hashes, kept, open_source, profile
 from caravan.analysis.kept import Hashed, Kept, Stamp
 from caravan.values.repo import RepoProfile
 from tests.analysis.repositories import script, write
@@ -23,7 +23,7 @@ class Seen:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read: list[str] = []
         self.analysed = 0
-        read, made = hashes.Digester._read, known.profile.analyze
+        read, made = hashes.Digester._read, profile.analyze
 
         def reading(digester: hashes.Digester, path: str) -> Hashed:
             self.read.append(path)
@@ -34,7 +34,7 @@ class Seen:
             return made(*args, **words)
 
         monkeypatch.setattr(hashes.Digester, "_read", reading)
-        monkeypatch.setattr(known.profile, "analyze", making)
+        monkeypatch.setattr(profile, "analyze", making)
         monkeypatch.setattr(kept, "_SETTLED_NS", -1)  # the tests' files are all young
 
 
@@ -107,14 +107,14 @@ def test_a_link_that_leads_elsewhere_is_seen(tmp_path, seen):
 
 def test_what_changes_while_it_is_analysed_is_not_kept(tmp_path, seen, monkeypatch):
     root = write(tmp_path / "r", FILES)
-    made = known.profile.analyze
+    made = profile.analyze
 
     def changing(*args: object, **words: object) -> RepoProfile:
         found = made(*args, **words)
         write(root, {"train.py": "changed"})
         return found
 
-    monkeypatch.setattr(known.profile, "analyze", changing)
+    monkeypatch.setattr(profile, "analyze", changing)
     analyze(opened(tmp_path))
     assert not list((tmp_path / "kept").glob("profile-*"))
 

@@ -15,7 +15,7 @@ from langgraph.runtime import Runtime
 
 from caravan.agent import routes
 from caravan.agent.context import Context
-from caravan.agent.nodes import approve, commit, deploy, finish, mend, send, understand, validate
+from caravan.agent.nodes import approve, ask, commit, deploy, finish, mend, send, understand, validate
 from caravan.agent.state import RunState, Update
 from caravan.agent.telling import moments, result, surroundings
 
@@ -23,8 +23,8 @@ Node = Callable[[RunState, Context], Update]
 
 NODES: dict[str, Node] = {
     "analyze_codebase": understand.analyze_codebase,
-    "generate_questions": understand.generate_questions,
-    "collect_responses": understand.collect_responses,
+    "generate_questions": ask.generate_questions,
+    "collect_responses": ask.collect_responses,
     "recall": understand.recall,
     "make_plan": understand.make_plan,
     "estimate": commit.estimate,

@@ -9,9 +9,10 @@ from caravan.values.run import RunStatus
 
 
 def after_answers(state: RunState) -> Literal["recall", "collect_responses"]:
-    """What is required and still open is asked again."""
+    """What is required and still open is asked again, and what contradicts something is asked back."""
     answered = {a.question_id for a in state.answers}
-    return "collect_responses" if any(q.required and q.id not in answered for q in state.questions) else "recall"
+    open_ones = (q for q in state.questions if q.id not in answered)
+    return "collect_responses" if any(q.required or q.id in state.asked_back for q in open_ones) else "recall"
 
 
 def after_recall(state: RunState) -> Literal["make_plan", "fix_iteration"]:

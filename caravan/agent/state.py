@@ -34,6 +34,7 @@ class RunState(Value):
     profile: RepoProfile | None = None
     questions: tuple[Question, ...] = ()
     answers: tuple[Answer, ...] = ()
+    asked_back: tuple[str, ...] = Field(default=(), description="ids of contradictions that a person was shown")
     code_digest: str = Field(default="", description="by which the same training code is known again")
     cases: tuple[PastCase, ...] = ()
     remembered: tuple[PastCase, ...] = Field(default=(), description="cases that the first plan was changed by")

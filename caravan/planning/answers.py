@@ -3,13 +3,17 @@
 Pure: texts and values in, changes out. Wrong input is a UsageError that names the question or field and what it takes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
+from caravan.planning.catalogue import matches_model
 from caravan.planning.command import read_command
 from caravan.planning.fields import is_path, require_path, typed
 from caravan.planning.metrics import direction_of
 from caravan.planning.outputs import URL_CHOICE, read_sink
+from caravan.planning.replies import Heard, as_written, hear, is_whatever
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import PlanError, UsageError
@@ -34,6 +38,11 @@ QUESTION_PATHS: Final = {
 
 OPTION: Final = "option:"
 
+_SUGGESTED: Final = frozenset(
+    {"outputs", "command", "launch.nodes", "limits.max_cost_usd"} | {f"resources.{n}" for n in ("gpus", "gpu_model")}
+)
+"""Fields of which the choices are suggestions: any place, script or number of one's own will do there."""
+
 
 def parse_set(text: str) -> PlanChange:
     """`training.lr=1e-4` as a change by the user. Raises UsageError for an unknown field or a wrong value."""
@@ -46,10 +55,11 @@ def parse_set(text: str) -> PlanChange:
     return _user_change(require_path(path), value, f"--set {path}")
 
 
-def load_answers(text: str) -> dict[str, Json]:
-    """An answers file, YAML or JSON: question id or plan field → value, checked and typed.
+def load_answers(text: str, now: datetime | None = None) -> dict[str, Json]:
+    """An answers file, YAML or JSON: question id or plan field → value, checked.
 
-    Raises UsageError that names every unknown field, or the first wrong value.
+    A free text (`gpus: two A100s, under 50 dollars`) becomes a value for each field that it speaks of. Raises
+    UsageError that names every unknown field, the first wrong value, or what of a text no field takes.
     """
     import yaml
 
@@ -71,8 +81,39 @@ def load_answers(text: str) -> dict[str, Json]:
             f"The answers file has unknown fields: {', '.join(unknown)}.",
             hint=f"Question ids are {', '.join(QUESTION_PATHS)}; plan fields are dotted (training.lr).",
         )
-    changes_from(document)
-    return dict(document)
+    found: dict[str, Json] = {}
+    for key, value in document.items():
+        found |= _loaded(key, value, now)
+    return found | {key: value for key, value in document.items() if key in found and not isinstance(value, str)}
+
+
+def _loaded(key: str, value: Json, now: datetime | None) -> dict[str, Json]:
+    path = _path_of(key)
+    heard = _heard(path, value, (), now)
+    if heard is None or (heard.value is None and not heard.others):
+        changes_from({key: value})
+        return {key: value}
+    if heard.unused or heard.clashes:
+        said = heard.unused[0] if heard.unused else f"It says two things of {heard.clashes[0].path}."
+        raise UsageError(f"The answer to {key!r} isn't clear. {said}", hint="Write one value for each field.")
+    found = {c.path: c.value for c in heard.others}
+    changes_from(found | ({} if heard.value is None else {key: heard.value}))
+    return {**found, **({} if heard.value is None else {key: heard.value})}
+
+
+def _heard(path: str, value: Json, choices: Sequence[Json], now: datetime | None) -> Heard | None:
+    """What a text says beyond a plain value of its field; None where it is such a value."""
+    if not isinstance(value, str) or as_written(path):
+        return None
+    heard = hear(path, value, now, choices)
+    try:
+        _changes(path, value, "")
+        plain = True
+    except UsageError:
+        plain = False
+    if plain and not heard.others and (heard.value is None or not re.search(r"\s", value.strip())):
+        return None
+    return heard
 
 
 def _known(key: str) -> bool:
@@ -102,6 +143,53 @@ def given_answers(questions: Sequence[Question], given: Mapping[str, Json]) -> t
     )
 
 
+def read_answer(
+    question: Question, questions: Sequence[Question], value: Json, now: datetime | None = None
+) -> tuple[tuple[Answer, ...], tuple[str, ...]]:
+    """The answers that a text given to one question holds: to it, to others that are asked, to fields nobody asks of.
+
+    With them a line for each thing that could not be used. Raises UsageError where there is no answer at all.
+    """
+    if isinstance(value, str):
+        if (named := _by_name(value, questions)) is not None:
+            return (named,), ()
+        plain = any(value.strip().casefold() == str(c).casefold() for c in question.choices)
+        heard = None if plain else _heard(question.path, value, question.choices, now)
+        if heard is not None and (heard.value is not None or heard.others or heard.clashes):
+            return _answers(question, questions, heard), (*heard.unused, *_unclear(heard))
+    return (Answer(question_id=question.id, value=type_answer(question, value)),), ()
+
+
+def _answers(question: Question, questions: Sequence[Question], heard: Heard) -> tuple[Answer, ...]:
+    asked = {q.path: q for q in questions}
+    found = [] if heard.value is None else [Answer(question_id=question.id, value=type_answer(question, heard.value))]
+    for change in heard.others:
+        other = asked.get(change.path)
+        value = change.value if other is None else type_answer(other, change.value)
+        found.append(Answer(question_id=change.path if other is None else other.id, value=value, words=change.why))
+    return tuple(found)
+
+
+def _unclear(heard: Heard) -> Iterator[str]:
+    for clash in heard.clashes:
+        yield f"It says two things of {clash.path} ({', '.join(clash.words())}): neither is taken."
+
+
+_FIELD: Final = re.compile(r"^\s*([A-Za-z_][\w.:-]*)\s*=\s*(\S.*)$")
+
+
+def _by_name(text: str, questions: Sequence[Question]) -> Answer | None:
+    """`field=value` at any question, where there is such a question or field."""
+    match = _FIELD.match(text)
+    if match is None or not _known(match[1]):
+        return None
+    asked = next((q for q in questions if match[1] in (q.id, q.path)), None)
+    if asked is not None:
+        return Answer(question_id=asked.id, value=type_answer(asked, match[2].strip()))
+    (change,) = changes_from({match[1]: match[2].strip()})[:1]
+    return Answer(question_id=change.path, value=change.value, words=text.strip())
+
+
 def with_defaults(questions: Sequence[Question], answers: Sequence[Answer]) -> tuple[Answer, ...]:
     """The answers, and for every other question its default, marked as not given by the user.
 
@@ -125,13 +213,17 @@ def type_answer(question: Question, value: Json) -> Json:
 
     Raises UsageError that names the question and what it expects.
     """
-    if isinstance(value, str) and not value.strip():
+    if isinstance(value, str) and (not value.strip() or (is_whatever(value) and question.default is not None)):
         return question.default
     said = str(value).strip().lower()
     chosen = next((c for c in question.choices if value == c or said == str(c).lower()), None)
     if chosen is not None and chosen != URL_CHOICE:
         return chosen
-    if question.choices and question.path != "outputs":  # any place of one's own will do there
+    if question.path == "resources.gpu_model":
+        meant = [c for c in question.choices if matches_model(said, str(c))]
+        if len(meant) == 1:
+            return meant[0]
+    if question.choices and question.path not in _SUGGESTED:
         expected = "one of " + ", ".join(str(c) for c in question.choices)
         raise UsageError(f"Answer {value!r} to {question.id!r} isn't possible.", hint=f"It takes {expected}.")
     try:
@@ -152,15 +244,26 @@ def answers_to_changes(questions: Sequence[Question], answers: Sequence[Answer])
     changes: list[PlanChange] = []
     for answer in answers:
         question = by_id.get(answer.question_id)
+        if question is None and is_path(answer.question_id):
+            why = answer.words or "said with an answer"
+            changes.append(_user_change(answer.question_id, answer.value, why).model_copy(update={"by": Author.ANSWER}))
+            continue
         if question is None:
             raise UsageError(f"No question is called {answer.question_id!r}.", hint=f"Asked: {', '.join(by_id)}.")
         value = type_answer(question, answer.value) if answer.value is not None else None
         if value is None or (question.id == "entry_point" and value == question.default):
             continue
-        author = Author.ANSWER if answer.by_user else Author.DEFAULT
-        why = f"answer to: {question.text}" if answer.by_user else f"default of: {question.text}"
+        author, why = _by(question, answer)
         changes += [c.model_copy(update={"by": author, "why": why}) for c in _changes(question.path, value, why)]
     return tuple(changes)
+
+
+def _by(question: Question, answer: Answer) -> tuple[Author, str]:
+    if answer.recalled:
+        return Author.MEMORY, answer.recalled
+    if not answer.by_user:
+        return Author.DEFAULT, f"default of: {question.text}"
+    return Author.ANSWER, answer.words or f"answer to: {question.text}"
 
 
 def _changes(path: str, value: Json, why: str) -> tuple[PlanChange, ...]:

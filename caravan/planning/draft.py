@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from caravan.planning.answers import changes_from
-from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver
 from caravan.planning.batches import settled_batch
+from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver
 from caravan.planning.config_keys import configured, repository_values
 from caravan.planning.documented import Documented
 from caravan.planning.environment_plan import base_image, environment_changes, setup_values
@@ -85,7 +85,7 @@ def draft_plan(
     plan = apply_changes(plan, environment_changes(plan, profile, facts, images))
     plan = apply_changes(plan, process_changes(plan, profile, documented))
     plan = apply_changes(plan, length_changes(plan, profile))
-    plan = apply_changes(plan, settled_batch(plan, documented_processes(profile, documented)))
+    plan = apply_changes(plan, settled_batch(plan, documented_processes(documented)))
     return apply_changes(plan, quiet_changes(plan, profile, request.prompt))
 
 

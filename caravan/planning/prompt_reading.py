@@ -1,113 +1,194 @@
-"""What a user's sentence says in so many words: method, epochs, learning rate, GPUs, model, budget, time.
+"""What a user's sentence says in so many words, as changes of the plan: put together from the readers of its parts.
 
-Rules for plain cases only; what they don't recognise is left to the questions and to a language model. The sentence
-is data: it can only set the fields below.
+Also what of it could not be used, and where it says two things of one field. Rules for plain cases; what they don't
+recognise is left to the questions and to a language model. The sentence is data: it can only set `FIELDS`.
 """
 
 import re
-from collections.abc import Iterator
-from typing import Final
+import unicodedata
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
-from caravan.planning.catalogue import CATALOGUE
-from caravan.values.base import Json
+from caravan.planning.sentences.common import Said, Unused, negated
+from caravan.planning.sentences.gpus import AVOID, COUNT, MODEL, NODES, find_gpus
+from caravan.planning.sentences.models import find_models
+from caravan.planning.sentences.money import find_money
+from caravan.planning.sentences.numerals import NUMBER
+from caravan.planning.sentences.times import QUEUE, RUN, find_times
+from caravan.planning.sentences.training import find_training
 from caravan.values.plan import Author, PlanChange
 
-_NUMBER: Final = r"(\d+(?:\.\d+)?(?:e-?\d+)?)"
-_COUNT: Final = {"one": 1, "a": 1, "single": 1, "two": 2, "three": 3, "four": 4, "six": 6, "eight": 8, "sixteen": 16}
-_METHODS: Final = (
-    (r"\bq-?lora\b", "qlora"),
-    (r"\bdora\b", "dora"),
-    (r"\blora\b|\blow[- ]rank\b", "lora"),
-    (r"\bfull (?:fine-?tun\w*|parameter\w*)|\bfull[- ]weight\w*", "full"),
+FIELDS: Final = frozenset(
+    {"limits.max_cost_usd", "limits.max_run_s", "limits.queue_s", "model.id", "launch.nodes"}
+    | {f"resources.{name}" for name in ("gpus", "gpu_model", "gpu_memory_mib")}
+    | {f"training.{name}" for name in ("method", "epochs", "lr", "micro_batch", "max_steps", "max_len", "lora_rank")}
+    | {f"training.{name}" for name in ("seed", "grad_accum", "warmup", "max_grad_norm", "save_total_limit")}
+    | {f"training.{name}" for name in ("precision", "quant_bits", "grad_checkpointing")}
 )
-_FAMILIES: Final = (
-    "qwen|llama|tinyllama|mistral|mixtral|gemma|phi|gpt|opt|bloom|falcon|pythia|smollm|vicuna|deepseek|olmo|bert|"
-    "roberta|t5|flan|yi|internlm|baichuan|starcoder|stablelm"
-)
-_HUB_ID: Final = re.compile(
-    rf"(?<![\w/.:-])([A-Za-z0-9][\w.-]*/(?:[\w.-]*(?:{_FAMILIES})[\w.-]*))(?![\w/])", re.IGNORECASE
-)
-_BARE_ID: Final = re.compile(
-    rf"(?<![\w/.-])((?:meta-)?(?:{_FAMILIES})[\w.]*(?:-[\w.]+)*-\d+(?:\.\d+)?[bm](?:-[\w.]+)*)(?![\w/])", re.IGNORECASE
-)
-_NUMBERS: Final[tuple[tuple[str, str, bool], ...]] = (
-    # plan path, pattern with one group, whole number?
-    ("training.epochs", rf"\b{_NUMBER}\s+epochs?\b|\bepochs?\s*(?:=|:|of)\s*{_NUMBER}", False),
-    ("training.lr", rf"\b(?:learning[- ]rate|lr)\s*(?:=|:|of|to)?\s*{_NUMBER}", False),
-    ("training.micro_batch", r"\bbatch(?:[- ]size)?\s*(?:=|:|of|to)?\s*(\d+)\b", True),
-    ("training.max_steps", r"\b(\d+)\s+(?:training |optimizer )?steps\b", True),
-    ("training.max_len", r"\b(?:sequence|context|max)[- ]length\s*(?:=|:|of|to)?\s*(\d+)\b", True),
-    ("training.lora_rank", r"\brank\s*(?:=|:|of)?\s*(\d+)\b", True),
-    ("training.seed", r"\bseed\s*(?:=|:|of)?\s*(\d{1,9})\b", True),
-)
-_MONEY: Final = (
-    r"\b(?:under|below|within|at most|no more than|less than|max(?:imum)?(?: of)?|up to|budget(?: of)?)\s*"
-    r"(?:\$\s*(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)\s*(?:usd|dollars?|\$))"
-)
-_TIME: Final = (
-    r"\b(?:under|within|at most|no more than|less than|up to|for)\s+(\d+(?:\.\d+)?)\s*(hours?|h|minutes?|min)\b"
-)
+"""All that a sentence can set."""
+
+_LONGEST: Final = 4000  # characters that are read: a sentence, not a book
 
 
-def read_prompt(prompt: str) -> tuple[PlanChange, ...]:
-    """The fields that the sentence sets, each with the words that say so."""
-    return tuple(
-        PlanChange(path=path, value=value, by=Author.USER, why=f'prompt: "{" ".join(words.split())}"'[:200])
-        for path, value, words in _found(prompt)
-    )
+class Clash(NamedTuple):
+    """A field of which a text says several things that can't all hold: its path and what it says, in order."""
+
+    path: str
+    said: tuple[Said, ...]
+    text: str
+
+    def words(self) -> tuple[str, ...]:
+        """The words of each."""
+        return tuple(_words(self.text, s.start, s.end) for s in self.said)
+
+
+class Reading(NamedTuple):
+    """What a text says. `changes` are made; `unused` are told; `clashes` are asked about; `spans` is what was read."""
+
+    changes: tuple[PlanChange, ...]
+    unused: tuple[Unused, ...]
+    clashes: tuple[Clash, ...]
+    avoid: tuple[str, ...] = ()  # GPU types that are excluded
+    least: frozenset[str] = frozenset()  # paths whose value is a lower bound
+    most: frozenset[str] = frozenset()  # paths whose value is an upper bound
+    spans: tuple[tuple[int, int], ...] = ()
+    text: str = ""  # what was read: the normal form, which the spans count in
+
+
+def read_prompt(prompt: str, now: datetime | None = None) -> tuple[PlanChange, ...]:
+    """The fields that the sentence sets, each with the words that say so. Without a clock no deadline is read."""
+    return read_sentence(prompt, now).changes
+
+
+def said_paths(prompt: str) -> frozenset[str]:
+    """The plan paths of which the sentence says something, whatever the time is."""
+    reading = read_sentence(prompt, _ANY_TIME)
+    return frozenset({c.path for c in reading.changes})
+
+
+_ANY_TIME: Final = datetime(2001, 1, 1, 12, tzinfo=UTC)  # which fields a sentence sets doesn't depend on the clock
 
 
 def gpu_words(prompt: str) -> str | None:
     """The GPU type that the sentence names (`A100`, `H100 80GB`), or None."""
-    shorts = {m[0].upper() for g in CATALOGUE if (m := re.search(r"\b(?:RTX )?[A-Z]{0,2}\d{2,4}[A-Z]{0,2}\b", g.name))}
-    names = "|".join(sorted((re.escape(s) for s in shorts), key=len, reverse=True))
-    found = re.search(rf"(?<![\w-])({names})(?:[- ]?(\d+) ?gb)?s?(?![\w-])", prompt, re.IGNORECASE)
-    if found is None:
-        return None
-    return f"{found[1].upper()} {found[2]}GB" if found[2] else found[1].upper()
+    return next((str(c.value) for c in read_prompt(prompt) if c.path == MODEL), None)
 
 
-def _found(prompt: str) -> Iterator[tuple[str, Json, str]]:
-    text = prompt.lower()
-    for pattern, method in _METHODS:
-        if match := re.search(pattern, text):
-            yield "training.method", method, match[0]
-            break
-    for path, pattern, whole in _NUMBERS:
-        if match := re.search(pattern, text):
-            said = next(g for g in match.groups() if g)
-            value = int(said) if whole else float(said)
-            if path == "training.seed" or 0 < value < 1e12:
-                yield path, value, match[0]
-    if match := _HUB_ID.search(prompt) or _BARE_ID.search(prompt):
-        yield "model.id", match[1].rstrip("."), match[0]
-    yield from _gpus(prompt)
-    if match := re.search(_MONEY, text):
-        yield "limits.max_cost_usd", float(match[1] or match[2]), match[0]
-    if match := re.search(_TIME, text):
-        seconds = round(float(match[1]) * (3600 if match[2].startswith("h") else 60))
-        if 0 < seconds < 10**9:
-            yield "limits.max_run_s", seconds, match[0]
+def read_sentence(prompt: str, now: datetime | None = None, *, source: str = "prompt") -> Reading:
+    """All that a text says. `now`: aware, in the user's zone. `source` names the text in each change's reason."""
+    text = _normal(prompt)
+    found = [*find_times(text, now), *find_money(text), *find_training(text), *find_gpus(text), *find_models(text)]
+    # Said inside longer words of the same field: `demain 9h` is a time of day, and its `9h` no length of time.
+    kept = [f for f in found if not any(_swallows(other, f) for other in found)]
+    said = [f for f in kept if isinstance(f, Said)]
+    unused = [f for f in kept if isinstance(f, Unused)]
+    avoid = tuple(dict.fromkeys(str(s.value) for s in said if s.path == AVOID))
+    chosen, clashes = _settled([s for s in said if s.path != AVOID], text)
+    changes = tuple(_change(s, text, source) for s in chosen)
+    deadline = next((s for s in chosen if s.path == RUN and s.meant.startswith("until")), None)
+    if deadline is not None:
+        changes += (_change(deadline._replace(path=QUEUE, meant="waiting beyond that is of no use"), text, source),)
+    spans = tuple(sorted((f.start, f.end) for f in found))
+    unused += _left_numbers(text, spans)
+    return Reading(
+        changes=changes,
+        unused=tuple(sorted(set(unused), key=lambda u: (u.start, u.end))),
+        clashes=clashes,
+        avoid=avoid,
+        least=frozenset(s.path for s in chosen if s.bound == "least"),
+        most=frozenset(s.path for s in chosen if s.bound == "most"),
+        spans=spans,
+        text=text,
+    )
 
 
-def _gpus(prompt: str) -> Iterator[tuple[str, Json, str]]:
-    text = prompt.lower()
-    model = gpu_words(prompt)
-    if re.search(r"\b(?:no|without(?: any| a)?|zero|0) gpus?\b|\bcpu[- ]only\b|\bon (?:the )?cpu\b", text):
-        yield "resources.gpus", 0, "no GPU"
-        return
-    nodes = 1
-    if match := re.search(rf"\b(\d{{1,3}}|{'|'.join(_COUNT)}) (?:nodes|machines|hosts)\b", text):
-        nodes = _COUNT.get(match[1]) or int(match[1])
-        if nodes > 1:
-            yield "launch.nodes", nodes, match[0]
-    kinds = "gpus?" + (f"|{re.escape(model.split()[0].lower())}s?" if model else "")
-    if match := re.search(rf"\b(\d{{1,2}}|{'|'.join(_COUNT)})\s*(?:x\s*)?(?:\w+ )?(?:{kinds})\b", text):
-        count = _COUNT.get(match[1]) or int(match[1])
-        each = re.search(r"\b(?:each|per|apiece|every)\b|\ba (?:node|machine|host)\b", text)
-        if nodes > 1 and not each and count % nodes == 0:
-            count //= nodes  # all of them together
-        if count > 0:
-            yield "resources.gpus", count, match[0]
-    if model:
-        yield "resources.gpu_model", model, model
+def _normal(prompt: str) -> str:
+    text = unicodedata.normalize("NFKC", prompt[:_LONGEST]).replace("\u2019", "'")
+    return _BETWEEN.sub(lambda m: f"{m[1]}{m[2]}{_TO[m[3].lower()]}{m[4]}", text)
+
+
+_TO: Final = {"and": "to ", "und": "to ", "et": "to", "y": "-"}
+_BETWEEN: Final = re.compile(
+    rf"((?:between|zwischen|entre)\s+)(\$?(?:{NUMBER})\s+)(and|und|et|y)(?=(\s))(?=\s+\$?(?:{NUMBER}))", re.IGNORECASE
+)
+
+
+def _swallows(longer: Said | Unused, shorter: Said | Unused) -> bool:
+    inside = longer.start <= shorter.start and shorter.end <= longer.end
+    if not inside or (longer.end - longer.start) <= (shorter.end - shorter.start):
+        return False
+    return isinstance(longer, Unused) or (isinstance(shorter, Said) and longer.path == shorter.path)
+
+
+def _settled(said: Iterable[Said], text: str) -> tuple[list[Said], tuple[Clash, ...]]:
+    """One word for each field; the fields of which the text says several things that can't all hold."""
+    by_path: dict[str, list[Said]] = {}
+    for one in sorted(said, key=lambda s: (s.start, s.end)):
+        by_path.setdefault(one.path, []).append(one)
+    chosen, clashes = list[Said](), list[Clash]()
+    for path, words in by_path.items():
+        left = _differing(path, words, text)
+        if len(left) == 1:
+            chosen.append(left[0])
+        else:
+            clashes.append(Clash(path, tuple(left), text))
+    if any(s.path == COUNT and s.value == 0 for s in chosen) and (gpu := [s for s in chosen if s.path == MODEL]):
+        clashes.append(Clash(COUNT, (next(s for s in chosen if s.path == COUNT), *gpu), text))
+        chosen = [s for s in chosen if s.path not in (COUNT, MODEL)]
+    return chosen, tuple(clashes)
+
+
+def _differing(path: str, said: list[Said], text: str) -> list[Said]:
+    """The words that are left of those about one field: articles give way, a correction is the last word."""
+    strong = [s for s in said if not s.weak] or said
+    values = {str(s.value).casefold(): s for s in reversed(strong)}
+    if len(values) > 1 and path == MODEL:  # `an A100 … A100 80GB`: the fuller name says both
+        for name in sorted(values, key=len):
+            if any(name != other and set(name.split()) <= set(other.split()) for other in values):
+                del values[name]
+    left = sorted(values.values(), key=lambda s: s.start)
+    if len(left) > 1 and path == RUN:  # a length of time and a deadline both hold: the shorter one
+        lengths = [s for s in left if not s.meant.startswith("until")]
+        if len(lengths) <= 1:
+            return [min(left, key=lambda s: float(str(s.value)))]
+    if len(left) > 1 and path == NODES:
+        return left
+    while len(left) > 1 and _CORRECTED.search(text[left[0].end : left[1].start]):
+        left = left[1:]
+    return left
+
+
+_CORRECTED: Final = re.compile(
+    r"(?<![A-Za-z])(?:no,? wait|wait,? no|wait|sorry|actually|i mean|make (?:that|it)|scratch that|correction|"
+    r"or rather|better(?: yet)?|nein|halt|doch lieber|lieber|vielmehr|besser|non|plutôt|enfin|perdón|mejor|digo|oops|"
+    r"changed my mind)(?![A-Za-z])|不对|不是|应该是|改成|还是用|じゃなくて|ではなく|いや|やっぱり|訂正",
+    re.IGNORECASE,
+)
+
+
+def _change(said: Said, text: str, source: str) -> PlanChange:
+    words = _words(text, said.start, said.end)
+    meant = f" ({said.meant})" if said.meant else ""
+    return PlanChange(path=said.path, value=said.value, by=Author.USER, why=f'{source}: "{words[:120]}"{meant}'[:300])
+
+
+def _words(text: str, start: int, end: int) -> str:
+    return " ".join(text[start:end].split())
+
+
+_LONE: Final = re.compile(
+    r"(?<![\w./:@=+~#-])[$€£]?\d+(?:[.,]\d+)?(?:e-?\d+)?\s?%?(?![\w/=-]|[.,]\d)"
+    r"((?:[ ]+[A-Za-z\u00c0-\u024f]{1,20}){0,2})"
+)
+
+
+def _left_numbers(text: str, spans: Iterable[tuple[int, int]]) -> list[Unused]:
+    """Numbers that stand alone and that nobody has read: said back rather than dropped."""
+    taken = list(spans)
+    found = []
+    for match in _LONE.finditer(text):
+        read = any(s < match.end() - len(match[1]) and match.start() < e for s, e in taken)
+        if not read and not negated(text, match.start(), match.end()):
+            found.append(Unused(match[0].strip(), "no field is known for it", match.start(), match.end()))
+    return found

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caravan.planning.answers import type_answer
+from caravan.planning.answers import read_answer
 from caravan.planning.secrets import refuse_values
 from caravan.terminal.jobfile import folded
 from caravan.terminal.summary import show_approval, wrapped
@@ -19,6 +19,7 @@ from caravan.values.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from caravan.terminal.interrupts import Interrupts
     from caravan.terminal.streams import Terminal
@@ -30,10 +31,19 @@ _YES = ("y", "yes")
 _NO = ("n", "no")
 
 
-def answer_in_person(terminal: Terminal, ask: Ask, scene: Callable[[], Scene], known: Sequence[Answer] = ()) -> Reply:
-    """The person's reply. `known` are answers that need not be asked any more; `scene` stands around an approval."""
+def answer_in_person(
+    terminal: Terminal,
+    ask: Ask,
+    scene: Callable[[], Scene],
+    known: Sequence[Answer] = (),
+    now: datetime | None = None,
+) -> Reply:
+    """The person's reply. `known` are answers that need not be asked any more; `scene` stands around an approval.
+
+    `now`, aware and in the person's zone, is what `tonight` is counted from.
+    """
     if ask.kind is AskKind.QUESTIONS:
-        return _questions(terminal, ask, known)
+        return _questions(terminal, ask, known, now)
     if ask.kind is AskKind.APPROVAL:
         show_approval(terminal, ask, scene())
     for line in clean(ask.text).splitlines():
@@ -91,37 +101,68 @@ def question_lines(question: Question, number: int, total: int) -> list[str]:
     return lines
 
 
-def _questions(terminal: Terminal, ask: Ask, known: Sequence[Answer]) -> Reply:
+def _questions(terminal: Terminal, ask: Ask, known: Sequence[Answer], now: datetime | None) -> Reply:
     answers = list(known)
     answered = {a.question_id for a in answers}
     missing = [q for q in ask.questions if q.id not in answered]
-    terminal.err(f"{one_line(ask.text)} Enter takes the default in brackets.")
+    terminal.err(f"{one_line(ask.text)} Enter takes the default in brackets; an answer may say more than was asked.")
     for number, question in enumerate(missing, 1):
+        if any(a.question_id == question.id for a in answers):
+            continue  # said with an earlier answer
         terminal.err()
         for line in question_lines(question, number, len(missing)):
             terminal.err(line)
-        answers.append(_answer(terminal, question))
+        answers += _answer(terminal, question, missing, now)
     terminal.err()
     return Reply(answers=tuple(answers))
 
 
-def _answer(terminal: Terminal, question: Question) -> Answer:
+def _answer(
+    terminal: Terminal, question: Question, questions: Sequence[Question], now: datetime | None
+) -> list[Answer]:
+    """The answer to this question, with what else was said until there is one."""
     needed = question.required and question.default is None
     open_end = "an answer is needed" if needed else "no default: leave it open"
     default = open_end if question.default is None else words(question.default)
+    found: list[Answer] = []
     while True:
         text = terminal.read(f"     [{default}] > ")
         if not text and needed:
             terminal.err("     It can't be planned without an answer; Ctrl-C leaves the run waiting for it.")
             continue
         if not text:
-            return Answer(question_id=question.id, value=question.default, by_user=False)
+            return [*found, Answer(question_id=question.id, value=question.default, by_user=False)]
         try:
-            value = type_answer(question, _numbered(question, text))
-            refuse_values(question.path, value)
-            return Answer(question_id=question.id, value=value)
+            answers, unused = read_answer(question, questions, _numbered(question, text), now)
+            paths = {q.id: q.path for q in questions}
+            for answer in answers:
+                refuse_values(paths.get(answer.question_id, answer.question_id), answer.value)
         except UsageError as error:
             terminal.err(f"     {one_line(error.line())}")
+            continue
+        found += answers
+        _say_back(terminal, question, answers, unused, paths)
+        if any(a.question_id == question.id for a in answers):
+            return found
+
+
+def _say_back(
+    terminal: Terminal,
+    question: Question,
+    answers: Sequence[Answer],
+    unused: Sequence[str],
+    paths: dict[str, str],
+) -> None:
+    """What was understood beside the question, and what was not; a plain answer needs no echo."""
+    for answer in answers:
+        if answer.words:
+            said = answer.words.removeprefix("answer: ")
+            name = paths.get(answer.question_id, answer.question_id)
+            terminal.err(one_line(f"     Understood: {name} = {words(answer.value)}, from {said}"))
+        elif len(answers) > 1:
+            terminal.err(one_line(f"     Understood: {question.path} = {words(answer.value)}"))
+    for line in unused:
+        terminal.err(f"     {one_line(line)}")
 
 
 def _numbered(question: Question, text: str) -> Json:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from caravan.planning.answers import answers_from
+from caravan.planning.prompt_reading import FIELDS as SENTENCE_FIELDS
 from caravan.terminal.detach import NODE, AgentLog, Goes, hand_over, show_handed_over, tell
 from caravan.terminal.dialogue import Wish, answer_in_person, what_now
 from caravan.terminal.interrupts import Interrupts
@@ -20,7 +21,7 @@ from caravan.terminal.progress import make_view
 from caravan.terminal.results import Result, show_result
 from caravan.terminal.stopping import stop_run
 from caravan.terminal.summary import scene_of
-from caravan.values.dialogue import Ask, AskKind, Reply
+from caravan.values.dialogue import Answer, Ask, AskKind, Reply
 from caravan.values.errors import CaravanError, Interrupted, UsageError
 from caravan.values.estimate import Verdict
 from caravan.values.run import EXIT_CODES, DeploymentState, RunRecord, RunStatus
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
-    from caravan.values.dialogue import Answer
 
 
 _SHOWN = (RunStatus.PLANNED, RunStatus.WAITING)  # what would be deployed, and where, is shown
@@ -199,7 +199,7 @@ class _Drive:
             _must_fit(record.id, ask, given)
         if ask.kind is AskKind.QUESTIONS:
             known = _known_answers(ask, given)
-            if len(known) == len(ask.questions):
+            if {q.id for q in ask.questions} <= {a.question_id for a in known}:
                 return Reply(answers=known)
         else:
             known = ()
@@ -211,7 +211,8 @@ class _Drive:
         if not self.interactive:
             return None
         try:
-            return answer_in_person(self.terminal, ask, partial(scene_of, record, self.context.facts), known)
+            now = self.context.clock.now().astimezone()
+            return answer_in_person(self.terminal, ask, partial(scene_of, record, self.context.facts), known, now)
         except (KeyboardInterrupt, EOFError) as stop:
             self.terminal.err()
             raise Interrupted(
@@ -232,11 +233,14 @@ def _must_fit(run_id: str, ask: Ask, given: Given) -> None:
 def _known_answers(ask: Ask, given: Given) -> tuple[Answer, ...]:
     answers = given.answers or {}
     asked = {name for q in ask.questions for name in (q.id, q.path)}
-    unknown = sorted(answers.keys() - asked)
+    beside = tuple(
+        Answer(question_id=k, value=v) for k, v in answers.items() if k not in asked and k in SENTENCE_FIELDS
+    )
+    unknown = sorted(answers.keys() - asked - {a.question_id for a in beside})
     if unknown:
         ids = ", ".join(q.id for q in ask.questions)
         raise UsageError(f"The answers file answers what isn't asked: {', '.join(unknown)}.", hint=f"Asked: {ids}.")
-    return answers_from(ask.questions, answers, defaults=given.yes)
+    return (*answers_from(ask.questions, answers, defaults=given.yes), *beside)
 
 
 def _approved_by_yes(ask: Ask, given: Given) -> bool | None:

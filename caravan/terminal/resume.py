@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from caravan.terminal.driving import Driving, Given
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
+    from caravan.values.base import Json
     from caravan.values.run import RunRecord
 
 
@@ -59,7 +60,7 @@ def resume(
         raise UsageError("--answers, --approve, --reject and --choose exclude each other.", hint="Give one of them.")
     if budget is not None and not approve:
         raise UsageError("--budget goes with --approve.", hint="Give both, or neither.")
-    given_answers = read_answers(answers, wiring_of(ctx).secrets()) if answers is not None else None
+    given_answers = _read(ctx, answers) if answers is not None else None
     from caravan.terminal.detach import Goes, where_to
     from caravan.terminal.driving import Driving, Given
 
@@ -86,6 +87,11 @@ def resume(
     )
     driving = Driving(goes=goes, agent=agent, send_secrets=send_secrets)
     return _resume(wiring, terminal, record, given, driving, as_json=as_json)
+
+
+def _read(ctx: typer.Context, answers: str) -> dict[str, Json]:
+    wiring = wiring_of(ctx)
+    return read_answers(answers, wiring.secrets(), wiring.clock.now().astimezone())
 
 
 def _resume(wiring: Wiring, terminal: Terminal, record: RunRecord, given: Given, how: Driving, *, as_json: bool) -> int:

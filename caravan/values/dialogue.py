@@ -28,11 +28,16 @@ class Question(Value):
 
 
 class Answer(Value):
-    """An answer: the value and whether a person gave it or the default was taken."""
+    """An answer: the value and whether a person gave it or the default was taken.
+
+    `question_id` may be a plan path: what a person said beside what was asked.
+    """
 
     question_id: str
     value: Json = None
     by_user: bool = True
+    words: str = Field(default="", description="the words that said it, where they said more than the value")
+    recalled: str = Field(default="", description="where it was answered before: `as in run X on DATE`")
 
 
 class AskKind(StrEnum):

@@ -11,8 +11,9 @@ from caravan.planning.answers import (
     parse_set,
     type_answer,
 )
-from caravan.planning.draft import chosen_script, with_fitting_flags
+from caravan.planning.draft import with_fitting_flags
 from caravan.planning.fields import is_path, plan_paths
+from caravan.planning.program import chosen_script
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import UsageError
@@ -90,9 +91,11 @@ def test_choices_are_enforced_and_matched_by_their_text() -> None:
     question = _question("resources.gpus", choices=(1, 2, 4), default=1)
     assert type_answer(question, "4") == 4
     assert type_answer(question, "") == 1
+    assert type_answer(question, "3") == 3  # a suggestion: the cluster judges it
+    strict = _question("training.quant_bits", choices=(4, 8))
     with pytest.raises(UsageError, match="Answer '3' to 'q' isn't possible") as caught:
-        type_answer(question, "3")
-    assert caught.value.hint == "It takes one of 1, 2, 4."
+        type_answer(strict, "3")
+    assert caught.value.hint == "It takes one of 4, 8."
 
 
 def test_a_wrong_answer_names_question_and_type() -> None:

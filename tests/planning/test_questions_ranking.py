@@ -19,7 +19,7 @@ def test_a_repository_without_gaps_is_not_asked_about() -> None:
 
 def test_the_costliest_gaps_come_first_and_no_more_than_five() -> None:
     facts = nomad(node("a", A100, host_volumes=volumes(ckpt=False, data=True)), node("b", L4))
-    assert ids(llm_profile(), "fine-tune it", facts, ()) == ["base_model", "dataset", "outputs", "max_cost", "method"]
+    assert ids(llm_profile(), "fine-tune it", facts, ()) == ["base_model", "dataset", "max_cost", "method", "epochs"]
 
 
 def test_what_the_sentence_says_is_not_asked() -> None:
@@ -31,7 +31,7 @@ def test_what_the_sentence_says_is_not_asked() -> None:
 def test_what_set_or_an_answers_file_gives_is_not_asked() -> None:
     answered = ("model.id", "dataset", "limits.max_cost_usd", "outputs")
     found = ids(llm_profile(), "go", nomad(node("a", A100)), (), answered=answered)
-    assert found == ["method", "gpus", "epochs"]
+    assert found == ["method", "epochs", "gpus"]
 
 
 def test_gpu_types_of_which_no_node_has_enough_are_no_choices() -> None:
@@ -52,7 +52,7 @@ def test_close_entry_points_are_asked_with_their_launchers() -> None:
     near = candidates(
         ("sft.py", Launcher.TORCHRUN, 1.0), ("dpo.py", Launcher.PYTHON, 0.9), ("x.py", Launcher.BASH, 0.1)
     )
-    first = draft_questions(llm_profile(candidates=near), "go", builtin(), ())[0]
+    (first,) = (q for q in draft_questions(llm_profile(candidates=near), "go", builtin(), ()) if q.id == "entry_point")
     assert (first.id, first.default, first.choices) == ("entry_point", "torchrun sft.py", ("torchrun sft.py", "dpo.py"))
     assert "entry_point" not in ids(llm_profile(candidates=near), "train with dpo.py", builtin(), ())
 
@@ -98,5 +98,42 @@ def test_the_metric_is_asked_for_when_several_could_be_meant() -> None:
 @pytest.mark.parametrize(("image", "default"), [(None, "allocation"), ("registry.example.com/torch:2", "volume:ckpt")])
 def test_a_volume_is_the_default_only_where_a_driver_will_mount_it(image: str | None, default: str) -> None:
     facts = nomad(node("a", A100, drivers="docker raw_exec", host_volumes=volumes(ckpt=False)))
-    (asked,) = (q for q in draft_questions(llm_profile(), "go", facts, (), image=image) if q.id == "outputs")
+    rest = ("model.id", "dataset.path", "method")
+    (asked,) = (
+        q for q in draft_questions(llm_profile(), "go", facts, (), answered=rest, image=image) if q.id == "outputs"
+    )
     assert asked.default == default
+
+
+def test_weights_that_would_be_lost_are_asked_about_before_what_costs_less() -> None:
+    assert ids(llm_profile(), "go", nomad(node("a", A100)), ())[:3] == ["base_model", "dataset", "outputs"]
+
+
+def test_what_was_found_with_little_confidence_is_asked_with_it_as_the_default() -> None:
+    found = {"base_model": "a/llama-7b", "dataset": "a/data", "method": "lora"}
+    sure = llm_profile(**found, confidence={"base_model": 0.9, "dataset": 0.6})
+    unsure = llm_profile(**found, confidence={"base_model": 0.3, "dataset": 0.45})
+    assert ids(sure, "go", builtin(), ()) == ["epochs"]
+    first, second, *_ = draft_questions(unsure, "go", builtin(), ())
+    assert (first.id, first.default, first.required) == ("base_model", "a/llama-7b", False)
+    assert (second.id, second.default) == ("dataset", "a/data")
+    assert first.cost_of_wrong == pytest.approx(0.7)
+    assert "base_model" not in ids(unsure, "train Qwen/Qwen2.5-7B", builtin(), ())
+
+
+def test_the_closer_the_entry_points_the_more_a_wrong_one_would_cost() -> None:
+    def stake(second: float) -> float:
+        near = candidates(("sft.py", Launcher.TORCHRUN, 1.0), ("dpo.py", Launcher.PYTHON, second))
+        profile = numpy_profile(entry_point="sft.py", candidates=near)
+        return draft_questions(profile, "go", builtin(), ())[0].cost_of_wrong
+
+    assert stake(0.82) < stake(0.99) <= 0.5
+
+
+def test_a_guess_at_the_number_of_gpus_is_asked_about_and_a_documented_number_is_not() -> None:
+    facts = nomad(node("a", A100))
+    answered = ("model.id", "dataset.path", "outputs", "method", "epochs", "max_cost")
+    guess, documented = ({"num_gpus": 4, "confidence": {"num_gpus": c}} for c in (0.4, 0.9))
+    found = draft_questions(llm_profile(**guess), "go", facts, (), answered=answered)
+    assert [(q.id, q.default, q.choices) for q in found] == [("gpus", 4, (1, 2, 4))]
+    assert draft_questions(llm_profile(**documented), "go", facts, (), answered=answered) == ()

@@ -1,24 +1,26 @@
-"""From a repository and a sentence to a plan: analyse, ask, recall, draft."""
-
-from langgraph.types import interrupt
+"""From a repository and a sentence to a plan: analyse, recall, draft. What is asked between is `ask`'s."""
 
 from caravan.agent.context import Context
 from caravan.agent.data_delivery import not_sent
 from caravan.agent.delivery import choose_code, needed_but_left_out, with_delivery
+from caravan.agent.environment import environment_told, offered_images
 from caravan.agent.lessons import case_context, code_digest, standing_cases
+from caravan.agent.nodes.ask import clock_of, said_by_people, standing_sets
+from caravan.agent.recalled import keep_answers
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.there import doubtful
 from caravan.analysis import analyze
-from caravan.planning.answers import answers_to_changes, changes_from, given_answers, with_defaults
-from caravan.planning.draft import chosen_script, draft_plan, with_fitting_flags
+from caravan.planning.answers import answers_to_changes, changes_from
+from caravan.planning.draft import draft_plan, with_fitting_flags
 from caravan.planning.outputs import settled
 from caravan.planning.policy import fill, within
-from caravan.planning.questions import offered
+from caravan.planning.program import chosen_script
 from caravan.planning.remembered import used_cases
 from caravan.planning.resume import resume_changes
 from caravan.planning.site import place_changes, site_changes
+from caravan.planning.spoken import spoken
 from caravan.values.base import Json
-from caravan.values.dialogue import Answer, Ask, AskKind, Reply
+from caravan.values.dialogue import Answer
 from caravan.values.errors import ServiceError
 from caravan.values.failure import PastCase
 from caravan.values.plan import Author, OutputSink, PlanChange, TrainingPlan, apply_changes
@@ -37,41 +39,6 @@ def analyze_codebase(state: RunState, context: Context) -> Update:
     )
     warnings = tuple(h.text for h in profile.hazards)
     return {"profile": profile, "code_digest": code_digest(tree, profile), "warnings": warnings}
-
-
-def generate_questions(state: RunState, context: Context) -> Update:
-    """What only the user can know; nothing that the request already answers."""
-    facts = context.facts()
-    questions = context.reasoner.questions(state.need_profile(), state.request.prompt, facts, state.cases)
-    said = (*changes_from(state.request.answers), *state.request.sets)
-    questions = offered(questions, facts, {c.path: c.value for c in said}.get("resources.gpus"))
-    fixed = {change.path for change in state.request.sets}
-    if context.site is not None and context.site.profile.outputs is not None:
-        fixed.add("outputs")
-    return {"questions": tuple(q for q in questions if q.path not in fixed)}
-
-
-def collect_responses(state: RunState, _: Context) -> Update:
-    """Answers from the request, by default where `--yes` allows it, else from a person (the first interrupt).
-
-    A required question that the reply leaves open is asked again.
-    """
-    answers = state.answers or given_answers(state.questions, state.request.answers)
-    if state.request.yes:
-        answers = with_defaults(state.questions, answers)
-    answered = {a.question_id for a in answers}
-    still_open = tuple(q for q in state.questions if q.id not in answered)
-    if still_open:
-        ask = Ask(kind=AskKind.QUESTIONS, text="Please answer before I plan.", questions=still_open)
-        reply = Reply.model_validate(interrupt(ask.model_dump(mode="json")))
-        answers += tuple(a for a in reply.answers if a.value is not None or not _required(state, a.question_id))
-        if not any(q.required and q.id not in {a.question_id for a in answers} for q in still_open):
-            answers = with_defaults(state.questions, answers)  # what a person left open takes its default
-    return {"answers": answers}
-
-
-def _required(state: RunState, question_id: str) -> bool:
-    return any(q.required for q in state.questions if q.id == question_id)
 
 
 def recall(state: RunState, context: Context) -> Update:
@@ -106,12 +73,23 @@ def make_plan(state: RunState, context: Context) -> Update:
     site = context.site
     place = place_changes(site.profile, site.name) if site else ()
     image = chosen.build.tag if chosen.build else context.image
-    plan = draft_plan(profile, request, allowed, code=chosen.code, outputs=outputs, image=image, place=place)
+    now = clock_of(state, context)
+    plan = draft_plan(
+        profile,
+        request,
+        allowed,
+        code=chosen.code,
+        outputs=outputs,
+        image=image,
+        place=place,
+        now=now,
+        images=offered_images(context),
+    )
     plan = apply_changes(plan, site_changes(plan, site.profile, site.name) if site else ())
     if state.request.namespace != "default":
         plan = apply_changes(plan, [_namespace(state.request.namespace)])
     plan = apply_changes(plan, answers_to_changes(state.questions, answers))
-    plan = apply_changes(plan, request.sets)  # once more: an answer may touch further fields than its own
+    plan = apply_changes(plan, standing_sets(state))  # once more: an answer may touch further fields than its own
     cases = standing_cases(state.cases, tree, profile)
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, cases))
     plan = settled(with_fitting_flags(plan, profile), facts)
@@ -119,8 +97,10 @@ def make_plan(state: RunState, context: Context) -> Update:
     plan = apply_changes(plan, resume_changes(plan, profile))
     plan = apply_changes(plan, fill(plan, facts, context.policies))
     context.folder.save_plan(plan)
+    keep_answers(state, said_by_people(state, spoken(profile, request.prompt, facts)), context)
     _tell_remembered(plan, state, context)
     told = (*chosen.warnings, *needed_but_left_out(plan, tree), *not_sent(plan), *doubtful(plan, tree, context))
+    told = (*told, *environment_told(plan, profile, context))
     return {
         "plan": plan,
         "profile": profile,

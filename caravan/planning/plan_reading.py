@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caravan.planning.answers import changes_from
-from caravan.planning.fields import is_path, plan_paths
+from caravan.planning.fields import plan_paths
 from caravan.planning.flags import field_of
 from caravan.planning.plan_nodes import Mark, Marked, MarkedError, compose
 from caravan.planning.plan_schema import Kind, fields_in, kind_at, wants
@@ -227,22 +227,21 @@ def _within(path: str, said: set[str]) -> bool:
 
 
 def _nearest(path: str) -> str:
+    """The fields that were probably meant: as programs call it, elsewhere in a plan, or spelled nearly like it."""
     known = [p.removesuffix(".*") for p in plan_paths()]
-    blocks = {p.partition(".")[0] for p in known}
-    last = path.rpartition(".")[2]
+    block, _, last = path.rpartition(".")
     common = field_of(last)  # as programs call it: `learning_rate`
-    near = [common] if common else []
-    near += [p for p in known if p.rpartition(".")[2] == last]
-    near += difflib.get_close_matches(path, [*known, *blocks], n=3, cutoff=0.6)
+    near = [common] if common else [p for p in known if p.rpartition(".")[2] == last]
+    if not near:
+        beside = {p.removeprefix(f"{block}."): p for p in known if block and p.startswith(f"{block}.")}
+        top = {p.partition(".")[0]: p.partition(".")[0] for p in known}
+        names = beside or top
+        near = [names[name] for name in difflib.get_close_matches(last, list(names), n=2, cutoff=0.6)]
     if not near:
         ends = {p.rpartition(".")[2]: p for p in known}
-        near = [ends[name] for name in difflib.get_close_matches(last, list(ends), n=2, cutoff=0.75)]
-    if is_path(path) and "." in path:  # written with dots, as for --set
-        near = [path]
-    found = list(dict.fromkeys(near))[:3]
-    return (
-        f" Did you mean {' or '.join(_as_written(p) for p in found)}?" if found else " docs/plan.md lists the fields."
-    )
+        near = [ends[name] for name in difflib.get_close_matches(last, list(ends), n=2, cutoff=0.7)]
+    found = [_as_written(p) for p in dict.fromkeys(near)][:3]
+    return f" Did you mean {' or '.join(found)}?" if found else " docs/plan.md lists the fields."
 
 
 def _as_written(path: str) -> str:

@@ -6,6 +6,7 @@ defaults or a dataclass's fields, an `add_argument` under another name.
 
 import ast
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -23,8 +24,11 @@ from caravan.values.base import Json
 _SWITCHES: Final = ("store_true", "store_false", "BooleanOptionalAction")
 _KINDS: Final[Mapping[str, str]] = {"store_true": "on", "store_false": "off", "BooleanOptionalAction": "pair"}
 _ADDS: Final = frozenset({"add_argument", "add_option", "add_arg"})
+_PASSED: Final = re.compile(rf"\.(?:{'|'.join(sorted(_ADDS))})\b(?!\s*\()")
 _MAX_ROUNDS: Final = 200
 """Options that one loop makes at most."""
+_MAX_NESTED: Final = 20
+"""Functions before a line among which the one around it is looked for."""
 _MANY: Final = 4
 """Calls with a flag among their arguments from which they are taken for a table of options."""
 _BRINGS: Final[Mapping[str, str]] = {
@@ -42,6 +46,7 @@ class _Adder:
     before: str
     after: str
     default: int | None
+    dashes: bool
 
 
 def read_argparse(module: Module, resolver: Resolver) -> Iterator[FoundOption]:
@@ -84,10 +89,12 @@ def _touches(module: Module) -> bool:
 class _Reader:
     def __init__(self, module: Module, resolver: Resolver) -> None:
         self.module, self.resolver = module, resolver
+        self.functions = sorted(module.functions.values(), key=lambda f: f.lineno)
+        self.starts = [f.lineno for f in self.functions]
         self.defaults = _set_defaults(module)
         self.loops = _loops(module)
         self.commands = _subcommands(module)
-        self.aliases = {n for _, n, v in _assignments(module) if isinstance(v, ast.Attribute) and v.attr in _ADDS}
+        self.aliases = _aliases(module)
         self.adders = _adders(module)
 
     def options(self) -> Iterator[FoundOption]:
@@ -98,7 +105,8 @@ class _Reader:
             elif found := self._of_class(call):
                 yield from found
             elif call.last in self.adders:
-                yield from self._by_helper(node, self.adders[call.last])
+                for adder in self.adders[call.last]:
+                    yield from self._by_helper(node, adder)
             elif node.args and (call.last in _ADDS or call.name in self.aliases):
                 yield from self._added(call)
             elif node.args and call.last == "add" and (text_of(node.args[0]) or "").startswith("-"):
@@ -124,7 +132,7 @@ class _Reader:
     def _option(self, node: ast.Call, flags: tuple[str, ...], default: Json = None) -> FoundOption:
         module, given = self.module, keyword(node, "default")
         action = text_of(keyword(node, "action")) or dotted(keyword(node, "action") or node).rsplit(".", 1)[-1]
-        value = self.resolver.value(module, given) if given is not None else default
+        value = self.resolver.value(module, given) if given is not None and default is None else default
         kind = type_name(keyword(node, "type"))
         if action in _SWITCHES:
             kind = "bool"
@@ -156,9 +164,12 @@ class _Reader:
         return "" if len(helped) > 1 or not before else max(before)[1]  # a helper of several adds to all
 
     def _function_at(self, node: ast.AST) -> str | None:
-        line = getattr(node, "lineno", 0)
-        around = [f for f in self.module.functions.values() if f.lineno <= line <= (f.end_lineno or 0)]
-        return max(around, key=lambda f: f.lineno).name if around else None
+        """The innermost function around the node."""
+        at = bisect_right(self.starts, getattr(node, "lineno", 0)) - 1
+        for function in self.functions[max(0, at - _MAX_NESTED) : at + 1][::-1]:
+            if getattr(node, "lineno", 0) <= (function.end_lineno or 0):
+                return function.name
+        return None
 
     def _by_helper(self, node: ast.Call, adder: _Adder) -> Iterator[FoundOption]:
         given = keyword(node, adder.parameter)
@@ -166,7 +177,7 @@ class _Reader:
             given = node.args[adder.position]
         name = text_of(given, self.module)
         if name and len(name) < 100:
-            flag = f"{adder.before}{name}{adder.after}"
+            flag = f"{adder.before}{name.replace('_', '-') if adder.dashes else name}{adder.after}"
             has_default = adder.default is not None and adder.default < len(node.args)
             default = value_of(node.args[adder.default], self.module) if has_default and adder.default else None
             yield self._option(node, (flag,), default)
@@ -257,6 +268,13 @@ def _assignments(module: Module) -> Iterator[tuple[str | None, str, ast.expr]]:
                     yield function, name, node.value
 
 
+def _aliases(module: Module) -> set[str]:
+    """Names that stand for the method that adds an option (`add = parser.add_argument`)."""
+    if not any(_PASSED.search(line) for line in module.lines):
+        return set()
+    return {n for _, n, v in _assignments(module) if isinstance(v, ast.Attribute) and v.attr in _ADDS}
+
+
 def _subcommands(module: Module) -> dict[tuple[str, str | None], list[tuple[int, str]]]:
     """(variable, function) → (line, subcommand), for what `add_parser("name")` gives; also as a helper's parameter."""
     found: dict[tuple[str, str | None], list[tuple[int, str]]] = defaultdict(list)
@@ -287,9 +305,9 @@ def _loops(module: Module) -> dict[int, ast.For]:
     return found
 
 
-def _adders(module: Module) -> dict[str, _Adder]:
+def _adders(module: Module) -> dict[str, list[_Adder]]:
     """The module's functions that hand one of their parameters on as a flag."""
-    found: dict[str, _Adder] = {}
+    found: dict[str, list[_Adder]] = defaultdict(list)
     for name, function in module.functions.items():
         if name in _ADDS:
             continue
@@ -297,38 +315,43 @@ def _adders(module: Module) -> dict[str, _Adder]:
             if isinstance(node, ast.Call) and node.args and dotted(node.func).rpartition(".")[2] in _ADDS:
                 adder = _handed_on(function, node)
                 if adder:
-                    found.setdefault(name, adder)
+                    found[name].append(adder)
     return found
 
 
 def _handed_on(function: Functions, node: ast.Call) -> _Adder | None:
     pieces = _pieces(node.args[0])
     names = [a.arg for a in function.args.args]
-    places = [i for i, (text, name) in enumerate(pieces) if name in names]
+    places = [i for i, (_, name) in enumerate(pieces) if name.rstrip("-") in names]
     if len(places) != 1:
         return None
     at = places[0]
     before, after = ("".join(t for t, _ in part) for part in (pieces[:at], pieces[at + 1 :]))
-    parameter = pieces[at][1]
+    parameter = pieces[at][1].rstrip("-")
     own = 1 if names[:1] == ["self"] else 0
     given = keyword(node, "default")
     default = names.index(dotted(given)) - own if given is not None and dotted(given) in names else None
-    return _Adder(names.index(parameter) - own, parameter, before, after, default)
+    return _Adder(names.index(parameter) - own, parameter, before, after, default, pieces[at][1].endswith("-"))
 
 
-def _pieces(node: ast.expr) -> list[tuple[str, str]]:
-    """The (text, name) pieces of `"--" + name`, `f"--{name}"` or `name`; names of anything else are empty."""
+def _pieces(node: ast.expr, depth: int = 0) -> list[tuple[str, str]]:
+    """The (text, name) pieces of `"--" + name`, `f"--{name}"` or `name`; the name of anything else is `?`.
+
+    A name whose underscores are made dashes ends in `-`.
+    """
+    if depth > 20:
+        return [("", "?")]
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        left = _pieces(node.left) if not isinstance(node.left, ast.BinOp) else _pieces(node.left)[:4]
-        return left + _pieces(node.right)
+        return _pieces(node.left, depth + 1) + _pieces(node.right, depth + 1)
     if isinstance(node, ast.JoinedStr):
-        return [p for v in node.values[:8] for p in _pieces(v)]
+        return [p for v in node.values[:8] for p in _pieces(v, depth + 1)]
     if isinstance(node, ast.FormattedValue):
-        return _pieces(node.value)
+        return _pieces(node.value, depth + 1)
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return [(node.value, "")]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):  # name.replace("_", "-")
-        node = node.func.value
+        dashes = node.func.attr == "replace" and [text_of(a) for a in node.args] == ["_", "-"]
+        return [("", (dotted(node.func.value).removesuffix(".name") or "?") + "-" * dashes)]
     return [("", dotted(node).removesuffix(".name") or "?")]
 
 
@@ -336,8 +359,8 @@ def _filled(node: ast.expr, values: Mapping[str, Json]) -> str:
     """The flag with a loop's values put in; empty where a piece is not known."""
     whole = ""
     for text, name in _pieces(node):
-        value = values.get(name) if name else None
+        value = values.get(name.rstrip("-")) if name else None
         if name and not isinstance(value, str):
             return ""
-        whole += str(value) if name else text
+        whole += (str(value).replace("_", "-") if name.endswith("-") else str(value)) if name else text
     return whole if len(whole) < 100 else ""

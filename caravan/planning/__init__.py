@@ -19,11 +19,12 @@ from caravan.planning.budget import judge_budget
 from caravan.planning.catalogue import Prices
 from caravan.planning.checks import check_plan
 from caravan.planning.choose import choose
-from caravan.planning.command import command_line, launch_words, output_dir
+from caravan.planning.command import command_line, output_dir
 from caravan.planning.draft import draft_plan, wants_gpu
 from caravan.planning.estimate import estimate
 from caravan.planning.fields import plan_paths
 from caravan.planning.jobspec import to_job_spec
+from caravan.planning.launchers import launch_words
 from caravan.planning.questions import draft_questions
 from caravan.planning.remembered import propose_changes
 from caravan.planning.rows import estimate_row

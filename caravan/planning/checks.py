@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver, with_gpus
-from caravan.planning.command import launch_words
 from caravan.planning.delivery import code_problems, data_problems
+from caravan.planning.launchers import launch_words
 from caravan.planning.outputs import output_problems
 from caravan.planning.overlays import overlay_problems
 from caravan.planning.standing import could_take, members_placed, place_of, would_do

@@ -56,7 +56,8 @@ def _meant(word: str, workdir: str) -> str:
 def reaches(plan: TrainingPlan, field: str) -> bool:
     """Whether a flag or a key of a config takes the field, whatever its value."""
     key = plan.config_keys.get(field)
-    return field in plan.flags or (key is not None and changeable(plan, key.path))
+    taken = any(path == field or path.startswith(f"{field}:") for path in plan.flags)
+    return taken or (key is not None and changeable(plan, key.path))
 
 
 def key_takes(plan: TrainingPlan, field: str, value: str) -> bool:
@@ -74,3 +75,14 @@ def accepts(path: str, key: ConfigKey, value: Json) -> bool:
     """Whether the key takes that value of its field."""
     last = key.key.rpartition(".")[2]
     return not (path == "training.method" and last == "finetuning_type") or value in _METHODS
+
+
+def laid_over(plan: TrainingPlan, path: str, key: str, value: Json) -> Json:
+    """The plan's overlays, as JSON, with one key of one file set beside what is there; what is set already stays."""
+    overlays: list[dict[str, Json]] = [o.model_dump(mode="json") for o in plan.config_overlays]
+    held = next((o for o in overlays if o["path"] == path), None)
+    if held is None:
+        overlays.append({"path": path, "values": {key: value}})
+    else:
+        held["values"] = {key: value, **dict(held["values"] or {})}
+    return list[Json](overlays)

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from caravan.planning import flags as parser
-from caravan.planning.command import Documented
+from caravan.planning.command import Documented, told_by
+from caravan.planning.flag_names import KEY_FIELDS, is_steps
 from caravan.planning.flags import known_flags
 from caravan.values.base import Json
 from caravan.values.plan import ConfigKey
@@ -66,6 +67,12 @@ _TEXTS: Final = frozenset(
     {"model.id", "dataset.path", "training.output_dir", "training.resume_from", "training.report_to", "training.attn"}
     | {"training.method"}
 )
+_ENDINGS: Final = (".json", ".yaml", ".yml", ".toml")
+"""Files in which the job can change a key."""
+_COMMAND_WINS: Final = frozenset(
+    {"hydra", "omegaconf", "spacy", "gin", "absl", "hfargparser", "jsonargparse", "lightning-cli", "yacs"}
+)
+"""Parsers whose command line stands over the files that they read."""
 _OVERRIDE: Final = re.compile(r"\+{0,2}([A-Za-z_][\w.]*)=(.*)")
 
 # What these tools take in a config although it does not stand there yet. Sources: axolotl's config reference,
@@ -123,8 +130,8 @@ def configured(profile: RepoProfile, documented: Documented | None) -> Configure
     nothing but a program and its config, transformers' parser takes no flags beside it.
     """
     flags = known_flags(profile)
-    found = dict(_found(profile))
-    keys = {path: ConfigKey(path=value.file, key=value.key) for path, value in found.items()}
+    found = {path: value for path, value in _found(profile) if value.file.endswith(_ENDINGS)}
+    keys = dict(_keyed(profile)) | {path: ConfigKey(path=value.file, key=value.key) for path, value in found.items()}
     values = dict(_values(found))
     for path, name, value in _overrides(documented, profile):
         flags[path] = name
@@ -137,7 +144,21 @@ def configured(profile: RepoProfile, documented: Documented | None) -> Configure
     tool = _tool(profile)
     if tool is not None and (file := sole or _first_named(profile)):
         keys |= _added({p: n for p, n in tool.items() if p not in flags}, file, keys)
+    if profile.cli_style in _COMMAND_WINS:
+        told = {part.field for part in map(told_by, flags)}
+        keys = {path: key for path, key in keys.items() if path.partition("=")[0] not in told}
     return Configured(flags, keys, values)
+
+
+def _keyed(profile: RepoProfile) -> Iterator[tuple[str, ConfigKey]]:
+    """The keys of files that the profile names for its key hyperparameters."""
+    for name, path in KEY_FIELDS.items():
+        key = profile.key_hyperparameters.get(name)
+        if key is None or key.flag is None or key.file is None or not key.file.endswith(_ENDINGS):
+            continue
+        steps = is_steps(key.flag) if name == "epochs" else False
+        if steps is not None:
+            yield "training.max_steps" if steps else path, ConfigKey(path=key.file, key=key.flag)
 
 
 def repository_values(profile: RepoProfile, documented: Documented | None) -> dict[str, tuple[Json, str]]:

@@ -1,153 +1,302 @@
 """Which flag of the repository takes which field of the plan, and the values that the repository has itself.
 
-Reads a profile only. Spellings are those of common parsers; a field without a flag is left out, never guessed.
+Reads a profile only. Spellings are the parser's own; a field without a flag is left out, never guessed.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
-from caravan.planning.command import Documented, is_value, same_flag
+from caravan.planning import spelling
+from caravan.planning.documented import Documented, documented_of
+from caravan.planning.flag_names import (
+    GPU_COUNTS,
+    GPU_LISTS,
+    KEY_FIELDS,
+    OPTIONS,
+    SWITCHES,
+    counts_all,
+    counts_tokens,
+    counts_training_steps,
+    field_of,
+    first,
+    is_micro,
+    is_steps,
+    is_switch,
+    last_name,
+    named,
+)
+from caravan.planning.words import is_value, plain, same_flag
 from caravan.values.base import Json
 from caravan.values.errors import PlanError
 from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
-from caravan.values.repo import RepoProfile, ScriptOption
+from caravan.values.repo import Launcher, RepoProfile, ScriptOption
 
-_KEY_FIELDS: Final = {
-    "batch_size": "training.micro_batch",
-    "learning_rate": "training.lr",
-    "epochs": "training.epochs",
-    "seq_len": "training.max_len",
-    "gradient_accumulation": "training.grad_accum",
-    "output_dir": "training.output_dir",
-}
-"""Key hyperparameters of the profile → plan paths."""
+__all__ = ["field_of", "fitting", "is_switch", "known_flags", "repository_values", "typed_changes"]
 
-_OPTIONS: Final[dict[str, tuple[str, ...]]] = {
-    "model.id": (
-        "model_name_or_path",
-        "base_model",
-        "model_id",
-        "pretrained_model_name_or_path",
-        "model_name",
-        "model",
-        "load_from",
-    ),
-    "dataset.path": (
-        "dataset_name",
-        "dataset_path",
-        "data_path",
-        "train_file",
-        "dataset",
-        "train_data",
-        "data_dir",
-        "data",
-    ),
-    "training.micro_batch": ("micro_batch_size", "per_device_train_batch_size", "train_batch_size", "batch_size"),
-    "training.lr": ("learning_rate", "lr"),
-    "training.epochs": ("num_train_epochs", "num_epochs", "epochs"),
-    "training.max_steps": ("max_steps", "max_train_steps", "num_steps", "steps", "total_step"),
-    "training.max_len": ("max_seq_length", "max_length", "seq_len", "cutoff_len", "model_max_length", "block_size"),
-    "training.grad_accum": ("gradient_accumulation_steps", "gradient_accumulation", "grad_accum", "accumulate"),
-    "training.output_dir": ("output_dir", "out_dir", "save_dir", "work_dir"),
-    "training.max_grad_norm": ("max_grad_norm", "grad_clip", "clip_grad_norm", "gradient_clip_val"),
-    "training.optimizer": ("optim", "optimizer", "optimizer_type"),
-    "training.precision": ("mixed_precision", "precision", "dtype"),
-    "training.lora_rank": ("lora_r", "lora_rank", "network_dim"),
-    "training.num_workers": ("dataloader_num_workers", "num_workers", "workers"),
-    "training.seed": ("seed", "random_seed"),
-    "training.save_total_limit": ("save_total_limit",),
-    "training.resume_from": ("resume_from_checkpoint", "resume_from", "resume"),
-    "training.report_to": ("report_to",),
-    "training.ddp_timeout": ("ddp_timeout",),
-    "training.attn": ("attn_implementation",),
-    "training.method": ("finetuning_type", "tuning_type", "train_method"),
-}
 _FILE_NAME: Final = re.compile(r"[^/]\.[A-Za-z]\w{0,11}$")
 """A default that names a file by its ending (`model.pt`, `line.csv`); `runs/v1.0` and `./out` are directories."""
 _NAME: Final = re.compile(r"[\w./:@+~-]+")
-_BARE: Final[dict[str, tuple[str, ...]]] = {
-    "training.precision=bf16": ("bf16",),
-    "training.precision=fp16": ("fp16",),
-    "training.grad_checkpointing=True": ("gradient_checkpointing", "grad_checkpointing"),
-    "training.tf32=True": ("tf32",),
-    "training.quant_bits=4": ("load_in_4bit", "use_4bit_quantization", "use_4bit"),
-    "training.quant_bits=8": ("load_in_8bit", "use_8bit"),
-    "training.method=lora": ("use_lora", "use_peft", "use_peft_lora", "lora_enable", "lora"),
-}
-"""Flags without a value, by the value of the field that they stand for."""
+_FREE_NAMES: Final = ("model.id", "dataset.path", "training.output_dir", "training.resume_from")
+_KEYS: Final = frozenset({*KEY_FIELDS.values(), "training.max_steps", "training.report_to", "training.precision"})
+_LENGTHS: Final = ("training.epochs", "training.max_steps")
 
 
 def known_flags(profile: RepoProfile) -> dict[str, str]:
-    """Plan path → flag as the parser spells it (`path=value` → flag without a value), for `TrainingPlan.flags`."""
-    found: dict[str, str] = {}
-    for name, path in _KEY_FIELDS.items():
+    """Plan path → flag as the parser spells it, for `TrainingPlan.flags`."""
+    documented = documented_of(profile)
+    found: dict[str, ScriptOption] = dict(_by_key(profile))
+    for path, names in OPTIONS.items():
+        option = next((o for o in named(profile, names) if _fits(path, o)), None)
+        if option is not None and path not in found:
+            found[path] = option
+    found |= dict(_by_command(profile, documented, found))
+    found |= dict(_by_value(profile, documented))
+    flags = dict(_spelled(found, profile, documented))
+    flags |= _batches(flags, found, profile, documented)
+    for path, names in SWITCHES.items():
+        option = first(profile, names)
+        field = path.partition("=")[0]
+        if (
+            option is not None
+            and is_switch(option)
+            and not any(p.partition("=")[0] == field for p in _plain_ones(flags))
+        ):
+            flags[path] = spelling.switch(option, profile.cli_style)
+    return flags | dict(_machine(profile, documented))
+
+
+def _plain_ones(flags: dict[str, str]) -> list[str]:
+    """The entries that give a field's value as such, or by the program's own words for it."""
+    return [p for p, f in flags.items() if "=" not in p or (" " in f.strip() and "|" not in f)]
+
+
+def _by_key(profile: RepoProfile) -> Iterator[tuple[str, ScriptOption]]:
+    """The options of the profile's key hyperparameters; what counts steps is no number of epochs."""
+    for name, path in KEY_FIELDS.items():
         key = profile.key_hyperparameters.get(name)
-        if key is not None and key.flag and not key.file:
-            found[path] = key.flag
-    for path, names in _OPTIONS.items():
-        option = _first(profile, names)
-        if option is not None and (path not in found or _better_batch(path, option)) and not is_switch(option):
-            found[path] = option.flag
-    for path, names in _BARE.items():
-        option = _first(profile, names)
-        if option is not None and is_switch(option) and path.partition("=")[0] not in found:
-            found[path] = option.flag
-    output = profile.option(found.get("training.output_dir", ""))
-    if output is not None and _FILE_NAME.search(str(output.default)):
-        del found["training.output_dir"]  # it takes a file, and a directory would break it
-    return found
+        if key is None or not key.flag or key.file:
+            continue
+        option = next(
+            (o for o in profile.options if o.flag == key.flag), ScriptOption(flag=key.flag, default=key.default)
+        )
+        if name == "learning_rate" and plain(option.flag) in ("blr", "base_lr"):
+            option = first(profile, ("learning_rate", "lr")) or option  # a base is scaled by the batch
+        if name == "epochs":
+            steps = is_steps(key.flag)
+            if steps is None or (steps and not counts_training_steps(option)):
+                continue
+            path = "training.max_steps" if steps else path
+        if _fits(path, option):
+            yield path, option
 
 
-def field_of(option: str) -> str | None:
-    """The plan field that an option of that common name sets (`--data_path` → `dataset.path`), or None."""
-    name = option.lstrip("-").replace("-", "_").casefold()
-    return next((path for path, names in _OPTIONS.items() if name in names), None)
+def _fits(path: str, option: ScriptOption) -> bool:
+    """Whether the option can take the field: no switch, no file for a directory, no tokens for samples."""
+    if is_switch(option):
+        return False
+    if path == "training.output_dir":
+        return not _FILE_NAME.search(str(option.default))
+    if path == "training.max_steps":
+        return counts_training_steps(option)
+    if path in ("training.micro_batch", "training.global_batch"):
+        return not counts_tokens(option)
+    return path not in ("launch.nodes", "training.report_to") or path == "training.report_to"
 
 
-def _first(profile: RepoProfile, names: tuple[str, ...]) -> ScriptOption | None:
-    return next((o for name in names if (o := profile.option(name)) is not None), None)
+def _by_value(profile: RepoProfile, documented: Documented | None) -> Iterator[tuple[str, ScriptOption]]:
+    """The options whose value is the repository's model or data: they take another one, whatever they are called."""
+    typed = _typed_flags(documented.command) if documented else {}
+    for path, value in (("model.id", profile.base_model), ("dataset.path", profile.dataset)):
+        for option in profile.options if value else ():
+            given = next((v for f, v in typed.items() if f in (option.flag, *option.aliases)), option.default)
+            if given == value and not is_switch(option) and option.flag.startswith(("-", "$")):
+                yield path, option
+                break
 
 
-def _better_batch(path: str, option: ScriptOption) -> bool:
-    """A flag for the batch of one GPU beats one for the batch of all."""
-    return path == "training.micro_batch" and option.flag.lstrip("-").replace("-", "_") in (
-        "micro_batch_size",
-        "per_device_train_batch_size",
-    )
+def _by_command(
+    profile: RepoProfile, documented: Documented | None, found: dict[str, ScriptOption]
+) -> Iterator[tuple[str, ScriptOption]]:
+    """The options that the documented command itself uses for a field, where what was read is another one's.
+
+    That the program takes it is said by the command; a parser may add options that no file of the repository shows.
+    """
+    typed = _typed_flags(documented.command) if documented else {}
+    known = {f for o in profile.options for f in (o.flag, *o.aliases)}
+    for path, names in OPTIONS.items():
+        held = found.get(path)
+        if path not in _KEYS or (held is not None and _given(held, typed) is not None):
+            continue
+        ranked = sorted((f for f in typed if plain(f) in names), key=lambda f: names.index(plain(f)))
+        if ranked and ranked[0].startswith("--") and ranked[0] not in known:
+            yield path, ScriptOption(flag=ranked[0])
 
 
-def is_switch(option: ScriptOption) -> bool:
-    """Whether the option is a yes or no."""
-    return isinstance(option.default, bool) or (option.type or "").lower() in ("bool", "flag", "store_true", "switch")
+def _spelled(
+    found: dict[str, ScriptOption], profile: RepoProfile, documented: Documented | None
+) -> Iterator[tuple[str, str]]:
+    typed = _typed_flags(documented.command) if documented else {}
+    for path, option in found.items():
+        flag = spelling.spelled(option, profile.cli_style, documented)
+        if flag is None:
+            continue
+        if path == "training.precision":
+            known = next((v for f, v in typed.items() if f in (option.flag, *option.aliases)), None)
+            yield from spelling.precisions(option, profile.cli_style, flag, known).items()
+        elif path == "training.method" and ("lora" in option.choices or not option.choices):
+            words = [c for c in option.choices if c != "qlora"] or ["lora", "full", "freeze"]
+            words += ["qlora"] if "qlora" in option.choices else []
+            yield from ((f"{path}={w}", spelling.with_value(flag, w, profile.cli_style)) for w in words)
+        elif option.choices and path not in _FREE_NAMES and path != "training.report_to":
+            yield from spelling.chosen(path, option, profile.cli_style, flag).items()
+        elif profile.cli_style == "constants" and (option.type or "") in ("int", "float"):
+            yield f"{path}:{option.type}", flag  # its values must be of the constant's own type
+        elif path in _LENGTHS and (option.type or "").casefold() == "int":
+            yield f"{path}:int", flag
+        else:
+            yield path, flag
+
+
+def _batches(
+    flags: dict[str, str], found: dict[str, ScriptOption], profile: RepoProfile, documented: Documented | None
+) -> dict[str, str]:
+    """The options for a batch by what they count: one GPU's samples, or those of all."""
+    entry = next((p for p in flags if p.partition(":")[0] == "training.micro_batch"), None)
+    option = found.get("training.micro_batch")
+    if entry is None or option is None:
+        return {}
+    counts = counts_all(option, profile)
+    if not counts:
+        own = "training.global_batch" in flags and not _has(flags, "training.grad_accum")
+        return {"training.grad_accum:global": flags["training.global_batch"]} if own else {}
+    whole = flags.pop(entry)
+    each = next((o for o in profile.options if is_micro(o) and not counts_tokens(o)), None)
+    spelled = spelling.spelled(each, profile.cli_style, documented) if each is not None else None
+    added = {"training.micro_batch": spelled} if spelled else {f"training.micro_batch:{counts}": whole}
+    if counts == "global":
+        added["training.global_batch"] = whole
+        if not _has(flags, "training.grad_accum"):
+            added["training.grad_accum:global"] = whole
+    return added
+
+
+def _has(flags: dict[str, str], path: str) -> bool:
+    return any(p.partition(":")[0] == path for p in flags)
+
+
+def _machine(profile: RepoProfile, documented: Documented | None) -> Iterator[tuple[str, str]]:
+    """The options by which a program that starts its own processes is told of GPUs and nodes.
+
+    Under a launcher that starts the processes only those that the documented command uses.
+    """
+    typed = _typed_flags(documented.command) if documented else {}
+    launcher = documented.launcher if documented else profile.launcher
+    apart = launcher not in (Launcher.TORCHRUN, Launcher.ACCELERATE, Launcher.DEEPSPEED)
+    for option in named(profile, GPU_COUNTS):
+        given = _given(option, typed)
+        if not is_switch(option) and (apart or given is not None) and not _lists(option, given):
+            if flag := spelling.spelled(option, profile.cli_style, documented):
+                yield "resources.gpus", flag
+            break
+    for option in named(profile, GPU_LISTS):
+        given = _given(option, typed)
+        if given is not None and _lists(option, given) and (flag := spelling.spelled(option, profile.cli_style)):
+            yield "resources.gpus:ids", flag
+            break
+    for option in named(profile, OPTIONS["launch.nodes"]):
+        given = _given(option, typed)
+        if not is_switch(option) and given is not None and (flag := spelling.spelled(option, profile.cli_style)):
+            yield "launch.nodes", flag
+            break
+    if documented is not None and (own := own_count(documented)):
+        yield "resources.gpus", own
+
+
+def _given(option: ScriptOption, typed: dict[str, str]) -> str | None:
+    return next((v for f, v in typed.items() if f in (option.flag, *option.aliases) or same_flag(f, option.flag)), None)
+
+
+def _lists(option: ScriptOption, given: Json) -> bool:
+    """Whether the option takes the numbers of GPUs (`0,1`) rather than how many."""
+    value = str(option.default if given is None else given)
+    if re.fullmatch(r"\d+(?:,\d+)+,?", value):
+        return True
+    name = last_name(option).lower()
+    return name not in GPU_COUNTS and (value in ("0", "") or "0,1" in option.help)
+
+
+_COUNTING: Final = (
+    "-np",
+    "--np",
+    "--nproc_per_node",
+    "--nproc-per-node",
+    "--num_processes",
+    "--nproc",
+    "--devices",
+    "-n",
+)
+
+
+def own_count(documented: Documented) -> str | None:
+    """The option by which a launcher that is no launcher of ours (mpirun and its like) is told of processes."""
+    words = documented.command
+    script = next((i for i, w in enumerate(words) if w.endswith(".py") or (i and re.match(r"python|\./", w))), None)
+    if documented.launcher is not Launcher.CLI or not script:
+        return None
+    names = [w.partition("=")[0] for w in words[:script]]
+    return next((n for n in names if n in _COUNTING), None)
 
 
 def repository_values(profile: RepoProfile, documented: Documented | None) -> dict[str, tuple[Json, str]]:
     """Plan path → (value, why) as the repository has it: its documented command first, then its parser's defaults."""
     found: dict[str, tuple[Json, str]] = {}
-    by_flag = {o.flag: o for o in profile.options}
-    keys = {flag: p for p, flag in known_flags(profile).items()}
-    for name, path in _KEY_FIELDS.items():
+    flags = known_flags(profile)
+    for path, flag in flags.items():
+        option = next((o for o in profile.options if same_flag(o.flag, flag) or o.flag == flag), None)
+        if option is not None and option.default is not None:
+            found |= _value_of(path, flag, option.default, f"default of {option.flag}")
+    for name, path in KEY_FIELDS.items():
         key = profile.key_hyperparameters.get(name)
-        if key is not None and key.default is not None and known_flags(profile).get(path) in (key.flag, None):
-            found[path] = key.default, f"default of {key.flag or name}"
-    for flag, path in keys.items():
-        option = by_flag.get(flag)
-        if option is not None and option.default is not None and path not in found:
-            field, choice, value = path.partition("=")
-            if not choice:
-                found[field] = option.default, f"default of {flag}"
-            elif option.default is True:
-                found[field] = value, f"{flag} is on by default"
-    for flag, text in (_typed_flags(documented.command) if documented else {}).items():
-        known = next((p for f, p in keys.items() if same_flag(f, flag)), None)
-        if known is None:
+        taken = any(p.partition(":")[0].partition("=")[0] == path for p in flags)
+        steps = name == "epochs" and key is not None and key.flag and is_steps(key.flag) is not False
+        if key is None or key.default is None or path in found or steps:
             continue
-        field, choice, value = known.partition("=")
-        if not choice or text.lower() != "false":
-            found[field] = (value if choice else text), f"{flag} in the documented command"
+        counted = any(p.startswith(f"{path}:") and not p.endswith((":int", ":float")) for p in flags)
+        if not counted and (not taken or key.flag is None or any(same_flag(key.flag, f) for f in flags.values())):
+            found[path] = key.default, f"default of {key.flag or name}"
+    for flag, text in (_typed_flags(documented.command) if documented else {}).items():
+        for known, spelled in flags.items():
+            if same_flag(flag, spelled) or _short(profile, flag, spelled):
+                found |= _value_of(known, spelled, text, f"{flag} in the documented command")
     found.pop("training.output_dir", None)  # the outputs' place is the plan's business
-    named = ("model.id", "dataset.path")  # an expression (`HERE / "data"`) names nothing
-    return {p: v for p, v in found.items() if p not in named or _NAME.fullmatch(str(v[0]))}
+    for path in [p for p in found if p.startswith(("resources.", "launch."))]:
+        found.pop(path)
+    named_ones = ("model.id", "dataset.path")  # an expression (`HERE / "data"`) names nothing
+    return {p: v for p, v in found.items() if p not in named_ones or _NAME.fullmatch(str(v[0]))}
+
+
+def _short(profile: RepoProfile, typed: str, flag: str) -> bool:
+    option = next((o for o in profile.options if same_flag(o.flag, flag)), None)
+    return option is not None and typed in option.aliases
+
+
+def _value_of(path: str, flag: str, given: Json, why: str) -> dict[str, tuple[Json, str]]:
+    """The field's value that a value of its option means; nothing where it means another field's, or none."""
+    bare, choice, wanted = path.partition("=")
+    field, _, form = bare.partition(":")
+    if form in ("global", "step", "ids", "world"):
+        return {}
+    if field == "training.precision" and choice and " " in flag and "|" not in flag:
+        said = spelling.precision_of(str(given))
+        return {field: (said, why)} if said == wanted else {}
+    if not choice:
+        return {field: (given, why)}
+    value = flag.partition("|")[0]
+    if " " in value or "=" in value:
+        told = re.split(r"[ =]", value, maxsplit=1)[1]
+        return {field: (wanted, why)} if str(given).casefold() == told.casefold() else {}
+    return {field: (wanted, why)} if str(given).casefold() not in ("false", "none", "") else {}
 
 
 def typed_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
@@ -157,30 +306,30 @@ def typed_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
     field that somebody set by its own name stays, and so does the place of the outputs, which is the plan's business.
     """
     typed: dict[str, tuple[Json, Author]] = {}
-    if (by := plan.set_by("command")) in _PERSONS and not plan.is_own("command"):
+    if (by := plan.set_by("command")) in _PERSONS:
         typed |= {flag: (text, by) for flag, text in _typed_flags(plan.command).items()}
     for flag, value in plan.training.options.items():
         if (by := plan.set_by(f"training.options.{flag}")) in _PERSONS:
             typed[flag] = value, by
     changes: list[PlanChange] = []
     for path, flag in plan.flags.items():
-        field, choice, wanted = path.partition("=")
+        field = path.partition("=")[0].partition(":")[0]
         given = next((given for name, given in typed.items() if same_flag(name, flag)), None)
         origin = plan.provenance.get(field)
-        named = plan.set_by(field) in STANDING and not (origin and (origin.own or origin.why.startswith(_TYPED)))
-        if given is None or named or field == "training.output_dir" or (choice and _is_off(given[0])):
+        own_words = plan.set_by(field) in STANDING and not (origin and origin.why.startswith(_TYPED))
+        if given is None or own_words or field == "training.output_dir":
             continue
-        values: dict[str, tuple[Json, str]] = {field: (wanted if choice else given[0], f"{_TYPED} {flag}")}
-        changes += fitting(plan, values, given[1])
+        changes += fitting(plan, _value_of(path, flag, given[0], f"{_TYPED} {plain_flag(flag)}"), given[1])
     return tuple(changes)
+
+
+def plain_flag(flag: str) -> str:
+    """A flag as a person would type it, without what is said of its value."""
+    return re.split(r"[ =|]", flag.lstrip("|"), maxsplit=1)[0]
 
 
 _TYPED: Final = "typed as"
 _PERSONS: Final = (Author.USER, Author.ANSWER)
-
-
-def _is_off(value: Json) -> bool:
-    return str(value).lower() == "false"
 
 
 def _typed_flags(words: tuple[str, ...]) -> dict[str, str]:
@@ -188,7 +337,9 @@ def _typed_flags(words: tuple[str, ...]) -> dict[str, str]:
     for word, after in zip(words, (*words[1:], "-"), strict=True):
         name, joined, value = word.partition("=")
         if word.startswith("-") or joined:
-            found[name] = value if joined else (after if is_value(after) else "true")
+            found[name.lstrip("+")] = value if joined else (after if is_value(after) else "true")
+        elif re.fullmatch(r"[A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)+", word) and is_value(after):
+            found[word] = after
     return found
 
 

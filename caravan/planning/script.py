@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from caravan.planning.command import DISTRIBUTED, RUN, launch_words, output_dir
+from caravan.planning.command import DISTRIBUTED, RUN, output_dir
 from caravan.planning.config_files import copies, with_copies
 from caravan.planning.environments import environment_words, hands_over, prepares
 from caravan.planning.fetching import delivery_words
+from caravan.planning.launchers import launch_words
 from caravan.planning.outputs import packages_for
 from caravan.planning.overlays import overlays_of, targets
 from caravan.planning.resume import config_key, goes_on, resume_words, without_checkpoint

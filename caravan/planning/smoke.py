@@ -6,7 +6,8 @@ Pure. It knows the plan and what was measured, and nothing of files, clusters or
 import json
 from typing import Final, NamedTuple
 
-from caravan.planning.command import DISTRIBUTED, launch_words, output_dir, same_flag
+from caravan.planning.command import DISTRIBUTED, output_dir, same_flag
+from caravan.planning.launchers import launch_words
 from caravan.planning.overlays import overlays_of
 from caravan.values.base import Json, sha256_text
 from caravan.values.estimate import Estimate, Range

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from caravan.planning.command import launch_words
 from caravan.planning.delivery import size_text
+from caravan.planning.launchers import launch_words
 from caravan.terminal.console import cell, console_on, draw, listing
 from caravan.terminal.text import duration, joined, money, one_line, span, words
 from caravan.values.errors import ClusterError

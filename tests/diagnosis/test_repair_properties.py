@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from caravan.diagnosis.ladders.case import Case
 from caravan.diagnosis.repair import LADDERS, ladder, mendable
 from caravan.planning.catalogue import Prices
-from caravan.planning.command import launch_words, unpassed
+from caravan.planning.command import unpassed
+from caravan.planning.launchers import launch_words
 from caravan.planning.estimate import estimate
 from caravan.values.estimate import ROOM, Envelope, held_fields, method_of
 from caravan.values.failure import ChangePlan, FailureClass, PastCase

@@ -3,9 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caravan.planning.checks import check_job
-from caravan.planning.command import command_line, flag_text, launch_words, output_dir, read_command, set_flag, unpassed
+from caravan.planning.command import command_line, flag_text, output_dir, read_command, set_flag, unpassed
 from caravan.planning.draft import draft_plan
 from caravan.planning.flags import known_flags
+from caravan.planning.launchers import launch_words
 from caravan.values.plan import Author, Launch, OutputSink, PlanChange, apply_changes
 from caravan.values.repo import HyperparameterFlag, Launcher, RepoProfile, ScriptOption
 from tests.planning.scenes import ARCHIVE, OUTPUTS, bare_plan, builtin, llm_profile, numpy_profile, request

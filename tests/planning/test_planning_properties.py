@@ -9,11 +9,12 @@ from caravan.planning.answers import answers_to_changes, with_defaults
 from caravan.planning.catalogue import CATALOGUE, Prices
 from caravan.planning.checks import check_plan
 from caravan.planning.choose import choose
-from caravan.planning.command import command_line, launch_words
+from caravan.planning.command import command_line
 from caravan.planning.draft import draft_plan
 from caravan.planning.estimate import estimate
 from caravan.planning.fields import is_path
 from caravan.planning.jobspec import to_job_spec
+from caravan.planning.launchers import launch_words
 from caravan.planning.prompt_reading import read_prompt
 from caravan.planning.questions import draft_questions
 from caravan.planning.remembered import propose_changes

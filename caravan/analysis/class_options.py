@@ -5,7 +5,7 @@ How a field's name becomes a flag is the parser's habit (`Spelling`): flat or do
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from caravan.analysis.findings import FoundOption, Module
@@ -24,6 +24,8 @@ from caravan.analysis.trainer_options import BASES, of_base, original
 from caravan.values.base import Json
 
 _MAX_DEPTH: Final = 6
+_MAX_ENTERED: Final = 400
+"""Classes that are entered for one parser, each as often as it is used: classes of classes grow without bound."""
 _FIELD_CALLS: Final = ("field", "Field", "attrib", "ib", "list_field", "mutable_field", "choice", "flag", "arg", "Arg")
 _PLAIN: Final = frozenset(
     {"str", "int", "float", "bool", "list", "dict", "tuple", "set", "Any", "Path", "None", "type"}
@@ -51,6 +53,7 @@ class Fields:
 
     resolver: Resolver
     spelling: Spelling
+    entered: list[str] = field(default_factory=list, compare=False)
 
     def of_class(
         self,
@@ -61,6 +64,9 @@ class Fields:
         depth: int = 0,
     ) -> Iterator[FoundOption]:
         """The options of a class and of its bases. `given`: arguments of the call that makes its default."""
+        if len(self.entered) > _MAX_ENTERED:
+            return
+        self.entered.append(name)
         found = self.resolver.class_of(module, name) if depth < _MAX_DEPTH else None
         if found is None:
             yield from self._of_known_base(module, name.rpartition(".")[2], path)

@@ -10,7 +10,7 @@ from caravan.analysis.resolve import Functions
 from caravan.values.base import Json
 from caravan.values.repo import ScriptOption
 
-MAX_OPTIONS: Final = 5000
+MAX_OPTIONS: Final = 4000
 """Options of one parser that are read, those of all its subcommands together."""
 _MAX_DEPTH: Final = 8
 

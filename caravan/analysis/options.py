@@ -49,7 +49,7 @@ def read_options(module: Module, resolver: Resolver | None = None) -> Parser | N
     found: list[FoundOption] = []
     style = ""
     for name, read in _READERS:
-        options = list(islice(once(read(module, following)), MAX_OPTIONS - len(found)))
+        options = list(once(islice(read(module, following), MAX_OPTIONS - len(found))))
         if options:
             style = style or name
             found += options

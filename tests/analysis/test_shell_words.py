@@ -2,7 +2,7 @@
 
 import shlex
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caravan.analysis.shell import _words
@@ -16,6 +16,7 @@ def slow(line: str) -> list[str]:
     return list(lexer)
 
 
+@settings(max_examples=300)
 @given(LINES)
 def test_words_are_those_of_the_lexer(line):
     try:

@@ -52,10 +52,9 @@ _OVER: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 def framework(entry: Entry) -> Found:
     """The framework, by the entry's imports, by what its program is built from, else by what is installed for it."""
     imported = _imported(entry)
-    for name, packages in FRAMEWORKS[:-1]:
-        hit = next((imported[p] for p in packages if p in imported), None)
-        if hit:
-            return Found(name, 0.95, (hit,))
+    nearest = _nearest_framework(entry)
+    if nearest:
+        return nearest
     for name, further in _OVER:
         hit = next((imported[p] for p in further if p in imported), None)
         if hit:
@@ -66,6 +65,26 @@ def framework(entry: Entry) -> Found:
         if entry.packages & set(known):
             return Found(name, 0.6)
     return Found("numpy", 0.9, (imported["numpy"],)) if "numpy" in imported else Found()
+
+
+def _nearest_framework(entry: Entry) -> Found | None:
+    """What the entry's own module imports, in the table's order; else what most of its modules do.
+
+    Classic learners are imported beside a network's framework for their metrics, so they count last.
+    """
+    counts: dict[str, tuple[int, SourceLine]] = {}
+    for i, module in enumerate(entry.modules):
+        lines = {item.module.split(".")[0]: item.line for item in reversed(module.imports) if not item.level}
+        for name, packages in FRAMEWORKS[:-1]:
+            line = next((lines[p] for p in packages if p in lines), None)
+            if line is None:
+                continue
+            if i == 0 and name != "sklearn":
+                return Found(name, 0.95, (module.at(line),))
+            number, where = counts.get(name, (0, module.at(line)))
+            counts[name] = (number + 1, where)
+    best = max(counts, key=lambda n: (n != "sklearn", counts[n][0]), default=None)
+    return Found(best, 0.9, (counts[best][1],)) if best else None
 
 
 def _compiled(entry: Entry) -> Found | None:

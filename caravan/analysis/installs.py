@@ -20,7 +20,7 @@ _README: Final = re.compile(r"(?i)^(?:readme|install\w*|setup|getting_?started)[
 _TRAIN: Final = re.compile(r"(?i)train|finetun|sft")
 _OTHER: Final = re.compile(
     r"(?i)(?:dev|test\w*|docs?|lint|eval\w*|serv\w*|demo|inference|infer|app|ci|cpu|rocm|amd|npu|mac\w*|tpu|hpu|xpu|min\w*"
-    r"|optional|style|quality|build|web\w*|api|gradio|deploy|export|onnx|tests|lock|docker|doc)"
+    r"|opt|optional|style|quality|build|web\w*|api|gradio|deploy|export|onnx|tests|lock|docker|doc)"
 )
 
 
@@ -60,7 +60,7 @@ def _holds(outer: str, folder: str) -> bool:
 def _fitting(told: Sequence[str], words: frozenset[str]) -> list[str]:
     """Of several requirements files those for everybody, and those for a use that the words speak of."""
     plain = [p for p in told if _plain(p)]
-    if len(plain) < 2:
+    if len(plain) < 2 and not any(_OTHER.search(u) and u not in words for p in plain for u in _use(p)):
         return list(told)
     kept = [p for p in plain if not (use := _use(p)) or use & words or _TRAIN.search(basename(p))]
     return [p for p in told if p in kept or not _plain(p)]

@@ -62,11 +62,18 @@ def _switched(entry: Entry) -> Found | None:
             return _lora(four, where) if text in _YES or value is True else Found("full", 0.7, (where,))
     signs = _signs(entry)
     rank = next((row for row in rows if _RANK.match(row[0])), None)
-    if rank and (str(rank[1]) in ("0", "None", "") or rank[1] is None) and "lora" not in signs:
+    if rank and "lora" not in signs and (str(rank[1]) in ("0", "None", "") or not _chosen(entry, rank[0], rank[2])):
         return None
     if rank or "lora" in signs:
         return _lora(four or signs.get("4bit"), signs.get("lora") or (rank[2] if rank else None))
     return None
+
+
+def _chosen(entry: Entry, name: str, where: SourceLine) -> bool:
+    """Whether command, configuration or the file that has the option choose an adapter, and not a parser's default."""
+    given = pairs(entry.documented.command) if entry.documented else []
+    keys = {last(key) for key, _ in given} | {last(key) for values in entry.configs.values() for key in values}
+    return name in keys or "lora" in where.file.lower()
 
 
 def _lora(four: SourceLine | None, where: SourceLine | None) -> Found:

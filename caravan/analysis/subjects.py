@@ -136,8 +136,10 @@ def closeness(words: str, name: str) -> float:
 def shared(words: str, name: str) -> int:
     """How many telling tokens (no numbers, no words that every path has) the words and a whole path share."""
     telling = {t for t in tokens(words) if not _NUMBER.match(t) and t not in _DULL and len(t) > 1}
+    telling |= {w for w in re.findall(r"[a-z]\w{2,}", words.lower()) if w not in _DULL}
     squashed = "".join(tokens(name))
-    return sum(t in set(tokens(name)) or (len(t) > 3 and t in squashed) for t in telling)
+    own = {*tokens(name), *re.findall(r"[a-z0-9]+", name.lower())}
+    return sum(t in own or (len(t) > 3 and t in squashed) for t in telling)
 
 
 def tunes(sentence: str) -> bool:

@@ -324,3 +324,27 @@ def test_an_installed_program_with_a_configuration(tmp_path):
     profile = profile_of(tmp_path, files, "Train the classifier")
     assert (profile.framework, profile.base_model, profile.dataset) == ("pytorch", "roberta-base", "corpus/train.spacy")
     assert (profile.method, profile.num_gpus) == ("full", 1)
+
+
+def test_the_entry_s_own_framework(tmp_path):
+    files = {
+        "train.py": script(ARGPARSE, imports="import tensorflow as tf\nfrom own import other"),
+        "own/other.py": "import jax\n",
+    }
+    assert profile_of(tmp_path, files, "Train it").framework == "tensorflow"
+
+
+def test_metrics_do_not_make_the_framework(tmp_path):
+    files = {
+        "train.py": script(ARGPARSE, imports="from sklearn.metrics import f1_score\nfrom own import nets"),
+        "own/nets.py": "import torch\n",
+    }
+    assert profile_of(tmp_path, files, "Train it").framework == "pytorch"
+
+
+def test_an_adapter_s_rank_that_nobody_sets(tmp_path):
+    parser = ARGPARSE + '\np.add_argument("--lora_rank", type=int, default=2)'
+    files = {"README.md": readme("python train.py --epochs 2"), "train.py": script(parser)}
+    assert profile_of(tmp_path, files, "Train it").method == "pretrain"
+    files["README.md"] = readme("python train.py --lora_rank 8")
+    assert profile_of(tmp_path, files, "Train it").method == "lora"

@@ -15,7 +15,7 @@ from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.command import read_command
 from caravan.planning.flags import known_flags
 from caravan.planning.prompt_reading import Clash
-from caravan.planning.question_rules import gpu_types, option_of
+from caravan.planning.question_rules import flag_for, gpu_types, option_of
 from caravan.planning.stakes import DEARER, FAILED_START, STUCK, WASTED, cost
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
@@ -136,6 +136,8 @@ def _command(last: dict[str, PlanChange], held: Held) -> Iterator[Question]:
 def script_in(command: Json) -> str | None:
     """The script of the repository that a command starts, where it names one; None for programs and absolute paths."""
     if isinstance(command, str):
+        if "$" in command.partition(" ")[0]:
+            return None
         read = read_command(command)
         command = list(read.command) if read is not None else []
     words = [str(w) for w in command] if isinstance(command, list | tuple) else []
@@ -161,12 +163,13 @@ def _options(last: dict[str, PlanChange], held: Held) -> Iterator[Question]:
     """Values that the parser's choices leave out."""
     flags = known_flags(held.profile)
     for path, change in last.items():
-        flag = path.removeprefix("training.options.") if path.startswith("training.options.") else flags.get(path)
+        own = path.startswith("training.options.")
+        flag = path.removeprefix("training.options.") if own else flag_for(flags, path)
         option = option_of(held.profile, flag) if flag else None
         if option is None or not option.choices or change.value is None:
             continue
         said = str(change.value)
-        if said in option.choices:
+        if said in option.choices or f"{path}={said}" in flags:
             continue
         where = [
             e for name in (option.flag, "options", "key_hyperparameters") for e in held.profile.evidence.get(name, ())

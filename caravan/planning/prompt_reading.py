@@ -24,7 +24,7 @@ FIELDS: Final = frozenset(
     | {f"resources.{name}" for name in ("gpus", "gpu_model", "gpu_memory_mib")}
     | {f"training.{name}" for name in ("method", "epochs", "lr", "micro_batch", "max_steps", "max_len", "lora_rank")}
     | {f"training.{name}" for name in ("seed", "grad_accum", "warmup", "max_grad_norm", "save_total_limit")}
-    | {f"training.{name}" for name in ("precision", "quant_bits", "grad_checkpointing")}
+    | {f"training.{name}" for name in ("global_batch", "precision", "quant_bits", "grad_checkpointing")}
 )
 """All that a sentence can set."""
 

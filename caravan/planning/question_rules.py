@@ -3,7 +3,7 @@
 How many are asked, and in which order, is `questions`'. Nothing is asked that repository or sentence says for sure.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from caravan.planning.answers import OPTION
@@ -122,7 +122,7 @@ def _needed_options(scene: Scene) -> Iterator[Question]:
     command = documented(scene.profile)
     given = {w.partition("=")[0] for w in command.command} if command else set()
     gaps = set(command.gaps) if command else set()
-    taken = {flag: path for path, flag in scene.flags.items()}
+    taken = {flag.split()[0]: path for path, flag in scene.flags.items() if flag}
     for option in scene.profile.options:
         missing = option.flag in gaps or (option.required and option.flag not in given and option.default is None)
         if not missing or not option.flag.startswith("-"):
@@ -227,7 +227,7 @@ def _money(scene: Scene) -> Iterator[Question]:
 
 
 def _method(scene: Scene) -> Iterator[Question]:
-    option = scene.flags.get("training.method") or scene.flags.get("training.method=lora")
+    option = flag_for(scene.flags, "training.method")
     if scene.profile.method is None and option is not None:
         allowed = next((o.choices for o in scene.profile.options if o.flag == option and o.choices), ("lora", "full"))
         yield Question(
@@ -314,6 +314,12 @@ RULES: Final[tuple[Callable[[Scene], Iterator[Question]], ...]] = (
     _length,
     _target,
 )
+
+
+def flag_for(flags: Mapping[str, str], path: str) -> str | None:
+    """The flag that sets a field of the plan, by its value or one flag for each value; None where there is none."""
+    found = next((flag for known, flag in flags.items() if known.partition("=")[0] == path), None)
+    return found.split()[0] if found else None
 
 
 def option_of(profile: RepoProfile, flag: str) -> ScriptOption | None:

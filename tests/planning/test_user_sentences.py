@@ -108,6 +108,125 @@ SENTENCES: tuple[tuple[str, dict[str, Json]], ...] = (
 )
 
 
+LATER: tuple[tuple[str, dict[str, Json], tuple[str, ...], tuple[str, ...]], ...] = (
+    # sentence, fields, excluded GPU types, fields of which it says two things; written after the rules stood
+    (
+        "Could you finetune mistralai/Mistral-7B-v0.3 using QLoRA? I've got $80 to spend and four L40S.",
+        {"model": "mistralai/Mistral-7B-v0.3", "method": "qlora", "usd": 80, "gpus": 4, "type": "L40S"},
+        (),
+        (),
+    ),
+    (
+        "pls train on 1xH100, 5 epochs, bs=8, lr=3e-5",
+        {"gpus": 1, "type": "H100", "epochs": 5, "micro_batch": 8, "lr": 3e-05},
+        (),
+        (),
+    ),
+    ("I need the results before 6pm today, spend whatever it takes", {"run": 14400}, (), ()),
+    (
+        "Run it overnight on the eight V100s, budget is a hundred and twenty bucks",
+        {"run": 64800, "gpus": 8, "type": "V100", "usd": 120},
+        (),
+        (),
+    ),
+    (
+        "Full parameter fine-tuning of google/gemma-2-9b, two nodes of 8 GPUs, bf16 and gradient checkpointing",
+        {
+            "method": "full",
+            "model": "google/gemma-2-9b",
+            "nodes": 2,
+            "gpus": 8,
+            "precision": "bf16",
+            "grad_checkpointing": True,
+        },
+        (),
+        (),
+    ),
+    ("Anything except A100 and V100 is OK, but stay below 40 dollars", {"usd": 40}, ("A100", "V100"), ()),
+    ("maximum sequence length of 8k, effective batch size 128", {"max_len": 8192, "global_batch": 128}, (), ()),
+    ("Please don't do LoRA. Just one epoch.", {"method": "full", "epochs": 1}, (), ()),
+    ("3 to 5 epochs should be enough; cap it at 10 hours", {"epochs": 3, "run": 36000}, (), ()),
+    (
+        "Train llama-3.1-8b-instruct with rank 32 adapters for a day",
+        {"model": "llama-3.1-8b-instruct", "lora_rank": 32, "method": "lora", "run": 86400},
+        (),
+        (),
+    ),
+    ("Use a single 24 GB GPU, and keep costs under twenty euros.", {"gpus": 1, "vram": 22888, "usd": 19}, (), ()),
+    ("first try 2 GPUs... actually make it four GPUs", {"gpus": 4}, (), ()),
+    ("I want it fast and cheap", {}, (), ()),
+    ("bitte nur auf der CPU, maximal eine halbe Stunde", {"gpus": 0, "run": 1800}, (), ()),
+    (
+        "Trainiere Qwen/Qwen3-8B mit QLoRA auf acht H100, Budget 200 Euro, nicht länger als zwei Tage",
+        {"model": "Qwen/Qwen3-8B", "method": "qlora", "gpus": 8, "type": "H100", "usd": 190, "run": 172800},
+        (),
+        (),
+    ),
+    (
+        "Kein LoRA, sondern volles Fine-Tuning mit Batchgröße 4 und Lernrate 1e-5",
+        {"method": "full", "micro_batch": 4, "lr": 1e-05},
+        (),
+        (),
+    ),
+    (
+        "Keine A100 verwenden, lieber zwei L4, fertig bis heute Abend",
+        {"gpus": 2, "type": "L4", "run": 28800},
+        ("A100",),
+        (),
+    ),
+    (
+        "Je voudrais entraîner pendant trois époques avec une seule carte, sans dépasser quinze dollars",
+        {"epochs": 3, "gpus": 1, "usd": 15},
+        (),
+        (),
+    ),
+    (
+        "au maximum 4 GPU, pas plus de deux heures, taux d'apprentissage 5e-5",
+        {"gpus": 4, "run": 7200, "lr": 5e-05},
+        (),
+        (),
+    ),
+    (
+        "Utilise le modèle Qwen/Qwen2.5-1.5B, avec LoRA, d'ici vendredi",
+        {"model": "Qwen/Qwen2.5-1.5B", "method": "lora", "run": 446400},
+        (),
+        (),
+    ),
+    (
+        "Quiero entrenar con cuatro GPUs H100, presupuesto de trescientos dólares, dos épocas",
+        {"gpus": 4, "type": "H100", "usd": 300, "epochs": 2},
+        (),
+        (),
+    ),
+    ("sin LoRA, ajuste fino completo, como máximo seis horas", {"method": "full", "run": 21600}, (), ()),
+    (
+        "请用四张A100-80G全参数微调，训练两轮，预算一千元",
+        {"gpus": 4, "type": "A100 80GB", "method": "full", "epochs": 2, "usd": 135},
+        (),
+        (),
+    ),
+    ("用一块4090跑QLoRA，最长5小时", {"gpus": 1, "type": "RTX 4090", "method": "qlora", "run": 18000}, (), ()),
+    ("在两台机器上，每台8卡，明天中午之前完成", {"nodes": 2, "gpus": 8, "run": 79200}, (), ()),
+    (
+        "H100を8枚、全パラメータで学習、学習率は2e-5、バッチサイズ4",
+        {"gpus": 8, "type": "H100", "method": "full", "lr": 2e-05, "micro_batch": 4},
+        (),
+        (),
+    ),
+    ("予算は100ドルまで、GPUは2枚、半日以内にお願いします", {"usd": 100, "gpus": 2, "run": 43200}, (), ()),
+    ("LoRAは使わないでください。エポック数は5です", {"method": "full", "epochs": 5}, (), ()),
+    ("no more than fifty bucks and no H200 please, save every 200 steps", {"usd": 50}, ("H200",), ()),
+    ("with LoRA, without LoRA, I don't care; max 2 GPUs", {"gpus": 2}, (), ("training.method",)),
+    (
+        "about 1.5 hours on a couple of A10Gs, seed 7, context window 4096",
+        {"run": 5400, "gpus": 2, "type": "A10G", "seed": 7, "max_len": 4096},
+        (),
+        (),
+    ),
+    ("8 GPUs, or 4 GPUs if 8 aren't free, for less than $1,000", {"usd": 1000}, (), ("resources.gpus",)),
+)
+
+
 def told(text: str, now: datetime | None = NOW) -> dict[str, Json]:
     """Plan path → value, without how long it may wait, which follows a deadline."""
     return {c.path: c.value for c in read_prompt(text, now) if c.path != "limits.queue_s"}
@@ -122,6 +241,15 @@ def test_a_sentence_sets_these_fields(text: str, wanted: dict[str, Json]) -> Non
     assert told(text) == full(wanted)
 
 
+@pytest.mark.parametrize(("text", "wanted", "avoid", "clashing"), LATER)
+def test_sentences_that_the_rules_were_not_made_by(
+    text: str, wanted: dict[str, Json], avoid: tuple[str, ...], clashing: tuple[str, ...]
+) -> None:
+    reading = read_sentence(text, NOW)
+    assert told(text) == full(wanted)
+    assert (reading.avoid, tuple(c.path for c in reading.clashes)) == (avoid, clashing)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -130,7 +258,7 @@ def test_a_sentence_sets_these_fields(text: str, wanted: dict[str, Json]) -> Non
         ("several GPUs, for some epochs", "several GPUs"),
         ("start at 9pm", "start at 9pm"),
         ("on a TPU v4", "TPU v4"),
-        ("a global batch size of 64", "global batch size of 64"),
+        ("save every 200 steps", "200 steps"),
         ("fine-tune Mistral 7B", "Mistral 7B"),
         ("spend at least $50", "at least $50"),
         ("¥500 at most", "¥500"),

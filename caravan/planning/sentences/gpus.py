@@ -22,7 +22,7 @@ def _names() -> str:
         for g in CATALOGUE
         if (m := re.search(r"\b(?:RTX )?(?:PRO )?[A-Z]{0,2}\d{2,4}[A-Z]{0,2}(?: Ti)?\b", g.name))
     }
-    shorts |= {m[0] for g in CATALOGUE if (m := re.search(r"\b[LT]4\b", g.name))}
+    shorts |= {m[0] for g in CATALOGUE if (m := re.search(r"\b(?:[LT]4|[A-Z]\d{4})\b", g.name))}
     return "|".join(re.escape(s).replace(r"\ ", r"[ -]?") for s in sorted(shorts, key=lambda s: (-len(s), s)))
 
 
@@ -45,7 +45,7 @@ _TYPES: Final = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _SHORT: Final = re.compile(
-    rf"(?:(?:(?:{NUMBER})\s*(?:x|×|\*|张|張|块|塊|枚|台|个|個)?\s*)(?P<a>{_CONSUMER})(?:s|(?=\s*(?:gpus?|"
+    rf"(?:(?:(?:{NUMBER})\s*(?:x|×|\*|(?P<counter>[张張块塊枚台个個]))?\s*)(?P<a>{_CONSUMER})(?:s|(?(counter)|(?!))|(?=\s*(?:gpus?|"
     rf"cards?|卡|$|[,.;，。])))|{B}(?P<b>{_CONSUMER}(?: ?ti{E})?)(?:s{E}|(?<=[iI])|(?=\s*(?:gpus?|cards?|"
     rf"ti{E}|显卡|を))))",
     re.IGNORECASE,
@@ -55,7 +55,7 @@ _TPU: Final = re.compile(
 )
 
 _GPU: Final = (
-    r"(?:gpus?|(?:graphics?|video|gpu) ?cards?|cards?|grafikkarten?|gpu-karten?|karten|cartes? graphiques?|cartes|"
+    r"(?:gpus?|(?:graphics?|video|gpu) ?cards?|cards?|grafikkarten?|gpu-karten?|karten|cartes?(?: graphiques?)?|"
     r"tarjetas?(?: gráficas?| de vídeo)?|gráficas|显卡|顯卡|卡|グラフィックボード|グラボ)"
 )
 _COUNTER: Final = r"(?:个|個|张|張|块|塊|枚|台|基|つ|本|颗|顆|片)"
@@ -66,7 +66,7 @@ _ADJECTIVE: Final = (
 _TIMES: Final = r"(?:[ -]?[x×*][ -]?)?"
 _COUNTED: Final = re.compile(
     rf"{B}(?P<n>{NUMBER}|"
-    rf"{ARTICLES})(?:{RANGE}(?P<to>{NUMBER}))?(?:{_TIMES}\s?{_COUNTER}?(?:的)?[\s-]?){_ADJECTIVE}{_ADJECTIVE}"
+    rf"{ARTICLES})(?:{RANGE}(?P<to>{NUMBER}))?(?:{_TIMES}\s?{_COUNTER}?[的の]?[\s-]?){_ADJECTIVE}{_ADJECTIVE}"
     rf"(?P<what>(?:{_type('c')}|{_CONSUMER})?s?(?:[\s-]?{_GPU})?)(?:(?<=[^\x00-\x7f])|"
     r"(?![A-Za-z0-9]))(?P<after>[ -](?:node|machine|server|box|host|cluster|instance|rechner|nœud|"
     rf"nodo)s?{E}|节点|ノード)?",
@@ -118,8 +118,15 @@ _EACH: Final = re.compile(
 )
 
 
+_AND: Final = re.compile(
+    r"\s*(?:,?\s*(?:or|nor|and|oder|und|noch|ou|et|ni|o|y|e)\s+(?:any |the )?|/|、|和|或|や)\s*", re.IGNORECASE
+)
 _KINDS: Final = ("PCIe", "NVL", "Ada")
 """What tells two GPUs of one name apart, beside the memory."""
+
+
+_OF: Final = re.compile(r"\s*,?\s*(?:of|with|having|mit|zu|je|à|de|con|avec|x|×|\*|で|に|每台|各)\s*", re.IGNORECASE)
+"""Between nodes and GPUs: that many on each."""
 
 
 class _Hit(NamedTuple):
@@ -156,7 +163,8 @@ def find_gpus(text: str) -> Iterator[Found]:
 
 def _types(text: str) -> Iterator[Found]:
     seen: list[tuple[int, int]] = []
-    for match in (*_TYPES.finditer(text), *_SHORT.finditer(text)):
+    denied: list[int] = []  # where a type that is excluded ends
+    for match in sorted((*_TYPES.finditer(text), *_SHORT.finditer(text)), key=lambda m: m.start()):
         found = match.groupdict()
         name = found.get("a") or found.get("b")
         start = match.start("a" if found.get("a") else "b") if name else match.start()
@@ -168,7 +176,9 @@ def _types(text: str) -> Iterator[Found]:
         named = _spelled(f"RTX {name}") if name else _spelled(found["tknown"] or "")
         named += "".join(f" {word}" for word in _KINDS if word.lower() in match[0].lower() and word not in named)
         value = f"{named} {size}GB" if size else named
-        if negated(text, start, end):
+        listed = any(_AND.fullmatch(text[e:start]) for e in denied if e <= start)
+        if listed or negated(text, start, end):
+            denied.append(end)
             yield Said(AVOID, value, start, end)
         else:
             yield Said(MODEL, value, start, end)
@@ -200,11 +210,8 @@ def _counts(text: str, nodes: list[Said | Unused]) -> Iterator[Found]:
     values = {hit.value for hit in hits}
     for hit in hits:
         value, meant = hit.value, hit.meant
-        if (
-            several > 1
-            and value % several == 0
-            and (not each or (value // several in values and value != value // several))
-        ):
+        together = not each and not any(_OF.fullmatch(text[n.end : hit.start]) for n in nodes)
+        if several > 1 and value % several == 0 and (together or (value // several in values and several < value)):
             value, meant = value // several, f"{hit.value} on {several} nodes"  # all of them together
         yield Said(COUNT, value, hit.start, hit.end, hit.bound, meant, hit.weak)  # type: ignore[arg-type]
 

@@ -52,10 +52,11 @@ _COUNTED: Final = {
 _HALF: Final = r"\s+and\s+a\s+half|\s*½"
 
 NUMBER: Final = (
-    rf"(?:(?:{'|'.join(k for k in _COUNTED if 'Paar' not in k)}|"
+    rf"(?>(?:{'|'.join(k for k in _COUNTED if 'Paar' not in k)}|"
     rf"(?:{_DIGITS})(?:\s?[万萬千百])?|[{_HAN}]+|(?:{_WORDS}){E})(?:{_HALF}|\s?[kK](?![A-Za-z]))?|½)"
 )
-"""Source of a pattern without groups; `value_of` evaluates what it matched."""
+"""Source of a pattern without groups; `value_of` evaluates what it matched. It is atomic: of `a hundred and twenty`
+before an unknown unit no `a hundred` is left."""
 
 VAGUE: Final = (
     r"(?:(?:just |only )?(?:a )?few|several|some|many|multiple|lots of|a lot of|a bunch of|plenty of|"

@@ -105,7 +105,7 @@ _DEADLINE: Final = re.compile(
     re.IGNORECASE,
 )
 _CJK: Final = re.compile(
-    r"(?:(?P<day2>后天|後天|明後日)|(?P<day1>明天|明日|明早)|(?P<day0>今天|今日)|"
+    r"(?P<to>直到|截止到?|到)?(?:(?P<day2>后天|後天|明後日)|(?P<day1>明天|明日|明早)|(?P<day0>今天|今日)|"
     + "|".join(
         f"(?P<wd{n}>{'|'.join(w for w in p.split('|') if not w[0].isascii() and ord(w[0]) > 0x3000)})"
         for n, p in enumerate(_WEEKDAYS)
@@ -113,7 +113,7 @@ _CJK: Final = re.compile(
     + r")?\s?の?(?:(?P<am>早上|上午|早晨|清晨|午前|朝)|(?P<pm>下午|晚上|午後|夜|傍晚)|(?P<noon>中午|"
     r"正午))?の?\s?(?:(?P<hour>\d{1,2}|[一二两三四五六七八九十]{1,3})(?:点|點|時|"
     r"时)(?:(?P<minute>\d{1,2})分|(?P<half>半))?)?"
-    r"\s?(?:钟)?(?:之前|以前|前|まで|为止|結束|结束)に?"
+    r"\s?钟?(?:(?(to)|(?!))|之前|以前|前|まで|为止|結束|结束)に?"
 )
 _TONIGHT: Final = re.compile(
     rf"{B}(?:tonight|over ?night|through the night|during the night|this night|heute nacht|über nacht|"
@@ -159,7 +159,7 @@ def find_times(text: str, now: datetime | None) -> Iterator[Found]:
     for match in _DEADLINE.finditer(text):
         yield from _deadline(match, now, _moment)
     for match in _CJK.finditer(text):
-        if any(match.groupdict().values()):
+        if any(value for name, value in match.groupdict().items() if name != "to"):
             yield from _deadline(match, now, _moment_cjk)
     for match in _TONIGHT.finditer(text):
         yield from _deadline(match, now, lambda _, clock: _next(clock, 8) if clock.hour >= 5 else _today(clock, 8))

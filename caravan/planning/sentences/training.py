@@ -98,7 +98,7 @@ _RULES: Final = (
     ),
     _rule(
         "training.micro_batch",
-        rf"(?:{B}(?:(?:micro|per[- ]device|per[- ]gpu|mini)?[- _]?batch(?:[- _]?size)?|batch(?:größe|"
+        rf"(?:{B}(?:(?:micro|per[- ]device|per[- ]gpu|mini)?[- _]?batch(?:[- _]?size)?|bs|batch(?:größe|"
         r"groesse)|taille (?:de|du) (?:lot|batch)|tamaño (?:de|del) (?:lote|batch))|批(?:次)?大小|"
         rf"批量(?:大小)?|バッチ(?:サイズ)?){_X}{_N}{E}|{B}batches of (?P<m>{NUMBER}){E}",
         most=1e6,
@@ -147,6 +147,7 @@ _EVERY_AFTER: Final = re.compile(
     rf"^\s?\w{{0,12}} (?:for )?warm-?up{E}",
     re.IGNORECASE,
 )
+_LARGEST_BATCH: Final = 10**7
 _GLOBAL: Final = re.compile(
     rf"{B}(?:effective|global|total|overall|effektive|gesamte|globale?|totale?)[ -]batch(?:[- ]?size|"
     rf"größe)?{_X}(?P<n>{NUMBER}){E}|(?:总|全局)(?:批量|批次)(?:大小)?{_X}(?P<m>{NUMBER})",
@@ -177,8 +178,9 @@ def find_training(text: str) -> Iterator[Found]:
     yield from _method(text)
     overall = list(_GLOBAL.finditer(text))
     for match in overall:
-        why = "the plan has the batch of one GPU: name that, or the steps that are accumulated"
-        yield Unused(match[0], why, match.start(), match.end())
+        said = value_of(match["n"] or match["m"])
+        if said is not None and said == int(said) and 0 < said <= _LARGEST_BATCH:
+            yield Said("training.global_batch", int(said), match.start(), match.end())
     for rule in _RULES:
         for match in rule.pattern.finditer(text):
             if not any(m.start() <= match.start() < m.end() for m in overall):
@@ -216,6 +218,10 @@ def _method(text: str) -> Iterator[Found]:
     if named == {"lora", "qlora"} or named == {"lora", "dora"}:  # `QLoRA … the adapter`: the special one is meant
         wanted = [w for w in wanted if w.value != "lora"]
     yield from wanted
+    both = [(method, match) for method, match in denied if method in named]
+    if both:  # said and denied: it clashes with itself
+        method, match = both[0]
+        yield Said(METHOD, "full" if method != "full" else "lora", match.start(), match.end())
     if wanted or not denied:
         return
     methods = {method for method, _ in denied}

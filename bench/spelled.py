@@ -38,7 +38,7 @@ TRAINER: Final = frozenset(
         "hub_model_id hub_strategy hub_token hub_private_repo gradient_checkpointing",
         "gradient_checkpointing_kwargs auto_find_batch_size torchdynamo torch_compile torch_compile_backend",
         "use_liger_kernel neftune_noise_alpha resume_from_checkpoint max_seq_length max_length packing",
-        "dataset_text_field dataset_num_proc model_init_kwargs attn_implementation",
+        "dataset_text_field dataset_num_proc model_init_kwargs attn_implementation eos_token pad_token",
     )
     for word in line.split()
 )

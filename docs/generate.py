@@ -5,6 +5,7 @@ is written by hand. Parts: the graph, the settings, the plan's fields, the cause
 command line's help, the calls to Nomad with their rights.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -35,16 +36,18 @@ def settings() -> str:
 
 
 def plan() -> str:
-    """The plan's fields by their dotted paths."""
+    """The plan's fields by their dotted paths: type, default, meaning, who drafts them, what they become in the job."""
     from caravan.values.plan import TrainingPlan
 
-    rows = ["| field | type | default | |", "|---|---|---|---|", *_fields(TrainingPlan, "")]
-    return "\n".join(rows)
+    rows = ["| field | takes | default | meaning | drafted by | becomes |", "|---|---|---|---|---|---|"]
+    return "\n".join([*rows, *_fields(TrainingPlan, "")])
 
 
 def _fields(model: Any, prefix: str) -> list[str]:
     from pydantic import BaseModel
     from pydantic_core import PydanticUndefined
+
+    from caravan.values.plan_reference import ROWS
 
     rows = []
     for name, field in model.model_fields.items():
@@ -55,13 +58,49 @@ def _fields(model: Any, prefix: str) -> list[str]:
             rows += _fields(kind, f"{prefix}{name}.")
             continue
         default = field.get_default(call_default_factory=True)
-        shown = "required" if default is PydanticUndefined else "" if default in (None, "") else f"`{default}`"
+        shown = "required" if default is PydanticUndefined else _default(default)
         block, sign = _block(kind)
-        told = field.description or (_cell((block.__doc__ or "").split("\n\n")[0]) if block else "")
-        rows.append(f"| `{prefix}{name}` | {_type(kind)} | {shown} | {told} |")
+        row = ROWS[f"{prefix}{name}"]
+        told = [_cell(text) for text in (row.meaning, row.by, row.becomes)]
+        rows.append(f"| `{prefix}{name}` | {_takes(field)} | {shown} | {' | '.join(told)} |")
         if block:
             rows += _fields(block, f"{prefix}{name}{sign}.")
     return rows
+
+
+def _default(value: Any) -> str:
+    """A default as a plan file has it; nothing for one that says nothing."""
+    if value in (None, "", (), {}):
+        return ""
+    text = value.value if hasattr(value, "value") else value
+    return f"`{json.dumps(list(text) if isinstance(text, tuple) else text)}`"
+
+
+def _takes(field: Any) -> str:
+    """What a field takes, in words of one who writes a plan file: kinds, choices, bounds."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(field.annotation).json_schema()
+    found = _in_words(schema, schema.get("$defs", {}))
+    bounds = {k: v for m in field.metadata for k in ("ge", "gt", "le", "lt") if (v := getattr(m, k, None)) is not None}
+    words = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return ", ".join([found, *(f"{words[k]} {v:g}" for k, v in bounds.items())])
+
+
+def _in_words(schema: dict[str, Any], known: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        return _in_words(known[schema["$ref"].rpartition("/")[2]], known)
+    options = [o for o in schema.get("anyOf", ()) if o.get("type") != "null"]
+    if options:
+        return " or ".join(_in_words(o, known) for o in options)
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_in_words(schema.get('items', {}), known)}s"
+    if schema.get("type") == "object":
+        return "block" if "properties" in schema else "mapping"
+    names = {"string": "text", "integer": "whole number", "number": "number", "boolean": "yes or no"}
+    return names.get(schema.get("type", ""), "anything")
 
 
 def _block(kind: Any) -> tuple[Any, str]:
@@ -75,12 +114,6 @@ def _block(kind: Any) -> tuple[Any, str]:
             sign = {"tuple": "[]", "dict": ".NAME"}.get(getattr(getattr(kind, "__origin__", None), "__name__", ""), "")
             return part, sign
     return None, ""
-
-
-def _type(kind: Any) -> str:
-    text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
-    text = re.sub(r"\b(?:caravan\.values\.\w+|typing|types)\.", "", text)
-    return text.replace("NoneType", "None").replace(" | None", "?").replace("|", "or")
 
 
 def causes() -> str:
@@ -336,7 +369,7 @@ def launchers() -> str:
     """The command that each launcher's job ends with, on one node and on two."""
     import shlex
 
-    from caravan.planning.command import launch_words
+    from caravan.planning.launchers import launch_words
     from caravan.values.repo import Launcher
 
     rows = []

@@ -20,11 +20,11 @@ class Row(NamedTuple):
     by: str = ""
 
 
-_FLAG: Final = "the program's option or config key"
+_FLAG: Final = "its option or config key"
 _SCRIPT: Final = "the launch script"
 _ENVIRONMENT: Final = "the task that installs, or the launch script"
-_AGENT: Final = "nothing: Caravan goes by it"
-_ESTIMATE: Final = f"{_FLAG}; the estimate counts on it"
+_AGENT: Final = "nothing of the job"
+_ESTIMATE: Final = f"{_FLAG}; part of the estimate"
 
 ROWS: Final[dict[str, Row]] = {
     "goal": Row("what shall be trained, in a sentence", _AGENT),
@@ -36,8 +36,13 @@ ROWS: Final[dict[str, Row]] = {
     "dataset.columns": Row("columns of the data that are used", _FLAG),
     "dataset.examples": Row("how many examples the data has", _AGENT),
     "training.method": Row("full, lora, qlora or what the program calls it", _ESTIMATE, "repository"),
-    "training.micro_batch": Row("samples per GPU and step", _ESTIMATE, "repository, estimate, memory"),
-    "training.grad_accum": Row("steps accumulated before an update", _ESTIMATE, "repository, estimate, memory"),
+    "training.micro_batch": Row("samples per GPU and step", _ESTIMATE, "repository, default, estimate, memory"),
+    "training.grad_accum": Row(
+        "steps accumulated before an update", _ESTIMATE, "repository, default, estimate, memory"
+    ),
+    "training.global_batch": Row(
+        "samples of one update, on all GPUs together: the effective batch", _ESTIMATE, "repository, default"
+    ),
     "training.max_len": Row("tokens per sequence", _ESTIMATE, "repository"),
     "training.lr": Row("learning rate", _FLAG, "repository"),
     "training.epochs": Row("passes over the data", _FLAG, "repository"),
@@ -60,7 +65,7 @@ ROWS: Final[dict[str, Row]] = {
     "training.ddp_timeout": Row("how long processes wait for each other, in seconds", _FLAG, "repository, memory"),
     "training.gpu_memory_share": Row("share of a GPU's memory that is used, 0 to 1", _FLAG),
     "training.resize_embeddings": Row("fit the embeddings to the tokenizer", _FLAG),
-    "training.options": Row("further options of the program, spelled as it spells them", "the command"),
+    "training.options": Row("further options of the program, spelled as it spells them", "the command", "default"),
     "target": Row("metric that the training is judged by", _AGENT, "repository"),
     "target.metric": Row("name of the metric, as it is logged", _AGENT),
     "target.direction": Row("whether less or more of it is better", _AGENT),
@@ -70,16 +75,17 @@ ROWS: Final[dict[str, Row]] = {
     "launch.nodes": Row("nodes that train together", "group.count", "repository"),
     "launch.master_port": Row("port at which the processes meet", _SCRIPT),
     "launch.rdzv_endpoint": Row("host:port of torchrun's rendezvous on one node", _SCRIPT),
+    "launch.rank_option": Row("the program's option for its process's number on a node", _SCRIPT, "repository"),
     "launch.args": Row("further arguments of the launcher itself", _SCRIPT, "repository"),
     "command": Row("program and its arguments, without the launcher's own", _SCRIPT, "repository"),
     "flags": Row("plan field to the program's option that takes its value", "how the command is written", "repository"),
     "workdir": Row("directory of the code that it is started in", _SCRIPT, "repository"),
-    "env": Row("environment variables, by value; no secrets", "task.env", "repository, cluster"),
+    "env": Row("environment variables, by value; no secrets", "task.env", "repository, cluster, default"),
     "setup.python": Row("interpreter that starts the environment", _ENVIRONMENT, "cluster"),
     "setup.requirements": Row("file of the repository that names its packages", _ENVIRONMENT, "repository"),
     "setup.further_requirements": Row("more such files, installed with the first", _ENVIRONMENT, "repository"),
     "setup.pip": Row("further packages, as pip takes them; `.` is the repository", _ENVIRONMENT, "repository"),
-    "setup.apt": Row("system packages", _ENVIRONMENT),
+    "setup.apt": Row("system packages", _ENVIRONMENT, "repository"),
     "setup.cmd": Row("commands that run before the training", _SCRIPT, "repository"),
     "setup.prestart": Row("packages are installed by a task of its own; unset: where a cache outlives it", "task"),
     "config_overlays": Row("configs of the repository that the job sees changed", "template"),

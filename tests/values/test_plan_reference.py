@@ -133,4 +133,5 @@ def test_variables_and_secrets_become_what_the_reference_says() -> None:
     text = "\n".join(hcl(plan))
     assert (ROWS["env"].becomes, ROWS["secrets"].becomes) == ("task.env", "template")
     assert re.search(r"^env (= )?\{\n(.+\n)*A +=", text, re.M)
-    assert re.search(r"^template \{\n(?:(?!\}$).+\n)*\{\{ with nomadVar .*\nS=", text, re.M)
+    found = re.search(r"^template \{\n(?:(?!\}).*\n)*?S=\{\{ \.S\.Value", text, re.M)
+    assert found, text

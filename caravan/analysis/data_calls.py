@@ -12,7 +12,7 @@ from caravan.analysis.python import keyword, text_of
 from caravan.values.repo import SourceLine
 
 _BUILT_IN: Final = ("torchvision.datasets", "torchtext.datasets", "torchaudio.datasets", "torch_geometric.datasets")
-_FURTHER: Final = ("keras.datasets", "sklearn.datasets", "medmnist", "ogb", "dgl.data", "flair.datasets", "gluonts")
+_FURTHER: Final = ("keras.datasets", "sklearn.datasets", "medmnist", "ogb", "dgl.data")
 _NO_SET: Final = re.compile(r"(?:Folder|Loader|VisionDataset|Subset|Dataset|FakeData|InMemoryDataset|Lightning\w*)$")
 _MAKERS: Final = ("gym.make", "gymnasium.make", "gym.make_vec", "gymnasium.make_vec")
 

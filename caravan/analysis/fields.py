@@ -19,32 +19,12 @@ _OVER: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     (
         "pytorch",
         (
-            *(
-                "torchvision",
-                "spacy",
-                "spacy_transformers",
-                "thinc",
-                "flair",
-                "sentence_transformers",
-                "setfit",
-                "timm",
-            ),
-            *(
-                "ultralytics",
-                "mmcv",
-                "mmengine",
-                "detectron2",
-                "fairseq",
-                "torchtune",
-                "torchtitan",
-                "unsloth",
-                "xformers",
-            ),
-            *("open_clip_torch", "stable_baselines3", "fastai", "skorch", "pytorch_metric_learning", "bitsandbytes"),
-            *("deepspeed", "axolotl", "litgpt", "speechbrain", "espnet", "monai", "kornia", "torch_geometric", "dgl"),
+            *("torchvision", "torchaudio", "torchtext", "torchmetrics", "timm", "spacy", "spacy_transformers", "thinc"),
+            *("sentence_transformers", "mmcv", "mmengine", "xformers", "bitsandbytes", "deepspeed", "torch_geometric"),
+            *("fastai", "skorch", "stable_baselines3", "pytorch_metric_learning", "kornia"),
         ),
     ),
-    ("tensorflow", ("tensorflow_datasets", "tf_agents", "tensorflow_addons", "tflearn")),
+    ("tensorflow", ("tensorflow_datasets", "tf_agents", "tensorflow_addons", "tensorflow_hub")),
 )
 """Packages that stand upon a framework, for code that doesn't import it itself."""
 

@@ -10,14 +10,11 @@ from posixpath import basename
 from typing import Final
 
 _FAMILIES: Final = (
-    r"(?:tiny|open|code|air)?llama|vicuna|qwen|qwq|mistral|mixtral|ministral|codestral|gemma|paligemma|phi|gpt(?:-?(?:j|neox?))?"
-    r"|deepseek|falcon|pythia|bloomz?|opt|mpt|rwkv|mamba|yi|smollm|smolvlm|olmo|granite|internlm|internvl|llava|minicpm"
-    r"|baichuan|(?:chat)?glm|starcoder|codegen|nemotron|kimi|idefics|molmo|blip|minigpt"
-    r"|(?:distil|modern|al|de|ro|m|sci|bio)?bert[a]?|electra|xlnet|xlm|bart|m?t5|flan|pegasus|minilm|mpnet|bge|gte"
-    r"|yolo|(?:res|resnext|efficient|convnext|mobile|dense|vgg|regnet|inception)(?:net)?(?=[\d v_-]|\b)"
-    r"|vit|deit|swin|beit|dino|clip|siglip|detr|segformer|(?:mask|faster|cascade)[- ]?r-?cnn|retinanet|u-?net"
-    r"|stable[- ]diffusion|sdxl|sd|flux|kandinsky|pixart|sana|dit|sit|wan|hunyuan\w*|cogvideo\w*|ltx"
-    r"|whisper|wav2vec|hubert|musicgen|speecht5|vits|tacotron|hifi-?gan|style-?gan"
+    r"(?:tiny|open|code)?llama|vicuna|qwen|mistral|mixtral|gemma|phi|gpt(?:-?(?:j|neox?))?|deepseek|falcon|pythia|bloomz?"
+    r"|opt|mpt|yi|smollm|olmo|granite|(?:distil|modern|al|de|ro|m|sci|bio)?bert[a]?|electra|xlnet|xlm|bart|m?t5|flan|pegasus"
+    r"|minilm|mpnet|yolo|(?:res|resnext|efficient|convnext|mobile|dense|vgg|regnet|inception)(?:net)?(?=[\d v_-]|\b)"
+    r"|vit|clip|siglip|(?:mask|faster|cascade)[- ]?r-?cnn|retinanet|u-?net|stable[- ]diffusion|sdxl|sd|flux"
+    r"|whisper|wav2vec|hubert"
 )
 _TAIL: Final = (
     r"v?\d+(?:\.\d+)*[bm]?|tiny|mini|nano|small|base|medium|large|huge|xl|xxl|turbo|instruct|chat"
@@ -28,6 +25,11 @@ _FAMILY: Final = re.compile(
     rf"(?: (?:{_TAIL})(?:-[\w.]+)*(?![\w/]))*)"
 )
 _SIZED: Final = re.compile(r"(?<![\w/.-])([A-Z][A-Za-z]\w*(?:[-.][\w.]+)*-\d+(?:\.\d+)?[bBM](?:-\w+)*)(?![\w/])")
+_AFTER_VERB: Final = re.compile(
+    rf"(?:[Ff]ine-?\s?[Tt]un(?:e|ing)(?: of)?|[Aa]dapt|[Aa]lign|[Tt]une)\s+(?:the |an? )?"
+    rf"(?!(?:Lo|QLo|DP|GRP|PP|RL|SF)[A-Z]|The |My |All )"
+    rf"([A-Za-z]*[A-Z][\w.]*(?:-[\w.]+)*(?: (?i:{_TAIL})(?:-[\w.]+)*(?![\w/]))*)(?![\w/])"
+)
 _FROM: Final = re.compile(
     r"(?i)\b(?:(?:start|initiali[sz]|warm[- ]start)\w* (?:from|with)|from|based on|into|on top of)\s+(?:the )?$"
 )
@@ -174,7 +176,7 @@ def model_names(sentence: str, own: Iterable[str] = ()) -> list[str]:
     mine = {"".join(tokens(name)) for name in own}
     distills = _DISTILL.search(sentence)
     rows: list[tuple[int, int, int, str]] = []
-    for other, pattern in enumerate((_FAMILY, _SIZED)):
+    for other, pattern in enumerate((_FAMILY, _SIZED, _AFTER_VERB)):
         for match in pattern.finditer(sentence):
             name = match[1].rstrip(".-_/")
             if "".join(tokens(name)) in mine or not tokens(name):

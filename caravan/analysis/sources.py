@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Final
 
+from caravan.analysis.argparse_options import adds_options
 from caravan.analysis.findings import Module
 from caravan.analysis.option_parts import once
 from caravan.analysis.options import Parser, read_options
@@ -21,9 +22,9 @@ MAX_PARSED_TEXT: Final = 20_000_000
 """Characters of Python text that are parsed together; a syntax tree takes a hundred times as much memory."""
 MAX_REACHED: Final = 25
 _MAX_DEPTH: Final = 3
-_MAX_DEEP: Final = 150
+_MAX_DEEP: Final = 80
 _MAX_DEPTH_DEEP: Final = 7
-_ABOUT_OPTIONS: Final = re.compile(r"(?:arg|option|parser|param|config|cmd|cli|setting)[^/]*$|/__init__\.py$")
+_ABOUT_OPTIONS: Final = re.compile(r"(?:^|[/_])(?:h?arg|option|pars|h?param|conf|cmd|cli|setting)[^/]*|/__init__\.py$")
 _SPREAD: Final = ("argparse", "absl")
 """Parsers to which many files add options."""
 _MAX_TEXTS: Final = 600
@@ -49,6 +50,7 @@ class Sources:
         self._signs: dict[str, list[tuple[float, str, SourceLine]]] = {}
         self._parsers: dict[str, Parser | None] = {}
         self._own: dict[str, Parser | None] = {}
+        self._deep: dict[str, Parser | None] = {}
         self.resolver = Resolver(self.names, self.module, self.reached)
 
     def text(self, path: str) -> str | None:
@@ -101,17 +103,26 @@ class Sources:
 
     def deep_parser(self, path: str) -> Parser | None:
         """`parser`; where that is none, the first parser among all that the script imports, likeliest first."""
-        near = self.parser(path)
+        if path not in self._deep:
+            self._deep[path] = self.parser(path)  # what a module finds that imports itself
+            self._deep[path] = self._look_deep(path, self._deep[path])
+        return self._deep[path]
+
+    def _look_deep(self, path: str, near: Parser | None) -> Parser | None:
         if near is not None and near.style != "argv":
             return near
         seen = {path}
         queue: list[tuple[bool, int, int, str]] = [(False, 0, 0, path)]
-        while queue and len(seen) < _MAX_DEEP:
+        for _ in range(_MAX_DEEP):
+            if not queue:
+                break
             _, depth, _, here = heappop(queue)
             module = self.module(here)
             found = self._own_parser(module) if here != path else None
+            if found is None and here != path and adds_options(module):  # of a table that stands elsewhere
+                found = self.deep_parser(here)
             if found and found.style != "argv" and _is_used(found, module):
-                return self._parser((module, *self.reached(here)[1:]))
+                return self.deep_parser(here)
             for target, item in imported_files(module, self.names):
                 if target not in seen and depth < _MAX_DEPTH_DEEP:
                     seen.add(target)
@@ -178,4 +189,5 @@ class Sources:
 
 def _is_used(parser: Parser, module: Module) -> bool:
     """Whether a module that is imported makes its parser for others: not only below its own main guard."""
-    return module.main_line is None or any(o.where.line < module.main_line for o in parser.options)
+    first = module.main_line
+    return first is None or any(o.where.line < first or o.where.file != module.path for o in parser.options)

@@ -26,6 +26,14 @@ _COMMANDS: Final = 200
 _ALONE: Final = re.compile(r"(?i)single[-_]?(?:gpu|device|card|node)?(?![a-z])|one[-_]gpu|1gpu")
 _SEVERAL: Final = re.compile(r"(?i)(?<![a-z])(?:multi[-_]?(?:gpu|node|card)?|distributed|ddp|fsdp)(?![a-z])|[2-9]gpus?")
 _ADAPTER: Final = re.compile(r"(?i)\b(?:q-?)?lora\b|\badapter\b")
+_COMMON_WORDS: Final = frozenset(
+    (
+        *("image", "images", "photos", "pictures", "text", "texts", "chat", "conversations", "video", "videos"),
+        *("captions", "pairs", "agent", "play", "scratch", "single", "multi", "large", "small", "tiny", "big", "full"),
+        *("instruction", "instructions", "annotations", "task", "custom", "format", "simple", "several", "original"),
+    )
+)
+"""Words of requests that also stand in many names without telling what is trained."""
 _PLAIN_WORDS: Final = frozenset(
     ["train", "trainer", "training", "run", "main", "finetune", "launch", "trainers", "network", "net", "lora", "sft"]
 )
@@ -34,7 +42,8 @@ _PLAIN_WORDS: Final = frozenset(
 def fit(found: Sequence[Candidate], wishes: Wishes, folders: Iterable[str] = ()) -> None:
     """Give each candidate the points of the request. `folders`: those of packages, whose names describe no example."""
     packages = frozenset(f"{folder}/" for folder in folders)
-    paths = [words_of(_described(c, packages)) for c in found]
+    described = [_described(c, packages) for c in found]
+    paths = [words_of(text) | _joined(text, wishes.words) for text in described]
     documents = [_told(c, wishes.words) for c in found]
     for i, candidate in enumerate(found):
         if candidate.path is None:  # a tool's command is told apart by the place where it is documented
@@ -46,7 +55,7 @@ def fit(found: Sequence[Candidate], wishes: Wishes, folders: Iterable[str] = ())
     proper = words_of(" ".join(w for w in wishes.text.split()[1:] if re.search(r"[A-Z0-9]", w)))
     for word in sorted(wishes.words):
         ways = [_way(word, p, *d, h) for p, d, h in zip(paths, documents, heads, strict=True)]
-        weight = _OBJECT if word in objects else 1.0
+        weight = 0.3 if word in _COMMON_WORDS else _OBJECT if word in objects else 1.0
         named = weight * _rarity(sum(w >= _INSIDE_PATH for w in ways), len(ways), 1.1, _MOST)
         spoken = _rarity(sum(w > 0 for w in ways), len(ways), 0.6, _MOST / 2)
         for i, (candidate, way) in enumerate(zip(found, ways, strict=True)):
@@ -74,6 +83,12 @@ def _described(candidate: Candidate, packages: frozenset[str]) -> str:
     return f"{candidate.path[len(package) :]} {candidate.entry_point if candidate.launcher is Launcher.CLI else ''}"
 
 
+def _joined(text: str, wanted: frozenset[str]) -> frozenset[str]:
+    """The long words of a request that a path spells in parts (`instruct_pix2pix`)."""
+    letters = _letters(text)
+    return frozenset(w for w in wanted if len(w) >= 8 and w in letters)
+
+
 def _rarity(have: int, all_of_them: int, weight: float, most: float) -> float:
     """The points of a word that some of the candidates have: the fewer, the more."""
     return min(most, 0.4 - weight * math.log2(have / all_of_them)) if have else 0.0
@@ -90,10 +105,10 @@ def _letters(text: str) -> str:
 
 
 def _way(word: str, path: Iterable[str], titles: Iterable[str], document: Iterable[str], head: Iterable[str]) -> float:
-    """How a candidate speaks of a word: 1 in its path, less in a part of a word there, its documentation, its head."""
+    """How a candidate speaks of a word: 1 in its path, less in a part of a word there, in its documents, its head."""
     if word in path:
         return _IN_PATH
-    if len(word) > 2 and any(_holds(p, word) for p in path):
+    if len(word) > 1 and any(_holds(p, word) for p in path):
         return _INSIDE_PATH
     if word in titles:
         return _IN_TITLE
@@ -104,8 +119,10 @@ def _way(word: str, path: Iterable[str], titles: Iterable[str], document: Iterab
 
 def _holds(longer: str, word: str) -> bool:
     """`stsbenchmark` holds `sts` and `benchmark`; `resnet50` is held by `resnet`."""
-    if longer.startswith(word) or (len(word) > 3 and longer.endswith(word)):
+    if (len(word) > 2 and longer.startswith(word)) or (len(word) > 3 and longer.endswith(word)):
         return True
+    if re.fullmatch(r"[a-z]\d", word):
+        return longer.endswith(word)  # flant5 holds t5
     if len(longer) > 3 and word.startswith(longer) and word[len(longer) :].isdigit():
         return True
     return 3 <= len(longer) < len(word) <= 2 * len(longer) and word.endswith(longer)  # AllNLI speaks of nli

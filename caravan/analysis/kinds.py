@@ -32,7 +32,7 @@ _DIFFUSION: Final = {
     "dreambooth": r"dream[-_ ]?booth",
     "textual_inversion": r"textual[-_ ]inversion",
     "controlnet": r"control[-_ ]?net(?:[-_ ]?lllite)?|t2i[-_ ]adapter",
-    "text_to_image": r"text[-_ ]?(?:to|2)[-_ ]?image",
+    "text_to_image": r"text[-_ ]?(?:(?:to|2)[-_ ]?)?image",
     "unconditional": r"unconditional\w*",
     "instruct_pix2pix": r"instruct[-_ ]?pix2pix",
     "custom_diffusion": r"custom[-_ ]diffusion",
@@ -94,8 +94,11 @@ def judged(request: str, name: str, trainers: Iterable[str] = ()) -> list[tuple[
     asked, says = asked_kinds(request), named_kinds(name)
     points: list[tuple[float, str]] = []
     told = says or frozenset(k for t in trainers for k in named_kinds(t))
+    if "rl" in told and asked & _REINFORCED:
+        told = told | asked
     if asked & told:
-        points.append((2.5 if asked & says else 1.5, f"it is for {', '.join(sorted(asked & told))}, as asked"))
+        strong = 1.2 if asked & told == {"finetune"} else 2.5  # nearly every request says it
+        points.append((strong if asked & says else 0.6 * strong, f"it is for {', '.join(sorted(asked & told))}, as asked"))
     elif asked and told:
         points.append((-3.0, f"it is for {', '.join(sorted(told))}, which is not asked for"))
     elif told & _PREFERENCES.keys():
@@ -109,7 +112,7 @@ def judged(request: str, name: str, trainers: Iterable[str] = ()) -> list[tuple[
         points.append((-2.0 if wanted else -1.0, f"it is for {', '.join(sorted(has))}, which is not asked for"))
     wanted, has = _kinds(_ADAPTS, request), _kinds(_ADAPTS, name)
     if wanted & has:
-        points.append((0.5, f"it is for {', '.join(sorted(wanted & has))}, as asked"))
+        points.append((1.0, f"it is for {', '.join(sorted(wanted & has))}, as asked"))
     elif has and wanted:
         points.append((-2.0, f"it is for {', '.join(sorted(has))}, which is not asked for"))
     elif has:

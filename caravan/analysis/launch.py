@@ -17,12 +17,19 @@ from caravan.analysis.kinds import judged
 from caravan.analysis.prompt import Wishes, words_of
 from caravan.analysis.scripts import entry_folder
 from caravan.analysis.sources import Sources
-from caravan.analysis.vocabulary import OTHER_NAME, plain
+from caravan.analysis.vocabulary import ASIDE, OTHER_NAME, TRAIN_NAME, plain
 from caravan.values.repo import Launcher
 
 _KNOWN_TO_LAUNCHERS: Final = frozenset({"local_rank", "local-rank", "deepspeed", "deepspeed_config", "help"})
 _PREPARES: Final = re.compile(
     r"(?i)prepar|preprocess|download|tokeni[sz]|convert|fetch|get_?data|make_?data|build_?data"
+)
+_NOT_TRAINING: Final = re.compile(
+    r"(?i)(?:^|\s)(?:-h|--help|--eval(?:uate)?(?:[-_]only)?|--test(?:[-_]only)?|--no[-_]train|--dry[-_]run)(?=\s|$)"
+)
+_BENCHMARK: Final = re.compile(r"(?i)benchmark|profil")
+_TRANSLATED: Final = re.compile(
+    r"(?i)[-_.](?:zh|cn|ja|jp|ko|es|fr|de|pt|ru|hi|tr|vi)(?:[-_][a-z]{2})?\.(?:md|rst)$|/(?:zh|ja|ko|cn)[-_/]"
 )
 _MAX_PREPARED: Final = 12
 
@@ -43,13 +50,31 @@ def best_command(candidate: Candidate, sources: Sources, wishes: Wishes) -> Docu
         points += 0.5 * (d.command.launcher is candidate.launcher)
         points += 0.5 * sum(p for p, _ in judged(wishes.text, f"{d.command.where.file} {d.command.heading}"))
         points -= 0.7 * len(unknown_flags(sources, candidate.python, d)) if candidate.python else 0.0
-        points += 0.3 * bool(d.command.args)
+        points += 0.3 * bool(d.command.args) + _purpose(d)
         points += gpu_points(d, wishes.gpus) if wishes.gpus is not None else 0.0
         if wishes.model_name and wishes.model_name.lower() in d.command.text.lower():
             points += 2
         return points
 
     return max(candidate.commands, key=fit, default=None)
+
+
+def _purpose(d: Documented) -> float:
+    """Against a command that only shows help or evaluates, or hands another script over; for one in plain view."""
+    points = 0.0
+    if _NOT_TRAINING.search(" ".join(d.command.args)):
+        points -= 3.0
+    inner = next((a for a in d.command.args[:3] if a.endswith(".py")), None)
+    if inner and OTHER_NAME.match(basename(inner)):
+        points -= 3.0
+    elif inner and TRAIN_NAME.search(basename(inner)):
+        points += 1.0
+    file = d.command.where.file
+    if ASIDE.search(file) and d.kind != "page":
+        points -= 1.0
+    if _BENCHMARK.search(file):
+        points -= 1.5
+    return points - 0.5 * bool(_TRANSLATED.search(file))
 
 
 def unknown_flags(sources: Sources, path: str, used: Documented) -> list[str]:

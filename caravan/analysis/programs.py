@@ -90,6 +90,8 @@ def native_candidates(sources: Sources, commands: Sequence[Documented]) -> Itera
         candidate.plus(0.5, "is compiled", rule)
         if _mostly_native(sources):
             candidate.plus(2.0, "the repository is written in C, C++ or CUDA for the most part")
+        else:
+            candidate.minus(2.0, "the repository is written in Python for the most part")
         documentation(candidate)
         naming(candidate, name)
         yield candidate

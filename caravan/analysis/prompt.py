@@ -139,6 +139,7 @@ def _is_folder(text: str, found: re.Match[str]) -> bool:
 def words_of(text: str) -> frozenset[str]:
     """The telling words of a sentence or a path, in lower case; a version (`Llama-3.1`, `v2_5`) also stays whole."""
     plain = re.sub(r"(?i)fine[-_ ]?tun(?:e|ing)", "finetune", text).lower()
+    plain = re.sub(r"pre[-_ ]train", "pretrain", plain)
     found = re.findall(r"[a-z][a-z0-9]+|\d+(?:\.\d+)?[bm]\b", plain)
     versions = (f"{name}{number.replace('_', '.')}" for name, number in _VERSION.findall(plain))
     return frozenset(w for w in (*found, *versions) if len(w) > 1 and w not in _STOP)

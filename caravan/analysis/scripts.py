@@ -35,9 +35,14 @@ _STARTS: Final = (
     *("fire.Fire", "import click", "import typer", ".train(", ".learn("),
 )
 """Looked for one by one: over all of a repository's code a pattern of them takes several times as long."""
-_TEST: Final = re.compile(r"(?i)(?:^|/)(?:tests?|testing|unittests?)/|(?:^|/)(?:test_[^/]*|[^/]*_tests?|conftest)\.py$")
-_FOLDER: Final = re.compile(r"(?i)(?:^|/)(?:train(?:ing|er|ers)?|finetun(?:e|ing)|pre_?train(?:ing)?|sft)(?:/|$)")
-_WORDS: Final = re.compile(r"(?i)\btrain(?:ing|s|er)?\b|fine-?\s?tun|pre-?train(?!ed)")
+_TEST: Final = re.compile(
+    r"(?i)(?:^|/)(?:(?:auto|unit|integration_?)?tests?|testing)/|(?:^|/)(?:test_[^/]*|[^/]*_tests?|conftest)\.py$"
+)
+_STARTS_ONE: Final = re.compile(r"(?i)(?:^|[._])(?:run_)?(?:train(?:ing)?|fine_?tune|pre_?train)$")
+"""A call of something that is named after training, which an imported file may hold."""
+_APART: Final = re.compile(r"(?i)(?:^|/)(?:community|research_projects|contrib|experimental|sandbox|playground)/")
+_FOREIGN: Final = re.compile(r"(?i)(?:^|/)(?:third_?party|vendor(?:ed)?|external|extern|submodules?|thirdparty)/")
+_CONFIGURES: Final = re.compile(r"(?i)(?:^|/)(?:conf|configs?|recipes?/configs?)/")
 _SERVES: Final = frozenset(
     {"uvicorn.run", "serve_forever", "app.run", "demo.launch", "iface.launch", "interface.launch"}
 )
@@ -88,22 +93,23 @@ def _script(sources: Sources, path: str, used: list[Documented]) -> Candidate:
     candidate = Candidate(path, path, _launcher(sources, path, used), used)
     candidate.tool = next((d.command.tool for d in used if d.command.launcher is candidate.launcher), "")
     named = bool(TRAIN_NAME.search(basename(path)))
-    speaks = named or bool(_FOLDER.search(path)) or any(_WORDS.search(d.words) for d in used)
+    speaks = named or any(_STARTS_ONE.search(c.name) for c in module.calls)
     own = signs(candidate, sources, path, speaks)
     weight = sum(w for w, _, _ in sources.signs(module)) + own
     starts = module.main_line is not None or starts_at_top(module)
     parser = sources.parser(path) if weight >= ENOUGH or TRAIN_NAME.match(basename(path)) else None
     hits = _key_options(parser)
     candidate.told = _head(module)
-    candidate.trains = (starts or bool(used)) and (weight >= ENOUGH or (module.error is not None and named))
+    enough = 1.0 if TRAIN_NAME.match(basename(path)) else ENOUGH
+    candidate.trains = (starts or bool(used)) and (weight >= enough or (module.error is not None and named))
     candidate.says_so = starts and bool(TRAIN_NAME.match(basename(path))) and bool(used or hits)
     if module.error:
         candidate.minus(1.0, f"can't be read: {module.error}")
     documentation(candidate)
     if module.main_line is not None:
-        candidate.plus(1.0, "has a main guard", module.at(module.main_line))
+        candidate.plus(0.8, "has a main guard", module.at(module.main_line))
     elif starts:
-        candidate.plus(0.5, "does its work when it is started", module.at(module.runs_at_top or 0))
+        candidate.plus(0.8, "does its work when it is started", module.at(module.runs_at_top or 0))
     naming(candidate, path)
     _asides(candidate, module)
     flags = " ".join(n for o in parser.options for n in o.names()) if parser else ""
@@ -124,6 +130,10 @@ def _asides(candidate: Candidate, module: Module) -> None:
     if _TEST.search(module.path):
         candidate.minus(6.0, "is a test")
         candidate.trains = candidate.says_so = False
+    elif any(i.module.split(".")[0] == "submitit" for i in module.imports):
+        candidate.minus(3.0, "submits to Slurm by itself")
+    elif _CONFIGURES.search(module.path) and module.main_line is None:
+        candidate.minus(3.0, "is a configuration")
     elif _REFERENCE.match(candidate.told.strip("#\"' \n")):
         candidate.minus(1.0, "calls itself a reference, a toy or old")
     elif any(c.name in _SERVES or c.last == "serve_forever" for c in module.calls) and _serving(module):
@@ -206,6 +216,10 @@ def naming(candidate: Candidate, path: str) -> None:
         candidate.minus(3.0, "is named after something else than training")
     if ASIDE.search(path):
         candidate.minus(4.0, "stands among tests, benchmarks or documentation")
+    if _APART.search(path):
+        candidate.minus(1.0, "stands apart from what is kept up")
+    if _FOREIGN.search(path):
+        candidate.minus(3.0, "is somebody else's code")
     if OLD.search(path):
         candidate.minus(3.0, "its path says that it is old")
     candidate.score -= 0.15 * path.count("/")

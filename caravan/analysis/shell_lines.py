@@ -16,6 +16,7 @@ _READS: Final = re.compile(
     r"^\s*(?:read\s.*?\b([A-Za-z_]\w*)\s*<<|(?:export\s+|local\s+)?([A-Za-z_]\w*)=\"?\$\(\s*cat\s*<<)"
 )
 _RUNS: Final = re.compile(r"^\s*(?:bash|sh|ssh|sbatch|srun|sudo|docker)\b")
+_OPEN: Final = re.compile(r"^\s*(?:export\s+|local\s+|readonly\s+)?[A-Za-z_]\w*\+?=(?:\"[^\"]*|'[^']*)$")
 _ARRAY: Final = re.compile(r"^\s*(?:declare\s+-a\s+|local\s+|export\s+|readonly\s+)*([A-Za-z_]\w*)(\+?)=\((.*)$")
 _SBATCH: Final = re.compile(r"^\s*#SBATCH\s+(.*)$")
 _GPUS: Final = re.compile(r"--gpus(?:[=\s]+)(?:[a-zA-Z]\w*:)?(\d+)|-G\s*(\d+)")
@@ -51,6 +52,8 @@ def logical_lines(text: str, first: int) -> Iterator[Line]:
         whole, held = held + line, ""
         if not whole.strip() or whole.lstrip().startswith("#"):
             continue
+        if _OPEN.match(whole):
+            i, whole = _quoted(lines, i, whole)
         array, heredoc = _ARRAY.match(whole), _HEREDOC.search(whole)
         if array:
             i, whole = _array(lines, i, array)
@@ -69,6 +72,19 @@ def logical_lines(text: str, first: int) -> Iterator[Line]:
             yield Line(start, whole.strip())
     if held.strip():
         yield Line(start, held.strip())
+
+
+def _quoted(lines: list[str], i: int, opened: str) -> tuple[int, str]:
+    """(next line, one assignment) for a text over several lines whose quote `opened` opens."""
+    held = opened.rstrip("\\")
+    mark = opened[opened.index("=") + 1]
+    while i < len(lines) and len(held) < MAX_COMMAND:
+        line = lines[i].rstrip()
+        i += 1
+        held += " " + line.rstrip("\\").strip()
+        if mark in line:
+            break
+    return i, held
 
 
 def _end(lines: list[str], start: int, word: str) -> int:

@@ -15,7 +15,9 @@ from caravan.values.repo import SourceLine
 Finding = tuple[str, SourceLine]
 
 _OPTIMIZER: Final = re.compile(r"(?:^|[._])(?:optim\w*|opt|adam\w*|sgd|scaler|engine|model_engine)$", re.IGNORECASE)
-_TRAINER: Final = re.compile(r"Trainer\w*$|^Accelerator$|^Learner$")
+_TRAINER: Final = re.compile(
+    r"Trainer(?!(?:Config|Callback|State|Control|Arg(?:ument)?s|Params|Hooks?)\w*$)\w*$|^Accelerator$|^Learner$"
+)
 _TRAINER_STARTS: Final = re.compile(r"(?:^|[._])\w*(?:trainer|learner|runner)\w*\.(?:train|fit|fit_one_cycle)$", re.I)
 _GRADIENTS: Final = ("value_and_grad", "GradientTape", "apply_gradients", "minimize", "train_on_batch")
 _TRAIN_OPTIONS: Final = frozenset({"input_fn", "max_steps", "epochs", "data", "max_epochs", "num_epochs", "n_epochs"})

@@ -125,8 +125,9 @@ def _entry(
     parser = entry_parser(best.path, best.entry_point, sources, commands)
     document = used.command.where.file if used else None
     words = wishes.words | words_of(best.entry_point)
-    needed = installs.needed(dependencies, entry_folder(best), document, sources, words)
-    configs = named_files(used, sources, best.path)
+    folder = entry_folder(best) if best.path or used is None else used.cwd
+    needed = installs.needed(dependencies, folder, document, sources, words)
+    configs = named_files(used, sources, best.path, words)
     modules = entry_modules(best, sources)
     options = parser.options if parser else ()
     settings = read_settings(sources, configs, modules, options, used)

@@ -57,8 +57,13 @@ def read_settings(
     return tuple(found.values())
 
 
-def named_files(used: Documented | None, sources: Sources, entry: str | None) -> list[str]:
-    """The configuration files of the repository that the documented command names, in its order."""
+def named_files(
+    used: Documented | None, sources: Sources, entry: str | None, asked: frozenset[str] = frozenset()
+) -> list[str]:
+    """The configuration files of the repository that the documented command names, in its order.
+
+    For one that is not there (`configs/my_own.cfg`) its neighbour counts that the words `asked` speak of.
+    """
     if used is None:
         return []
     found: dict[str, None] = {}
@@ -68,6 +73,8 @@ def named_files(used: Documented | None, sources: Sources, entry: str | None) ->
         value = word.rpartition("=")[2].split(":")[0].strip("\"'")
         if value.endswith(KINDS):
             path = resolved(value, sources, (used.cwd, dirname(entry or "") or ".", ".", *folders))
+            if path is None and value.endswith((".cfg", ".yaml", ".yml", ".toml", ".gin")):
+                path = _neighbour(value, sources, (used.cwd, dirname(used.command.where.file) or "."), asked)
             if path and path != entry and basename(path) != "package.json":
                 found.setdefault(path)
         elif i and _is_config_option(words, i - len(used.command.launcher_args)):
@@ -75,6 +82,18 @@ def named_files(used: Documented | None, sources: Sources, entry: str | None) ->
             if path and path != entry:
                 found.setdefault(path)
     return list(found)
+
+
+def _neighbour(name: str, sources: Sources, folders: Iterable[str], words: frozenset[str]) -> str | None:
+    """Of the same kind of files where a missing one would stand, the one that most words of the request name."""
+    for folder in dict.fromkeys(folders):
+        home = dirname(normpath(join(folder, name)))
+        near = [p for p in sources.paths if dirname(p) == home and splitext(p)[1] == splitext(name)[1]]
+        told = {p: len(set(re.findall(r"[a-z]+|\d+b?", basename(p).lower())) & words) for p in near}
+        best = max(sorted(near), key=lambda p: (told[p], -len(p)), default=None)
+        if best and told[best]:
+            return best
+    return None
 
 
 def _is_config_option(words: Sequence[str], i: int) -> bool:

@@ -348,3 +348,17 @@ def test_an_adapter_s_rank_that_nobody_sets(tmp_path):
     assert profile_of(tmp_path, files, "Train it").method == "pretrain"
     files["README.md"] = readme("python train.py --lora_rank 8")
     assert profile_of(tmp_path, files, "Train it").method == "lora"
+
+
+def test_a_configuration_of_the_user_s_and_its_neighbours(tmp_path):
+    files = {
+        "README.md": "# Many\n",
+        "requirements.txt": "pytest\n",
+        "a/README.md": readme("python -m spacy train configs/my_own.cfg -o out"),
+        "a/requirements.txt": "spacy\n",
+        "a/configs/small.cfg": "[training]\nseed = 0\n",
+        "a/configs/bert.cfg": '[components.transformer.model]\nname = "roberta-base"\n',
+    }
+    profile = profile_of(tmp_path, files, "Train the classifier with the transformer (bert) config")
+    assert (profile.base_model, profile.dependency_files) == ("roberta-base", ("a/requirements.txt",))
+    assert profile.config_files == ("a/configs/bert.cfg",)

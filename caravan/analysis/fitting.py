@@ -123,7 +123,7 @@ def _holds(longer: str, word: str) -> bool:
         return True
     if re.fullmatch(r"[a-z]\d", word):
         return longer.endswith(word)  # flant5 holds t5
-    if len(longer) > 3 and word.startswith(longer) and word[len(longer) :].isdigit():
+    if len(longer) > 2 and word.startswith(longer) and word[len(longer) :].isdigit():
         return True
     return 3 <= len(longer) < len(word) <= 2 * len(longer) and word.endswith(longer)  # AllNLI speaks of nli
 

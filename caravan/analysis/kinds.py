@@ -98,7 +98,8 @@ def judged(request: str, name: str, trainers: Iterable[str] = ()) -> list[tuple[
         told = told | asked
     if asked & told:
         strong = 1.2 if asked & told == {"finetune"} else 2.5  # nearly every request says it
-        points.append((strong if asked & says else 0.6 * strong, f"it is for {', '.join(sorted(asked & told))}, as asked"))
+        named = ", ".join(sorted(asked & told))
+        points.append((strong if asked & says else 0.6 * strong, f"it is for {named}, as asked"))
     elif asked and told:
         points.append((-3.0, f"it is for {', '.join(sorted(told))}, which is not asked for"))
     elif told & _PREFERENCES.keys():

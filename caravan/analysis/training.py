@@ -81,7 +81,7 @@ def _sign(call: Call) -> tuple[float, str] | None:
         return 2.0, "computes gradients"
     if call.last == "step" and _OPTIMIZER.search(owner):
         return 2.0, "steps an optimizer"
-    if _TRAINER_STARTS.search(call.name):
+    if _TRAINER_STARTS.search(call.name) or (call.last in ("train", "fit") and _on_a_trainer(call)):
         return 2.5, "starts a trainer"
     if call.last in ("train", "fit") and any(k.arg == "resume_from_checkpoint" for k in call.node.keywords):
         return 2.5, "starts a trainer"
@@ -98,6 +98,13 @@ def _sign(call: Call) -> tuple[float, str] | None:
     if call.name in ("jax.grad", "jax.value_and_grad", "optax.apply_updates", "deepspeed.initialize"):
         return 2.0, f"calls {call.name}"
     return (1.0, f"calls {call.name}()") if _TRAIN_NAME.match(call.last) and call.last != "train" else None
+
+
+def _on_a_trainer(call: Call) -> bool:
+    """Whether a method is called on what was just made: `DPOTrainer(...).train()`, `Runner.from_cfg(c).train()`."""
+    made = call.node.func.value if isinstance(call.node.func, ast.Attribute) else None
+    name = dotted(made.func) if isinstance(made, ast.Call) else ""
+    return any(_TRAINER.search(part) or part == "Runner" for part in name.split("."))
 
 
 def adapters(module: Module) -> Iterator[Finding]:

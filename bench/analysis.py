@@ -130,8 +130,8 @@ def compare(tree: Path, peers: dict[str, list[str]], repeat: int) -> None:
         middle = statistics.median(m.seconds for m in found[name])
         peak = max(m.megabytes for m in found[name])
         processor = min(m.processor for m in found[name])
-        times = f"{measured.seconds:6.2f} s (median {middle:.2f}), {processor:6.2f} s of processors"
-        print(f"  {name:10} {times}, peak {peak:5.0f} MB")
+        elapsed = f"{measured.seconds:6.2f} s (median {middle:.2f}), {processor:6.2f} s of processors"
+        print(f"  {name:10} {elapsed}, peak {peak:5.0f} MB")
     for peer in peers:
         for name in ("tree", "analyze", "again"):
             times = best[peer].seconds / best[name].seconds

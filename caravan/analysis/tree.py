@@ -193,6 +193,10 @@ class SourceTree:
             found[path] = git.look(self.root / path, environment=self._environment).state if there else None
         return found
 
+    def forget(self) -> None:
+        """Take nothing from what was kept, and keep nothing."""
+        self.kept = None
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 over the sorted paths, modes and content hashes of all files that can be read (`hashes`)."""

@@ -28,14 +28,17 @@ def analyze(
         ),
     ],
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="What you want to train: it tells which entry.")] = "",
+    fresh: Annotated[bool, typer.Option("--no-cache", help="Find everything anew, also in an unchanged tree.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a repository trains and how.
 
-    Nothing is run and nothing is written.
+    Nothing is run, and nothing is written into it.
     """
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     tree = wiring.open_tree(check_source(path))
+    if fresh:
+        tree.forget()
     from caravan.analysis import analyze as analyze_tree
 
     profile = analyze_tree(tree, prompt)

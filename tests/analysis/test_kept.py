@@ -228,3 +228,12 @@ def test_a_fake_tree_is_analysed_anew(tmp_path, seen):
     tree = open_source(str(tmp_path / "r"), cache=tmp_path / "cache")
     assert analyze(tree) == analyze(tree)
     assert seen.analysed == 2
+
+
+def test_a_tree_may_be_told_to_forget(tmp_path, seen):
+    write(tmp_path / "r", FILES)
+    first = analyze(opened(tmp_path))
+    tree = opened(tmp_path)
+    tree.forget()
+    assert analyze(tree) == first
+    assert (seen.analysed, len(seen.read)) == (2, 2 * len(FILES))

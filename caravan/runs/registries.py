@@ -32,9 +32,10 @@ _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
 
 
 class Registries:
-    """The port ImageRegistry. `proxies`: scheme → proxy, but for the hosts in `no_proxy`; one on the loopback is asked without TLS.
+    """The port ImageRegistry. `proxies`: scheme → proxy, but for the hosts in `no_proxy`.
 
-    `verify`: True or a file of authorities. Answers are kept as long as it lives.
+    `verify`: True or a file of authorities. One on the loopback is asked without TLS. Answers are kept as long as it
+    lives.
     """
 
     def __init__(

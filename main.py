@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from caravan.runs.store import SqlStore
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
+    from caravan.values.environment import ImageAnswer
     from caravan.values.handover import AgentPlace
     from caravan.values.policy import Policies
     from caravan.values.run import RunRecord, RunRequest
@@ -221,6 +222,18 @@ class Application:
             made, kept_back = self._nomad(access, timeout=_PROBE_S), access.note
         with closing(made) as cluster:
             return cluster.examine().model_copy(update={"kept_back": kept_back})
+
+    def images(self, request: RunRequest) -> tuple[ImageAnswer, ...]:
+        """What registries say of the images that settings and profile name."""
+        from adapters import make_registries
+        from caravan.planning.site import mirrored
+        from profiles import base_images, find_site
+
+        site = find_site(request, self._profiles)
+        named = [self._settings.image or (site.profile.image if site else None)]
+        named += [image.image for image in base_images(self._settings, site)]
+        images = dict.fromkeys(mirrored(n, site.profile) if site else n for n in named if n)
+        return make_registries(self._settings).look_at(tuple(images))
 
     def kept_back(self, request: RunRequest) -> str:
         """Why a token that is set is not sent to the run's cluster. Raises UsageError for a profile's secrets."""

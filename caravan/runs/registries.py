@@ -49,6 +49,7 @@ class Registries:
         self._direct = tuple(p.strip().lstrip("*").lstrip(".").lower() for p in no_proxy.split(",") if p.strip())
         self._proxies, self._verify, self._timeout_s = dict(proxies or {}), verify, timeout_s
         self._known: dict[str, ImageAnswer] = {}
+        self._silent: dict[str, str] = {}
 
     def look(self, image: str) -> ImageAnswer:
         """What the image's registry says of it. Never raises."""
@@ -67,6 +68,8 @@ class Registries:
         found = read_image(image)
         if found is None:
             return ImageAnswer(image=image, state=ImageState.ABSENT, text="it is no name of an image")
+        if found.registry in self._silent:
+            return _unknown(image, self._silent[found.registry])
         until = time.monotonic() + self._timeout_s
         try:
             with requests.Session() as session:
@@ -74,9 +77,11 @@ class Registries:
                 session.proxies = {} if self._is_direct(found.registry) else self._proxies
                 return self._with(session, image, found, until)
         except requests.exceptions.SSLError:
-            return _unknown(image, f"the certificate of {found.registry} is not trusted")
+            text = f"the certificate of {found.registry} is not trusted"
         except (requests.RequestException, ValueError) as error:
-            return _unknown(image, f"{found.registry} does not answer ({_reason(error)})")
+            text = f"{found.registry} does not answer ({_reason(error)})"
+        self._silent[found.registry] = text  # it is not waited for again
+        return _unknown(image, text)
 
     def _is_direct(self, registry: str) -> bool:
         host = registry.partition(":")[0].lower()

@@ -256,8 +256,6 @@ def _nodes(exam: Examination) -> Iterator[Finding]:
     yield from _drivers(usable)
     yield from _gpus(usable)
     yield from _volumes(facts, usable)
-    if facts.kind is ClusterKind.NOMAD:
-        yield _ok("images", "Images and registries can't be looked at from here: the nodes pull them.")
 
 
 def _drivers(nodes: Sequence[NodeFacts]) -> Iterator[Finding]:

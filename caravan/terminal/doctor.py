@@ -17,6 +17,7 @@ import typer
 from caravan.terminal.options import JsonOption, terminal_of, wiring_of
 from caravan.values.checkup import AREA_EXIT_CODES, Area, Finding, Level
 from caravan.values.errors import CaravanError, ClusterError, ServiceError, StateError
+from caravan.values.job import ClusterKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
+    from caravan.values.job import ClusterFacts
     from caravan.values.run import RunRequest
 
 _PATIENCE_S: Final = 20.0  # for a database or memory that somebody else holds
@@ -149,6 +151,7 @@ def _services(wiring: Wiring) -> Iterator[Finding]:
 
 def _cluster(wiring: Wiring, name: str | None) -> Iterator[Finding]:
     from caravan.terminal.checkup import cluster_findings
+    from caravan.terminal.image_checks import image_findings
     from caravan.values.run import RunRequest
 
     try:
@@ -168,6 +171,14 @@ def _cluster(wiring: Wiring, name: str | None) -> Iterator[Finding]:
         yield Finding(area=Area.CLUSTER, name="cluster", level=Level.OK, text=text)
         return
     yield from cluster_findings(exam, wiring.clock.now())
+    if _pulls(exam.facts):
+        yield from image_findings(wiring.images(request))
+
+
+def _pulls(facts: ClusterFacts | None) -> bool:
+    """Whether nodes pull images from registries: those of the built-in cluster have what its inventory says."""
+    nodes = facts.usable_nodes() if facts is not None and facts.kind is ClusterKind.NOMAD else ()
+    return any("docker" in node.drivers for node in nodes)
 
 
 def _policies(wiring: Wiring, request: RunRequest) -> Finding:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from caravan.ports import Clock, Cluster, Memory, Progress, RunFolder, Store
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
+    from caravan.values.environment import ImageAnswer
     from caravan.values.handover import AgentPlace
     from caravan.values.policy import Policies
     from caravan.values.run import RunRecord, RunRequest
@@ -105,6 +106,9 @@ class Wiring(Protocol):
         None: it is the built-in one, and it does not run (it is not started). Raises UsageError for settings that
         can't be used.
         """
+
+    def images(self, request: RunRequest) -> tuple[ImageAnswer, ...]:
+        """What registries say of the images that settings and profile name, as the cluster's mirrors have them."""
 
     def kept_back(self, request: RunRequest) -> str:
         """Why a token that is set is not sent to the run's cluster; empty where nothing is kept back.

@@ -13,6 +13,7 @@ from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
 from caravan.values.checkup import Examination
 from caravan.values.dialogue import Ask, Reply
+from caravan.values.environment import ImageAnswer
 from caravan.values.errors import RepositoryError, UsageError
 from caravan.values.handover import AgentPlace
 from caravan.values.job import ClusterFacts
@@ -171,6 +172,7 @@ class FakeWiring:
         self.examination: Examination | None = None
         self.no_access: UsageError | None = None
         self.law = Policies()
+        self.answered: tuple[ImageAnswer, ...] = ()
         self.known: tuple[str, ...] = ()
         self.agents = FakeAgents()
         self.notifier: FakeNotifier | None = None
@@ -205,6 +207,9 @@ class FakeWiring:
 
     def site(self, request: RunRequest) -> Site | None:
         return None
+
+    def images(self, request: RunRequest) -> tuple[ImageAnswer, ...]:
+        return self.answered
 
     def kept_back(self, request: RunRequest) -> str:
         if self.no_access is not None:

@@ -14,6 +14,7 @@ from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan
 MICRO: Final = "training.micro_batch"
 ACCUMULATION: Final = "training.grad_accum"
 GLOBAL: Final = "training.global_batch"
+_FIXED: Final = STANDING | {Author.ESTIMATE, Author.MEMORY}
 _OBSERVED: Final = (Author.REPAIR, Author.ESTIMATE, Author.MEMORY)
 """Authors who make a batch smaller because it does not fit."""
 
@@ -58,7 +59,7 @@ def all_together(plan: TrainingPlan, field: str, form: str, values: Mapping[str,
         return None
     accumulated = training.grad_accum or 1 if form == "global" else 1
     asked = training.global_batch
-    if asked is not None and plan.set_by(GLOBAL) in STANDING and not _shrunk(plan):
+    if asked is not None and plan.asked(GLOBAL) and not _shrunk(plan):
         return asked if form == "global" else max(1, asked // (training.grad_accum or 1))
     return training.micro_batch * accumulated * processes(plan)
 
@@ -79,33 +80,37 @@ def batch_flags(plan: TrainingPlan) -> bool:
     return training.micro_batch * (training.grad_accum or 1) * processes(plan) == training.global_batch
 
 
-def settled_batch(plan: TrainingPlan, documented: int | None) -> tuple[PlanChange, ...]:
+def settled_batch(
+    plan: TrainingPlan, documented: int | None, own: Mapping[str, Json] | None = None
+) -> tuple[PlanChange, ...]:
     """What the batch of one GPU and the accumulation have to be, so that together they make what was asked for.
 
     `documented`: the processes that the documented command counts on; where fewer or more are planned and nobody has
-    asked for a batch, the samples of an update stay. What a person has set is not touched.
+    asked for a batch, the samples of an update stay. `own`: the repository's own values by plan path, from which it
+    is counted anew each time. What a person, the estimate or memory has set is not touched.
     """
+    own = own or {}
     if plan.training.global_batch is not None and plan.set_by(GLOBAL) in STANDING:
-        return tuple(_for_all(plan, plan.training.global_batch))
+        return tuple(_for_all(plan, plan.training.global_batch, own))
     if plan.training.micro_batch is None:
         return ()
     if _takes_all(plan):
         return tuple(_beside_own(plan))
-    return tuple(_as_before(plan, documented)) if documented else ()
+    return tuple(_as_before(plan, documented, own)) if documented else ()
 
 
-def _for_all(plan: TrainingPlan, asked: int) -> Iterator[PlanChange]:
+def _for_all(plan: TrainingPlan, asked: int, own: Mapping[str, Json]) -> Iterator[PlanChange]:
     """Batch and accumulation for an update of that many samples; the largest batch of a GPU that was meant before."""
-    count, micro = processes(plan), plan.training.micro_batch
+    count = processes(plan)
+    micro = plan.training.micro_batch if plan.set_by(MICRO) in _FIXED else _whole(own.get(MICRO))
     each, rest = divmod(asked, count)
     why = f"an update of {asked} samples on {count} {'processes' if count > 1 else 'process'}"
     if each == 0 or (rest and not _takes_all(plan)):
         each, why = max(1, each), f"{why}: {max(1, each) * count} is the nearest that they can share"
     accumulates = reaches(plan, ACCUMULATION) or (_takes_all(plan) and MICRO in plan.flags)
     if not reaches(plan, MICRO) or not accumulates:
-        steps = 1
-        size = each
-    elif micro is not None and plan.set_by(MICRO) in STANDING:
+        size, steps = each, 1
+    elif micro is not None and plan.set_by(MICRO) in _FIXED:
         size, steps = micro, max(1, round(each / micro))
         if size * steps != each:
             why = f"{why}: {size} x {steps} x {count} is the nearest with {size} a GPU"
@@ -113,6 +118,10 @@ def _for_all(plan: TrainingPlan, asked: int) -> Iterator[PlanChange]:
         size = next(n for n in range(min(micro or each, each), 0, -1) if each % n == 0)
         steps = each // size
     yield from _changed(plan, {MICRO: size, ACCUMULATION: steps}, why)
+
+
+def _whole(value: Json) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _beside_own(plan: TrainingPlan) -> Iterator[PlanChange]:
@@ -130,21 +139,21 @@ def _beside_own(plan: TrainingPlan) -> Iterator[PlanChange]:
         yield PlanChange(path=GLOBAL, value=micro * count, by=Author.DEFAULT, why=f"{micro} a GPU on {count}")
 
 
-def _as_before(plan: TrainingPlan, documented: int) -> Iterator[PlanChange]:
+def _as_before(plan: TrainingPlan, documented: int, own: Mapping[str, Json]) -> Iterator[PlanChange]:
     """Another accumulation where other processes are planned than documented, so that an update is what it was."""
-    count, steps = processes(plan), plan.training.grad_accum or 1
-    kept = plan.set_by(MICRO) in STANDING or plan.set_by(ACCUMULATION) in STANDING
-    if count == documented or kept or not reaches(plan, ACCUMULATION):
+    count, steps = processes(plan), _whole(own.get(ACCUMULATION)) or 1
+    kept = plan.set_by(MICRO) in _FIXED or plan.set_by(ACCUMULATION) in _FIXED
+    if kept or not reaches(plan, ACCUMULATION) or steps * documented % count:
         return
-    whole = steps * documented
-    if whole % count == 0 and whole // count != steps:
+    wanted = steps * documented // count
+    if wanted != (plan.training.grad_accum or 1):
         why = f"an update of as many samples as on the {documented} documented processes, now on {count}"
-        yield PlanChange(path=ACCUMULATION, value=whole // count, by=Author.DEFAULT, why=why)
+        yield PlanChange(path=ACCUMULATION, value=wanted, by=Author.DEFAULT, why=why)
 
 
 def _changed(plan: TrainingPlan, values: Mapping[str, int], why: str, *, own: bool = False) -> Iterator[PlanChange]:
     by = Author.REPOSITORY if own else Author.DEFAULT
     for path, value in values.items():
         now = plan.get(path)
-        if now != value and plan.set_by(path) not in STANDING and not (now is None and value == 1):
+        if now != value and plan.set_by(path) not in _FIXED and not (now is None and value == 1):
             yield PlanChange(path=path, value=value, by=by, why=why)

@@ -29,7 +29,7 @@ from caravan.planning.flag_names import (
 from caravan.planning.words import is_value, plain, same_flag
 from caravan.values.base import Json
 from caravan.values.errors import PlanError
-from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
+from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import Launcher, RepoProfile, ScriptOption
 
 __all__ = ["field_of", "fitting", "is_switch", "known_flags", "repository_values", "typed_changes"]
@@ -38,7 +38,9 @@ _FILE_NAME: Final = re.compile(r"[^/]\.[A-Za-z]\w{0,11}$")
 """A default that names a file by its ending (`model.pt`, `line.csv`); `runs/v1.0` and `./out` are directories."""
 _NAME: Final = re.compile(r"[\w./:@+~-]+")
 _FREE_NAMES: Final = ("model.id", "dataset.path", "training.output_dir", "training.resume_from")
-_KEYS: Final = frozenset({*KEY_FIELDS.values(), "training.max_steps", "training.report_to", "training.precision"})
+_KEYS: Final = frozenset(
+    {*KEY_FIELDS.values(), "model.id", "dataset.path", "training.max_steps", "training.report_to", "training.precision"}
+)
 _LENGTHS: Final = ("training.epochs", "training.max_steps")
 
 
@@ -123,13 +125,12 @@ def _by_command(
     That the program takes it is said by the command; a parser may add options that no file of the repository shows.
     """
     typed = _typed_flags(documented.command) if documented else {}
-    known = {f for o in profile.options for f in (o.flag, *o.aliases)}
     for path, names in OPTIONS.items():
         held = found.get(path)
         if path not in _KEYS or (held is not None and _given(held, typed) is not None):
             continue
         ranked = sorted((f for f in typed if plain(f) in names), key=lambda f: names.index(plain(f)))
-        if ranked and ranked[0].startswith("--") and ranked[0] not in known:
+        if ranked and ranked[0].startswith("--") and spelling.meant(ranked[0], profile) is None:
             yield path, ScriptOption(flag=ranked[0])
 
 
@@ -306,7 +307,7 @@ def typed_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
     field that somebody set by its own name stays, and so does the place of the outputs, which is the plan's business.
     """
     typed: dict[str, tuple[Json, Author]] = {}
-    if (by := plan.set_by("command")) in _PERSONS:
+    if (by := plan.set_by("command")) in _PERSONS and plan.asked("command"):
         typed |= {flag: (text, by) for flag, text in _typed_flags(plan.command).items()}
     for flag, value in plan.training.options.items():
         if (by := plan.set_by(f"training.options.{flag}")) in _PERSONS:
@@ -316,7 +317,7 @@ def typed_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
         field = path.partition("=")[0].partition(":")[0]
         given = next((given for name, given in typed.items() if same_flag(name, flag)), None)
         origin = plan.provenance.get(field)
-        own_words = plan.set_by(field) in STANDING and not (origin and origin.why.startswith(_TYPED))
+        own_words = plan.asked(field) and not (origin and origin.why.startswith(_TYPED))
         if given is None or own_words or field == "training.output_dir":
             continue
         changes += fitting(plan, _value_of(path, flag, given[0], f"{_TYPED} {plain_flag(flag)}"), given[1])

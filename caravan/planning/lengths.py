@@ -17,7 +17,7 @@ _NO_LIMIT = (None, 0, -1, "-1", "0", "None", "none")
 
 def length_changes(plan: TrainingPlan, profile: RepoProfile) -> tuple[PlanChange, ...]:
     """What lifts the repository's limit of steps where a person asks for epochs and for no steps."""
-    if plan.set_by(EPOCHS) not in STANDING or plan.set_by(STEPS) in STANDING or plan.set_by("command") in STANDING:
+    if not plan.asked(EPOCHS) or plan.asked(STEPS) or plan.asked("command"):
         return ()
     if not any(path.partition(":")[0] == EPOCHS for path in (*plan.flags, *plan.config_keys)):
         return ()

@@ -184,6 +184,10 @@ class TrainingPlan(Value):
         origin = self.provenance.get(path)
         return origin is not None and (origin.own or origin.by is Author.REPOSITORY)
 
+    def asked(self, path: str) -> bool:
+        """Whether a person or a repair set the field, and not only confirmed what is the repository's own."""
+        return self.set_by(path) in STANDING and not self.is_own(path)
+
 
 def block_in(annotation: Any) -> type[Value] | None:
     """The block that a field of that type holds, also an optional one; None for anything else."""

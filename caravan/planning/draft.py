@@ -8,18 +8,16 @@ from datetime import datetime
 from typing import Final
 
 from caravan.planning.answers import changes_from
-from caravan.planning.batches import settled_batch
 from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver
 from caravan.planning.config_keys import configured, repository_values
+from caravan.planning.derived import with_derived
 from caravan.planning.documented import Documented
 from caravan.planning.environment_plan import base_image, environment_changes, setup_values
 from caravan.planning.environments import cache_changes
 from caravan.planning.flags import fitting, typed_changes
-from caravan.planning.lengths import length_changes
+from caravan.planning.mentioned import mentioned_changes
 from caravan.planning.metrics import clear_metric, direction_of
-from caravan.planning.processes import documented_processes, process_changes
 from caravan.planning.program import documented_start, has_own_program, program_words
-from caravan.planning.quiet import quiet_changes
 from caravan.planning.secrets import needed_secrets
 from caravan.planning.spelling import canonical
 from caravan.planning.spoken import spoken
@@ -77,16 +75,14 @@ def draft_plan(
         plan, (*_struck(plan, request.sets), *said)
     )  # first, so that what is derived sees it; standing keeps it
     plan = with_typed_values(plan, profile)
+    plan = apply_changes(plan, mentioned_changes(plan, profile, documented, request.prompt))
     plan = apply_changes(plan, place)
     plan = apply_changes(plan, _where(plan, profile, facts, image, images))
     plan = apply_changes(plan, _gpus(plan, profile, facts))
     plan = apply_changes(plan, _machine(plan, facts))
     plan = apply_changes(plan, cache_changes(plan))
     plan = apply_changes(plan, environment_changes(plan, profile, facts, images))
-    plan = apply_changes(plan, process_changes(plan, profile, documented))
-    plan = apply_changes(plan, length_changes(plan, profile))
-    plan = apply_changes(plan, settled_batch(plan, documented_processes(documented)))
-    return apply_changes(plan, quiet_changes(plan, profile, request.prompt))
+    return with_derived(plan, profile, request.prompt)
 
 
 def with_fitting_flags(plan: TrainingPlan, profile: RepoProfile) -> TrainingPlan:

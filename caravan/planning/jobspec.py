@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from caravan.planning.cluster_fit import driver_constraints
-from caravan.planning.command import sink_dir
+from caravan.planning.command import command_variables, sink_dir
 from caravan.planning.devices import gpu_request
 from caravan.planning.environments import SCRIPT, environment_words, prepares, preparing_task, without_code
 from caravan.planning.fetching import delivery_artifacts, delivery_binds
@@ -114,7 +114,7 @@ def _task(plan: TrainingPlan, facts: ClusterFacts, templates: Path, phase: Smoke
         name=TASK,
         driver=plan.driver,
         config=_config(plan, facts),
-        env={"PYTHONUNBUFFERED": "1", **plan.env},
+        env={"PYTHONUNBUFFERED": "1", **plan.env, **command_variables(plan)},
         user=plan.user,
         kill_timeout_s=plan.kill_timeout_s,
         kill_signal=_KILL_SIGNAL,

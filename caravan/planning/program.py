@@ -56,7 +56,7 @@ def names_entry(command: tuple[str, ...], profile: RepoProfile) -> bool:
     """Whether a word of the command is the entry point: its path, its module, or the console command that starts it."""
     entry = profile.entry_point or ""
     inside = entry.removeprefix(f"{profile.launch_cwd.strip('/')}/")
-    if any(w.removeprefix("./") in (entry, inside) for w in command):
+    if any(w.removeprefix("./") in (entry.removeprefix("./"), inside) for w in command):
         return True
     if profile.launcher is Launcher.CLI and command[:1] == tuple(entry.split()[:1]):
         return True

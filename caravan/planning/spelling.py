@@ -10,7 +10,7 @@ from caravan.planning.documented import Documented
 from caravan.planning.flag_names import is_switch
 from caravan.planning.words import is_value, plain
 from caravan.values.base import Json
-from caravan.values.repo import ScriptOption
+from caravan.values.repo import RepoProfile, ScriptOption
 
 _JOINED: Final = frozenset({"constants", "fire"})
 """Parsers that want `--x=value` as one word, or that take the next word for something else where it could be."""
@@ -168,6 +168,11 @@ def canonical(
         if option is not None and plain(option.flag) in wanted:
             found[i] = f"{option.flag}={value}" if joined else option.flag
     return tuple(found)
+
+
+def meant(name: str, profile: RepoProfile) -> ScriptOption | None:
+    """The profile's option that a word of a command names, by any of its spellings."""
+    return _meant(name, profile.options, profile.cli_style)
 
 
 def _meant(name: str, options: tuple[ScriptOption, ...], style: str | None) -> ScriptOption | None:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from caravan.planning.batches import batch_text
 from caravan.planning.delivery import size_text
 from caravan.planning.launchers import launch_words
+from caravan.planning.quiet import quieted
 from caravan.terminal.console import cell, console_on, draw, listing
 from caravan.terminal.text import duration, joined, money, one_line, span, words
 from caravan.values.errors import ClusterError
@@ -112,6 +114,8 @@ def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
         ("model", plan.model.id or "", _by(plan, "model.id")),
         *_delivery(plan),
         *_training(plan),
+        ("update", batch_text(plan), _by(plan, "training.global_batch" if plan.training.global_batch else _BATCH)),
+        ("switched off", joined(quieted(plan)), ""),
         ("environment", words(sorted(plan.env)) if plan.env else "", _by(plan, "env")),
         ("secrets", words(plan.secrets) if plan.secrets else "", _by(plan, "secrets")),
         ("setup", _setup(plan), _by(plan, "setup")),
@@ -207,6 +211,7 @@ def _setup(plan: TrainingPlan) -> str:
     return joined((setup.requirements or "", *setup.pip, *setup.apt, *setup.cmd))
 
 
+_BATCH: Final = "training.micro_batch"
 _CODE: Final = {
     "archive": "archive",
     "git": "git commit",

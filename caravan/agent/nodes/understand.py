@@ -11,6 +11,7 @@ from caravan.agent.state import RunState, Update, joined
 from caravan.agent.there import doubtful
 from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, changes_from
+from caravan.planning.derived import derived_notes, with_derived
 from caravan.planning.draft import draft_plan, with_fitting_flags
 from caravan.planning.outputs import settled
 from caravan.planning.policy import fill, within
@@ -92,7 +93,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     plan = apply_changes(plan, standing_sets(state))  # once more: an answer may touch further fields than its own
     cases = standing_cases(state.cases, tree, profile)
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, cases))
-    plan = settled(with_fitting_flags(plan, profile), facts)
+    plan = settled(with_derived(with_fitting_flags(plan, profile), profile, request.prompt), facts)
     plan = with_delivery(plan, chosen, tree, context)
     plan = apply_changes(plan, resume_changes(plan, profile))
     plan = apply_changes(plan, fill(plan, facts, context.policies))
@@ -100,7 +101,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     keep_answers(state, said_by_people(state, spoken(profile, request.prompt, facts)), context)
     _tell_remembered(plan, state, context)
     told = (*chosen.warnings, *needed_but_left_out(plan, tree), *not_sent(plan), *doubtful(plan, tree, context))
-    told = (*told, *environment_told(plan, profile, context))
+    told = (*told, *environment_told(plan, profile, context), *derived_notes(plan, profile))
     return {
         "plan": plan,
         "profile": profile,

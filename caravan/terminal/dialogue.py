@@ -105,7 +105,7 @@ def _questions(terminal: Terminal, ask: Ask, known: Sequence[Answer], now: datet
     answers = list(known)
     answered = {a.question_id for a in answers}
     missing = [q for q in ask.questions if q.id not in answered]
-    terminal.err(f"{one_line(ask.text)} Enter takes the default in brackets; an answer may say more than was asked.")
+    terminal.err(f"{one_line(ask.text)} Enter takes the default in brackets; an answer may say more.")
     for number, question in enumerate(missing, 1):
         if any(a.question_id == question.id for a in answers):
             continue  # said with an earlier answer

@@ -30,8 +30,31 @@ def settings() -> str:
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         variable = field.validation_alias.choices[0]  # type: ignore[union-attr]
-        default = "the platform's state directory" if name == "home" else field.get_default()
+        said = {"home": "the platform's state directory", "base_images": "see the table in jobs.md"}
+        default = said.get(name, field.get_default())
         rows.append(f"| `{variable}` | {'' if default is None else default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def base_images() -> str:
+    """The images that jobs may start from, with what is counted on in them."""
+    from config import BASE_IMAGES
+
+    rows = ["| image | Python | torch | CUDA | compilers |", "|---|---|---|---|---|"]
+    for image in BASE_IMAGES:
+        tools = "C++, nvcc" if image.nvcc else "C++" if image.tools else ""
+        cells = (f"`{image.image}`", image.python, image.torch, image.cuda, tools)
+        rows.append(f"| {' | '.join(c or '' for c in cells)} |")
+    return "\n".join(rows)
+
+
+def cuda() -> str:
+    """What torch's versions need, as plans are held against it."""
+    from caravan.planning.cuda import TORCH, image_driver, oldest_driver
+
+    rows = ["| torch | CUDA of its wheels | Python | oldest driver | driver of that CUDA |", "|---|---|---|---|---|"]
+    for minor, (version, low, high) in TORCH.items():
+        rows.append(f"| {minor} | {version} | {low} to {high} | {oldest_driver(version)} | {image_driver(version)} |")
     return "\n".join(rows)
 
 
@@ -387,6 +410,8 @@ def launchers() -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "graph": graph,
     "settings": settings,
+    "base-images": base_images,
+    "cuda": cuda,
     "plan": plan,
     "causes": causes,
     "help": help_page,

@@ -7,13 +7,15 @@ key that nothing on the command line overrides carries its file (`FoundOption.so
 import ast
 import re
 from collections.abc import Iterator, Sequence
-from posixpath import dirname, join, normpath, relpath
+from posixpath import dirname, relpath
 from typing import Final
 
-from caravan.analysis.config_trees import default_tree, ml_config_files
+from caravan.analysis.class_options import Fields, Spelling
+from caravan.analysis.config_trees import default_tree, ml_config_files, ml_values
 from caravan.analysis.documents import Documented
 from caravan.analysis.findings import FoundOption, Module, source_line
 from caravan.analysis.gin import bindings
+from caravan.analysis.hydra import roots
 from caravan.analysis.option_parts import once
 from caravan.analysis.options import MAX_OPTIONS, Parser
 from caravan.analysis.python import dotted, keyword, text_of
@@ -22,6 +24,7 @@ from caravan.analysis.sources import Sources
 from caravan.values.base import Json
 from caravan.values.repo import ScriptOption
 
+_BARE: Final = Spelling(before="")
 _NEAR: Final = 6
 """Modules, the entry's own first, whose calls say how its configuration is overridden."""
 _FROM_WORDS: Final = frozenset({"from_cli", "from_dotlist", "merge_with_cli", "merge_with_dotlist"})
@@ -48,7 +51,7 @@ def with_configuration(
         ("absl", _ml_config(settings, modules, sources)),
         ("hydra", _hydra(settings, modules, sources)),
         ("spacy", _spacy(settings, used)),
-        ("omegaconf", _words(settings, modules, used)),
+        ("omegaconf", _words(settings, modules, used, sources)),
         ("yacs", default_tree(settings, modules, sources)),
         ("config", _kept(settings)),
     ):
@@ -103,7 +106,8 @@ def _ml_config(settings: Sequence[Setting], modules: Sequence[Module], sources: 
             name = text_of(call.node.args[0], module) or "config"
             named = [s.path for s in settings if s.path.endswith(".py")]
             for path in named or ml_config_files(module, call.node, sources):
-                for key, value in read_values(path, sources.text(path) or "", sources).items():
+                values = read_values(path, sources.text(path) or "", sources) | dict(ml_values(sources.module(path)))
+                for key, value in values.items():
                     yield _option(path, f"--{name}.{key}", value)
             return
 
@@ -112,10 +116,10 @@ def _ml_config(settings: Sequence[Setting], modules: Sequence[Module], sources: 
 
 
 def _hydra(settings: Sequence[Setting], modules: Sequence[Module], sources: Sources) -> Iterator[FoundOption]:
-    homes = list(_homes(modules))
-    if not homes:
+    found = [root for m in modules[:_NEAR] for root in roots(m)]
+    if not found:
         return
-    home = homes[0]
+    home = found[0].home
     for setting in settings:
         inside = setting.path.startswith(f"{home}/") or home == "."
         if inside and setting.path.endswith((".yaml", ".yml")):
@@ -123,16 +127,24 @@ def _hydra(settings: Sequence[Setting], modules: Sequence[Module], sources: Sour
             for key, value in setting.values.items():
                 if not re.search(r"(?:^|\.)(?:defaults|hydra|_target_)(?:\.|$)", key):
                     yield _option(setting.path, f"{prefix}.{key}" if prefix else key, value)
+    yield from _structured(modules, frozenset(r.name for r in found), sources)
 
 
-def _homes(modules: Sequence[Module]) -> Iterator[str]:
+def _structured(modules: Sequence[Module], names: frozenset[str], sources: Sources) -> Iterator[FoundOption]:
+    """Fields of the classes that are registered as configurations, or merged with the command line's words."""
     for module in modules[:_NEAR]:
-        for function in module.functions.values():
-            for node in function.decorator_list:
-                if isinstance(node, ast.Call) and dotted(node.func) in ("hydra.main", "main", "hydra_runner"):
-                    folder = text_of(keyword(node, "config_path"), module)
-                    if folder is not None or keyword(node, "config_name") is not None:
-                        yield normpath(join(dirname(module.path), folder or ""))
+        for call in module.calls:
+            node = keyword(call.node, "node") or (call.node.args[0] if call.node.args else None)
+            if call.last == "structured" and node is not None:
+                name = dotted(node.func if isinstance(node, ast.Call) else node)
+                yield from Fields(sources.resolver, _BARE).of_class(module, name)
+            elif call.last == "store" and keyword(call.node, "node") is not None and node is not None:
+                group = text_of(keyword(call.node, "group"), module) or ""
+                stored = text_of(keyword(call.node, "name"), module) or ""
+                if group or stored in names:
+                    path = tuple(group.split("/")) if group else ()
+                    name = dotted(node.func if isinstance(node, ast.Call) else node)
+                    yield from Fields(sources.resolver, _BARE).of_class(module, name, path)
 
 
 def _package(path: str, home: str, text: str) -> str:
@@ -146,11 +158,13 @@ def _package(path: str, home: str, text: str) -> str:
     return "" if word in ("_global_", "_root_") else word
 
 
-def _words(settings: Sequence[Setting], modules: Sequence[Module], used: Documented | None) -> Iterator[FoundOption]:
+def _words(
+    settings: Sequence[Setting], modules: Sequence[Module], used: Documented | None, sources: Sources
+) -> Iterator[FoundOption]:
     """Keys of a configuration that `key=value` words override: code reads such words, or a command has some."""
-    if not settings:
-        return
     reads = any(c.last in _FROM_WORDS for m in modules[:_NEAR] for c in m.calls)
+    if reads:
+        yield from _structured(modules, frozenset(), sources)
     words = used.command.args if used else ()
     typed = [w.lstrip("+").partition("=")[0] for w in words if re.match(r"\+{0,2}[A-Za-z_][\w.]*=", w)]
     known = {key for s in settings for key in s.values}

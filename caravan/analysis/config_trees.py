@@ -14,6 +14,7 @@ from caravan.values.base import Json
 from caravan.values.repo import ScriptOption, SourceLine
 
 _MAX_FILES: Final = 40
+_MAKES: Final = ("ConfigDict", "FrozenConfigDict", "dict")
 _NODE: Final = re.compile(r"\b(?:CfgNode|CN)\(|\byacs\b")
 _READS: Final = re.compile(r"merge_from_(?:list|file)|\bget_cfg\b")
 
@@ -29,6 +30,32 @@ def ml_config_files(module: Module, call: ast.Call, sources: Sources) -> Iterato
     near = [p for p in sources.paths if p.startswith(prefix) and p.endswith(".py") and "config" in p[len(prefix) :]]
     near.sort(key=lambda p: (not p.endswith("default.py"), p.count("/"), p))
     yield from [p for p in near[:_MAX_FILES] if "def get_config" in (sources.text(p) or "")][:1]
+
+
+def ml_values(module: Module) -> Iterator[tuple[str, Json]]:
+    """(key, value) of what `get_config()` makes in one piece: `ConfigDict({…})`, `ConfigDict(dict(a=…))`, `dict(…)`."""
+    function = module.functions.get("get_config")
+    for statement in function.body if function else ():
+        node = statement.value if isinstance(statement, ast.Return | ast.Assign) else None
+        if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in _MAKES:
+            prefix = ""
+            if isinstance(statement, ast.Assign):
+                prefix = dotted(statement.targets[0]).partition(".")[2]
+            yield from _pieces(node, prefix, module, 0)
+
+
+def _pieces(node: ast.expr, prefix: str, module: Module, depth: int) -> Iterator[tuple[str, Json]]:
+    rows: list[tuple[str, ast.expr]] = []
+    if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in _MAKES and depth < 8:
+        rows = [(k.arg, k.value) for k in node.keywords if k.arg]
+        for argument in node.args[:1]:
+            yield from _pieces(argument, prefix, module, depth + 1)
+    elif isinstance(node, ast.Dict) and depth < 8:
+        rows = [(name, v) for k, v in zip(node.keys, node.values, strict=True) if k and (name := text_of(k))]
+    elif prefix and not isinstance(node, ast.Dict):
+        yield prefix, value_of(node, module)
+    for name, value in rows:
+        yield from _pieces(value, f"{prefix}.{name}" if prefix else name, module, depth + 1)
 
 
 def default_tree(settings: Sequence[Setting], modules: Sequence[Module], sources: Sources) -> Iterator[FoundOption]:

@@ -1,19 +1,17 @@
 """What the configuration files that an entry reads say of its training, key by key, with the lines. Pure.
 
-A file counts when the documented command names it, an option has it as its default, Hydra's decorator does, or else
-the code spells it out. What is found is what the repository has; which of it a plan may change is not known here.
+A file counts when the documented command names it, an option has it as its default, Hydra composes it, or else the
+code spells it out. What is found is what the repository has; which of it a plan may change is not known here.
 """
 
-import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from posixpath import basename, dirname, join, normpath
 from typing import Any, Final
 
-from caravan.analysis.configs import ENDINGS, flat, load
-from caravan.analysis.documents import Documented
+from caravan.analysis.configs import ENDINGS, flat
 from caravan.analysis.findings import FoundOption, Module
-from caravan.analysis.python import dotted, keyword, text_of
+from caravan.analysis.settings import Setting
 from caravan.analysis.sources import Sources
 from caravan.analysis.vocabulary import CONFIG_KEYS
 from caravan.values.repo import ConfigValue
@@ -40,13 +38,13 @@ def read_config_values(
     sources: Sources,
     modules: Sequence[Module],
     options: Sequence[FoundOption],
-    documented: Documented | None,
     named: Sequence[str],
     cwd: str,
+    settings: Sequence[Setting] = (),
 ) -> tuple[ConfigValue, ...]:
     """The values in all files that the entry reads, those that the command names (`named`) first."""
     found: list[ConfigValue] = []
-    places = dict.fromkeys([*named, *_by_default(options, sources, cwd), *_hydra(sources, modules, documented)])
+    places = dict.fromkeys([*named, *_by_default(options, sources, cwd), *(s.path for s in settings)])
     if not places:
         places = dict.fromkeys(_spelled_out(modules, sources, cwd))
     for path in list(places)[:_MAX_FILES]:
@@ -131,37 +129,3 @@ def _existing(name: str, folders: Iterable[str], sources: Sources) -> Iterator[s
         if path in sources.paths and basename(path) not in _OTHERS:
             yield path
             return
-
-
-def _hydra(sources: Sources, modules: Sequence[Module], documented: Documented | None) -> Iterator[str]:
-    """The files that `@hydra.main(config_path=…, config_name=…)` reads, with the groups that its defaults choose."""
-    for module in modules[:_NEAR]:
-        for function in module.functions.values():
-            for decorator in function.decorator_list:
-                if isinstance(decorator, ast.Call) and dotted(decorator.func) in ("hydra.main", "main"):
-                    folder = text_of(keyword(decorator, "config_path"), module)
-                    name = text_of(keyword(decorator, "config_name"), module)
-                    if folder is not None and name is not None:
-                        home = normpath(join(dirname(module.path), folder))
-                        yield from _composed(sources, home, name, documented)
-
-
-def _composed(sources: Sources, home: str, name: str, documented: Documented | None) -> Iterator[str]:
-    primary = next((p for e in ("", ".yaml", ".yml") if (p := normpath(join(home, name + e))) in sources.paths), None)
-    text = sources.text(primary) if primary else None
-    if primary is None or text is None:
-        return
-    yield primary
-    try:
-        document = load(primary, text)
-    except ValueError:
-        return
-    chosen = document.get("defaults") if isinstance(document, dict) else None
-    words = documented.command.args if documented else ()
-    given = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("-"))
-    for item in chosen if isinstance(chosen, list) else ():
-        for group, option in item.items() if isinstance(item, dict) else [("", item)]:
-            group = str(group).removeprefix("override ").removeprefix("optional ").split("@")[0].lstrip("/")
-            file = normpath(join(home, group, f"{given.get(group, option)}.yaml"))
-            if file in sources.paths:
-                yield file

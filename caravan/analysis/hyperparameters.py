@@ -48,7 +48,7 @@ _SIGNS: Final[Mapping[str, _Signs]] = {
     "epochs": _signs(
         r"(?:^|[_.])(?:num|n|max|total|train(?:ing)?|number_of)_?(?:\w+_)?"
         r"(?:epochs?|steps?|iters?|iterations?|updates?|timesteps|samples)$"
-        r"|^(?:epochs?|steps|iters?|iterations|k?img|kimg|num_boost_round|total_(?:kimg|timesteps))$",
+        r"|^(?:epochs?|steps|iters?|iterations|k?img|kimg|num_boost_round|timesteps|total_(?:kimg|timesteps))$",
         r"^\W*(?:(?:the|total|max\w*|number of|how many|training|train|duration)\s+){0,3}"
         r"(?:training )?(?:epochs?\b|(?:training|optimi[sz]ation|optimi[sz]er|gradient|max_?)[ _]?"
         r"(?:steps|iterations|updates|duration))",
@@ -91,7 +91,8 @@ _NEAR: Final = frozenset(
 )
 _ARCHITECTURE: Final = frozenset({"net", "model", "encoder", "decoder", "backbone", "head", "generator"})
 _NOT_SET: Final = re.compile(
-    r"(?i)\b(?:deprecated|do not use|don't use|obsolete|no longer|(?:computed|filled) (?:in|at) runtime)\b"
+    r"(?i)\b(?:diffusion (?:time)?steps|deprecated|do not use|don't use|obsolete|no longer"
+    r"|(?:computed|filled) (?:in|at) runtime)\b"
 )
 
 

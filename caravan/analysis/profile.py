@@ -169,7 +169,7 @@ def _entry(
         "cli_style": parser.style if parser else None,
         "options": flags,
         "key_hyperparameters": hyperparameters,
-        "config_values": read_config_values(sources, entry.modules, entry.options, used, configs, start.cwd),
+        "config_values": read_config_values(sources, entry.modules, entry.options, configs, start.cwd, settings),
         "hazards": hazards(modules, best, used, commands, sources, flags, found["checkpoints"].value),
         **{name: tuple(f.value) if isinstance(f.value, list) else f.value for name, f in found.items()},
         "evidence": {k: v for k, v in evidence.items() if v},

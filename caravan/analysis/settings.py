@@ -16,7 +16,8 @@ from caravan.analysis.configs import ENDINGS, flat, load
 from caravan.analysis.documents import Documented
 from caravan.analysis.findings import FoundOption, Module, clean
 from caravan.analysis.gin import bindings
-from caravan.analysis.python import dotted, keyword, text_of, value_of
+from caravan.analysis.hydra import roots
+from caravan.analysis.python import dotted, value_of
 from caravan.analysis.sources import Sources
 from caravan.analysis.walking import walk
 from caravan.values.base import Json
@@ -277,16 +278,10 @@ def _one(path: str | None) -> Iterator[str]:
 def _hydra(sources: Sources, modules: Sequence[Module], given: Mapping[str, str]) -> Iterator[str]:
     """The document that `@hydra.main(config_path=…, config_name=…)` reads; groups follow from its defaults list."""
     for module in modules[:4]:
-        for function in module.functions.values():
-            for decorator in function.decorator_list:
-                if isinstance(decorator, ast.Call) and dotted(decorator.func) in ("hydra.main", "main"):
-                    folder = text_of(keyword(decorator, "config_path"), module)
-                    name = text_of(keyword(decorator, "config_name"), module)
-                    if folder is not None and name is not None:
-                        home = normpath(join(dirname(module.path), folder))
-                        stem = name.removesuffix(".yaml")
-                        yield from (p for p in _chosen(home, given, sources))
-                        yield from _one(resolved(f"{stem}.yaml", sources, (home,)))
+        for home, name in roots(module):
+            if name:
+                yield from _chosen(home, given, sources)
+                yield from _one(resolved(f"{name}.yaml", sources, (home,)))
 
 
 def _chosen(home: str, given: Mapping[str, str], sources: Sources) -> Iterator[str]:

@@ -19,6 +19,10 @@ _TRAINER: Final = re.compile(
     r"Trainer(?!(?:Config|Callback|State|Control|Arg(?:ument)?s|Params|Hooks?)\w*$)\w*$|^Accelerator$|^Learner$"
 )
 _TRAINER_STARTS: Final = re.compile(r"(?:^|[._])\w*(?:trainer|learner|runner)\w*\.(?:train|fit|fit_one_cycle)$", re.I)
+_FITS: Final = frozenset(
+    {"fit_one_cycle", "fine_tune", "train_supervised", "train_unsupervised", "train_and_evaluate", "learn"}
+)
+_BOOSTERS: Final = frozenset({"xgb", "xgboost", "lgb", "lightgbm"})
 _GRADIENTS: Final = ("value_and_grad", "GradientTape", "apply_gradients", "minimize", "train_on_batch")
 _TRAIN_OPTIONS: Final = frozenset({"input_fn", "max_steps", "epochs", "data", "max_epochs", "num_epochs", "n_epochs"})
 _TRAIN_NAME: Final = re.compile(
@@ -76,28 +80,33 @@ def training_signs(module: Module) -> list[tuple[float, str, SourceLine]]:
 
 
 def _sign(call: Call) -> tuple[float, str] | None:
-    owner = call.name.rpartition(".")[0]
-    if call.last == "backward":
+    owner, given = call.name.rpartition(".")[0], {k.arg for k in call.node.keywords}
+    if call.last == "backward" or call.last in _GRADIENTS:
         return 2.0, "computes gradients"
     if call.last == "step" and _OPTIMIZER.search(owner):
         return 2.0, "steps an optimizer"
-    if _TRAINER_STARTS.search(call.name) or (call.last in ("train", "fit") and _on_a_trainer(call)):
+    if _starts(call, given):
         return 2.5, "starts a trainer"
-    if call.last in ("train", "fit") and any(k.arg == "resume_from_checkpoint" for k in call.node.keywords):
-        return 2.5, "starts a trainer"
-    if call.last == "train" and owner and _TRAIN_OPTIONS & {k.arg for k in call.node.keywords}:
+    if call.last == "train" and owner and (_TRAIN_OPTIONS & given or owner in _BOOSTERS):
         return 2.5, "starts a training"
-    if call.last in ("train_and_evaluate", "learn") and owner and (call.node.args or call.node.keywords):
+    if call.last in _FITS and owner and (call.node.args or given):
         return 2.0, f"calls {call.last}()"
+    if call.last == "update" and owner and {"sgd", "losses"} & given:
+        return 2.0, "updates a pipeline"
     if call.last == "fit" and owner and call.node.args:
         return 2.0, "fits a model"
     if _TRAINER.search(call.last):
         return 1.0, f"makes a {call.last}"
-    if call.last in _GRADIENTS:
-        return 2.0, "computes gradients"
     if call.name in ("jax.grad", "jax.value_and_grad", "optax.apply_updates", "deepspeed.initialize"):
         return 2.0, f"calls {call.name}"
     return (1.0, f"calls {call.name}()") if _TRAIN_NAME.match(call.last) and call.last != "train" else None
+
+
+def _starts(call: Call, given: set[str | None]) -> bool:
+    """Whether a trainer is started, by its own name, where it is made, or by what it is given."""
+    if _TRAINER_STARTS.search(call.name):
+        return True
+    return call.last in ("train", "fit") and ("resume_from_checkpoint" in given or _on_a_trainer(call))
 
 
 def _on_a_trainer(call: Call) -> bool:

@@ -142,6 +142,57 @@ def test_hydra_keys_stand_below_their_groups(tmp_path):
     assert found["epochs"].flag == "trainer.max_epochs"
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "@hydra.main(config_path='conf/config.yaml')\ndef run(cfg): ...",
+        "@hydra.main('conf', config_name='config.yaml')\ndef run(cfg): ...",
+        "with hydra.initialize(config_path='conf'):\n    cfg = hydra.compose(config_name='config')",
+    ],
+)
+def test_ways_to_start_hydra(tmp_path, start):
+    files = {"train.py": script(f"import hydra\n{start}"), "conf/config.yaml": "optim:\n  lr: 0.5\nbatch_size: 2\n"}
+    found = profile_of(tmp_path, files, "train it").key_hyperparameters
+    assert (found["learning_rate"].flag, found["learning_rate"].default) == ("optim.lr", 0.5)
+    assert found["batch_size"].flag == "batch_size"
+
+
+def test_structured_configurations(tmp_path):
+    classes = """
+from dataclasses import dataclass, field
+@dataclass
+class Optim:
+    lr: float = 0.1
+@dataclass
+class Config:
+    optim: Optim = field(default_factory=Optim)
+    batch_size: int = 4
+"""
+    stored = """
+import hydra
+from hydra.core.config_store import ConfigStore
+ConfigStore.instance().store(name="base", node=Config)
+@hydra.main(version_base=None, config_name="base")
+def run(cfg): ...
+"""
+    merged = (
+        "from omegaconf import OmegaConf\ncfg = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.from_cli())"
+    )
+    for body in (stored, merged):
+        profile = profile_of(tmp_path, {"train.py": script(classes + body)}, "train it")
+        assert flags(profile)["learning_rate"] == "optim.lr"
+        assert flags(profile)["batch_size"] == "batch_size"
+
+
+def test_ml_collections_made_in_one_piece(tmp_path):
+    text = "from ml_collections import config_flags\nC = config_flags.DEFINE_config_file('cfg', 'configs/a.py')"
+    config = "from ml_collections import ConfigDict\ndef get_config():\n"
+    config += "    return ConfigDict(dict(lr=0.1, data={'batch_size': 8}))\n"
+    profile = profile_of(tmp_path, {"train.py": script(text), "configs/a.py": config}, "train it")
+    assert flags(profile)["batch_size"] == "--cfg.data.batch_size"
+    assert profile.key_hyperparameters["learning_rate"].default == 0.1
+
+
 def test_ml_collections_config(tmp_path):
     text = """
 from absl import app, flags
@@ -237,3 +288,20 @@ def test_nothing_sets_it(tmp_path):
     profile = profile_of(tmp_path, {"train.py": script("batch_size = 64")}, "train it")
     assert profile.key_hyperparameters["batch_size"].flag is None
     assert profile.key_hyperparameters["batch_size"].default == 64
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "xgb.train(params, data)",
+        "learn.fit_one_cycle(3)",
+        "model = fasttext.train_supervised(input='x')",
+        "nlp.update(batch, sgd=optimizer, losses=losses)",
+        "agent.learn(total_timesteps=100)",
+        "estimator.train(input_fn=f)",
+        "Trainer(model).fit(x, y)",
+    ],
+)
+def test_signs_of_training_in_other_libraries(tmp_path, line):
+    text = f"import somelib\n\ndef main(x):\n    {line}\n\nif __name__ == '__main__':\n    main(1)\n"
+    assert profile_of(tmp_path, {"train.py": text}, "train it").is_training_repo

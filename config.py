@@ -36,7 +36,7 @@ def user_config_folder() -> Path:
 
 _PORTABLE = frozenset(
     {"soft_limit_usd", "hard_limit_usd", "max_archive_mb", "max_log_mb", "max_data_gb", "code_store", "data_store"}
-    | {"registry", "image", "usd_per_gpu_hour", "qdrant_url", "smoke", "memory", "trace"}
+    | {"registry", "image", "look_up", "usd_per_gpu_hour", "qdrant_url", "smoke", "memory", "trace"}
 )
 
 
@@ -170,6 +170,11 @@ class Settings(BaseSettings):
     )
     notify_command: str | None = _env(
         "CARAVAN_NOTIFY_COMMAND", description="command that is told the same, as JSON on its standard input"
+    )
+    look_up: bool = _env(
+        "CARAVAN_LOOK_UP",
+        default=True,
+        description="ask the package index and the image's registry before a launch on a cluster",
     )
     smoke: bool | None = _env(
         "CARAVAN_SMOKE", description="measure some steps before the rest of a job begins; unset: where it costs money"

@@ -229,6 +229,8 @@ class Application:
         from caravan.planning.site import mirrored
         from profiles import base_images, find_site
 
+        if not self._settings.look_up:
+            return ()
         site = find_site(request, self._profiles)
         named = [self._settings.image or (site.profile.image if site else None)]
         named += [image.image for image in base_images(self._settings, site)]
@@ -355,8 +357,12 @@ class Application:
                 site=site,
                 shipping=shipping(settings, site),
                 courier=make_courier(self.home, process_environment(), self._secrets),
-                resolver=make_resolver(self.home, process_environment(), index_url, self._secrets),
-                registry=make_registries(settings),
+                resolver=(
+                    make_resolver(self.home, process_environment(), index_url, self._secrets)
+                    if settings.look_up
+                    else None
+                ),
+                registry=make_registries(settings) if settings.look_up else None,
                 secret_of=lambda name: process_environment().get(name) or None,
             )
 

@@ -19,4 +19,5 @@ def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         if name.startswith(_OURS) or name.lower() in _PROXIES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("CARAVAN_HOME", str(tmp_path / "caravan-home"))
+    monkeypatch.setenv("CARAVAN_LOOK_UP", "0")  # no index and no registry is asked but those that a test makes
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))

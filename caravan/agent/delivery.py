@@ -214,7 +214,7 @@ def needed_but_left_out(plan: TrainingPlan, tree: SourceTree) -> tuple[str, ...]
         return ()
     words = [*plan.command, *(w.partition("=")[2] for w in plan.command if "=" in w)]
     words += [str(v) for v in plan.training.options.values() if isinstance(v, str)]
-    words += [plan.setup.requirements or ""]
+    words += [plan.setup.requirements or "", *plan.setup.further_requirements]
     found = []
     for word in dict.fromkeys(words[:_WORDS]):
         inside = posixpath.normpath(posixpath.join(plan.workdir or ".", word)) if word and word[0] != "-" else ""

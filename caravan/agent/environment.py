@@ -39,8 +39,10 @@ def environment_told(plan: TrainingPlan, profile: RepoProfile, context: Context)
 def _resolved(plan: TrainingPlan, environment: RepoEnvironment, context: Context) -> list[str]:
     """Whether the packages can be installed together. What is built from source or from an address is left out."""
     lines, apart = lines_to_resolve(plan, environment)
-    if not lines or context.resolver is None:
-        return []
+    if not lines or context.facts().shared_files:
+        return []  # there it is this machine's own interpreter, which may have them already
+    if context.resolver is None:
+        return ["whether the packages can be installed together was not looked up"]
     python = python_of(plan, image_of(plan, context.base_images)) or newest_python(environment)
     indexes = tuple(dict.fromkeys(i.url for i in environment.indexes))
     found = context.resolver.resolve(lines, python=python, indexes=indexes)

@@ -16,7 +16,7 @@ from caravan.terminal.console import cell, console_on, draw, listing
 from caravan.terminal.text import duration, joined, money, one_line, span, words
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
-from caravan.values.plan import Author
+from caravan.values.plan import STANDING, Author
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,6 +106,7 @@ def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
         ("directory", plan.workdir if plan.workdir != "." else "", _by(plan, "workdir")),
         ("cluster", scene.cluster, ""),
         ("driver", joined((plan.driver, plan.image or ""), ", image "), _by(plan, "image" if plan.image else "driver")),
+        ("image because", _because(plan, "image") if plan.image else "", ""),
         ("nodes", _nodes(plan), _by(plan, "launch.nodes")),
         ("GPUs", _gpus(plan), _by(plan, "resources.gpus")),
         ("memory", f"{plan.resources.memory_mb} MB{each}", _by(plan, "resources.memory_mb")),
@@ -119,6 +120,7 @@ def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
         ("environment", words(sorted(plan.env)) if plan.env else "", _by(plan, "env")),
         ("secrets", words(plan.secrets) if plan.secrets else "", _by(plan, "secrets")),
         ("setup", _setup(plan), _by(plan, "setup")),
+        ("GPU driver", _driver(plan), _by(plan, "resources.gpu_driver")),
         ("outputs", joined((plan.outputs.kind, plan.outputs.location), ": "), _by(plan, "outputs")),
         ("first steps", _first_steps(plan), _by(plan, "smoke.on")),
         ("time limit", duration(plan.limits.max_run_s) if plan.limits.max_run_s else "", _by(plan, "limits.max_run_s")),
@@ -208,7 +210,19 @@ def _first_steps(plan: TrainingPlan) -> str:
 
 def _setup(plan: TrainingPlan) -> str:
     setup = plan.setup
-    return joined((setup.requirements or "", *setup.pip, *setup.apt, *setup.cmd))
+    files = (setup.requirements or "", *setup.further_requirements)
+    apt = f"apt: {' '.join(setup.apt)}" if setup.apt else ""
+    return joined((*files, *setup.pip, apt, *setup.cmd))
+
+
+def _driver(plan: TrainingPlan) -> str:
+    return f"{plan.resources.gpu_driver} or newer" if plan.resources.gpu_driver else ""
+
+
+def _because(plan: TrainingPlan, path: str) -> str:
+    """Why a field is as it is, where a rule has set it."""
+    origin = plan.provenance.get(path)
+    return origin.why if origin is not None and origin.by not in STANDING else ""
 
 
 _BATCH: Final = "training.micro_batch"

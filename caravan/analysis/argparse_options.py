@@ -14,7 +14,8 @@ from typing import Final
 
 from caravan.analysis.class_options import Fields, Spelling
 from caravan.analysis.findings import Call, FoundOption, Module
-from caravan.analysis.option_parts import choices_of, make, type_name
+from caravan.analysis.handed_defaults import loop_over_parameter, rows
+from caravan.analysis.option_parts import choices_of, class_at, make, type_name
 from caravan.analysis.python import dotted, keyword, text_of, value_of
 from caravan.analysis.resolve import Definition, Functions, Resolver
 from caravan.analysis.trainer_options import of_base
@@ -102,7 +103,7 @@ class _Reader:
             node = call.node
             if call.last in _BRINGS:
                 yield from of_base(self.module, _BRINGS[call.last])
-            elif found := self._of_class(call):
+            elif found := self._of_class(call) or self._of_mapping(call):
                 yield from found
             elif call.last in self.adders:
                 for adder in self.adders[call.last]:
@@ -114,13 +115,38 @@ class _Reader:
 
     def _of_class(self, call: Call) -> list[FoundOption]:
         """The fields of a class that is handed to code of the repository which adds an option for each."""
-        given = [n for a in call.node.args[:3] if (n := dotted(a)).rpartition(".")[2][:1].isupper()]
+        given = [n for a in call.node.args[:3] if (n := self._class_name(a)).rpartition(".")[2][:1].isupper()]
         maker = self.resolver.find(self.module, call.name) if given and call.last not in _ADDS else None
         if maker is None or isinstance(maker.node, ast.Assign | ast.AnnAssign):
             return []
         texts = _adding(self.resolver, maker)
         spelling = Spelling(dashes="'-'" in texts, nested=False, command=self._command(call.node))
         return list(Fields(self.resolver, spelling).of_class(self.module, given[0])) if texts else []
+
+    def _class_name(self, node: ast.expr) -> str:
+        """A class by its name, or one with annotated fields by a call that makes one of it (`Settings()`)."""
+        if not isinstance(node, ast.Call):
+            return dotted(node)
+        name = dotted(node.func)
+        found = self.resolver.class_of(self.module, name) if name.rpartition(".")[2][:1].isupper() else None
+        return name if found and any(isinstance(s, ast.AnnAssign) for s in found[1].body) else ""
+
+    def _of_mapping(self, call: Call) -> list[FoundOption]:
+        """The items of a mapping of defaults that is handed to a function which adds an option for each."""
+        if len(call.node.args) < 2 or call.last in _ADDS:
+            return []
+        maker = self.resolver.function_of(self.module, call.name)
+        loop = loop_over_parameter(maker[1]) if maker else None
+        if maker is None or loop is None or loop.position >= len(call.node.args):
+            return []
+        adds = [n for n in walk(loop.loop) if isinstance(n, ast.Call) and dotted(n.func).rpartition(".")[2] in _ADDS]
+        names = [t.id for t in walk(loop.loop.target) if isinstance(t, ast.Name)]
+        around = self.module.functions.get(self._function_at(call.node) or "")
+        if not adds or not adds[0].args or not names:
+            return []
+        found = rows(self.resolver, self.module, around, call.node.args[loop.position])
+        flags = [(flag, value) for name, value in found if (flag := _filled(adds[0].args[0], {names[0]: name}))]
+        return [self._option(call.node, (flag,), value) for flag, value in flags]
 
     def _added(self, call: Call) -> Iterator[FoundOption]:
         flags = tuple(f for f in (text_of(a, self.module) for a in call.node.args) if f)
@@ -159,6 +185,8 @@ class _Reader:
     def _command(self, node: ast.Call) -> str:
         owner = dotted(node.func).rpartition(".")[0]
         rows = self.commands.get((owner, self._function_at(node))) if self.commands else None
+        if rows is None and self.commands and owner.startswith("self."):  # another method of the same class made it
+            rows = self.commands.get((owner, class_at(self.module, node)))
         before = [row for row in rows or () if row[0] <= node.lineno]
         helped = {command for line, command in before if line == 0}
         return "" if len(helped) > 1 or not before else max(before)[1]  # a helper of several adds to all
@@ -284,7 +312,8 @@ def _subcommands(module: Module) -> dict[tuple[str, str | None], list[tuple[int,
     names = {id(c.node): text_of(c.node.args[0], module) or "" for c in made if c.node.args}
     for function, variable, value in _assignments(module):
         if id(value) in names:
-            found[variable, function].append((value.lineno, names[id(value)]))
+            place = class_at(module, value) if variable.startswith("self.") else function
+            found[variable, place].append((value.lineno, names[id(value)]))
     for call in module.calls:
         helper = module.functions.get(call.last)
         for i, argument in enumerate(call.node.args if helper else ()):

@@ -57,7 +57,7 @@ _SIGNS: Final[Mapping[str, _Signs]] = {
     ),
     "seq_len": _signs(
         r"(?:^|[_.])(?:max|model|text|source|src|train|pack_max|input|encoder|block|context|ctx|total)?_?"
-        r"(?:target_|source_|seq(?:uence)?_?|text_|input_|token_?)?(?:len|length|window|ctx)$"
+        r"(?:target_|source_|seq(?:uence)?_?|text_|input_|token_?)?(?:len|length|ctx)$"
         r"|(?:^|_)seq(?:uence)?_?(?:len|length|size)|max_(?:\w+_)?(?:len|length|tokens_per_sample)$"
         r"|^(?:input|image|img|crop|train_crop)_?size$"
         r"|^imgsz?$|tokens_per_sample$|feature_lengths?$|context_(?:size|length|window)$|max_position_embeddings$",
@@ -192,6 +192,8 @@ def for_command(
         return tuple(options)
     said = {w.replace("_", "-").lower() for w in words}
     chosen = [c for c in commands if c.replace("_", "-").lower() in said] or list(_training(commands))[:1]
+    if not chosen and re.match(r"[\w-]+ [a-z][\w-]*", entry_point):  # `tool sub`, and sub has none of its own
+        return tuple(o for o in options if not o.command)
     return tuple(o for o in options if not o.command or o.command in chosen) if chosen else tuple(options)
 
 

@@ -84,6 +84,13 @@ def literal_choices(node: ast.expr | None) -> tuple[str, ...]:
     return ()
 
 
+def class_at(module: Module, node: ast.AST) -> str:
+    """The class around a node, by a name that no function has."""
+    line = getattr(node, "lineno", 0)
+    around = (n for n, c in module.classes.items() if c.lineno <= line <= (c.end_lineno or 0))
+    return f"class {next(around, '')}"
+
+
 def parameters(function: Functions) -> Iterator[tuple[ast.arg, ast.expr | None]]:
     """A function's parameters that an option can set, with their default expressions."""
     positional = [*function.args.posonlyargs, *function.args.args]

@@ -7,6 +7,7 @@ from typing import Final
 from caravan.analysis.class_options import Fields, Spelling
 from caravan.analysis.command_options import targets
 from caravan.analysis.findings import FoundOption, Module
+from caravan.analysis.handed_classes import handed_classes
 from caravan.analysis.option_parts import imports, make
 from caravan.analysis.python import dotted, keyword, text_of
 from caravan.analysis.resolve import Resolver
@@ -38,6 +39,8 @@ def read_hf_parser(module: Module, resolver: Resolver) -> Iterator[FoundOption]:
         target = call.node.args[0] if call.node.args else keyword(call.node, "dataclass_types")
         for owner, name in _classes(module, resolver, target, 0):
             yield from Fields(resolver, Spelling(nested=False)).of_class(owner, name)
+    for owner, name in handed_classes(module, resolver, lambda call: call.rpartition(".")[2] in _FLAT):
+        yield from Fields(resolver, Spelling(nested=False)).of_class(owner, name)
 
 
 def _derived(module: Module, resolver: Resolver, name: str) -> bool:

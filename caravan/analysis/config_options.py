@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from posixpath import dirname, relpath
 from typing import Final
 
+from caravan.analysis.attribute_trees import attribute_options
 from caravan.analysis.class_options import Fields, Spelling
 from caravan.analysis.config_trees import default_tree, ml_config_files, ml_values
 from caravan.analysis.documents import Documented
@@ -53,6 +54,7 @@ def with_configuration(
         ("spacy", _spacy(settings, used)),
         ("omegaconf", _words(settings, modules, used, sources)),
         ("yacs", default_tree(settings, modules, sources)),
+        ("argv", attribute_options(modules, sources.resolver)),
         ("config", _kept(settings)),
     ):
         keys = list(found)

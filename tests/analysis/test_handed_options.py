@@ -139,3 +139,45 @@ def test_options_of_another_subcommand_made_by_a_method(tmp_path):
     found = flags(profile)
     assert profile.entry_point == "tool train"
     assert (found["learning_rate"], found["output_dir"]) == ("--lr", None)
+
+
+NODE = """
+class Node:
+    def merge(self, words):
+        for word in words:
+            key, value = word.split("=")
+            assert key[:2] == "--"
+"""
+TRAINER = """
+from node import Node
+
+class Trainer:
+    @staticmethod
+    def defaults():
+        C = Node()
+        C.learning_rate = 1e-3
+        C.batch_size = 64
+        return C
+"""
+
+
+def test_a_tree_of_attributes_that_words_override(tmp_path):
+    own = """import sys
+from node import Node
+from trainer import Trainer
+
+def settings():
+    C = Node()
+    C.system = Node()
+    C.system.work_dir = "./out"
+    C.trainer = Trainer.defaults()
+    C.trainer.learning_rate = 5e-4
+    return C
+
+"""
+    main = script("config = settings()\nconfig.merge(sys.argv[1:])")
+    profile = profile_of(tmp_path, {"train.py": own + main, "node.py": NODE, "trainer.py": TRAINER}, "Train it")
+    found = flags(profile)
+    assert (found["learning_rate"], found["batch_size"]) == ("--trainer.learning_rate", "--trainer.batch_size")
+    assert found["output_dir"] == "--system.work_dir"
+    assert profile.key_hyperparameters["learning_rate"].default == 5e-4

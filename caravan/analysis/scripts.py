@@ -14,7 +14,7 @@ from caravan.analysis.documents import Documented
 from caravan.analysis.findings import Module, source_line
 from caravan.analysis.notebooks import code_of
 from caravan.analysis.options import Parser
-from caravan.analysis.prompt import Wishes, words_of
+from caravan.analysis.prompt import Wishes
 from caravan.analysis.python import read_module
 from caravan.analysis.sources import Sources
 from caravan.analysis.training import adapters, distributed_signs, training_signs
@@ -69,6 +69,7 @@ def script_candidates(
 def _tried(sources: Sources, by_path: Mapping[str, list[Documented]], wishes: Wishes) -> list[str]:
     """The Python files worth parsing, the likeliest first, judged by name and a quick look at the text."""
     rows = []
+    wanted = [w for w in wishes.words if len(w) > 2]
     python = sorted((p for p in sources.paths if p.endswith(".py")), key=lambda p: (p.count("/"), p))
     for path in python[:MAX_SCANNED]:
         text = sources.text(path)
@@ -77,10 +78,11 @@ def _tried(sources: Sources, by_path: Mapping[str, list[Documented]], wishes: Wi
         signs = sum(start in text for start in _STARTS)
         named = bool(TRAIN_NAME.search(basename(path)))
         if path in by_path or named or signs:
-            likely = 6 * (path in by_path) + 3 * named + signs + 2 * len(words_of(path) & wishes.words)
+            likely = 6 * (path in by_path) + 3 * named + signs + 2 * sum(w in path.lower() for w in wanted)
             aside = 4 * bool(ASIDE.search(path)) + 6 * bool(_TEST.search(path)) + 2 * ("__main__" not in text)
             rows.append((-likely + aside + 0.2 * path.count("/"), path, len(text)))
-    tried, read = [], 0
+    tried: list[str] = []
+    read = 0
     for _, path, size in sorted(rows)[:MAX_TRIED]:
         read += size
         if len(tried) < ALWAYS_TRIED or read <= TRIED_TEXT:
@@ -102,7 +104,8 @@ def _script(sources: Sources, path: str, used: list[Documented]) -> Candidate:
     candidate.told = _head(module)
     enough = 1.0 if TRAIN_NAME.match(basename(path)) else ENOUGH
     candidate.trains = (starts or bool(used)) and (weight >= enough or (module.error is not None and named))
-    candidate.says_so = starts and bool(TRAIN_NAME.match(basename(path))) and bool(used or hits)
+    runs = starts or module.runs_at_top is not None
+    candidate.says_so = runs and bool(TRAIN_NAME.match(basename(path))) and bool(used or hits)
     if module.error:
         candidate.minus(1.0, f"can't be read: {module.error}")
     documentation(candidate)

@@ -3,7 +3,8 @@
 How many are asked, and in which order, is `questions`'. Nothing is asked that repository or sentence says for sure.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from caravan.planning.answers import OPTION
@@ -24,13 +25,14 @@ from caravan.planning.stakes import (
     doubt_by_score,
     doubt_of,
 )
+from caravan.planning.words import same_flag
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.job import ClusterFacts, ClusterKind
 from caravan.values.repo import EntryCandidate, Launcher, RepoProfile, ScriptOption, SourceLine
 
-CLOSE: Final = 0.8
-"""Entry points count as close when the second scores at least this share of the first."""
+CLOSE, MARGIN = 0.8, 1.0
+"""Entry points are close when the second scores at least this share of the first, and at most this much less."""
 UNSURE: Final = 0.5
 """What was found with less confidence than this is asked about, with what was found as the default."""
 _SOUGHT: Final = {"base_model": "model.id", "dataset": "dataset.path"}
@@ -74,8 +76,8 @@ def _lines(profile: RepoProfile, name: str) -> tuple[SourceLine, ...]:
 def _entry_point(scene: Scene) -> Iterator[Question]:
     profile = scene.profile
     ranked = sorted(profile.candidates, key=lambda c: -c.score)
-    near = [c for c in ranked if ranked[0].score > 0 and c.score >= CLOSE * ranked[0].score][:4]
-    if len(near) < 2 or any(c.entry_point.rsplit("/", 1)[-1] in scene.prompt for c in near):
+    near = list(_close(ranked))[:4]
+    if len(near) < 2 or _decided(near, scene):
         return
     near.sort(key=lambda c: c.entry_point != profile.entry_point)
     choices = tuple(dict.fromkeys(_start(c.entry_point, c.launcher, profile.launch_cwd) for c in near))
@@ -91,6 +93,36 @@ def _entry_point(scene: Scene) -> Iterator[Question]:
             evidence=tuple(e for c in near for e in c.evidence[:1]),
             cost_of_wrong=cost(doubt, WASTED),
         )
+
+
+def _close(ranked: Sequence[EntryCandidate]) -> Iterator[EntryCandidate]:
+    """The best and those close to it; one that the best itself calls, or that calls it, is the same training."""
+    if not ranked or ranked[0].score <= 0:
+        return
+    best = ranked[0]
+    for candidate in ranked:
+        same = best is not candidate and (
+            candidate.entry_point in {e.file for e in best.evidence}
+            or best.entry_point in {e.file for e in candidate.evidence}
+        )
+        if candidate.score >= max(CLOSE * best.score, best.score - MARGIN) and not same:
+            yield candidate
+
+
+def _decided(near: Sequence[EntryCandidate], scene: Scene) -> bool:
+    """Whether the sentence says which: a script by its name, or words that only the first one's command has."""
+    if any(c.entry_point.rsplit("/", 1)[-1] in scene.prompt for c in near):
+        return True
+    command = set((scene.profile.launch_command or "").lower().replace("=", " ").replace("/", " ").split())
+    if any(word.lower().rsplit("/", 1)[-1] in command for word in _DISTINCT.findall(scene.prompt)):
+        return near[0].entry_point == scene.profile.entry_point
+    asked = [any(_REQUEST in reason for reason in c.reasons) for c in near]
+    return asked[0] and not any(asked[1:])
+
+
+_REQUEST: Final = "the request speaks of"
+_DISTINCT: Final = re.compile(r"(?<![\w/.-])(?=[\w/.-]*\d|[\w/-]*\.\w)[A-Za-z][\w/.-]{3,}\w")
+"""Words of a sentence that name one thing: with a digit or an ending (`coco128`, `train.jsonl`)."""
 
 
 def _speaks(candidate: EntryCandidate) -> str:
@@ -120,11 +152,14 @@ def _start(entry: str, launcher: Launcher, cwd: str) -> str:
 def _needed_options(scene: Scene) -> Iterator[Question]:
     """Options that the parser demands, or that the documented command leaves as a placeholder."""
     command = documented(scene.profile)
-    given = {w.partition("=")[0] for w in command.command} if command else set()
-    gaps = set(command.gaps) if command else set()
+    given = [w.partition("=")[0] for w in command.command] if command else []
+    gaps = command.gaps if command else ()
     taken = {flag.split()[0]: path for path, flag in scene.flags.items() if flag}
     for option in scene.profile.options:
-        missing = option.flag in gaps or (option.required and option.flag not in given and option.default is None)
+        there = any(same_flag(option.flag, word) for word in given)
+        missing = any(same_flag(option.flag, gap) for gap in gaps) or (
+            option.required and not there and option.default is None
+        )
         if not missing or not option.flag.startswith("-"):
             continue
         path = taken.get(option.flag, f"training.options.{option.flag}")

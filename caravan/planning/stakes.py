@@ -4,6 +4,7 @@ The loss is counted in runs: 1 is the whole training's GPU hours, to be spent ag
 are ranked within one, so that the size falls out. It knows no question.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -42,6 +43,5 @@ def doubt_among(count: int) -> float:
 
 
 def doubt_by_score(scores: Sequence[float]) -> float:
-    """The probability that the first of these is the wrong one, each being as likely as its share of the scores."""
-    whole = sum(s for s in scores if s > 0)
-    return 1.0 - scores[0] / whole if scores and whole > 0 else doubt_among(len(scores))
+    """The probability that the first of these is the wrong one; points of a score are taken as log-odds."""
+    return 1.0 - 1.0 / sum(math.exp(min(0.0, score - scores[0])) for score in scores) if scores else 0.0

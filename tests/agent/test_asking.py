@@ -121,7 +121,7 @@ def test_an_answer_of_a_run_that_failed_is_a_default_to_be_confirmed(world: Worl
     (world.repo / "train.py").write_text(OPEN)
     first = world.start(answers={"option:--flavour": "sweet"})
     world.drive(first)
-    world.store._runs[first.id] = world.store.run(first.id).model_copy(update={"status": RunStatus.FAILED})  # type: ignore[attr-defined]
+    world.store._runs[first.id] = world.store.run(first.id).model_copy(update={"status": RunStatus.FAILED})
     (question,) = questions(world.drive(world.start(yes=False))).questions
     assert question.default == "sweet"
     assert f"as in run {first.id}" in question.reason

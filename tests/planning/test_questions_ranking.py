@@ -2,7 +2,7 @@ import pytest
 
 from caravan.planning.questions import draft_questions, offered
 from caravan.values.failure import FailureClass, PastCase
-from caravan.values.repo import Launcher, ScriptOption
+from caravan.values.repo import EntryCandidate, Launcher, ScriptOption, SourceLine
 from tests.planning.scenes import builtin, candidates, llm_profile, node, nomad, numpy_profile, volumes
 
 A100 = ("NVIDIA A100-SXM4-80GB", 81920, 4)
@@ -40,7 +40,7 @@ def test_gpu_types_of_which_no_node_has_enough_are_no_choices() -> None:
 
     def choices(prompt: str, gpus: object = None) -> list[object]:
         found = draft_questions(llm_profile(), prompt, facts, (), answered=answered)
-        return [c for q in offered(found, facts, gpus) if q.id == "gpu_type" for c in q.choices]  # type: ignore[arg-type]
+        return [c for q in offered(found, facts, gpus) if q.id == "gpu_type" for c in q.choices]
 
     assert choices("train") == ["NVIDIA A100-SXM4-80GB", "NVIDIA H200", "NVIDIA L4"]
     assert choices("train on 4 GPUs") == ["NVIDIA A100-SXM4-80GB", "NVIDIA H200"]
@@ -137,3 +137,25 @@ def test_a_guess_at_the_number_of_gpus_is_asked_about_and_a_documented_number_is
     found = draft_questions(llm_profile(**guess), "go", facts, (), answered=answered)
     assert [(q.id, q.default, q.choices) for q in found] == [("gpus", 4, (1, 2, 4))]
     assert draft_questions(llm_profile(**documented), "go", facts, (), answered=answered) == ()
+
+
+def test_an_entry_point_that_the_other_one_calls_is_no_other_training() -> None:
+    calls = SourceLine(file="train.py", line=3)
+    near = (
+        EntryCandidate(entry_point="train_mem.py", launcher=Launcher.PYTHON, score=9.0, evidence=(calls,)),
+        EntryCandidate(entry_point="train.py", launcher=Launcher.PYTHON, score=8.9),
+    )
+    assert ids(numpy_profile(entry_point="train_mem.py", candidates=near), "go", builtin(), ()) == []
+
+
+def test_words_of_the_sentence_that_the_documented_command_has_decide_on_the_entry_point() -> None:
+    near = candidates(("train.py", Launcher.PYTHON, 9.0), ("segment.py", Launcher.PYTHON, 8.9))
+    profile = numpy_profile(candidates=near, launch_command="python train.py --data coco128.yaml")
+    assert ids(profile, "go", builtin(), ()) == ["entry_point"]
+    assert ids(profile, "on coco128.yaml please", builtin(), ()) == []
+
+
+def test_an_option_is_given_however_its_dashes_are_spelled() -> None:
+    options = (ScriptOption(flag="--chat-template", required=True),)
+    profile = numpy_profile(launch_command="python train.py --chat_template x", options=options)
+    assert ids(profile, "go", builtin(), ()) == []

@@ -14,6 +14,7 @@ from caravan.analysis.attribute_trees import attribute_options
 from caravan.analysis.class_options import Fields, Spelling
 from caravan.analysis.config_trees import default_tree, ml_config_files, ml_values
 from caravan.analysis.documents import Documented
+from caravan.analysis.entry import pairs
 from caravan.analysis.findings import FoundOption, Module, source_line
 from caravan.analysis.gin import bindings
 from caravan.analysis.hydra import roots
@@ -26,6 +27,7 @@ from caravan.values.base import Json
 from caravan.values.repo import ScriptOption
 
 _BARE: Final = Spelling(before="")
+_MAX_COMMANDS: Final = 30
 _NEAR: Final = 6
 """Modules, the entry's own first, whose calls say how its configuration is overridden."""
 _FROM_WORDS: Final = frozenset({"from_cli", "from_dotlist", "merge_with_cli", "merge_with_dotlist"})
@@ -34,7 +36,7 @@ _NOT_TRAINING: Final = re.compile(
     r"(?:^|/)(?:package|tokenizer|tokenizer_config|generation_config|special_tokens_map)\.json$"
     r"|accelerate|deepspeed|zero\d|/ds_"
 )
-_WEAK: Final = frozenset({"argv", "argparse", "absl"})
+_WEAK: Final = frozenset({"argv", "argparse", "absl", "documented"})
 """Parsers that stand beside the configuration's own way of overriding."""
 
 
@@ -44,8 +46,15 @@ def with_configuration(
     modules: Sequence[Module],
     used: Documented | None,
     sources: Sources,
+    commands: Sequence[Documented] = (),
 ) -> Parser | None:
-    """The parser with the keys of the configuration that its program reads; the parser's own options stand first."""
+    """The parser with the keys of the configuration that its program reads; the parser's own options stand first.
+
+    Of a program that is none of the repository's, the options are those that its `commands` use.
+    """
+    if parser is None and used is not None and used.path is None and not modules:
+        known = tuple(once(_shown(commands, used)))
+        parser = Parser("documented", known) if known else None
     style, keys = "", list[FoundOption]()
     for name, found in (
         ("gin", _gin(settings, modules, used, sources)),
@@ -64,7 +73,8 @@ def with_configuration(
     if not keys:
         return parser
     own = parser.options if parser else ()
-    options = tuple(once([*own, *keys]))[:MAX_OPTIONS]
+    shown = parser is not None and parser.style == "documented"
+    options = tuple(once([*keys, *own] if shown else [*own, *keys]))[:MAX_OPTIONS]
     kept = parser is not None and (style == "config" or parser.style not in _WEAK)
     return Parser(parser.style if parser and kept else style, options)
 
@@ -74,6 +84,25 @@ def _option(path: str, flag: str, value: Json, line: int = 0, source: str = "") 
     kept = value if not isinstance(value, list | dict) or len(str(value)) < 300 else None
     option = ScriptOption(flag=flag, default=kept, type=kind)
     return FoundOption(option, (flag,), source_line(path, line), source=source)
+
+
+def _shown(commands: Sequence[Documented], used: Documented) -> Iterator[FoundOption]:
+    """The options that documented commands of the same program use; the one that was chosen first."""
+    same = [d for d in commands if d.command.target == used.command.target and d.command.kind == used.command.kind]
+    for d in [used, *same[:_MAX_COMMANDS]]:
+        for key, value in pairs(d.command):
+            if re.fullmatch(r"-{1,2}[A-Za-z][\w.-]*|[A-Za-z_][\w.]*", key):
+                kind = None if re.search(r"[<>${}]", value) else type(_number(value)).__name__
+                yield FoundOption(ScriptOption(flag=key, type=kind), (key,), d.command.where)
+
+
+def _number(text: str) -> int | float | str:
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
 
 
 # ---- gin
@@ -175,14 +204,9 @@ def _words(
 
 
 def _spacy(settings: Sequence[Setting], used: Documented | None) -> Iterator[FoundOption]:
-    """Sections of the configuration that `spacy train` reads; `-o` and its kin as the command uses them."""
+    """Sections of the configuration that `spacy train` reads."""
     if used is None or not re.search(r"(?:^|\s)spacy\s+(?:pre)?train(?:\s|$)", used.command.text):
         return
-    for i, word in enumerate(used.command.args):
-        if word in ("-o", "--output", "--output-path"):
-            value = used.command.args[i + 1] if i + 1 < len(used.command.args) else None
-            option = ScriptOption(flag=word, default=value, type="path", help="output directory")
-            yield FoundOption(option, (word, "--output"), used.command.where)
     for setting in settings:
         if setting.path.endswith(".cfg"):
             yield from (_option(setting.path, f"--{key}", value) for key, value in setting.values.items())

@@ -160,8 +160,9 @@ def _by_name(key: str, name: str) -> float:
     """1 for one of the usual names (the earlier the better), about 0.5 for one that is like them, else 0."""
     last = name.rpartition(".")[2]
     usual = HYPERPARAMETERS[key]
-    if last in usual:
-        return 1.0 - 0.01 * usual.index(last)
+    known = next((n for n in (".".join(name.split(".")[-2:]), last) if n in usual), None)
+    if known is not None:
+        return 1.0 - 0.01 * usual.index(known)
     signs = _SIGNS[key]
     if signs.name.search(name) and not signs.not_name.search(last):
         return 0.5

@@ -131,7 +131,7 @@ def _entry(
     modules = entry_modules(best, sources)
     options = parser.options if parser else ()
     settings = read_settings(sources, configs, modules, options, used)
-    parser = with_configuration(parser, settings, modules, used, sources)
+    parser = with_configuration(parser, settings, modules, used, sources, commands)
     options = for_command(parser.options, best.entry_point, used) if parser else ()
     entry = Entry(
         launcher=best.launcher,

@@ -7,6 +7,7 @@ HYPERPARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "batch_size": (
         *("per_device_train_batch_size", "per_device_batch_size", "per_gpu_train_batch_size", "micro_train_batch_size"),
         *("train_micro_batch_size_per_gpu", "micro_batch_size", "train_batch_size", "batch_size_training"),
+        "batcher.size",
         *("batch_size", "batchsize", "batch_size_per_gpu", "batch_size_per_device", "device_batch_size"),
         *("samples_per_gpu", "imgs_per_gpu", "mini_batch_size", "ims_per_batch", "batch", "bs", "global_batch_size"),
         *("total_batch_size", "b"),

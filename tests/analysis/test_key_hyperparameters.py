@@ -184,6 +184,44 @@ def run(cfg): ...
         assert flags(profile)["batch_size"] == "batch_size"
 
 
+def test_an_installed_tool_is_known_by_what_the_documents_say(tmp_path):
+    readme = """
+# Train
+```bash
+sometool train data=coco.yaml epochs=100 imgsz=640
+```
+# Smaller
+```bash
+sometool train data=coco.yaml batch=8 lr0=0.01
+```
+"""
+    profile = profile_of(tmp_path, {"README.md": readme, "coco.yaml": "path: x\n"}, "train it")
+    assert profile.entry_point == "sometool train"
+    found = flags(profile)
+    assert (found["batch_size"], found["epochs"], found["learning_rate"]) == ("batch", "epochs", "lr0")
+
+
+def test_sections_of_a_spacy_configuration(tmp_path):
+    config = """
+[nlp]
+batch_size = 1000
+[training]
+max_epochs = 0
+accumulate_gradient = 3
+[training.batcher]
+size = 256
+[training.optimizer.learn_rate]
+initial_rate = 0.00005
+"""
+    readme = "```bash\nspacy train configs/a.cfg --output out\n```\n"
+    profile = profile_of(tmp_path, {"README.md": readme, "configs/a.cfg": config}, "train it")
+    found = profile.key_hyperparameters
+    assert profile.cli_style == "spacy"
+    assert (found["batch_size"].flag, found["batch_size"].default) == ("--training.batcher.size", 256)
+    assert found["learning_rate"].flag == "--training.optimizer.learn_rate.initial_rate"
+    assert found["output_dir"].flag == "--output"
+
+
 def test_ml_collections_made_in_one_piece(tmp_path):
     text = "from ml_collections import config_flags\nC = config_flags.DEFINE_config_file('cfg', 'configs/a.py')"
     config = "from ml_collections import ConfigDict\ndef get_config():\n"

@@ -31,7 +31,7 @@ ARTICLES: Final = r"an?|ein(?:e[nrms]?)?|une?|una|uno"
 _GLUE: Final = r"(?:[\s-]+(?:(?:and|et|y)[\s-]+)?|und)?"
 _WORDS: Final = (
     rf"(?:(?:{ARTICLES})\s+(?=hundred|thousand|hundert|tausend))?(?:(?:ein|une?|un)(?=und|"
-    rf"hundert|tausend))?(?:{_TOKENS})(?:{_GLUE}(?:un|une|ein|uno)?(?:{_TOKENS}))*(?:\s+et\s+une?)?"
+    rf"hundert|tausend))?(?:{_TOKENS})(?:{_GLUE}(?:un|une|ein|uno)?(?:{_TOKENS})){{0,6}}(?:\s+et\s+une?)?"
 )
 _DIGITS: Final = (
     r"\d{1,3}(?:[,'’\u202f\u00a0 ]\d{3})+(?!\d)|[1-9]\d{0,2}(?:\.\d{3})+(?![\d.])|\d+(?:[.,]\d+)?(?:e[+-]?\d+)?"
@@ -53,7 +53,7 @@ _HALF: Final = r"\s+and\s+a\s+half|\s*½"
 
 NUMBER: Final = (
     rf"(?>(?:{'|'.join(k for k in _COUNTED if 'Paar' not in k)}|"
-    rf"(?:{_DIGITS})(?:\s?[万萬千百])?|[{_HAN}]+|(?:{_WORDS}){E})(?:{_HALF}|\s?[kK](?![A-Za-z]))?|½)"
+    rf"(?:{_DIGITS})(?:\s?[万萬千百])?|[{_HAN}]{{1,12}}|(?:{_WORDS}){E})(?:{_HALF}|\s?[kK](?![A-Za-z]))?|½)"
 )
 """Source of a pattern without groups; `value_of` evaluates what it matched. It is atomic: of `a hundred and twenty`
 before an unknown unit no `a hundred` is left."""

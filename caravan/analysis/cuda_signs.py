@@ -39,7 +39,10 @@ def cuda_signs(
     dockerfile: Dockerfile | None,
 ) -> tuple[CudaSign, ...]:
     """Everything that names a CUDA version, the closest to what is installed first."""
-    return tuple(dict.fromkeys((*_pins(lines), *_indexes(indexes), *_of_conda(declarations), *_of_image(dockerfile))))
+    found: dict[tuple[str | None, str], CudaSign] = {}
+    for sign in (*_pins(lines), *_indexes(indexes), *_of_conda(declarations), *_of_image(dockerfile)):
+        found.setdefault((sign.version, sign.kind), sign)
+    return tuple(found.values())
 
 
 def _pins(lines: Iterable[Wanted]) -> Iterator[CudaSign]:

@@ -12,7 +12,7 @@ from typing import Final
 from caravan.analysis.cuda_signs import cuda_signs, gpu_only
 from caravan.analysis.dockerfiles import read_dockerfile
 from caravan.analysis.findings import Module
-from caravan.analysis.install_docs import ASIDE, Told, told_near, with_told
+from caravan.analysis.install_docs import ASIDE, Told, told_near, with_own, with_told
 from caravan.analysis.needs import brought, missing_packages
 from caravan.analysis.requirements import Declaration, declaration, locked, names_of
 from caravan.analysis.sources import Sources
@@ -71,7 +71,7 @@ def read_environment(
     """The environment. `files`: the dependency files for the entry; `modules`: its own, then those that it reaches."""
     read = [declaration(p, sources.text(p) or "") for p in files]
     folder = dirname(modules[0].path) if modules else ""
-    told = told_near(folder, sources)
+    told = with_own(told_near(folder, sources), frozenset(normal(d.name) for d in read if d.name))
     requirements = _requirement_files(read)
     own, own_lines, notes = _own(read, told, modules, launcher, requirements, sources)
     pip, more = _lines(read, requirements, own, sources)
@@ -79,7 +79,8 @@ def read_environment(
     declared = tuple(dict.fromkeys((*plain, *own_lines, *pip)))[:MAX_DECLARED]
     image = _dockerfile(docker, sources)
     indexes = tuple(i for d in read for i in d.indexes) + told.indexes
-    missing = missing_packages(modules, names_of(declared), sources)
+    hidden = own is not None and any(d.computed and not d.lines for d in read)
+    missing = () if hidden else missing_packages(modules, names_of(declared), sources)
     missing = (*missing, *_launchers(launcher, names_of((*declared, *_requirements_of(missing))), modules))
     missing, documented, skipped = with_told(missing, told, _imported(modules), names_of(declared))
     pip, declared = (*pip, *documented), (*declared, *documented)
@@ -151,8 +152,9 @@ def _own(
     if lists and launcher is not Launcher.CLI and not told.editable and not _is_imported(folder, modules, sources):
         return None, (), ()
     known = {e: lines for d in beside for e, lines in d.extras.items()}
+    used = {requirement_name(distribution(n) or "") or normal(n) for n in _imported(modules)}
     wanted = [e for e in told.extras if e in known and not ASIDE.search(e)]
-    wanted = [e for e in wanted if _GROUPS.match(e)] or wanted
+    wanted = [e for e in wanted if _GROUPS.match(e)] or [e for e in wanted if names_of(known[e]) & used]
     lines = [w for d in beside for w in d.lines] + [w for e in wanted for w in known[e]]
     place = f"./{folder}" if folder else "."
     if not re.fullmatch(r"[\w./-]+", place):

@@ -24,7 +24,9 @@ ASIDE: Final = re.compile(
 """Words of headings and extras that are for something else than training on GPUs."""
 MAX_LINES: Final = 20_000
 _DOCUMENT: Final = re.compile(r"(?i)^(?:readme|install\w*|setup|getting_?started)[^/]*\.(?:md|rst|txt)$|^readme$")
-_PIP: Final = re.compile(r"\b(?:pip3?|uv pip|python3? -m pip)\s+install\s+(.+)")
+_PIP: Final = re.compile(
+    r"(?:^|[`$!>]|&&|;|\bRUN)\s*(?:sudo\s+)?(?:[A-Z_]+=\S+\s+)*(?:pip3?|uv pip|python3? -m pip)\s+install\s+(.+)"
+)
 _APT: Final = re.compile(r"\bapt(?:-get)?\s+(?:-\S+\s+)*install\b")
 _MAKES: Final = re.compile(
     r"\b(?:conda|mamba|micromamba)\s+create\b.*?\bpython\s*=\s*=?\s*(3\.\d+)|\buv venv\b.*?(3\.\d+)"
@@ -107,6 +109,15 @@ def _packages(words: Sequence[str]) -> Iterator[str]:
             continue
         if found := requirement(word):
             yield found
+
+
+def with_own(told: Told, names: frozenset[str]) -> Told:
+    """What is told, where the repository's own package is meant by one of its names: its extras, and no package."""
+    own = [w for w in told.lines if requirement_name(w.line) in names]
+    extras = [e.strip() for w in own if (m := re.search(r"\[([^\]]+)\]", w.line)) for e in m[1].split(",")]
+    return told._replace(
+        lines=tuple(w for w in told.lines if w not in own), extras=tuple(dict.fromkeys((*told.extras, *extras)))
+    )
 
 
 def with_told(

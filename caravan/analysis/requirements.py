@@ -32,6 +32,7 @@ class Declaration:
     """What one file asks for. `extras` and `groups`: name → lines (pip knows extras alone); `name`: of its package.
 
     `conda`: conda's own packages with version ("": any) and place. `builds`: pip can install the file's directory.
+    `computed`: what it asks for is made when it is built, so that more may come than is known.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Declaration:
     includes: tuple[str, ...] = ()
     builds: bool = False
     name: str = ""
+    computed: bool = False
 
 
 def declaration(path: str, text: str) -> Declaration:
@@ -148,6 +150,7 @@ def _pyproject(path: str, text: str) -> Declaration:
         groups,
         indexes=tuple(indexes),
         pythons=(*asked, *used),
+        computed="dependencies" in _list(project.get("dynamic")),
         builds=packaged and whole and (bool(document.get("build-system")) or not _table(document, "tool", "uv")),
         name=str(project.get("name") or poetry.get("name") or ""),
     )

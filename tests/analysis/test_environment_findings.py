@@ -301,3 +301,24 @@ def test_no_broken_file_of_its_kind_breaks_a_reader(name: str, rows: list[str]) 
     text = "\n".join(rows)
     files = {name: text, "train.py": "import x\n", "README.md": text, "Dockerfile": text, "uv.lock": text}
     found(files, [name], docker="Dockerfile")
+
+
+def test_extras_are_those_that_the_entry_uses_and_the_projects_own_name_means_itself() -> None:
+    pyproject = (
+        '[build-system]\nrequires = ["hatchling"]\n[project]\nname = "My.Tool"\ndependencies = []\n'
+        '[project.optional-dependencies]\ngames = ["gym"]\nadapters = ["peft"]\nweb = ["flask"]\n'
+    )
+    files = {
+        "train.py": "import torch\nimport peft\n",
+        "pyproject.toml": pyproject,
+        "README.md": "# Use\n\nTo try, pip install so that it works.\n\n    pip install 'my-tool[games,adapters,web]'\n",
+    }
+    environment = found(files, ["pyproject.toml"])
+    assert environment.own == ".[adapters]"
+    assert [n.requirement for n in environment.missing] == ["torch"]
+    assert environment.notes == ()
+
+
+def test_of_dependencies_that_a_build_makes_nothing_is_missing() -> None:
+    pyproject = '[build-system]\nrequires = ["hatchling"]\n[project]\nname = "x"\ndynamic = ["dependencies"]\n'
+    assert found({"train.py": "import jax\n", "pyproject.toml": pyproject}, ["pyproject.toml"]).missing == ()

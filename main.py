@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from caravan.cluster.nomad import NomadCluster
     from caravan.ports import Clock, Memory, Progress, Store, Tracer
     from caravan.runs.folder import DiskFolder
-    from caravan.runs.store import SqlStore
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
     from caravan.values.environment import ImageAnswer
@@ -154,10 +153,14 @@ class Application:
         return Notices(url, settings.notify_command, environment=process_environment(), clock=self.clock)
 
     @cached_property
-    def _store(self) -> SqlStore:
+    def _store(self) -> Store:
+        from caravan.runs.beside import StoreBeside
         from caravan.runs.store import SqlStore
 
-        return SqlStore(self._records / "caravan.db", self.clock)
+        store = SqlStore(self._records / "caravan.db", self.clock)
+        earlier = self.home / "caravan.db"
+        # A run that leaves nothing knows all the same what was answered before.
+        return StoreBeside(store, SqlStore(earlier, self.clock)) if self.runs and earlier.is_file() else store
 
     def store(self) -> Store:
         """The store of runs."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from caravan.ports import Store
+from caravan.runs.beside import StoreBeside
 from caravan.runs.store import SqlStore
 from caravan.values.errors import StateError, UsageError
 from caravan.values.plan import Author, PlanChange
@@ -40,9 +41,11 @@ def clock() -> StepClock:
     return StepClock()
 
 
-@pytest.fixture(params=["sql", "memory"])
+@pytest.fixture(params=["sql", "memory", "beside"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: StepClock) -> Iterator[Store]:
     made: Store = SqlStore(tmp_path / "caravan.db", clock) if request.param == "sql" else MemoryStore(clock)
+    if request.param == "beside":
+        made = StoreBeside(made, MemoryStore(clock))
     yield made
     made.close()
 
@@ -224,3 +227,19 @@ def test_deleting_takes_all_of_the_run_and_nothing_else(store: Store) -> None:
     assert [r.id for r in store.runs()] == ["r-2"]
     assert store.deployments("r-2")
     assert store.events("r-2")
+
+
+def test_a_store_beside_another_knows_its_runs_and_leaves_them_alone(clock: StepClock) -> None:
+    own, earlier = MemoryStore(clock), MemoryStore(clock)
+    earlier.create_run(record("r-earlier1", cost=3.0))
+    earlier.add_event("r-earlier1", RunEvent(at=START, kind="answered", text="epochs"))
+    store = StoreBeside(own, earlier)
+    store.create_run(record("r-own00001", minutes=1))
+    store.update_run("r-own00001", detail="here")
+    assert [run.id for run in store.runs()] == ["r-own00001", "r-earlier1"]
+    assert [event.kind for event in store.events("r-earlier1")] == ["answered"]
+    assert store.deployments("r-earlier1") == ()
+    assert store.spent_usd() == earlier.spent_usd()
+    assert [run.id for run in earlier.runs()] == ["r-earlier1"]
+    store.delete_run("r-own00001")
+    assert [run.id for run in store.runs(limit=1)] == ["r-earlier1"]

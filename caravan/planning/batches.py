@@ -35,7 +35,13 @@ def effective_batch(plan: TrainingPlan) -> int | None:
     fixed = training.global_batch is not None and _takes_all(plan) and ACCUMULATION not in plan.flags
     if fixed and not _shrunk(plan):
         return training.global_batch
-    return training.micro_batch * (training.grad_accum or 1) * processes(plan)
+    return training.micro_batch * _accumulated(plan) * processes(plan)
+
+
+def _accumulated(plan: TrainingPlan) -> int:
+    """The steps of an update; one where the program is not told of more and has none of its own."""
+    told = reaches(plan, ACCUMULATION) or plan.is_own(ACCUMULATION)
+    return (plan.training.grad_accum or 1) if told else 1
 
 
 def batch_text(plan: TrainingPlan) -> str:
@@ -57,7 +63,7 @@ def all_together(plan: TrainingPlan, field: str, form: str, values: Mapping[str,
     training = plan.training
     if training.micro_batch is None or (field not in values and not _shrunk(plan)):
         return None
-    accumulated = training.grad_accum or 1 if form == "global" else 1
+    accumulated = _accumulated(plan) if form == "global" else 1
     asked = training.global_batch
     if asked is not None and plan.asked(GLOBAL) and not _shrunk(plan):
         return asked if form == "global" else max(1, asked // (training.grad_accum or 1))

@@ -177,7 +177,7 @@ def _batches(
     added = {"training.micro_batch": spelled} if spelled else {f"training.micro_batch:{counts}": whole}
     if counts == "global":
         added["training.global_batch"] = whole
-        if not _has(flags, "training.grad_accum"):
+        if spelled and not _has(flags, "training.grad_accum"):
             added["training.grad_accum:global"] = whole
     return added
 

@@ -106,7 +106,10 @@ def _replaced(words: Words, i: int, flag: str, value: Json) -> Words:
         return (*words[: i + 1], _like(words[i + 1], value), *after)
     if isinstance(value, bool):
         return (*words[:i], *([name] if value else []), *after)
-    return (*words[:i], name, *_texts(value), *after)
+    texts = _texts(value)
+    if len(texts) == 1 and not is_value(texts[0]):
+        return (*words[:i], f"{name}={texts[0]}", *after)  # else the parser would take the value for a flag
+    return (*words[:i], name, *texts, *after)
 
 
 def _added(words: Words, flag: str, value: Json) -> Words:
@@ -165,6 +168,7 @@ def _pair(words: Words, key: str, value: Json) -> Words:
 def switched(words: Words, flag: str, on: bool) -> Words:
     """`words` with an option that stands for yes or no, or for one of several values, as `flag` spells both sides."""
     yes, both, no = flag.partition("|")
+    words = _without_denial(words, yes or no) if both or not re.search(r"[ =]", yes) else words
     if not both and " " not in yes.strip() and not re.search(r"=.", yes):
         return set_flag(words, yes, on)
     side = yes if on else no
@@ -176,7 +180,16 @@ def switched(words: Words, flag: str, on: bool) -> Words:
     if not side:
         return set_flag(words, _name(yes or no), False)
     name, value = _name(side), _value(side)
-    return set_flag(words, name, True) if value is None else set_flag(words, name, value)
+    if value is None:
+        return set_flag(words, name, True)
+    return set_flag(words, f"{name}=" if side.startswith(f"{name}=") and name.startswith("-") else name, value)
+
+
+def _without_denial(words: Words, flag: str) -> Words:
+    """`words` without what says no to a flag beside it: `--nox`, `--no-x`."""
+    name = plain(flag)
+    denials = {f"no{name}", f"no_{name}"}
+    return tuple(w for i, w in enumerate(words) if not (i and w.startswith("--") and plain(w) in denials))
 
 
 def _name(side: str) -> str:

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from posixpath import basename, dirname
+from posixpath import basename, dirname, join, normpath
 from typing import Final
 
 from caravan.analysis.documents import Documented
 from caravan.analysis.options import Parser
 from caravan.analysis.program_options import ENDINGS, program_parser
+from caravan.analysis.prompt import words_of
+from caravan.analysis.settings import named_files
 from caravan.analysis.sources import Sources
 from caravan.analysis.vocabulary import HYPERPARAMETERS, plain
 
@@ -33,6 +35,26 @@ def entry_parser(
         if knows(found):
             return found
     return None
+
+
+def configured_elsewhere(
+    path: str | None,
+    parser: Parser | None,
+    sources: Sources,
+    commands: Sequence[Documented],
+    asked: frozenset[str] = frozenset(),
+) -> list[str]:
+    """Configurations that other documented commands name beside the entry, for one whose own options say little.
+
+    Of several commands the one counts that the words `asked` speak of most.
+    """
+    if path is None or knows(parser) >= _FEW:
+        return []
+    for d in sorted(commands, key=lambda d: -len(words_of(d.command.text) & asked)):
+        beside = any(normpath(join(d.cwd, word)) == path for word in d.command.args)
+        if (d.path == path or beside) and (found := named_files(d, sources, path)):
+            return found
+    return []
 
 
 def knows(parser: Parser | None) -> int:

@@ -20,7 +20,7 @@ from caravan.analysis.data import dataset
 from caravan.analysis.dependencies import Dependencies, is_dependency_file, read_dependencies
 from caravan.analysis.documents import Documented, documented
 from caravan.analysis.entry import Entry
-from caravan.analysis.entry_options import entry_parser
+from caravan.analysis.entry_options import configured_elsewhere, entry_parser
 from caravan.analysis.environment import read_environment
 from caravan.analysis.findings import Found
 from caravan.analysis.hazards import hazards
@@ -128,6 +128,7 @@ def _entry(
     folder = entry_folder(best) if best.path or used is None else used.cwd
     needed = installs.needed(dependencies, folder, document, sources, words)
     configs = named_files(used, sources, best.path, words)
+    configs = configs or configured_elsewhere(best.path, parser, sources, commands, words)
     modules = entry_modules(best, sources)
     options = parser.options if parser else ()
     settings = read_settings(sources, configs, modules, options, used)

@@ -122,6 +122,26 @@ def test_keys_that_only_the_file_sets_say_so(tmp_path):
     assert [o.flag for o in profile.options] == ["--config"]
 
 
+def test_a_configuration_that_a_launcher_of_the_repository_names_beside_the_script(tmp_path):
+    profile = profile_of(
+        tmp_path,
+        {
+            "train.py": script("import sys"),
+            "configs/small.yml": "train_micro_batch_size_per_gpu: 4\n",
+            "configs/local.yml": "save: checkpoints\n",
+            "README.md": "```bash\npython start.py train.py -d configs small.yml local.yml\n```\n",
+            "start.py": "import os, sys\nos.execvp(sys.argv[1], sys.argv)\n",
+        },
+        "train it",
+    )
+    found = profile.key_hyperparameters
+    assert (found["batch_size"].flag, found["batch_size"].file) == (
+        "train_micro_batch_size_per_gpu",
+        "configs/small.yml",
+    )
+    assert found["output_dir"].file == "configs/local.yml"
+
+
 def test_hydra_keys_stand_below_their_groups(tmp_path):
     profile = profile_of(
         tmp_path,
@@ -213,8 +233,9 @@ size = 256
 [training.optimizer.learn_rate]
 initial_rate = 0.00005
 """
-    readme = "```bash\nspacy train configs/a.cfg --output out\n```\n"
-    profile = profile_of(tmp_path, {"README.md": readme, "configs/a.cfg": config}, "train it")
+    readme = "# Train the classifier\n```bash\nspacy train configs/a.cfg --output out\n```\n"
+    files = {"README.md": readme, "configs/a.cfg": config, "requirements.txt": "spacy\n"}
+    profile = profile_of(tmp_path, files, "train it")
     found = profile.key_hyperparameters
     assert profile.cli_style == "spacy"
     assert (found["batch_size"].flag, found["batch_size"].default) == ("--training.batcher.size", 256)

@@ -9,8 +9,8 @@ from caravan.diagnosis.ladders.case import Case
 from caravan.diagnosis.repair import LADDERS, ladder, mendable
 from caravan.planning.catalogue import Prices
 from caravan.planning.command import unpassed
-from caravan.planning.launchers import launch_words
 from caravan.planning.estimate import estimate
+from caravan.planning.launchers import launch_words
 from caravan.values.estimate import ROOM, Envelope, held_fields, method_of
 from caravan.values.failure import ChangePlan, FailureClass, PastCase
 from caravan.values.job import ClusterFacts, DriverFacts

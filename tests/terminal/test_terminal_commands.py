@@ -242,6 +242,8 @@ def test_analyze(wiring: FakeWiring, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert run(wiring, ["analyze", "repo"], terminal) == 0
     out, _ = printed(terminal)
     assert "train.py" in out
+    assert "because it" in out
+    assert "computes gradients" in out
     assert "\x1b" not in out
     terminal = nobody()
     assert run(wiring, ["analyze", "repo", "--prompt", "train it", "--json"], terminal) == 0

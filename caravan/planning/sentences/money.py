@@ -10,9 +10,10 @@ from caravan.planning.sentences.numerals import NUMBER, RANGE, value_of
 PATH: Final = "limits.max_cost_usd"
 
 CAUTIOUS_USD: Final = {"EUR": 0.95, "GBP": 1.05, "CHF": 0.95, "CNY": 0.135, "JPY": 0.006}
-"""What one unit is at least worth in US dollars: just below each currency's lowest reference rate of the European
-Central Bank's in the ten years to 2025 (EUR 0.96 and GBP 1.07 in September 2022, CHF 0.97 in 2022, CNY 0.136 in 2024,
-JPY 0.0062 in July 2024). No rate is asked for: a limit that is a little low is safe, and the user is told."""
+"""Rough, deliberately low: what one unit is worth in US dollars, rounded down by hand. No published table was read.
+
+No rate is asked for either: a limit that is a little low is safe, and the user is told the rate that was used.
+"""
 
 _CURRENCIES: Final = {
     "USD": r"us\s?\$|\$|usd|(?:us |american )?dollars?|bucks?|dólar(?:es)?|dolares|us-dollar|美元|美金|刀|美刀|米?ドル",

@@ -31,6 +31,11 @@ _LISTED: Final = re.compile(
     r"(?i)(?:^|\.)(?:train_?)?data(?:sets?|_?mixture|_?mixer)?(?:\.\w+)*\.(?:id|path|name|repo_id|dataset_name|hf_path)$"
 )
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_MADE: Final = re.compile(r"(?i)(?:^|\.)(?:train_?)?(?:data|data_?set)\._(?:component|target)_$")
+"""Keys under which a configuration names the class or function that makes the data."""
+_NOT_OF_DATA: Final = frozenset(
+    {"tokenizer", "checkpointer", "checkpoint", "checkpoints", "model", "teacher", "encoder"}
+)
 _FILE: Final = re.compile(r"(?i)\.(?:jsonl?|csv|tsv|txt|parquet|arrow|bin|npy|npz|h5|zip|gz|tar|pkl)$")
 _SETTING: Final = re.compile(r"(?i)config|requirements|license|version|vocab|package|readme")
 _NO_DATA: Final = re.compile(
@@ -84,11 +89,14 @@ def _candidates(entry: Entry) -> Iterator[Found]:
             told = _usable(_first(value), entry) if _LISTED.search(key) else None
             if told:
                 yield Found(told, 0.85, (SourceLine(file=path, line=0),))
+    elsewhere = {v for c in entry.configs.values() for k, v in c.items() if isinstance(v, str) and _of_other(k)}
     for found in entry.said(STRONG):
         value = _first(found.value)
-        told = _usable(value, entry)
+        told = None if value in elsewhere else _usable(value, entry)
         if told:
             yield Found(told, found.confidence, found.evidence)
+    yield from _positional(entry)
+    yield from _made(entry)
     for module in (*entry.modules, *_targets(entry)):
         for name, where in data_calls(module):
             yield Found(name, 0.6, (where,))
@@ -97,6 +105,29 @@ def _candidates(entry: Entry) -> Iterator[Found]:
             for k, text, where in training.loads(module):
                 if k == kind and (kind == "dataset" or _is_data(text, entry)):
                     yield Found(text, sure, (where,))
+
+
+def _made(entry: Entry) -> Iterator[Found]:
+    """The functions and classes that configurations name to make the data (`dataset._component_`)."""
+    for path, values in entry.configs.items():
+        made = (v for k, v in values.items() if _MADE.search(k) and isinstance(v, str) and v)
+        yield from (Found(v, 0.5, (SourceLine(file=path, line=0),)) for v in made)
+
+
+def _of_other(key: str) -> bool:
+    """Whether a key stands below a tokenizer, a model or the like, whose files are no data."""
+    return bool(set(key.lower().split(".")[:-1]) & _NOT_OF_DATA)
+
+
+def _positional(entry: Entry) -> Iterator[Found]:
+    """The paths that the command gives before its first option: `train data-bin/corpus --lr 1e-4`."""
+    command = entry.documented.command if entry.documented else None
+    for word in command.args if command else ():
+        if word.startswith("-"):
+            return
+        told = _usable(word, entry) if "/" in word and "=" not in word else None
+        if told and command and not re.search(r"\.(?:ya?ml|json|toml|cfg|gin|ini)$", told):
+            yield Found(told, 0.8, (command.where,))
 
 
 def _targets(entry: Entry) -> Iterator[Module]:
@@ -122,7 +153,11 @@ def _first(value: Json) -> str:
 
 def _usable(value: str, entry: Entry) -> str | None:
     """The value as an answer: what follows a place to fill in; None for what names no data."""
-    if _NO_DATA.match(value) or len(value) > 300 or value.endswith((".py", ".sh", ".md", ".pt", ".pth", ".ckpt")):
+    if (
+        _NO_DATA.match(value)
+        or len(value) > 300
+        or value.endswith((".py", ".sh", ".md", ".pt", ".pth", ".ckpt", ".model"))
+    ):
         return None
     if re.search(r"[<{}]", value):
         return None

@@ -63,7 +63,8 @@ _SIGNS: Final[Mapping[str, _Signs]] = {
         r"|^imgsz?$|tokens_per_sample$|feature_lengths?$|context_(?:size|length|window)$|max_position_embeddings$",
         r"^\W*(?:(?:the|max\w*|total|input|training|model|single)\s+)*(?:sequence|context|block)\s+(?:length|size|window)\b"
         r"|^\W*max\w*\s+(?:total\s+)?(?:input\s+)?(?:sequence|context)\s+length",
-        r"gen|new|decode|val|eval|test|warm|prompt|response|completion|answer|min_|query|clip_len|patch|hidden|queue",
+        r"gen|new|decode|val|eval|test|warm|prompt|response|completion|answer|min_|query|clip_len|patch|hidden|queue"
+        r"|multiple",
     ),
     "gradient_accumulation": _signs(
         r"accum(?!ulator)|^ga_steps$|(?:^|_)update_freq$|num_microbatches$|iter_size$",
@@ -159,6 +160,8 @@ def _is_switch(found: FoundOption) -> bool:
 def _by_name(key: str, name: str) -> float:
     """1 for one of the usual names (the earlier the better), about 0.5 for one that is like them, else 0."""
     last = name.rpartition(".")[2]
+    if last == "project":  # a folder here, the name of a tracker's project there
+        return 0.4 if key == "output_dir" else 0.0
     usual = HYPERPARAMETERS[key]
     known = next((n for n in (".".join(name.split(".")[-2:]), last) if n in usual), None)
     if known is not None:

@@ -101,7 +101,8 @@ def judged(request: str, name: str, trainers: Iterable[str] = ()) -> list[tuple[
         named = ", ".join(sorted(asked & told))
         points.append((strong if asked & says else 0.6 * strong, f"it is for {named}, as asked"))
     elif asked and told:
-        points.append((-3.0, f"it is for {', '.join(sorted(told))}, which is not asked for"))
+        akin = told <= {"ppo"} and asked <= _REINFORCED  # trainers of PPO have its variants as a switch
+        points.append((-0.5 if akin else -3.0, f"it is for {', '.join(sorted(told))}, which is not asked for"))
     elif told & _PREFERENCES.keys():
         points.append((-2.0, f"it is for {', '.join(sorted(told))}, which is not asked for"))
     elif asked & _PREFERENCES.keys():

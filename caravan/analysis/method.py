@@ -3,16 +3,18 @@
 Order of trust: the sentence; the command's and its configurations' switches; options and code. Pure, over an `Entry`.
 """
 
+import ast
 import re
 from posixpath import dirname
 from typing import Final
 
 from caravan.analysis import training
 from caravan.analysis.entry import Entry, last, pairs
-from caravan.analysis.findings import Found
+from caravan.analysis.findings import Found, Module
 from caravan.analysis.python import keyword
 from caravan.analysis.subjects import from_nothing, tunes
 from caravan.analysis.vocabulary import plain
+from caravan.analysis.walking import walk
 from caravan.values.base import Json
 from caravan.values.repo import SourceLine
 
@@ -22,6 +24,7 @@ _RANK: Final = re.compile(r"(?i)^(?:lora|network|adapter|peft)_?\w*?_?(?:r|rank|
 _FOUR_BIT: Final = re.compile(r"(?i)^(?:load_in_4_?bit|q_?lora|use_q_?lora|use_4bit|quantization_bit|bits|use_bnb\w*)$")
 _ADAPTER: Final = ("adapter", "finetuning_type", "train_type", "tuner_type", "peft_type", "peft_method", "method")
 _MAKES: Final = ("LoraConfig", "get_peft_model", "LoraModel", "AdaLoraConfig", "prepare_model_for_kbit_training")
+_SAYS_ADAPTER: Final = re.compile(r"(?i)lora|peft|adapter")
 _YES: Final = frozenset(("true", "1", "yes", "on"))
 
 
@@ -107,6 +110,16 @@ def _rows(entry: Entry) -> list[tuple[str, Json, SourceLine]]:
     return [(key, value, where) for key, (value, where) in rows.items()]
 
 
+def _only_if(module: Module) -> set[int]:
+    """The lines below a test of a switch or a rank of adapters (`if lora_r > 0:`), which something has to turn on."""
+    lines: set[int] = set()
+    for function in module.functions.values():
+        for node in walk(function):
+            if isinstance(node, ast.If) and _SAYS_ADAPTER.search(ast.unparse(node.test)[:500]):
+                lines |= {n for s in node.body for n in range(s.lineno, (s.end_lineno or s.lineno) + 1)}
+    return lines
+
+
 def _signs(entry: Entry) -> dict[str, SourceLine]:
     found: dict[str, SourceLine] = {}
     own = entry.modules[0].path if entry.modules else ""
@@ -116,6 +129,7 @@ def _signs(entry: Entry) -> dict[str, SourceLine]:
         named = module.path == own or "lora" in own.lower()
         if module.path.startswith(near):
             made = {c.line for c in module.calls if c.last in _MAKES or keyword(c.node, "load_in_4bit")}
+            made -= set() if named else _only_if(module)
             for kind, where in training.adapters(module):
                 if named or where.line in made:
                     found.setdefault(kind, where)

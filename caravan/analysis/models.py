@@ -23,6 +23,7 @@ from caravan.analysis.subjects import (
     repeats,
     rewards,
     short,
+    start_of_repeated,
     tokens,
     tunes,
 )
@@ -41,6 +42,8 @@ WEAK: Final = ("checkpoint", "weights", "pretrained", "finetune", "init", "ckpt"
 _WEIGHTS: Final = re.compile(r"(?i)\.(?:pt|pth|ckpt|safetensors|bin|h5|npz|pkl|msgpack|nemo|onnx|gguf|t7|caffemodel)$")
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _ADDRESS: Final = re.compile(r"^(?:https?|gs|s3|hf|detectron2|torchvision|open-mmlab|mmcls|ngc|timm)://\S+")
+_OF_RESUMING: Final = re.compile(r"(?i)^(?:checkpoint|ckpt|model)?[_-]?(?:last|latest)\.\w+$")
+"""The file that a run that goes on finds among its own, as options have it for their default."""
 _NOTHING: Final = re.compile(r"(?i)^(?:scratch|random|none|null|resume|from[_ -]scratch|false|true|auto|)$")
 _DIFFUSION: Final = "stable[-_. ,]{0,2}v?diffusion"
 _EXTRA: Final = frozenset(("hf", "ckpt", "safetensors", "pth", "pt", "full", "ema", "emaonly", "pruned"))
@@ -86,7 +89,7 @@ def _named(entry: Entry, name: str, found: list[Found]) -> Found | None:
     fits = [f for f in found if means(name, short(str(f.value)))]
     if fits:
         return max(fits, key=lambda f: (f.confidence, closeness(name, short(str(f.value)))))
-    goes_on = tunes(entry.sentence) or rewards(entry.sentence)
+    goes_on = tunes(entry.sentence) or rewards(entry.sentence) or bool(start_of_repeated(entry.sentence))
     if not goes_on or repeats(entry.sentence):
         return None
     if len(tokens(name)) < 2 and found:
@@ -128,7 +131,7 @@ def _is_model(found: Found, entry: Entry, *, bare: bool) -> bool:
         told = short(value)
         return bool(told) and told != value and not UNFILLED.search(told) and looks_like_model(basename(told))
     if _WEIGHTS.search(value):
-        return True
+        return not _OF_RESUMING.search(value)
     if _HUB_ID.fullmatch(value):
         return value not in entry.paths and not value.startswith(
             ("data/", "output", "checkpoints/", "configs/", "conf")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from caravan.analysis.gpus_asked import gpus_asked
-from caravan.analysis.subjects import model_names
+from caravan.analysis.subjects import looks_like_model, model_names
 
 _HUB_ID: Final = re.compile(r"(?<![\w./~-])([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\w)(?![\w/])")
 _FILE: Final = re.compile(
@@ -30,6 +30,10 @@ _FOLDER: Final = re.compile(
 _METHODS: Final = (
     ("qlora", r"q-?lora|4-?bit"),
     ("lora", r"lora|(?<![-\w])adapters?\b"),
+    ("p-tuning-v2", r"p-?tuning[- ]?v2"),
+    ("p-tuning", r"p-?tuning"),
+    ("prefix-tuning", r"prefix[- ]tuning"),
+    ("prompt-tuning", r"(?:soft[- ])?prompt[- ]tuning"),
     ("dpo", r"dpo"),
     ("grpo", r"grpo"),
     ("full", r"full(?:[ -]parameter)?[ -]fine-?tun\w*|full finetune"),
@@ -41,6 +45,11 @@ _STOP_WORDS: Final = (
     " node on in of a an to it all at by small own python script scripts epochs epoch steps py sh src md machine"
     " is are be so then only just how can we me some few new local file files folder start started base me i"
 )
+_STAGES: Final = tuple(
+    (rf"\b(?:{first}|{number}(?:st|nd|rd))[- ](?:stage|phase)\b|\bstage[-_ ]?(?:{number}|{one})\b", number)
+    for number, first, one in (("1", "first", "one"), ("2", "second", "two"), ("3", "third", "three"))
+)
+"""How requests name a stage of a training that files call `stage2`."""
 _VERSION: Final = re.compile(r"([a-z]{2,})[-_ ]?(\d{1,2}[._]\d)(?!\d)")
 _STOP: Final = frozenset(
     (
@@ -120,8 +129,9 @@ def read_prompt(prompt: str) -> Wishes:
     text = prompt[:4000]
     files = [m[1] for m in _FILE.finditer(text)]
     ids = [m[1] for m in _HUB_ID.finditer(text) if m[1] not in files and not _is_folder(text, m)]
-    folder = _FOLDER.search(text)
-    dataset = files[0] if files else folder[1] if folder else None
+    folders = [m[1] for m in _FOLDER.finditer(text)]
+    others = [f for f in folders if not looks_like_model(f.rstrip("/").rpartition("/")[2])]
+    dataset = files[0] if files else next(iter(others or folders), None)
     after_on = re.search(r"(?i)\bon (?:the )?([A-Za-z0-9][\w.-]*/[\w.-]+)", text)
     if dataset is None and after_on and after_on[1] in ids:
         dataset = after_on[1]
@@ -142,4 +152,5 @@ def words_of(text: str) -> frozenset[str]:
     plain = re.sub(r"pre[-_ ]train", "pretrain", plain)
     found = re.findall(r"[a-z][a-z0-9]+|\d+(?:\.\d+)?[bm]\b", plain)
     versions = (f"{name}{number.replace('_', '.')}" for name, number in _VERSION.findall(plain))
-    return frozenset(w for w in (*found, *versions) if len(w) > 1 and w not in _STOP)
+    stages = (f"stage{number}" for named, number in _STAGES if re.search(named, plain))
+    return frozenset(w for w in (*found, *versions, *stages) if len(w) > 1 and w not in _STOP)

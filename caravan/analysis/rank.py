@@ -5,6 +5,7 @@ Pure, over `Sources` and documented commands. There is no table of repositories 
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from posixpath import basename
 
 from caravan.analysis.candidate import Candidate
 from caravan.analysis.documents import Documented
@@ -41,8 +42,18 @@ def candidates(
     trains = [c for c in found if c in believed or c.entry_point == chosen]
     for candidate in trains:
         _stale(candidate, sources)
+        _opens(candidate, sources, wishes)
     fit(trains, wishes, _packages(sources))
     return sorted(trains, key=lambda c: (c.entry_point != chosen, -round(c.score, 6), c.entry_point))
+
+
+def _opens(candidate: Candidate, sources: Sources, wishes: Wishes) -> None:
+    """For a script that opens the very file that the request names."""
+    name = basename(wishes.dataset or "")
+    module = sources.module(candidate.python) if candidate.python and "." in name else None
+    hit = next((n for n in module.strings if str(n.value).rpartition("/")[2] == name), None) if module else None
+    if hit is not None and module is not None:
+        candidate.plus(1.0, f"names {name}, as the request does", module.at(hit.lineno))
 
 
 def _packages(sources: Sources) -> list[str]:

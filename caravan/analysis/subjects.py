@@ -20,8 +20,10 @@ _TAIL: Final = (
     r"v?\d+(?:\.\d+)*[bm]?|tiny|mini|nano|small|base|medium|large|huge|xl|xxl|turbo|instruct|chat"
     r"|uncased|cased|dev|schnell"
 )
+_NO_PART: Final = r"fine|pre|self|re|non|no|co|lo|q|full|single|multi|level|based|style|like|to|the|of|and|or|on"
+"""Words before a dash that are no part of a model's name, as `chinese` is of `chinese-llama`."""
 _FAMILY: Final = re.compile(
-    rf"(?i)(?<![\w/.-])((?:(?:meta|google|tiny|open)-)?(?:{_FAMILIES})[\w.]*(?:[-/][\w.]+)*"
+    rf"(?i)(?<![\w/.-])((?:(?!(?:{_NO_PART})-)[a-z]+-){{0,2}}(?:{_FAMILIES})[\w.]*(?:[-/][\w.]+)*"
     rf"(?: (?:{_TAIL})(?:-[\w.]+)*(?![\w/]))*)"
 )
 _SIZED: Final = re.compile(r"(?<![\w/.-])([A-Z][A-Za-z]\w*(?:[-.][\w.]+)*-\d+(?:\.\d+)?[bBM](?:-\w+)*)(?![\w/])")
@@ -44,6 +46,7 @@ _SCRATCH: Final = re.compile(
     r"(?i)from scratch|\bpre-?train(?:ing)?\b(?! model)|from (?:random|nothing)|randomly initiali[sz]ed"
 )
 _REWARDS: Final = re.compile(r"(?i)\b(?:ppo|grpo|dpo|rlhf|rloo|reinforce|rl|dapo|orpo|kto)\b")
+_TRAINED: Final = re.compile(r"(?i)-(?:base|large|uncased|cased|instruct|chat|hf|it)(?:-|$)|-\d+(?:\.\d+)?b(?:-|$)")
 _AGAIN: Final = re.compile(r"(?i)\breproduc|\breplicat")
 _GOES_ON: Final = re.compile(r"(?i)contin\w+ (?:the )?pre-?train|from (?:a |the )?(?:pre-?trained|checkpoint)")
 
@@ -56,7 +59,7 @@ _NO_DATA: Final = re.compile(
     r"(?i)\bgpus?\b|\b(?:[ABHL]\d{2,3}|V100|T4|RTX)s?\b|\b(?:gpu|cpu|node|machine|cluster|tpu|slurm|epochs?|steps|hours?|laptop|server)s?\b"
 )
 _DATA_WORD: Final = re.compile(
-    r"(?i)\s*\b(?:data ?sets?|data|corpus|corpora|task|benchmark|images?|examples?|split)\b\s*$"
+    r"(?i)\s*\b(?:data ?sets?|data|corpus|corpora|task|benchmark|images?|examples|split)\b\s*$"
 )
 _ARTICLES: Final = re.compile(
     r"(?i)^(?:(?:the|a|an|its|their|this|that|standard|full|small|cleaned|original|public)\s+)+"
@@ -69,6 +72,7 @@ _OWN_DATA: Final = re.compile(
     r"\b(?:data\w*|images?|photos?|corpus|texts?|files?|audio|recordings?|pairs|conversations?)\b"
 )
 _SHORT: Final = {"sd": ("stable", "diffusion"), "sdxl": ("stable", "diffusion", "xl")}
+_STEM: Final = 8
 _NUMBER: Final = re.compile(r"^\d+$")
 _DULL: Final = frozenset(
     [
@@ -141,7 +145,8 @@ def shared(words: str, name: str) -> int:
     telling |= {w for w in re.findall(r"[a-z]\w{2,}", words.lower()) if w not in _DULL}
     squashed = "".join(tokens(name))
     own = {*tokens(name), *re.findall(r"[a-z0-9]+", name.lower())}
-    return sum(t in own or (len(t) > 3 and t in squashed) for t in telling)
+    # The stem of a long word stands for it: what is called advertising is data of advertisements.
+    return sum(t in own or (len(t) > 3 and t[: _STEM if len(t) > _STEM else None] in squashed) for t in telling)
 
 
 def tunes(sentence: str) -> bool:
@@ -151,7 +156,7 @@ def tunes(sentence: str) -> bool:
 
 def from_nothing(sentence: str) -> bool:
     """Whether the sentence asks to train a model from nothing."""
-    again = bool(_AGAIN.search(sentence)) and not _TUNES.search(sentence)
+    again = bool(_AGAIN.search(sentence)) and not _TUNES.search(sentence) and not start_of_repeated(sentence)
     return (again or bool(_SCRATCH.search(sentence))) and not _GOES_ON.search(sentence)
 
 
@@ -162,7 +167,19 @@ def rewards(sentence: str) -> bool:
 
 def repeats(sentence: str) -> bool:
     """Whether a model that the sentence names is what comes out, and not what it starts from."""
-    return bool(_AGAIN.search(sentence))
+    return bool(_AGAIN.search(sentence)) and not start_of_repeated(sentence)
+
+
+def start_of_repeated(sentence: str) -> str | None:
+    """The trained model with which a sentence wants something reproduced: one by its variant (`-base-v2`), not `GPT-2`.
+
+    A family and a depth or a version (`ResNet-50`) are an architecture.
+    """
+    for match in _FAMILY.finditer(sentence) if _AGAIN.search(sentence) else ():
+        before = re.search(r"(?i)\b(?:with|from|using|on top of|and)\s+(?:the |an? )?$", sentence[: match.start()])
+        if before and _TRAINED.search(match[1]):
+            return match[1]
+    return None
 
 
 def looks_like_model(name: str) -> bool:
@@ -214,6 +231,8 @@ def data_names(sentence: str, own: Iterable[str] = ()) -> list[str]:
         name = _ARTICLES.sub("", _DATA_WORD.sub("", phrase.strip().rstrip("."))).strip()
         name = " ".join(w for w in name.split() if w.lower() not in mine and not w.lower().endswith("'s"))
         telling = [t for t in tokens(name) if t not in _DULL and not _NUMBER.match(t)]
+        if re.search(r"(?i)\bexample$", name):
+            continue
         if telling and len(name.split()) <= 5 and name not in found and (word != "the" or called):
             found.append(name)
     return found

@@ -13,14 +13,16 @@ from caravan.values.errors import UsageError
 
 _CODE: Final = (".py", ".ipynb", ".sh", ".bash", ".slurm", ".sbatch", ".jl", ".r", ".c", ".cc", ".cpp", ".cu", ".rs")
 
-# Libraries and programs that read RANK, MASTER_ADDR and their like by themselves.
+# Libraries that many trainings import, and launchers, which read RANK, MASTER_ADDR and their like by themselves.
 _BY_THEMSELVES: Final = (
-    *("accelerate", "axolotl", "colossalai", "composer", "deepspeed", "detectron2", "fairscale", "fairseq"),
-    *("horovod", "ignite", "lightning", "lightning_fabric", "litgpt", "llamafactory", "megatron", "mmengine"),
-    *("mosaicml", "mpi4py", "nemo", "oneflow", "pytorch_lightning", "ray", "sentence_transformers", "swift"),
-    *("torchtitan", "torchtune", "transformers", "trl", "ultralytics", "unsloth"),
+    *("accelerate", "deepspeed", "fairscale", "horovod", "ignite", "lightning", "lightning_fabric"),
+    *("mmengine", "mpi4py", "pytorch_lightning", "ray", "transformers", "trl"),
 )
-_PROGRAMS: Final = frozenset({*_BY_THEMSELVES, "llamafactory-cli", "tune", "yolo", "mpirun", "srun", "torchrun"})
+_PROGRAMS: Final = frozenset({*_BY_THEMSELVES, "mpirun", "mpiexec", "srun", "torchrun"})
+_PLAIN: Final = frozenset(
+    {"python", "python3", "bash", "sh", "env", "make", "julia", "Rscript", "jupyter", "papermill"}
+)
+"""Programs that run a file of the repository, which then has to say so itself."""
 
 _READS: Final = re.compile(
     r"\b(?:RANK|WORLD_SIZE|NODE_RANK|LOCAL_RANK|GROUP_RANK|NNODES|MASTER_ADDR|MASTER_PORT|TF_CONFIG|NOMAD_ALLOC_INDEX)\b"
@@ -28,6 +30,7 @@ _READS: Final = re.compile(
     r"|\binit_process_group\b|\b(?:torch|jax|paddle)\.distributed\b|\bfrom torch import .*\bdistributed\b"
     r"|\bimport horovod|\bhvd\.|\btf\.distribute\b|\bMultiWorkerMirrored|\bDistributedDataParallel\b"
     r"|\btorchrun\b|\bmpirun\b|\bMPI\.COMM_WORLD\b"
+    r"|--n?nodes\b|--num[-_]nodes\b|--num[-_]machines\b|\bn(?:um_|um-)?nodes\s*[=:]"
     rf"|^\s*(?:from|import)\s+(?:{'|'.join(_BY_THEMSELVES)})\b"
 )
 _NOTEBOOK_LINE: Final = re.compile(r'^\s*"(.*?)(?:\\n)?",?\s*$')
@@ -42,7 +45,23 @@ def shares_its_work(tree: SourceTree, command: Iterable[str]) -> bool:
     names = {re.split(r"[.:]", word.rsplit("/", 1)[-1])[0] for word in words[:2]}
     if names & _PROGRAMS or any(_READS.search(word) for word in words):
         return True
+    if _is_installed(words, tree):
+        return True
     return any(_reads(_text(tree, entry.path)) for entry in tree.files() if entry.path.lower().endswith(_CODE))
+
+
+def _is_installed(words: list[str], tree: SourceTree) -> bool:
+    """Whether the command is an installed program: neither a file of the repository nor a command that it declares.
+
+    Nothing here says what such a trainer does on several nodes; most share their work.
+    """
+    first = words[0] if words else ""
+    if first in _PLAIN or not re.fullmatch(r"[A-Za-z][\w-]*", first) or len(words) < 2:
+        return False
+    if any(entry.path.rpartition("/")[2].partition(".")[0] == first for entry in tree.files()):
+        return False
+    declared = re.compile(rf"""(?m)(?:^|["'])\s*{re.escape(first)}\s*["']?\s*=""")
+    return not any(declared.search(_text(tree, path)) for path in ("pyproject.toml", "setup.py", "setup.cfg"))
 
 
 def _reads(text: str) -> bool:

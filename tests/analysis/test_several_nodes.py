@@ -19,6 +19,8 @@ from tests.analysis.repositories import opened, script
         ({"train.ipynb": '{"cells": [{"source": [\n    "import horovod.torch as hvd\\n",\n "x"]}]}'}, "train.ipynb"),
         ({"c.yaml": "model: x\n"}, "llamafactory-cli train c.yaml"),
         ({"train.py": "x = 1\n"}, "train.py --node ${CARAVAN_NODE_RANK}"),
+        ({"own.py": "x = 1\n"}, "installed-trainer train c.yaml"),
+        ({"train.py": "p.add_argument('--num_nodes', type=int)\n"}, "python train.py"),
     ],
 )
 def test_code_that_reads_its_rank_or_has_it_read_shares(tmp_path: Path, files: dict[str, str], command: str) -> None:
@@ -36,3 +38,8 @@ def test_code_that_reads_its_rank_or_has_it_read_shares(tmp_path: Path, files: d
 )
 def test_code_that_does_not_shares_nothing(tmp_path: Path, files: dict[str, str | bytes]) -> None:
     assert not shares_its_work(opened(tmp_path / "r", files), ["train.py"])
+
+
+def test_a_command_of_the_repository_s_own_is_read(tmp_path: Path) -> None:
+    files = {"pyproject.toml": '[project.scripts]\nmytool = "mine:main"\n', "mine.py": "import numpy\n"}
+    assert not shares_its_work(opened(tmp_path / "r", files), ["mytool", "train"])

@@ -161,7 +161,7 @@ def _entry(
         "cli_name": best.tool or best.entry_point.split()[0] if best.launcher is Launcher.CLI else None,
         "launch_command": start.command,
         "launch_cwd": start.cwd,
-        "prep_commands": preparation(used, commands),
+        "prep_commands": preparation(used, commands, sources.note),
         "config_files": tuple(configs),
         "dependency_files": tuple(d.path for d in needed),
         "python_requires": next((d.python_requires for d in [*needed, *dependencies] if d.python_requires), None),

@@ -19,6 +19,8 @@ _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?[-=]([^{}]*))?\}|\
 _WHOLE: Final = re.compile(r"^\$(?:\{\w+(?:\[[@*]\])?(?::?[-=][^{}]*)?\}|\w+)$")
 _PART: Final = re.compile(r"""([;&|]+)|((?:[^ \t\r\n'"\\;&|]|'[^']*'|"[^"\\]*")+)|[ \t\r\n]+""")
 _QUOTED: Final = re.compile(r"""'([^']*)'|"([^"]*)\"""")
+_HANDED_ON: Final = re.compile(r"\$(?:[@*]|\{[@*](?::[^{}]*)?\})")
+"""The arguments of a script that it hands on: none, where its command is taken over."""
 _SEVERAL: Final = re.compile(r"^-|\s--?[A-Za-z]|^(?:python|torchrun|accelerate|deepspeed|mpirun|srun)\b|^[\w./]+\s+-")
 _MAX_VALUE: Final = 8000
 
@@ -61,7 +63,7 @@ def read_commands(
                         args=what.args,
                         environment=environment,
                         cwd=state.cwd,
-                        text=clean(" ".join(before + [_typed(w) for w in words])),
+                        text=clean(" ".join(before + [_typed(w, line) for w in words])),
                         where=source_line(file, number, line),
                         heading=heading,
                         context=context,
@@ -72,8 +74,10 @@ def read_commands(
     return found
 
 
-def _typed(word: str) -> str:
-    """A word as it may be typed again; places to fill in (`<path>`, `$VAR`) stay readable."""
+def _typed(word: str, line: str) -> str:
+    """A word as it may be typed again; places to fill in (`<path>`, `$VAR`) stay readable, quoted patterns quoted."""
+    if "*" in word and (f'"{word}"' in line or f"'{word}'" in line):
+        return shlex.quote(word)
     return word if re.fullmatch(r"[A-Za-z0-9_@%+=:,./<>${}*~-]+", word) else shlex.quote(word)
 
 
@@ -123,7 +127,7 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
 def _command(words: list[str], state: _State) -> tuple[Started, dict[str, str]] | None:
     """What one command starts; None for one that starts nothing of interest. Changes `state` and expands `words`."""
     environment: dict[str, str] = {}
-    words[:] = [expanded for w in words for expanded in _expanded(w, state)]
+    words[:] = [expanded for w in words if not _HANDED_ON.fullmatch(w) for expanded in _expanded(w, state)]
     declared = bool(words) and words[0] in ("export", "local", "declare", "readonly", "typeset")
     if declared:
         pairs = dict(state.assign(m) for w in words[1:] if (m := _ASSIGNMENT.match(w)))

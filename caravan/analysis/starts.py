@@ -77,7 +77,6 @@ _NO_CONSOLE: Final = re.compile(
 _PREPARES: Final = re.compile(
     r"^(?:(?:wget|curl|make|cmake|unzip|gdown|aria2c|7z|kaggle|gsutil|ninja)\s+\S|tar\s+-?\w*x|accelerate config\b"
     r"|(?:huggingface-cli|hf)\s+download\s|tfds build\b|\S*\bdownload\S*\.sh\b|git lfs (?:pull|clone|install)"
-    r"|git submodule update"
     r"|python3? setup\.py (?:build|develop|install)|git clone \S*(?:huggingface\.co/datasets|hf\.co))"
 )
 _SCRIPT: Final = re.compile(r"\.(?:sh|bash|slurm|sbatch|sub|zsh)$")

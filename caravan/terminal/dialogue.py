@@ -1,6 +1,6 @@
 """Asking a person: questions with their reasons and defaults, approval of a job, what to do about a lost one.
 
-Ctrl-C and Ctrl-D pass through as KeyboardInterrupt and EOFError: the run then waits.
+Ctrl-C and Ctrl-D pass through as KeyboardInterrupt and EOFError: a run then waits, what has no run just ends.
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ def answer_in_person(
     scene: Callable[[], Scene],
     known: Sequence[Answer] = (),
     now: datetime | None = None,
+    *,
+    waits: bool = True,
 ) -> Reply:
     """The person's reply. `known` are answers that need not be asked any more; `scene` stands around an approval.
 
-    `now`, aware and in the person's zone, is what `tonight` is counted from.
+    `now`, aware and in the person's zone, is what `tonight` is counted from. `waits`: a run is kept that
+    waits for the answers.
     """
     if ask.kind is AskKind.QUESTIONS:
-        return _questions(terminal, ask, known, now)
+        return _questions(terminal, ask, known, now, waits=waits)
     if ask.kind is AskKind.APPROVAL:
         show_approval(terminal, ask, scene())
     for line in clean(ask.text).splitlines():
@@ -101,7 +104,7 @@ def question_lines(question: Question, number: int, total: int) -> list[str]:
     return lines
 
 
-def _questions(terminal: Terminal, ask: Ask, known: Sequence[Answer], now: datetime | None) -> Reply:
+def _questions(terminal: Terminal, ask: Ask, known: Sequence[Answer], now: datetime | None, *, waits: bool) -> Reply:
     answers = list(known)
     answered = {a.question_id for a in answers}
     missing = [q for q in ask.questions if q.id not in answered]
@@ -112,13 +115,13 @@ def _questions(terminal: Terminal, ask: Ask, known: Sequence[Answer], now: datet
         terminal.err()
         for line in question_lines(question, number, len(missing)):
             terminal.err(line)
-        answers += _answer(terminal, question, missing, now)
+        answers += _answer(terminal, question, missing, now, waits=waits)
     terminal.err()
     return Reply(answers=tuple(answers))
 
 
 def _answer(
-    terminal: Terminal, question: Question, questions: Sequence[Question], now: datetime | None
+    terminal: Terminal, question: Question, questions: Sequence[Question], now: datetime | None, *, waits: bool
 ) -> list[Answer]:
     """The answer to this question, with what else was said until there is one."""
     needed = question.required and question.default is None
@@ -128,7 +131,8 @@ def _answer(
     while True:
         text = terminal.read(f"     [{default}] > ")
         if not text and needed:
-            terminal.err("     It can't be planned without an answer; Ctrl-C leaves the run waiting for it.")
+            leave = "Ctrl-C leaves the run waiting for it" if waits else "Ctrl-C ends this, and nothing is written"
+            terminal.err(f"     It can't be planned without an answer; {leave}.")
             continue
         if not text:
             return [*found, Answer(question_id=question.id, value=question.default, by_user=False)]

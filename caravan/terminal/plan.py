@@ -133,7 +133,7 @@ def _draw_up(wiring: Wiring, terminal: Terminal, request: RunRequest, out: Path 
                 return driver.drive(now, context, reply, until=_PAPER_ENDS if on_paper else None)
 
         try:
-            ended = _answered(terminal, go_on, interactive=terminal.interactive and not as_json)
+            ended = _answered(terminal, wiring, go_on, interactive=terminal.interactive and not as_json)
         except (Interrupted, KeyboardInterrupt, EOFError) as stop:
             raise Interrupted("Interrupted. Nothing was written.") from stop
         state = driver.state(record.id)
@@ -143,7 +143,7 @@ def _draw_up(wiring: Wiring, terminal: Terminal, request: RunRequest, out: Path 
 
 
 def _answered(
-    terminal: Terminal, go_on: Callable[[Reply | None], Ask | RunRecord], *, interactive: bool
+    terminal: Terminal, wiring: Wiring, go_on: Callable[[Reply | None], Ask | RunRecord], *, interactive: bool
 ) -> Ask | RunRecord:
     """As far as it comes, with the questions answered by the person who is here."""
     from caravan.terminal.dialogue import answer_in_person
@@ -152,5 +152,6 @@ def _answered(
 
     ended = go_on(None)
     while interactive and isinstance(ended, Ask) and ended.kind is AskKind.QUESTIONS:
-        ended = go_on(answer_in_person(terminal, ended, lambda: Scene("", "")))
+        now = wiring.clock.now().astimezone()
+        ended = go_on(answer_in_person(terminal, ended, lambda: Scene("", ""), now=now, waits=False))
     return ended

@@ -281,3 +281,20 @@ def test_a_file_for_others_to_read_holds_no_secret(
     assert code == 0
     assert os.environ["HF_TOKEN"] not in file.read_text() + out
     assert home.exists()
+
+
+def test_what_a_person_set_is_not_silently_repaired_in_a_dry_run(home: Path, repository: Path, tmp_path: Path) -> None:
+    node = {"name": "n1", "cpu_mhz": 9000, "cores": 4, "memory_mb": 9000, "disk_mb": 9000, "drivers": {"raw_exec": {}}}
+    inventory, file = tmp_path / "nodes.json", tmp_path / "plan.yaml"
+    inventory.write_text(json.dumps({"nodes": [node]}))
+    file.write_text(f"goal: train it\nsource: {repository}\nresources:\n  gpus: 1\n")
+    command("cluster", "up", "--inventory", inventory)
+    try:
+        for words in (("--plan", file), (repository, "--prompt", "train it", "--set", "resources.gpus=1")):
+            given = words if words[0] == "--plan" else ("--codebase-path", *words)
+            found = document(*given, "--cluster", "local", "--dry-run", "--yes")
+            assert found["plan"]["resources"]["gpus"] == 0
+            assert any("would ask first: resources.gpus would be 0 instead of 1" in w for w in found["warnings"])
+    finally:
+        command("cluster", "down")
+    assert home.exists()

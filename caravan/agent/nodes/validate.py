@@ -15,6 +15,7 @@ from caravan.hcl import mismatches, parse_hcl, read_back
 from caravan.planning.checks import check_image, check_job, check_plan
 from caravan.planning.delivery import nearby_notes
 from caravan.values.errors import JobRefused
+from caravan.values.estimate import beyond_held
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import DryRun
 
@@ -57,6 +58,7 @@ def validate_spec(state: RunState, context: Context) -> Update:
     unsafe = [f"nothing could be deployed: {trouble}"] if trouble else []
     if state.request.dry_run:  # nobody is asked for their approval, where it would be told
         unsafe += each_by_itself(state.need_plan(), state, context)
+        unsafe += [f"a run would ask first: {text}" for text in beyond_held(state.need_plan(), state.wished)]
     near = nearby_notes(state.need_plan(), context.facts())
     warnings = [*unsafe, *near, *_own(answer.warnings), *(f"it will wait: {f.line()}" for f in answer.failures)]
     return {"warnings": joined(state.warnings, tuple(warnings)), **_choices(answer, state, context)}

@@ -103,9 +103,11 @@ def _loaded(key: str, value: Json, now: datetime | None) -> dict[str, Json]:
 
 def _heard(path: str, value: Json, choices: Sequence[Json], now: datetime | None) -> Heard | None:
     """What a text says beyond a plain value of its field; None where it is such a value."""
-    if not isinstance(value, str) or as_written(path):
+    if not isinstance(value, str):
         return None
     heard = hear(path, value, now, choices)
+    if as_written(path):
+        return heard if heard.value is not None else None
     try:
         _changes(path, value, "")
         plain = True

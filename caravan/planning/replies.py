@@ -17,6 +17,7 @@ from caravan.values.plan import PlanChange
 _AS_WRITTEN: Final = ("command", "outputs", "target", "training.options.", "env.")
 """Fields whose text is taken as it is written: `--epochs 3` is a part of the command."""
 _NAMES: Final = ("model.id", "dataset.path")
+_OPTIONS: Final = "training.options."
 _AROUND: Final = (
     r"(?:about|around|roughly|maybe|perhaps|please|just|only|use|say|let's say|ok(?:ay)?|at most|max(?:imum)?|up to|"
     r"etwa|ungefähr|circa|ca|bitte|nur|höchstens|maximal|environ|s'il (?:te|vous) plaît|seulement|unos|unas|por favor|"
@@ -80,9 +81,12 @@ def as_written(path: str) -> bool:
 
 def hear(path: str, text: str, now: datetime | None = None, choices: Sequence[Json] = ()) -> Heard:
     """What a text says for the field at `path`, and beside it. `now`: aware, in the user's zone."""
-    if as_written(path):
+    if as_written(path) and not (path.startswith(_OPTIONS) and "," in text):
         return Heard(None, "", (), ())
     reading = read_sentence(text, now, source="answer")
+    if as_written(path):
+        word = _beside(reading, whole=True)
+        return Heard(word, text.strip(), reading.changes, ()) if word else Heard(None, "", (), ())
     own = next((c for c in reading.changes if c.path == path), None)
     others = tuple(c for c in reading.changes if c is not own)
     value = own.value if own is not None else _bare(path, reading, choices)
@@ -98,10 +102,32 @@ def _bare(path: str, reading: Reading, choices: Sequence[Json]) -> Json:
         free = [
             m for m in _TOKEN.finditer(reading.text) if not any(s < m.end() and m.start() < e for s, e in reading.spans)
         ]
-        return free[0][0].rstrip(".") if len(free) == 1 else None
+        return free[0][0].rstrip(".") if len(free) == 1 else None if free else _beside(reading, whole=False)
     named = [c for c in choices if isinstance(c, str) and _names(reading.text, c)]
     longest = [c for c in named if not any(c != other and c in other for other in named)]
     return longest[0] if len(longest) == 1 else None
+
+
+def _beside(reading: Reading, *, whole: bool) -> str | None:
+    """The one word between commas of which nothing was read (`my_run, 4 GPUs`), or None.
+
+    `whole`: only where all other parts are several words that were read to the last letter: a list stays a value.
+    """
+    words, other = list[str](), bool(reading.changes)
+    for part in _PART.finditer(reading.text):
+        spans = [(s, e) for s, e in reading.spans if s < part.end() and part.start() < e]
+        if not spans and not re.search(r"\s", part[0].strip()):
+            words.append(part[0].strip().strip("\"'"))
+        elif whole and not (" " in part[0].strip() and any(_covers(span, part) for span in spans)):
+            other = False
+    return words[0] if len(words) == 1 and other and words[0] else None
+
+
+_PART: Final = re.compile(r"[^,;]*[^,;\s]")
+
+
+def _covers(span: tuple[int, int], part: re.Match[str]) -> bool:
+    return span[0] <= part.end() - len(part[0].lstrip()) and part.end() <= span[1]
 
 
 def _names(text: str, choice: str) -> bool:

@@ -120,3 +120,17 @@ def test_free_texts_in_an_answers_file() -> None:
     assert found == {"gpus": 2, "resources.gpu_model": "A100", "limits.max_cost_usd": 50.0, "base_model": "a/b"}
     with pytest.raises(UsageError, match="could not use"):
         load_answers("gpus: two GPUs, as cheap as possible\n", NOW)
+
+
+OPTION = Question(id="option:--run", text="Which value?", path="training.options.--run", required=True)
+
+
+@pytest.mark.parametrize("question", [MODEL, OPTION])
+def test_a_plain_word_beside_other_things_answers_the_question(question: Question) -> None:
+    for text in ("my_run, 4 GPUs", "4 GPUs, my_run"):
+        assert read(question, text) == {question.id: "my_run", "gpus": 4}
+
+
+@pytest.mark.parametrize("text", ["a,b", "lora, full", "4 GPUs and more, mine", "my run, 4 GPUs"])
+def test_a_list_is_the_value_of_an_option(text: str) -> None:
+    assert read(OPTION, text) == {"option:--run": text}

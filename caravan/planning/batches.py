@@ -96,7 +96,7 @@ def settled_batch(
     is counted anew each time. What a person, the estimate or memory has set is not touched.
     """
     own = own or {}
-    if plan.training.global_batch is not None and plan.set_by(GLOBAL) in STANDING:
+    if plan.training.global_batch is not None and plan.asked(GLOBAL):
         return tuple(_for_all(plan, plan.training.global_batch, own))
     if plan.training.micro_batch is None:
         return ()

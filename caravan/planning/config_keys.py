@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from caravan.planning import flags as parser
 from caravan.planning.command import Documented, told_by
-from caravan.planning.flag_names import KEY_FIELDS, is_steps
+from caravan.planning.flag_names import KEY_FIELDS, is_steps, of_tracker
 from caravan.planning.flags import known_flags
 from caravan.values.base import Json
 from caravan.values.plan import ConfigKey
@@ -33,7 +33,7 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "training.lr": ("learning_rate", "lr", "base_lr"),
     "training.epochs": ("num_train_epochs", "num_epochs", "max_epochs", "n_epochs", "epochs"),
     "training.max_steps": ("max_steps", "max_train_steps", "max_iters", "total_steps", "num_steps"),
-    "training.output_dir": ("output_dir", "out_dir", "save_dir", "work_dir", "checkpoint_dir"),
+    "training.output_dir": ("output_dir", "out_dir", "save_dir", "work_dir", "dump_dir", "checkpoint_dir"),
     "training.max_grad_norm": ("max_grad_norm", "gradient_clip_val", "clip_grad_norm", "grad_clip"),
     "training.lora_rank": ("lora_r", "lora_rank", "network_dim"),
     "training.num_workers": ("dataloader_num_workers", "num_workers"),
@@ -60,6 +60,8 @@ _SWITCHES: Final[dict[str, tuple[str, ...]]] = {
 _ASIDE: Final = re.compile(
     r"(?:^|[._])(?:eval|evaluation|val|valid|validation|test|inference|generation|sampling)(?:[._]|$)"
 )
+_PLACES: Final = frozenset({"training.output_dir", "model.id", "dataset.path", "training.resume_from"})
+_MODEL_KEY: Final = re.compile(r"(?:^|\.)model\.(?:partial_)?(?:pretrain(?:ed)?|path|name|id|name_or_path|model_path)$")
 _NEAR: Final = frozenset(
     {"train", "training", "trainer", "training_args", "training_arguments", "optim", "optimizer", "data"}
 )
@@ -130,6 +132,8 @@ def configured(profile: RepoProfile, documented: Documented | None) -> Configure
     nothing but a program and its config, transformers' parser takes no flags beside it.
     """
     flags = known_flags(profile)
+    if profile.cli_style == "hydra":  # it takes words like `key=value` alone, and stops at an option it does not know
+        flags = {path: flag for path, flag in flags.items() if not flag.lstrip("|").startswith("-")}
     found = {path: value for path, value in _found(profile) if value.file.endswith(_ENDINGS)}
     keys = dict(_keyed(profile)) | {path: ConfigKey(path=value.file, key=value.key) for path, value in found.items()}
     values = dict(_values(found))
@@ -156,6 +160,8 @@ def _keyed(profile: RepoProfile) -> Iterator[tuple[str, ConfigKey]]:
         key = profile.key_hyperparameters.get(name)
         if key is None or key.flag is None or key.file is None or not key.file.endswith(_ENDINGS):
             continue
+        if path in _PLACES and of_tracker(key.flag):
+            continue
         steps = is_steps(key.flag) if name == "epochs" else False
         if steps is not None:
             yield "training.max_steps" if steps else path, ConfigKey(path=key.file, key=key.flag)
@@ -181,8 +187,9 @@ def _added(names: Mapping[str, str], file: str, keys: Mapping[str, ConfigKey]) -
 
 def _found(profile: RepoProfile) -> Iterator[tuple[str, ConfigValue]]:
     usable = [v for v in profile.config_values if not _ASIDE.search(v.key.lower())]
+    own = [v for v in usable if not of_tracker(v.key)]
     for path, names in _NAMES.items():
-        value = _best([v for v in usable if _fits(path, v.value)], names)
+        value = _best([v for v in (own if path in _PLACES else usable) if _fits(path, v.value)], names)
         if value is not None:
             yield path, value
     for path, names in _SWITCHES.items():
@@ -248,10 +255,20 @@ def _overrides(documented: Documented | None, profile: RepoProfile) -> Iterator[
         if match is None or _ASIDE.search(match[1].lower()):
             continue
         last = match[1].rpartition(".")[2]
+        if _holds_model(match[1], match[2], profile):
+            yield "model.id", match[1], match[2]
+            continue
         for path, names in _NAMES.items():
             value = match[2] if path in _TEXTS else _number(match[2])
-            if last in names and value is not None:
+            if last in names and value is not None and not (path in _PLACES and of_tracker(match[1])):
                 yield path, match[1], value
+
+
+def _holds_model(key: str, value: str, profile: RepoProfile) -> bool:
+    """Whether a word of the command names the model: by a key `…model.path`, or by the repository's model there."""
+    return bool(_MODEL_KEY.search(key.lower()) and "/" in value) or (
+        value == profile.base_model and "/" in value and "data" not in key.lower()
+    )
 
 
 def _sole(profile: RepoProfile, documented: Documented | None) -> str | None:

@@ -17,7 +17,8 @@ DISTRIBUTED: Final = frozenset({Launcher.TORCHRUN, Launcher.ACCELERATE, Launcher
 
 _ASSIGNMENT: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
 _PLACEHOLDER: Final = re.compile(
-    r"(?:[\w.-]+=)?(?:<(?!\|).*>|\$\{?\w+.*|\$\(.*|`.*`?|\{[A-Z][A-Z0-9_]+\}|\.\.\.|…|\"\.\.\.\"|\[[^\],\[\"'=]*\s[^\],\[\"']*\]"
+    r"(?:[\w.-]+=)?(?:<(?!\|).*>|\$\{?\w+.*|\$\(.*|`.*`?|\{[A-Za-z][\w./ -]*\}|\.\.\.|…"
+    r"|\"\.\.\.\"|\[[^\],\[\"'=]*\s[^\],\[\"']*\]"
     r"|\[(?:(?i:your|path|data|model|file|folder|dir|dataset|config)[\w/ .-]*|[\w-]*_(?i:path|dir|folder|name|file))\]"
     r"|(?i:/?path[_/-](?:to|of)(?:[_/-].*)?|/?your[_ -].*|.*/(?:your[_-]|path/to/).*|x{3,}|changeme|fixme|todo)"
     r"|[A-Z]+_OF_[A-Z_]+|PATH_[A-Z_]+)"
@@ -129,6 +130,7 @@ def read_command(text: str, launcher: Launcher | None = None, *, foreign: bool =
     """
     text = re.sub(r"(?:^|\s)#.*$", "", text.replace("\\\n", " "), flags=re.MULTILINE)
     text = re.sub(r"<\w[^<>|&;'\"]*>", lambda m: m[0].replace(" ", "_"), text)  # <a placeholder> is one word
+    text = _HERE.sub(lambda m: "" if m[1] else ".", text)
     try:
         words = shlex.split(text)
     except ValueError:
@@ -145,6 +147,7 @@ def read_command(text: str, launcher: Launcher | None = None, *, foreign: bool =
     args, nproc = ([], None) if told not in {*DISTRIBUTED, Launcher.PYTHON, Launcher.BASH} else _launcher_args(words)
     if words and words[0].endswith((".py", ".sh", ".ipynb")):
         words[0] = re.sub(r"^(?:\$\{?\w+\}?|\.\.\.)/", "", words[0])  # ${REPO}/train.py: the code's own directory
+    words = _without_wiring(words) if told is Launcher.CLI else words
     args, words = _without_masked(args), _without_masked(words)
     if foreign:
         after = (*words[1:], "-")
@@ -155,6 +158,10 @@ def read_command(text: str, launcher: Launcher | None = None, *, foreign: bool =
     return Documented(
         told, tuple(args), tuple(command), env, nproc, tuple(gaps), places=tuple(places), local_rank=local_rank
     )
+
+
+_HERE: Final = re.compile(r"(?:\$\(pwd\)|\$\{PWD\}|\$PWD(?!\w)|`pwd`)(?:(/)(?=[\w.])|(?=[\s\"']|$))")
+"""The directory that the command is run in: a path from there is the same without it."""
 
 
 def _unwrapped(words: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -280,6 +287,19 @@ def _launcher_args(words: list[str]) -> tuple[list[str], int | None]:
         elif not name.startswith(_NODES) and not value.startswith("$"):
             kept += [option] if joined or not value else [name, value]
     return kept, nproc
+
+
+def _without_wiring(words: list[str]) -> list[str]:
+    """The words of a launcher that is none of ours without what it is told of other nodes, before its script."""
+    script = next((i for i, w in enumerate(words) if w.endswith(".py")), 0)
+    kept: list[str] = []
+    skip = False
+    for n, word in enumerate(words):
+        told = n < script and word.startswith((*_NODES, "--num-nodes", "--main-address", "--main-port", "--nodes"))
+        if not skip and not told:
+            kept.append(word)
+        skip = told and "=" not in word and n + 1 < script and is_value(words[n + 1])
+    return kept
 
 
 def _ids(value: str) -> int | None:

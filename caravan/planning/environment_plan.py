@@ -314,4 +314,7 @@ def _image_warnings(plan: TrainingPlan, environment: RepoEnvironment) -> Iterato
     if file and not file.trains:
         yield f"{file.path} is not used: {file.why}"
     elif file and plan.driver == "docker" and plan.build is None and plan.image != file.base:
-        yield f"{file.path} is not built (no registry is set, or another image is named), so {plan.image} is used"
+        why = "no registry is set, or another image is named"
+        yield f"{file.path} is not built ({why}), " + (
+            f"so {plan.image} is used" if plan.image else "and no image is known"
+        )

@@ -63,6 +63,7 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
         "save_dir",
         "work_dir",
         "output_path",
+        "dump_dir",
         "default_root_dir",
     ),
     "training.max_grad_norm": ("max_grad_norm", "grad_clip", "clip_grad_norm", "gradient_clip_val", "clip_grad"),
@@ -94,6 +95,8 @@ GPU_COUNTS: Final = (
     *("gpus", "num_gpus", "n_gpus", "ngpus", "n_gpu", "ngpu", "num_gpu", "gpu_num", "gpu_count", "gpus_per_node"),
     *("num_gpus_per_node", "n_gpus_per_node", "ngpus_per_node", "nproc_per_node", "devices", "num_devices", "nprocs"),
 )
+GPU_SAID: Final = ("num_processes", "world_size", "nproc")
+"""Names that count GPUs where a documented command uses them; elsewhere they may count something else."""
 GPU_LISTS: Final = ("gpu_ids", "device_ids", "gpu_list", "cuda_devices", "visible_devices", "device", "gpus", "gpu_id")
 _GLOBAL: Final = re.compile(
     r"\b(?:total|global|effective|overall)\b.{0,30}\bbatch|\bbatch.{0,60}\b(?:all|across)\b.{0,20}"
@@ -113,6 +116,17 @@ _ASIDE: Final = re.compile(
     r"|reference|reward|critic|teacher|export|benchmark|callbacks|logger|wandb)(?:[_.]|$)",
     re.IGNORECASE,
 )
+
+
+_TRACKER: Final = re.compile(
+    r"(?:^|[._])(?:wandb|comet(?:_ml)?|mlflow|neptune|clearml|swanlab|tensorboard|aim)(?:[._]|$)|(?:^|[._])project(?:_name)?$",
+    re.IGNORECASE,
+)
+
+
+def of_tracker(flag: str) -> bool:
+    """Whether an option or key is for a service that watches a training: a directory or a name there is that one's."""
+    return _TRACKER.search(plain(flag)) is not None
 
 
 def last_name(option: ScriptOption | str) -> str:

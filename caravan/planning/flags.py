@@ -12,6 +12,7 @@ from caravan.planning.documented import Documented, documented_of
 from caravan.planning.flag_names import (
     GPU_COUNTS,
     GPU_LISTS,
+    GPU_SAID,
     KEY_FIELDS,
     OPTIONS,
     SWITCHES,
@@ -25,6 +26,7 @@ from caravan.planning.flag_names import (
     is_switch,
     last_name,
     named,
+    of_tracker,
 )
 from caravan.planning.words import is_value, plain, same_flag
 from caravan.values.base import Json
@@ -97,6 +99,8 @@ def _fits(path: str, option: ScriptOption) -> bool:
     """Whether the option can take the field: no switch, no file for a directory, no tokens for samples."""
     if is_switch(option):
         return False
+    if path in _FREE_NAMES and of_tracker(option.flag):
+        return False
     if path == "training.output_dir":
         return not _FILE_NAME.search(str(option.default))
     if path == "training.max_steps":
@@ -115,6 +119,10 @@ def _by_value(profile: RepoProfile, documented: Documented | None) -> Iterator[t
             if given == value and not is_switch(option) and option.flag.startswith(("-", "$")):
                 yield path, option
                 break
+        else:
+            flag = next((f for f, v in typed.items() if v == value and f.startswith("--")), None)
+            if flag is not None and spelling.meant(flag, profile) is None:
+                yield path, ScriptOption(flag=flag)  # of a class that no file of the repository shows
 
 
 def _by_command(
@@ -194,7 +202,7 @@ def _machine(profile: RepoProfile, documented: Documented | None) -> Iterator[tu
     typed = _typed_flags(documented.command) if documented else {}
     launcher = documented.launcher if documented else profile.launcher
     apart = launcher not in (Launcher.TORCHRUN, Launcher.ACCELERATE, Launcher.DEEPSPEED)
-    for option in named(profile, GPU_COUNTS):
+    for option in (*named(profile, GPU_COUNTS), *(o for o in named(profile, GPU_SAID) if _given(o, typed))):
         given = _given(option, typed)
         if not is_switch(option) and (apart or given is not None) and not _lists(option, given):
             if flag := spelling.spelled(option, profile.cli_style, documented):

@@ -23,7 +23,14 @@ def absent(state: RunState, context: Context) -> tuple[str, ...]:
     """The problems of a plan that names what is not there, where that is known."""
     plan = state.need_plan()
     tree = _tree(state, context)
-    return (*_code(plan, context), *_data(plan, tree, context), *_overlays(plan, tree))
+    data = () if state.request.dry_run and _is_said(plan) else _data(plan, tree, context)
+    return (*_code(plan, context), *data, *_overlays(plan, tree))
+
+
+def _is_said(plan: TrainingPlan) -> bool:
+    """Whether the sentence names the data: a plan is worth seeing before they are there, a job is not."""
+    origin = plan.provenance.get("dataset.path")
+    return origin is not None and origin.why.startswith("prompt")
 
 
 def doubtful(plan: TrainingPlan, tree: SourceTree, context: Context) -> tuple[str, ...]:
@@ -36,6 +43,8 @@ def doubtful(plan: TrainingPlan, tree: SourceTree, context: Context) -> tuple[st
         if far or not looks_like_data(text):
             return ()
         return (f"the data {text}, which the repository names, is not in it: the training must make or fetch it",)
+    if not far and _is_said(plan) and looks_like_data(text):
+        return (f"the data {text}, which the sentence names, is neither here nor in the code: say where it lies",)
     if not far or (here and plan.driver != "docker"):
         return ()  # that is a problem, or the id of a hub
     where = "in the image" if plan.driver == "docker" else "on the node"

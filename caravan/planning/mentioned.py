@@ -4,18 +4,25 @@ Pure: it reads a profile, a sentence and a plan.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+from caravan.planning import spelling
 from caravan.planning.config_keys import repository_values
 from caravan.planning.documented import Documented
+from caravan.planning.flag_names import OPTIONS, is_switch, named
+from caravan.values.base import Json
 from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
-from caravan.values.repo import RepoProfile
+from caravan.values.repo import RepoProfile, ScriptOption
 
 _BARE_IDS: Final = re.compile(
     r"(?i)(?:gpt2|distil|bert|roberta|albert|electra|xlm|xlnet|t5|mt5|bart|opt|openai)[\w.-]*"
 )
 """Models that the hub knows without an owner."""
+_FURTHER: Final = {
+    "model.id": ("finetune", "init_checkpoint", "pretrained_weights", "pretrained_checkpoint", "init_from", "weights")
+}
+"""Names of options for a model to begin with that are no model's name elsewhere."""
 
 
 def mentioned_changes(
@@ -25,13 +32,16 @@ def mentioned_changes(
 
     Then the approval says that the program is not told of them.
     """
-    named = tuple(_named(plan, profile, prompt))
-    return (*named, *_misfits(apply_changes(plan, named), profile, documented))
+    own = {path: value for path, (value, _) in repository_values(profile, documented).items()}
+    named = tuple(_named(plan, profile, own, prompt))
+    return (*named, *_misfits(apply_changes(plan, named), profile, own))
 
 
-def _named(plan: TrainingPlan, profile: RepoProfile, prompt: str) -> Iterator[PlanChange]:
+def _named(plan: TrainingPlan, profile: RepoProfile, own: Mapping[str, Json], prompt: str) -> Iterator[PlanChange]:
     for path, value in (("model.id", profile.base_model), ("dataset.path", profile.dataset)):
-        if value and plan.get(path) != value and plan.set_by(path) not in STANDING and _is_in(value, prompt):
+        if not value or plan.set_by(path) in STANDING or own.get(path) == value or not _is_in(value, prompt):
+            continue
+        if _kind(value) != "word":  # a word is the program's own name of something that it has
             yield PlanChange(path=path, value=value, by=Author.USER, why=f'prompt: "{value}"'[:200])
 
 
@@ -42,25 +52,34 @@ def _is_in(value: str, prompt: str) -> bool:
     return any(re.search(rf"(?<![\w/.-]){re.escape(n)}(?![\w-])", prompt, re.IGNORECASE) for n in names if n)
 
 
-def _misfits(plan: TrainingPlan, profile: RepoProfile, documented: Documented | None) -> Iterator[PlanChange]:
-    """Options that the repository gives another kind of name than the sentence's: an architecture, a type of data."""
-    own = repository_values(profile, documented)
+def _misfits(plan: TrainingPlan, profile: RepoProfile, own: Mapping[str, Json]) -> Iterator[PlanChange]:
+    """Options that the repository gives another kind of name than the sentence's: an architecture, a type of data.
+
+    Another option of such a name that takes the sentence's kind is put in its place, where there is one.
+    """
     for path in ("model.id", "dataset.path"):
         origin, flag = plan.provenance.get(path), plan.flags.get(path)
         if flag is None or origin is None or origin.by is not Author.USER or not origin.why.startswith("prompt"):
             continue
-        option = next((o for o in profile.options if flag.rstrip("= ") in (o.flag, *o.aliases)), None)
-        value, had = str(plan.get(path)), own.get(path, (None, ""))[0]
-        choices = option.choices if option is not None else ()
-        word = _kind(value) == "word" and any(w in flag.lower() for w in ("dir", "path", "file", "root", "folder"))
-        if (choices and value not in choices) or word or (had not in (None, "") and not _alike(value, str(had))):
-            why = f"{flag.rstrip('= ')} takes another kind of name"
-            yield PlanChange(path=f"flags.{path}", value=None, by=Author.REPOSITORY, why=why)
+        value, plainly = str(plan.get(path)), flag.rstrip("= ")
+        option = next((o for o in profile.options if plainly in (o.flag, *o.aliases)), ScriptOption(flag=plainly))
+        if _takes(path, option, own.get(path, option.default), value):
+            continue
+        others = (o for o in named(profile, (*OPTIONS[path], *_FURTHER.get(path, ()))) if o.flag != option.flag)
+        other = next((o for o in others if not is_switch(o) and _takes(path, o, o.default, value)), None)
+        spelled = spelling.spelled(other, profile.cli_style) if other is not None else None
+        why = f"{plainly} takes another kind of name"
+        yield PlanChange(path=f"flags.{path}", value=spelled, by=Author.REPOSITORY, why=why)
 
 
-def _alike(value: str, had: str) -> bool:
-    kinds = {_kind(value), _kind(had)}
-    return len(kinds) == 1 or kinds <= {"hub", "path"}
+def _takes(path: str, option: ScriptOption, had: Json, value: str) -> bool:
+    if option.choices:
+        return value in option.choices
+    kinds = {_kind(value), _kind(str(had))} if had not in (None, "") else {_kind(value)}
+    if kinds == {"word"} and any(w in option.flag.lower() for w in ("dir", "path", "file", "root", "folder")):
+        return False
+    alike = {"hub", "path"} if path == "model.id" else {"hub", "path", "word"}
+    return len(kinds) == 1 or kinds <= alike
 
 
 def _kind(name: str) -> str:

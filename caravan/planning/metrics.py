@@ -7,6 +7,8 @@ _LOWER_IS_BETTER: Final = ("loss", "perplexity", "ppl", "error", "wer", "cer", "
 _NO_JUDGE: Final = frozenset(
     {"lr", "learning_rate", "epoch", "step", "steps", "global_step", "grad_norm", "time", "memory", "tokens", "mfu"}
 )
+_PARTS: Final = frozenset({"train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "testing"})
+"""Names of a part of the data alone: they say where something was measured, and not what."""
 _RATES: Final = ("/s", "per_second", "per_sec", "_time", "throughput", "runtime")
 _HELD_OUT: Final = ("eval", "val", "test", "dev")
 
@@ -14,7 +16,9 @@ _HELD_OUT: Final = ("eval", "val", "test", "dev")
 def judging(metrics: Sequence[str]) -> tuple[str, ...]:
     """The metrics that say how good a training is, without rates, counters and rates of learning."""
     return tuple(
-        m for m in dict.fromkeys(metrics) if m.lower() not in _NO_JUDGE and not any(r in m.lower() for r in _RATES)
+        m
+        for m in dict.fromkeys(metrics)
+        if m.lower().strip(" :/_-") not in _NO_JUDGE | _PARTS and not any(r in m.lower() for r in _RATES)
     )
 
 

@@ -25,7 +25,7 @@ from caravan.planning.stakes import (
     doubt_by_score,
     doubt_of,
 )
-from caravan.planning.words import same_flag
+from caravan.planning.words import plain, same_flag
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.job import ClusterFacts, ClusterKind
@@ -39,6 +39,10 @@ _SOUGHT: Final = {"base_model": "model.id", "dataset": "dataset.path"}
 DOUBTED: Final = frozenset(_SOUGHT)
 """Questions about what was found and is doubtful; other fields that the repository fills are not asked about."""
 _LANGUAGE_MODELS: Final = frozenset({"transformers", "peft", "trl", "unsloth", "axolotl", "litgpt", "torchtune"})
+
+
+_LAUNCHERS_OWN: Final = frozenset({"local_rank", "node_rank", "world_size", "master_addr", "master_port"})
+"""Options that a launcher gives each of its processes: they are nobody's to choose."""
 
 
 class Scene(NamedTuple):
@@ -156,7 +160,9 @@ def _needed_options(scene: Scene) -> Iterator[Question]:
     gaps = command.gaps if command else ()
     taken = {flag.split()[0]: path for path, flag in scene.flags.items() if flag}
     for option in scene.profile.options:
-        there = any(same_flag(option.flag, word) for word in given)
+        if plain(option.flag) in _LAUNCHERS_OWN:
+            continue
+        there = any(same_flag(name, word) for word in given for name in (option.flag, *option.aliases))
         missing = any(same_flag(option.flag, gap) for gap in gaps) or (
             option.required and not there and option.default is None
         )
@@ -222,10 +228,12 @@ def _is_open(scene: Scene, path: str) -> bool:
     if flag is None or option is None:
         return False
     command = documented(scene.profile)
+    names = (flag, *option.aliases)
+    gap = command is not None and any(name in command.gaps for name in names)
+    if command is not None and not gap and any(w.partition("=")[0] in names for w in command.command):
+        return False  # the documented command says with what
     language = bool(_LANGUAGE_MODELS & {lib.lower() for lib in scene.profile.libraries})
-    return (
-        option.required or (command is not None and flag in command.gaps) or (language and option.default in (None, ""))
-    )
+    return option.required or gap or (language and option.default in (None, ""))
 
 
 def _outputs(scene: Scene) -> Iterator[Question]:

@@ -1,5 +1,7 @@
 import pytest
 
+from caravan.planning.metrics import clear_metric, judging
+from caravan.planning.question_rules import documented
 from caravan.planning.questions import draft_questions, offered
 from caravan.values.failure import FailureClass, PastCase
 from caravan.values.repo import EntryCandidate, Launcher, ScriptOption, SourceLine
@@ -68,6 +70,23 @@ def test_a_placeholder_in_the_documented_command_is_a_gap() -> None:
         ("option:--key", "training.options.--key"),
     ]
     assert found[0].text == "Which value shall --config have? (a file)"
+
+
+def test_what_the_documented_command_or_a_launcher_gives_is_not_asked() -> None:
+    profile = numpy_profile(
+        launch_command="python train.py -m my_run --config=$(pwd)/configs/a.py:b16,c10 --work $PWD",
+        base_model=None,
+        options=(
+            ScriptOption(flag="--model", aliases=("-m",), required=True, help="Model name"),
+            ScriptOption(flag="--config", required=True),
+            ScriptOption(flag="--work", required=True),
+            ScriptOption(flag="--local_rank", required=True, type="int"),
+        ),
+    )
+    assert draft_questions(profile, "go", builtin(), ()) == ()
+    command = documented(profile)
+    assert command is not None
+    assert command.command == ("train.py", "-m", "my_run", "--config=configs/a.py:b16,c10", "--work", ".")
 
 
 @pytest.mark.parametrize(("kind", "asked"), [(nomad, True), (builtin, False)])
@@ -159,3 +178,8 @@ def test_an_option_is_given_however_its_dashes_are_spelled() -> None:
     options = (ScriptOption(flag="--chat-template", required=True),)
     profile = numpy_profile(launch_command="python train.py --chat_template x", options=options)
     assert ids(profile, "go", builtin(), ()) == []
+
+
+def test_a_part_of_the_data_is_no_metric() -> None:
+    assert judging(("Validation", "train:", "val_loss", "Test/acc")) == ("val_loss", "Test/acc")
+    assert clear_metric(("Validation",)) is None

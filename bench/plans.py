@@ -182,6 +182,7 @@ def batch_faults(document: Document, *, takes_none: bool) -> list[str] | None:
     each = [
         v for n, v in numbers.items() if "batch" in n and not any(w in n for w in ("global", "eval", "val", "test"))
     ]
+    each = each or [plan["training"]["micro_batch"] or 1]  # what the program has itself
     made = {*whole, *(b * accumulated * world for b in each), *(b * accumulated for b in each), *each}
     if ASKED_BATCH in made:
         return []
@@ -281,13 +282,13 @@ def score(bench: Bench, name: str, label: Document, tree: Path, needed: list[str
     found, written = Scored(name), bench.place / "plan.yaml"
     written.unlink(missing_ok=True)
     document = bench.plan(tree, label["task"], label, "--out", str(written))
-    if not document.get("plan") or document["status"] != "planned":
-        why = str(document.get("error") or document.get("detail"))[:300]
+    why = str(document.get("error") or document.get("detail"))[:300]
+    if not document.get("plan"):
         return Scored(name, {check: [f"no plan: {why}"] for check in CHECKS})
     sources = Sources(tree)
     found.faults["flags"] = flag_faults(document, sources)
     found.faults["launcher"] = launcher_faults(document, bench.nodes())
-    found.faults["job"] = bench.job(document)
+    found.faults["job"] = bench.job(document) if document["status"] == "planned" else [f"{document['status']}: {why}"]
     found.faults["asked"] = question_faults(document, label, needed)
     found.faults["file"] = file_faults(bench, document, written)
     takes_none = ((label.get("key_hyperparameters") or {}).get("batch_size") or {}).get("flag") is None

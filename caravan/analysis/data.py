@@ -43,11 +43,11 @@ _NO_DATA: Final = re.compile(
 )
 
 
-def dataset(entry: Entry) -> Found:
-    """The data's hub id, path or name; None where nothing says."""
+def dataset(entry: Entry, model: str | None = None) -> Found:
+    """The data's hub id, path or name; None where nothing says. `model` is what the run starts from, and no data."""
     if entry.wishes.dataset:
         return Found(entry.wishes.dataset, 0.95)
-    found = list(_candidates(entry))
+    found = [f for f in _candidates(entry) if f.value != model]
     for phrase in data_names(entry.sentence, entry.sources.own_names() if entry.sources else ()):
         fits = [f for f in found if shared(phrase, str(f.value))]
         if fits:

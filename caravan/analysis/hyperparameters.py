@@ -81,6 +81,7 @@ _SIGNS: Final[Mapping[str, _Signs]] = {
         r"|interval|restore|import|logits|name$|type$|format$",
     ),
 }
+_TRACKER: Final = re.compile(r"(?i)(?:^|[._-])(?:wandb|mlflow|comet\w*|neptune|clearml|aim|swanlab|tensorboard)[._-]")
 _OF_SAMPLES: Final = re.compile(r"max_(?:prompt|completion|response)_(?:len|length|tokens)")
 """Lengths of the parts of a sample, where reinforcement learning has no length of the whole."""
 _ASIDE: Final = re.compile(
@@ -160,6 +161,10 @@ def _is_switch(found: FoundOption) -> bool:
 def _by_name(key: str, name: str) -> float:
     """1 for one of the usual names (the earlier the better), about 0.5 for one that is like them, else 0."""
     last = name.rpartition(".")[2]
+    if key == "output_dir" and _TRACKER.search(name):
+        return 0.0
+    if key == "output_dir" and last == "dump_dir":
+        return 0.9
     if last == "project":  # a folder here, the name of a tracker's project there
         return 0.4 if key == "output_dir" else 0.0
     usual = HYPERPARAMETERS[key]

@@ -127,7 +127,7 @@ def _purpose(d: Documented) -> float:
         points += 1.0
     file = d.command.where.file
     if ASIDE.search(file) and d.kind != "page":
-        points -= 1.0
+        points -= 3.0 if d.kind == "check" else 1.0
     if _BENCHMARK.search(file):
         points -= 1.5
     return points - 0.5 * bool(_TRANSLATED.search(file))

@@ -25,14 +25,22 @@ _FOUR_BIT: Final = re.compile(r"(?i)^(?:load_in_4_?bit|q_?lora|use_q_?lora|use_4
 _ADAPTER: Final = ("adapter", "finetuning_type", "train_type", "tuner_type", "peft_type", "peft_method", "method")
 _MAKES: Final = ("LoraConfig", "get_peft_model", "LoraModel", "AdaLoraConfig", "prepare_model_for_kbit_training")
 _SAYS_ADAPTER: Final = re.compile(r"(?i)lora|peft|adapter")
+_LORA: Final = re.compile(r"(?i)q?-?lora\b|\bpeft\b")
+_UNSUPPORTED: Final = 0.3
+"""How sure a method is that the sentence names and nothing in the repository knows."""
+_OF_ALL: Final = frozenset({"full", "pretrain"})
+_KNOWN_BY: Final = {"lora": r"(?i)lora|peft", "qlora": r"(?i)lora|peft|bitsandbytes"}
 _YES: Final = frozenset(("true", "1", "yes", "on"))
 
 
 def method(entry: Entry, model: Found) -> Found:
     """lora, qlora, full, pretrain, or the preference method, as far as sentence, command and code say."""
-    if entry.wishes.method:
-        return Found(entry.wishes.method, 0.9)
     adapter = _switched(entry)
+    asked = entry.wishes.method
+    if asked and not (
+        asked == "lora" and not _LORA.search(entry.sentence) and adapter is None and not _has(entry, asked)
+    ):
+        return Found(asked, 0.9 if adapter or _has(entry, asked) else _UNSUPPORTED)
     if adapter:
         return adapter
     name = " ".join(
@@ -49,6 +57,21 @@ def method(entry: Entry, model: Found) -> Found:
     if tunes(entry.sentence) or model.value:
         return Found("full", 0.7, model.evidence)
     return Found("pretrain", 0.5)
+
+
+def _has(entry: Entry, asked: str) -> bool:
+    """Whether command, options, configurations, packages or code know the way to train that the sentence names."""
+    if asked in _OF_ALL:
+        return True
+    known = re.compile(
+        _KNOWN_BY.get(
+            asked, rf"(?i)(?<![a-z]){re.escape(asked).replace('-', '[-_ ]?')}(?![a-z])|(?-i:{asked.upper()}[A-Z])"
+        )
+    )
+    texts = [*entry.packages, *(m.path for m in entry.modules), *(f for o in entry.options for f in o.flags)]
+    texts += [entry.documented.words] if entry.documented else []
+    texts += [f"{path} {key} {value}" for path, values in entry.configs.items() for key, value in values.items()]
+    return any(known.search(t) for t in texts) or any(known.search("\n".join(m.lines)) for m in entry.modules)
 
 
 def _switched(entry: Entry) -> Found | None:

@@ -188,13 +188,14 @@ def _found(entry: Entry, sources: Sources) -> dict[str, Found]:
     own = {name.split(".")[0] for name in sources.names} | {basename(p)[:-3] for p in sources.paths if p[-3:] == ".py"}
     framework = fields.framework(entry)
     model = base_model(entry)
+    data = dataset(entry, str(model.value) if model.value else None)
     gpus = num_gpus(entry, framework.value)
     return {
         "framework": framework,
         "libraries": fields.libraries(entry, own, sys.stdlib_module_names),
         "method": method(entry, model),
         "base_model": model,
-        "dataset": dataset(entry),
+        "dataset": data,
         "num_gpus": gpus,
         "distributed": distributed(entry, gpus.value),
         "env_vars_needed": fields.environment(entry),

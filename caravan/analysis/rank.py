@@ -5,7 +5,7 @@ Pure, over `Sources` and documented commands. There is no table of repositories 
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from posixpath import basename
+from posixpath import basename, join, normpath
 
 from caravan.analysis.candidate import Candidate
 from caravan.analysis.documents import Documented
@@ -15,6 +15,7 @@ from caravan.analysis.programs import console_candidates, native_candidates, she
 from caravan.analysis.prompt import Wishes
 from caravan.analysis.scripts import notebook_candidates, script_candidates
 from caravan.analysis.sources import Sources
+from caravan.analysis.vocabulary import TRAIN_NAME
 
 
 def candidates(
@@ -32,11 +33,15 @@ def candidates(
     for d in commands:
         if d.path and d.path.endswith(".py") and d.command.kind in ("script", "module"):
             by_path[d.path].append(d)
+            handed = _handed(d, sources)
+            if handed:
+                by_path[handed].append(d)
     found = script_candidates(sources, by_path, wishes, chosen)
     found += console_candidates(sources, commands, scripts)
     found += native_candidates(sources, commands)
     found += notebook_candidates(sources)
     found += shell_candidates(sources, commands, {c.path for c in found if c.trains and c.path})
+    _submitted(found, sources)
     believed = [c for c in found if c.trains] or [c for c in found if c.says_so]
     # What only says that it trains counts where nothing in the repository is seen to.
     trains = [c for c in found if c in believed or c.entry_point == chosen]
@@ -47,6 +52,20 @@ def candidates(
     return sorted(trains, key=lambda c: (c.entry_point != chosen, -round(c.score, 6), c.entry_point))
 
 
+def _submitted(found: Sequence[Candidate], sources: Sources) -> None:
+    """What a submitter starts is what trains: the documented script that it imports, where there is one."""
+    scripts = {c.python: c for c in found if c.python and c.commands}
+    for candidate in found:
+        module = sources.module(candidate.python) if candidate.python else None
+        if module is None or not any(i.module.split(".")[0] == "submitit" for i in module.imports):
+            continue
+        paths = {sources.names.get(i.module) for i in module.imports}
+        inner = next((c for p, c in scripts.items() if p in paths and c is not candidate), None)
+        if inner is not None and candidate.trains:
+            inner.trains = True
+            candidate.minus(3.0, f"submits {inner.entry_point}, which can be started itself")
+
+
 def _opens(candidate: Candidate, sources: Sources, wishes: Wishes) -> None:
     """For a script that opens the very file that the request names."""
     name = basename(wishes.dataset or "")
@@ -54,6 +73,13 @@ def _opens(candidate: Candidate, sources: Sources, wishes: Wishes) -> None:
     hit = next((n for n in module.strings if str(n.value).rpartition("/")[2] == name), None) if module else None
     if hit is not None and module is not None:
         candidate.plus(1.0, f"names {name}, as the request does", module.at(hit.lineno))
+
+
+def _handed(d: Documented, sources: Sources) -> str | None:
+    """The training script that a launcher of the repository's own is given (`python start.py train.py conf.yml`)."""
+    first = d.command.args[0] if d.command.args else ""
+    path = normpath(join(d.cwd, first))
+    return path if first.endswith(".py") and path in sources.paths and TRAIN_NAME.search(basename(path)) else None
 
 
 def _packages(sources: Sources) -> list[str]:

@@ -46,6 +46,8 @@ def logical_lines(text: str, first: int) -> Iterator[Line]:
         i += 1
         if not held:
             start, line = first + i - 1, _PROMPT.sub("", line)
+        if not held and line.lstrip().startswith("#"):
+            continue  # a comment ends with its line, whatever stands at its end
         if line.endswith("\\") and len(held) < MAX_COMMAND:
             held += line[:-1] + " "
             continue

@@ -51,3 +51,47 @@ def test_shortened_words_of_scripts(tmp_path):
     }
     assert "--epochs 2" in profile_of(tmp_path, files, "Train the supervised model").launch_command
     assert "--epochs 1" in profile_of(tmp_path, files, "Train the unsupervised model").launch_command
+
+
+def test_a_comment_that_ends_in_a_backslash_is_one_line(tmp_path):
+    files = {
+        "train.py": script(ARGPARSE),
+        "run.sh": "# python train.py \\\npython train.py --epochs 3\n",
+    }
+    assert profile_of(tmp_path, files, "Train it").launch_command == "python train.py --epochs 3"
+
+
+def test_a_method_that_nothing_knows_is_the_sentence_s(tmp_path):
+    files = {"train.py": script(ARGPARSE)}
+    profile = profile_of(tmp_path, files, "Do GRPO with it")
+    assert (profile.method, profile.confidence["method"]) == ("grpo", 0.3)
+    files = {"train.py": script(ARGPARSE, imports="import torch\nfrom trl import GRPOTrainer")}
+    assert profile_of(tmp_path, files, "Do GRPO with it").confidence["method"] == 0.9
+
+
+def test_an_adapter_of_another_kind_is_no_lora(tmp_path):
+    assert profile_of(tmp_path, {"train.py": script(ARGPARSE)}, "Train the image adapter").method != "lora"
+
+
+def test_what_a_submitter_starts(tmp_path):
+    main = "import torch\nfrom engine import train_one_epoch\n" + ARGPARSE
+    main += "\ndef main():\n    train_one_epoch()\n\nif __name__ == '__main__':\n    main()\n"
+    files = {
+        "main.py": main,
+        "engine.py": script("").replace("def main(", "def train_one_epoch("),
+        "submit.py": "import submitit\nimport main\n\nclass Trainer: ...\n\nif __name__ == '__main__':\n"
+        "    Trainer()\n    main.train_one_epoch()\n",
+        "README.md": readme("torchrun --nproc_per_node=4 main.py --lr 1", "python submit.py"),
+    }
+    assert profile_of(tmp_path, files, "Train it on 4 GPUs").entry_point == "main.py"
+
+
+def test_the_model_is_no_data(tmp_path):
+    more = '\np.add_argument("model.path")\np.add_argument("data.path")'
+    files = {
+        "train.py": script(ARGPARSE + more),
+        "tests/run.sh": "python train.py --epochs 9\n",
+        "README.md": readme("python train.py model.path=acme/tiny-7b data.path=acme/tiny-7b"),
+    }
+    profile = profile_of(tmp_path, files, "Fine-tune it")
+    assert profile.dataset != "acme/tiny-7b"

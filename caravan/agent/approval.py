@@ -13,6 +13,7 @@ from caravan.diagnosis.ladders.packages import trusted
 from caravan.diagnosis.ladders.remembered import WORKED
 from caravan.planning.command import unpassed
 from caravan.planning.outputs import vanishing
+from caravan.planning.whose import UNSUPPORTED
 from caravan.values.errors import UsageError
 from caravan.values.estimate import Envelope, Estimate, beyond_held, held_fields, largest, method_of
 from caravan.values.failure import PastCase
@@ -126,8 +127,14 @@ def not_followed(plan: TrainingPlan, profile: RepoProfile) -> tuple[str, ...]:
     return tuple(
         path
         for path in unpassed(plan)
-        if plan.set_by(path) in (Author.USER, Author.ANSWER) and plan.get(path) != anyway.get(path)
+        if plan.set_by(path) in (Author.USER, Author.ANSWER)
+        and (plan.get(path) != anyway.get(path) or _unsupported(plan, path))
     )
+
+
+def _unsupported(plan: TrainingPlan, path: str) -> bool:
+    origin = plan.provenance.get(path)
+    return origin is not None and origin.why.endswith(UNSUPPORTED)
 
 
 def total_cost(state: RunState, estimate: Estimate) -> float | None:

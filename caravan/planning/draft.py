@@ -21,6 +21,7 @@ from caravan.planning.program import documented_start, has_own_program, program_
 from caravan.planning.secrets import needed_secrets
 from caravan.planning.spelling import canonical
 from caravan.planning.spoken import spoken
+from caravan.planning.whose import whose_changes
 from caravan.values.base import Json
 from caravan.values.environment import BaseImage
 from caravan.values.job import ClusterFacts, ClusterKind, NodeFacts
@@ -76,6 +77,7 @@ def draft_plan(
     )  # first, so that what is derived sees it; standing keeps it
     plan = with_typed_values(plan, profile)
     plan = apply_changes(plan, mentioned_changes(plan, profile, documented, request.prompt))
+    plan = apply_changes(plan, tuple(whose_changes(plan, profile, request.prompt)))
     plan = apply_changes(plan, place)
     plan = apply_changes(plan, _where(plan, profile, facts, image, images))
     plan = apply_changes(plan, _gpus(plan, profile, facts))
@@ -222,7 +224,10 @@ def _gpus(plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts) -> tupl
 
 
 def _usual_gpus(profile: RepoProfile) -> PlanChange:
-    by, why = (Author.REPOSITORY, "documented") if profile.num_gpus else (Author.DEFAULT, "one GPU to begin with")
+    by, why = Author.DEFAULT, "one GPU to begin with"
+    if profile.num_gpus:
+        by = Author.REPOSITORY
+        why = "documented" if profile.num_gpus > 1 or profile.evidence.get("num_gpus") else "nothing documents more"
     return _change("resources.gpus", profile.num_gpus or 1, by, why)
 
 

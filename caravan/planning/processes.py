@@ -6,9 +6,10 @@ Pure: it reads a profile, a documented command and a plan.
 from typing import Final
 
 from caravan.planning.documented import DISTRIBUTED, Documented
+from caravan.planning.flag_names import last_name
 from caravan.planning.words import plain
 from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
-from caravan.values.repo import Launcher, RepoProfile
+from caravan.values.repo import Launcher, RepoProfile, ScriptOption
 
 _SELF_STARTING: Final = frozenset(
     {"lightning", "pytorch_lightning", "pytorch-lightning", "ray", "deepspeed", "horovod"}
@@ -21,7 +22,31 @@ def process_changes(plan: TrainingPlan, profile: RepoProfile, documented: Docume
     """The launcher for the planned GPUs, its processes, and how the program is told of them."""
     launcher = _launcher(plan, profile)
     told = apply_changes(plan, launcher)
-    return (*launcher, *processes(told, documented), *_rank_option(told, profile, documented))
+    return (
+        *launcher,
+        *processes(told, documented),
+        *_rank_option(told, profile, documented),
+        *_device(told, profile),
+    )
+
+
+def _device(plan: TrainingPlan, profile: RepoProfile) -> tuple[PlanChange, ...]:
+    """The program's device, where it is the CPU unless said otherwise and GPUs are planned."""
+    option = _device_option(profile)
+    if option is None or not plan.resources.gpus or plan.set_by("command") in STANDING:
+        return ()
+    value = next((c for c in ("cuda", "gpu") if not option.choices or c in option.choices), None)
+    path = f"training.options.{option.flag}"
+    if value is None or plan.get(path) is not None or plan.resources.gpu_vendor not in (None, "nvidia", "amd"):
+        return ()
+    why = f"GPUs are planned, and {option.flag} is {option.default} by default"
+    return (PlanChange(path=path, value=value, by=Author.DEFAULT, why=why),)
+
+
+def _device_option(profile: RepoProfile) -> ScriptOption | None:
+    """The option for the device that is the CPU by default: such a program works on the one that it is told."""
+    named = (o for o in profile.options if last_name(o).lower() == "device" and o.flag.startswith("--"))
+    return next((o for o in named if str(o.default).lower() == "cpu"), None)
 
 
 def processes(plan: TrainingPlan, documented: Documented | None) -> tuple[PlanChange, ...]:
@@ -64,6 +89,8 @@ def spreads(profile: RepoProfile) -> bool:
     if profile.framework not in (None, "pytorch", "torch"):
         return False
     trainer = bool(libraries & {"transformers", "trl"}) and profile.cli_style == "hfargparser"
+    if _device_option(profile) is not None and "accelerate" not in libraries and not trainer:
+        return False  # each of its processes would work on that same device
     return trainer or "accelerate" in libraries or (profile.distributed or "") in _SPREADING
 
 
@@ -83,7 +110,8 @@ def process_notes(plan: TrainingPlan, profile: RepoProfile, documented: Document
     notes = []
     gpus, launch = plan.resources.gpus, plan.launch
     if gpus > 1 and launch.launcher is Launcher.PYTHON and not starts_itself(plan, profile) and not spreads(profile):
-        notes.append(f"the script is started as one process: whether it uses all {gpus} GPUs is not known")
+        idle = "it works on one device, so the further GPUs idle" if _device_option(profile) else ""
+        notes.append(f"the script is started as one process: {idle or f'whether it uses all {gpus} GPUs is not known'}")
     before = documented_processes(documented)
     sharded = " ".join(launch.args + plan.command).lower()
     if before and before != launch.nproc * launch.nodes and any(w in sharded for w in ("fsdp", "zero", "deepspeed")):

@@ -14,7 +14,7 @@ from caravan.analysis.data_calls import data_calls
 from caravan.analysis.entry import UNFILLED, Entry, last
 from caravan.analysis.findings import Found, Module
 from caravan.analysis.models import mentioned
-from caravan.analysis.subjects import data_names, own_data, shared, short
+from caravan.analysis.subjects import data_names, own_data, shared, short, tokens
 from caravan.values.base import Json
 from caravan.values.repo import SourceLine
 
@@ -49,6 +49,8 @@ def dataset(entry: Entry, model: str | None = None) -> Found:
         return Found(entry.wishes.dataset, 0.95)
     found = [f for f in _candidates(entry) if f.value != model]
     for phrase in data_names(entry.sentence, entry.sources.own_names() if entry.sources else ()):
+        if entry.wishes.model_name and tokens(phrase) == tokens(entry.wishes.model_name):
+            continue  # "GRPO on Qwen2.5-7B" is about a model
         fits = [f for f in found if shared(phrase, str(f.value))]
         if fits:
             return max(fits, key=lambda f: (shared(phrase, str(f.value)), f.confidence))

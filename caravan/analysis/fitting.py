@@ -29,7 +29,7 @@ _ADAPTER: Final = re.compile(r"(?i)\b(?:q-?)?lora\b|\badapter\b")
 _COMMON_WORDS: Final = frozenset(
     (
         *("image", "images", "photos", "pictures", "text", "texts", "chat", "conversations", "video", "videos"),
-        *("captions", "pairs", "agent", "play", "scratch", "single", "multi", "large", "small", "tiny", "big", "full"),
+        *("captions", "pairs", "agent", "play", "scratch", "single", "multi", "large", "small", "tiny", "big"),
         *("instruction", "instructions", "annotations", "task", "custom", "format", "simple", "several", "original"),
     )
 )
@@ -60,7 +60,8 @@ def fit(found: Sequence[Candidate], wishes: Wishes, folders: Iterable[str] = ())
         spoken = _rarity(sum(w > 0 for w in ways), len(ways), 0.6, _MOST / 2)
         for i, (candidate, way) in enumerate(zip(found, ways, strict=True)):
             if way >= _INSIDE_PATH:
-                candidate.plus(named * way, f"the request speaks of {word}")
+                variant = 1.2 if word in proper else 1.0  # what a request spells as a name tells siblings apart
+                candidate.plus(variant * named * way, f"the request speaks of {word}")
             elif way:
                 way = way if named or word in proper else _COMMON
                 most = _MOST_TITLED if way >= _IN_TITLE else _MOST_TOLD

@@ -95,3 +95,11 @@ def test_the_model_is_no_data(tmp_path):
     }
     profile = profile_of(tmp_path, files, "Fine-tune it")
     assert profile.dataset != "acme/tiny-7b"
+
+
+def test_a_model_on_which_is_trained_is_no_data(tmp_path):
+    files = {
+        "train.py": script(ARGPARSE),
+        "README.md": "# It\n| model | score |\n|---|---|\n| Qwen-2.5-7B | 3 |\n",
+    }
+    assert profile_of(tmp_path, files, "GRPO on Qwen2.5-7B").dataset is None

@@ -28,6 +28,7 @@ FIELDS: Final = frozenset(
 )
 """All that a sentence can set."""
 
+NO_FIELD: Final = "no field is known for it"
 _LONGEST: Final = 4000  # characters that are read: a sentence, not a book
 
 
@@ -183,12 +184,28 @@ _LONE: Final = re.compile(
 )
 
 
+_NAMED: Final = re.compile(
+    r"(?<![A-Za-z])(?:llama|qwen|gemma|mistral|mixtral|phi|gpt|olmo|yi|falcon|pythia|smollm|vicuna|deepseek|bert|"
+    r"roberta|t5|whisper|diffusion|sd|sdxl|flux|resnet|vgg|densenet|vit|deit|dino|swin|efficientnet|convnext|yolo|"
+    r"wav2vec|tacotron|segment anything|sam|clip|cifar|wikitext|stage|phase|part|level)"
+    r"[ -]$",
+    re.IGNORECASE,
+)
+"""Words before a number that make it a part of a name: `llama 3`, `resnet 50`, `stage 2`."""
+_APART: Final = (
+    r"(?:\s+(?:with|without|on|in|for|from|using|over|by|at|to|and|or|as|model|models|mit|auf|für|von|und|"
+    r"avec|sur|pour|et|con|en|para|y|please)(?![A-Za-z])|$)"
+)
+"""What may follow such a name; before another word the number is likely a count of that."""
+
+
 def _left_numbers(text: str, spans: Iterable[tuple[int, int]]) -> list[Unused]:
     """Numbers that stand alone and that nobody has read: said back rather than dropped."""
     taken = list(spans)
     found = []
     for match in _LONE.finditer(text):
         read = any(s < match.end() - len(match[1]) and match.start() < e for s, e in taken)
-        if not read and not negated(text, match.start(), match.end()):
-            found.append(Unused(match[0].strip(), "no field is known for it", match.start(), match.end()))
+        named = _NAMED.search(text, 0, match.start()) and re.match(_APART, match[1], re.IGNORECASE)
+        if not read and not named and not negated(text, match.start(), match.end()):
+            found.append(Unused(match[0].strip(), NO_FIELD, match.start(), match.end()))
     return found

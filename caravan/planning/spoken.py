@@ -4,14 +4,15 @@ Names are resolved, GPU types that are excluded become nodes to keep away from, 
 documents within them. Pure.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from caravan.planning.catalogue import matches_model
 from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.naming import resolve_gpu, resolve_model
-from caravan.planning.prompt_reading import Clash, Reading, read_sentence
+from caravan.planning.prompt_reading import NO_FIELD, Clash, Reading, read_sentence
 from caravan.values.job import ClusterFacts, NodeFacts
 from caravan.values.plan import Author, PlanChange
 from caravan.values.repo import RepoProfile
@@ -36,9 +37,25 @@ def spoken(profile: RepoProfile, prompt: str, facts: ClusterFacts, now: datetime
     reading = read_sentence(prompt, now)
     changes = tuple(c for change in reading.changes if (c := _fitted(change, reading, profile, facts)) is not None)
     avoided, left = _without(reading.avoid, facts)
-    told = tuple(f'I could not use "{u.words}": {u.why}.' for u in reading.unused)
+    there = _numbers_of(profile)
+    unused = (u for u in reading.unused if not (u.why == NO_FIELD and _number(u.words) in there))
+    told = tuple(f'I could not use "{u.words}": {u.why}.' for u in unused)
     mixed = tuple(_mixed(reading.avoid, facts)) if left else ()
     return Spoken((*changes, *avoided), (*told, *mixed), reading.clashes, () if left else reading.avoid)
+
+
+def _numbers_of(profile: RepoProfile) -> frozenset[str]:
+    """The numbers of two digits or more that command and options have as it is: nobody needs to set these."""
+    texts = (profile.launch_command or "", *(str(o.default) for o in profile.options))
+    return frozenset(n for text in texts for n in _COUNTED.findall(text) if len(n) > 1)
+
+
+_COUNTED: Final = re.compile(r"(?<![\w./-])\d+(?![\w/-]|\.\d)")
+
+
+def _number(words: str) -> str:
+    found = _COUNTED.match(words)
+    return found[0] if found else ""
 
 
 def _fitted(change: PlanChange, reading: Reading, profile: RepoProfile, facts: ClusterFacts) -> PlanChange | None:

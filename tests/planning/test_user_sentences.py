@@ -316,6 +316,27 @@ def test_a_deadline_is_counted_from_the_clock_and_said_back(text: str, hours: in
         assert changes["limits.queue_s"].value == hours * HOUR
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "fine-tune llama 3 with 2 GPUs",
+        "warm start on 2 GPUs",
+        "start on 2 GPUs",
+        "train resnet 50 on 4 GPUs",
+        "stage 2 with 4 GPUs",
+    ],
+)
+def test_a_number_of_a_name_or_of_gpus_is_no_number_of_its_own(text: str) -> None:
+    reading = read_sentence(text, NOW)
+    assert [c.path for c in reading.changes] == ["resources.gpus"]
+    assert reading.unused == ()
+
+
+def test_other_numbers_and_starts_are_said_back() -> None:
+    for text in ("use 7 workers", "dropout 0.1 with 2 GPUs", "start at 9", "start at 9:30", "starting at 9 am"):
+        assert len(read_sentence(text, NOW).unused) == 1
+
+
 def test_without_a_clock_a_deadline_is_unused_and_its_field_known_all_the_same() -> None:
     reading = read_sentence("two GPUs, tonight")
     assert [c.path for c in reading.changes] == ["resources.gpus"]

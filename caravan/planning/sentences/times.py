@@ -127,11 +127,17 @@ _WEEKEND: Final = re.compile(
     rf"am wochenende|ce week-?end|pendant le week-?end|este fin de semana){E}|这个?周末|週末(?:の間|に)?",
     re.IGNORECASE,
 )
+_AT: Final = (
+    r"\d{1,2}(?:(?::\d{2})?\s?(?:am|pm|uhr|h)|:\d{2}|"
+    r"(?![\w.]|[\s-]+\w*[ -]?(?:gpu|node|card|machine|epoch|step)))"
+)
+"""A time of day; a bare number only where it counts nothing."""
 _START: Final = re.compile(
-    rf"{B}(?:start(?:ing|s)?|begin(?:ning|s)?|launch|kick (?:it )?off|not before|starte?n?|beginne?n?|"
+    rf"{B}(?<!warm[ -])(?<!cold[ -])(?:start(?:ing|s)?|begin(?:ning|s)?|launch|kick (?:it )?off|not before|"
+    r"starte?n?|beginne?n?|"
     r"démarrer?|commence[rz]?|empez\w+|empieza)\s+(?:it |the (?:job|run|training) )?"
     r"(?:(?:at|on|after|in|um|am|ab|in|à|dans|a las|en|tomorrow|tonight|next|morgen|demain|mañana)\s+)*"
-    r"(?:\d{1,2}(?::\d{2})?\s?(?:am|pm|uhr|h)?|tomorrow|tonight|morgen|demain|mañana|(?:next )?(?:mon|"
+    rf"(?:{_AT}|tomorrow|tonight|morgen|demain|mañana|(?:next )?(?:mon|"
     rf"tues|wednes|thurs|fri|satur|sun)day|midnight|\w+ (?:hours?|minutes?|days?)){E}",
     re.IGNORECASE,
 )

@@ -33,6 +33,10 @@ _UNREACHED: Final = re.compile(
     r"(?i)error sending request|dns error|connection refused|failed to fetch|tcp connect|timed out|"
     r"network connectivity is disabled|\b(?:401|403|5\d\d)\b|certificate|no such host|temporary failure"
 )
+_TORCH: Final = re.compile(
+    r"https?://download\.pytorch\.org/whl(?:/(cpu|xpu|cu\d{2,3}|rocm\d+\.\d+(?:\.\d+)?))?(/[\w./+-]+\.html?)?"
+)
+"""PyTorch's own index: the part for one kind of device, or a page of links in it."""
 _CONFLICT: Final = re.compile(r"(?i)No solution found when resolving")
 
 
@@ -96,7 +100,7 @@ class UvResolver:
             return  # it is asked again
 
     def _ask(self, lines: Sequence[str], python: str | None, indexes: Sequence[str]) -> Resolution:
-        extra = [word for url in indexes for word in ("--index" if "/whl/" in url else "--find-links", url)]
+        extra = index_words(indexes, lines)
         words = [str(self._uv), "pip", "compile", "-", "--quiet", "--no-header", "--no-annotate", "--no-config"]
         words += ["--python-platform", PLATFORM, "--only-binary", ":all:", *extra]
         words += ["--index-strategy", "unsafe-best-match"]  # as pip does: the best of all indexes
@@ -131,6 +135,24 @@ class UvResolver:
             told = re.sub(r"^.*?cause:\s*|^.*?╰─▶\s*", "", said)
             return Resolution(resolved=False, text=told)
         return Resolution(text=said or f"uv ended with exit code {code}")
+
+
+def index_words(addresses: Sequence[str], lines: Sequence[str] = ()) -> list[str]:
+    """uv's options for what a repository tells pip: a page of links as such, PyTorch's index for its packages only.
+
+    uv asks any other index for every package, as pip does. Of PyTorch's whole tree the part is taken that a pin
+    among `lines` names (`torch==2.1.0+cu121`).
+    """
+    words: list[str] = []
+    pinned = re.search(r"\+(cpu|cu\d{2,3})\b", " ".join(lines))
+    for address in dict.fromkeys(a.rstrip("/") for a in addresses):
+        own = _TORCH.fullmatch(address)
+        if own is None or own[2]:
+            paged = address.endswith((".html", ".htm")) or "/whl/" not in address
+            words += ["--find-links" if paged and not address.endswith("/simple") else "--index", address]
+        elif (part := own[1] or (pinned[1] if pinned else None)) and "--torch-backend" not in words:
+            words += ["--torch-backend", part]  # uv takes one
+    return words
 
 
 def _lacks_wheel(said: str) -> bool:

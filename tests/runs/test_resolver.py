@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from caravan.runs.resolver import UvResolver
+from caravan.runs.resolver import UvResolver, index_words
 from tests.fakes.indexes import package_index, wheel
 
 needs_uv = pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not on the PATH")
@@ -106,3 +106,28 @@ def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
     found = made.resolve(["numpy"], python="3.11")
     assert found.resolved is None
     assert "did not answer" in found.text
+
+
+@pytest.mark.parametrize(
+    ("addresses", "words"),
+    [
+        (["https://download.pytorch.org/whl/cu124"], ["--torch-backend", "cu124"]),
+        (
+            ["https://download.pytorch.org/whl/cpu/", "https://download.pytorch.org/whl/cu118"],
+            ["--torch-backend", "cpu"],
+        ),
+        (
+            ["https://download.pytorch.org/whl/torch_stable.html"],
+            ["--find-links", "https://download.pytorch.org/whl/torch_stable.html"],
+        ),
+        (["https://links.example/whl/torch-2.1.html"], ["--find-links", "https://links.example/whl/torch-2.1.html"]),
+        (["https://index.example/simple"], ["--index", "https://index.example/simple"]),
+        (["https://index.example/whl/cu12/"], ["--index", "https://index.example/whl/cu12"]),
+        (["https://download.pytorch.org/whl"], []),
+    ],
+)
+def test_pages_of_links_stay_such_and_pytorch_s_index_is_for_its_packages(
+    addresses: list[str], words: list[str]
+) -> None:
+    assert index_words(addresses) == words
+    assert index_words(["https://download.pytorch.org/whl"], ["torch==2.1.0+cu121"]) == ["--torch-backend", "cu121"]

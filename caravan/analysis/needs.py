@@ -129,7 +129,9 @@ def _is_foreign(name: str, module: Module, sources: Sources, have: frozenset[str
     if name in sys.stdlib_module_names or is_standard(name) or name in _PLATFORM or name.startswith("_"):
         return False
     known = requirement_name(distribution(name) or "")
-    if known in have or normal(name) in have:
+    # `open_clip` of `open_clip_torch`: where no distribution is known for it, one that is named after it has it.
+    named = known is None and any(h.startswith(f"{normal(name)}-") for h in have)
+    if known in have or normal(name) in have or named:
         return False
     return not _is_own(name, module, sources, known=known is not None)
 

@@ -51,6 +51,13 @@ def test_several_files_together() -> None:
     )
 
 
+def test_a_module_that_a_declared_distribution_is_named_after_is_not_missing() -> None:
+    files = {"train.py": "import some_clip\nimport others\n"}
+    conda = "dependencies:\n  - pip:\n      - some_clip_torch==2.0.2\n"
+    environment = found({**files, "environment.yaml": conda}, ["environment.yaml"])
+    assert [n.module for n in environment.missing] == ["others"]
+
+
 def test_what_is_imported_and_not_declared_is_missing_with_its_place() -> None:
     files = {
         "train.py": "import torch\nimport yaml\nimport cv2\nfrom helpers import x\nimport foolib\nimport json\n",

@@ -88,7 +88,7 @@ def _candidates(entry: Entry) -> Iterator[Found]:
     """All values that may be the data, the most trusted first."""
     for path, values in entry.configs.items():
         for key, value in values.items():
-            told = _usable(_first(value), entry) if _LISTED.search(key) else None
+            told = _usable(_first(value), entry) if _LISTED.search(key) and not _of_other(key) else None
             if told:
                 yield Found(told, 0.85, (SourceLine(file=path, line=0),))
     elsewhere = {v for c in entry.configs.values() for k, v in c.items() if isinstance(v, str) and _of_other(k)}

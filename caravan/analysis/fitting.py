@@ -60,7 +60,9 @@ def fit(found: Sequence[Candidate], wishes: Wishes, folders: Iterable[str] = ())
         spoken = _rarity(sum(w > 0 for w in ways), len(ways), 0.6, _MOST / 2)
         for i, (candidate, way) in enumerate(zip(found, ways, strict=True)):
             if way >= _INSIDE_PATH:
-                variant = 1.2 if word in proper else 1.0  # what a request spells as a name tells siblings apart
+                variant = (
+                    1.2 if word in proper - objects else 1.0
+                )  # what a request spells as a name tells siblings apart
                 candidate.plus(variant * named * way, f"the request speaks of {word}")
             elif way:
                 way = way if named or word in proper else _COMMON

@@ -103,3 +103,12 @@ def test_a_model_on_which_is_trained_is_no_data(tmp_path):
         "README.md": "# It\n| model | score |\n|---|---|\n| Qwen-2.5-7B | 3 |\n",
     }
     assert profile_of(tmp_path, files, "GRPO on Qwen2.5-7B").dataset is None
+
+
+def test_a_tokenizer_below_the_data_is_no_data(tmp_path):
+    files = {
+        "README.md": readme("python train.py --config config.yaml"),
+        "config.yaml": "dump_dir: ''\nlogging:\n  wandb:\n    project: it\ndata:\n  tokenizer:\n    name: bytes\n",
+        "train.py": script(ARGPARSE + '\np.add_argument("--config")'),
+    }
+    assert profile_of(tmp_path, files, "Train it").dataset != "bytes"

@@ -142,7 +142,7 @@ def _heads(sources: Sources, scripts: Mapping[str, str]) -> Iterator[Documented]
         stem = basename(path)[:-3]
         name = basename(dirname(path)) if stem.startswith("__") else stem
         if name in text and _STARTED.search(text):
-            shell = re.sub(r"(?m)^\s*#+ ?|^\s*(?:[$>]\s+|\"\"\"|r?'''|Usage:|- )+", "", text)
+            shell = re.sub(r"(?m)^[ \t]*#+ ?|^[ \t]*(?:[$>]\s+|\"\"\"|r?'''|Usage:|- )+", "", text)
             for command in read_commands(shell, path):
                 if command.kind in ("script", "module") and command.launcher not in (Launcher.BASH, Launcher.NOTEBOOK):
                     found = _resolved(command, sources, scripts, "check" if ASIDE.search(path) else "head")

@@ -11,7 +11,7 @@ from caravan.analysis.candidate import Candidate
 from caravan.analysis.documents import Documented, stale
 from caravan.analysis.findings import Call, Module, source_line
 from caravan.analysis.launch import unknown_flags
-from caravan.analysis.programs import NATIVE
+from caravan.analysis.programs import NATIVE, saves
 from caravan.analysis.python import dotted, keyword, text_of, value_of
 from caravan.analysis.sources import Sources
 from caravan.analysis.walking import walk
@@ -54,6 +54,8 @@ class HazardKind(StrEnum):
 _Found = tuple[HazardKind, str, SourceLine]
 _UNSAVED: Final = "nothing in its code is seen to save what it trains"
 _MOST: Final = 30
+_LOOKED_AT: Final = 100_000
+"""Characters at the front of a document in which its prose is read."""
 _PER_KIND: Final = 6
 _SHOWN: Final = 3
 _DEBUGGERS: Final = frozenset(
@@ -95,9 +97,6 @@ _SAVES: Final = re.compile(
 _SAVING: Final = re.compile(
     r"Trainer\w*$|^(?:Trainer|Learner|ModelCheckpoint|CheckpointManager|Estimator|TPUEstimator)$|Runner$"
 )
-_NATIVE_SAVES: Final = re.compile(
-    r"(?i)fwrite\s*\(|\w*(?:save|write|store)\w*(?:checkpoint|model|weights|state)\w*\s*\(|torch::save"
-)
 _STARTS_TRAINING: Final = re.compile(
     r"\b(?:torchrun|accelerate launch|deepspeed|torch\.distributed\.(?:run|launch)|mpirun)\b"
 )
@@ -105,9 +104,9 @@ _SUBMITS: Final = re.compile(r"^(?:sbatch|srun|qsub|bsub)\b")
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _MACHINE: Final = re.compile(r"^/(?:home|Users|mnt|scratch|workspace|data|root)/[\w.-]+/")
 _LOGIN_SHELL: Final = re.compile(r"(?m)^.*\b(?:huggingface-cli|hf auth|wandb)\s+login\b.*$")
-_ROOT_SHELL: Final = re.compile(r"(?m)^\s*(?:\$\s+)?sudo\s.*$")
-_DOCKER_SHELL: Final = re.compile(r"(?m)^\s*(?:sudo\s+)?(?:nvidia-)?docker\s+run\b.*$")
-_SHELL_LOOP: Final = re.compile(r"(?m)^\s*while\s+(?:true|:|\[\s*1\s*\])\s*;?\s*(?:do)?.*$")
+_ROOT_SHELL: Final = re.compile(r"(?m)^[ \t]*(?:\$\s+)?sudo\s.*$")
+_DOCKER_SHELL: Final = re.compile(r"(?m)^[ \t]*(?:sudo\s+)?(?:nvidia-)?docker\s+run\b.*$")
+_SHELL_LOOP: Final = re.compile(r"(?m)^[ \t]*while\s+(?:true|:|\[\s*1\s*\])\s*;?\s*(?:do)?.*$")
 _NOT_HERE: Final = r"not (?:yet )?(?:released|available|included|part)|will be released|coming soon"
 _OTHER_PLACE: Final = (
     r"(?:is|are|can be found|lives?) (?:in|at|on) (?:the |our |a )?(?:separate |\[?[\w./-]*\]?\(?https?://)"
@@ -273,7 +272,7 @@ def _unsaved(
         calls = {c.last for m in modules for c in m.calls}
         if not any(_SAVES.search(c) or _SAVING.search(c) for c in calls):
             yield HazardKind.SAVES_NOTHING, _UNSAVED, SourceLine(file=best.path or "", line=0)
-    elif best.path and best.path.endswith(NATIVE) and not _NATIVE_SAVES.search(sources.text(best.path) or ""):
+    elif best.path and best.path.endswith(NATIVE) and not saves(sources.text(best.path) or ""):
         yield HazardKind.SAVES_NOTHING, _UNSAVED, SourceLine(file=best.path, line=0)
 
 
@@ -326,6 +325,6 @@ def _of_documents(used: Documented | None, commands: Sequence[Documented], sourc
 
 
 def _line(kind: HazardKind, told: str, pattern: re.Pattern[str], file: str, text: str) -> Iterator[_Found]:
-    hit = pattern.search(text)
+    hit = pattern.search(text, 0, _LOOKED_AT)
     if hit:
         yield kind, told, source_line(file, text.count("\n", 0, hit.start()) + 1, hit[0].strip())

@@ -44,7 +44,7 @@ _SHELL: Final = frozenset(
     }
 )
 _PYTHON_COMMAND: Final = re.compile(
-    r"(?m)^\s*[$!>]?\s*(?:python3?|torchrun|accelerate launch|deepspeed|bash|sh)\s+[\w./-]+"
+    r"(?m)^[ \t]*[$!>]?[ \t]*(?:python3?|torchrun|accelerate launch|deepspeed|bash|sh)\s+[\w./-]+"
 )
 
 

@@ -5,7 +5,7 @@ import re
 from typing import Final
 
 MAX_CELLS: Final = 2000
-_SHELL_LINE: Final = re.compile(r"(?m)^\s*!(.*(?:\\\n.*)*)|^\s*%(cd .*)$")
+_SHELL_LINE: Final = re.compile(r"(?m)^[ \t]*!((?:.*\\\n)*.*)|^[ \t]*%(cd .*)$")
 
 
 def code_of(text: str) -> str | None:

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from posixpath import basename, dirname, join, normpath
 from typing import Final
 
@@ -19,10 +20,12 @@ NATIVE: Final = (".c", ".cc", ".cpp", ".cxx", ".cu")
 """Endings of the source files of compiled programs."""
 _RULE: Final = r"(?m)^{name}\s*:(?!=)\s*(.*)$"
 _EXECUTABLE: Final = r"add_executable\s*\(\s*{name}\s+([^)]*)\)"
+_CALLED: Final = re.compile(r"(?<!\w)(?:torch::)?([A-Za-z_]\w{2,80})\s{0,3}\(")
 _NATIVE: Final = (
-    (2.0, "computes gradients", re.compile(r"(?i)\w*backward\w*\s*\(|backprop\w*\s*\(")),
-    (2.0, "steps an optimizer", re.compile(r"(?i)\b\w*(?:adamw?|sgd|optimi[sz]er)\w*\s*\(|\b\w+_update\s*\(|->step\(")),
+    (2.0, "computes gradients", re.compile(r"(?i)backward|backprop")),
+    (2.0, "steps an optimizer", re.compile(r"(?i)adamw?|sgd|optimi[sz]er|_update$|^step$")),
 )
+_SAVES: Final = re.compile(r"(?i)^fwrite$|^save$|(?:save|write|store).*(?:checkpoint|model|weights|state)")
 _MAX_SHELL: Final = 60
 
 
@@ -78,12 +81,13 @@ def native_candidates(sources: Sources, commands: Sequence[Documented]) -> Itera
         if found is None:
             continue
         path, rule = found
+        mine = [replace(d, path=path, cwd=dirname(rule.file) or ".") for d in mine]
         text = sources.text(path) or ""
         launcher = max(mine, key=lambda d: (d.weight, d.command.launcher is Launcher.CLI)).command.launcher
         candidate = Candidate(mine[0].command.target, path, launcher, mine)
         candidate.tool = next((d.command.tool for d in mine if d.command.tool), "")
         for points, what, pattern in _NATIVE:
-            hit = pattern.search(text)
+            hit = next((m for m in _CALLED.finditer(text) if pattern.search(m[1])), None)
             if hit:
                 candidate.plus(points, what, source_line(path, text.count("\n", 0, hit.start()) + 1, hit[0]))
         candidate.trains = candidate.score >= ENOUGH
@@ -95,6 +99,11 @@ def native_candidates(sources: Sources, commands: Sequence[Documented]) -> Itera
         documentation(candidate)
         naming(candidate, name)
         yield candidate
+
+
+def saves(text: str) -> bool:
+    """Whether a compiled program's source calls something that saves."""
+    return any(_SAVES.search(m[1]) for m in _CALLED.finditer(text))
 
 
 def _mostly_native(sources: Sources) -> bool:

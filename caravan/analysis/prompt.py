@@ -50,7 +50,7 @@ _STAGES: Final = tuple(
     for number, first, one in (("1", "first", "one"), ("2", "second", "two"), ("3", "third", "three"))
 )
 """How requests name a stage of a training that files call `stage2`."""
-_VERSION: Final = re.compile(r"([a-z]{2,})[-_ ]?(\d{1,2}[._]\d)(?!\d)")
+_VERSION: Final = re.compile(r"([a-z]{2,})[-_ ]?(\d{1,2}[._]\d)(?!\d)|([a-z]{3,}-\d)(?![\d.a-z])")
 _STOP: Final = frozenset(
     (
         *(
@@ -151,6 +151,6 @@ def words_of(text: str) -> frozenset[str]:
     plain = re.sub(r"(?i)fine[-_ ]?tun(?:e|ing)", "finetune", text).lower()
     plain = re.sub(r"pre[-_ ]train", "pretrain", plain)
     found = re.findall(r"[a-z][a-z0-9]+|\d+(?:\.\d+)?[bm]\b", plain)
-    versions = (f"{name}{number.replace('_', '.')}" for name, number in _VERSION.findall(plain))
+    versions = (f"{n}{v.replace('_', '.')}" or w.replace("-", "") for n, v, w in _VERSION.findall(plain))
     stages = (f"stage{number}" for named, number in _STAGES if re.search(named, plain))
     return frozenset(w for w in (*found, *versions, *stages) if len(w) > 1 and w not in _STOP)

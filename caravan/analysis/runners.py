@@ -55,7 +55,7 @@ def runner_blocks(path: str, text: str) -> list[Block]:
     elif name.endswith(".py"):
         found = _python_tasks(text)
     elif name in ("tox.ini", "pixi.toml"):
-        found = iter([Block(re.sub(r"(?m)^\s*[\w.-]*(?:commands|cmd)\w*\s*=\s*\"?", "", text), 1, "")])
+        found = iter([Block(re.sub(r"(?m)^[ \t]*[\w.-]*(?:commands|cmd)\w*\s*=\s*\"?", "", text), 1, "")])
     elif name == "procfile":
         found = (
             Block(li.partition(":")[2].strip(), n, li.partition(":")[0]) for n, li in enumerate(text.split("\n"), 1)

@@ -6,7 +6,7 @@ What isn't known stays None and `assumptions` says why; nothing unknown is ever 
 from collections.abc import Mapping
 from typing import Final
 
-from caravan.planning.catalogue import USABLE_SHARE, Prices, gpu_named, usd_per_hour
+from caravan.planning.catalogue import CATALOGUE, USABLE_SHARE, Prices, gpu_named, matches_model, usd_per_hour
 from caravan.planning.cluster_fit import GpuOffer, gpu_offers
 from caravan.planning.command import DISTRIBUTED, unpassed
 from caravan.planning.config_keys import repository_values
@@ -57,7 +57,11 @@ def _computed(
     notes += more
     total = sum(p.gib for p in parts) if parts else None
     offer = _offer(plan, facts, prices, total)
-    nowhere = "no cluster is chosen" if facts.kind is ClusterKind.NONE else "no such GPU on the cluster"
+    nowhere = (
+        "no cluster is chosen, and no GPU type is named"
+        if facts.kind is ClusterKind.NONE
+        else "no such GPU on the cluster"
+    )
     price, from_where = usd_per_hour(offer.model, prices) if offer else (None, nowhere)
     per_hour = None if price is None else price * plan.resources.gpus * plan.launch.nodes
     notes.append(f"price: {from_where}" if price is None else f"{price:.2f} USD a GPU hour ({from_where})")
@@ -217,14 +221,25 @@ def _parallel(plan: TrainingPlan) -> str:
 
 
 def _offer(plan: TrainingPlan, facts: ClusterFacts, prices: Prices, gib: float | None) -> GpuOffer | None:
-    """The GPU type that the plan would get: the cheapest that holds it, else the one with the most memory."""
-    offers = gpu_offers(plan, facts, prices)
+    """The GPU type that the plan would get: the cheapest that holds it, else the one with the most memory.
+
+    Without a cluster it is the smallest known one of the type that the plan names.
+    """
+    offers = _named_type(plan, prices) if facts.kind is ClusterKind.NONE else gpu_offers(plan, facts, prices)
     least = plan.resources.gpu_memory_mib or 0
     for offer in offers:
         size = gpu_size_gib(offer)
         if size is not None and size * 1024 >= least and (gib is None or gib <= size * USABLE_SHARE):
             return offer
     return max(offers, key=lambda o: gpu_size_gib(o) or 0.0, default=None)
+
+
+def _named_type(plan: TrainingPlan, prices: Prices) -> tuple[GpuOffer, ...]:
+    """The catalogue's GPUs that the plan's word for one means (`A100`)."""
+    wanted = plan.resources.gpu_model
+    found = sorted((g for g in CATALOGUE if wanted and matches_model(wanted, g.name)), key=lambda g: g.memory_mib)
+    count = plan.resources.gpus
+    return tuple(GpuOffer(g.name, g.memory_mib, usd_per_hour(g.name, prices)[0], count, declared=False) for g in found)
 
 
 def _host_memory_mb(plan: TrainingPlan) -> int | None:

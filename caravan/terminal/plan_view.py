@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.summary import Scene
     from caravan.values.base import Json
-    from caravan.values.repo import RepoProfile
+    from caravan.values.repo import RepoProfile, SourceLine
     from caravan.values.run import RunRequest
 
 _VALUE: Final = 60  # characters of a value that are shown
@@ -285,7 +285,11 @@ def _place(plan: TrainingPlan, path: str, profile: RepoProfile | None) -> str:
     if key is not None:
         return f"{key.path}: {key.key}"
     lines = profile.evidence.get(_EVIDENCE.get(path, ""), ())
-    return next((f"{e.file}:{e.line}" if e.line else e.file for e in lines), "")
+    return next((_line(e) for e in lines), "")
+
+
+def _line(line: SourceLine) -> str:
+    return f"{line.file}:{line.line}" if line.line else line.file
 
 
 def _notes(found: DrawnUp, state: RunState) -> dict[str, Iterator[str]]:
@@ -298,6 +302,6 @@ def _notes(found: DrawnUp, state: RunState) -> dict[str, Iterator[str]]:
     return {
         "Default taken": (f"{q.text} {words(q.default)} ({q.id})" for q in guessed),
         "Not known": iter(not_known(found)),
-        "Hazard": (joined((h.text, ", ".join(f"{e.file}:{e.line}" for e in h.evidence[:2]))) for h in hazards),
+        "Hazard": (joined((h.text, ", ".join(_line(e) for e in h.evidence[:2]))) for h in hazards),
         "Warning": (text for text in state.warnings if text not in told),
     }

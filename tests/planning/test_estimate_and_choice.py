@@ -6,9 +6,9 @@ from caravan.planning.catalogue import CATALOGUE, Prices, gpu_named, matches_mod
 from caravan.planning.choose import choose
 from caravan.planning.draft import draft_plan
 from caravan.planning.estimate import estimate
-from caravan.values.job import ClusterFacts
+from caravan.values.job import ClusterFacts, ClusterKind
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
-from tests.planning.scenes import GIT, OUTPUTS, builtin, llm_profile, node, nomad, numpy_profile, request
+from tests.planning.scenes import GIT, OUTPUTS, bare_plan, builtin, llm_profile, node, nomad, numpy_profile, request
 
 A100, L4, T4 = ("NVIDIA A100-SXM4-80GB", 81920, 4), ("NVIDIA L4", 23034, 2), ("Tesla T4", 15360, 1)
 
@@ -142,3 +142,17 @@ def test_types_of_one_price_are_preferred_and_none_is_demanded() -> None:
     assert chosen.resources.gpu_model is None
     assert set(chosen.resources.gpu_prefer) == {one, other}
     assert settled(chosen, same) == chosen
+
+
+def test_without_a_cluster_a_type_that_is_named_is_priced_by_the_catalogue() -> None:
+    nowhere = ClusterFacts(kind=ClusterKind.NONE, address="")
+    model = {"model": {"id": "Qwen/Qwen2.5-0.5B"}}
+    named = bare_plan(**model, resources={"gpus": 1, "gpu_model": "A100"}, limits={"max_run_s": 3600})
+    found = estimate(named, nowhere, prices=Prices())
+    assert found.gpu is not None
+    assert "A100" in found.gpu
+    assert found.fits is True
+    assert found.usd_per_hour
+    open_one = estimate(bare_plan(**model, resources={"gpus": 1}), nowhere, prices=Prices())
+    assert (open_one.gpu, open_one.fits, open_one.usd_per_hour) == (None, None, None)
+    assert any("no cluster is chosen" in line for line in open_one.assumptions)

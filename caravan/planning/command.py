@@ -134,9 +134,17 @@ def command_line(plan: TrainingPlan) -> tuple[str, ...]:
         elif not (told.field in _COUNTS and value == 0 and "gpu" not in plain(flag).lower()):
             words = set_flag(words, flag, value)
     for flag, value in plan.training.options.items():
-        if not is_variable(flag):
+        if not is_variable(flag) and not _repaired(plan, flag):
             words = set_flag(words, _as_spelled(plan, flag), value)
     return words
+
+
+def _repaired(plan: TrainingPlan, option: str) -> bool:
+    """Whether a repair has set the field that a further option stands for: what was typed there is what failed."""
+    fields = {told_by(path).field for path, flag in plan.flags.items() if same_flag(option, flag)}
+    return plan.set_by(f"training.options.{option}") is not Author.REPAIR and any(
+        plan.set_by(field) is Author.REPAIR for field in fields
+    )
 
 
 def _as_spelled(plan: TrainingPlan, option: str) -> str:

@@ -152,7 +152,7 @@ def _like(old: str, value: bool) -> str:
 
 def _in_slot(words: Words, slot: int, value: Json) -> Words:
     """The positional argument replaced; put in where there is none."""
-    texts = _texts(value)
+    texts = [str(value)] if isinstance(value, bool) else _texts(value)
     taken = slot < len(words) and is_value(words[slot])
     return (*words[:slot], *texts, *words[slot + int(taken) :])
 

@@ -182,3 +182,14 @@ def test_a_masked_word_is_never_deployed() -> None:
     assert documented.command == ("t.py", "x")
     plan = bare_plan().model_copy(update={"command": ("t.py", "--token", "[masked]")})
     assert any("where a secret was" in problem for problem in check_job(plan, builtin()))
+
+
+def test_a_repair_of_a_typed_option_is_heard() -> None:
+    """Who typed `--batch-size 64` as an option gets a smaller one when it does not fit."""
+    sets = (PlanChange(path="training.options.--batch-size", value=64, by=Author.USER),)
+    plan = draft_plan(numpy_profile(), request(sets=sets), builtin(), code=ARCHIVE, outputs=OUTPUTS, image=None)
+    assert plan.training.micro_batch == 64
+    mended = apply_changes(plan, [PlanChange(path="training.micro_batch", value=16, by=Author.REPAIR)])
+    words = command_line(mended)
+    assert words[words.index("--batch-size") + 1] == "16"
+    assert words.count("--batch-size") == 1

@@ -81,6 +81,10 @@ def _last_stage(steps: list[Instruction], defaults: dict[str, str]) -> tuple[str
     return (image or None), line, done
 
 
+_PLAIN: Final = re.compile(r"(?i)(?:^|[/-])(?:python|(?:mini|ana)?conda3?|mambaforge|ubuntu|debian|uv)(?:[:@-]|$)")
+"""Images that say nothing of what runs in them but that it may be Python."""
+
+
 def _judged(path: str, last: list[Instruction], base: str | None, length: int) -> tuple[bool, str]:
     if base is None or not length:
         return False, "it names no image to come from"
@@ -96,6 +100,13 @@ def _judged(path: str, last: list[Instruction], base: str | None, length: int) -
     body = f"{base} " + " ".join(s.text for s in last if s.name in ("RUN", "COPY", "ADD", "ENV"))
     sign = _TRAINS.search(name) or _TRAINS.search(end.text if end else "") or _LEARNS.search(body)
     if not sign:
+        # One at the root that takes the whole repository in and serves nothing is for the repository's program.
+        if (
+            not dirname(path)
+            and _PLAIN.search(base)
+            and any(s.name in ("COPY", "ADD") and s.text.split()[0:1] == ["."] for s in last)
+        ):
+            return True, "it holds the repository's code"
         return False, "nothing in it is needed to train"
     return True, f"it sets up what training needs ({sign[0]})"
 

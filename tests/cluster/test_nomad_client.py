@@ -67,7 +67,14 @@ def test_facts_of_a_recorded_node(server: NomadHttp, cluster: NomadCluster) -> N
     (found,) = facts.nodes
     assert (found.name, found.cpu_mhz, found.cores, found.memory_mb) == ("gpu-node-1", 5200, 2, 24105)
     assert found.devices == (
-        DeviceGroup(vendor="nvidia", type="gpu", model="NVIDIA A100-SXM4-80GB", count=2, memory_mib=81920),
+        DeviceGroup(
+            vendor="nvidia",
+            type="gpu",
+            model="NVIDIA A100-SXM4-80GB",
+            count=2,
+            memory_mib=81920,
+            driver="570.86.15",
+        ),
     )
     assert set(found.drivers) == {"java", "mock_driver", "raw_exec", "exec", "docker"}
     assert found.drivers["docker"].version == "20.10.24+dfsg1"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from caravan.values.failure import FailureClass
-from tests.failures.driving import Site, copied, documented, sets
+from tests.failures.driving import Ended, Site, copied, documented, sets
 
 NOT_FOUND = FailureClass.ENTRYPOINT_NOT_FOUND
 
@@ -41,15 +41,25 @@ def test_a_package_of_the_repository_below_src(site: Site, tmp_path: Path) -> No
 
 
 def test_a_script_that_the_user_misspelt(site: Site, tmp_path: Path) -> None:
-    ended = site.run(copied("line", tmp_path), *sets({"command": ["trian.py"]})).escalated(NOT_FOUND)
-    assert "trian.py" in ended.document["detail"]
+    ended = site.run(copied("line", tmp_path), *sets({"command": ["trian.py"]}))
+    asked_for(ended, "trian.py is not in the repository")
 
 
 def test_a_script_that_the_user_seeks_in_another_folder(site: Site, tmp_path: Path) -> None:
-    ended = site.run(copied("line", tmp_path), *sets({"command": ["scripts/train.py"]})).asks(NOT_FOUND)
-    assert site.resume(ended, "--approve").succeeded(NOT_FOUND).changed() == {
-        "command": [["scripts/train.py"], ["train.py"]]
-    }
+    ended = site.run(copied("line", tmp_path), *sets({"command": ["scripts/train.py"]}))
+    asked_for(ended, "scripts/train.py is not in the repository")
+    answers = tmp_path / "answers.yaml"
+    answers.write_text("entry_point: train.py\n")
+    assert site.resume(ended, "--answers", str(answers), "--yes").succeeded().state.plan.command[0] == "train.py"
+
+
+def asked_for(ended: Ended, text: str) -> None:
+    """Check that the script is asked for before anything is deployed."""
+    assert ended.code == 3, ended.told()
+    assert ended.attempts == []
+    (question,) = ended.document["question"]["questions"]
+    assert (question["id"], question["choices"]) == ("entry_point", ["train.py"])
+    assert text in question["text"]
 
 
 def test_a_directory_that_is_not_there(site: Site, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def _data(case: Case) -> str:
 def _place(case: Case, path: str) -> str:
     """Where a path of the data is to be corrected: the option that holds it, the plan's field, or the repository."""
     field = "dataset.path"
-    told = case.plan.flags.get(field)
+    told = case.plan.flag(field)
     option = _holder(case.plan.command, path)
     if option and not (told and same_name(option, told)):
         return f"It stands in {option} of the command: name it with --set training.options.{option}=PATH"

@@ -32,7 +32,7 @@ def effective_batch(plan: TrainingPlan) -> int | None:
     training = plan.training
     if training.micro_batch is None:
         return training.global_batch
-    fixed = training.global_batch is not None and _takes_all(plan) and ACCUMULATION not in plan.flags
+    fixed = training.global_batch is not None and _takes_all(plan) and plan.flag(ACCUMULATION) is None
     if fixed and not _shrunk(plan):
         return training.global_batch
     return training.micro_batch * _accumulated(plan) * processes(plan)
@@ -75,7 +75,7 @@ def _shrunk(plan: TrainingPlan) -> bool:
 
 
 def _takes_all(plan: TrainingPlan) -> bool:
-    return GLOBAL in plan.flags or GLOBAL in plan.config_keys
+    return plan.flag(GLOBAL) is not None or GLOBAL in plan.config_keys
 
 
 def batch_flags(plan: TrainingPlan) -> bool:
@@ -113,7 +113,7 @@ def _for_all(plan: TrainingPlan, asked: int, own: Mapping[str, Json]) -> Iterato
     why = f"an update of {asked} samples on {count} {'processes' if count > 1 else 'process'}"
     if each == 0 or (rest and not _takes_all(plan)):
         each, why = max(1, each), f"{why}: {max(1, each) * count} is the nearest that they can share"
-    accumulates = reaches(plan, ACCUMULATION) or (_takes_all(plan) and MICRO in plan.flags)
+    accumulates = reaches(plan, ACCUMULATION) or (_takes_all(plan) and plan.flag(MICRO) is not None)
     if not reaches(plan, MICRO) or not accumulates:
         size, steps = each, 1
     elif micro is not None and plan.set_by(MICRO) in _FIXED:
@@ -135,7 +135,7 @@ def _beside_own(plan: TrainingPlan) -> Iterator[PlanChange]:
     whole, micro, count = plan.training.global_batch, plan.training.micro_batch, processes(plan)
     if whole is None or micro is None:
         return
-    if MICRO not in plan.flags and MICRO not in plan.config_keys:
+    if plan.flag(MICRO) is None and MICRO not in plan.config_keys:
         if plan.is_own(MICRO):
             why = f"its share of {whole} on {count}"
             yield from _changed(

@@ -58,7 +58,7 @@ def _misfits(plan: TrainingPlan, profile: RepoProfile, own: Mapping[str, Json]) 
     Another option of such a name that takes the sentence's kind is put in its place, where there is one.
     """
     for path in ("model.id", "dataset.path"):
-        origin, flag = plan.provenance.get(path), plan.flags.get(path)
+        origin, flag = plan.provenance.get(path), plan.flag(path)
         if flag is None or origin is None or origin.by is not Author.USER or not origin.why.startswith("prompt"):
             continue
         value, plainly = str(plan.get(path)), flag.rstrip("= ")

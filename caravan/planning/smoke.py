@@ -82,7 +82,7 @@ def refusal(plan: TrainingPlan) -> str:
 
 
 def _told_outputs(plan: TrainingPlan) -> bool:
-    return "training.output_dir" in plan.flags or output_dir(plan) in " ".join(plan.command)
+    return plan.flag("training.output_dir") is not None or output_dir(plan) in " ".join(plan.command)
 
 
 def _copied(plan: TrainingPlan) -> bool:
@@ -107,7 +107,7 @@ def smoke_phase(plan: TrainingPlan, gate: Gate) -> SmokePhase | None:
         return None
     small = _small(plan)
     limited: tuple[str, ...] = ()
-    if "training.max_steps" in plan.flags:
+    if plan.flag("training.max_steps") is not None:
         limited = launch_words(_with(small, {"training.max_steps": plan.smoke.steps}))
     return SmokePhase(
         words=launch_words(small),
@@ -121,7 +121,7 @@ def smoke_phase(plan: TrainingPlan, gate: Gate) -> SmokePhase | None:
 def _small(plan: TrainingPlan) -> TrainingPlan:
     """The plan whose command the phase runs: on scratch, without reports, on one process where that is enough."""
     values: dict[str, Json] = {"training.output_dir": _OUTPUTS, "training.resume_from": None}
-    if "training.report_to" in plan.flags:
+    if plan.flag("training.report_to") is not None:
         values["training.report_to"] = "none"
     launch: dict[str, Json] = {"nodes": 1, "rdzv_endpoint": None, "master_port": None}
     if reduced(plan):
@@ -144,7 +144,7 @@ def _with(plan: TrainingPlan, values: dict[str, Json]) -> TrainingPlan:
 
 def _covering(plan: TrainingPlan, path: str) -> str | None:
     """The further option that stands over a field: the program is told its value, whatever the field says."""
-    flag = plan.flags.get(path)
+    flag = plan.flag(path)
     return None if flag is None else next((o for o in plan.training.options if same_flag(o, flag)), None)
 
 

@@ -170,6 +170,10 @@ class TrainingPlan(Value):
             block, free = block_in(annotation), get_origin(annotation) is dict
         return here
 
+    def flag(self, path: str) -> str | None:
+        """The option that takes the field's value, however it is spelled there (`training.max_steps:int`), or None."""
+        return next((flag.rstrip("= ") for told, flag in self.flags.items() if told.partition(":")[0] == path), None)
+
     def set_by(self, path: str) -> Author:
         """Who set the field at `path`: the entry of its longest recorded prefix, else the default."""
         parts = split_path(path)

@@ -124,7 +124,7 @@ class Case:
 
     def shadow(self, path: str) -> str | None:
         """The further option that stands over the field: the program is told its value, whatever the field says."""
-        flag = self.plan.flags.get(path, "")
+        flag = self.plan.flag(path)
         return next((o for o in self.plan.training.options if flag and same_name(o, flag)), None)
 
     def heard(self, values: Mapping[str, Json]) -> dict[str, Json]:

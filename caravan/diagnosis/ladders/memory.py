@@ -136,7 +136,7 @@ def _quantised(case: Case) -> dict[str, Json]:
     method = (training.method or case.profile.method or "").lower()
     if method == "qlora" or training.quant_bits == 4:
         return {}
-    option = case.profile.option(case.plan.flags.get("training.method", ""))
+    option = case.profile.option(case.plan.flag("training.method") or "")
     if case.hears("training.method", "qlora") and not (option and option.choices and "qlora" not in option.choices):
         return {"training.method": "qlora"}
     adapter = {} if method in ("lora", "dora") else case.heard({"training.method": "lora"})

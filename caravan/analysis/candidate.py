@@ -19,6 +19,7 @@ class Candidate:
     against: list[str] = field(default_factory=list)
     evidence: list[SourceLine] = field(default_factory=list)
     trainers: list[str] = field(default_factory=list)  # names of the trainers that it makes
+    makes: frozenset[str] = frozenset()  # the classes that its code makes, in lower case (`CIFAR10`, a loss)
     told: str = ""  # what it says of itself at its front
     trains: bool = False
     says_so: bool = False  # its name says that it trains, and its documentation or its options do too

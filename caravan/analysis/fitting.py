@@ -18,7 +18,7 @@ from caravan.values.repo import Launcher
 _MOST: Final = 4.5
 _MOST_TITLED: Final = 5.0
 _MOST_TOLD: Final = 2.0
-_IN_PATH, _INSIDE_PATH, _IN_TITLE, _IN_DOCUMENT, _IN_HEAD, _COMMON = 1.0, 0.65, 0.55, 0.3, 0.25, 0.12
+_IN_PATH, _INSIDE_PATH, _IN_CODE, _IN_TITLE, _IN_DOCUMENT, _IN_HEAD, _COMMON = 1.0, 0.65, 0.66, 0.55, 0.3, 0.25, 0.12
 _OBJECT: Final = 1.4
 """What a word counts more that says on what is trained: in a library of examples the data tells them apart."""
 _TRAINED_ON: Final = re.compile(r"(?i)\bon (?:the |my |a |an )?((?:[\w./-]+[ ]?){1,2})")
@@ -55,6 +55,7 @@ def fit(found: Sequence[Candidate], wishes: Wishes, folders: Iterable[str] = ())
     proper = words_of(" ".join(w for w in wishes.text.split()[1:] if re.search(r"[A-Z0-9]", w)))
     for word in sorted(wishes.words):
         ways = [_way(word, p, *d, h) for p, d, h in zip(paths, documents, heads, strict=True)]
+        ways = [max(w, _IN_CODE * _made(word, c)) if w < _IN_PATH else w for w, c in zip(ways, found, strict=True)]
         weight = 0.3 if word in _COMMON_WORDS else _OBJECT if word in objects else 1.0
         named = weight * _rarity(sum(w >= _INSIDE_PATH for w in ways), len(ways), 1.1, _MOST)
         spoken = _rarity(sum(w > 0 for w in ways), len(ways), 0.6, _MOST / 2)
@@ -118,6 +119,11 @@ def _way(word: str, path: Iterable[str], titles: Iterable[str], document: Iterab
     if word in document:
         return _IN_DOCUMENT
     return _IN_HEAD if word in head else 0.0
+
+
+def _made(word: str, candidate: Candidate) -> bool:
+    """Whether the candidate's code makes what a long word of the request names: a loss, a data set, a model."""
+    return len(word) > 4 and any(made == word or (len(word) > 7 and made.startswith(word)) for made in candidate.makes)
 
 
 def _holds(longer: str, word: str) -> bool:

@@ -102,6 +102,7 @@ def _script(sources: Sources, path: str, used: list[Documented]) -> Candidate:
     parser = sources.parser(path) if weight >= ENOUGH or TRAIN_NAME.match(basename(path)) else None
     hits = _key_options(parser)
     candidate.told = _head(module)
+    candidate.makes = frozenset(c.last.lower() for c in module.calls if c.last[:1].isupper() and len(c.last) > 3)
     enough = 1.0 if TRAIN_NAME.match(basename(path)) else ENOUGH
     candidate.trains = (starts or bool(used)) and (weight >= enough or (module.error is not None and named))
     runs = starts or module.runs_at_top is not None

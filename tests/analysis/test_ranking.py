@@ -219,3 +219,16 @@ def test_preparation_in_order_and_evaluation_left_out(tmp_path):
     profile = profile_of(tmp_path, files, "Train it")
     assert profile.prep_commands == ("wget https://x.org/a.zip", "unzip a.zip", "python data/prepare.py")
     assert profile.launch_command == "python train.py --lr 1"
+
+
+def test_a_loss_that_the_code_makes_is_found_as_one_in_a_name(tmp_path):
+    other = TRAINS.replace("def main", "criterion = losses.TripletMarginLoss(1)\n\ndef main")
+    files = {
+        "examples/questions/train_TripletMarginLoss.py": other,
+        "examples/nli/train_pairs.py": other,
+        "examples/nli/train_plain.py": TRAINS,
+    }
+    assert (
+        profile_of(tmp_path, files, "Train on AllNLI with TripletMarginLoss").entry_point
+        == "examples/nli/train_pairs.py"
+    )

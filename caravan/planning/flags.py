@@ -177,8 +177,11 @@ def _batches(
         return {}
     counts = counts_all(option, profile)
     if not counts:
-        own = "training.global_batch" in flags and not _has(flags, "training.grad_accum")
-        return {"training.grad_accum:global": flags["training.global_batch"]} if own else {}
+        whole = flags.get("training.global_batch") or _whole_batch(profile, documented, option)
+        if whole is None:
+            return {}
+        further = {} if _has(flags, "training.grad_accum") else {"training.grad_accum:global": whole}
+        return {"training.global_batch": whole, **further}
     whole = flags.pop(entry)
     each = next((o for o in profile.options if is_micro(o) and not counts_tokens(o)), None)
     spelled = spelling.spelled(each, profile.cli_style, documented) if each is not None else None
@@ -188,6 +191,14 @@ def _batches(
         if spelled and not _has(flags, "training.grad_accum"):
             added["training.grad_accum:global"] = whole
     return added
+
+
+def _whole_batch(profile: RepoProfile, documented: Documented | None, each: ScriptOption) -> str | None:
+    """The option for the samples of an update that stands beside the one for those of a GPU."""
+    names = ("batch_size", "train_batch_size", "total_batch", "batch")
+    found = (o for o in named(profile, names) if o.flag != each.flag and not is_switch(o) and not counts_tokens(o))
+    option = next((o for o in found if counts_all(o, profile) == "global"), None)
+    return spelling.spelled(option, profile.cli_style, documented) if option is not None else None
 
 
 def _has(flags: dict[str, str], path: str) -> bool:

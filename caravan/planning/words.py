@@ -153,6 +153,8 @@ def _like(old: str, value: bool) -> str:
 def _in_slot(words: Words, slot: int, value: Json) -> Words:
     """The positional argument replaced; put in where there is none."""
     texts = [str(value)] if isinstance(value, bool) else _texts(value)
+    if not all(map(is_value, texts)):
+        return words  # a parser would take it for an option
     taken = slot < len(words) and is_value(words[slot])
     return (*words[:slot], *texts, *words[slot + int(taken) :])
 

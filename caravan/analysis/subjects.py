@@ -120,7 +120,7 @@ _DULL: Final = frozenset(
 def tokens(name: str) -> tuple[str, ...]:
     """The parts of a name that tell it from others: letters, numbers, sizes (`7b`); a lone `v` says nothing.
 
-    `LLaVA-1.5-13B`, `llava-v1.5-13b` and `llava_1_5_13b` have the same ones.
+    `Phi-1.5-mini`, `phi-v1.5-mini` and `phi_1_5_mini` have the same ones.
     """
     found = re.findall(r"\d+[bmk](?![a-z0-9])|\d+|[a-z]+", name.lower())
     return tuple(part for t in found if t != "v" for part in _SHORT.get(t, (t,)))

@@ -38,7 +38,7 @@ UNSURE: Final = 0.5
 _SOUGHT: Final = {"base_model": "model.id", "dataset": "dataset.path"}
 DOUBTED: Final = frozenset(_SOUGHT)
 """Questions about what was found and is doubtful; other fields that the repository fills are not asked about."""
-_LANGUAGE_MODELS: Final = frozenset({"transformers", "peft", "trl", "unsloth", "axolotl", "litgpt", "torchtune"})
+_LANGUAGE_MODELS: Final = frozenset({"transformers", "peft", "trl", "unsloth", "axolotl", "torchtune"})
 
 
 _LAUNCHERS_OWN: Final = frozenset({"local_rank", "node_rank", "world_size", "master_addr", "master_port"})

@@ -4,9 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Read by LangGraph when it is imported: a type that checkpoints don't know is an error, not a warning.
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _OURS = ("CARAVAN_", "NOMAD_", "QDRANT_", "LANGFUSE_", "LANGSMITH_", "LANGCHAIN_", "HF_", "OPENAI_", "MEM0_")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")

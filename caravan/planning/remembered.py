@@ -13,8 +13,8 @@ from caravan.planning.checks import check_plan
 from caravan.planning.cluster_fit import gpu_offers, in_target, with_driver
 from caravan.planning.command import read_command, unpassed
 from caravan.planning.config_files import reaches
-from caravan.planning.processes import processes
 from caravan.planning.estimate import estimate
+from caravan.planning.processes import processes
 from caravan.values.base import Json
 from caravan.values.errors import PlanError
 from caravan.values.failure import FailureClass, PastCase

@@ -71,12 +71,12 @@ def draft_plan(
     words = program_words(profile, documented)
     plan = TrainingPlan(goal=request.prompt, command=words, code=code, outputs=outputs)
     plan = apply_changes(plan, _from_repository(plan, profile, documented))
-    said = _said(profile, request, facts, now)
-    plan = apply_changes(
-        plan, (*_struck(plan, request.sets), *said)
-    )  # first, so that what is derived sees it; standing keeps it
+    # First, so that what is derived sees it; standing keeps it.
+    plan = apply_changes(plan, _said(profile, request, facts, now))
     plan = with_typed_values(plan, profile)
     plan = apply_changes(plan, mentioned_changes(plan, profile, documented, request.prompt))
+    if any(change.confirms for change in request.sets):  # a plan file: after all that the sentence says
+        plan = with_typed_values(apply_changes(plan, (*_struck(plan, request.sets), *request.sets)), profile)
     plan = apply_changes(plan, tuple(whose_changes(plan, profile, request.prompt)))
     plan = apply_changes(plan, place)
     plan = apply_changes(plan, _where(plan, profile, facts, image, images))
@@ -146,7 +146,11 @@ def _said(
     profile: RepoProfile, request: RunRequest, facts: ClusterFacts, now: datetime | None
 ) -> tuple[PlanChange, ...]:
     """The user's words: the sentence, then the answers file, then `--set`, the later ones over the earlier."""
-    return (*spoken(profile, request.prompt, facts, now).changes, *changes_from(request.answers), *request.sets)
+    return (
+        *spoken(profile, request.prompt, facts, now).changes,
+        *changes_from(request.answers),
+        *(c for c in request.sets if not c.confirms),
+    )
 
 
 def _struck(plan: TrainingPlan, sets: Iterable[PlanChange]) -> tuple[PlanChange, ...]:

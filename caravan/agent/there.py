@@ -54,7 +54,7 @@ def doubtful(plan: TrainingPlan, tree: SourceTree, context: Context) -> tuple[st
 def dockerfile_hint(state: RunState, context: Context) -> tuple[str, ...]:
     """That a Dockerfile could be the way, where the code has none and only the registry is missing; else nothing."""
     plan, facts, path = state.need_plan(), context.facts(), state.need_profile().docker
-    if not path or context.shipping.registry or plan.image:
+    if not path or context.shipping.registry or context.image or plan.set_by("image") in STANDING:
         return ()
     lost = plan.code.kind == "archive" and not facts.shared_files and context.shipping.code_store is None
     if plan.code.kind != "image" and not lost:

@@ -179,7 +179,8 @@ def _where(
     target = in_target(plan, facts)
     image, by = plan.image or image or image_in(profile), Author.DEFAULT
     why_image = "the image of the settings or the repository"
-    if image is None and (base := base_image(profile, images, target, gpu=gpu and bool(able))):
+    holds_code = plan.code.kind == "image"  # no base image does
+    if image is None and not holds_code and (base := base_image(profile, images, target, gpu=gpu and bool(able))):
         image, by, why_image = base
     driver, why = _driver(target, facts, image)
     changes.append(_change("driver", driver, cluster, why))

@@ -116,6 +116,7 @@ class World:
 
     def start(self, **request: Any) -> RunRecord:
         values = {"prompt": "Train it", "source": str(self.repo), "yes": True, **request}
+        self.clock.sleep(1)  # no two runs begin at the same instant: which is the newest is known
         record = new_run(RunRequest(**values), self.clock.now())
         self.store.create_run(record)
         return record

@@ -24,6 +24,7 @@ from caravan.cluster.local import control
 from caravan.terminal.app import run
 from caravan.terminal.streams import Terminal
 from caravan.values.failure import Diagnosis, FailureClass
+from caravan.values.plan import TrainingPlan
 from machine import SystemClock
 from main import Application
 
@@ -110,6 +111,11 @@ class Ended:
     def classes(self) -> list[str | None]:
         """The failure class of each attempt, None for one that went well."""
         return [a["diagnosis"]["failure"] if a["diagnosis"] else None for a in self.attempts]
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """The last plan."""
+        return self.state.need_plan()
 
     @property
     def diagnosis(self) -> Diagnosis:

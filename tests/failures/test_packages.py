@@ -16,10 +16,12 @@ dependencies:
 """
 
 
-def needing(folder: Path, module: str) -> Path:
+def needing(folder: Path, module: str, *, seen: bool = False) -> Path:
+    """A repository whose training imports the module, in a way that reading it does not show unless `seen`."""
     assert importlib.util.find_spec(module) is None, f"{module} is installed here: take another one"
     repository = copied("line", folder)
-    edited(repository / "train.py", ("import pathlib\n", f"import pathlib\n\nimport {module}\n"))
+    line = f"import {module}" if seen else f"getattr(__builtins__, '__imp' + 'ort__')('{module}')"
+    edited(repository / "train.py", ("import pathlib\n", f"import pathlib\n\n{line}\n"))
     return repository
 
 
@@ -35,12 +37,19 @@ def test_a_well_known_import_whose_package_has_another_name(site: Site, tmp_path
     assert ended.changed() == {"setup.pip": [[], ["rouge-score"]]}
 
 
+def test_an_import_that_no_file_names_is_seen_before_anything_fails(site: Site, tmp_path: Path) -> None:
+    wheel(tmp_path / "wheels", "rouge-score", {"rouge_score/__init__.py": ""})
+    repository = needing(tmp_path, "rouge_score", seen=True)
+    ended = train(site, repository, tmp_path / "wheels", tmp_path / "cache").succeeded()
+    assert ended.plan.setup.pip == ("rouge-score",)
+
+
 def test_a_package_that_the_repository_asks_for_in_its_conda_environment(site: Site, tmp_path: Path) -> None:
     wheel(tmp_path / "wheels", "knotted-yarn", {"knotted_yarn.py": ""})
     repository = needing(tmp_path, "knotted_yarn")
     (repository / "environment.yml").write_text(CONDA)
-    ended = train(site, repository, tmp_path / "wheels", tmp_path / "cache").succeeded(MISSING)
-    assert ended.changed() == {"setup.pip": [[], ["knotted-yarn>=0.5"]]}
+    ended = train(site, repository, tmp_path / "wheels", tmp_path / "cache").succeeded()
+    assert ended.plan.setup.pip == ("knotted-yarn>=0.5",)
 
 
 def test_a_name_that_stands_in_the_log_alone_is_installed_only_when_somebody_agrees(site: Site, tmp_path: Path) -> None:
@@ -58,7 +67,7 @@ def test_a_package_that_can_not_be_had(site: Site, tmp_path: Path) -> None:
     assert "rouge" in ended.document["detail"]
 
 
-def test_a_launcher_that_is_not_installed(site: Site, tmp_path: Path) -> None:
+def test_a_launcher_that_no_file_names_is_installed(site: Site, tmp_path: Path) -> None:
     assert importlib.util.find_spec("accelerate") is None
     code = (
         "import runpy, sys\n"
@@ -69,8 +78,8 @@ def test_a_launcher_that_is_not_installed(site: Site, tmp_path: Path) -> None:
     files = {"accelerate/__init__.py": "", "accelerate/commands/__init__.py": "", "accelerate/commands/launch.py": code}
     wheel(tmp_path / "wheels", "accelerate", files)
     repository = documented(copied("line", tmp_path), "accelerate launch train.py --data points.csv")
-    ended = train(site, repository, tmp_path / "wheels", tmp_path / "cache").succeeded(MISSING)
-    assert ended.changed() == {"setup.pip": [[], ["accelerate"]]}
+    ended = train(site, repository, tmp_path / "wheels", tmp_path / "cache").succeeded()
+    assert ended.plan.setup.pip == ("accelerate",)
 
 
 def test_a_package_that_is_only_wished_for(site: Site, tmp_path: Path) -> None:

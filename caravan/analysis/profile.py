@@ -33,6 +33,7 @@ from caravan.analysis.prompt import Wishes, read_prompt, words_of
 from caravan.analysis.rank import candidates
 from caravan.analysis.scripts import entry_folder, entry_modules
 from caravan.analysis.settings import named_files, read_settings
+from caravan.analysis.shell_options import HANDED_ON, shell_options
 from caravan.analysis.sources import Sources
 from caravan.analysis.tree import FileEntry
 from caravan.values.base import Json
@@ -151,6 +152,9 @@ def _entry(
     found = _found(entry, sources)
     hyperparameters, places = key_hyperparameters(entry)
     flags = tuple(o.option for o in entry.options if not o.source)
+    if best.launcher is Launcher.BASH and best.path and best.path.endswith((".sh", ".bash")):
+        told = shell_options(sources.text(best.path) or "")
+        flags = (*told, *(flags if any(o.flag == HANDED_ON for o in told) else ()))
     sure = _sureness(best)
     evidence = {name: f.evidence for name, f in found.items() if f.evidence}
     evidence |= {"entry_point": tuple(best.evidence[:8]), "key_hyperparameters": places}

@@ -127,7 +127,9 @@ def _for_all(plan: TrainingPlan, asked: int, own: Mapping[str, Json]) -> Iterato
 
 
 def _whole(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    """A number of samples or steps, also where it was read as text."""
+    text = str(value)
+    return int(text) if text.isdecimal() and text.isascii() and 0 < int(text) < 1 << 31 else None
 
 
 def _beside_own(plan: TrainingPlan) -> Iterator[PlanChange]:

@@ -67,7 +67,11 @@ def known_flags(profile: RepoProfile) -> dict[str, str]:
             and not any(p.partition("=")[0] == field for p in _plain_ones(flags))
         ):
             flags[path] = spelling.switch(option, profile.cli_style)
-    return flags | dict(_machine(profile, documented))
+    flags |= dict(_machine(profile, documented))
+    launcher = documented.launcher if documented else profile.launcher
+    if launcher is Launcher.BASH and profile.option("$@") is None:  # what is given to the script ends there
+        flags = {path: flag for path, flag in flags.items() if flag.startswith("$")}
+    return flags
 
 
 def _plain_ones(flags: dict[str, str]) -> list[str]:

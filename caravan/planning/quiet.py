@@ -13,9 +13,11 @@ from caravan.planning.config_files import changeable, laid_over
 from caravan.planning.flag_names import is_switch, last_name
 from caravan.planning.words import plain, without
 from caravan.values.base import Json
-from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan
+from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile, ScriptOption
 
+_MOST: Final = 40
+"""Changes that are made at most."""
 OFF: Final = "switched off:"
 """How the reason of each such change begins."""
 
@@ -80,13 +82,16 @@ _HUB_LIBRARIES: Final = frozenset({"transformers", "datasets", "diffusers", "hug
 
 def quiet_changes(plan: TrainingPlan, profile: RepoProfile, prompt: str) -> tuple[PlanChange, ...]:
     """What is switched off, and the secrets of what the sentence wishes for. What a person has set stays."""
-    return (
-        *_trackers(plan, profile, prompt),
-        *_reports(plan, profile, prompt),
-        *_switches(plan, profile, prompt),
-        *_pushes(plan, profile, prompt),
-        *_windows(plan, profile),
-    )
+    made: list[PlanChange] = []
+    for _ in range(_MOST):  # one at a time: what one leaves of the command or the secrets, the next begins with
+        stages = (_trackers, _reports, _switches, _pushes, _windows)
+        wanted = (c for stage in stages for c in stage(plan, profile, prompt))
+        change = next((c for c in wanted if plan.get(c.path) != c.value), None)
+        if change is None:
+            break
+        plan = apply_changes(plan, [change])
+        made.append(change)
+    return tuple(made)
 
 
 def quieted(plan: TrainingPlan) -> tuple[str, ...]:
@@ -214,7 +219,7 @@ def _off(plan: TrainingPlan, option: ScriptOption, style: str | None, why: str) 
         yield _default(f"training.options.{no}", True, why)
 
 
-def _windows(plan: TrainingPlan, profile: RepoProfile) -> Iterator[PlanChange]:
+def _windows(plan: TrainingPlan, profile: RepoProfile, prompt: str) -> Iterator[PlanChange]:  # noqa: ARG001
     for library in profile.libraries:
         for name, value in _WINDOWS.get(library, {}).items():
             if name not in plan.env:

@@ -16,8 +16,8 @@ from tests.fakes.screens import Screen
 # Takes the terminal on stdin as its own, so that Ctrl-C reaches it, also where the tests were started in the background
 # (a shell lets those ignore it), and becomes the command.
 _BECOME = (
-    "import fcntl, os, signal, sys, termios; signal.signal(signal.SIGINT, signal.SIG_DFL); os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    "import fcntl, os, signal, sys, termios; signal.signal(signal.SIGINT, signal.SIG_DFL); os.setsid();"
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
 _PATIENCE_S = 300.0  # for a machine under heavy load; whoever waits longer waits for ever
 

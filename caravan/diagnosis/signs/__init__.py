@@ -2,6 +2,50 @@
 
 A new cause is further rows, here and in `taxonomy.py`; the judge in `rules.py` knows none of them. Where two signs
 are equally sure, the one whose line stands first in the evidence counts, then the one whose row comes first.
+
+What the rows name, by cause (each name only where the lines say it; `kind` tells the variants of a cause apart):
+
+Cluster and environment
+
+- jobspec_invalid: `field` (the argument or block that the message names), `line`
+- policy_denied: -
+- acl_permission_denied: -
+- nomad_api_unreachable: `kind` (refused, timeout, dns, tls, leader, proxy), `address`
+- nomad_object_not_found: `kind` (gone, malformed), `object` (job, allocation, evaluation, node, deployment), `id`
+- cluster_target_mismatch: `kind` (region, namespace, datacenter, node_pool), `target`
+- placement_constraint_filtered: `attribute`, `operator`, `value`
+- placement_resources_exhausted: `dimension`, `asked`, `largest`
+- placement_gpu_unavailable: `dimension` (devices), `kind` (missing: no node has such; busy: all are taken)
+- driver_unavailable: `driver`
+- volume_unavailable: `kind` (host, csi), `volume`, `plugin`
+- deploy_progress_deadline: `kind` (deadline, unhealthy)
+- interrupted_externally: `kind` (node, drain, preempted, stopped, updated, time, killed, money, changed)
+- image_not_found: `image`
+- registry_auth_denied: `image`
+- image_pull_transient: `kind` (rate, timeout, gateway, network), `image`
+- gpu_node_broken: `kind` (runtime, toolkit, mismatch, xid, ecc, bus, uninitialised), `xid`, `gpu`
+- cuda_driver_too_old: `have` (the driver's CUDA or version), `wanted`
+- bind_mount_rejected: `kind` (disabled, source, type, privilege), `path`, `capability`
+- port_conflict: `port`; `dimension` (ports) at placement
+- container_name_conflict: `container`
+- entrypoint_not_found: `kind` (script, module, program, permission, workdir, code, subdir), `path`, `module`, `program`
+- arch_mismatch: `image_arch`, `node_arch`, `program`
+- artifact_download_failed: `kind` (missing, denied, network, unpack, checksum, host), `url`
+- template_secret_unavailable: `kind` (vault, consul, nomad), `secret`
+- disk_full: `path`, `kind` (pull: the image's own disk)
+- output_permission_denied: `path`, `kind` (denied, read_only)
+- build_toolchain_missing: `program`, `package`
+- missing_python_package: `module`, `package`
+- package_version_conflict: `kind` (symbol, argument, requirement, python, platform, resolver, model, abi), `package`,
+  `module`, `symbol`, `versions` (those there are), `wanted`, `conflicts` (requirements that exclude each other)
+- cli_args_invalid: `kind` (unknown, missing, choice, value), `style` (who parses), `option`, `value`, `choices`
+- data_path_missing: `kind` (read, write), `path`
+- dataset_format_error: `kind` (column, schema, rows, feature, encoding), `column`, `choices` (those there are), `path`
+- hf_gated_auth: `repo`
+- hub_not_found: `kind` (repo, file, revision, local, none), `repo`, `path`
+- hub_rate_limited: `repo`
+- network_unreachable: `kind` (dns, refused, timeout, route, proxy, tls, offline), `host`; `index` of packages
+- wandb_login_missing: `kind` (login, key, permission)
 """
 
 from typing import Final

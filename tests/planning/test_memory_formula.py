@@ -8,7 +8,7 @@ from caravan.planning.shapes import Shape, guessed_shape, shape_of
 from caravan.values.errors import UsageError
 
 # 1 B parameters, 10 layers of width 1000, 10 heads, MLP of 4000, 10,000 tokens in the vocabulary.
-TOY = Shape(1.0, 1000, 10, 10, 10, 4000, 10_000)
+TOY = Shape(params_b=1.0, hidden=1000, layers=10, heads=10, kv_heads=10, intermediate=4000, vocab=10_000)
 
 
 def parts(**setting: object) -> dict[str, float]:

@@ -20,6 +20,10 @@ NAMES: Final = frozenset(
         "standing",  # "never" where no node could take the job, were it empty
         "index",  # the address of a package index
         "usage",  # the options that the program's usage lines show
+        *("want", "have"),  # what was asked for and what there is: GPUs, versions of CUDA, values
+        *("capability", "gpu", "xid", "dtype", "library", "symbol"),  # of the GPU, and of what is built for it
+        *("host", "port", "rank", "op", "seq", "timeout_s", "variable"),  # of processes that work together
+        *("signal", "size", "exception", "file", "line", "function"),  # of a process that ended by its own fault
     }
 )
 """The names that details may have."""

@@ -46,6 +46,31 @@ Cluster and environment
 - hub_rate_limited: `repo`
 - network_unreachable: `kind` (dns, refused, timeout, route, proxy, tls, offline), `host`; `index` of packages
 - wandb_login_missing: `kind` (login, key, permission)
+
+Training and its processes (sizes in GiB)
+
+- cuda_oom: `tried_gib`, `total_gib`, `free_gib`
+- gpu_memory_contended: `total_gib`, `free_gib`
+- host_memory_oom: `where` (task, process), `limit_mb`
+- shm_too_small: `kind` (worker, nccl, semaphore), `path`
+- cuda_device_unavailable: `kind` (driver: none is seen; device: no GPU)
+- gpu_count_mismatch: `want`, `have`
+- torch_build_mismatch: `kind` (cpu: a build without CUDA; capability), `capability`, `gpu`
+- bf16_unsupported: `dtype` (bf16, tf32, fp8)
+- flash_attn_unusable: `kind` (missing, abi, gpu, dtype, model), `symbol`
+- bitsandbytes_setup: `kind` (library, binary, missing, gpu), `library`
+- index_out_of_range: `kind` (embedding, label, position), `value` (the index), `size` (how many there are)
+- numeric_divergence: `kind` (nan, scale, blowup), `metric`, `step`
+- nccl_timeout: `op`, `seq`, `timeout_s`, `rank`
+- nccl_error: `kind` (connect, interface, fabric, system), `host`, `port`
+- rendezvous_port_in_use: `port`
+- rendezvous_unreachable: `host`, `port`
+- launcher_misconfigured: `kind` (environment, config, slots, launcher), `variable`, `path`
+- process_hang: `where`
+- process_crash_native: `signal` (SIGSEGV, SIGILL, SIGABRT, SIGFPE, SIGBUS)
+- training_config_invalid: `kind`, `option`, `value`, `want`, `have`; `path` (kind overlay)
+- checkpoint_unusable: `kind` (missing, corrupt, shape, incomplete), `path`
+- user_code_bug: `exception`, `file`, `line`, `function`
 """
 
 from typing import Final

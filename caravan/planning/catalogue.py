@@ -3,8 +3,9 @@
 Facts only. It knows no plan and no cluster.
 
 Sources: names and memory as `nvidia-smi` prints them (vendor data where no output was seen); dense TFLOPS without
-sparsity from the vendors' data sheets; price = median of public on-demand list prices for one GPU, collected 2026-11.
-Providers move prices often: they are defaults that a user overrides (`Prices`).
+sparsity (of GeForce cards with sums in fp32), bandwidths of memory and links from the vendors' data sheets; price =
+median of public on-demand list prices for one GPU, from price lists of providers of 2025's second half, collected
+2026-11. Providers move prices often: they are defaults that a user overrides (`Prices`).
 """
 
 import re
@@ -16,13 +17,19 @@ from caravan.values.base import Value
 
 
 class Gpu(NamedTuple):
-    """A GPU type. Memory in MiB as NVML says, dense TFLOPS (bf16 None: not supported), US dollars an hour or None."""
+    """A GPU type. Memory in MiB as NVML says, dense TFLOPS (bf16 None: not supported), US dollars an hour or None.
+
+    Bandwidth in GB/s: of its memory, and of its link to other GPUs of the node in one direction (NVLink, else PCIe).
+    """
 
     name: str
     vendor: str
     memory_mib: int
     bf16_tflops: float | None
-    fp16_tflops: float | None
+    fp16_tflops: float
+    fp32_tflops: float
+    bandwidth_gbs: float
+    link_gbs: float
     usd_per_hour: float | None
 
 
@@ -40,52 +47,70 @@ USABLE_SHARE: Final = 0.97
 """Share of a GPU's memory that torch can use: 0.971 to 0.994 over 13 types seen in public out-of-memory messages."""
 
 CATALOGUE: Final[tuple[Gpu, ...]] = (
-    Gpu("NVIDIA GB200", "nvidia", 189471, 2500, 2500, None),
-    Gpu("NVIDIA B200", "nvidia", 183359, 2250, 2250, 5.195),
-    Gpu("NVIDIA B300 SXM6 AC", "nvidia", 275040, 2250, 2250, 6.99),
-    Gpu("NVIDIA RTX PRO 6000 Blackwell Server Edition", "nvidia", 97887, 503.8, 503.8, 1.69),
-    Gpu("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "nvidia", 97887, 503.8, 503.8, 1.69),
-    Gpu("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "nvidia", 97887, 503.8, 503.8, 1.69),
-    Gpu("NVIDIA GeForce RTX 5090", "nvidia", 32607, 209.5, 209.5, 0.46),
-    Gpu("NVIDIA GH200 480GB", "nvidia", 97871, 990, 990, None),
-    Gpu("NVIDIA H200", "nvidia", 143771, 989, 989, 3.5),
-    Gpu("NVIDIA H100 80GB HBM3", "nvidia", 81559, 989, 989, 2.95),
-    Gpu("NVIDIA H100 PCIe", "nvidia", 81559, 756, 756, 2.595),
-    Gpu("NVIDIA H100 NVL", "nvidia", 95830, 835, 835, None),
-    Gpu("NVIDIA H20", "nvidia", 97871, 148, 148, None),
-    Gpu("NVIDIA H800", "nvidia", 81559, 989, 989, None),
-    Gpu("NVIDIA A100-SXM4-80GB", "nvidia", 81920, 312, 312, 2.04),
-    Gpu("NVIDIA A100 80GB PCIe", "nvidia", 81920, 312, 312, 1.37),
-    Gpu("NVIDIA A100-SXM4-40GB", "nvidia", 40960, 312, 312, 3.045),
-    Gpu("NVIDIA A100-PCIE-40GB", "nvidia", 40960, 312, 312, 1.99),
-    Gpu("NVIDIA A800-SXM4-80GB", "nvidia", 81920, 312, 312, None),
-    Gpu("NVIDIA A30", "nvidia", 24576, 165, 165, 0.34),
-    Gpu("NVIDIA A40", "nvidia", 46068, 149.7, 149.7, 0.69),
-    Gpu("NVIDIA A10", "nvidia", 23028, 125, 125, 1.29),
-    Gpu("NVIDIA A10G", "nvidia", 23028, 70, 70, 1.006),
-    Gpu("NVIDIA L40S", "nvidia", 46068, 362, 362, 1.5484),
-    Gpu("NVIDIA L40", "nvidia", 46068, 181, 181, 1.07),
-    Gpu("NVIDIA L20", "nvidia", 46068, 119.5, 119.5, None),
-    Gpu("NVIDIA L4", "nvidia", 23034, 121, 121, 0.44),
-    Gpu("NVIDIA RTX 6000 Ada Generation", "nvidia", 49140, 364, 364, 0.9081),
-    Gpu("NVIDIA GeForce RTX 4090", "nvidia", 24564, 165.2, 165.2, 0.54),
-    Gpu("NVIDIA GeForce RTX 4080", "nvidia", 16376, 97.5, 97.5, None),
-    Gpu("NVIDIA RTX A6000", "nvidia", 49140, 154.8, 154.8, 0.79),
-    Gpu("NVIDIA RTX A5000", "nvidia", 24564, 111, 111, 0.34),
-    Gpu("NVIDIA RTX A4000", "nvidia", 16376, 76.7, 76.7, 0.12),
-    Gpu("NVIDIA GeForce RTX 3090", "nvidia", 24576, 71, 71, 0.28),
-    Gpu("NVIDIA GeForce RTX 3090 Ti", "nvidia", 24564, 80, 80, None),
-    Gpu("NVIDIA GeForce RTX 3060", "nvidia", 12288, 25.5, 25.5, 0.07),
-    Gpu("Tesla T4", "nvidia", 15360, None, 65, 0.526),
-    Gpu("Tesla V100-SXM2-16GB", "nvidia", 16384, None, 125, 0.79),
-    Gpu("Tesla V100-SXM2-32GB", "nvidia", 32768, None, 125, None),
-    Gpu("Tesla P100-PCIE-16GB", "nvidia", 16384, None, 18.7, None),
-    Gpu("NVIDIA GeForce RTX 2080 Ti", "nvidia", 11264, None, 53.8, None),
-    Gpu("Quadro RTX 6000", "nvidia", 24576, None, 130.5, 0.69),
-    Gpu("AMD Instinct MI355X", "amd", 294912, 2500, 2500, None),
-    Gpu("AMD Instinct MI325X", "amd", 262144, 1307.4, 1307.4, None),
-    Gpu("AMD Instinct MI300X", "amd", 196592, 1307.4, 1307.4, 1.99),
-    Gpu("AMD Instinct MI250X", "amd", 65536, 191.5, 191.5, None),
+    Gpu("NVIDIA GB200", "nvidia", 189471, 2500, 2500, 80, 8000, 900, None),
+    Gpu("NVIDIA B200", "nvidia", 183359, 2250, 2250, 75, 8000, 900, 5.195),
+    Gpu("NVIDIA B300 SXM6 AC", "nvidia", 275040, 2250, 2250, 75, 8000, 900, 6.99),
+    Gpu("NVIDIA RTX PRO 6000 Blackwell Server Edition", "nvidia", 97887, 503.8, 503.8, 120, 1792, 64, 1.69),
+    Gpu("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "nvidia", 97887, 503.8, 503.8, 125, 1792, 64, 1.69),
+    Gpu("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "nvidia", 97887, 503.8, 503.8, 110, 1792, 64, 1.69),
+    Gpu("NVIDIA GeForce RTX 5090", "nvidia", 32607, 209.5, 209.5, 104.8, 1792, 64, 0.46),
+    Gpu("NVIDIA GH200 480GB", "nvidia", 97871, 990, 990, 67, 4000, 450, None),
+    Gpu("NVIDIA H200", "nvidia", 143771, 989, 989, 67, 4800, 450, 3.5),
+    Gpu("NVIDIA H100 80GB HBM3", "nvidia", 81559, 989, 989, 67, 3350, 450, 2.95),
+    Gpu("NVIDIA H100 PCIe", "nvidia", 81559, 756, 756, 51, 2000, 64, 2.595),
+    Gpu("NVIDIA H100 NVL", "nvidia", 95830, 835, 835, 60, 3900, 300, None),
+    Gpu("NVIDIA H20", "nvidia", 97871, 148, 148, 44, 4000, 450, None),
+    Gpu("NVIDIA H800", "nvidia", 81559, 989, 989, 67, 3350, 200, None),
+    Gpu("NVIDIA A100-SXM4-80GB", "nvidia", 81920, 312, 312, 19.5, 2039, 300, 2.04),
+    Gpu("NVIDIA A100 80GB PCIe", "nvidia", 81920, 312, 312, 19.5, 1935, 32, 1.37),
+    Gpu("NVIDIA A100-SXM4-40GB", "nvidia", 40960, 312, 312, 19.5, 1555, 300, 3.045),
+    Gpu("NVIDIA A100-PCIE-40GB", "nvidia", 40960, 312, 312, 19.5, 1555, 32, 1.99),
+    Gpu("NVIDIA A800-SXM4-80GB", "nvidia", 81920, 312, 312, 19.5, 2039, 200, None),
+    Gpu("NVIDIA A30", "nvidia", 24576, 165, 165, 10.3, 933, 32, 0.34),
+    Gpu("NVIDIA A40", "nvidia", 46068, 149.7, 149.7, 37.4, 696, 32, 0.69),
+    Gpu("NVIDIA A10", "nvidia", 23028, 125, 125, 31.2, 600, 32, 1.29),
+    Gpu("NVIDIA A10G", "nvidia", 23028, 70, 70, 31.5, 600, 32, 1.006),
+    Gpu("NVIDIA L40S", "nvidia", 46068, 362, 362, 91.6, 864, 32, 1.5484),
+    Gpu("NVIDIA L40", "nvidia", 46068, 181, 181, 90.5, 864, 32, 1.07),
+    Gpu("NVIDIA L20", "nvidia", 46068, 119.5, 119.5, 59.8, 864, 32, None),
+    Gpu("NVIDIA L4", "nvidia", 23034, 121, 121, 30.3, 300, 32, 0.44),
+    Gpu("NVIDIA RTX 6000 Ada Generation", "nvidia", 49140, 364, 364, 91.1, 960, 32, 0.9081),
+    Gpu("NVIDIA GeForce RTX 4090", "nvidia", 24564, 165.2, 165.2, 82.6, 1008, 32, 0.54),
+    Gpu("NVIDIA GeForce RTX 4080", "nvidia", 16376, 97.5, 97.5, 48.7, 717, 32, None),
+    Gpu("NVIDIA RTX A6000", "nvidia", 49140, 154.8, 154.8, 38.7, 768, 32, 0.79),
+    Gpu("NVIDIA RTX A5000", "nvidia", 24564, 111, 111, 27.8, 768, 32, 0.34),
+    Gpu("NVIDIA RTX A4000", "nvidia", 16376, 76.7, 76.7, 19.2, 448, 32, 0.12),
+    Gpu("NVIDIA GeForce RTX 3090", "nvidia", 24576, 71, 71, 35.6, 936, 32, 0.28),
+    Gpu("NVIDIA GeForce RTX 3090 Ti", "nvidia", 24564, 80, 80, 40, 1008, 32, None),
+    Gpu("NVIDIA GeForce RTX 3060", "nvidia", 12288, 25.5, 25.5, 12.7, 360, 32, 0.07),
+    Gpu("Tesla T4", "nvidia", 15360, None, 65, 8.1, 320, 16, 0.526),
+    Gpu("Tesla V100-SXM2-16GB", "nvidia", 16384, None, 125, 15.7, 900, 150, 0.79),
+    Gpu("Tesla V100-SXM2-32GB", "nvidia", 32768, None, 125, 15.7, 900, 150, None),
+    Gpu("Tesla P100-PCIE-16GB", "nvidia", 16384, None, 18.7, 9.3, 732, 16, None),
+    Gpu("NVIDIA GeForce RTX 2080 Ti", "nvidia", 11264, None, 53.8, 13.4, 616, 16, None),
+    Gpu("Quadro RTX 6000", "nvidia", 24576, None, 130.5, 16.3, 672, 16, 0.69),
+    Gpu("AMD Instinct MI355X", "amd", 294912, 2500, 2500, 157.3, 8000, 538, None),
+    Gpu("AMD Instinct MI325X", "amd", 262144, 1307.4, 1307.4, 163.4, 6000, 448, None),
+    Gpu("AMD Instinct MI300X", "amd", 196592, 1307.4, 1307.4, 163.4, 5300, 448, 1.99),
+    Gpu("AMD Instinct MI250X", "amd", 65536, 191.5, 191.5, 23.9, 1638, 200, None),
+    Gpu("NVIDIA H200 NVL", "nvidia", 143771, 835, 835, 60, 4800, 450, None),
+    Gpu("NVIDIA RTX 5000 Ada Generation", "nvidia", 32760, 261, 261, 65.3, 576, 32, None),
+    Gpu("NVIDIA RTX 4500 Ada Generation", "nvidia", 24570, 158, 158, 39.6, 432, 32, None),
+    Gpu("NVIDIA RTX 4000 Ada Generation", "nvidia", 20475, 107, 107, 26.7, 360, 32, None),
+    Gpu("NVIDIA GeForce RTX 5080", "nvidia", 16303, 112.6, 112.6, 56.3, 960, 64, None),
+    Gpu("NVIDIA GeForce RTX 5070 Ti", "nvidia", 16303, 87.9, 87.9, 43.9, 896, 64, None),
+    Gpu("NVIDIA GeForce RTX 4080 SUPER", "nvidia", 16376, 104.4, 104.4, 52.2, 736, 32, None),
+    Gpu("NVIDIA GeForce RTX 4070 Ti SUPER", "nvidia", 16376, 88.2, 88.2, 44.1, 672, 32, None),
+    Gpu("NVIDIA GeForce RTX 3080 Ti", "nvidia", 12288, 68.2, 68.2, 34.1, 912, 32, None),
+    Gpu("NVIDIA GeForce RTX 3080", "nvidia", 10240, 59.5, 59.5, 29.8, 760, 32, None),
+    Gpu("NVIDIA GeForce RTX 3070", "nvidia", 8192, 40.6, 40.6, 20.3, 448, 32, None),
+    Gpu("NVIDIA A2", "nvidia", 15356, 18, 18, 4.5, 200, 16, None),
+    Gpu("Tesla V100-PCIE-16GB", "nvidia", 16384, None, 112, 14, 900, 16, None),
+    Gpu("Tesla V100-PCIE-32GB", "nvidia", 32768, None, 112, 14, 900, 16, None),
+    Gpu("Tesla V100S-PCIE-32GB", "nvidia", 32768, None, 130, 16.4, 1134, 16, None),
+    Gpu("NVIDIA TITAN RTX", "nvidia", 24576, None, 130.5, 16.3, 672, 16, None),
+    Gpu("Quadro RTX 8000", "nvidia", 49152, None, 130.5, 16.3, 672, 16, None),
+    Gpu("Quadro RTX 5000", "nvidia", 16384, None, 89.2, 11.2, 448, 16, None),
 )
 
 
@@ -97,6 +122,47 @@ def _key(name: str) -> str:
 def gpu_named(name: str) -> Gpu | None:
     """The catalogue's GPU of exactly that name; vendor words, case and dashes don't count."""
     return next((g for g in CATALOGUE if _key(g.name) == _key(name)), None)
+
+
+_MIG: Final = re.compile(r"\bmig[\s:-]+(\d)g\.(\d{1,3})gb(?:\+\w+)?\s*$", re.IGNORECASE)
+_SLICES: Final = {"a30": 4}
+"""Slices that a GPU is cut into, where it isn't 7: NVIDIA's MIG user guide."""
+
+
+def gpu_like(name: str) -> Gpu | None:
+    """The catalogue's GPU of that name, a MIG slice of one, or the least of those that a shorter name may mean.
+
+    None: a type that the catalogue doesn't know; nothing is assumed of it.
+    """
+    known = gpu_named(name)
+    if known is not None or not _key(name):
+        return known
+    slice_ = _MIG.search(name)
+    if slice_ is not None:
+        whole = gpu_like(name[: slice_.start()])
+        return None if whole is None else _slice(whole, name, int(slice_[1]), int(slice_[2]))
+    meant = [g for g in CATALOGUE if matches_model(name, g.name)]
+    return min(meant, key=lambda g: (g.memory_mib, g.fp16_tflops, g.bandwidth_gbs), default=None)
+
+
+def _slice(whole: Gpu, name: str, compute: int, memory_gb: int) -> Gpu | None:
+    """A slice has its part of the processors, and of the memory with its bandwidth; it talks to no other GPU."""
+    count = _SLICES.get(_key(whole.name), 7)
+    part, held = compute / count, memory_gb * 1000 / (whole.memory_mib * 1.048576)
+    if not 0 < part <= 1 or not 0 < held <= 1.05:
+        return None
+    price = None if whole.usd_per_hour is None else round(whole.usd_per_hour * max(part, min(held, 1.0)), 4)
+    return Gpu(
+        name,
+        whole.vendor,
+        min(whole.memory_mib, round(memory_gb * 0.95 * 1024)),  # 9728 MiB for 10 GB, as nvidia-smi has it
+        None if whole.bf16_tflops is None else whole.bf16_tflops * part,
+        whole.fp16_tflops * part,
+        whole.fp32_tflops * part,
+        whole.bandwidth_gbs * min(held, 1.0),
+        min(whole.link_gbs, 16),
+        price,
+    )
 
 
 def matches_model(wanted: str, model: str) -> bool:

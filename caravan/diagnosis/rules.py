@@ -45,12 +45,17 @@ class Finding:
         return step, -_ORDER.index(self.origin), -self.seen.index
 
 
-def diagnose(evidence: Evidence, plan: TrainingPlan, cases: Sequence[PastCase]) -> Diagnosis:  # noqa: ARG001
+def diagnose(
+    evidence: Evidence,
+    plan: TrainingPlan,
+    cases: Sequence[PastCase],  # noqa: ARG001
+    signs: Sequence[Sign] = SIGNS,
+) -> Diagnosis:
     """The cause by the rules; `unknown` with the most telling lines where none fits. Never raises.
 
     Past cases don't change a cause that rules read off the evidence; they come in where repairs are ordered.
     """
-    findings = [f for f in outranked(find(evidence)) if f.sign.failure is not FailureClass.UNKNOWN]
+    findings = [f for f in outranked(find(evidence, signs)) if f.sign.failure is not FailureClass.UNKNOWN]
     if not findings and evidence.stage is Stage.VALIDATE:
         return _impossible(evidence)
     if not findings:

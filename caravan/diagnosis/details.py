@@ -24,6 +24,9 @@ NAMES: Final = frozenset(
         *("capability", "gpu", "xid", "dtype", "library", "symbol"),  # of the GPU, and of what is built for it
         *("host", "port", "rank", "op", "seq", "timeout_s", "variable"),  # of processes that work together
         *("signal", "size", "exception", "file", "line", "function"),  # of a process that ended by its own fault
+        *("field", "address", "object", "id", "target", "attribute", "operator", "driver", "volume", "plugin"),  # Nomad
+        *("container", "image_arch", "node_arch", "url", "secret"),  # of containers, and what a job brings along
+        *("versions", "conflicts", "column", "repo"),  # of packages, data and hubs
     }
 )
 """The names that details may have."""
@@ -36,11 +39,12 @@ _GIB: Final = {"": 2.0**-30, "K": 2.0**-20, "M": 2.0**-10, "G": 1.0, "T": 2.0**1
 def normal(named: Mapping[str, str]) -> dict[str, str]:
     """Named groups of a pattern as details: empty ones left out, each in its one form.
 
-    A `flag` is an option that the program names without its dashes.
+    A `flag` is an option that the program names without its dashes. A pattern can't use a name twice: where several
+    ways to say a thing name it, `port2` is a `port` as well.
     """
     told: dict[str, str] = {}
     for group, said in named.items():
-        name, text = ("option", f"--{said}") if group == "flag" else (group, said)
+        name, text = ("option", f"--{said}") if group == "flag" else (group.rstrip("0123456789"), said)
         value = _FORMS.get(name, _plain)(text)
         if value:
             told[name] = value[:_LONGEST]

@@ -24,7 +24,7 @@ Cluster and environment
 - registry_auth_denied: `image`
 - image_pull_transient: `kind` (rate, timeout, gateway, network), `image`
 - gpu_node_broken: `kind` (runtime, toolkit, mismatch, xid, ecc, bus, uninitialised), `xid`, `gpu`
-- cuda_driver_too_old: `have` (the driver's CUDA or version), `wanted`
+- cuda_driver_too_old: `have` (the driver's CUDA or version), `want`
 - bind_mount_rejected: `kind` (disabled, source, type, privilege), `path`, `capability`
 - port_conflict: `port`; `dimension` (ports) at placement
 - container_name_conflict: `container`
@@ -37,7 +37,7 @@ Cluster and environment
 - build_toolchain_missing: `program`, `package`
 - missing_python_package: `module`, `package`
 - package_version_conflict: `kind` (symbol, argument, requirement, python, platform, resolver, model, abi), `package`,
-  `module`, `symbol`, `versions` (those there are), `wanted`, `conflicts` (requirements that exclude each other)
+  `module`, `symbol`, `versions` (those there are), `want`, `conflicts` (requirements that exclude each other)
 - cli_args_invalid: `kind` (unknown, missing, choice, value), `style` (who parses), `option`, `value`, `choices`
 - data_path_missing: `kind` (read, write), `path`
 - dataset_format_error: `kind` (column, schema, rows, feature, encoding), `column`, `choices` (those there are), `path`
@@ -79,19 +79,27 @@ from caravan.diagnosis.logtext import LINE_LIMIT
 from caravan.diagnosis.sign import Origin, Sign, is_mild
 from caravan.diagnosis.signs.arguments import ARGUMENT_SIGNS
 from caravan.diagnosis.signs.cluster import CLUSTER_SIGNS
+from caravan.diagnosis.signs.containers import CONTAINER_SIGNS
 from caravan.diagnosis.signs.data import DATA_SIGNS
 from caravan.diagnosis.signs.images import IMAGE_SIGNS
+from caravan.diagnosis.signs.interruptions import INTERRUPTION_SIGNS
 from caravan.diagnosis.signs.memory import MEMORY_SIGNS
 from caravan.diagnosis.signs.numbers import NUMBER_SIGNS
 from caravan.diagnosis.signs.packages import PACKAGE_SIGNS
+from caravan.diagnosis.signs.requests import REQUEST_SIGNS
 from caravan.diagnosis.signs.scripts import SCRIPT_SIGNS
 from caravan.diagnosis.signs.stalls import STALL_SIGNS
 from caravan.diagnosis.signs.start import START_SIGNS
+from caravan.diagnosis.signs.supply import SUPPLY_SIGNS
 
 SIGNS: Final[tuple[Sign, ...]] = (
     *CLUSTER_SIGNS,
+    *REQUEST_SIGNS,
+    *INTERRUPTION_SIGNS,
     *STALL_SIGNS,
     *IMAGE_SIGNS,
+    *CONTAINER_SIGNS,
+    *SUPPLY_SIGNS,
     *START_SIGNS,
     *SCRIPT_SIGNS,
     *MEMORY_SIGNS,

@@ -1,8 +1,12 @@
-"""Signs in what the cluster says: of a job that it does not take or can't place, and of how a task ended. Only data."""
+"""Signs in what the cluster says of a job that it can't place. Only data.
+
+What it says of requests that it refuses stands in `requests.py`, how a task ended in `interruptions.py`, what drivers
+say of containers in `containers.py`.
+"""
 
 from typing import Final
 
-from caravan.diagnosis.sign import STOPPED_BY_REQUEST, Origin, Sign, row
+from caravan.diagnosis.sign import Origin, Sign, row
 from caravan.values.failure import FailureClass
 
 _F = FailureClass
@@ -13,48 +17,45 @@ _O = Origin
 _BEFORE_DEVICES: Final = (_F.PLACEMENT_CONSTRAINT_FILTERED, _F.DRIVER_UNAVAILABLE)
 _BEFORE_VOLUMES: Final = (*_BEFORE_DEVICES, _F.PLACEMENT_GPU_UNAVAILABLE)
 _BEFORE_ROOM: Final = (*_BEFORE_DEVICES, _F.VOLUME_UNAVAILABLE)
+_VOLUME: Final = _F.VOLUME_UNAVAILABLE
+_FILTER: Final = _F.PLACEMENT_CONSTRAINT_FILTERED
+_TARGET: Final = _F.CLUSTER_TARGET_MISMATCH
 
 _QUOTA: Final = r"^(?P<dimension>\w+) exhausted \((?P<asked>\d+) needed > (?P<largest>\d+) limit\)"
+_COMPARED: Final = (
+    r"^(?P<attribute>\$\{[^}]+\}|[\w.-]+) (?P<operator>!?==?|[<>]=?|semver|version|regexp|set_contains\w*|is|is not)"
+    r" (?P<value>.+)"
+)
 
 CLUSTER_SIGNS: Final[tuple[Sign, ...]] = (
-    # Nomad's words on a job that it does not take.
-    row(r"nonexistent (?:namespace|node pool)", _O.VALIDATION, _F.CLUSTER_TARGET_MISMATCH, 1.0, _F.JOBSPEC_INVALID),
-    row(r"(?i:no path to region)", _O.VALIDATION, _F.CLUSTER_TARGET_MISMATCH, 1.0, _F.JOBSPEC_INVALID),
+    # Nobody is where the job wants to go.
+    row(r"^no nodes available$", _O.PLACEMENT, _TARGET, 0.9, kind="datacenter"),
     row(
-        r"\b403\b.*[Pp]ermission denied|[Pp]ermission denied.*\b403\b|^Permission denied$",
-        _O.VALIDATION,
-        _F.ACL_PERMISSION_DENIED,
-        1.0,
-        _F.JOBSPEC_INVALID,
-    ),
-    row(
-        r"\bunknown allocation ID\b|\b(?:job|alloc(?:ation)?|eval(?:uation)?|node)\b[^:;]{0,80} not found\b"
-        r"|\bInvalid UUID\b|\bNo (?:job|allocation|evaluation|node)\S* with (?:prefix|id|ID)\b|\bUUID must be\b",
-        _O.VALIDATION,
-        _F.NOMAD_OBJECT_NOT_FOUND,
+        r"\bNo nodes (?:are|were) available in (?P<kind>datacenter|node pool|region) \\?\"?(?P<target>[\w.*-]+)",
+        _O.LOG,
+        _TARGET,
         0.95,
-        _F.JOBSPEC_INVALID,
     ),
-    row(
-        r"connect: (?:connection refused|no route to host)|\b[Nn]o cluster leader\b|dial tcp .*i/o timeout"
-        r"|TLS handshake|\bx509: |context deadline exceeded|lookup \S+.*no such host",
-        _O.VALIDATION,
-        _F.NOMAD_API_UNREACHABLE,
-        0.95,
-        _F.JOBSPEC_INVALID,
-    ),
-    # Our own words, of a plan that an administrator's policy does not allow.
-    row(r"^Policy: .", _O.VALIDATION, _F.POLICY_DENIED, 1.0, _F.JOBSPEC_INVALID, _F.NOMAD_OBJECT_NOT_FOUND),
-    # Our own words, of a cluster whose images are listed and can't be pulled.
-    row(r"^No node .* has the image (?P<image>\S+);", _O.VALIDATION, _F.IMAGE_NOT_FOUND, 1.0, _F.JOBSPEC_INVALID),
-    row(r".", _O.VALIDATION, _F.JOBSPEC_INVALID, 0.9),
-    # Nomad's words on a job that it can't place.
-    row(r"^no nodes available$", _O.PLACEMENT, _F.CLUSTER_TARGET_MISMATCH, 0.9),
-    row(r"^missing drivers$", _O.FILTERED, _F.DRIVER_UNAVAILABLE, 0.95, _F.PLACEMENT_CONSTRAINT_FILTERED),
+    row(r"\bNo nodes were eligible for evaluation", _O.LOG, _TARGET, 0.85),
+    # Why nodes were filtered out.
+    row(r"^missing drivers$", _O.FILTERED, _F.DRIVER_UNAVAILABLE, 0.95, _FILTER),
     row(r"^missing (?P<dimension>devices)$", _O.FILTERED, _F.PLACEMENT_GPU_UNAVAILABLE, 0.95, *_BEFORE_DEVICES),
-    row(r"missing compatible host volumes|\bCSI\b", _O.FILTERED, _F.VOLUME_UNAVAILABLE, 0.95, *_BEFORE_VOLUMES),
-    row(r"^(?!missing )(?!.*\bCSI\b)", _O.FILTERED, _F.PLACEMENT_CONSTRAINT_FILTERED, 0.9),
-    row(r"^(?P<dimension>devices)\b", _O.EXHAUSTED, _F.PLACEMENT_GPU_UNAVAILABLE, 0.95, *_BEFORE_ROOM),
+    row(r"^missing compatible host volumes", _O.FILTERED, _VOLUME, 0.95, *_BEFORE_VOLUMES, kind="host"),
+    row(
+        r"\bCSI plugin (?P<plugin>\S+) (?:is|has)\b|\bmissing CSI [Vv]olume(?:\(s\))? (?P<volume>\S+)"
+        r"|\bCSI [Vv]olume (?P<volume2>\S+) (?:is|has)\b|\bCSI\b|\bdid not meet topology requirement",
+        _O.FILTERED,
+        _VOLUME,
+        0.95,
+        *_BEFORE_VOLUMES,
+        kind="csi",
+    ),
+    row(r"^missing secrets provider", _O.FILTERED, _F.TEMPLATE_SECRET_UNAVAILABLE, 0.92, _FILTER, kind="provider"),
+    row(_COMPARED, _O.FILTERED, _FILTER, 0.92),
+    row(r"^missing (?:host )?network|^missing property", _O.FILTERED, _FILTER, 0.9),
+    row(r"^(?!missing )(?!.*\bCSI\b)(?!did not meet topology)", _O.FILTERED, _FILTER, 0.9),
+    # What the nodes that are left have too little of.
+    row(r"^(?P<dimension>devices)\b", _O.EXHAUSTED, _F.PLACEMENT_GPU_UNAVAILABLE, 0.95, *_BEFORE_ROOM, kind="busy"),
     row(_QUOTA, _O.EXHAUSTED, _F.PLACEMENT_RESOURCES_EXHAUSTED, 0.95, *_BEFORE_ROOM),
     row(
         r"^(?!devices\b)(?P<dimension>memory|cpu|cores|disk|network|bandwidth|)",
@@ -64,21 +65,11 @@ CLUSTER_SIGNS: Final[tuple[Sign, ...]] = (
         *_BEFORE_ROOM,
     ),
     row(
-        r"port collision|no ports|dynamic port",
+        r"port collision(?:.*?=(?P<port>\d+))?|no ports|dynamic port|\bport (?P<port2>\d+) .*\b(?:in use|reserved)",
         _O.EXHAUSTED,
         _F.PORT_CONFLICT,
         0.95,
         _F.PLACEMENT_RESOURCES_EXHAUSTED,
         dimension="ports",
     ),
-    # How the task ended. Exit code 137 alone says nothing: every SIGKILL has it, and a task that is asked to stop and
-    # does not ends so too, even when the driver then calls it killed for memory.
-    row(r"^interrupted$", _O.OUTCOME, _F.INTERRUPTED_EXTERNALLY, 0.95, _F.HOST_MEMORY_OOM),
-    row(r"^asked to stop$", _O.OUTCOME, _F.INTERRUPTED_EXTERNALLY, 0.9, _F.HOST_MEMORY_OOM),
-    row(r"^Killing: Template failed", _O.EVENT, _F.TEMPLATE_SECRET_UNAVAILABLE, 0.95, _F.INTERRUPTED_EXTERNALLY),
-    row(r"^Time limit", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, _F.HOST_MEMORY_OOM, escalate=True),
-    row(r"exceeded max_run_duration", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, _F.HOST_MEMORY_OOM, escalate=True),
-    row(f"^{STOPPED_BY_REQUEST}$", _O.EVENT, _F.INTERRUPTED_EXTERNALLY, 1.0, _F.HOST_MEMORY_OOM, escalate=True),
-    row(r"^killed for memory$", _O.OUTCOME, _F.HOST_MEMORY_OOM, 0.95, where="task"),
-    row(r"^Terminated: .*\bOOM Killed\b", _O.EVENT, _F.HOST_MEMORY_OOM, 0.95, where="task"),
 )

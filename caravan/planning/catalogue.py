@@ -1,4 +1,4 @@
-"""The GPU catalogue: names as NVML and Nomad report them, memory, speed and a typical price, and what is paid.
+"""The GPU catalogue: names as NVML and Nomad report them, memory, speed and a typical price.
 
 Facts only. It knows no plan and no cluster.
 
@@ -11,9 +11,19 @@ median of public on-demand list prices for one GPU, from price lists of provider
 import re
 from typing import Final, NamedTuple
 
-from pydantic import Field
+from caravan.values.prices import Prices
 
-from caravan.values.base import Value
+__all__ = [
+    "CATALOGUE",
+    "USABLE_SHARE",
+    "Gpu",
+    "Prices",
+    "gpu_like",
+    "gpu_named",
+    "matches_model",
+    "same_model",
+    "whole_of",
+]
 
 
 class Gpu(NamedTuple):
@@ -31,16 +41,6 @@ class Gpu(NamedTuple):
     bandwidth_gbs: float
     link_gbs: float
     usd_per_hour: float | None
-
-
-class Prices(Value):
-    """What the user says a GPU hour costs, in US dollars: for every GPU, or for each model by its name.
-
-    An empty value means the catalogue's typical prices. 0 is a price: GPUs that cost nothing extra.
-    """
-
-    usd_per_gpu_hour: float | None = Field(default=None, ge=0)
-    by_model: dict[str, float] = Field(default_factory=dict)
 
 
 USABLE_SHARE: Final = 0.97
@@ -119,6 +119,11 @@ def _key(name: str) -> str:
     return " ".join(w for w in words if w not in {"nvidia", "tesla", "amd"})
 
 
+def same_model(name: str, other: str) -> bool:
+    """Whether both are one model's name; vendor words, case and dashes don't count."""
+    return _key(name) == _key(other) != ""
+
+
 def gpu_named(name: str) -> Gpu | None:
     """The catalogue's GPU of exactly that name; vendor words, case and dashes don't count."""
     return next((g for g in CATALOGUE if _key(g.name) == _key(name)), None)
@@ -137,21 +142,35 @@ def gpu_like(name: str) -> Gpu | None:
     known = gpu_named(name)
     if known is not None or not _key(name):
         return known
-    slice_ = _MIG.search(name)
-    if slice_ is not None:
-        whole = gpu_like(name[: slice_.start()])
-        return None if whole is None else _slice(whole, name, int(slice_[1]), int(slice_[2]))
+    if (cut := _MIG.search(name)) is not None:
+        whole = gpu_like(name[: cut.start()])
+        return None if whole is None else _slice(whole, name, int(cut[1]), int(cut[2]))
     meant = [g for g in CATALOGUE if matches_model(name, g.name)]
     return min(meant, key=lambda g: (g.memory_mib, g.fp16_tflops, g.bandwidth_gbs), default=None)
 
 
+def whole_of(name: str) -> tuple[str, float] | None:
+    """Of which GPU that is a MIG slice, and the share of it that counts for a price; None: it is no slice."""
+    cut = _MIG.search(name)
+    whole = gpu_like(name[: cut.start()]) if cut is not None else None
+    if cut is None or whole is None or (parts := _parts(whole, int(cut[1]), int(cut[2]))) is None:
+        return None
+    return name[: cut.start()].strip(), max(parts)
+
+
+def _parts(whole: Gpu, compute: int, memory_gb: int) -> tuple[float, float] | None:
+    """The shares of processors and memory; None where no GPU of the type is cut like that."""
+    part = compute / _SLICES.get(_key(whole.name), 7)
+    held = memory_gb * 1000 / (whole.memory_mib * 1.048576)
+    return (part, min(held, 1.0)) if 0 < part <= 1 and 0 < held <= 1.05 else None
+
+
 def _slice(whole: Gpu, name: str, compute: int, memory_gb: int) -> Gpu | None:
     """A slice has its part of the processors, and of the memory with its bandwidth; it talks to no other GPU."""
-    count = _SLICES.get(_key(whole.name), 7)
-    part, held = compute / count, memory_gb * 1000 / (whole.memory_mib * 1.048576)
-    if not 0 < part <= 1 or not 0 < held <= 1.05:
+    parts = _parts(whole, compute, memory_gb)
+    if parts is None:
         return None
-    price = None if whole.usd_per_hour is None else round(whole.usd_per_hour * max(part, min(held, 1.0)), 4)
+    part, held = parts
     return Gpu(
         name,
         whole.vendor,
@@ -159,9 +178,9 @@ def _slice(whole: Gpu, name: str, compute: int, memory_gb: int) -> Gpu | None:
         None if whole.bf16_tflops is None else whole.bf16_tflops * part,
         whole.fp16_tflops * part,
         whole.fp32_tflops * part,
-        whole.bandwidth_gbs * min(held, 1.0),
+        whole.bandwidth_gbs * held,
         min(whole.link_gbs, 16),
-        price,
+        None if whole.usd_per_hour is None else round(whole.usd_per_hour * max(parts), 4),
     )
 
 
@@ -171,16 +190,3 @@ def matches_model(wanted: str, model: str) -> bool:
     return all(
         w in have or (w.rstrip("gb").isdigit() and w in _key(model).replace(" ", "")) for w in _key(wanted).split()
     )
-
-
-def usd_per_hour(model: str, prices: Prices) -> tuple[float | None, str]:
-    """The price of an hour of one GPU of that model and where it is from; None when nobody knows it."""
-    for name, price in prices.by_model.items():
-        if _key(name) == _key(model):
-            return price, "your price for this model"
-    if prices.usd_per_gpu_hour is not None:
-        return prices.usd_per_gpu_hour, "your price"
-    known = gpu_named(model)
-    if known is None or known.usd_per_hour is None:
-        return None, f"no price is known for {model}; give one with CARAVAN_USD_PER_GPU_HOUR"
-    return known.usd_per_hour, "typical list price, on demand"

@@ -8,19 +8,24 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from caravan.planning.catalogue import Prices, matches_model, usd_per_hour
+from caravan.planning.catalogue import Prices, matches_model
+from caravan.planning.prices import Price, usd_per_hour
 from caravan.values.job import ClusterFacts, DeviceGroup, NodeFacts
 from caravan.values.plan import Constraint, TrainingPlan
 
 
 class GpuOffer(NamedTuple):
-    """A GPU type that one node has enough of. Memory in MiB (None: not known), US dollars a GPU hour (None too)."""
+    """A GPU type that one node has enough of. Memory in MiB (None: not known), US dollars a GPU hour (None too).
+
+    Where nodes with it have different prices it is the highest: which one takes the job is the cluster's to say.
+    """
 
     model: str
     memory_mib: int | None
     usd_per_hour: float | None
     most_on_a_node: int
     declared: bool
+    price_source: str = ""
 
 
 def in_target(plan: TrainingPlan, facts: ClusterFacts) -> tuple[NodeFacts, ...]:
@@ -153,10 +158,12 @@ def gpu_offers(plan: TrainingPlan, facts: ClusterFacts, prices: Prices) -> tuple
             if group.count < plan.resources.gpus or (wanted and not matches_model(wanted, group.model)):
                 continue
             before = found.get(group.model)
-            price, _ = usd_per_hour(group.model, prices)
+            price = usd_per_hour(group.model, prices, node)
+            if before and (price.usd is None or (before.usd_per_hour or 0.0) > price.usd):
+                price = Price(before.usd_per_hour, before.price_source)
             most = max(group.count, before.most_on_a_node if before else 0)
             memory = min((m for m in (group.memory_mib, before and before.memory_mib) if m), default=None)
-            found[group.model] = GpuOffer(group.model, memory, price, most, group.declared)
+            found[group.model] = GpuOffer(group.model, memory, price.usd, most, group.declared, price.source)
     return tuple(sorted(found.values(), key=_cheapness))
 
 

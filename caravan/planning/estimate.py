@@ -1,4 +1,4 @@
-"""The estimate: memory of a GPU by the textbook formula, host memory, time and cost as far as they are known.
+"""The estimate: memory of a GPU from its tensors, host memory, time and cost as far as they are known.
 
 What isn't known stays None and `assumptions` says why; nothing unknown is ever zero. Pure.
 """
@@ -6,23 +6,23 @@ What isn't known stays None and `assumptions` says why; nothing unknown is ever 
 from collections.abc import Mapping
 from typing import Final
 
-from caravan.planning.catalogue import CATALOGUE, USABLE_SHARE, Prices, gpu_named, matches_model, usd_per_hour
+from caravan.planning.catalogue import CATALOGUE, USABLE_SHARE, Prices, gpu_named, matches_model
 from caravan.planning.cluster_fit import GpuOffer, gpu_offers
-from caravan.planning.command import DISTRIBUTED, unpassed
+from caravan.planning.command import unpassed
 from caravan.planning.config_keys import repository_values
 from caravan.planning.flags import fitting
-from caravan.planning.memory_model import Setting, memory_parts
-from caravan.planning.shapes import Shape, shape_of
+from caravan.planning.memory import memory_parts
+from caravan.planning.memory_plan import setting_of_plan
+from caravan.planning.prices import usd_per_hour
+from caravan.planning.shapes import shape_of
 from caravan.planning.smoke import by_measurement, speed_key
 from caravan.values.estimate import Estimate, Measured, MemoryPart, Range
 from caravan.values.job import ClusterFacts, ClusterKind
 from caravan.values.plan import Author, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
 
-_DEFAULT_SEQ: Final = 1024
 _HOST_BASE_MB: Final = 6144
 """Host memory of Python, torch with CUDA, tokenizers and a few data loaders: 4 to 8 GB seen."""
-_ALL_TARGETS: Final = ("q", "k", "v", "o", "gate", "up", "down")
 
 
 def estimate(
@@ -93,7 +93,7 @@ def gpu_memory(plan: TrainingPlan, beyond: float = 1.0) -> tuple[tuple[MemoryPar
     if shape is None:
         what = f"the shape of {plan.model.id} isn't known" if plan.model.id else "no base model is known"
         return (), 0.0, [f"GPU memory isn't estimated: {what}"]
-    setting, notes = _setting(plan, shape)
+    setting, notes = setting_of_plan(plan, shape)
     confidence = 0.6 if shape.exact else 0.3
     if not shape.exact:
         notes.append(f"{plan.model.id} is sized by the {shape.params_b:g} B in its name: the error may be 50 %")
@@ -161,63 +161,6 @@ def _unheard(plan: TrainingPlan, full: TrainingPlan, profile: RepoProfile | None
         for path in unpassed(full)
         if own.get(path, (None, ""))[0] != plan.get(path)
     ]
-
-
-def _setting(plan: TrainingPlan, shape: Shape) -> tuple[Setting, list[str]]:
-    training = plan.training
-    notes = []
-    if training.max_len is None:
-        notes.append(f"sequence length taken as {_DEFAULT_SEQ}")
-    if training.micro_batch is None:
-        notes.append("batch size taken as 1")
-    method = (training.method or "full").lower()
-    if training.method is None:
-        notes.append("method taken as full fine-tuning, the costliest")
-    quant = training.quant_bits or (4 if method == "qlora" else None)
-    precision = training.precision or "bf16"
-    adapter = method in ("lora", "qlora", "dora")
-    parallel = "none" if plan.resources.gpus == 1 else _parallel(plan)
-    if parallel == "ddp":
-        notes.append("every GPU holds the whole model (no sharding found)")
-    checkpointing = bool(training.grad_checkpointing)
-    if training.grad_checkpointing is None:
-        notes.append("no gradient checkpointing")
-    setting = Setting(
-        method="qlora" if adapter and quant else method,
-        weights_dtype="fp32" if precision in ("fp32", "tf32") else precision,
-        compute_dtype="fp32" if precision in ("fp32", "tf32") else precision,
-        quant_bits=quant,
-        optimizer=_optimizer(training.optimizer),
-        micro_batch=training.micro_batch or 1,
-        seq_len=training.max_len or _DEFAULT_SEQ,
-        lora_rank=training.lora_rank or 16,
-        lora_targets=_ALL_TARGETS if adapter else (),
-        grad_checkpointing=checkpointing,
-        flash_attention=training.attn not in ("eager",),
-        gpus=plan.resources.gpus,
-        parallel=parallel,
-    )
-    if training.attn is None:
-        notes.append("attention computed blockwise (SDPA or flash)")
-    if not shape.gated and shape.exact:
-        notes.append("MLP without a gate")
-    return setting, notes
-
-
-def _optimizer(name: str | None) -> str:
-    plain = (name or "adamw").lower().replace("-", "_").removesuffix("_torch").removesuffix("_hf")
-    if "8bit" in plain:
-        return "paged_adamw8bit" if "paged" in plain else "adamw8bit"
-    return next((k for k in ("adafactor", "lion", "sgd") if k in plain), "adamw")
-
-
-def _parallel(plan: TrainingPlan) -> str:
-    """How the states are spread, by the words of the command and the launcher."""
-    words = " ".join((*plan.launch.args, *plan.command)).lower()
-    for sign, kind in (("zero3", "zero3"), ("zero_3", "zero3"), ("zero2", "zero2"), ("fsdp", "fsdp")):
-        if sign in words:
-            return kind
-    return "ddp" if plan.launch.launcher in DISTRIBUTED else "none"
 
 
 def _offer(plan: TrainingPlan, facts: ClusterFacts, prices: Prices, gib: float | None) -> GpuOffer | None:

@@ -2,10 +2,11 @@ from itertools import combinations
 
 import pytest
 
-from caravan.planning.catalogue import CATALOGUE, Prices, gpu_named, matches_model, usd_per_hour
+from caravan.planning.catalogue import CATALOGUE, Prices, gpu_named, matches_model
 from caravan.planning.choose import choose
 from caravan.planning.draft import draft_plan
 from caravan.planning.estimate import estimate
+from caravan.planning.prices import usd_per_hour
 from caravan.values.job import ClusterFacts, ClusterKind
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
 from tests.planning.scenes import GIT, OUTPUTS, bare_plan, builtin, llm_profile, node, nomad, numpy_profile, request

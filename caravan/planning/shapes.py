@@ -1,110 +1,74 @@
-"""Shapes of well-known language models: what the memory formula needs of them.
+"""A model's shape by its name: the shipped table of the commonest families, else the size in the name.
 
-Facts only; it knows no plan. Source: the `config.json` of each model on its hub page, the parameter count from its
-weights' index. A model that is not listed is sized by the parameter count in its name, which is said to be rougher.
+Facts are in `caravan.planning.known`; this module only finds the row. It knows no plan, reads no file and asks nobody.
 """
 
 import re
+from collections.abc import Iterator
+from functools import cache, lru_cache
 from typing import Final
 
+from caravan.planning.known import decoders, llama, plain, qwen, text, vision
+from caravan.planning.known.rows import Known
 from caravan.values.shape import ModelShape
 
 Shape = ModelShape
 """The older name."""
 
-
-def _listed(
-    params_b: float,
-    hidden: int,
-    layers: int,
-    heads: int,
-    kv_heads: int,
-    intermediate: int,
-    vocab: int,
-    gated: bool = True,
-) -> ModelShape:
-    return ModelShape(
-        params_b=params_b,
-        hidden=hidden,
-        layers=layers,
-        heads=heads,
-        kv_heads=kv_heads,
-        intermediate=intermediate,
-        vocab=vocab,
-        gated=gated,
-        source="the table of known models",
-    )
+_LONGEST: Final = 400
+_SIZE: Final = re.compile(r"(?<![a-z0-9.])(?:(\d{1,3})x)?(\d{1,5}(?:\.\d{1,4})?)\s*([bm])(?![a-z0-9])")
+_SPELLINGS: Final = (
+    (re.compile(r"[_\s]+"), "-"),
+    (re.compile(r"^models--"), ""),
+    (re.compile(r"\bmeta-(?=llama)"), ""),
+    (re.compile(r"\bcode-llama"), "codellama"),
+    (re.compile(r"\b(llama|gemma|phi|mistral|mixtral|vicuna|olmo|falcon)(?=\d)(?!3-7b)"), r"\1-"),
+    (re.compile(r"\bqwen-(?=(?:1\.5|2(?:\.5)?|3)-)"), "qwen"),
+    (re.compile(r"\bgpt-2\b"), "gpt2"),
+    (re.compile(r"\b(qwen[\d.]+)-(?:coder|math)(?=-)"), r"\1"),
+    (re.compile(r"\b(qwen2)-5\b"), r"\1.5"),
+    (re.compile(r"\b(llama-3)-([123])(?=-\d)"), r"\1.\2"),
+)
+"""Other spellings of the table's names: `Meta_Llama3.1-8B` is its `llama-3.1-8b`."""
+_SMALLER: Final = frozenset(("tiny", "random", "nano", "micro", "toy", "dummy"))
+"""Words for a model that is much smaller than the one it is named after."""
 
 
-_SHAPES: Final[dict[str, Shape]] = {
-    "qwen2.5-0.5b": _listed(0.494, 896, 24, 14, 2, 4864, 151936),
-    "qwen2.5-1.5b": _listed(1.544, 1536, 28, 12, 2, 8960, 151936),
-    "qwen2.5-3b": _listed(3.086, 2048, 36, 16, 2, 11008, 151936),
-    "qwen2.5-7b": _listed(7.616, 3584, 28, 28, 4, 18944, 152064),
-    "qwen2.5-14b": _listed(14.77, 5120, 48, 40, 8, 13824, 152064),
-    "qwen2.5-32b": _listed(32.764, 5120, 64, 40, 8, 27648, 152064),
-    "qwen2.5-72b": _listed(72.706, 8192, 80, 64, 8, 29568, 152064),
-    "qwen2-7b": _listed(7.616, 3584, 28, 28, 4, 18944, 152064),
-    "qwen3-0.6b": _listed(0.596, 1024, 28, 16, 8, 3072, 151936),
-    "qwen3-1.7b": _listed(1.721, 2048, 28, 16, 8, 6144, 151936),
-    "qwen3-4b": _listed(4.022, 2560, 36, 32, 8, 9728, 151936),
-    "qwen3-8b": _listed(8.191, 4096, 36, 32, 8, 12288, 151936),
-    "qwen3-14b": _listed(14.768, 5120, 40, 40, 8, 17408, 151936),
-    "qwen3-32b": _listed(32.762, 5120, 64, 64, 8, 25600, 151936),
-    "llama-7b": _listed(6.738, 4096, 32, 32, 32, 11008, 32000),
-    "llama-2-7b": _listed(6.738, 4096, 32, 32, 32, 11008, 32000),
-    "llama-2-13b": _listed(13.016, 5120, 40, 40, 40, 13824, 32000),
-    "llama-2-70b": _listed(68.977, 8192, 80, 64, 8, 28672, 32000),
-    "llama-3-8b": _listed(8.03, 4096, 32, 32, 8, 14336, 128256),
-    "llama-3.1-8b": _listed(8.03, 4096, 32, 32, 8, 14336, 128256),
-    "llama-3.1-70b": _listed(70.554, 8192, 80, 64, 8, 28672, 128256),
-    "llama-3.1-405b": _listed(405.853, 16384, 126, 128, 8, 53248, 128256),
-    "llama-3.2-1b": _listed(1.236, 2048, 16, 32, 8, 8192, 128256),
-    "llama-3.2-3b": _listed(3.213, 3072, 28, 24, 8, 8192, 128256),
-    "llama-3.3-70b": _listed(70.554, 8192, 80, 64, 8, 28672, 128256),
-    "tinyllama-1.1b": _listed(1.1, 2048, 22, 32, 4, 5632, 32000),
-    "vicuna-7b": _listed(6.738, 4096, 32, 32, 32, 11008, 32000),
-    "vicuna-13b": _listed(13.016, 5120, 40, 40, 40, 13824, 32000),
-    "mistral-7b": _listed(7.242, 4096, 32, 32, 8, 14336, 32000),
-    "mixtral-8x7b": _listed(46.703, 4096, 32, 32, 8, 14336, 32000),
-    "gemma-2b": _listed(2.506, 2048, 18, 8, 1, 16384, 256000),
-    "gemma-7b": _listed(8.538, 3072, 28, 16, 16, 24576, 256000),
-    "gemma-2-2b": _listed(2.614, 2304, 26, 8, 4, 9216, 256000),
-    "gemma-2-9b": _listed(9.242, 3584, 42, 16, 8, 14336, 256000),
-    "phi-1_5": _listed(1.418, 2048, 24, 32, 32, 8192, 51200, gated=False),
-    "phi-2": _listed(2.78, 2560, 32, 32, 32, 10240, 51200, gated=False),
-    "phi-3-mini": _listed(3.821, 3072, 32, 32, 32, 8192, 32064),
-    "gpt2": _listed(0.124, 768, 12, 12, 12, 3072, 50257, gated=False),
-    "gpt2-medium": _listed(0.355, 1024, 24, 16, 16, 4096, 50257, gated=False),
-    "gpt2-large": _listed(0.774, 1280, 36, 20, 20, 5120, 50257, gated=False),
-    "gpt2-xl": _listed(1.558, 1600, 48, 25, 25, 6400, 50257, gated=False),
-    "bloomz-7b1": _listed(7.069, 4096, 30, 32, 32, 16384, 250880, gated=False),
-    "falcon-7b": _listed(7.217, 4544, 32, 71, 1, 18176, 65024, gated=False),
-    "smollm2-135m": _listed(0.135, 576, 30, 9, 3, 1536, 49152),
-    "smollm2-360m": _listed(0.362, 960, 32, 15, 5, 2560, 49152),
-    "smollm2-1.7b": _listed(1.711, 2048, 24, 32, 32, 8192, 49152),
-}
-
-_SIZE: Final = re.compile(r"(?<![a-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)\s*([bm])(?![a-z0-9])", re.IGNORECASE)
-
-
-def shape_of(model_id: str) -> Shape | None:
+def shape_of(model_id: str) -> ModelShape | None:
     """The shape of a model by its hub id or path, the longest known name in it first; else by the size in its name.
 
     None when neither tells anything.
     """
-    name = model_id.rstrip("/").rsplit("/", 1)[-1].lower().replace("meta-", "")
-    for known in sorted(_SHAPES, key=len, reverse=True):
-        if re.search(rf"(?<![a-z0-9]){re.escape(known)}(?![a-z0-9.])", name):
-            return _SHAPES[known]
-    size = _SIZE.search(name.replace("_", "-"))
-    if size is None:
-        return None
-    billions = float(size[2]) * (int(size[1]) if size[1] else 1) / (1000 if size[3].lower() == "m" else 1)
-    return guessed_shape(billions) if 0.001 <= billions <= 2000 else None
+    return listed_shape(model_id) or sized_shape(model_id)
 
 
-def guessed_shape(params_b: float) -> Shape:
+@lru_cache(maxsize=1024)
+def listed_shape(model_id: str) -> ModelShape | None:
+    """The shape of a model that the table knows by its id or path; None for any other."""
+    for part in _parts(model_id):
+        words = set(re.split(r"[-.]", part))
+        sizes = tuple(_sizes(part))
+        for known in _by_length():
+            if known.name not in part or not re.search(
+                rf"(?<![a-z0-9.]){re.escape(known.name)}(?![a-z0-9]|\.\d)", part
+            ):
+                continue
+            if (words & _SMALLER) - set(known.name.split("-")) or _contradicted(known, sizes):
+                continue
+            return known.shape()
+    return None
+
+
+def sized_shape(model_id: str) -> ModelShape | None:
+    """A usual decoder of the size that the name tells (`our-13b-chat`); None where it tells none."""
+    for part in _parts(model_id):
+        for billions in _sizes(part):
+            guess = guessed_shape(billions)
+            return guess.model_copy(update={"source": f"guessed from the {billions:g} B in its name"})
+    return None
+
+
+def guessed_shape(params_b: float) -> ModelShape:
     """A usual decoder of that many billion parameters: depth and width grow together.
 
     params = 12 · layers · hidden² (Kaplan et al. 2020, arXiv 2001.08361) with hidden = 128 · layers, as the listed
@@ -124,3 +88,44 @@ def guessed_shape(params_b: float) -> Shape:
         exact=False,
         source=f"guessed from {params_b:g} B parameters",
     )
+
+
+def canonical(name: str) -> str:
+    """A model's name as the table spells names: small letters, hyphens, the usual place of the version."""
+    name = name.lower()
+    for pattern, instead in _SPELLINGS:
+        name = pattern.sub(instead, name)
+    return name
+
+
+def known_models() -> tuple[Known, ...]:
+    """All rows of the table, one for each name."""
+    return (*llama.ROWS, *qwen.ROWS, *decoders.ROWS, *plain.ROWS, *text.ROWS, *vision.ROWS)
+
+
+@cache
+def _by_length() -> tuple[Known, ...]:
+    return tuple(sorted(known_models(), key=lambda known: len(known.name), reverse=True))
+
+
+def _parts(model_id: str) -> Iterator[str]:
+    """The id's last part; of a path also those above it, where a checkpoint's own name says nothing."""
+    parts = [p for p in re.split(r"/|--", model_id.strip()[:_LONGEST].replace("\\", "/")) if p not in ("", ".", "..")]
+    of_hub = len(parts) <= 2 and not model_id.startswith(("/", ".", "~"))
+    for part in parts[-1:] if of_hub else reversed(parts[-4:]):
+        yield canonical(part)
+
+
+def _sizes(name: str) -> Iterator[float]:
+    """Billions of parameters that a name tells, experts multiplied out."""
+    for count, number, unit in _SIZE.findall(name):
+        billions = float(number) * (int(count) if count else 1) / (1000 if unit == "m" else 1)
+        if 0.001 <= billions <= 2000:
+            yield billions
+
+
+def _contradicted(known: Known, sizes: tuple[float, ...]) -> bool:
+    """Whether the name tells another size than a row has whose own name tells none (`bloom` in `bloom-xy-3b`)."""
+    if not sizes or _SIZE.search(known.name):
+        return False
+    return not any(0.6 <= size / known.numbers[0] <= 1.6 for size in sizes)

@@ -1,0 +1,157 @@
+"""Image models: transformers, convolutions, detectors, CLIP, LLaVA, diffusion.
+
+Sources: the hub pages of the transformers, LLaVA and diffusion models, torchvision's table of weights for convolutions
+and detectors. Of a diffusion model the network that is trained counts (UNet or transformer), not its text encoders and
+its autoencoder. Of convolutions only the parameters are exact in what memory depends on; width is the widest layer's.
+"""
+
+from itertools import chain
+from typing import Final
+
+from caravan.planning.known.rows import Known, rows, tower
+from caravan.values.shape import Family
+
+_CLIP_L: Final = tower(1024, 24, 16, 4096, 0.304, patch_size=14, image_size=336, model_type="clip_vision_model")
+
+ROWS: Final[tuple[Known, ...]] = tuple(
+    chain(
+        rows(
+            "vit",
+            ("vit-tiny deit-tiny vit-tiny-patch16 deit-tiny-patch16", 0.0057, 192, 12, 3, 3, 768, 0),
+            ("vit-small deit-small vit-small-patch16 deit-small-patch16", 0.022, 384, 12, 6, 6, 1536, 0),
+            ("vit-base vit-b-16 deit-base vit-base-patch16 deit-base-patch16", 0.0864, 768, 12, 12, 12, 3072, 0),
+            ("vit-large vit-l-16 vit-large-patch16", 0.3043, 1024, 24, 16, 16, 4096, 0),
+            family=Family.VIT,
+            gated=False,
+            tied=True,
+            patch_size=16,
+            image_size=224,
+        ),
+        rows(
+            "vit",
+            ("vit-huge vit-huge-patch14 vit-h-14", 0.632, 1280, 32, 16, 16, 5120, 0),
+            ("dinov2-small", 0.022, 384, 12, 6, 6, 1536, 0),
+            ("dinov2-base", 0.0866, 768, 12, 12, 12, 3072, 0),
+            ("dinov2-large", 0.3044, 1024, 24, 16, 16, 4096, 0),
+            family=Family.VIT,
+            gated=False,
+            tied=True,
+            patch_size=14,
+            image_size=224,
+        ),
+        rows(
+            "clip",
+            ("clip-vit-base-patch32", 0.1513, 512, 24, 8, 8, 2048, 49408),
+            ("clip-vit-base-patch16", 0.1496, 512, 24, 8, 8, 2048, 49408),
+            ("clip-vit-large-patch14", 0.4276, 768, 36, 12, 12, 3072, 49408),
+            family=Family.DUAL,
+            gated=False,
+            tied=True,
+            image_size=224,
+            positions=77,
+        ),
+        rows(
+            "swin",
+            ("swin-tiny swin-t", 0.0283, 768, 12, 24, 24, 3072, 0),
+            ("swin-small swin-s", 0.0496, 768, 24, 24, 24, 3072, 0),
+            ("swin-base swin-b", 0.0878, 1024, 24, 32, 32, 4096, 0),
+            ("swin-large", 0.1965, 1536, 24, 48, 48, 6144, 0),
+            family=Family.CNN,
+            gated=False,
+            tied=True,
+            image_size=224,
+        ),
+        rows(
+            "convnext",
+            ("convnext-tiny", 0.0286, 768, 18, 1, 1, 3072, 0),
+            ("convnext-small", 0.0502, 768, 36, 1, 1, 3072, 0),
+            ("convnext-base", 0.0886, 1024, 36, 1, 1, 4096, 0),
+            ("convnext-large", 0.1978, 1536, 36, 1, 1, 6144, 0),
+            family=Family.CNN,
+            gated=False,
+            tied=True,
+            image_size=224,
+        ),
+        rows(
+            "resnet",
+            ("resnet18 resnet-18", 0.0117, 512, 8, 1, 1, 0, 0),
+            ("resnet34 resnet-34", 0.0218, 512, 16, 1, 1, 0, 0),
+            ("resnet50 resnet-50", 0.0256, 2048, 16, 1, 1, 0, 0),
+            ("resnet101 resnet-101", 0.0445, 2048, 33, 1, 1, 0, 0),
+            ("resnet152 resnet-152", 0.0602, 2048, 50, 1, 1, 0, 0),
+            ("resnext50-32x4d", 0.025, 2048, 16, 1, 1, 0, 0),
+            ("resnext101-32x8d", 0.0888, 2048, 33, 1, 1, 0, 0),
+            ("wide-resnet50-2", 0.0689, 2048, 16, 1, 1, 0, 0),
+            ("vgg16", 0.1384, 512, 13, 1, 1, 0, 0),
+            ("vgg19", 0.1437, 512, 16, 1, 1, 0, 0),
+            ("alexnet", 0.0611, 384, 5, 1, 1, 0, 0),
+            ("densenet121", 0.008, 1024, 58, 1, 1, 0, 0),
+            ("densenet201", 0.02, 1920, 98, 1, 1, 0, 0),
+            ("mobilenet-v2", 0.0035, 1280, 17, 1, 1, 0, 0),
+            ("mobilenet-v3-large", 0.0055, 1280, 15, 1, 1, 0, 0),
+            ("efficientnet-b0", 0.0053, 1280, 16, 1, 1, 0, 0),
+            ("efficientnet-b4", 0.0193, 1792, 32, 1, 1, 0, 0),
+            ("efficientnet-b7", 0.0663, 2560, 55, 1, 1, 0, 0),
+            ("inception-v3", 0.0272, 2048, 11, 1, 1, 0, 0),
+            family=Family.CNN,
+            gated=False,
+            tied=True,
+            image_size=224,
+        ),
+        rows(
+            "detector",
+            ("fasterrcnn-resnet50-fpn", 0.0418, 2048, 16, 1, 1, 0, 0),
+            ("maskrcnn-resnet50-fpn", 0.0444, 2048, 16, 1, 1, 0, 0),
+            ("keypointrcnn-resnet50-fpn", 0.0591, 2048, 16, 1, 1, 0, 0),
+            ("retinanet-resnet50-fpn", 0.034, 2048, 16, 1, 1, 0, 0),
+            ("ssd300-vgg16", 0.0356, 1024, 13, 1, 1, 0, 0),
+            ("yolov8n", 0.0032, 256, 22, 1, 1, 0, 0),
+            ("yolov8s", 0.0112, 512, 22, 1, 1, 0, 0),
+            ("yolov8m", 0.0259, 576, 22, 1, 1, 0, 0),
+            ("yolov8l", 0.0437, 512, 22, 1, 1, 0, 0),
+            ("yolov8x", 0.0682, 640, 22, 1, 1, 0, 0),
+            family=Family.CNN,
+            gated=False,
+            tied=True,
+            image_size=640,
+        ),
+        rows(
+            "llava",
+            ("llava-1.5-7b llava-v1.5-7b", 7.063, 4096, 32, 32, 32, 11008, 32064),
+            ("llava-1.5-13b llava-v1.5-13b", 13.351, 5120, 40, 40, 40, 13824, 32064),
+            ("llava-v1.6-vicuna-7b", 7.063, 4096, 32, 32, 32, 11008, 32064),
+            ("llava-v1.6-mistral-7b", 7.567, 4096, 32, 32, 8, 14336, 32064),
+            family=Family.VISION_LANGUAGE,
+            vision=_CLIP_L,
+            positions=4096,
+        ),
+        rows(
+            "unet",
+            ("stable-diffusion-v1-5 stable-diffusion-v1-4 stable-diffusion-1.5", 0.8595, 1280, 16, 8, 8, 5120, 0),
+            ("stable-diffusion-2 stable-diffusion-2-1 stable-diffusion-2-base", 0.8659, 1280, 16, 20, 20, 5120, 0),
+            ("stable-diffusion-2-1-base", 0.8659, 1280, 16, 20, 20, 5120, 0),
+            family=Family.UNET,
+            tied=True,
+            image_size=512,
+        ),
+        rows(
+            "unet",
+            ("stable-diffusion-xl-base-1.0 stable-diffusion-xl sdxl-base sdxl", 2.5675, 1280, 70, 20, 20, 5120, 0),
+            family=Family.UNET,
+            tied=True,
+            image_size=1024,
+        ),
+        rows(
+            "dit",
+            ("stable-diffusion-3-medium stable-diffusion-3", 2.028, 1536, 24, 24, 24, 6144, 0),
+            ("stable-diffusion-3.5-large", 8.057, 2432, 38, 38, 38, 9728, 0),
+            ("flux.1-dev flux.1-schnell flux.1 flux-dev", 11.901, 3072, 57, 24, 24, 12288, 0),
+            ("pixart-xl-2 pixart-alpha pixart-sigma", 0.611, 1152, 28, 16, 16, 4608, 0),
+            ("dit-xl-2", 0.675, 1152, 28, 16, 16, 4608, 0),
+            family=Family.DIT,
+            gated=False,
+            tied=True,
+            image_size=1024,
+        ),
+    )
+)

@@ -161,6 +161,8 @@ def _blocks(config: Mapping[str, Json], kind: str) -> dict[str, Any]:
         "model_type": kind,
         "latent": _latent(config),
     }
+    if (latent := fields["latent"]) is not None:
+        fields["head_dim"] = latent.nope_dim + latent.rope_dim
     learned = kind in ("gpt2", "opt", "gpt_neo", "gpt_bigcode", "openai-gpt", "xglm") or family is Family.ENCODER
     fields["position_rows"] = min(fields["max_positions"] or 0, 1 << 16) if learned and kind != "modernbert" else 0
     return fields | _experts(config, kind, inner, layers)
@@ -223,7 +225,8 @@ def _gated(config: Mapping[str, Json], kind: str, family: Family) -> bool:
 
 
 def _tied(config: Mapping[str, Json], kind: str, family: Family) -> bool:
-    return n.switch(config, "tie_word_embeddings", kind in _TIED or family is Family.ENCODER or not kind)
+    unsaid = kind in _TIED or family in (Family.ENCODER, Family.VIT, Family.AUDIO) or not kind
+    return n.switch(config, "tie_word_embeddings", unsaid)
 
 
 def _side(config: Mapping[str, Json], name: str) -> int:

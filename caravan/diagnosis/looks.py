@@ -9,7 +9,7 @@ from typing import Final
 
 from caravan.diagnosis.details import gib
 from caravan.diagnosis.series import STRETCH, losses
-from caravan.diagnosis.sign import Seen, is_warning
+from caravan.diagnosis.sign import Seen, is_mild, is_warning
 
 _EXCEPTION: Final = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|OutOfResources)\b|^(?:[a-z_]\w*\.)+[A-Z]\w+:"
@@ -124,3 +124,121 @@ def _gib(pattern: re.Pattern[str], line: str) -> float | None:
     match = pattern.search(line)
     text = gib(next((group for group in match.groups() if group), "")) if match else ""
     return float(text) if text else None
+
+
+_FRAME: Final = re.compile(r"\s*File \"(?P<file>[^\"]*)\", line (?P<line>\d+)(?:, in (?P<function>\S+))?")
+# What is installed, and what starts it; everything else is the repository's.
+_INSTALLED: Final = re.compile(
+    r"(?:site|dist)-packages/|/lib(?:64)?/python\d|^<|/bin/[^/]+$|\.cache/huggingface/|[/\\]importlib[/\\]|/runpy\.py$"
+)
+_BUG: Final = re.compile(
+    r"\s*(?P<exception>(?:[\w.]+\.)?(?:Type|Attribute|Name|UnboundLocal|Key|Index|Value|Assertion|Runtime"
+    r"|NotImplemented"
+    r"|ZeroDivision|Syntax|Indentation|Tab|Recursion|StopIteration|Import|Pickling|Overflow|Lookup|Arithmetic|Einops"
+    r"|Unsupported|Unicode\w+)(?:Error)?|Exception)(?::|$)"
+)
+_ECHOED: Final = re.compile(
+    r"nccl|c10d|gloo|ProcessGroup|DistBackend|[Cc]onnection (?:reset|closed|refused|aborted)|Broken pipe|peer"
+    r"|DataLoader"
+    r" worker|Signals\.SIG"
+)
+
+
+def own_frame(line: str) -> bool:
+    """Whether a line is the frame of a traceback in code that is not installed."""
+    match = _FRAME.match(line)
+    return match is not None and not _INSTALLED.search(match["file"])
+
+
+def own_fault(lines: tuple[str, ...]) -> Seen | None:
+    """An exception of Python's own kinds whose traceback goes through the repository's own code."""
+    frame: re.Match[str] | None = None
+    for index, line in enumerate(lines):
+        if own_frame(line):
+            frame = _FRAME.match(line)
+            continue
+        match = _BUG.match(line)
+        if match is None or frame is None:
+            continue
+        if _ECHOED.search(line):
+            frame = None
+            continue
+        named = {name: text for name, text in frame.groupdict().items() if text}
+        return Seen((frame.string.strip(), line), index, {"exception": match["exception"], **named})
+    return None
+
+
+_SLOTS: Final = re.compile(r"to satisfy the (?P<want>\d+)\s+slots")
+_GIVEN: Final = re.compile(r"\bslots=(?P<have>\d+)|(?:-H|--?host) \S+:\d|\bGPUs?\b")
+
+
+def slots_wanted(lines: tuple[str, ...]) -> Seen | None:
+    """MPI has not the slots that were asked for, although how many there are was said: they are too few."""
+    for index, line in enumerate(lines):
+        if "not enough slots available in the system" not in line:
+            continue
+        given = next((match for other in lines if (match := _GIVEN.search(other))), None)
+        asked = next((match for other in lines if (match := _SLOTS.search(other))), None)
+        if given is None:
+            return None
+        named = {"want": asked["want"] if asked else "", "have": given["have"] or ""}
+        return Seen((line,), index, {name: text for name, text in named.items() if text})
+    return None
+
+
+_STACK: Final = re.compile(
+    r"^Thread \S+ \(idle\): \"MainThread\"|^(?:Current )?[Tt]hread 0x[0-9a-f]+ .*most recent call first"
+)
+_WAITS: Final = re.compile(
+    r"\s+(?:select|poll|_poll|wait|get|acquire|join|recv|read|futex_wait\w*|pthread_cond_\w+|_try_get_data|_recv"
+    r"|sem_wait"
+    r"|do_futex_wait\w*|lock_wait\w*|__lll_lock_wait\w*) \((?P<where>[^)]+)\)"
+)
+
+
+def hanging_stacks(lines: tuple[str, ...]) -> Seen | None:
+    """The stacks of a process whose main thread waits, in a log that no exception ended."""
+    if any(_EXCEPTION.match(line) for line in lines):
+        return None
+    for index, line in enumerate(lines):
+        if _STACK.match(line):
+            waits = next((match for below in lines[index + 1 :] if (match := _WAITS.match(below))), None)
+            return Seen((line,), index, {"where": waits["where"]} if waits else {})
+    return None
+
+
+_BAD: Final = re.compile(
+    r"\b(?:FATAL|CRITICAL|fatal error|[Kk]illed|[Aa]borted|core dumped|Traceback|panic)\b"
+    r"|\b(?:exit(?:ed)?|exitcode|status|rc|return(?:ed)?(?: code)?|exit code)\b\W{0,6}(?:with )?(?:code "
+    r"|status )?-?[1-9]\d*\b"
+    r"|^\W{0,2}(?:ERROR|Error|error)\b|\|\s*ERROR\s*\||\bERROR\b:?\s+[^\s/]|- ERROR -"
+)
+_GOES: Final = re.compile(
+    r"\d{1,3}%\|.*\d+/\d+|\b(?:step|iter(?:ation)?|epoch|update|batch|it)s?\b['\"\]\s=:\[#]{0,4}\d+"
+    r"|\b\d+/\d+\b.{0,80}(?:loss|ETA|it/s|s/it)"
+    r"|\bloss['\"]?\s*[=:]?\s*-?\d|[\d.]+\s?(?:it/s|s/it|tok(?:en)?s?/s|samples/s)|\[\d+/\d+\]",
+    re.IGNORECASE,
+)
+_WELL: Final = re.compile(
+    r"'train_runtime'|\btrain_runtime\b|`Trainer\.fit` stopped: `max_|\b(?:exit(?:ed)?|exit code|status|rc"
+    r"|return code)\b\W{0,6}(?:with )?(?:code |status )?0\b"
+    r"|\b(?:training|train|run|job|fine-?tuning|fit|evaluation|all)\b.{0,30}\b(?:complete[d]?|finished|done|ended"
+    r"|succeeded|successful(?:ly)?)\b"
+    r"|\b(?:finished|completed|done)\b.{0,30}\b(?:training|epochs?|steps?|run)\b|\b(?:sav(?:ed|ing)|wr(?:ote"
+    r"|itten))\b.{0,40}\b(?:model|weights|adapter|checkpoint)\b"
+    r"|Model weights saved in|wandb: .*(?:View run|Synced)",
+    re.IGNORECASE,
+)
+_LAST: Final = 6  # lines at the end that tell whether it went on
+
+
+def goes_on(lines: tuple[str, ...]) -> Seen | None:
+    """A training that ended well, or whose steps went on to the end of its log: nothing in it is an end."""
+    if any(_EXCEPTION.match(line) and not is_warning(line) for line in lines):
+        return None
+    if any(_BAD.search(line) and not is_mild(line) for line in lines):
+        return None
+    for index in range(len(lines) - 1, max(-1, len(lines) - 1 - _LAST), -1):
+        if _WELL.search(lines[index]) or _GOES.search(lines[index]):
+            return Seen((lines[index],), index)
+    return None

@@ -13,7 +13,7 @@ from typing import Final
 from caravan.diagnosis.details import usage
 from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.sentences import sentence
-from caravan.diagnosis.sign import NOT_FOR_MEMORY, Lines, Origin, Seen, Sign
+from caravan.diagnosis.sign import ENDED_BADLY, NOT_FOR_MEMORY, Lines, Origin, Seen, Sign
 from caravan.diagnosis.signs import SIGNS
 from caravan.diagnosis.taxonomy import advice
 from caravan.values.failure import Diagnosis, Evidence, FailureClass, PastCase, Stage
@@ -162,6 +162,7 @@ def lines_of(evidence: Evidence) -> Lines:
         "asked to stop": asked_to_stop and not asked_by_us,
         "killed for memory": evidence.oom_killed,
         NOT_FOR_MEMORY: told_otherwise,
+        ENDED_BADLY: evidence.exit_code not in (None, 0) or evidence.signal not in (None, 0) or evidence.interrupted,
         "killed": told_otherwise and (evidence.signal == _SIGKILL or evidence.exit_code == 128 + _SIGKILL),
     }
     return {

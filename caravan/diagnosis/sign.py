@@ -44,6 +44,9 @@ JOB_CHANGED: Final = "Job changed by somebody else"
 NOT_FOR_MEMORY: Final = "not killed for memory"
 """A line of ours on an end of which the cluster would have told, had memory been the matter."""
 
+ENDED_BADLY: Final = "ended badly"
+"""A line of ours on an end of which the exit code or a signal says that it was no good one."""
+
 Lines = Mapping[Origin, tuple[str, ...]]
 """All lines of a piece of evidence."""
 

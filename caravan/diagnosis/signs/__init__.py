@@ -78,19 +78,26 @@ from typing import Final
 from caravan.diagnosis.logtext import LINE_LIMIT
 from caravan.diagnosis.sign import Origin, Sign, is_mild
 from caravan.diagnosis.signs.arguments import ARGUMENT_SIGNS
+from caravan.diagnosis.signs.checkpoints import CHECKPOINT_SIGNS
 from caravan.diagnosis.signs.cluster import CLUSTER_SIGNS
 from caravan.diagnosis.signs.containers import CONTAINER_SIGNS
 from caravan.diagnosis.signs.data import DATA_SIGNS
+from caravan.diagnosis.signs.distributed import DISTRIBUTED_SIGNS
+from caravan.diagnosis.signs.gpu import GPU_SIGNS
+from caravan.diagnosis.signs.healthy import HEALTHY_SIGNS
 from caravan.diagnosis.signs.images import IMAGE_SIGNS
 from caravan.diagnosis.signs.interruptions import INTERRUPTION_SIGNS
+from caravan.diagnosis.signs.kernels import KERNEL_SIGNS
 from caravan.diagnosis.signs.memory import MEMORY_SIGNS
 from caravan.diagnosis.signs.numbers import NUMBER_SIGNS
 from caravan.diagnosis.signs.packages import PACKAGE_SIGNS
+from caravan.diagnosis.signs.processes import PROCESS_SIGNS
 from caravan.diagnosis.signs.requests import REQUEST_SIGNS
 from caravan.diagnosis.signs.scripts import SCRIPT_SIGNS
 from caravan.diagnosis.signs.stalls import STALL_SIGNS
 from caravan.diagnosis.signs.start import START_SIGNS
 from caravan.diagnosis.signs.supply import SUPPLY_SIGNS
+from caravan.diagnosis.signs.training import TRAINING_SIGNS
 
 SIGNS: Final[tuple[Sign, ...]] = (
     *CLUSTER_SIGNS,
@@ -107,6 +114,13 @@ SIGNS: Final[tuple[Sign, ...]] = (
     *ARGUMENT_SIGNS,
     *DATA_SIGNS,
     *NUMBER_SIGNS,
+    *GPU_SIGNS,
+    *KERNEL_SIGNS,
+    *DISTRIBUTED_SIGNS,
+    *TRAINING_SIGNS,
+    *CHECKPOINT_SIGNS,
+    *PROCESS_SIGNS,
+    *HEALTHY_SIGNS,
 )
 
 _IN_LOGS: Final = tuple(sign for sign in SIGNS if Origin.LOG in sign.origins and sign.pattern is not None)

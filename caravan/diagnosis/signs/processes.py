@@ -1,0 +1,83 @@
+"""Signs that a process hangs, dies in native code, or fails by a bug of the training's own code. Only data."""
+
+from typing import Final
+
+from caravan.diagnosis.looks import hanging_stacks, own_fault
+from caravan.diagnosis.sign import Origin, Sign, row
+from caravan.values.failure import FailureClass
+
+_F = FailureClass
+_LOG: Final = Origin.LOG
+_HANG: Final = _F.PROCESS_HANG
+_CRASH: Final = _F.PROCESS_CRASH_NATIVE
+_BUG: Final = _F.USER_CODE_BUG
+
+PROCESS_SIGNS: Final[tuple[Sign, ...]] = (
+    # It hangs, and somebody looked.
+    row(hanging_stacks, _LOG, _HANG, 0.8, _F.INTERRUPTED_EXTERNALLY, _F.NCCL_TIMEOUT),
+    row(r"\bDataLoader timed out after \d+", _LOG, _HANG, 0.93, _BUG, where="data loader"),
+    row(
+        r"^Timeout \(\d+:\d\d:\d\d(?:\.\d+)?\)!|\btask \S+:\d+ blocked for more than \d+ seconds",
+        _LOG,
+        _HANG,
+        0.9,
+        _BUG,
+        mild=True,
+    ),
+    row(
+        r"(?i:\b(?:no (?:new )?(?:output|progress|log(?: line)?s?|steps?|activity|heartbeat|sign of life|update)s?"
+        r"|nothing (?:on|in|from|to|was|has|new|printed|written|logged)[^.]{0,40}|silent|stuck|hung|hanging"
+        r"|stalled|not responding|unresponsive|deadlock(?:ed)?)\b[^.]{0,60}\b(?:for|since|in(?: the)?(?: last"
+        r"| past)?|after)\b[^.]{0,20}\d+)",
+        _LOG,
+        _HANG,
+        0.72,
+        mild=True,
+    ),
+    # It died in native code.
+    row(
+        r"Fatal Python error: (?:Segmentation fault|Illegal instruction|Aborted|Floating point exception"
+        r"|Floating-point exception)|\b(?P<signal>SIGSEGV|SIGILL|SIGFPE)\b|\bSegmentation fault\b"
+        r"|(?i:\bsegfault at)|\bIllegal instruction\b"
+        r"|\bFloating point exception\b|is killed by signal: (?:Segmentation fault|Illegal instruction|Aborted"
+        r"|Floating)|\(exitcode: -(?:11|4|8)\)|\bexitcode\s*: -(?:11|4|8)\b|exits with return code = -(?:11|4|8)\b"
+        r"|\bexited on signal (?:11|4|8) |[Ee]xit [Cc]ode:? (?:139|132|136)\b",
+        _LOG,
+        _CRASH,
+        0.85,
+        _F.NCCL_TIMEOUT,
+        _F.NCCL_ERROR,
+        _F.INTERRUPTED_EXTERNALLY,
+    ),
+    row(
+        r"double free or corruption|free\(\): invalid|malloc\(\): |munmap_chunk\(\)|corrupted size vs\. prev_size"
+        r"|stack smashing detected|pure virtual method called|corrupted double-linked list|realloc\(\): invalid",
+        _LOG,
+        _CRASH,
+        0.9,
+        signal="SIGABRT",
+    ),
+    row(r"was compiled to use \w+ instructions, but these aren't available", _LOG, _CRASH, 0.95, signal="SIGILL"),
+    row(
+        r"\bCUDA error: (?:an illegal memory access was encountered|misaligned address|unspecified launch failure"
+        r"|an illegal instruction was encountered)|\bCUDA_ERROR_(?:ILLEGAL_ADDRESS|LAUNCH_FAILED"
+        r"|MISALIGNED_ADDRESS)\b",
+        _LOG,
+        _CRASH,
+        0.7,
+        _F.NCCL_ERROR,
+        _F.NCCL_TIMEOUT,
+    ),
+    row(
+        r"Fatal Python error: |\(core dumped\)|\bAborted\b|\(exitcode: -6\)|\bexitcode\s*: -6\b"
+        r"|exits with return code = -6\b|\bexited on signal 6\b|\bdied with <Signals\.SIGABRT: 6>"
+        r"|[Ee]xit [Cc]ode:? 134\b|is killed by signal: Aborted",
+        _LOG,
+        _CRASH,
+        0.6,
+        _BUG,
+        signal="SIGABRT",
+    ),
+    # Where nothing else explains it.
+    row(own_fault, _LOG, _BUG, 0.55),
+)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.nomad import NomadCluster
-    from caravan.ports import Clock, Memory, Progress, Store, Tracer
+    from caravan.ports import Clock, Memory, Progress, Store, Toolbox, Tracer
     from caravan.runs.folder import DiskFolder
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
@@ -396,6 +396,12 @@ class Application:
 
         places = {"cache": self.home / "repositories", "kept": self.home / "analysis"}
         return open_source(source, environment=process_environment(), **places)
+
+    def toolbox(self, tree: SourceTree) -> Toolbox:
+        """Looks into a repository, with secrets masked."""
+        from tools import RepositoryToolbox
+
+        return RepositoryToolbox(tree, secrets=self._secrets)
 
     def trace_path(self, run_id: str) -> Path:
         """The run's local trace file."""

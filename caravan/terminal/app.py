@@ -28,6 +28,7 @@ PROGRAM: Final = "main.py"
 COMMANDS: Final = {
     "analyze": ("analyze", "Say what a repository trains and how."),
     "plan": ("plan", "Show and write the plan for a repository, without a cluster or for one."),
+    "diagnose": ("diagnose", "Say why a training failed, from its log alone."),
     "runs": ("runs", "List the newest runs."),
     "show": ("show", "Show one run: attempts with cause and repair, plan, estimate."),
     "logs": ("logs", "Print the logs of a run's tasks."),

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
     from caravan.analysis.tree import SourceTree
-    from caravan.ports import Clock, Cluster, Memory, Progress, RunFolder, Store
+    from caravan.ports import Clock, Cluster, Memory, Progress, RunFolder, Store, Toolbox
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
     from caravan.values.environment import ImageAnswer
     from caravan.values.handover import AgentPlace
     from caravan.values.policy import Policies
+    from caravan.values.prices import Prices
     from caravan.values.run import RunRecord, RunRequest
     from caravan.values.target import Site, Target
     from caravan.values.trace import Trace
@@ -125,6 +126,9 @@ class Wiring(Protocol):
     def site(self, request: RunRequest) -> Site | None:
         """The profile that the run was started with, as it stands now."""
 
+    def prices(self, request: RunRequest) -> Prices:
+        """What is paid on the request's cluster."""
+
     def policies(self, request: RunRequest) -> Policies:
         """The policies in force for such a run."""
 
@@ -136,6 +140,9 @@ class Wiring(Protocol):
 
     def memory(self) -> AbstractContextManager[Memory]:
         """The long-term memory, closed at the end. Raises ServiceError when it is switched off."""
+
+    def toolbox(self, tree: SourceTree) -> Toolbox:
+        """Looks into a repository, with secrets masked."""
 
     def open_tree(self, source: str) -> SourceTree:
         """The repository at a path or URL."""

@@ -18,6 +18,7 @@ from caravan.values.errors import RepositoryError, UsageError
 from caravan.values.handover import AgentPlace
 from caravan.values.job import ClusterFacts
 from caravan.values.policy import Policies
+from caravan.values.prices import Prices
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
 from caravan.values.target import Site, Target
 from caravan.values.trace import Trace
@@ -216,6 +217,9 @@ class FakeWiring:
             raise self.no_access
         return ""
 
+    def prices(self, request: RunRequest) -> Prices:
+        return Prices()
+
     def policies(self, request: RunRequest) -> Policies:
         return self.law
 
@@ -239,6 +243,11 @@ class FakeWiring:
         from caravan.analysis import open_source
 
         return open_source(source, cache=self.home / "repositories")
+
+    def toolbox(self, tree: Any) -> Any:
+        from tools import RepositoryToolbox
+
+        return RepositoryToolbox(tree)
 
     def trace_path(self, run_id: str) -> Path:
         return self.home / "traces" / f"{run_id}.jsonl"

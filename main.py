@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
     from caravan.values.environment import ImageAnswer
-    from caravan.values.handover import AgentPlace
+    from caravan.values.handover import AgentPlace, Carried
     from caravan.values.policy import Policies
+    from caravan.values.prices import Prices
     from caravan.values.run import RunRecord, RunRequest
     from caravan.values.target import Site, Target
     from caravan.values.trace import Trace
@@ -107,6 +108,21 @@ class Application:
     @property
     def _records(self) -> Path:
         return self.runs or self.home
+
+    def prices(self, request: RunRequest) -> Prices:
+        """What is paid on the request's cluster."""
+        from profiles import find_site
+
+        return self._prices(find_site(request, self._profiles))
+
+    def _prices(self, site: Site | None, carried: Carried | None = None) -> Prices:
+        """The prices that are in force here, else those that came with the run."""
+        from config import user_config_folder
+        from pricing import find_prices
+
+        found = find_prices(self._settings, site, user=user_config_folder(), system=self._system)
+        here = found.listed is not None or found.usd_per_gpu_hour is not None
+        return found if here or carried is None or carried.prices is None else carried.prices
 
     @contextmanager
     def aside(self, inventory: Path | None = None) -> Iterator[Application]:
@@ -308,11 +324,11 @@ class Application:
         from caravan.agent.traced import TracedCluster, TracedMemory, TracedReasoner
         from caravan.cluster.sentinel import read_sentinel
         from caravan.cluster.watch import judge
-        from caravan.planning.catalogue import Prices
+        from caravan.planning.site import mirrored_images
         from caravan.values.handover import Carried
         from config import process_environment
         from observability import setup_logging
-        from profiles import base_images, find_site, limits_usd, prices_by_model, shipping
+        from profiles import base_images, find_site, limits_usd, shipping
         from tools import RepositoryToolbox
 
         settings, folder = self._settings, self.folder(record.id)
@@ -322,9 +338,10 @@ class Application:
         note = self.kept_back(record.request)
         if note:
             progress.note(note)
-        prices = Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour, by_model=prices_by_model(settings, site))
+        prices = self._prices(site, carried)
         image = settings.image or (site.profile.image if site else None)
         index_url = site.profile.pip_index_url if site else None
+        images = mirrored_images(base_images(settings, site), site.profile if site else None)
         soft_usd, hard_usd = limits_usd(settings, site)
         with ExitStack() as held:
             held.enter_context(folder.lock())
@@ -335,7 +352,7 @@ class Application:
             yield Context(
                 cluster=cluster,
                 facts=recent(cluster, self.clock),
-                reasoner=TracedReasoner(RuleReasoner(prices, image=image), tracer),
+                reasoner=TracedReasoner(RuleReasoner(prices, image=image, images=images), tracer),
                 memory=memory,
                 tracer=tracer,
                 store=self._store,

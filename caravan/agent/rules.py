@@ -14,6 +14,7 @@ from caravan.planning.catalogue import Prices, gpu_named, matches_model
 from caravan.planning.cluster_fit import gpu_groups, gpu_offers, takers
 from caravan.planning.command import unpassed
 from caravan.planning.draft import with_fitting_flags
+from caravan.planning.environment_plan import fitting_images, torch_bound
 from caravan.planning.estimate import beyond_formula, estimate, gpu_size_gib
 from caravan.planning.flags import field_of, typed_changes
 from caravan.planning.questions import draft_questions
@@ -22,6 +23,7 @@ from caravan.planning.script import told_words
 from caravan.planning.standing import members_placed
 from caravan.ports import Toolbox
 from caravan.values.dialogue import Question
+from caravan.values.environment import BaseImage
 from caravan.values.errors import UsageError
 from caravan.values.failure import Diagnosis, Evidence, FailureClass, PastCase, Repair
 from caravan.values.job import ClusterFacts
@@ -33,10 +35,12 @@ _READ_LINES = 400
 
 @dataclass(frozen=True)
 class RuleReasoner:
-    """Answers from analysis, planning and diagnosis alone. `image`: the one that the settings name."""
+    """Answers from analysis, planning and diagnosis alone. `image`: the settings' own one; `images`: those that jobs
+    may start from."""
 
     prices: Prices
     image: str | None = field(default=None, kw_only=True)
+    images: tuple[BaseImage, ...] = field(default=(), kw_only=True)
 
     @property
     def name(self) -> str:
@@ -74,7 +78,7 @@ class RuleReasoner:
         toolbox: Toolbox,
     ) -> tuple[Repair, ...]:
         """The ladder of the diagnosed class, after what memory knows."""
-        outlook = outlook_of(diagnosis, plan, facts, self.prices, self.image)
+        outlook = outlook_of(diagnosis, plan, facts, self.prices, self.image, self.images, profile)
         return ladder(Case(diagnosis, plan, profile, facts, tuple(cases), outlook, looks_of(lambda: toolbox, profile)))
 
 
@@ -84,6 +88,8 @@ def outlook_of(
     facts: ClusterFacts,
     prices: Prices,
     image: str | None = None,
+    images: Sequence[BaseImage] = (),
+    profile: RepoProfile | None = None,
 ) -> Outlook:
     """What planning answers about the failed plan's successors: estimates know what the failure has shown."""
 
@@ -113,6 +119,8 @@ def outlook_of(
         host_need_mb=lambda candidate: estimate(candidate, facts, prices=prices).host_memory_mb,
         field_of=field_of,
         gpus=gpus,
+        images=lambda candidate: fitting_images(candidate, profile, facts, images),
+        torch_below=lambda candidate: torch_bound(candidate, facts),
         bf16=bf16,
         matches=matches_model,
         nearest=lambda candidate: nearest(

@@ -136,6 +136,31 @@ def environment_changes(
     return (*found, *_old_gpus(plan, environment, facts))
 
 
+def fitting_images(
+    plan: TrainingPlan, profile: RepoProfile | None, facts: ClusterFacts, images: Sequence[BaseImage]
+) -> tuple[BaseImage, ...]:
+    """The settings' base images that the plan's nodes have or can pull and run, the fittest first, at most some."""
+    nodes = with_driver(in_target(plan, facts), "docker")
+    docker = [n.drivers["docker"] for n in nodes]
+    have = [set(d.images) for d in docker if d.images is not None]
+    left = [i for i in images if len(have) < len(docker) or any(i.image in some for some in have)]
+    environment = (profile.environment if profile else None) or RepoEnvironment()
+    found: list[BaseImage] = []
+    while left and docker and len(found) < _SHOWN:
+        choice = _of_settings(environment, left, nodes, gpu=plan.resources.gpus > 0)
+        if choice is None:
+            break
+        found.append(choice.image)
+        left = [i for i in left if i.image != choice.image.image]
+    return tuple(found)
+
+
+def torch_bound(plan: TrainingPlan, facts: ClusterFacts) -> str | None:
+    """The first minor version of torch that is too new for the newest driver of the plan's nodes; None: not known."""
+    known = [d for d in _drivers(plan, facts) if d]
+    return newest_torch_for(max(known, key=Version)) if known else None
+
+
 def image_of(plan: TrainingPlan, images: Iterable[BaseImage]) -> BaseImage | None:
     """What is known of the plan's image: the settings' entry for it, also where a mirror has it."""
     return next((i for i in images if plan.image and plan.image.endswith(i.image)), None)

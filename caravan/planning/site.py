@@ -3,12 +3,13 @@
 Pure. Whether the nodes have what a profile promises is the checks' to say.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from caravan.planning.environments import cache_on, cache_variables
 from caravan.planning.outputs import read_sink
 from caravan.values.base import Json
+from caravan.values.environment import BaseImage
 from caravan.values.errors import UsageError
 from caravan.values.plan import STANDING, Author, Mount, PlanChange, TrainingPlan
 from caravan.values.references import image_under, read_image
@@ -66,6 +67,11 @@ def mirrored(image: str, profile: ClusterProfile) -> str:
         return image
     prefix = max(under, key=len)
     return f"{profile.registry_mirrors[prefix].rstrip('/')}/{under[prefix]}"
+
+
+def mirrored_images(images: Iterable[BaseImage], profile: ClusterProfile | None) -> tuple[BaseImage, ...]:
+    """Base images under the names that the cluster's mirrors give them."""
+    return tuple(i.model_copy(update={"image": mirrored(i.image, profile)}) if profile else i for i in images)
 
 
 def _environment(plan: TrainingPlan, profile: ClusterProfile) -> Iterator[tuple[str, Json]]:

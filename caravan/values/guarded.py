@@ -31,7 +31,8 @@ _FREE: Final = frozenset(
         "smoke.on",  # whether it costs anything may change with where it runs
         *("launch.launcher", "launch.nproc", "launch.nodes", "launch.master_port"),
         *("env.TOKENIZERS_PARALLELISM", "env.OMP_NUM_THREADS", "env.PYTORCH_CUDA_ALLOC_CONF"),
-        *("env.NCCL_DEBUG", "env.NCCL_IB_DISABLE", "env.NCCL_SOCKET_IFNAME"),
+        *("env.NCCL_DEBUG", "env.NCCL_IB_DISABLE", "env.NCCL_SOCKET_IFNAME", "env.NCCL_P2P_DISABLE"),
+        *("env.NCCL_SHM_DISABLE", "env.PYTHONFAULTHANDLER", "env.MASTER_PORT", "env.CUDA_VISIBLE_DEVICES"),
     }
 )
 """What repairs are for: how the same program trains the same model with the same data, and with how much room. How
@@ -85,6 +86,8 @@ def _fields(plan: TrainingPlan) -> Iterator[tuple[str, Json]]:
         for path, item in inside.items():
             if path in _FREE or path in _ELSEWHERE or narrows(path):
                 continue
+            if path in _CACHES and str(item).startswith(_KEPT_HERE) and ".." not in str(item):
+                continue
             if not (path == _IMPORTS and not _essence(path, item)):
                 yield path, _essence(path, item)
     for outlet in outlets(plan):
@@ -92,6 +95,9 @@ def _fields(plan: TrainingPlan) -> Iterator[tuple[str, Json]]:
 
 
 _IMPORTS: Final = "env.PYTHONPATH"
+_KEPT_HERE: Final = "${NOMAD_ALLOC_DIR}/"
+_CACHES: Final = ("env.HF_HOME", "env.TORCH_HOME", "env.TRITON_CACHE_DIR", "env.MPLCONFIGDIR", "env.HOME")
+"""Where a program keeps things for itself: in the allocation's own directory it reaches nothing of anybody else's."""
 
 
 def _essence(path: str, value: Json) -> Json:

@@ -5,12 +5,14 @@ come in as functions, so that this room knows no estimate, no command line and n
 """
 
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from caravan.values.base import Json
 from caravan.values.dialogue import PlanChoice
+from caravan.values.environment import BaseImage
 from caravan.values.errors import PlanError
 from caravan.values.failure import ChangePlan, Diagnosis, PastCase, Repair
 from caravan.values.job import ClusterFacts, NodeFacts
@@ -19,6 +21,7 @@ from caravan.values.repo import RepoProfile
 
 SAID: Final = frozenset({Author.USER, Author.ANSWER})
 """Authors that are a person: what they set is changed only after asking."""
+_READ: Final = 20_000  # characters of the evidence that are searched
 
 
 class GpuChoice(NamedTuple):
@@ -36,8 +39,10 @@ class Outlook:
     they would have room for all members of the plan at once, were they empty. `words` is the command as the job
     would run it, `unheard` the fields that no option of the program takes. `field_of` names the plan field that an
     option of that name sets. `gpus` are the types that one node has enough of, the cheapest first, whatever model
-    the plan names. `bf16` None: not known. `matches` says whether a plan's word for a GPU (`A100`) means a node's
-    model. `nearest` are the nearest other plans that have a place. `image`: the settings' image.
+    the plan names. `images` are base images that the plan's nodes can run, the fittest first; `torch_below` is the
+    first version of torch that is too new for their driver, None: not known. `bf16` None: not known. `matches` says
+    whether a plan's word for a GPU (`A100`) means a node's model. `nearest` are the nearest other plans that have a
+    place. `image`: the settings' image.
     """
 
     fits: Callable[[TrainingPlan], bool | None] = lambda _: None
@@ -48,6 +53,8 @@ class Outlook:
     host_need_mb: Callable[[TrainingPlan], int | None] = lambda _: None
     field_of: Callable[[str], str | None] = lambda _: None
     gpus: Callable[[TrainingPlan], Sequence[GpuChoice]] = lambda _: ()
+    images: Callable[[TrainingPlan], Sequence[BaseImage]] = lambda _: ()
+    torch_below: Callable[[TrainingPlan], str | None] = lambda _: None
     bf16: Callable[[TrainingPlan], bool | None] = lambda _: None
     matches: Callable[[str, str], bool] = lambda asked, model: asked == model
     nearest: Callable[[TrainingPlan], Sequence[PlanChoice]] = lambda _: ()
@@ -91,6 +98,36 @@ class Case:
     def detail(self, name: str) -> str:
         """What the evidence names in that role; empty where it doesn't."""
         return self.diagnosis.details.get(name, "").strip()
+
+    @property
+    def text(self) -> str:
+        """The cause and the lines that show it, as one text."""
+        return "\n".join((self.diagnosis.cause, *self.diagnosis.lines))[:_READ]
+
+    def says(self, pattern: str) -> re.Match[str] | None:
+        """Where the evidence says it, in whatever case; None where it doesn't."""
+        return re.search(pattern, self.text, re.IGNORECASE)
+
+    def option(self, *names: str) -> str | None:
+        """The program's own spelling of its first option with one of these names, or None."""
+        found = self.profile.option(*names)
+        return found.flag if found else None
+
+    def as_option(self, value: Json, *names: str) -> dict[str, Json]:
+        """The value for the program's first option with one of these names, where it would be told something new."""
+        option = self.option(*names)
+        return self.heard({f"training.options.{option}": value}) if option else {}
+
+    def others(self) -> tuple[NodeFacts, ...]:
+        """The nodes that could take the plan beside the one on which it failed."""
+        return tuple(n for n in self.outlook.takers(self.plan) if n.name != self.diagnosis.node_name)
+
+    def avoiding(self) -> dict[str, Json]:
+        """The failed node among those left out; nothing where none is known or no other could take the plan."""
+        name = self.diagnosis.node_name
+        if not name or not self.others() or name in self.plan.exclude_nodes:
+            return {}
+        return {"exclude_nodes": [*self.plan.exclude_nodes, name]}
 
     def number(self, name: str) -> float | None:
         """A detail that is a number of zero or more, or None."""

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from caravan.diagnosis.ladders.case import Case, GpuChoice
+from caravan.diagnosis.ladders.sharing import sharded, small_states, whole_segments
 from caravan.values.base import Json
 from caravan.values.failure import Repair
 from caravan.values.plan import TrainingPlan
 
 _SHORTEST: Final = 128  # tokens: below that a language model learns another task
+_NONE: Final[Mapping[str, Json]] = {}
 _FAR_OFF: Final = 1.25  # a need this many times the GPU is not mended by half the batch
 
 
@@ -20,7 +22,17 @@ def host_memory(case: Case) -> Iterator[Repair]:
     workers_first = case.detail("where") == "process" and (case.plan.training.num_workers or 0) > 0
     for rung in (fewer_workers, more_memory) if workers_first else (more_memory, fewer_workers):
         yield from rung(case)
+    yield from _without_offload(case)
     yield from _smaller_batch(case, {})
+
+
+def _without_offload(case: Case) -> Iterator[Repair]:
+    """What was moved from the GPU to the host stays on the GPU, where that is estimated to hold it."""
+    for option, value in case.plan.training.options.items():
+        if "offload" in option.lower() and str(value).lower() in ("true", "1", "cpu", "auto"):
+            values: dict[str, Json] = {f"training.options.{option}": None}
+            if case.outlook.fits(_plan(case, values)) is not False:
+                yield from case.change(values, f"without {option}, which moves what the GPU has to the host")
 
 
 def more_memory(case: Case) -> Iterable[Repair]:
@@ -53,24 +65,31 @@ def fewer_workers(case: Case) -> Iterable[Repair]:
 
 
 def cuda_memory(case: Case) -> Iterator[Repair]:
-    """A smaller batch at equal effective batch, checkpointing, a larger GPU, a quantised model, shorter sequences."""
+    """A smaller batch at equal effective batch, checkpointing, optimiser states in eight bits, a larger GPU, several,
+    a quantised model, shorter sequences; before all, unbroken segments where the memory was only cut up."""
     checkpointing, quantised = _checkpointing(case), _quantised(case)
-    yield from _fitting_batch(case) or _smaller_batch(case, checkpointing)
-    yield from _with_batch(case, checkpointing, "gradient checkpointing")
+    segments, states = whole_segments(case), small_states(case)
+    yield from _told(case, segments, "the free memory was enough, but in pieces")
+    yield from _fitting_batch(case, segments) or _smaller_batch(case, checkpointing, segments)
+    yield from _with_batch(case, {**checkpointing, **segments} if checkpointing else {}, "gradient checkpointing")
+    if states:
+        yield from _with_batch(case, states, "optimiser states in eight bits")
+        yield from _with_batch(case, {**states, **checkpointing}, "optimiser states in eight bits")
     yield from _larger_gpu(case)
+    yield from _with_batch(case, sharded(case), "the model's parts spread over several GPUs")
     if quantised:
         yield from _with_batch(case, quantised, "a quantised model")
         yield from _with_batch(case, {**quantised, **checkpointing}, "a quantised model")
     yield from _shorter(case, checkpointing)
 
 
-def _fitting_batch(case: Case) -> tuple[Repair, ...]:
+def _fitting_batch(case: Case, segments: Mapping[str, Json]) -> tuple[Repair, ...]:
     """The largest smaller micro batch that the estimate holds to fit: no attempt is spent on those between."""
     known = next((batch for batch in _batches(case) if case.outlook.fits(_plan(case, batch)) is True), {})
-    return tuple(_told(case, known, "the largest batch that is estimated to fit"))
+    return tuple(_told(case, {**known, **segments} if known else {}, "the largest batch that is estimated to fit"))
 
 
-def _smaller_batch(case: Case, checkpointing: Mapping[str, Json]) -> Iterable[Repair]:
+def _smaller_batch(case: Case, checkpointing: Mapping[str, Json], more: Mapping[str, Json] = _NONE) -> Iterable[Repair]:
     """Half the batch, or a quarter where the need was far off.
 
     Three attempts are not spent on 4, 2 and 1: what is still too large after a first repair becomes 1, with
@@ -80,9 +99,10 @@ def _smaller_batch(case: Case, checkpointing: Mapping[str, Json]) -> Iterable[Re
     if not batches:
         return ()
     if case.mended("training.micro_batch"):
-        return _told(case, {**batches[-1], **checkpointing}, "the smallest batch")
+        return _told(case, {**batches[-1], **checkpointing, **more}, "the smallest batch")
     wanted = max(1, (case.plan.training.micro_batch or 1) // (4 if _need_ratio(case) > _FAR_OFF else 2))
-    return _told(case, next((b for b in batches if _micro(b) <= wanted), batches[-1]), "a smaller batch")
+    batch = next((b for b in batches if _micro(b) <= wanted), batches[-1])
+    return _told(case, {**batch, **more}, "a smaller batch")
 
 
 def _with_batch(case: Case, values: Mapping[str, Json], what: str) -> Iterable[Repair]:

@@ -9,14 +9,24 @@ from caravan.values.failure import Repair
 
 _LEAST_RATE: Final = 1e-8  # below that nothing is learned any more
 _NORM: Final = 1.0
+_WARM_UP: Final = 0.05
 
 
 def divergence(case: Case) -> Iterator[Repair]:
-    """Steadier arithmetic first where half precision overflows, then smaller steps with clipped gradients."""
+    """Steadier arithmetic where half precision overflows, then smaller steps with clipped gradients, then a warm-up."""
     steady, smaller = _precision(case), _smaller_steps(case)
     yield from case.change(steady, f"{''.join(map(str, steady.values()))} instead of fp16, which overflows")
     told = ", ".join(_told(case, path, value) for path, value in smaller.items())
     yield from case.change(smaller, told)
+    yield from case.change(_warm_up(case), f"a warm-up over {_WARM_UP:.0%} of the steps")
+
+
+def _warm_up(case: Case) -> dict[str, Json]:
+    """A share of the steps at a growing rate, where the program has an option for that and does not warm up yet."""
+    option = case.profile.option("warmup_ratio", "warmup_proportion", "warmup_fraction")
+    if option is None or case.plan.training.warmup or option.default not in (None, 0, 0.0):
+        return {}
+    return case.heard({f"training.options.{option.flag}": _WARM_UP})
 
 
 def _told(case: Case, path: str, value: Json) -> str:

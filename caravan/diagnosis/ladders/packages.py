@@ -82,10 +82,12 @@ def _install(case: Case, line: str, name: str, *, own: bool) -> Iterable[Repair]
     if name in {requirement_name(known) for known in plan.setup.pip}:
         return ()  # it was installed and is missing all the same: installing it again won't help
     used = plan.setup.requirements
-    if used and name in {requirement_name(row) for row in _lines(used, case.looks.read(used))}:
+    if used and name in {requirement_name(row) for row in requirement_lines(used, case.looks.read(used))}:
         return ()
     files = [f for f in case.looks.dependencies() if f.endswith(".txt")]
-    holder = next((f for f in files if name in {requirement_name(r) for r in _lines(f, case.looks.read(f))}), None)
+    holder = next(
+        (f for f in files if name in {requirement_name(r) for r in requirement_lines(f, case.looks.read(f))}), None
+    )
     if holder and not used:
         return case.change({"setup.requirements": holder}, f"{holder} names {name}, and it was not installed")
     why = f"install {line} with pip" + (", as the repository asks" if own else "")
@@ -95,13 +97,13 @@ def _install(case: Case, line: str, name: str, *, own: bool) -> Iterable[Repair]
 def own_requirement(looks: Looks, name: str) -> str | None:
     """The line by which the repository's dependency files ask for the distribution of that normal name, or None."""
     for file in looks.dependencies():
-        for line in _lines(file, looks.read(file)):
+        for line in requirement_lines(file, looks.read(file)):
             if requirement_name(line) == name:
                 return line.partition(";")[0].strip()
     return None
 
 
-def _lines(file: str, text: str) -> Iterator[str]:
+def requirement_lines(file: str, text: str) -> Iterator[str]:
     """The requirement lines of a dependency file; a file that does not parse has none."""
     name = posixpath.basename(file)
     try:

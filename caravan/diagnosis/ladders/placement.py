@@ -7,6 +7,7 @@ from caravan.diagnosis.ladders.case import Case
 from caravan.values.failure import Repair, RetryElsewhere, Wait
 
 _WAITS_S: Final = (60, 300, 900)  # growing, so that a busy cluster is not asked all the time
+_END_S: Final = 300  # the longest that takes a checkpoint of some ten GB to a network disk
 _ENDED: Final = "the job was ended from outside"
 _KILLED: Final = "the training was killed, and the same plan may well come through"
 
@@ -28,5 +29,17 @@ def wait_for_room(case: Case) -> Iterator[Repair]:
 def no_place(case: Case) -> Iterator[Repair]:
     """Wait while nodes that are large enough are busy, then the nearest plans that have a place."""
     yield from wait_for_room(case)
+    yield from nearest(case)
+
+
+def nearest(case: Case) -> Iterator[Repair]:
+    """The nearest plans that have a place."""
     for choice in case.outlook.nearest(case.plan):
         yield from case.change({change.path: change.value for change in choice.changes}, choice.text)
+
+
+def longer_end(case: Case) -> Iterator[Repair]:
+    """More time to write a checkpoint before the end, where the training is asked to stop and is then killed."""
+    given = case.plan.kill_timeout_s
+    if case.detail("kind") in ("preempted", "drain", "node") and given < _END_S and case.plan.resume is not None:
+        yield from case.change({"kill_timeout_s": _END_S}, f"{_END_S} s to write a checkpoint when it is to stop")

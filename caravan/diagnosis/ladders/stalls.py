@@ -13,6 +13,7 @@ _ALONE: Final = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 
 _PULL_S: Final = (1200, 3600)  # Nomad's own limit is 300 s, and a training image has 5 to 20 GB
 _PAUSE_S: Final = 60
+_LIMITED_S: Final = (300, 1800)  # registries count pulls in windows of hours
 
 
 def hang(case: Case) -> Iterator[Repair]:
@@ -31,19 +32,26 @@ def whole_run(case: Case) -> Iterator[Repair]:
         yield from case.change({"limits.max_run_s": int(needed)}, why)
 
 
-def index_away(case: Case) -> Iterator[Repair]:
-    """Again after a while, then on another node, where it was the package index that could not be reached."""
-    index = case.detail("index")
-    if index:
-        yield Wait(seconds=_PAUSE_S, why=f"the package index {index} could not be reached")
-        yield from elsewhere(case)
-
-
 def image_pull(case: Case) -> Iterator[Repair]:
     """More time for the pull where the driver's own limit may have ended it; again after a while; another node."""
     given = case.plan.image_pull_timeout_s or 0
     longer = next((seconds for seconds in _PULL_S if seconds > given), None)
     if case.plan.driver == "docker" and longer is not None:
         yield from case.change({"image_pull_timeout_s": longer}, f"the pull may take {longer} s")
-    yield Wait(seconds=_PAUSE_S, why="the registry did not deliver the image")
+    pauses = _LIMITED_S if case.detail("kind") == "rate" else (_PAUSE_S,)
+    yield from (Wait(seconds=seconds, why="the registry did not deliver the image") for seconds in pauses)
     yield from elsewhere(case)
+
+
+def native_crash(case: Case) -> Iterator[Repair]:
+    """No data loader processes, another node, then an image whose packages are built together."""
+    yield from case.change(
+        case.heard({"training.num_workers": 0}), "no loader processes, which crash with what they load"
+    )
+    yield from case.change(
+        case.avoiding(), f"another node than {case.diagnosis.node_name}: its CPU may lack what is used"
+    )
+    for image in case.outlook.images(case.plan):
+        if image.torch and image.image != case.plan.image:
+            yield from case.change({"image": image.image}, f"{image.image}, whose packages are built together")
+            break

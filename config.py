@@ -126,7 +126,8 @@ class Settings(BaseSettings):
         "CARAVAN_AGENT_IMAGE", description="image of Caravan itself, for agents on the cluster (--on-cluster)"
     )
     config_file: Path | None = _env(
-        "CARAVAN_CONFIG", description="cluster profiles (caravan.toml), in place of the user's and the system's"
+        "CARAVAN_CONFIG",
+        description="cluster profiles (caravan.toml), in place of the user's and the system's",
     )
     policy: Path | None = _env(
         "CARAVAN_POLICY", description="a policy that holds beside the administrator's /etc/caravan/policy.toml"
@@ -136,6 +137,10 @@ class Settings(BaseSettings):
         ge=0,
         allow_inf_nan=False,
         description="price of a GPU hour, in US dollars, in place of the catalogue's",
+    )
+    prices: Path | None = _env(
+        "CARAVAN_PRICES",
+        description="list of prices (prices.toml), in place of the profile's, the user's and the system's",
     )
 
     nomad_addr: str | None = _env("NOMAD_ADDR", description="address of the Nomad cluster; unset: the built-in one")

@@ -30,7 +30,7 @@ _BY_REFERENCE: Final = (
     'Say where it is instead: token_env = "NAME" (an environment variable) or token_file = "/path" (a file that '
     "others can't read)."
 )
-_PATHS: Final = ("token_file", "cacert", "capath", "client_cert", "client_key", "policy")
+_PATHS: Final = ("token_file", "cacert", "capath", "client_cert", "client_key", "policy", "prices_file")
 
 V = TypeVar("V", bound=Value)
 Parse = Callable[[str], str]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from caravan.values.run import RunRecord, RunRequest
 
 _KEY: Final = "station"
-_AT_HOME: Final = ("token_env", "token_file", "cacert", "capath", "client_cert", "client_key", "policy")
+_AT_HOME: Final = ("token_env", "token_file", "cacert", "capath", "client_cert", "client_key", "policy", "prices_file")
 """What a profile says of this machine alone."""
 
 
@@ -101,7 +101,7 @@ def _carried(wiring: Wiring, request: RunRequest, folder: RunFolder) -> Carried:
     if site is not None:
         profile = site.profile.model_copy(update=dict.fromkeys(_AT_HOME))
         site = site.model_copy(update={"profile": profile})
-    return Carried(site=site, policies=wiring.policies(request), own=str(folder.path))
+    return Carried(site=site, policies=wiring.policies(request), own=str(folder.path), prices=wiring.prices(request))
 
 
 def show_sent(terminal: Terminal, result: Result, at: Stationed, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from caravan.values.base import Value
 from caravan.values.policy import Policies
+from caravan.values.prices import Prices
 from caravan.values.run import Deployment, RunEvent, RunRecord
 from caravan.values.target import Site
 
@@ -22,6 +23,7 @@ class Carried(Value):
     site: Site | None = None
     policies: Policies = Policies()
     own: str = ""
+    prices: Prices | None = Field(default=None, description="what is paid, by the price list where it comes from")
 
 
 class Bundle(Value):

@@ -86,6 +86,7 @@ class ClusterProfile(Value):
     prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict, description="GPU model to US dollars an hour"
     )
+    prices_file: str | None = Field(default=None, description="list of prices (prices.toml) for this cluster")
     soft_limit_usd: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, description="what --yes may spend on one run, in US dollars"
     )

@@ -14,6 +14,7 @@ from threading import Event
 from typing import Protocol, runtime_checkable
 
 from caravan.values.base import Json
+from caravan.values.datasets import DatasetAnswer
 from caravan.values.delivery import Parcel
 from caravan.values.dialogue import Question
 from caravan.values.environment import ImageAnswer, Resolution
@@ -23,6 +24,7 @@ from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, T
 from caravan.values.plan import CodeSource, ImageBuild, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Deployment, Outcome, RunEvent, RunRecord, RunStatus, Sentinel, Snapshot
+from caravan.values.shape import ModelAnswer
 
 
 class Clock(Protocol):
@@ -403,6 +405,16 @@ class ImageRegistry(Protocol):
 
     def look_at(self, images: Sequence[str]) -> tuple[ImageAnswer, ...]:
         """Several at once, in their order."""
+
+
+class ModelHub(Protocol):
+    """What a hub of models and data sets says of them. It never raises, downloads no weights and no data."""
+
+    def model(self, name: str, revision: str | None = None) -> ModelAnswer:
+        """The model's config and the number of its parameters, as far as the hub shows them."""
+
+    def dataset(self, name: str) -> DatasetAnswer:
+        """The rows and bytes of the data set's splits, as far as the hub shows them."""
 
 
 class PromptBook(Protocol):

@@ -9,8 +9,10 @@ from typing import Literal
 from pydantic import Field
 
 from caravan.values.base import Confidence, Json, Value
+from caravan.values.datasets import DatasetAnswer, DatasetSize
 from caravan.values.environment import RepoEnvironment
 from caravan.values.places import SourceLine as SourceLine
+from caravan.values.shape import ModelAnswer, ModelConfig
 
 
 class Launcher(StrEnum):
@@ -146,6 +148,12 @@ class RepoProfile(Value):
     environment: RepoEnvironment | None = Field(
         default=None, description="what the entry needs to be installed, and where the files say so"
     )
+    model_configs: tuple[ModelConfig, ...] = Field(
+        default=(), description="configs of models that files hold or code builds, the likeliest first"
+    )
+    data_sizes: tuple[DatasetSize, ...] = Field(default=(), description="data files of the repository")
+    models_on_hub: tuple[ModelAnswer, ...] = Field(default=(), description="what the hub said of models, if asked")
+    datasets_on_hub: tuple[DatasetAnswer, ...] = Field(default=(), description="what it said of data sets")
     git: GitState | None = None
     notes: tuple[str, ...] = Field(default=(), description="what could not be read, and why")
     files: int = 0

@@ -1,72 +1,132 @@
 """Estimates for bare descriptions of a training: one row of fields in, memory per GPU out.
 
-The row's fields are those of the `estimate --jsonl` contract. Pure; it knows neither plan nor cluster.
+The row's fields are those of the `estimate --jsonl` contract. A field that is missing or null takes the commonest
+habit: see `setting_of`. Pure; it knows neither plan nor cluster.
 """
 
+import math
 from collections.abc import Mapping
+from typing import Final
 
-from caravan.planning.memory_model import Setting, memory_parts
-from caravan.planning.shapes import Shape, guessed_shape, shape_of
+from caravan.planning.memory import FITTED, Fitted, Setting, memory_parts
+from caravan.planning.shapes import guessed_shape, shape_of
 from caravan.values.base import Json
 from caravan.values.errors import UsageError
+from caravan.values.shape import MOST_PARAMS_B, Family, ModelShape
+
+_FAMILIES: Final = {"cnn-detector": Family.CNN, "cnn": Family.CNN} | {f.value: f for f in Family}
+_MOST: Final = 10**12
 
 
-def estimate_row(fields: Mapping[str, Json]) -> tuple[float, dict[str, float]]:
+def estimate_row(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> tuple[float, dict[str, float]]:
     """Peak memory of one GPU in GiB and its parts, which sum to it.
 
     Needs `params_b`, or a `model` whose shape or size is known; every other field has a default. Raises UsageError
-    when the model can't be sized or a field is of the wrong type.
+    when the model can't be sized or a field is of the wrong type or no possible number.
     """
-    try:
-        shape = _shape(fields)
-        setting = _setting(fields)
-        parts = memory_parts(shape, setting)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"Row {fields.get('id', '?')}: {error}.", hint="Numbers must be numbers.") from error
+    parts = memory_parts(shape_in(fields), setting_of(fields, fitted), fitted)
     breakdown = {p.name: p.gib for p in parts}
     return round(sum(breakdown.values()), 4), breakdown
 
 
-def _shape(fields: Mapping[str, Json]) -> Shape:
+def shape_in(fields: Mapping[str, Json]) -> ModelShape:
+    """The model's shape: what the row says, then what its name is known for, then a usual one of its size."""
     named = shape_of(str(fields.get("model") or ""))
-    params = fields.get("params_b") or (named.params_b if named else None)
-    if not isinstance(params, int | float) or params <= 0:
+    params = _number(fields, "params_b") or (named.params_b if named else None)
+    if params is None:
         raise UsageError(
             f"Row {fields.get('id', '?')}: the size of model {fields.get('model')!r} isn't known.",
             hint="Give params_b, its parameters in billions.",
         )
-    base = named or guessed_shape(float(params))
-    return Shape(
-        params_b=float(params),
-        hidden=int(fields.get("hidden") or base.hidden),
-        layers=int(fields.get("layers") or base.layers),
-        heads=int(fields.get("heads") or base.heads),
-        kv_heads=int(fields.get("kv_heads") or base.kv_heads),
-        intermediate=int(fields.get("intermediate") or base.intermediate),
-        vocab=int(fields.get("vocab") or base.vocab),
-        gated=base.gated if fields.get("mlp_gated") is None else bool(fields.get("mlp_gated")),
-        exact=base.exact,
-    )
+    if params > MOST_PARAMS_B:
+        raise _bad(fields, "params_b", "is larger than any model")
+    base = named or guessed_shape(params)
+    changed: dict[str, object] = {"params_b": params}
+    for field, name in _SHAPE_FIELDS.items():
+        number = _count(fields, field)
+        if number is not None:
+            changed[name] = number
+    if fields.get("tied") is not None:
+        changed["tied"] = bool(fields["tied"])
+    if fields.get("mlp_gated") is not None:
+        changed["gated"] = bool(fields["mlp_gated"])
+    family = _FAMILIES.get(str(fields.get("arch_family") or ""))
+    if family:
+        changed["family"] = family
+    return base.model_copy(update=changed | _heads(base, changed))
 
 
-def _setting(fields: Mapping[str, Json]) -> Setting:
+_SHAPE_FIELDS: Final = {name: name for name in ("hidden", "layers", "heads", "kv_heads", "intermediate", "vocab")} | {
+    "moe_experts": "experts",
+    "moe_topk": "experts_per_token",
+    "head_dim": "head_dim",
+}
+
+
+def _heads(base: ModelShape, changed: Mapping[str, object]) -> dict[str, object]:
+    """The width of a head where the row gives hidden or heads, and not it."""
+    if "head_dim" in changed or not {"hidden", "heads"} & changed.keys():
+        return {}
+    hidden, heads = changed.get("hidden", base.hidden), changed.get("heads", base.heads)
+    return {"head_dim": max(1, int(str(hidden)) // max(1, int(str(heads))))}
+
+
+def setting_of(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> Setting:
+    """The training's setting. Not said: 16-bit weights, AdamW, batch 1, blockwise attention, no checkpointing."""
     default = Setting()
     compute = str(fields.get("compute_dtype") or default.compute_dtype)
+    targets = fields.get("lora_targets")
+    flash = fields.get("flash_attention")
     return Setting(
         method=str(fields.get("method") or default.method),
         weights_dtype=str(fields.get("weights_dtype") or compute),
         compute_dtype=compute,
-        quant_bits=fields.get("quant_bits"),
+        quant_bits=_count(fields, "quant_bits"),
         optimizer=str(fields.get("optimizer") or default.optimizer),
-        micro_batch=int(fields.get("micro_batch") or 1),
-        seq_len=int(fields.get("seq_len") or default.seq_len),
-        lora_rank=int(fields.get("lora_rank") or default.lora_rank),
-        lora_targets=tuple(fields.get("lora_targets") or default.lora_targets),
-        trainable_params=fields.get("trainable_params"),
+        micro_batch=_count(fields, "micro_batch") or 1,
+        seq_len=_length(fields, fitted) or default.seq_len,
+        lora_rank=_count(fields, "lora_rank") or default.lora_rank,
+        lora_targets=tuple(str(t) for t in targets) if isinstance(targets, list | tuple) else default.lora_targets,
+        trainable_params=_number(fields, "trainable_params"),
         grad_checkpointing=bool(fields.get("grad_checkpointing")),
-        flash_attention=bool(fields.get("flash_attention")),
+        flash_attention=True if flash is None else bool(flash),
         fused_ce=bool(fields.get("fused_ce")),
         master_fp32=bool(fields.get("master_fp32")),
-        gpus=int(fields.get("gpus") or 1),
+        gpus=_count(fields, "gpus") or 1,
         parallel=str(fields.get("parallel") or "none"),
+        quant_type=str(fields["quant_type"]) if fields.get("quant_type") else None,
+        grad_accum=_count(fields, "grad_accum"),
+        offload=bool(fields.get("offload")),
+        compiled=bool(fields.get("compiled")),
+        metric=str(fields["metric"]) if fields.get("metric") else None,
+        image_size=_count(fields, "image_size"),
     )
+
+
+def _length(fields: Mapping[str, Json], fitted: Fitted) -> int | None:
+    """Tokens of the longest sequence in a batch; a mere cap on it is seldom reached by all of a batch."""
+    length = _count(fields, "seq_len")
+    if length is not None and fields.get("seq_kind") == "max_cap":
+        return max(1, round(length * fitted.cap_share))
+    return length
+
+
+def _count(fields: Mapping[str, Json], name: str) -> int | None:
+    number = _number(fields, name)
+    return None if number is None else int(number)
+
+
+def _number(fields: Mapping[str, Json], name: str) -> float | None:
+    """A number of the row, above zero; None where it is missing, or zero where that means the same."""
+    value = fields.get(name)
+    if value is None or value is False:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _bad(fields, name, "must be a number")
+    if not math.isfinite(value) or value < 0 or value > _MOST:
+        raise _bad(fields, name, f"must be between 0 and {_MOST:.0e}")
+    return float(value) or None
+
+
+def _bad(fields: Mapping[str, Json], name: str, why: str) -> UsageError:
+    return UsageError(f"Row {fields.get('id', '?')}: {name} = {fields.get(name)!r} {why}.", hint="Correct the row.")

@@ -1,0 +1,34 @@
+"""The way from the last block to the loss: logits, their 32-bit copies, the loss's gradients.
+
+Sources: transformers' causal language models cast the logits to 32 bit, shift them (a copy), and cross-entropy keeps
+the logarithm of the softmax: 4 + 4 + 4 bytes a logit at the end of the forward pass; in the backward pass the kept
+one, the gradient of the negative log-likelihood and that of the softmax: 12 again. Liger's fused loss works in as many
+chunks as the vocabulary is wider than the stream, so that a chunk's logits are about as large as the hidden states.
+"""
+
+import math
+from typing import Final
+
+from caravan.planning.memory.setting import Setting, tokens, width
+from caravan.values.shape import Family, ModelShape
+
+_EACH_LOGIT: Final = 12.0
+_LAST_HIDDEN: Final = 8.0
+"""Bytes for each number of the last hidden state: in 32 bit for the last norm, its output, and their gradients."""
+_FUSED: Final = 8.0
+"""Bytes for each logit of a chunk: in 16 and in 32 bit, and the gradient in place."""
+_WITHOUT: Final = (Family.ENCODER, Family.VIT, Family.CNN, Family.DIT, Family.UVIT, Family.UNET, Family.DUAL)
+"""Families that are trained with a small head rather than over a vocabulary."""
+
+
+def logits_bytes(shape: ModelShape, setting: Setting) -> float:
+    """Bytes between the last block and the loss, of one micro batch."""
+    count = tokens(setting)
+    last = _LAST_HIDDEN * shape.hidden * count
+    if shape.family in _WITHOUT or not shape.vocab:
+        return last
+    whole = _EACH_LOGIT * shape.vocab * count
+    if not setting.fused_ce:
+        return whole + last
+    chunk = count / math.ceil(shape.vocab / shape.hidden) * shape.vocab * _FUSED
+    return min(whole, chunk + width(setting.compute_dtype) * shape.hidden * count) + last

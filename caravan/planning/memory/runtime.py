@@ -1,0 +1,26 @@
+"""What lies between the tensors and what the GPU must have: the allocator's reserve and the CUDA context.
+
+A figure of torch's `max_memory_allocated` has none of it, `max_memory_reserved` has the allocator's slack, and what
+the driver shows (nvidia-smi, NVML) also the CUDA context with its loaded kernels and communication buffers. Sources:
+torch's notes on CUDA semantics (caching allocator: blocks of 512 bytes, segments of 2 and 20 MiB, larger ones rounded
+to 2 MiB); the fitted shares are in `constants.py`.
+"""
+
+from typing import Final
+
+from caravan.planning.memory.constants import FITTED, Fitted
+from caravan.planning.memory.setting import GIB, Setting
+
+_WORKSPACE_GIB: Final = 0.03
+"""cuBLAS's workspace, which torch allocates itself: 8 MiB a stream, 32 MiB on Hopper."""
+_INSIDE: Final = ("allocated", "active")
+
+
+def runtime_gib(setting: Setting, staying: float, passing: float, fitted: Fitted = FITTED) -> dict[str, float]:
+    """Named parts in GiB on top of `staying` bytes (weights, states) and `passing` ones (activations, gradients)."""
+    if setting.metric in _INSIDE:
+        return {"workspace": _WORKSPACE_GIB}
+    slack = (fitted.held_slack * staying + fitted.slack * passing) / GIB
+    if setting.metric == "reserved":
+        return {"allocator slack": slack + _WORKSPACE_GIB}
+    return {"allocator slack": slack + _WORKSPACE_GIB, "CUDA context": fitted.context_gib}

@@ -1,0 +1,114 @@
+"""From a plan to what the memory estimate needs of it, with what had to be assumed. Pure; it knows no cluster."""
+
+import re
+from typing import Final
+
+from caravan.planning.command import DISTRIBUTED
+from caravan.planning.memory import Setting
+from caravan.values.plan import TrainingPlan
+from caravan.values.repo import Launcher, RepoProfile
+from caravan.values.shape import ModelShape
+
+_DEFAULT_SEQ: Final = 1024
+_ALL_TARGETS: Final = ("q", "k", "v", "o", "gate", "up", "down")
+_ADAPTERS: Final = ("lora", "qlora", "dora")
+_STAGE: Final = re.compile(r"zero[-_ ]?(?:stage)?[-_ =]?([123])|\bstage[\"']?\s*[:=]\s*([123])")
+_KNOWN: Final = ("adafactor", "lion", "galore", "apollo", "muon", "lomo", "lamb")
+
+
+def setting_of_plan(
+    plan: TrainingPlan, shape: ModelShape, profile: RepoProfile | None = None
+) -> tuple[Setting, list[str]]:
+    """The plan's training as memory sees it, and a line for everything that nobody said."""
+    training = plan.training
+    notes = list(_assumed(plan))
+    method = (training.method or "full").lower()
+    quant = training.quant_bits or (4 if method == "qlora" else None)
+    precision = training.precision or "bf16"
+    compute = "fp32" if precision == "tf32" else precision
+    adapter = method in _ADAPTERS
+    gpus = max(1, plan.resources.gpus * plan.launch.nodes)
+    parallel, offload = _spread(plan, profile) if gpus > 1 or _words(plan).count("zero") else ("none", False)
+    if parallel == "ddp":
+        notes.append("every GPU holds the whole model (no sharding found)")
+    if training.max_len is not None and shape.max_positions and training.max_len > shape.max_positions:
+        notes.append(f"{training.max_len} tokens a sequence is more than the {shape.max_positions} it was made for")
+    if not shape.gated and shape.exact:
+        notes.append("MLP without a gate")
+    return (
+        Setting(
+            method="qlora" if adapter and quant else method,
+            weights_dtype=_weights_dtype(plan, compute, parallel, adapter=adapter),
+            compute_dtype=compute,
+            quant_bits=quant,
+            optimizer=optimizer_kind(training.optimizer),
+            micro_batch=training.micro_batch or 1,
+            seq_len=training.max_len or _DEFAULT_SEQ,
+            lora_rank=training.lora_rank or 16,
+            lora_targets=_ALL_TARGETS if adapter else (),
+            grad_checkpointing=bool(training.grad_checkpointing),
+            flash_attention=training.attn != "eager",
+            gpus=gpus,
+            parallel=parallel,
+            grad_accum=training.grad_accum,
+            offload=offload,
+        ),
+        notes,
+    )
+
+
+def _assumed(plan: TrainingPlan) -> list[str]:
+    training = plan.training
+    said = (
+        (training.max_len, f"sequence length taken as {_DEFAULT_SEQ}"),
+        (training.micro_batch, "batch size taken as 1"),
+        (training.method, "method taken as full fine-tuning, the costliest"),
+        (training.grad_checkpointing, "no gradient checkpointing"),
+        (training.attn, "attention computed blockwise (SDPA or flash)"),
+        (training.precision, "weights and computation taken as bf16"),
+    )
+    return [text for value, text in said if value is None]
+
+
+def _weights_dtype(plan: TrainingPlan, compute: str, parallel: str, *, adapter: bool) -> str:
+    """Type of the weights at rest. FSDP in mixed precision keeps what is trained in 32 bit, as accelerate does.
+
+    fp16 is trained with 32-bit weights under autocast, since its gradients could not be scaled otherwise.
+    """
+    if adapter or compute == "fp32":
+        return compute
+    return "fp32" if compute == "fp16" or (parallel == "fsdp" and plan.launch.launcher in DISTRIBUTED) else compute
+
+
+def optimizer_kind(name: str | None) -> str:
+    """The kind of an optimizer that a trainer names (`paged_adamw_8bit`, `adamw_torch_fused`)."""
+    plain = (name or "adamw").lower().replace("-", "_")
+    found = next((kind for kind in _KNOWN if kind in plain), None)
+    if found is None and "sgd" in plain:
+        found = "sgd_momentum" if "momentum" in plain else "sgd"
+    if found is None:
+        found = "adamw_fused" if "fused" in plain else "adamw"
+    eight = "8bit" if "8bit" in plain or "8_bit" in plain else ""
+    return ("paged_" if "paged" in plain else "") + (found.removesuffix("_fused") + eight if eight else found)
+
+
+def _words(plan: TrainingPlan) -> str:
+    options = (f"{name}={value}" for name, value in plan.training.options.items())
+    overlays = (str(overlay) for overlay in plan.config_overlays)
+    return " ".join((*plan.launch.args, *plan.command, *options, *overlays)).lower()
+
+
+def _spread(plan: TrainingPlan, profile: RepoProfile | None) -> tuple[str, bool]:
+    """How the training is spread, by the words of command, launcher and configs, and whether states are offloaded."""
+    words = _words(plan)
+    offload = "offload" in words and "no_offload" not in words
+    stage = _STAGE.search(words)
+    deepspeed = plan.launch.launcher is Launcher.DEEPSPEED or "deepspeed" in words
+    own = (profile.distributed or "") if profile else ""
+    if stage and (deepspeed or "zero" in stage[0]):
+        return f"zero{stage[1] or stage[2]}", offload
+    if "fsdp" in words or (own == "fsdp" and not deepspeed):
+        return "fsdp", offload
+    if deepspeed or own == "deepspeed":
+        return "zero2", offload  # what its examples and trainers' templates use most
+    return ("ddp" if plan.launch.launcher in DISTRIBUTED or own == "ddp" else "none"), False

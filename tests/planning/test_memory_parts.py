@@ -1,0 +1,233 @@
+"""The memory estimate against tensors counted by hand, and what must hold for any training."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caravan.planning.memory import GIB, Setting, memory_parts, trained_params
+from caravan.planning.memory.activations import block_of
+from caravan.planning.memory.logits import logits_bytes
+from caravan.planning.memory.trained import trained_bytes
+from caravan.planning.memory.weights import weights_bytes
+from caravan.values.shape import Family, ModelShape
+
+# 1 B parameters, 10 layers of width 1000, 10 heads, a gated MLP of 4000, 10,000 tokens in the vocabulary.
+TOY = ModelShape(
+    params_b=1.0, hidden=1000, layers=10, heads=10, kv_heads=10, intermediate=4000, vocab=10_000, tied=False
+)
+TABLE = 10_000 * 1000
+ROUNDING = 0.0002
+
+
+def parts(shape: ModelShape = TOY, **setting: object) -> dict[str, float]:
+    found = memory_parts(shape, Setting(**{"metric": "allocated", **setting}))  # type: ignore[arg-type]
+    return {p.name: p.gib * GIB for p in found}
+
+
+def total(shape: ModelShape, setting: Setting) -> float:
+    return sum(p.gib for p in memory_parts(shape, setting))
+
+
+def close(found: float, wanted: float) -> bool:
+    return abs(found - wanted) < 0.0002 * GIB
+
+
+def test_the_step_of_adamw_in_16_bit_holds_five_times_the_weights() -> None:
+    found = parts(method="full", micro_batch=1, seq_len=16, grad_checkpointing=True)
+    assert close(found["weights"], 2e9)
+    assert close(found["gradients"], 2e9)
+    assert close(found["optimizer states"], 4e9)  # torch keeps both in the parameters' own type
+    assert close(found["optimizer temporaries"], 2e9)
+
+
+def test_mixed_precision_with_masters_is_the_papers_16_bytes() -> None:
+    trained = trained_bytes(TOY, Setting(method="full", master_fp32=True))
+    assert trained.states + trained.gradients + weights_bytes(TOY, Setting()) == pytest.approx(16e9)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "each"),
+    [("adamw", 8.0), ("lion", 4.0), ("sgd", 0.0), ("sgd_momentum", 4.0), ("paged_adamw8bit", 0.0), ("adafactor", 0.02)],
+)
+def test_states_by_optimizer(optimizer: str, each: float) -> None:
+    trained = trained_bytes(TOY, Setting(method="full", weights_dtype="fp32", optimizer=optimizer))
+    assert trained.states == pytest.approx(each * 1e9)
+
+
+def test_eight_bit_adam_keeps_the_embedding_in_32_bit() -> None:
+    states = trained_bytes(TOY, Setting(optimizer="adamw8bit")).states
+    assert states == pytest.approx((1e9 - TABLE) * 2 * (1 + 4 / 256) + TABLE * 8)
+
+
+def test_low_rank_states_are_smaller() -> None:
+    wide = TOY.model_copy(update={"hidden": 4096})
+    galore, muon, adamw = (trained_bytes(wide, Setting(optimizer=o)).states for o in ("galore", "muon", "adamw"))
+    assert galore < muon < adamw
+
+
+def test_adapters_train_r_times_in_plus_out() -> None:
+    assert trained_params(TOY, Setting(method="lora", lora_rank=4, lora_targets=("q", "v"))) == 10 * 4 * (2000 + 2000)
+    assert trained_params(TOY, Setting(method="lora", lora_rank=4, lora_targets=("down",))) == 10 * 4 * (4000 + 1000)
+    assert trained_params(TOY, Setting(method="dora", lora_rank=4, lora_targets=("q",))) == 10 * (4 * 2000 + 1000)
+    assert trained_params(TOY, Setting(method="lora", lora_rank=1, lora_targets=("embed", "head"))) == 2 * TABLE
+    assert trained_params(TOY, Setting(method="freeze")) == 21 * 1000
+    assert trained_params(TOY, Setting(method="full")) == 1e9
+
+
+def test_quantised_weights_leave_embedding_and_output_matrix_alone() -> None:
+    body = 1e9 - 2 * TABLE
+    double = weights_bytes(TOY, Setting(method="qlora", quant_bits=4))
+    plain = weights_bytes(TOY, Setting(method="qlora", quant_bits=4, quant_type="nf4"))
+    assert double == pytest.approx(2 * TABLE * 2 + body * (0.5 + (1 + 4 / 256) / 64))
+    assert plain == pytest.approx(2 * TABLE * 2 + body * (0.5 + 4 / 64))
+    assert weights_bytes(TOY, Setting(quant_bits=8)) == pytest.approx(2 * TABLE * 2 + body, rel=0.01)
+
+
+def test_a_block_of_full_training_counted_by_hand() -> None:
+    # Two norms: 32-bit input, the normalised one, the output; queries, keys, values, output; four MLP tensors.
+    kept = block_of(TOY, Setting(flash_attention=True)).kept
+    assert kept == 2 * (4 + 2) * 1000 + 2 * 2 * 1000 + 4 * 2 * 1000 + 4 * 10 + 4 * 2 * 4000
+
+
+def test_frozen_matrices_keep_no_input() -> None:
+    frozen = block_of(TOY, Setting(method="lora", lora_targets=(), flash_attention=True)).kept
+    assert frozen == 2 * 4 * 1000 + 4 * 2 * 1000 + 4 * 10 + 3 * 2 * 4000
+
+
+def test_eager_attention_keeps_scores() -> None:
+    eager, flash = (block_of(TOY, Setting(seq_len=500, flash_attention=f)).kept for f in (False, True))
+    assert eager - flash == (4 + 2) * 10 * 500
+
+
+def test_logits_are_kept_three_times_in_32_bit_or_in_chunks() -> None:
+    whole = logits_bytes(TOY, Setting(seq_len=100))
+    assert whole == 100 * (12 * 10_000 + 8 * 1000)
+    assert logits_bytes(TOY, Setting(seq_len=100, fused_ce=True)) < whole / 4
+
+
+@pytest.mark.parametrize(
+    ("parallel", "weights", "gradients", "states"),
+    [("ddp", 1, 1, 1), ("zero1", 1, 1, 4), ("zero2", 1, 4, 4), ("zero3", 4, 4, 4), ("fsdp", 4, 4, 4)],
+)
+def test_sharding_divides_what_it_shards(parallel: str, weights: int, gradients: int, states: int) -> None:
+    one = Setting(parallel=parallel)
+    whole, spread = trained_bytes(TOY, one), trained_bytes(TOY, one._replace(gpus=4))
+    assert spread.gradients == pytest.approx(whole.gradients / gradients)
+    assert spread.states == pytest.approx(whole.states / states)
+    assert parts(parallel=parallel, gpus=4)["weights"] == pytest.approx(2e9 / weights, rel=1e-3)
+
+
+def test_all_replicas_keep_buckets_as_large_as_their_gradients() -> None:
+    assert close(parts(parallel="ddp", gpus=2)["buckets"], 2e9)
+    assert "buckets" not in parts(parallel="ddp", gpus=1)
+
+
+def test_offload_takes_states_off_the_gpu() -> None:
+    assert "optimizer states" not in parts(parallel="zero2", gpus=2, offload=True)
+    assert "weights" not in parts(parallel="zero3", gpus=2, offload=True)
+
+
+def test_what_is_asked_for_decides_on_slack_and_context() -> None:
+    def names(metric: str | None) -> set[str]:
+        return {p.name for p in memory_parts(TOY, Setting(metric=metric))}
+
+    assert not {"allocator slack", "CUDA context"} & names("allocated")
+    assert {"allocator slack", "CUDA context"} & names("reserved") == {"allocator slack"}
+    assert {"allocator slack", "CUDA context"} <= names("nvml")
+    assert names(None) == names("nvml")
+
+
+FAMILIES = tuple(Family)
+COUNTS = st.integers(1, 64)
+SHAPES = st.builds(
+    ModelShape,
+    params_b=st.floats(0.01, 500),
+    hidden=st.integers(1, 256).map(lambda n: n * 64),
+    layers=st.integers(1, 128),
+    heads=COUNTS,
+    kv_heads=COUNTS,
+    intermediate=st.integers(0, 65536),
+    vocab=st.integers(0, 300_000),
+    gated=st.booleans(),
+    family=st.sampled_from(FAMILIES),
+    experts=st.sampled_from((0, 8)),
+    experts_per_token=st.sampled_from((0, 2)),
+)
+SETTINGS = st.builds(
+    Setting,
+    method=st.sampled_from(("full", "lora", "qlora", "dora", "freeze")),
+    weights_dtype=st.sampled_from(("fp32", "bf16")),
+    compute_dtype=st.sampled_from(("fp32", "bf16", "fp16")),
+    quant_bits=st.sampled_from((None, 4, 8)),
+    optimizer=st.sampled_from(("adamw", "adamw_fused", "adamw8bit", "paged_adamw", "adafactor", "galore", "muon")),
+    micro_batch=st.integers(1, 256),
+    seq_len=st.integers(1, 200_000),
+    lora_rank=st.integers(1, 512),
+    trainable_params=st.none(),
+    lora_targets=st.sampled_from((("q", "v"), ("all",), ("q", "down", "head"), ())),
+    grad_checkpointing=st.booleans(),
+    flash_attention=st.booleans(),
+    fused_ce=st.booleans(),
+    master_fp32=st.booleans(),
+    gpus=st.integers(1, 256),
+    parallel=st.sampled_from(("none", "ddp", "zero1", "zero2", "zero3", "fsdp")),
+    grad_accum=st.sampled_from((None, 1, 8)),
+    offload=st.booleans(),
+    metric=st.sampled_from((None, "allocated", "reserved", "nvml")),
+)
+
+
+@given(SHAPES, SETTINGS, st.sampled_from(("micro_batch", "seq_len", "lora_rank")), st.integers(2, 5))
+def test_more_batch_length_or_rank_never_needs_less(shape: ModelShape, setting: Setting, name: str, times: int) -> None:
+    more = setting._replace(**{name: getattr(setting, name) * times})
+    assert total(shape, more) >= total(shape, setting) - ROUNDING * 20
+
+
+@given(SHAPES, SETTINGS, st.integers(2, 4))
+def test_more_layers_of_the_same_kind_never_need_less(shape: ModelShape, setting: Setting, times: int) -> None:
+    deeper = shape.model_copy(update={"layers": shape.layers * times, "params_b": shape.params_b * times})
+    assert total(deeper, setting) >= total(shape, setting) - ROUNDING * 20
+
+
+@given(SHAPES, SETTINGS, st.integers(2, 8), st.sampled_from(("zero1", "zero2", "zero3", "fsdp")))
+def test_more_gpus_under_sharding_never_need_more(
+    shape: ModelShape, setting: Setting, times: int, parallel: str
+) -> None:
+    setting = setting._replace(parallel=parallel, gpus=max(2, setting.gpus))
+    assert total(shape, setting._replace(gpus=setting.gpus * times)) <= total(shape, setting) + ROUNDING * 20
+
+
+@given(SHAPES, SETTINGS, st.sampled_from(("grad_checkpointing", "flash_attention", "fused_ce")))
+def test_what_saves_memory_never_costs_any(shape: ModelShape, setting: Setting, name: str) -> None:
+    without = setting._replace(**{name: False})  # type: ignore[arg-type]
+    within = setting._replace(**{name: True})  # type: ignore[arg-type]
+    assert total(shape, within) <= total(shape, without) + ROUNDING * 20
+
+
+@given(SHAPES, SETTINGS)
+def test_every_part_is_there_and_none_is_negative(shape: ModelShape, setting: Setting) -> None:
+    found = memory_parts(shape, setting)
+    assert found
+    assert all(math.isfinite(p.gib) and p.gib >= 0 for p in found)
+
+
+@given(
+    st.integers(-(10**30), 10**30), st.integers(-(10**30), 10**30), st.integers(-(10**30), 10**30), st.text(max_size=5)
+)
+def test_absurd_numbers_and_words_break_nothing(batch: int, length: int, gpus: int, word: str) -> None:
+    setting = Setting(
+        *(word, word, word),
+        optimizer=word,
+        micro_batch=batch,
+        seq_len=length,
+        gpus=gpus,
+        lora_rank=batch,
+        trainable_params=float(length),
+        parallel=word,
+        quant_type=word,
+        metric=word,
+        image_size=length,
+    )
+    assert all(math.isfinite(p.gib) and p.gib >= 0 for p in memory_parts(TOY, setting))

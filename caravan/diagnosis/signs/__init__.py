@@ -85,10 +85,12 @@ from caravan.diagnosis.signs.data import DATA_SIGNS
 from caravan.diagnosis.signs.distributed import DISTRIBUTED_SIGNS
 from caravan.diagnosis.signs.gpu import GPU_SIGNS
 from caravan.diagnosis.signs.healthy import HEALTHY_SIGNS
+from caravan.diagnosis.signs.hub import HUB_SIGNS
 from caravan.diagnosis.signs.images import IMAGE_SIGNS
 from caravan.diagnosis.signs.interruptions import INTERRUPTION_SIGNS
 from caravan.diagnosis.signs.kernels import KERNEL_SIGNS
 from caravan.diagnosis.signs.memory import MEMORY_SIGNS
+from caravan.diagnosis.signs.network import NETWORK_SIGNS
 from caravan.diagnosis.signs.numbers import NUMBER_SIGNS
 from caravan.diagnosis.signs.packages import PACKAGE_SIGNS
 from caravan.diagnosis.signs.processes import PROCESS_SIGNS
@@ -96,7 +98,9 @@ from caravan.diagnosis.signs.requests import REQUEST_SIGNS
 from caravan.diagnosis.signs.scripts import SCRIPT_SIGNS
 from caravan.diagnosis.signs.stalls import STALL_SIGNS
 from caravan.diagnosis.signs.start import START_SIGNS
+from caravan.diagnosis.signs.storage import STORAGE_SIGNS
 from caravan.diagnosis.signs.supply import SUPPLY_SIGNS
+from caravan.diagnosis.signs.tracking import TRACKING_SIGNS
 from caravan.diagnosis.signs.training import TRAINING_SIGNS
 
 SIGNS: Final[tuple[Sign, ...]] = (
@@ -113,6 +117,10 @@ SIGNS: Final[tuple[Sign, ...]] = (
     *PACKAGE_SIGNS,
     *ARGUMENT_SIGNS,
     *DATA_SIGNS,
+    *STORAGE_SIGNS,
+    *HUB_SIGNS,
+    *NETWORK_SIGNS,
+    *TRACKING_SIGNS,
     *NUMBER_SIGNS,
     *GPU_SIGNS,
     *KERNEL_SIGNS,

@@ -4,6 +4,7 @@ Pure. It tells; what was tried is the agent's to add.
 """
 
 import posixpath
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
@@ -20,6 +21,55 @@ def handover(case: Case) -> str:
     """What to do, in one or two sentences: the exact question where the evidence names what is missing."""
     question = _QUESTIONS.get(case.diagnosis.failure)
     return (question(case) if question else "") or case.diagnosis.advice
+
+
+def words_to_go_on(case: Case) -> str:
+    """The options with which the run goes on once a person has decided (`--set resources.gpus=VALUE`).
+
+    Empty: nothing need be set. None of them can be told where the code itself must change: see `needs_code`.
+    """
+    failure, shown = case.diagnosis.failure, handover(case)
+    named = [w.rstrip(".,;:)") for w in _SET.findall(shown)]
+    if named:
+        return " ".join(dict.fromkeys(f"--set {word}" for word in named))
+    fields = _GO_ON.get(failure, ())
+    return " ".join(f"--set {field}=VALUE" for field in fields)
+
+
+def needs_code(case: Case) -> bool:
+    """Whether the repository must be changed first: a run trains one version of the code, so another one is begun."""
+    failure, detail = case.diagnosis.failure, case.detail
+    if failure in _CODE:
+        return True
+    script = failure is FailureClass.CLI_ARGS_INVALID and detail("kind") == "unknown" and bool(_script(case))
+    return script or "in the repository" in handover(case)
+
+
+_SET: Final = re.compile(r"--set ((?:training\.options\.)?[\w.-]+(?:=\S+)?)")
+_CODE: Final = frozenset({FailureClass.USER_CODE_BUG, FailureClass.INDEX_OUT_OF_RANGE})
+_GO_ON: Final[dict[FailureClass, tuple[str, ...]]] = {
+    FailureClass.ARTIFACT_DOWNLOAD_FAILED: ("artifacts",),
+    FailureClass.BIND_MOUNT_REJECTED: ("mounts",),
+    FailureClass.CHECKPOINT_UNUSABLE: ("training.resume_from",),
+    FailureClass.CLUSTER_TARGET_MISMATCH: ("node_pool",),
+    FailureClass.CUDA_DRIVER_TOO_OLD: ("image",),
+    FailureClass.CUDA_OOM: ("resources.gpu_model",),
+    FailureClass.DISK_FULL: ("resources.disk_mb",),
+    FailureClass.DRIVER_UNAVAILABLE: ("driver",),
+    FailureClass.FLASH_ATTN_UNUSABLE: ("training.attn",),
+    FailureClass.GPU_COUNT_MISMATCH: ("resources.gpus",),
+    FailureClass.HOST_MEMORY_OOM: ("resources.memory_mb",),
+    FailureClass.LAUNCHER_MISCONFIGURED: ("launch.launcher",),
+    FailureClass.OUTPUT_PERMISSION_DENIED: ("training.output_dir",),
+    FailureClass.PACKAGE_VERSION_CONFLICT: ("setup.pip",),
+    FailureClass.PLACEMENT_CONSTRAINT_FILTERED: ("constraints",),
+    FailureClass.PLACEMENT_GPU_UNAVAILABLE: ("resources.gpu_model", "resources.gpus"),
+    FailureClass.RUN_TOO_LONG: ("limits.max_run_s",),
+    FailureClass.SHM_TOO_SMALL: ("shm_mb",),
+    FailureClass.TORCH_BUILD_MISMATCH: ("image",),
+    FailureClass.VOLUME_UNAVAILABLE: ("mounts",),
+}
+"""Where no question names it: the fields in which a person's decision lands."""
 
 
 def _package(case: Case) -> str:
@@ -157,6 +207,165 @@ def _changed(case: Case) -> str:
     return "Nothing of it runs: start again where the training is still wanted." if case.detail("job") else ""
 
 
+def _token(case: Case) -> str:
+    """Of a request that Nomad denies."""
+    space = case.plan.namespace or "default"
+    return (
+        f"Nomad denies it in namespace {space}: set NOMAD_TOKEN to the secret id of a token whose policy allows "
+        "submit-job, read-job and read-logs there."
+    )
+
+
+def _away(case: Case) -> str:
+    address, kind = case.detail("address") or case.facts.address, case.detail("kind")
+    what = {
+        "tls": "Its certificate is not trusted: set NOMAD_CACERT, or NOMAD_TLS_SERVER_NAME.",
+        "dns": "Its name is not known here: check NOMAD_ADDR.",
+        "leader": "Its servers have no leader: whoever runs the cluster must see to it.",
+    }.get(kind, "Is the address right (NOMAD_ADDR), and is the cluster up?")
+    return f"Nomad{f' at {address}' if address else ''} does not answer. {what}"
+
+
+def _registry(case: Case) -> str:
+    image = case.detail("image") or case.plan.image or "the image"
+    return (
+        f"The registry denies {image}: check its name; if it is private, give the nodes a login, or name the secrets "
+        "that hold one with docker.auth (docs/secrets.md)."
+    )
+
+
+def _secret(case: Case) -> str:
+    kind, name = case.detail("kind"), case.detail("secret") or case.detail("path")
+    if not name:
+        return ""
+    how = {
+        "vault": f"`vault kv put {name} KEY=VALUE`, and a role that may read it",
+        "consul": f"`consul kv put {name} VALUE`",
+        "nomad": f"`nomad var put {name} KEY=VALUE`",
+    }.get(kind, f"create {name}, or grant this job access to it")
+    return f"{name} is missing or may not be read by this job: {how}."
+
+
+def _gated(case: Case) -> str:
+    repo = case.detail("repo") or case.plan.model.id
+    if not repo:
+        return ""
+    return (
+        f"{repo} is gated or private: accept its terms at https://huggingface.co/{repo} and give a token that may read "
+        "it as the secret HF_TOKEN (--set secrets='[\"HF_TOKEN\"]'), or name an open model with --set model.id."
+    )
+
+
+def _hub(case: Case) -> str:
+    name = case.detail("repo") or case.detail("path") or case.plan.model.id
+    if not name:
+        return ""
+    field = "dataset.path" if name == case.plan.dataset.path else "model.id"
+    return f"{name} is not there as it is named. Which one is meant? Name owner/name or a path with --set {field}."
+
+
+def _node(case: Case) -> str:
+    name = case.diagnosis.node_name
+    if not name:
+        return ""
+    return (
+        f"The GPU of node {name} needs its administrator (driver or toolkit, reset, repair); "
+        f"`nomad node eligibility -disable` keeps jobs away from it, and no other node could take this one."
+    )
+
+
+def _contended(case: Case) -> str:
+    name = case.diagnosis.node_name
+    return f"Whose process holds the GPU of node {name}? `nvidia-smi` there names it." if name else ""
+
+
+def _bug(case: Case) -> str:
+    place, line = case.detail("file"), case.detail("line")
+    if not place:
+        return ""
+    at = f"{place}:{line}" if line else place
+    inside = f", in {case.detail('function')}" if case.detail("function") else ""
+    return (
+        f"The error is in the code at {at}{inside}: it must be changed in the repository; no change of the job helps."
+    )
+
+
+def _ids(case: Case) -> str:
+    kind, value, size = case.detail("kind"), case.detail("value"), case.detail("size")
+    what = {"label": "labels", "position": "positions"}.get(kind, "token ids")
+    have = f": {value} with {size} of them" if value and size else ""
+    how = {
+        "label": "count the classes again, and set the model's number of labels to it",
+        "position": "shorten the sequences, or take a model with more positions",
+    }.get(kind, "use the model's own tokenizer, or resize its embeddings after adding tokens")
+    return f"The data have {what} that the model has not{have}; {how}, in the repository."
+
+
+def _columns(case: Case) -> str:
+    column, there = case.detail("column"), case.detail("choices")
+    if not column:
+        path = case.detail("path")
+        return (
+            f"{path} can't be read as it is: check its rows, and name its kind with --set dataset.format."
+            if path
+            else ""
+        )
+    have = f"; there are {there}" if there else ""
+    return f"The data have no column {column}{have}: rename it in them, or name the one that is meant with its option."
+
+
+def _settings_of(case: Case) -> str:
+    option = case.detail("option").split(" ")[0]
+    want = case.detail("want") or "VALUE"
+    return f"Which value shall {option} have? --set training.options.{option}={want}." if option else _settings(case)
+
+
+def _space(case: Case) -> str:
+    path = case.detail("path")
+    return f"{path} is full: free it, or ask for more with --set resources.disk_mb." if path else ""
+
+
+def _forbidden(case: Case) -> str:
+    path = case.detail("path")
+    if not path:
+        return ""
+    return f"{path} may not be written by the job: grant it, or name another place with --set training.output_dir."
+
+
+def _volume(case: Case) -> str:
+    name = case.detail("volume") or next((m.source for m in case.plan.mounts), "")
+    if not name:
+        return ""
+    known = tuple(dict.fromkeys(v for n in case.facts.usable_nodes() for v in n.host_volumes))
+    there = f" The nodes have {_listed(known)}." if known else ""
+    return f"No node has the volume {name}.{there} Where are the data? Name it with --set mounts."
+
+
+def _unreached(case: Case) -> str:
+    host = case.detail("index") or case.detail("host")
+    if not host:
+        return ""
+    return f"The nodes can't reach {host}: is there a mirror (env, or the cluster's profile), or a copy on a volume?"
+
+
+def _toolchain(case: Case) -> str:
+    program, package = case.detail("program"), case.detail("package")
+    if not program and not package:
+        return ""
+    built = f"{package} must be built" if package else "A package must be built"
+    return f"{built} and {program or 'a compiler'} is missing: name an image that has it with --set image."
+
+
+def _crash(case: Case) -> str:
+    signal = case.detail("signal")
+    how = "its CPU lacks what a package was built for" if signal == "SIGILL" else "a package's native code is at fault"
+    return (
+        f"It ends by {signal}: {how}. Name another image with --set image, or other versions with --set setup.pip."
+        if signal
+        else ""
+    )
+
+
 def _listed(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
@@ -169,6 +378,23 @@ _QUESTIONS: Final[dict[FailureClass, Callable[[Case], str]]] = {
     FailureClass.IMAGE_NOT_FOUND: _image,
     FailureClass.DATA_PATH_MISSING: _data,
     FailureClass.NUMERIC_DIVERGENCE: _divergence,
-    FailureClass.TRAINING_CONFIG_INVALID: _settings,
+    FailureClass.TRAINING_CONFIG_INVALID: _settings_of,
     FailureClass.INTERRUPTED_EXTERNALLY: _changed,
+    FailureClass.ACL_PERMISSION_DENIED: _token,
+    FailureClass.NOMAD_API_UNREACHABLE: _away,
+    FailureClass.REGISTRY_AUTH_DENIED: _registry,
+    FailureClass.TEMPLATE_SECRET_UNAVAILABLE: _secret,
+    FailureClass.HF_GATED_AUTH: _gated,
+    FailureClass.HUB_NOT_FOUND: _hub,
+    FailureClass.GPU_NODE_BROKEN: _node,
+    FailureClass.GPU_MEMORY_CONTENDED: _contended,
+    FailureClass.USER_CODE_BUG: _bug,
+    FailureClass.INDEX_OUT_OF_RANGE: _ids,
+    FailureClass.DATASET_FORMAT_ERROR: _columns,
+    FailureClass.DISK_FULL: _space,
+    FailureClass.OUTPUT_PERMISSION_DENIED: _forbidden,
+    FailureClass.VOLUME_UNAVAILABLE: _volume,
+    FailureClass.NETWORK_UNREACHABLE: _unreached,
+    FailureClass.BUILD_TOOLCHAIN_MISSING: _toolchain,
+    FailureClass.PROCESS_CRASH_NATIVE: _crash,
 }

@@ -24,19 +24,16 @@ def broken_node(case: Case) -> Iterator[Repair]:
 
 def contended(case: Case) -> Iterator[Repair]:
     """Another node, then the same after a while, then the share of the memory that is free."""
-    yield from broken_node(case) if not case.diagnosis.node_name else _away(case)
+    name = case.diagnosis.node_name
+    if case.others() or not name:
+        why = f"another process holds the GPU of {f'node {name}' if name else 'the node'}"
+        yield RetryElsewhere(avoid_nodes=(name,) if name else (), why=why)
     yield Wait(seconds=_BUSY_S, why="another process holds the GPU's memory")
     free, total = case.number("free_gib"), case.number("total_gib")
     if free and total and free < total:
         share = round(_SHARE_LEFT * free / total, 2)
         values = case.heard({"training.gpu_memory_share": share}) if share > 0 else {}
         yield from case.change(values, f"at most {share:.0%} of the GPU's memory, which another process shares")
-
-
-def _away(case: Case) -> Iterable[Repair]:
-    name = case.diagnosis.node_name
-    if case.others():
-        yield RetryElsewhere(avoid_nodes=(name,), why=f"another process holds the GPU of node {name}")
 
 
 def no_device(case: Case) -> Iterator[Repair]:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from caravan.diagnosis.ladders.case import Case
-from caravan.values.failure import Repair, RetryElsewhere, Wait
+from caravan.values.failure import FailureClass, Repair, RetryElsewhere, Wait
 
 _WAITS_S: Final = (60, 300, 900)  # growing, so that a busy cluster is not asked all the time
 _END_S: Final = 300  # the longest that takes a checkpoint of some ten GB to a network disk
 _ENDED: Final = "the job was ended from outside"
+_AGAIN: Final = "the same plan once more, on another node where there is one"
 _KILLED: Final = "the training was killed, and the same plan may well come through"
 
 
@@ -17,7 +18,13 @@ def elsewhere(case: Case) -> Iterator[Repair]:
     name = case.diagnosis.node_name
     others = [node for node in case.outlook.takers(case.plan) if node.name != name]
     avoid = (name,) if name and others else ()
-    yield RetryElsewhere(avoid_nodes=avoid, why=_KILLED if case.detail("kind") == "killed" else _ENDED)
+    yield RetryElsewhere(avoid_nodes=avoid, why=_why(case))
+
+
+def _why(case: Case) -> str:
+    if case.diagnosis.failure is not FailureClass.INTERRUPTED_EXTERNALLY:
+        return _AGAIN
+    return _KILLED if case.detail("kind") == "killed" else _ENDED
 
 
 def wait_for_room(case: Case) -> Iterator[Repair]:

@@ -1,6 +1,6 @@
 """What a task wrote, boiled down: clean lines, the traceback that matters, the lines that name a trouble.
 
-Logs may be megabytes long and are read once, line by line, with bounded memory. What a log says is data: nothing in
+Logs may be megabytes long; what is worth reading of them (`logscan.py`) is read once, with bounded memory. What a log says is data: nothing in
 it is followed.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from caravan.diagnosis.logscan import TROUBLE, chosen
 from caravan.diagnosis.series import Series
 from caravan.diagnosis.tracebacks import HEADER, Chain, Tracebacks
 from caravan.values.escapes import without_escapes
@@ -40,16 +41,6 @@ _PREFIX: Final = re.compile(r"[\[(]?[\w.@-]{1,40}(?:[ ,/:][\w.@-]{1,40}){0,4}[\]
 _NUMBERS: Final = re.compile(r"\d+")
 _WORDS: Final = re.compile(r"\w*\d\w*")  # numbers, and ids that hold one
 _PREFIXES: Final = 16
-# Words that name a trouble, in small letters. Looked up one by one, which is several times as fast as one pattern.
-_TROUBLE: Final = (
-    *("error", "exception", "fatal", "fail", "kill", "abort", "denied", "refused", "cannot", "can't", "could not"),
-    *("unable", "no such", "not found", "invalid", "no space", "segfault", "segmentation", "core dumped", "timed out"),
-    *("timeout", "unauthorized", "forbidden", "panic", "not exist", "n't exist", "missing", "required", "unknown"),
-    *("nan", "overflow", "diverg", "explod", "non-finite", "terminat", "caravan:", "no module", "oom", "out of memory"),
-    *("mismatch", "unexpected", "not in struct", "not here", "returned", "exit", "bad_alloc"),
-    *("unrecognized", "matched no"),
-)
-
 _T = TypeVar("_T")
 
 
@@ -87,7 +78,8 @@ def digest(log: bytes, secrets: Iterable[str] = (), telling: Callable[[str], boo
     series = Series()
     tail: deque[tuple[int, str]] = deque(maxlen=_TAIL)
     troubles = _Ends(_TROUBLES)
-    for number, (writer, line) in enumerate(_written(log)):
+    reader = _Reader()
+    for number, writer, line in reader.lines(log):
         tracebacks.read(writer, line, number, series.seen)
         if not line or line.isspace():
             continue
@@ -95,7 +87,7 @@ def digest(log: bytes, secrets: Iterable[str] = (), telling: Callable[[str], boo
         small = line.lower()
         if "loss" in small and not small.startswith("wandb:") and series.read(number, line, small):
             continue
-        if any(word in small for word in _TROUBLE):
+        if any(word in small for word in TROUBLE):
             troubles.add(number, line, series.seen)
 
     def kept(lines: Iterable[str]) -> tuple[str, ...]:
@@ -103,7 +95,7 @@ def digest(log: bytes, secrets: Iterable[str] = (), telling: Callable[[str], boo
 
     alive = series.seen - _GOES_ON  # what came before this many losses were logged did not end the training
     chains = [chain for chain in tracebacks.chains() if chain.at > alive]
-    best = next((c for c in reversed(chains) if not c.is_wrapper()), chains[-1] if chains else None)
+    best = _root(chains)
     others = [c for c in chains if c is not best]
     named = troubles.lines(alive)
     told = [line for line in named if telling(line)]
@@ -111,8 +103,16 @@ def digest(log: bytes, secrets: Iterable[str] = (), telling: Callable[[str], boo
         chain=tuple(kept(part.lines()) for part in best.parts) if best else (),
         others=kept(s for c in _ends(others, _OTHERS) for s in _end(c)),
         trouble=kept((*_ends(told, _TOLD), *_ends(named, _NAMED))),
-        tail=kept(line for _, line in sorted({*series.lines(), *tail})),
+        tail=kept(line for _, line in sorted({*series.lines(), *tail, *reader.bars()})),
     )
+
+
+def _root(chains: Sequence[Chain]) -> Chain | None:
+    """The chain that matters: of each writer the last one that is no echo of another's, of these the first in time."""
+    last = {chain.writer: chain for chain in chains if not chain.is_wrapper() and not chain.is_echo()}
+    if not last:
+        last = {chain.writer: chain for chain in chains if not chain.is_wrapper()}
+    return min(last.values(), key=lambda chain: chain.number, default=chains[-1] if chains else None)
 
 
 def _ends(some: Sequence[_T], most: int) -> Sequence[_T]:
@@ -153,37 +153,69 @@ class _Ends:
 
 def clean_lines(log: bytes) -> Iterator[str]:
     """The log's lines without escapes, progress bars and ranks' prefixes; of a redrawn line what was drawn last."""
-    return (line for _, line in _written(log))
+    reader = _Reader()
+    return (line for raw in log.split(b"\n") for _, line in reader.clean(raw))
 
 
-def _written(log: bytes) -> Iterator[tuple[str, str]]:
-    """The log's clean lines, each with who wrote it where a prefix says so."""
-    inside_key = False
-    prefixes: list[re.Pattern[str]] = []
-    for raw in log.split(b"\n"):
+class _Reader:
+    """Lines as they were meant: who wrote each, without what launchers, terminals and progress bars put around it."""
+
+    def __init__(self) -> None:
+        self._inside_key = False
+        self._prefixes: list[re.Pattern[str]] = []
+        self._bar = ""
+        self._bar_at = self._line_at = -1
+
+    def lines(self, log: bytes) -> Iterator[tuple[int, str, str]]:
+        """The lines of a log that are worth reading: place, writer, text."""
+        for number, raw in chosen(log):
+            before = self._bar
+            self._bar = ""
+            for writer, line in self.clean(raw):
+                if line:
+                    self._line_at = number
+                yield number, writer, line
+            self._bar_at = number if self._bar else self._bar_at
+            self._bar = self._bar or before
+
+    def bars(self) -> Iterator[tuple[int, str]]:
+        """The last progress bar, as if it stood before the last line: where it is drawn says little."""
+        if self._bar:
+            yield min(self._bar_at, self._line_at - 1) if self._line_at >= 0 else self._bar_at, self._bar
+
+    def clean(self, raw: bytes) -> Iterator[tuple[str, str]]:
+        """A raw line's clean ones, each with who wrote it where a prefix says so."""
         line = raw.rstrip(b"\r").rpartition(b"\r")[2][:_RAW_LINE].decode("utf-8", "replace")
         # The lines inside a private key look like nothing on their own, so they go before lines are told apart.
-        inside_key = (inside_key or "-----BEGIN " in line) and "-----END " not in line
-        if inside_key and "-----BEGIN " not in line:
-            continue
+        self._inside_key = (self._inside_key or "-----BEGIN " in line) and "-----END " not in line
+        if self._inside_key and "-----BEGIN " not in line:
+            return
         if not line.isprintable():
             line = without_escapes(line)
         line = line.rstrip()
-        writer, line = _writer(line, prefixes)
+        writer, line = _writer(line, self._prefixes)
         bar = "%|" in line
         if bar:
-            line = _PROGRESS.sub("", line).strip()
+            self._bar, line = _without_bars(line)
             if not line or (line.endswith(":") and HEADER not in line):
-                continue
+                return
         before, header, after = line.partition(HEADER)
         if header and before.strip():
-            if not bar and _PREFIX.match(before) and len(prefixes) < _PREFIXES:
+            if not bar and _PREFIX.match(before) and len(self._prefixes) < _PREFIXES:
                 writer = _TIME.sub("", before).strip()
-                prefixes.append(_learnt(before))
+                self._prefixes.append(_learnt(before))
             else:
                 yield writer, before.rstrip()  # a progress bar leaves no line break behind it
             line = header + after
         yield writer, line
+
+
+def _without_bars(line: str) -> tuple[str, str]:
+    """The last progress bar of a line, and the line without any."""
+    last = ""
+    for match in _PROGRESS.finditer(line):
+        last = match[0]
+    return last, _PROGRESS.sub("", line).strip()
 
 
 def _writer(line: str, learnt: Iterable[re.Pattern[str]]) -> tuple[str, str]:

@@ -78,10 +78,12 @@ from typing import Final
 from caravan.diagnosis.logtext import LINE_LIMIT
 from caravan.diagnosis.sign import Origin, Sign, is_mild
 from caravan.diagnosis.signs.arguments import ARGUMENT_SIGNS
+from caravan.diagnosis.signs.build import BUILD_SIGNS
 from caravan.diagnosis.signs.checkpoints import CHECKPOINT_SIGNS
 from caravan.diagnosis.signs.cluster import CLUSTER_SIGNS
 from caravan.diagnosis.signs.containers import CONTAINER_SIGNS
 from caravan.diagnosis.signs.data import DATA_SIGNS
+from caravan.diagnosis.signs.datasets import DATASET_SIGNS
 from caravan.diagnosis.signs.distributed import DISTRIBUTED_SIGNS
 from caravan.diagnosis.signs.gpu import GPU_SIGNS
 from caravan.diagnosis.signs.healthy import HEALTHY_SIGNS
@@ -102,6 +104,7 @@ from caravan.diagnosis.signs.storage import STORAGE_SIGNS
 from caravan.diagnosis.signs.supply import SUPPLY_SIGNS
 from caravan.diagnosis.signs.tracking import TRACKING_SIGNS
 from caravan.diagnosis.signs.training import TRAINING_SIGNS
+from caravan.diagnosis.signs.versions import VERSION_SIGNS
 
 SIGNS: Final[tuple[Sign, ...]] = (
     *CLUSTER_SIGNS,
@@ -115,8 +118,11 @@ SIGNS: Final[tuple[Sign, ...]] = (
     *SCRIPT_SIGNS,
     *MEMORY_SIGNS,
     *PACKAGE_SIGNS,
+    *BUILD_SIGNS,
+    *VERSION_SIGNS,
     *ARGUMENT_SIGNS,
     *DATA_SIGNS,
+    *DATASET_SIGNS,
     *STORAGE_SIGNS,
     *HUB_SIGNS,
     *NETWORK_SIGNS,
@@ -137,4 +143,5 @@ _IN_LOGS: Final = tuple(sign for sign in SIGNS if Origin.LOG in sign.origins and
 def telling(line: str) -> bool:
     """Whether a line of a log shows a cause by itself: such a line must not be lost among others."""
     line = line[:LINE_LIMIT]  # what the judge will see of it
-    return any(sign.tells(line) for sign in _IN_LOGS) and not is_mild(line)
+    mild = is_mild(line)
+    return any(sign.tells(line) for sign in _IN_LOGS if sign.mild or not mild)

@@ -16,6 +16,7 @@ _MISSING: Final = _F.MISSING_PYTHON_PACKAGE
 _VERSIONS: Final = _F.PACKAGE_VERSION_CONFLICT
 
 _NAME: Final = r"(?P<package>[A-Za-z][\w.-]*(?:\[[\w,-]+\])?(?:[<>=!~]=?[\w.,<>=!~]+)?)"
+_FRAME: Final = r"^\s+File \"[^\"]*(?:site|dist)-packages/"
 _FAILED: Final = r"^(?:[\w.]+\.)?(?:ImportError|ModuleNotFoundError|RuntimeError|EnvironmentError|OSError|ValueError): "
 
 PACKAGE_SIGNS: Final[tuple[Sign, ...]] = (
@@ -33,10 +34,29 @@ PACKAGE_SIGNS: Final[tuple[Sign, ...]] = (
     row(rf"{_FAILED}.*\b[`'\"]?pip3? install (?:(?:-U|--upgrade|-q) )?[`'\"]?{_NAME}", _LOG, _MISSING, 0.85),
     row(rf"\bPackageNotFoundError: (?:No package metadata was found for )?'?{_NAME}'?", _LOG, _MISSING, 0.9),
     row(rf"\bDistributionNotFound: The '{_NAME}' distribution was not found", _LOG, _MISSING, 0.92),
+    # A library defines some names only where another one is installed.
+    row(
+        r"^NameError: name '(?:Lora\w*|Peft\w*|get_peft_\w+|prepare_model_for_\w+)' is not defined",
+        _LOG,
+        _MISSING,
+        0.9,
+        _F.USER_CODE_BUG,
+        above=_FRAME,
+        package="peft",
+    ),
+    row(
+        r"^NameError: name '(?P<module>wandb|deepspeed|datasets|accelerate|bitsandbytes|peft|trl|vllm|sentencepiece"
+        r"|tensorboard|evaluate|sklearn|scipy|pandas|PIL|cv2|librosa|soundfile|timm|einops|apex"
+        r"|xformers|triton)' is not",
+        _LOG,
+        _MISSING,
+        0.88,
+        _F.USER_CODE_BUG,
+        above=_FRAME,
+    ),
+    row(r"^NameError: name '(?P<symbol>[A-Z]\w+)' is not defined", _LOG, _MISSING, 0.8, _F.USER_CODE_BUG, above=_FRAME),
     # The installer's own words, before anything trains.
     row(r"^caravan: the package index (?P<index>\S+) can't be reached", _LOG, _F.NETWORK_UNREACHABLE, 0.96, _VERSIONS),
-    row(r"^ERROR: No matching distribution found for (?P<package>[^\s(]+)", _LOG, _VERSIONS, 0.85),
-    row(r"^ERROR: ResolutionImpossible|\bNo solution found when resolving dependencies", _LOG, _VERSIONS, 0.9),
     # Neighbours that are repaired otherwise.
     row(
         r"the package flash_attn seems to be not installed|No module named '?flash_attn"

@@ -4,6 +4,7 @@ It knows neither plans nor GPUs, reads no file and asks nobody. Counts are plain
 (1e9). A number that does not apply to a kind of model is 0, one that is not known is None.
 """
 
+import math
 from enum import StrEnum
 from typing import Any
 
@@ -122,3 +123,37 @@ class ModelConfig(Value):
     line: int = Field(default=0, ge=0)
     kind: str = Field(default="", description="class or file that says it (`GPTConfig`, `config.json`)")
     values: dict[str, Json] = Field(default_factory=dict)
+
+
+_MOST_KEYS = 200
+_MOST_ITEMS = 64
+_LONGEST = 200
+_DEEPEST = 5
+
+
+def slim_config(config: Json) -> dict[str, Json]:
+    """What of a model's config may be kept: its numbers, short texts and small tables; no lists of labels or tokens.
+
+    Empty for what is no table. Whatever is too long, too deep or no finite number is left out.
+    """
+    kept = _slim(config, _DEEPEST)
+    return kept if isinstance(kept, dict) else {}
+
+
+def _slim(value: Json, deep: int) -> Json:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 62 else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else None
+    if deep <= 0:
+        return None
+    if isinstance(value, list | tuple):
+        return [_slim(v, deep - 1) for v in value] if len(value) <= _MOST_ITEMS else None
+    if isinstance(value, dict) and (len(value) <= _MOST_KEYS or deep == _DEEPEST):
+        slim = {str(k)[:_LONGEST]: _slim(v, deep - 1) for k, v in list(value.items())[: 2 * _MOST_KEYS]}
+        return {k: v for k, v in slim.items() if v is not None}
+    return None

@@ -140,27 +140,31 @@ def _block(kind: Any) -> tuple[Any, str]:
 
 
 def causes() -> str:
-    """The causes of failure: what each means, and what is tried against it."""
-    from caravan.diagnosis.repair import LADDERS
-    from caravan.diagnosis.signs import SIGNS
+    """The causes of failure: what each means, where rules look for it, what is tried, what a person can do."""
+    from caravan.diagnosis.plainly import steps
     from caravan.diagnosis.taxonomy import TAXONOMY
     from caravan.values.failure import FailureClass
 
-    told = {sign.failure for sign in SIGNS if sign.confidence > 0}
-    rows = ["| cause | what it is | what is tried |", "|---|---|---|"]
+    said = {
+        FailureClass.UNKNOWN: "What memory knows to have worked under the same fingerprint; else it is handed to you.",
+        FailureClass.NO_FAILURE: "Nothing.",
+    }
+    rows = ["| cause | what it is | rules | what is tried | what you can do |", "|---|---|---|---|---|"]
     for failure, entry in TAXONOMY.items():
-        if failure in LADDERS:
-            tried = " ".join((rung.__doc__ or "").split("\n\n")[0].strip() for rung in LADDERS[failure])
-        elif failure is FailureClass.UNKNOWN:
-            tried = "What memory knows to have worked under the same fingerprint; else it is handed to you."
-        elif failure is FailureClass.NO_FAILURE:
-            tried = "Nothing."
-        elif failure in told:
-            tried = "Told apart in plain cases, and handed to you with advice."
-        else:
-            tried = "*Not told apart yet: reads as unknown.*"
-        rows.append(f"| `{failure.value}` | {_cell(entry.description)} | {_cell(tried)} |")
+        tried = said.get(failure) or " ".join(steps(failure)) or "It is handed to you at once."
+        cells = (entry.description, _rules(failure), tried, entry.advice)
+        rows.append(f"| `{failure.value}` | {' | '.join(_cell(text) for text in cells)} |")
     return "\n".join(rows)
+
+
+def _rules(failure: Any) -> str:
+    """How many rules show a cause, by where they look."""
+    from collections import Counter
+
+    from caravan.diagnosis.signs import SIGNS
+
+    places = Counter(origin.value for sign in SIGNS if sign.failure is failure for origin in sign.origins)
+    return ", ".join(f"{place} {count}" for place, count in places.most_common())
 
 
 def _cell(text: str) -> str:

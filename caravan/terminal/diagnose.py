@@ -87,9 +87,11 @@ def _one(
     *,
     as_json: bool,
 ) -> int:
+    from caravan.diagnosis.plainly import would_do
+
     plan = _plan(wiring, plan_file)
     found = _diagnosed(text, kind, plan, wiring.secrets())
-    would = _would(found, plan, source, wiring) if plan_file is not None else _ways(found)
+    would = _would(found, plan, source, wiring) if plan_file is not None else would_do(found)
     if as_json:
         terminal.document({"cause": found.cause, "details": dict(found.details), **_document(found, would)})
     else:
@@ -111,15 +113,6 @@ def _plan(wiring: Wiring, file: str | None) -> TrainingPlan:
 
     nothing = TrainingPlan(goal="a log without a run", command=("python", "train.py"))
     return nothing if file is None else apply_changes(nothing, read_plan_at(file, wiring.secrets()).changes)
-
-
-def _ways(found: Diagnosis) -> tuple[str, ...]:
-    """What is done against such a cause, where no plan is known."""
-    from caravan.diagnosis.repair import LADDERS
-
-    if found.escalate:
-        return ()
-    return tuple(" ".join((rung.__doc__ or "").split("\n\n")[0].split()) for rung in LADDERS.get(found.failure, ()))
 
 
 def _would(found: Diagnosis, plan: TrainingPlan, source: str | None, wiring: Wiring) -> tuple[str, ...]:
@@ -180,17 +173,21 @@ def _why(why: str) -> str:
 
 
 def _document(found: Diagnosis, would: Sequence[str]) -> dict[str, Json]:
+    from caravan.diagnosis.plainly import can_do
+
     return {
         "class": found.failure.value,
         "confidence": found.confidence,
         "evidence": list(found.lines),
         "fix": list(would),
         "escalate": found.escalate,
-        "advice": found.advice,
+        "advice": can_do(found),
     }
 
 
 def _print(terminal: Terminal, found: Diagnosis, would: Sequence[str]) -> None:
+    from caravan.diagnosis.plainly import can_do
+
     name = found.failure.value.replace("_", " ")
     sure = f" ({found.confidence:.0%} sure)" if 0 < found.confidence < 1 else ""
     terminal.out(f"{name}{sure}: {one_line(found.cause)}")
@@ -199,9 +196,9 @@ def _print(terminal: Terminal, found: Diagnosis, would: Sequence[str]) -> None:
     for text in would[:_SHOWN]:
         terminal.out(f"Caravan would: {one_line(text)}")
     if not would and found.failure.value != "no_failure":
-        terminal.out("Caravan would: hand it to you; no change of the job mends it.")
-    if found.advice:
-        terminal.out(f"You can: {one_line(found.advice)}")
+        terminal.out("Caravan would: Hand it to you: nothing of this plan is left to change.")
+    if advice := can_do(found):
+        terminal.out(f"You can: {one_line(advice)}")
 
 
 def _read(place: str) -> bytes:
@@ -241,12 +238,14 @@ def _ends(data: bytes, what: str) -> bytes:
 
 def _many(wiring: Wiring, terminal: Terminal, file: Path, kind: str | None) -> int:
     """A line of JSON for each log, in their order."""
+    from caravan.diagnosis.plainly import would_do
+
     plan, secrets = _plan(wiring, None), wiring.secrets()
     for row in _rows(file):
         origin = kind or row.get("origin")
         known = str(origin) if origin in _KINDS else None
         found = _diagnosed(str(row["text"]).encode("utf-8", "replace"), known, plan, secrets)
-        terminal.out(json.dumps({"id": row.get("id"), **_document(found, _ways(found))}, ensure_ascii=False))
+        terminal.out(json.dumps({"id": row.get("id"), **_document(found, would_do(found))}, ensure_ascii=False))
     return 0
 
 

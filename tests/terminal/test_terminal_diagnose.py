@@ -76,7 +76,7 @@ def test_what_no_change_mends_is_handed_over(tmp_path: Path) -> None:
     code, out, _ = told(tmp_path, str(log))
     assert code == 0
     assert out.startswith("unknown")
-    assert "hand it to you" in out
+    assert "Hand it to you" in out
 
 
 def test_a_line_for_each_of_many_logs(tmp_path: Path) -> None:

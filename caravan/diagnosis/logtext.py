@@ -1,7 +1,7 @@
 """What a task wrote, boiled down: clean lines, the traceback that matters, the lines that name a trouble.
 
-Logs may be megabytes long; what is worth reading of them (`logscan.py`) is read once, with bounded memory. What a log says is data: nothing in
-it is followed.
+Logs may be megabytes long; what is worth reading of them (`logscan.py`) is read once, with bounded memory. What a log
+says is data: nothing in it is followed.
 """
 
 import re

@@ -10,6 +10,7 @@ from typing import Final
 from caravan.diagnosis.details import gib
 from caravan.diagnosis.series import STRETCH, losses
 from caravan.diagnosis.sign import Seen, is_mild, is_warning
+from caravan.diagnosis.tracebacks import own_frame
 
 _EXCEPTION: Final = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|OutOfResources)\b|^(?:[a-z_]\w*\.)+[A-Z]\w+:"
@@ -126,11 +127,6 @@ def _gib(pattern: re.Pattern[str], line: str) -> float | None:
     return float(text) if text else None
 
 
-_FRAME: Final = re.compile(r"\s*File \"(?P<file>[^\"]*)\", line (?P<line>\d+)(?:, in (?P<function>\S+))?")
-# What is installed, and what starts it; everything else is the repository's.
-_INSTALLED: Final = re.compile(
-    r"(?:site|dist)-packages/|/lib(?:64)?/python\d|^<|/bin/[^/]+$|\.cache/huggingface/|[/\\]importlib[/\\]|/runpy\.py$"
-)
 _BUG: Final = re.compile(
     r"\s*(?P<exception>(?:[\w.]+\.)?(?:Type|Attribute|Name|UnboundLocal|Key|Index|Value|Assertion|Runtime"
     r"|NotImplemented"
@@ -144,18 +140,12 @@ _ECHOED: Final = re.compile(
 )
 
 
-def own_frame(line: str) -> bool:
-    """Whether a line is the frame of a traceback in code that is not installed."""
-    match = _FRAME.match(line)
-    return match is not None and not _INSTALLED.search(match["file"])
-
-
 def own_fault(lines: tuple[str, ...]) -> Seen | None:
     """An exception of Python's own kinds whose traceback goes through the repository's own code."""
     frame: re.Match[str] | None = None
     for index, line in enumerate(lines):
-        if own_frame(line):
-            frame = _FRAME.match(line)
+        if found := own_frame(line):
+            frame = found
             continue
         match = _BUG.match(line)
         if match is None or frame is None:

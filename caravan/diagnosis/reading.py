@@ -29,6 +29,7 @@ class TextKind(StrEnum):
 
 _EVENT_LIMIT: Final = 400  # characters
 _EVENTS: Final = 30
+_PRINTED: Final = 262_144  # bytes: what a cluster prints of a job is shorter, what is longer is a log
 _TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S{0,40}+"
 _EVENT: Final = re.compile(
     rf"^[ \t]*+(?P<at>{_TIME})[ \t]{{2,}}(?P<type>[A-Z][\w -]{{0,40}}?)[ \t]{{2,}}(?P<text>\S.*)$", re.MULTILINE
@@ -48,9 +49,11 @@ _REFUSAL: Final = re.compile(
 
 def evidence_of_text(text: bytes, kind: TextKind | None = None, *, secrets: Sequence[str] = ()) -> Evidence:
     """The evidence that a bare text is. Without `kind` it is told by its form; any bytes will do. Never raises."""
-    told = mask(without_escapes(text.decode("utf-8", "replace")), secrets)
-    kind = kind or kind_of(told)
     plain = evidence_of(Stage.VERIFY, log=text, secrets=secrets)
+    if kind in (TextKind.TASK_STDERR, TextKind.DOCKER):
+        return plain
+    told = mask(without_escapes(text[-_PRINTED:].decode("utf-8", "replace")), secrets)
+    kind = kind or kind_of(told)
     if kind is TextKind.NOMAD_EVAL:
         failures = tuple(placements(told))
         return plain.model_copy(

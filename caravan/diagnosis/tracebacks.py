@@ -26,15 +26,32 @@ _WRAPPERS: Final = re.compile(
     r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|SignalException|KeyboardInterrupt"
     r"|SystemExit|BrokenPipeError)\b"
 )
+# These are what others hear of a process that ended by its own fault.
+_ECHOES: Final = re.compile(
+    r"DistBackendError|DistNetworkError|NCCL|[Gg]loo|[Ww]atchdog|[Cc]onnection (?:reset|closed|aborted)|Broken pipe"
+    r"|[Cc]losed by peer|HorovodInternalError|ConnectionResetError|DataLoader worker .* exited unexpectedly"
+)
+_FRAME: Final = re.compile(r"\s*File \"(?P<file>[^\"]*)\", line (?P<line>\d+)(?:, in (?P<function>\S+))?")
+# What is installed, and what starts it; everything else is the repository's.
+_INSTALLED: Final = re.compile(
+    r"(?:site|dist)-packages/|/lib(?:64)?/python\d|^<|/bin/[^/]+$|\.cache/huggingface/|[/\\]importlib[/\\]|/runpy\.py$"
+)
 _NUMBERS: Final = re.compile(r"\d+")
+
+
+def own_frame(line: str) -> re.Match[str] | None:
+    """A traceback's frame in code that is not installed, with its `file`, `line` and `function`."""
+    match = _FRAME.match(line)
+    return match if match is not None and not _INSTALLED.search(match["file"]) else None
 
 
 @dataclass
 class Traceback:
-    """A traceback: its frames (the last ones), then its exception's lines."""
+    """A traceback: its frames (the last ones, and the last in code that is not installed), its exception's lines."""
 
     frames: deque[str] = field(default_factory=lambda: deque(maxlen=_FRAMES))
     message: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
 
     @property
     def ended(self) -> bool:
@@ -43,7 +60,18 @@ class Traceback:
 
     def lines(self) -> list[str]:
         """Frames, then the exception."""
-        return [*self.frames, *self.message]
+        above = [s for s in self.own if s] if self.own and self.own[0] not in self.frames else []
+        return [*above, *self.frames, *self.message]
+
+    def add(self, line: str) -> None:
+        """Take a line above the exception."""
+        self.frames.append(line)
+        if own_frame(line):
+            self.own = [line]
+        elif len(self.own) == 1 and not _FRAME.match(line):
+            self.own.append(line)
+        elif len(self.own) == 1:
+            self.own.append("")
 
     def is_wrapper(self) -> bool:
         """Whether it only reports another process's failure."""
@@ -60,6 +88,12 @@ class Chain:
     parts: list[Traceback]
     number: int = 0
     at: int = 0
+    writer: str = ""
+
+    def is_echo(self) -> bool:
+        """Whether it is what a process says that has lost another one."""
+        last = self.parts[-1].message
+        return bool(last) and bool(_ECHOES.search(last[0]))
 
     def is_wrapper(self) -> bool:
         """Whether all of it only reports another process's failure."""
@@ -79,6 +113,7 @@ class _Stream:
     number: int = 0
     at: int = 0
     joins: bool = False
+    writer: str = ""
 
 
 class Tracebacks:
@@ -118,7 +153,7 @@ class Tracebacks:
     def _stream(self, writer: str) -> _Stream:
         if writer not in self._streams and len(self._streams) >= _STREAMS:
             writer = ""
-        return self._streams.setdefault(writer, _Stream())
+        return self._streams.setdefault(writer, _Stream(writer=writer))
 
     def _begin(self, stream: _Stream) -> None:
         if not stream.joins:
@@ -135,7 +170,7 @@ class Tracebacks:
             return
         if not here.ended and (line[:1].isspace() or not text):
             if text:
-                here.frames.append(line)
+                here.add(line)
         elif not here.ended:
             here.message.append(line)
             if not _EXCEPTION.match(text):
@@ -146,7 +181,7 @@ class Tracebacks:
             stream.open = None
 
     def _keep(self, stream: _Stream) -> None:
-        chain = Chain(stream.current, stream.number, stream.at)
+        chain = Chain(stream.current, stream.number, stream.at, stream.writer)
         stream.current = []
         shape = chain.shape()
         if not chain.parts:

@@ -12,7 +12,9 @@ from caravan.values.failure import FailureClass
 _F = FailureClass
 _LOG: Final = Origin.LOG
 _HOST: Final = _F.HOST_MEMORY_OOM
+_SHM: Final = _F.SHM_TOO_SMALL
 _CUDA: Final = _F.CUDA_OOM
+_OTHERS: Final = _F.GPU_MEMORY_CONTENDED
 
 _SIZE: Final = r"[\d.]{1,20} ?[KMGT]?i?(?:B|bytes)\b"
 
@@ -23,6 +25,14 @@ _KILLED: Final = (
 )
 _KILLED_IN_SHELL: Final = r": line \d+: +\d+ Killed\b|^Killed(?: +python\b.*)?$"
 _FROM_OUTSIDE: Final = _F.INTERRUPTED_EXTERNALLY
+
+# What else shows where shared memory is too small.
+_AFTER_SHM: Final = (
+    *(_HOST, _F.NCCL_ERROR, _F.NCCL_TIMEOUT, _F.DISK_FULL, _F.PROCESS_CRASH_NATIVE, _F.OUTPUT_PERMISSION_DENIED),
+    *(_F.USER_CODE_BUG, _F.INTERRUPTED_EXTERNALLY),
+)
+# What others of the training say where one process was killed.
+_ECHOED: Final = (_F.NCCL_ERROR, _F.NCCL_TIMEOUT, _F.PROCESS_CRASH_NATIVE)
 
 MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     # The kernel, and who quotes it.
@@ -51,8 +61,8 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) is killed by signal: Killed", _LOG, _HOST, 0.95, where="process"),
     row(r"^caravan: .*\bcopier\b.* ended with exit code 137\b", _LOG, _HOST, 0.8, where="process"),
     # Where the cluster would have told of it, memory is not what it was killed for; who did it is not known.
-    row(_KILLED, _LOG, _HOST, 0.8, unless=NOT_FOR_MEMORY, where="process"),
-    row(_KILLED_IN_SHELL, _LOG, _HOST, 0.75, unless=NOT_FOR_MEMORY, where="process"),
+    row(_KILLED, _LOG, _HOST, 0.8, *_ECHOED, unless=NOT_FOR_MEMORY, where="process"),
+    row(_KILLED_IN_SHELL, _LOG, _HOST, 0.75, *_ECHOED, unless=NOT_FOR_MEMORY, where="process"),
     row(r"^killed$", Origin.OUTCOME, _FROM_OUTSIDE, 0.6, kind="killed"),
     row(_KILLED, _LOG, _FROM_OUTSIDE, 0.6, given=NOT_FOR_MEMORY, kind="killed"),
     row(_KILLED_IN_SHELL, _LOG, _FROM_OUTSIDE, 0.6, given=NOT_FOR_MEMORY, kind="killed"),
@@ -86,13 +96,87 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"No executable batch size found, reached zero", _LOG, _CUDA, 0.92),
     row(r"enough GPU RAM to fit the quantized model", _LOG, _CUDA, 0.75),
     # Neighbours that are repaired otherwise.
-    row(held_by_others, _LOG, _F.GPU_MEMORY_CONTENDED, 0.92, _CUDA),
+    row(held_by_others, _LOG, _OTHERS, 0.92, _CUDA),
+    # The first thing that a process does on a GPU takes some hundred MB: where that fails the GPU was full before.
     row(
-        r"is killed by signal: Bus error|out of shared memory\b.*shared memory limit|unable to write to file </torch_"
-        r"|No space left on device.*/dev/shm|/dev/shm.*No space left on device",
+        r"\b(?:CUDA|HIP) error: out of memory\b|\bcuda runtime error \(2\) : out of memory",
         _LOG,
-        _F.SHM_TOO_SMALL,
+        _OTHERS,
+        0.93,
+        _CUDA,
+        above=r"_cuda_init\(\)|_cuda_setDevice|_lazy_init|\bset_device\(|get_rng_state|_cuda_getDeviceCount|current_device\(",
+    ),
+    row(
+        r"[Ff]ree memory on device .{0,20}\((?P<free_gib>[\d.]+)/(?P<total_gib>[\d.]+ ?GiB)\) on startup is less than",
+        _LOG,
+        _OTHERS,
         0.95,
-        _HOST,
+        _CUDA,
+    ),
+    row(
+        r"CUDA-capable device\(s\) is/are busy or unavailable|\bCUDA_ERROR_DEVICE_UNAVAILABLE\b"
+        r"|Error 46: all CUDA-capable devices are busy|(?i:\b(?:gpu|device)\b.{0,60}\b(?:in use|held|occupied"
+        r"|used) by (?:another|other) process)",
+        _LOG,
+        _OTHERS,
+        0.9,
+        _CUDA,
+        _F.CUDA_DEVICE_UNAVAILABLE,
+    ),
+    # Shared memory: what workers and NCCL put into /dev/shm.
+    row(
+        r"is killed by signal: Bus error|out of shared memory\b.*shared memory limit"
+        r"|insufficient shared memory \(shm\)",
+        _LOG,
+        _SHM,
+        0.96,
+        *_AFTER_SHM,
+        kind="worker",
+    ),
+    row(
+        r"unable to (?:write to|open|mmap|resize|allocate) .{0,40}(?:file|object|shared memory)[^<]{0,40}</?torch_"
+        r"(?!.*Too many open files)|\bshm_open\b.{0,80}No space left",
+        _LOG,
+        _SHM,
+        0.94,
+        *_AFTER_SHM,
+        kind="worker",
+    ),
+    row(
+        r"[Ff]ailed to extend (?P<path>/dev/shm/\S+)|[Ee]rror while (?:creating|attaching to) shared memory segment"
+        r"|NCCL WARN Call to (?:posix_fallocate|ftruncate|shm_open|mmap) failed ?:(?:.*No space|.*Cannot allocate)?",
+        _LOG,
+        _SHM,
+        0.95,
+        *_AFTER_SHM,
+        mild=True,
+        kind="nccl",
+    ),
+    row(
+        r"No space left on device.*(?P<path>/dev/shm\S*)|(?P<path2>/dev/shm\S*).*No space left on device",
+        _LOG,
+        _SHM,
+        0.95,
+        *_AFTER_SHM,
+    ),
+    row(
+        r"^OSError: \[Errno 28\] No space left on device",
+        _LOG,
+        _SHM,
+        0.94,
+        *_AFTER_SHM,
+        above=r"multiprocessing/(?:synchronize|heap|shared_memory|resource_sharer|reductions|queues|connection|context)\.py"
+        r"|SemLock|_posixshmem|shm_open|SharedMemory\(|multiprocessing/reductions",
+        kind="semaphore",
+    ),
+    row(
+        r"\bBus error\b|\(exitcode: -7\)|\bexitcode\s*: -7\b|\bSIGBUS\b|exits with return code = -7\b"
+        r"|\bexited on signal 7 ",
+        _LOG,
+        _SHM,
+        0.78,
+        _F.PROCESS_CRASH_NATIVE,
+        _F.NCCL_ERROR,
+        _F.NCCL_TIMEOUT,
     ),
 )

@@ -159,7 +159,7 @@ def lines_of(evidence: Evidence) -> Lines:
     told_otherwise = evidence.memory_told and not evidence.oom_killed
     said = {
         "interrupted": evidence.interrupted,
-        "asked to stop": asked_to_stop and not asked_by_us,
+        "asked to stop": asked_to_stop and not asked_by_us and not _never_began(evidence.events),
         "killed for memory": evidence.oom_killed,
         NOT_FOR_MEMORY: told_otherwise,
         ENDED_BADLY: evidence.exit_code not in (None, 0) or evidence.signal not in (None, 0) or evidence.interrupted,
@@ -175,6 +175,15 @@ def lines_of(evidence: Evidence) -> Lines:
         Origin.EVENT: evidence.events,
         Origin.LOG: evidence.log_lines,
     }
+
+
+def _never_began(events: Sequence[str]) -> bool:
+    """Whether the task failed before it started: then it is told to stop because of that."""
+    started = max((n for n, event in enumerate(events) if event.startswith("Started")), default=-1)
+    return any(event.startswith(_BEFORE_START) for event in events[started + 1 :])
+
+
+_BEFORE_START: Final = ("Setup Failure", "Driver Failure", "Failed Artifact Download", "Failed Validation")
 
 
 def _position(events: Sequence[str], kind: str) -> int:

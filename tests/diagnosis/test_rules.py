@@ -167,7 +167,7 @@ def test_what_free_nodes_lack_counts_before_what_others_were_filtered_for() -> N
     told = PlacementFailure.model_validate({"group": "train", "nodes_available": {"dc1": 4}} | failure)
     diagnosis = diagnose(Evidence(stage=Stage.VALIDATE, placement_failures=(told,)), PLAN, ())
     assert diagnosis.failure is F.PLACEMENT_GPU_UNAVAILABLE
-    assert diagnosis.details == {"dimension": "devices", "asked": "2"}
+    assert diagnosis.details == {"dimension": "devices", "asked": "2", "kind": "busy"}
 
 
 def test_what_the_jobs_own_script_says_last_is_the_cause() -> None:

@@ -18,13 +18,16 @@ _PULL: Final = rf"(?:[Ff]ailed to pull `(?P<image>{_NAME})`.*)?"
 # Words that only a pull says, before what went wrong with it; the image where it is named.
 _PULLING: Final = (
     rf"(?:[Ff]ailed to pull (?:and unpack )?(?:image )?[`\"]?(?P<image>{_NAME})?"
-    rf"|[Ee]rror (?:response from daemon|pulling)"
+    r"|[Ee]rror pulling|[Ee]rror response from daemon: (?:Get|Head) "
     r"|\bcould not pull|unable to pull docker image|[Ee]rror copying image|initializing source docker:"
     r"|reading (?:manifest|blob)|copying (?:blob|system image)|[Ff]ailed to (?:resolve reference|copy|authorize)"
     r"|\bErrImagePull\b|\bImagePullBackOff\b|pinging container registry|[Aa]ttempting next endpoint for pull"
     r"|\b[Dd]ownload(?:ing)? (?:failed|image)\b|unable to ping registry|[Hh]andler for POST /v[\d.]+/images/create"
     r"|/v2/[\w./-]*(?:manifests|blobs)/)"
 )
+# The daemon says so of containers as well, whose troubles are others.
+_DAEMON: Final = r"[Ee]rror response from daemon(?!.*(?:OCI runtime|nvidia|mount|networking|connectivity|container))"
+_ASKING: Final = rf"(?:{_PULLING}|{_DAEMON})"
 _GATEWAY: Final = (
     r"(?:HTTP (?:status|response)[^:]{0,20}:? ?5\d\d|HTTP 5\d\d|\b50[0234] (?:Internal|Bad|Service|Gateway)"
     r"|\b[Bb]ad [Gg]ateway|\b[Ss]ervice [Uu]navailable|\b[Gg]ateway [Tt]ime-?[Oo]ut|status(?: code)?:? 5\d\d\b)"
@@ -110,9 +113,9 @@ IMAGE_SIGNS: Final[tuple[Sign, ...]] = (
         kind="rate",
     ),
     row(rf"{_PULLING}.*(?:\b429\b|(?i:too many requests))", _SAID, _LATER, 0.97, _DENIED, _NONE, kind="rate"),
-    row(rf"{_PULLING}.*{_GATEWAY}", _SAID, _LATER, 0.96, _NONE, _DENIED, kind="gateway"),
-    row(rf"{_PULLING}.*{_SLOW}", _SAID, _LATER, 0.96, _NONE, kind="timeout"),
-    row(rf"{_PULLING}.*{_CUT}", _SAID, _LATER, 0.95, _NONE, _F.NETWORK_UNREACHABLE, kind="network"),
+    row(rf"{_ASKING}.*{_GATEWAY}", _SAID, _LATER, 0.96, _NONE, _DENIED, kind="gateway"),
+    row(rf"{_ASKING}.*{_SLOW}", _SAID, _LATER, 0.96, _NONE, kind="timeout"),
+    row(rf"{_ASKING}.*{_CUT}", _SAID, _LATER, 0.95, _NONE, _F.NETWORK_UNREACHABLE, kind="network"),
     row(
         r"error pulling image configuration: |filesystem layer verification failed|download failed after attempts="
         r"|failed to (?:register|extract) layer|layer does not exist|[Pp]ull timed out|image pull (?:was )?cancell?ed",

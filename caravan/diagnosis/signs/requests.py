@@ -32,7 +32,7 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"nonexistent namespace \\?\"?(?P<target>[^\"\s)\\]+)", _SAID, _TARGET, 0.97, _JOB, _GONE, kind="namespace"),
     row(r"nonexistent node pool \\?\"?(?P<target>[^\"\s)\\]+)", _SAID, _TARGET, 0.97, _JOB, _GONE, kind="node_pool"),
     row(
-        r"\b(?P<kind>[Nn]amespace|[Nn]ode pool|[Rr]egion|[Dd]atacenter) \\?\"(?P<target>[^\"\\]+)\\?\" "
+        r"(?<!\bin )\b(?P<kind>[Nn]amespace|[Nn]ode pool|[Rr]egion|[Dd]atacenter) \\?\"(?P<target>[^\"\\]+)\\?\" "
         r"(?:was |is |could )?(?:not (?:be )?found|does not exist|unknown)",
         _ANSWER,
         _TARGET,

@@ -126,8 +126,7 @@ DATASET_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # Types and shapes of what rows hold.
     row(
-        r"\bUnable to create tensor, you should probably activate truncation"
-        r"|\btoo many dimensions 'str'"
+        r"\btoo many dimensions 'str'"
         r"|\btext input must (?:be )?of type `?str|\bTextEncodeInput must be Union|\bTextInputSequence must be str"
         r"|\bcannot be converted to a (?:torch\.)?[Tt]ensor.{0,40}(?:object|str)|\bnew\(\): invalid data type 'str'"
         r"|\bCan't convert np\.ndarray of type numpy\.object_|\bargument 'text'.{0,60}TextInputSequence",

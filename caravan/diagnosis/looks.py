@@ -121,6 +121,25 @@ def held_by_others(lines: tuple[str, ...]) -> Seen | None:
     return None
 
 
+_USED: Final = re.compile(r"(?P<used>\d+) ?MiB ?[,/] ?(?P<all>\d+) ?MiB")
+_NO_ROOM: Final = re.compile(r"(?i:out of memory|\bOOM when allocating|CUBLAS_STATUS_ALLOC_FAILED|failed to allocate)")
+
+
+def used_before(lines: tuple[str, ...]) -> Seen | None:
+    """The GPU's memory ran out, and nvidia-smi showed much of it in use although it does not know of the training.
+
+    A program's own log holds nvidia-smi's figures from before its start or from after its end.
+    """
+    if not any(_NO_ROOM.search(line) for line in lines):
+        return None
+    for index, line in enumerate(lines):
+        match = _USED.search(line)
+        if match and int(match["used"]) > _OTHERS * int(match["all"]) > 0:
+            total, free = int(match["all"]) / 1024, (int(match["all"]) - int(match["used"])) / 1024
+            return Seen((line,), index, {"total_gib": f"{total:.2f}", "free_gib": f"{free:.2f}"})
+    return None
+
+
 def _gib(pattern: re.Pattern[str], line: str) -> float | None:
     match = pattern.search(line)
     text = gib(next((group for group in match.groups() if group), "")) if match else ""

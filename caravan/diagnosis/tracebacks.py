@@ -21,6 +21,10 @@ _CHAINED: Final = (
 )
 _CHAIN_ENDS: Final = tuple(text.rpartition(" ")[2] for text in _CHAINED)
 _EXCEPTION: Final = re.compile(r"^[A-Za-z_][\w.]*(?::|$)")
+_RAISED: Final = re.compile(
+    r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning|OutOfMemory\w*)\b(?::|$)"
+)
+_IN: Final = '", line '
 # These say only that a worker failed, or that it was told to stop; the worker's own traceback says why.
 _WRAPPERS: Final = re.compile(
     r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|SignalException|KeyboardInterrupt"
@@ -52,6 +56,7 @@ class Traceback:
     frames: deque[str] = field(default_factory=lambda: deque(maxlen=_FRAMES))
     message: list[str] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
+    implied: bool = False  # no header stood above it
 
     @property
     def ended(self) -> bool:
@@ -128,7 +133,7 @@ class Tracebacks:
         """Take the line of that number; `at` is the caller's count of what shows that the training goes on."""
         stream = self._streams.get(writer)
         told = HEADER in line or (stream is not None and (stream.open is not None or line.endswith(_CHAIN_ENDS)))
-        if not told:
+        if not told and not (_IN in line and _FRAME.match(line)):
             return  # nearly every line
         stream = stream or self._stream(writer)
         text = line.strip()
@@ -138,6 +143,9 @@ class Tracebacks:
             stream.joins = True
             stream.open = None
         elif stream.open is not None:
+            self._go_on(stream, line, text)
+        elif _IN in line:  # its header was cut off
+            self._begin(stream, implied=True)
             self._go_on(stream, line, text)
         else:
             return
@@ -155,11 +163,11 @@ class Tracebacks:
             writer = ""
         return self._streams.setdefault(writer, _Stream(writer=writer))
 
-    def _begin(self, stream: _Stream) -> None:
+    def _begin(self, stream: _Stream, *, implied: bool = False) -> None:
         if not stream.joins:
             self._keep(stream)
         stream.joins = False
-        stream.open = Traceback()
+        stream.open = Traceback(implied=implied)
         stream.current.append(stream.open)
         if len(stream.current) > _CHAIN:  # the root and the latest tell it; handlers may recurse for ever
             del stream.current[1]
@@ -171,6 +179,9 @@ class Tracebacks:
         if not here.ended and (line[:1].isspace() or not text):
             if text:
                 here.add(line)
+        elif not here.ended and here.implied and not _RAISED.match(text):
+            stream.open = None  # frames that somebody prints without an exception
+            stream.current.remove(here)
         elif not here.ended:
             here.message.append(line)
             if not _EXCEPTION.match(text):

@@ -161,6 +161,16 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
         _NONE,
         kind="cpu",
     ),
+    row(
+        r"Could not run '(?P<symbol>\S+)' with arguments from the 'CUDA' backend"
+        r"|not implemented for backend.{0,20}CUDA",
+        _LOG,
+        _BUILD,
+        0.93,
+        _F.USER_CODE_BUG,
+        _F.PACKAGE_VERSION_CONFLICT,
+        kind="cpu",
+    ),
     row(r"\bDistributed package doesn't have NCCL built in\b", _LOG, _BUILD, 0.92, kind="cpu"),
     row(
         r"\bno kernel image is available for execution on the device\b",

@@ -5,7 +5,7 @@ Exit code 137 alone is no sign: it is every SIGKILL's.
 
 from typing import Final
 
-from caravan.diagnosis.looks import held_by_others
+from caravan.diagnosis.looks import held_by_others, used_before
 from caravan.diagnosis.sign import NOT_FOR_MEMORY, Origin, Sign, row
 from caravan.values.failure import FailureClass
 
@@ -84,7 +84,15 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
         _CUDA,
         0.9,
     ),
-    row(r"Cuda failure (?:\d+ )?'out of memory'", _LOG, _CUDA, 0.92),
+    row(
+        r"Cuda failure (?:\d+ )?'out of memory'|Failed to (?:CUDA|cuda) (?:m|c|host m"
+        r"|host c)alloc\w* (?P<tried_gib>\d+ bytes)",
+        _LOG,
+        _CUDA,
+        0.92,
+        _F.NCCL_ERROR,
+        mild=True,
+    ),
     row(r"\bCUDA_ERROR_OUT_OF_MEMORY\b", _LOG, _CUDA, 0.85),
     row(r"OOM when allocating tensor.*/device:GPU:\d+ by allocator", _LOG, _CUDA, 0.97),
     row(
@@ -97,6 +105,7 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"enough GPU RAM to fit the quantized model", _LOG, _CUDA, 0.75),
     # Neighbours that are repaired otherwise.
     row(held_by_others, _LOG, _OTHERS, 0.92, _CUDA),
+    row(used_before, _LOG, _OTHERS, 0.9, _CUDA),
     # The first thing that a process does on a GPU takes some hundred MB: where that fails the GPU was full before.
     row(
         r"\b(?:CUDA|HIP) error: out of memory\b|\bcuda runtime error \(2\) : out of memory",
@@ -123,6 +132,15 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
         _CUDA,
         _F.CUDA_DEVICE_UNAVAILABLE,
     ),
+    row(
+        r"\bshm_open\b.{0,40}Permission denied|Permission denied.{0,80}/dev/shm|/dev/shm.{0,120}Permission denied",
+        _LOG,
+        _F.OUTPUT_PERMISSION_DENIED,
+        0.95,
+        _SHM,
+        _F.NCCL_ERROR,
+        mild=True,
+    ),
     # Shared memory: what workers and NCCL put into /dev/shm.
     row(
         r"is killed by signal: Bus error|out of shared memory\b.*shared memory limit"
@@ -144,7 +162,7 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(
         r"[Ff]ailed to extend (?P<path>/dev/shm/\S+)|[Ee]rror while (?:creating|attaching to) shared memory segment"
-        r"|NCCL WARN Call to (?:posix_fallocate|ftruncate|shm_open|mmap) failed ?:(?:.*No space|.*Cannot allocate)?",
+        r"|NCCL WARN Call to (?:posix_fallocate|ftruncate|shm_open|mmap) failed ?:(?!.*Permission)",
         _LOG,
         _SHM,
         0.95,

@@ -111,11 +111,19 @@ CONFIG_SIGNS: Final[tuple[Sign, ...]] = (
         kind="padding",
     ),
     row(
+        r"^ValueError: expected sequence of length \d+ at dim \d+ \(got \d+\)",
+        _LOG,
+        _CONFIG,
+        0.95,
+        _F.DATASET_FORMAT_ERROR,
+        _BUG,
+        kind="padding",
+    ),
+    row(
         r"you should probably activate truncation and/or padding",
         _LOG,
         _CONFIG,
         0.9,
-        _F.DATASET_FORMAT_ERROR,
         _BUG,
         kind="padding",
     ),
@@ -189,6 +197,7 @@ CONFIG_SIGNS: Final[tuple[Sign, ...]] = (
         _CONFIG,
         0.85,
         _BUG,
+        above=_LIBRARY,
         kind="ddp",
         option="--ddp_find_unused_parameters",
     ),
@@ -258,7 +267,8 @@ CONFIG_SIGNS: Final[tuple[Sign, ...]] = (
         r"|\bmutually exclusive\b|\b(?:is|are) (?:not compatible|incompatible) with\b|\bonly (?:one|makes sense"
         r"|works|supported|valid) .{0,20}\b(?:when|with|if|of)\b"
         r"|\brequires? (?:that )?(?:the )?[`'\"]?-{0,2}\w+[`'\"]? (?:to be|=|set)|\bwithout (?:setting|specifying"
-        r"|passing)\b|\bconflicts? with\b)",
+        r"|passing)\b|\bconflicts? with\b|`\w+`.{0,60}\bmust be (?:less|smaller|greater|larger|lower|higher"
+        r"|at (?:least|most)|between|in)\b)",
         _LOG,
         _CONFIG,
         0.75,

@@ -14,7 +14,7 @@ from caravan.diagnosis.details import usage
 from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.sentences import sentence
 from caravan.diagnosis.sign import ENDED_BADLY, NOT_FOR_MEMORY, Lines, Origin, Seen, Sign
-from caravan.diagnosis.signs import SIGNS
+from caravan.diagnosis.signs import SIEVE, SIGNS
 from caravan.diagnosis.taxonomy import advice
 from caravan.values.failure import Diagnosis, Evidence, FailureClass, PastCase, Stage
 from caravan.values.fingerprint import fingerprint
@@ -134,6 +134,9 @@ def _impossible(evidence: Evidence) -> Diagnosis:
 def find(evidence: Evidence, signs: Sequence[Sign] = SIGNS) -> tuple[Finding, ...]:
     """The signs that hold, in their order, each with all lines in which it does."""
     lines = lines_of(evidence)
+    if signs is SIGNS:
+        said = "\n".join(line for some in lines.values() for line in some)
+        signs = [SIGNS[number] for number in sorted(SIEVE.passing(said))]
     found = ((sign, sign.find(lines)) for sign in signs)
     return tuple(Finding(sign, *where) for sign, where in found if where is not None)
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from caravan.diagnosis.details import normal
+from caravan.diagnosis.needles import Words, needles
 from caravan.values.failure import FailureClass
 
 
@@ -72,7 +73,8 @@ class Sign:
     found in one of the few lines before (the frame of an exception). A line that says of itself that it is no failure
     (a warning, something that was skipped) shows nothing, unless `mild` is set. `escalate` marks evidence under which
     no job change is right although the class has repairs. `given` and `unless` are lines on how it ended: the row holds
-    only with the one, and never with the other.
+    only with the one, and never with the other. `needs` are words of which a line must hold one for the pattern to
+    match.
     """
 
     failure: FailureClass
@@ -87,6 +89,7 @@ class Sign:
     escalate: bool = False
     given: str = ""
     unless: str = ""
+    needs: Words = frozenset()
 
     def find(self, lines: Lines) -> tuple[Origin, Seen] | None:
         """Where the row holds first, by the order of its origins; None where it does not."""
@@ -110,13 +113,17 @@ class Sign:
         first = 0
         named: dict[str, str] = {}
         for index, line in enumerate(lines):
-            match = self._match(origin, lines, index, line)
+            match = self._match(origin, lines, index, line) if self._may(line) else None
             if match is None:
                 continue
             first = first if found else index
             found.append(line)
             named = normal({k: v for k, v in match.groupdict().items() if v}) | named
         return Seen(tuple(found), first, named) if found else None
+
+    def _may(self, line: str) -> bool:
+        small = line.lower()
+        return not self.needs or any(word in small for word in self.needs)
 
     def _match(self, origin: Origin, lines: tuple[str, ...], index: int, line: str) -> re.Match[str] | None:
         match = self.pattern.search(line[:LOOKED_AT]) if self.pattern is not None else None
@@ -192,4 +199,5 @@ def row(
         escalate=escalate,
         given=given,
         unless=unless,
+        needs=needles(pattern) if isinstance(pattern, str) else frozenset(),
     )

@@ -76,7 +76,8 @@ Training and its processes (sizes in GiB)
 from typing import Final
 
 from caravan.diagnosis.logtext import LINE_LIMIT
-from caravan.diagnosis.sign import Origin, Sign, is_mild
+from caravan.diagnosis.needles import Sieve
+from caravan.diagnosis.sign import Sign, is_mild
 from caravan.diagnosis.signs.arguments import ARGUMENT_SIGNS
 from caravan.diagnosis.signs.build import BUILD_SIGNS
 from caravan.diagnosis.signs.checkpoints import CHECKPOINT_SIGNS
@@ -137,11 +138,13 @@ SIGNS: Final[tuple[Sign, ...]] = (
     *HEALTHY_SIGNS,
 )
 
-_IN_LOGS: Final = tuple(sign for sign in SIGNS if Origin.LOG in sign.origins and sign.pattern is not None)
+SIEVE: Final = Sieve([sign.needs for sign in SIGNS])
+"""Which of the signs may hold for a text."""
 
 
 def telling(line: str) -> bool:
     """Whether a line of a log shows a cause by itself: such a line must not be lost among others."""
     line = line[:LINE_LIMIT]  # what the judge will see of it
     mild = is_mild(line)
-    return any(sign.tells(line) for sign in _IN_LOGS if sign.mild or not mild)
+    few = (SIGNS[number] for number in SIEVE.passing(line))
+    return any(sign.tells(line) for sign in few if sign.mild or not mild)

@@ -13,6 +13,7 @@ from caravan.values.base import Json
 from caravan.values.estimate import Estimate
 from caravan.values.job import ClusterFacts
 from caravan.values.plan import STANDING, Author, PlanChange, Resources, TrainingPlan, apply_changes
+from caravan.values.shape import ModelShape
 
 _KEPT = STANDING | {Author.MEMORY}
 """Authors against whose GPU and batch the formula does not stand: what was seen to fit beats it."""
@@ -31,10 +32,10 @@ def choose(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts, beyond: 
     if estimate.gpu_memory_gib is None or not offers:
         return tuple(changes)
     if not any(_holds(o, estimate.gpu_memory_gib) for o in offers):
-        smaller = _smaller_batch(plan, offers, beyond)
+        smaller = _smaller_batch(plan, offers, beyond, estimate.shape)
         changes += smaller
         plan = apply_changes(plan, smaller)
-    parts, _, _ = gpu_memory(plan, beyond)
+    parts, _, _ = gpu_memory(plan, beyond, estimate.shape)
     need = sum(p.gib for p in parts) if parts else estimate.gpu_memory_gib
     best = next((o for o in offers if o.model == estimate.gpu and _holds(o, need)), None)
     best = best or next((o for o in offers if _holds(o, need)), None)
@@ -73,7 +74,9 @@ def _holds(offer: GpuOffer, gib: float) -> bool:
     return size is not None and gib <= size * USABLE_SHARE
 
 
-def _smaller_batch(plan: TrainingPlan, offers: tuple[GpuOffer, ...], beyond: float) -> list[PlanChange]:
+def _smaller_batch(
+    plan: TrainingPlan, offers: tuple[GpuOffer, ...], beyond: float, shape: ModelShape | None
+) -> list[PlanChange]:
     """Halve the batch, double the accumulation; nothing when that can't help or may not be changed."""
     batch, accumulated = plan.training.micro_batch or 1, plan.training.grad_accum or 1
     kept = any(plan.set_by(p) in _KEPT for p in ("training.micro_batch", "training.grad_accum"))
@@ -83,7 +86,7 @@ def _smaller_batch(plan: TrainingPlan, offers: tuple[GpuOffer, ...], beyond: flo
         batch, accumulated = batch // 2, accumulated * 2
         values = {"micro_batch": batch, "grad_accum": accumulated}
         trial = plan.model_copy(update={"training": plan.training.model_copy(update=values)})
-        parts, _, _ = gpu_memory(trial, beyond)
+        parts, _, _ = gpu_memory(trial, beyond, shape)
         if any(_holds(o, sum(p.gib for p in parts)) for o in offers):
             why = "the batch doesn't fit any GPU here; the effective batch stays"
             if not reaches(plan, "training.grad_accum"):

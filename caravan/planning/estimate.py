@@ -13,13 +13,14 @@ from caravan.planning.config_keys import repository_values
 from caravan.planning.flags import fitting
 from caravan.planning.memory import memory_parts
 from caravan.planning.memory_plan import setting_of_plan
+from caravan.planning.model_shape import shape_for
 from caravan.planning.prices import usd_per_hour
-from caravan.planning.shapes import shape_of
 from caravan.planning.smoke import by_measurement, speed_key
 from caravan.values.estimate import Estimate, Measured, MemoryPart, Range
 from caravan.values.job import ClusterFacts, ClusterKind
 from caravan.values.plan import Author, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
+from caravan.values.shape import ModelShape
 
 _HOST_BASE_MB: Final = 6144
 """Host memory of Python, torch with CUDA, tokenizers and a few data loaders: 4 to 8 GB seen."""
@@ -53,8 +54,9 @@ def _computed(
     notes = list(_unheard(plan, full, profile))
     if plan.resources.gpus == 0:
         return _on_cpu(plan, facts, notes)
-    parts, confidence, more = gpu_memory(full, beyond)
-    notes += more
+    shape, told = shape_for(full, profile)
+    parts, confidence, more = gpu_memory(full, beyond, shape)
+    notes += [*more, *told]
     total = sum(p.gib for p in parts) if parts else None
     offer = _offer(plan, facts, prices, total)
     nowhere = (
@@ -72,9 +74,10 @@ def _computed(
     return Estimate(
         gpu_memory_gib=total,
         breakdown=parts,
+        shape=shape,
         gpu=offer.model if offer else None,
         gpu_total_gib=size,
-        host_memory_mb=_host_memory_mb(full),
+        host_memory_mb=_host_memory_mb(full, shape),
         seconds=seconds,
         cost_usd=cost,
         usd_per_hour=per_hour,
@@ -84,19 +87,19 @@ def _computed(
     )
 
 
-def gpu_memory(plan: TrainingPlan, beyond: float = 1.0) -> tuple[tuple[MemoryPart, ...], float, list[str]]:
+def gpu_memory(
+    plan: TrainingPlan, beyond: float = 1.0, shape: ModelShape | None = None
+) -> tuple[tuple[MemoryPart, ...], float, list[str]]:
     """The parts of one GPU's peak memory, how sure they are, and what was assumed. No parts: the model isn't known.
 
-    What a run was seen to need `beyond` the formula is a part of its own.
+    `shape` is the model's, where more than its name is known of it. What a run was seen to need `beyond` the formula is
+    a part of its own.
     """
-    shape = shape_of(plan.model.id) if plan.model.id else None
+    shape = shape or shape_for(plan, None).shape
     if shape is None:
-        what = f"the shape of {plan.model.id} isn't known" if plan.model.id else "no base model is known"
-        return (), 0.0, [f"GPU memory isn't estimated: {what}"]
+        return (), 0.0, []
     setting, notes = setting_of_plan(plan, shape)
     confidence = 0.6 if shape.exact else 0.3
-    if not shape.exact:
-        notes.append(f"{plan.model.id} is sized by the {shape.params_b:g} B in its name: the error may be 50 %")
     parts = memory_parts(shape, setting)
     if beyond > 1:
         more = (beyond - 1) * sum(p.gib for p in parts)
@@ -185,9 +188,8 @@ def _named_type(plan: TrainingPlan, prices: Prices) -> tuple[GpuOffer, ...]:
     return tuple(GpuOffer(g.name, g.memory_mib, usd_per_hour(g.name, prices)[0], count, declared=False) for g in found)
 
 
-def _host_memory_mb(plan: TrainingPlan) -> int | None:
+def _host_memory_mb(plan: TrainingPlan, shape: ModelShape | None) -> int | None:
     """Host memory of a GPU job: the weights once while they are loaded (per process), and the usual base."""
-    shape = shape_of(plan.model.id) if plan.model.id else None
     if shape is None:
         return None
     each = 4 if plan.training.precision in ("fp32", "tf32") else 2

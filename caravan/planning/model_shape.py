@@ -70,7 +70,7 @@ def _found(name: str | None, profile: RepoProfile | None) -> Found:
         return Found(shape, tuple(notes))
     what = f"the shape of {name} isn't known" if name else "no base model is known"
     told = f" ({answer.text})" if answer is not None and answer.text else ""
-    return Found(None, (*notes, f"{what}{told}; {HOW_TO_GIVE}"))
+    return Found(None, (*notes, f"GPU memory isn't estimated: {what}{told}", f"to have it estimated: {HOW_TO_GIVE}"))
 
 
 def _at(config: ModelConfig, name: str) -> bool:

@@ -11,6 +11,7 @@ from caravan.values.errors import PlanError
 from caravan.values.guarded import not_kept, shown
 from caravan.values.plan import Author, Mount, TrainingPlan
 from caravan.values.run import SmokeResult
+from caravan.values.shape import ModelShape
 
 ROOM: Final = (
     "resources.memory_mb",
@@ -68,6 +69,7 @@ class Estimate(Value):
     formula_seconds: Range | None = Field(default=None, description="likewise")
     assumptions: tuple[str, ...] = ()
     confidence: Confidence = 0.0
+    shape: ModelShape | None = Field(default=None, description="the model's, with where it is known from")
 
 
 class Measured(Value):

@@ -16,6 +16,7 @@ from caravan.values.shape import MOST_PARAMS_B, Family, ModelShape
 
 _FAMILIES: Final = {"cnn-detector": Family.CNN, "cnn": Family.CNN} | {f.value: f for f in Family}
 _MOST: Final = 10**12
+_VARYING: Final = ("max_cap", "avg", "dataset_max", "dataset_typical")
 
 
 def estimate_row(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> tuple[float, dict[str, float]]:
@@ -98,6 +99,7 @@ def setting_of(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> Setting:
         grad_accum=_count(fields, "grad_accum"),
         offload=bool(fields.get("offload")),
         compiled=bool(fields.get("compiled")),
+        varying=fields.get("seq_kind") in _VARYING,
         metric=str(fields["metric"]) if fields.get("metric") else None,
         image_size=_count(fields, "image_size"),
     )

@@ -16,6 +16,8 @@ from caravan.values.shape import Family, ModelShape
 
 _MASK: Final = 1.0
 """Bytes of one number of a dropout mask."""
+_KERNELS: Final = ("gptq", "awq")
+"""Quantisations whose matrices are multiplied by kernels of their own, in 16 bit."""
 _MODERN: Final = (Family.DECODER, Family.VISION_LANGUAGE)
 
 
@@ -29,7 +31,7 @@ class Block(NamedTuple):
 
 def block_of(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -> Block:
     """One block of the model under that setting."""
-    each = width(setting.compute_dtype)
+    each = stream_width(setting, fitted)
     kept = (
         _norms(shape, setting, each)
         + _attention(shape, setting, each)
@@ -42,6 +44,20 @@ def block_of(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -> Bl
         kept, backward = kept * fitted.compiled, backward * fitted.compiled
     scores = _scores(shape, setting)
     return Block(kept, max(backward, scores), each * shape.hidden)
+
+
+def stream_width(setting: Setting, fitted: Fitted = FITTED) -> float:
+    """Bytes of one number between a model's matrices.
+
+    peft prepares a model that bitsandbytes quantised by casting what is not quantised to 32 bit, which widens the
+    stream, and the 4-bit layers cast their output to it; other trainers leave 16 bit. Which one is seldom known.
+    """
+    each, kind = width(setting.compute_dtype), (setting.quant_type or "bnb").lower()
+    if each >= 4 or setting.quant_bits not in (4, 8) or kind in _KERNELS:
+        return each
+    if not setting.grad_checkpointing:
+        return each + max(fitted.wide_kept, fitted.wide_stream) * (4.0 - each)
+    return each + (fitted.wide_stream * (4.0 - each) if kind.startswith("bnb") else 0.0)
 
 
 def activation_bytes(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -> tuple[float, float, float]:

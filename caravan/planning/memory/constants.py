@@ -9,21 +9,33 @@ from typing import Final, NamedTuple
 class Fitted(NamedTuple):
     """Fitted numbers; their defaults are what the estimate uses."""
 
-    stream: float = 4.0
+    stream: float = 1.0
     """Copies of the stream between blocks that live during a block's backward pass: gradients and the output."""
-    adapter_input: float = 3.0
+    adapter_input: float = 2.0
     """Bytes for each number of an adapted matrix's input: dropout's output and mask, and casts."""
-    sharded_adapter: float = 10.0
+    sharded_adapter: float = 13.0
     """The same on top where FSDP spreads 32-bit adapters as units of their own: the input in 32 bit, dropped out."""
     compiled: float = 0.72
     """Share of a block's kept tensors that is left when the block is compiled and cheap ones are recomputed."""
-    slack: float = 0.10
-    """Share of what comes and goes within a step that the caching allocator reserves on top."""
-    held_slack: float = 0.02
+    slack: float = 0.1
+    """Share of a block's tensors, which come and go, that the caching allocator reserves on top."""
+    logits_slack: float = 0.3
+    """The same of the logits: few very large blocks in several types, which rarely fit each other's place."""
+    varying_slack: float = 1.3
+    """Of the logits too, where batches differ in length, so that freed blocks fit even less."""
+    wide_stream: float = 0.0
+    """Share of the way from 16 to 32 bit that the stream of a model quantised by bitsandbytes goes."""
+    wide_kept: float = 0.6
+    """The same for what its blocks keep where nothing is checkpointed."""
+    each_logit: float = 12.0
+    """Bytes of each logit at the loss: three times 32 bit in transformers."""
+    held_slack: float = 0.05
     """The same for what stays: rounding of blocks, and segments that are partly used."""
-    context_gib: float = 0.8
-    """CUDA context, loaded kernels, cuBLAS and NCCL, outside the allocator, where a driver's figure is asked for."""
-    cap_share: float = 0.8
+    context_gib: float = 1.2
+    """CUDA context, loaded kernels and cuBLAS, outside the allocator, where a driver's figure is asked for."""
+    exchange_gib: float = 0.5
+    """Buffers of NCCL on top, where there are several GPUs."""
+    cap_share: float = 0.9
     """Length of the longest batch that was seen where only a cap on the length is known."""
 
 

@@ -9,10 +9,10 @@ chunks as the vocabulary is wider than the stream, so that a chunk's logits are 
 import math
 from typing import Final
 
+from caravan.planning.memory.constants import FITTED, Fitted
 from caravan.planning.memory.setting import Setting, tokens, width
 from caravan.values.shape import Family, ModelShape
 
-_EACH_LOGIT: Final = 12.0
 _LAST_HIDDEN: Final = 8.0
 """Bytes for each number of the last hidden state: in 32 bit for the last norm, its output, and their gradients."""
 _FUSED: Final = 8.0
@@ -21,13 +21,13 @@ _WITHOUT: Final = (Family.ENCODER, Family.VIT, Family.CNN, Family.DIT, Family.UV
 """Families that are trained with a small head rather than over a vocabulary."""
 
 
-def logits_bytes(shape: ModelShape, setting: Setting) -> float:
+def logits_bytes(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -> float:
     """Bytes between the last block and the loss, of one micro batch."""
     count = tokens(setting)
     last = _LAST_HIDDEN * shape.hidden * count
     if shape.family in _WITHOUT or not shape.vocab:
         return last
-    whole = _EACH_LOGIT * shape.vocab * count
+    whole = fitted.each_logit * shape.vocab * count
     if not setting.fused_ce:
         return whole + last
     chunk = count / math.ceil(shape.vocab / shape.hidden) * shape.vocab * _FUSED

@@ -26,9 +26,11 @@ def memory_parts(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -
     setting = held(setting)
     moments = _moments(shape, setting, fitted)
     peak = max(moments.values(), key=lambda parts: sum(parts.values()))
-    passing = sum(size for name, size in peak.items() if name in PASSING)
+    passing = max(parts.get("activations", 0.0) for parts in moments.values())
+    logits = 0.0 if setting.fused_ce else moments["loss"].get("logits", 0.0)
+    staying = sum(size for name, size in peak.items() if name not in PASSING)
     parts = {name: size / GIB for name, size in peak.items() if size > 0}
-    parts |= runtime_gib(setting, sum(peak.values()) - passing, passing, fitted)
+    parts |= runtime_gib(setting, staying, passing, logits, fitted)
     return tuple(MemoryPart(name=name, gib=round(size, 4)) for name, size in parts.items())
 
 
@@ -55,7 +57,12 @@ def _moments(shape: ModelShape, setting: Setting, fitted: Fitted) -> dict[str, d
     return {
         "loss": staying
         | walked
-        | {"gradients": early, "activations": kept, "logits": logits_bytes(shape, setting), "cast weights": cast},
+        | {
+            "gradients": early,
+            "activations": kept,
+            "logits": logits_bytes(shape, setting, fitted),
+            "cast weights": cast,
+        },
         "last block": staying
         | walked
         | {

@@ -16,11 +16,15 @@ _WORKSPACE_GIB: Final = 0.03
 _INSIDE: Final = ("allocated", "active")
 
 
-def runtime_gib(setting: Setting, staying: float, passing: float, fitted: Fitted = FITTED) -> dict[str, float]:
-    """Named parts in GiB on top of `staying` bytes (weights, states) and `passing` ones (activations, gradients)."""
+def runtime_gib(
+    setting: Setting, staying: float, passing: float, logits: float, fitted: Fitted = FITTED
+) -> dict[str, float]:
+    """Named parts in GiB on top of bytes that stay (weights, states), pass (activations), and are logits."""
     if setting.metric in _INSIDE:
         return {"workspace": _WORKSPACE_GIB}
-    slack = (fitted.held_slack * staying + fitted.slack * passing) / GIB
+    of_logits = fitted.varying_slack if setting.varying else fitted.logits_slack
+    slack = (fitted.held_slack * staying + fitted.slack * passing + of_logits * logits) / GIB
     if setting.metric == "reserved":
         return {"allocator slack": slack + _WORKSPACE_GIB}
-    return {"allocator slack": slack + _WORKSPACE_GIB, "CUDA context": fitted.context_gib}
+    context = fitted.context_gib + (fitted.exchange_gib if setting.gpus > 1 else 0.0)
+    return {"allocator slack": slack + _WORKSPACE_GIB, "CUDA context": context}

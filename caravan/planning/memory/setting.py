@@ -48,6 +48,8 @@ class Setting(NamedTuple):
     offload: bool = False
     """Optimizer states, and with zero3 and fsdp the weights, live in host memory."""
     compiled: bool = False
+    varying: bool = False
+    """Batches differ in length (padded to their longest, not packed), which fragments what the allocator reserves."""
     metric: str | None = None
     """What is asked for: allocated, active, reserved, nvml; not known: what the GPU must have (nvml)."""
     image_size: int | None = None

@@ -123,6 +123,6 @@ def _step_width(setting: Setting, each: float) -> float:
     """Temporaries of the step for each parameter: DeepSpeed's 32-bit gradients, or the grouped denominators."""
     if setting.parallel in ZERO:
         return 4.0
-    if setting.optimizer not in _FOREACH:
+    if setting.optimizer not in _FOREACH or setting.compiled:  # who compiles takes the fused step too
         return 0.0
     return 4.0 if _mastered(setting) else each

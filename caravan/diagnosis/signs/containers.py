@@ -104,7 +104,17 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
         kind="privilege",
     ),
     row(
-        r"bind source path does not exist: (?P<path>[^\s\"]+)|error while creating mount source path '(?P<path2>[^']+)'"
+        r"bind source path does not exist: (?P<path>[^\s\"]+)",
+        _SAID,
+        _MOUNT,
+        0.97,
+        _START,
+        _F.OUTPUT_PERMISSION_DENIED,
+        _F.DATA_PATH_MISSING,
+        kind="source",
+    ),
+    row(
+        r"error while creating mount source path '(?P<path2>[^']+)'"
         r"|[Mm]ounts denied|is not shared from (?:the host|OS X)|statfs (?P<path3>/[^\s:]+): no such file or directory"
         r"|invalid mount config for type|invalid volume specification|invalid bind mount spec",
         _SAID,
@@ -190,7 +200,17 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # Volumes of the cluster.
     row(
-        r"\bcould not claim volume (?P<volume>[^\s:]+)|\bno host volume named: (?P<volume2>\S+)|\bclaiming volumes: "
+        r"\bcould not claim volume (?P<volume>[^\s:]+)",
+        (_EVENT, Origin.LOG, Origin.VALIDATION),
+        _VOLUME,
+        0.94,
+        _F.JOBSPEC_INVALID,
+        _F.NOMAD_OBJECT_NOT_FOUND,
+        _START,
+        kind="csi",
+    ),
+    row(
+        r"\bno host volume named: (?P<volume2>\S+)|\bclaiming volumes: "
         r"|\bvolume max claims reached|\bCSI client error|\bvolume is currently unschedulable"
         r"|\bhost volume validation error|volume not available from claim|\bnode plugin returned an internal error"
         r"|\bcontroller plugin returned an internal error"

@@ -74,7 +74,7 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
         _JOB,
         kind="gone",
     ),
-    row(rf"\bUnexpected response code: 404 \({_OBJECT} not found\)", _LOG, _GONE, 0.92, kind="gone"),
+    row(rf"\bUnexpected response code: 404 \({_OBJECT} not found\)", _SAID, _GONE, 0.93, _JOB, kind="gone"),
     row(
         r"\bInvalid UUID\b|\bUUID must be\b|\b(?:Identifier|Alloc ID|ID) must contain at least two characters"
         r"|\b[Pp]refix matched multiple\b|\bindex error\b",
@@ -85,7 +85,8 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
         kind="malformed",
     ),
     row(
-        r"(?i:\b(?:task \\?\"(?P<id>[^\"\\]+)\\?\" not found|could not find task named)|^unknown (?:allocation|node|job"
+        r"(?i:\b(?:task \\?\"(?P<id>[^\"\\]+)\\?\" not found"
+        r"|could not find task named: (?P<id2>[^,]+))|^unknown (?:allocation|node|job"
         r"|evaluation|deployment)\b|\bno allocations? (?:for|found)\b|\bstate for allocation .{0,60}not found)",
         _ANSWER,
         _GONE,
@@ -167,7 +168,7 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
         _SILENT,
     ),
     row(
-        r"\bError (?:parsing|getting) job(?: struct|file)? |\bNo argument or block type is named \"(?P<field>[^\"]+)\""
+        r"\bError (?:parsing|getting) job(?: struct|file)? "
         r"|\bTask (?:group )?\S+ validation failed: |\bfailed to parse config: |^Failed Validation: "
         r"|\bError submitting job:.*(?:\b1 error|\d errors) occurred|\bPort \"[^\"]+\" not found, check network block"
         r"|\bimage name required for docker driver|\bTrying to map ports but no network interface is available"
@@ -175,6 +176,13 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
         (_LOG, Origin.EVENT),
         _JOB,
         0.92,
+    ),
+    row(
+        r"\b(?:No argument or block type is named|An argument named|Blocks of type|no argument named) "
+        r"\"(?P<field>[^\"]+)\"|\binvalid key: (?P<field2>\w+)",
+        (_ANSWER, _LOG, Origin.EVENT),
+        _JOB,
+        0.93,
     ),
     row(r".", _ANSWER, _JOB, 0.89),
 )

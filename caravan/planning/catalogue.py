@@ -107,7 +107,6 @@ CATALOGUE: Final[tuple[Gpu, ...]] = (
     Gpu("NVIDIA A2", "nvidia", 15356, 18, 18, 4.5, 200, 16, None),
     Gpu("Tesla V100-PCIE-16GB", "nvidia", 16384, None, 112, 14, 900, 16, None),
     Gpu("Tesla V100-PCIE-32GB", "nvidia", 32768, None, 112, 14, 900, 16, None),
-    Gpu("Tesla V100S-PCIE-32GB", "nvidia", 32768, None, 130, 16.4, 1134, 16, None),
     Gpu("NVIDIA TITAN RTX", "nvidia", 24576, None, 130.5, 16.3, 672, 16, None),
     Gpu("Quadro RTX 8000", "nvidia", 49152, None, 130.5, 16.3, 672, 16, None),
     Gpu("Quadro RTX 5000", "nvidia", 16384, None, 89.2, 11.2, 448, 16, None),

@@ -6,15 +6,17 @@ What isn't known stays None and `assumptions` says why; nothing unknown is ever 
 from collections.abc import Mapping
 from typing import Final
 
-from caravan.planning.catalogue import CATALOGUE, USABLE_SHARE, Prices, gpu_named, matches_model
-from caravan.planning.cluster_fit import GpuOffer, gpu_offers
+from caravan.planning.catalogue import CATALOGUE, USABLE_SHARE, Gpu, Prices, gpu_like, matches_model
+from caravan.planning.cluster_fit import GpuOffer, gpu_offers, takers
 from caravan.planning.command import unpassed
 from caravan.planning.config_keys import repository_values
+from caravan.planning.dataset_size import dataset_size
+from caravan.planning.duration import bounded, run_time
 from caravan.planning.flags import fitting
-from caravan.planning.memory import memory_parts
+from caravan.planning.memory import Setting, memory_parts
 from caravan.planning.memory_plan import setting_of_plan
 from caravan.planning.model_shape import shape_for
-from caravan.planning.prices import usd_per_hour
+from caravan.planning.prices import node_usd_per_hour, unusable_meta, usd_per_hour
 from caravan.planning.smoke import by_measurement, speed_key
 from caravan.values.estimate import Estimate, Measured, MemoryPart, Range
 from caravan.values.job import ClusterFacts, ClusterKind
@@ -53,23 +55,19 @@ def _computed(
     full = with_repository(plan, profile)
     notes = list(_unheard(plan, full, profile))
     if plan.resources.gpus == 0:
-        return _on_cpu(plan, facts, notes)
+        return _on_cpu(full, facts, prices, profile, notes)
     shape, told = shape_for(full, profile)
     parts, confidence, more = gpu_memory(full, beyond, shape)
     notes += [*more, *told]
     total = sum(p.gib for p in parts) if parts else None
     offer = _offer(plan, facts, prices, total)
-    nowhere = (
-        "no cluster is chosen, and no GPU type is named"
-        if facts.kind is ClusterKind.NONE
-        else "no such GPU on the cluster"
-    )
-    price, from_where = usd_per_hour(offer.model, prices) if offer else (None, nowhere)
+    price = offer.usd_per_hour if offer else None
     per_hour = None if price is None else price * plan.resources.gpus * plan.launch.nodes
-    notes.append(f"price: {from_where}" if price is None else f"{price:.2f} USD a GPU hour ({from_where})")
-    if offer is not None and offer.declared:
-        notes.append(f"{offer.model} is declared in the inventory of the built-in cluster, not real")
-    seconds, cost = _time_and_cost(plan, per_hour, notes)
+    where = offer.price_source if offer else _nowhere(plan, facts)
+    notes.append(f"price: {where}" if price is None else f"{price:.2f} USD a GPU hour ({where})")
+    if offer is not None:
+        notes += _of_the_offer(offer, plan, facts)
+    seconds, cost = _time_and_cost(full, gpu_like(offer.model) if offer else None, per_hour, profile, notes)
     size = gpu_size_gib(offer) if offer else None
     return Estimate(
         gpu_memory_gib=total,
@@ -137,7 +135,7 @@ def _figure(details: Mapping[str, str], name: str) -> float | None:
 
 def gpu_size_gib(offer: GpuOffer) -> float | None:
     """The memory of an offered GPU in GiB: as the node says it, else as the catalogue does."""
-    known = gpu_named(offer.model)
+    known = gpu_like(offer.model)
     size = offer.memory_mib or (known.memory_mib if known else None)
     return None if size is None else size / 1024
 
@@ -185,7 +183,33 @@ def _named_type(plan: TrainingPlan, prices: Prices) -> tuple[GpuOffer, ...]:
     wanted = plan.resources.gpu_model
     found = sorted((g for g in CATALOGUE if wanted and matches_model(wanted, g.name)), key=lambda g: g.memory_mib)
     count = plan.resources.gpus
-    return tuple(GpuOffer(g.name, g.memory_mib, usd_per_hour(g.name, prices)[0], count, declared=False) for g in found)
+    if not found and wanted and (part := gpu_like(wanted)) is not None:
+        found = [part]  # a slice of a GPU
+    known = ((g, usd_per_hour(g.name, prices)) for g in found)
+    return tuple(GpuOffer(g.name, g.memory_mib, p.usd, count, declared=False, price_source=p.source) for g, p in known)
+
+
+def _nowhere(plan: TrainingPlan, facts: ClusterFacts) -> str:
+    """Why there is no GPU type to speak of, and what to give."""
+    if facts.kind is not ClusterKind.NONE:
+        return "no such GPU on the cluster"
+    if plan.resources.gpu_model is None:
+        return "no cluster is chosen, and no GPU type is named"
+    return (
+        f"{plan.resources.gpu_model} isn't in the catalogue of GPU types, so neither its memory nor its speed nor its "
+        "price is known; name a type such as A100, L40S or RTX 4090, or choose a cluster that has it"
+    )
+
+
+def _of_the_offer(offer: GpuOffer, plan: TrainingPlan, facts: ClusterFacts) -> list[str]:
+    """What a person should know of the GPU type that the plan would get."""
+    notes = []
+    if offer.declared:
+        notes.append(f"{offer.model} is declared in the inventory of the built-in cluster, not real")
+    if gpu_like(offer.model) is None:
+        size = "its memory is as the node says" if offer.memory_mib else "its memory isn't known either"
+        notes.append(f"{offer.model} isn't in the catalogue of GPU types: {size}; give its price in prices.toml")
+    return notes + [line for node in takers(plan, facts) for line in unusable_meta(node)]
 
 
 def _host_memory_mb(plan: TrainingPlan, shape: ModelShape | None) -> int | None:
@@ -196,30 +220,44 @@ def _host_memory_mb(plan: TrainingPlan, shape: ModelShape | None) -> int | None:
     return round(plan.launch.nproc * (_HOST_BASE_MB / 2 + shape.params_b * 1e9 * each / 1e6) + _HOST_BASE_MB / 2)
 
 
-def _on_cpu(plan: TrainingPlan, facts: ClusterFacts, notes: list[str]) -> Estimate:
-    where = "the built-in cluster runs on this machine" if facts.kind is ClusterKind.BUILTIN else "no GPU is asked for"
-    notes += ["no GPU is asked for: no GPU memory is needed", f"costs nothing: {where}, and only GPU hours are priced"]
+def _on_cpu(
+    plan: TrainingPlan, facts: ClusterFacts, prices: Prices, profile: RepoProfile | None, notes: list[str]
+) -> Estimate:
+    per_hour, where = _cpu_price(plan, facts, prices)
+    notes += ["no GPU is asked for: no GPU memory is needed", where]
+    notes += [line for node in takers(plan, facts) for line in unusable_meta(node)]
     notes.append("host memory isn't estimated: the usual amount is asked for")
-    seconds, _ = _time_and_cost(plan, 0.0, notes)
+    seconds, cost = _time_and_cost(plan, None, per_hour, profile, notes)
     return Estimate(
-        seconds=seconds,
-        cost_usd=Range(low=0, likely=0, high=0),
-        usd_per_hour=0.0,
-        fits=True,
-        assumptions=tuple(notes),
-        confidence=0.5,
+        seconds=seconds, cost_usd=cost, usd_per_hour=per_hour, fits=True, assumptions=tuple(notes), confidence=0.5
     )
 
 
-def _time_and_cost(plan: TrainingPlan, per_hour: float | None, notes: list[str]) -> tuple[Range | None, Range | None]:
-    """Time and cost. The speed isn't known before a first run, so a time limit is the only bound there is."""
-    limit = plan.limits.max_run_s
-    if limit is None:
-        notes.append("time isn't estimated: the training's speed isn't known and no time limit is set")
-        return None, (Range(low=0, likely=0, high=0) if per_hour == 0 else None)
-    notes.append("time: the speed isn't known, so the time limit is taken as the time")
-    seconds = Range(low=0, likely=limit, high=limit)
-    if per_hour is None:
+def _cpu_price(plan: TrainingPlan, facts: ClusterFacts, prices: Prices) -> tuple[float, str]:
+    """US dollars an hour of all nodes of a job without GPUs, and who says so: of those it may get, the dearest."""
+    known = [p for node in takers(plan, facts) if (p := node_usd_per_hour(node, prices)).usd is not None]
+    if known:
+        dearest = max(known, key=lambda p: p.usd or 0.0)
+        return (dearest.usd or 0.0) * plan.launch.nodes, f"{dearest.usd:.2f} USD a node hour ({dearest.source})"
+    if facts.kind is ClusterKind.BUILTIN:
+        return 0.0, "costs nothing: the built-in cluster runs on this machine"
+    give = "usd_per_hour in prices.toml or caravan_usd_per_hour in the nodes' meta prices them"
+    return 0.0, f"costs nothing: no GPU is asked for, and nobody gives a price for nodes without one ({give})"
+
+
+def _time_and_cost(
+    plan: TrainingPlan, gpu: Gpu | None, per_hour: float | None, profile: RepoProfile | None, notes: list[str]
+) -> tuple[Range | None, Range | None]:
+    """Time and cost of a plan with the repository's values in it; `gpu` None: CPUs, or a type that is not known."""
+    shape = shape_for(plan, profile).shape
+    setting = setting_of_plan(plan, shape)[0] if shape is not None else Setting()
+    found = run_time(plan, shape, setting, gpu, dataset_size(plan, profile))
+    found = bounded(found, plan.limits.max_run_s)
+    notes += found.notes
+    seconds = found.seconds
+    if per_hour is None or (seconds is None and per_hour):
         return seconds, None
-    most = per_hour * limit / 3600
-    return seconds, Range(low=0, likely=most, high=most)
+    if seconds is None:
+        return None, Range(low=0, likely=0, high=0)
+    low, likely, high = (per_hour * s / 3600 for s in (seconds.low, seconds.likely, seconds.high))
+    return seconds, Range(low=low, likely=likely, high=high)

@@ -21,10 +21,12 @@ from caravan.values.environment import ImageAnswer, Resolution
 from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
 from caravan.values.handover import Carried
 from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
+from caravan.values.measurement import Measurement
 from caravan.values.plan import CodeSource, ImageBuild, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Deployment, Outcome, RunEvent, RunRecord, RunStatus, Sentinel, Snapshot
 from caravan.values.shape import ModelAnswer
+from caravan.values.spending import Cap, Reservation, Room, SpendingRow
 
 
 class Clock(Protocol):
@@ -253,8 +255,13 @@ class Store(Protocol):
         node: str | None = None,
         detail: str | None = None,
         cost_usd: float | None = None,
+        spent_since: datetime | None = None,
     ) -> None:
-        """Change the given fields and `updated_at`. A run that has ended keeps its status, whoever ended it."""
+        """Change the given fields and `updated_at`. A run that has ended keeps its status, whoever ended it.
+
+        `cost_usd` is what the run has cost in all; what is new of it counts for the days since `spent_since`, or since
+        it was told last if that is later; None: for today.
+        """
 
     def intend(self, deployment: Deployment) -> Deployment:
         """Store the intent to deploy; the stored deployment comes back, which may be further on after a crash.
@@ -276,6 +283,31 @@ class Store(Protocol):
 
     def spent_usd(self, *, since: datetime | None = None) -> float:
         """What all runs since then have cost, in US dollars."""
+
+    def rooms(self, run_id: str, caps: Sequence[Cap]) -> tuple[Room, ...]:
+        """What is left under each cap for that run, in their order; other running runs count with what they reserved.
+
+        Spending counts for the day on which it was told (`update_run`), also of runs that were deleted since.
+        """
+
+    def reserve(self, run_id: str, *, need_usd: float, want_usd: float, caps: Sequence[Cap]) -> Reservation:
+        """Reserve for the whole run, what it has spent included: `want_usd`, or less down to `need_usd`, as is left.
+
+        One step: of two runs that ask at once, one gets the last money. What is reserved counts against the others
+        while the run is running, in place of what was reserved for it before. Raises UsageError for an unknown run.
+        """
+
+    def reserved_usd(self, run_id: str) -> float | None:
+        """What is reserved for the whole run; None: nothing was."""
+
+    def spending(self) -> tuple[SpendingRow, ...]:
+        """What each user's runs have spent in each month, the newest month first."""
+
+    def add_measurement(self, measurement: Measurement) -> None:
+        """Store what a run was seen to need, once for its id. It outlives its run."""
+
+    def measurements(self, *, model: str, family: str, method: str, limit: int = 500) -> tuple[Measurement, ...]:
+        """The newest of the model, and of others of its family under the same method; the oldest first."""
 
     def delete_run(self, run_id: str) -> None:
         """Remove a run with its deployments and events."""
@@ -349,6 +381,9 @@ class RunFolder(Protocol):
 
     def log_files(self) -> tuple[Path, ...]:
         """The copies of task logs, oldest first."""
+
+    def save_patch(self, text: str) -> Path:
+        """Write suggested.patch: a change of the user's code that is suggested, and nobody applies but the user."""
 
     def save_report(self, text: str) -> Path:
         """Write REPORT.md."""

@@ -1,6 +1,7 @@
 """`DiskFolder`: the folder of one run under the state directory, and its sole writer.
 
     plan.yaml   code.tar.gz   attempt-N/job.nomad.hcl   attempt-N/job.json   logs/   outputs/   REPORT.md
+    suggested.patch
     agent.json   agent.log   carried.json
 
 Folders have mode 0700, files 0600. It must not know what is in plans and jobs beyond how to write them.
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
-_PAPER: Final = re.compile(r"plan\.yaml|REPORT\.md|attempt-[1-9][0-9]{0,3}/job\.(json|nomad\.hcl)")
+_PAPER: Final = re.compile(r"plan\.yaml|REPORT\.md|suggested\.patch|attempt-[1-9][0-9]{0,3}/job\.(json|nomad\.hcl)")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 _ALLOC_DIGITS: Final = 8  # as Nomad itself shortens allocation ids
 
@@ -228,6 +229,10 @@ class DiskFolder:
         """The copies of task logs, oldest first."""
         with state_errors(self._path / "logs"):
             return self._logs.files()
+
+    def save_patch(self, text: str) -> Path:
+        """Write suggested.patch, with secrets masked."""
+        return self._save("suggested.patch", mask(text, self._secrets))
 
     def save_report(self, text: str) -> Path:
         """Write REPORT.md, with secrets masked."""

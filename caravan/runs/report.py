@@ -86,7 +86,16 @@ def render_report(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters = {"md": _md, "code": _code, "cell": _cell, "block": _block, "time": _time, "span": _span, "usd": _usd}
+    filters = {
+        "md": _md,
+        "code": _code,
+        "cell": _cell,
+        "block": _block,
+        "diff": _diff,
+        "time": _time,
+        "span": _span,
+        "usd": _usd,
+    }
     environment.filters.update(filters)
     known = tuple(secrets)
     text = environment.get_template("report.md.j2").render(
@@ -220,6 +229,11 @@ def _block(text: str) -> str:
     shown = "".join(c if c.isprintable() or c == "\n" else " " for c in text).strip("\n")
     fence = "`" * max(3, max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
     return f"{fence}text\n{shown}\n{fence}"
+
+
+def _diff(text: str) -> str:
+    """A unified diff as a block of code."""
+    return _block(text).replace("text\n", "diff\n", 1)
 
 
 def _time(value: datetime | None) -> str:

@@ -132,7 +132,14 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     if record.cost_usd:
         rows.append(("cost", money(record.cost_usd)))
     rows += [("report", str(result.report or "")), ("trace", result.trace_url or "")]
-    return lines + [f"  {name:<10} {value}" for name, value in rows if value]
+    patch = state.diagnosis.patch if state and state.diagnosis and record.status is not RunStatus.SUCCEEDED else ""
+    told = [f"  {name:<10} {value}" for name, value in rows if value]
+    return lines + told + ([f"  {'suggested':<10} not applied:", *_patch_lines(patch)] if patch else [])
+
+
+def _patch_lines(patch: str) -> list[str]:
+    """A diff's lines without what a terminal would take for a command; it was made of the user's own file."""
+    return ["".join(c if c.isprintable() or c == "\t" else "?" for c in row) for row in patch.splitlines()]
 
 
 def _set_wrong(record: RunRecord, state: RunState | None) -> bool:

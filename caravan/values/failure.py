@@ -131,6 +131,9 @@ class Diagnosis(Value):
     fingerprint: str = Field(default="", description="the failure's shape without paths and numbers")
     node_name: str = Field(default="", description="the node it happened on, empty where none is known")
     by: str = "rules"
+    patch: str = Field(
+        default="", description="a suggested change of the user's code as a unified diff; never applied by itself"
+    )
 
 
 class ChangePlan(Value):

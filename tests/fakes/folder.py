@@ -80,7 +80,7 @@ class PlainFolder:
         return self._carried
 
     def papers(self) -> dict[str, str]:
-        names = ("plan.yaml", "REPORT.md", "attempt-*/job.*")
+        names = ("plan.yaml", "REPORT.md", "suggested.patch", "attempt-*/job.*")
         found = sorted(path for name in names for path in self._path.glob(name))
         return {path.relative_to(self._path).as_posix(): path.read_text() for path in found}
 
@@ -132,6 +132,9 @@ class PlainFolder:
 
     def log_files(self) -> tuple[Path, ...]:
         return tuple(self._path / "logs" / name for name in self._logs)
+
+    def save_patch(self, text: str) -> Path:
+        return self._save("suggested.patch", mask(text, self._secrets).encode())
 
     def save_report(self, text: str) -> Path:
         return self._save("REPORT.md", mask(text, self._secrets).encode("utf-8", "replace"))

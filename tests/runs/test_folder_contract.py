@@ -112,6 +112,8 @@ def test_looking_whether_a_run_is_held_writes_nothing(folder: RunFolder, make: M
 
 def test_the_report_hides_secrets(folder: RunFolder) -> None:
     assert folder.save_report(f"# Report\n{SECRET}\n").read_text() == "# Report\n[masked]\n"
+    assert folder.save_patch(f"+{SECRET}\n").read_text() == "+[masked]\n"
+    assert folder.papers()["suggested.patch"] == "+[masked]\n"
 
 
 def test_deleting_takes_all_and_may_be_repeated(folder: RunFolder) -> None:

@@ -12,6 +12,7 @@ from caravan.agent.lawful import denials
 from caravan.agent.resuming import used_up
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
+from caravan.agent.suggested import suggested
 from caravan.diagnosis.entry import Fixable
 from caravan.diagnosis.handover import handover
 from caravan.diagnosis.ladders.case import Case
@@ -286,10 +287,27 @@ def escalate(state: RunState, context: Context) -> Update:
     else:
         status = RunStatus.ESCALATED if diagnosis.escalate else RunStatus.FAILED
         detail = f"{diagnosis.cause} {_told(state, context)}"
+    update = _with_patch(state, context)
+    if patch := update.pop("patch", None):
+        detail = f"{detail} {patch}"
     context.store.add_event(
         state.run_id, RunEvent(at=_when(state, context), kind="escalated", text=detail, data={"status": status.value})
     )
-    return {"status": status, "detail": detail}
+    return {**update, "status": status, "detail": detail}
+
+
+def _with_patch(state: RunState, context: Context) -> Update:
+    """The diagnosis with a change of the code that is suggested, written down; `patch` says so in a sentence."""
+    found, diagnosis = suggested(state, context), state.diagnosis
+    if found is None or diagnosis is None:
+        return {}
+    place = context.folder.save_patch(found.diff)
+    diagnosis = diagnosis.model_copy(update={"patch": found.diff})
+    update: Update = {"diagnosis": diagnosis, "patch": f"{found.why} {place} suggests the change; it is not applied."}
+    last = state.attempts[-1] if state.attempts else None
+    if last is not None and last.diagnosis is not None:
+        update["attempts"] = (*state.attempts[:-1], last.model_copy(update={"diagnosis": diagnosis}))
+    return update
 
 
 def _told(state: RunState, context: Context) -> str:

@@ -91,7 +91,14 @@ def put(bundle: Bundle, store: Store, folder: RunFolder, clock: Clock) -> None:
         store.save_deployment(mine)
     for event in bundle.events:
         store.add_event(record.id, event)
-    store.update_run(record.id, status=record.status, node=record.node, detail=record.detail, cost_usd=record.cost_usd)
+    store.update_run(
+        record.id,
+        status=record.status,
+        node=record.node,
+        detail=record.detail,
+        cost_usd=record.cost_usd,
+        spent_since=min((d.registered_at for d in bundle.deployments if d.registered_at), default=None),
+    )
 
 
 def _told_here(name: str, text: str, bundle: Bundle, folder: RunFolder) -> str:

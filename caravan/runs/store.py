@@ -4,7 +4,7 @@ Every method is one transaction and may be repeated without harm. What the rows 
 database is opened and migrated is not (`database.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -15,11 +15,14 @@ from pydantic import ValidationError
 from sqlalchemy.dialects.sqlite import insert
 
 from caravan.ports import Clock
+from caravan.runs import ledger
 from caravan.runs.database import WRITES, open_database, state_errors
-from caravan.runs.tables import deployments, events, runs
+from caravan.runs.tables import deployments, events, measurements, runs
 from caravan.values.base import sha256_text
 from caravan.values.errors import StateError, UsageError
+from caravan.values.measurement import Measurement
 from caravan.values.run import ENDED, Deployment, RunEvent, RunRecord, RunStatus
+from caravan.values.spending import Cap, Reservation, Room, SpendingRow
 
 _NAMED_IN_ERROR: Final = 5  # run ids listed when a prefix is ambiguous
 
@@ -47,6 +50,8 @@ class SqlStore:
                 stored = connection.execute(sa.select(runs).where(runs.c.id == run.id)).one()
                 if self._record(stored).request != run.request:
                     raise StateError(f"The run id {run.id} is taken by another request.", hint="Start the run again.")
+            elif run.cost_usd:
+                ledger.charge(connection, run.id, run.cost_usd, None, run.created_at)
 
     def run(self, run_id: str) -> RunRecord:
         """The run of that id, or the only one whose id begins so. Raises UsageError when there is none or several."""
@@ -76,10 +81,12 @@ class SqlStore:
         node: str | None = None,
         detail: str | None = None,
         cost_usd: float | None = None,
+        spent_since: datetime | None = None,
     ) -> None:
         """Change the given fields and `updated_at`. Raises UsageError for an unknown run.
 
-        A run that has ended keeps its status, and the detail that belongs to it, whoever ended it.
+        A run that has ended keeps its status, and the detail that belongs to it, whoever ended it. What `cost_usd` is
+        more than before counts for the days since `spent_since` or since it was told last.
         """
         given = {"status": status and status.value, "node": node, "detail": detail, "cost_usd": cost_usd}
         changes = {name: value for name, value in given.items() if value is not None}
@@ -91,6 +98,8 @@ class SqlStore:
                 changes = {name: value for name, value in changes.items() if name not in ("status", "detail")}
             values = _clean(changes) | {"updated_at": self._clock.now()}
             connection.execute(sa.update(runs).where(runs.c.id == run_id).values(values))
+            if cost_usd is not None:
+                ledger.charge(connection, run_id, cost_usd, spent_since, self._clock.now())
 
     def intend(self, deployment: Deployment) -> Deployment:
         """Store the intent to deploy; what is stored comes back, which may be further on after a crash.
@@ -145,8 +154,54 @@ class SqlStore:
                 connection.execute(total if since is None else total.where(runs.c.created_at >= since)).scalar_one()
             )
 
+    def rooms(self, run_id: str, caps: Sequence[Cap]) -> tuple[Room, ...]:
+        """What is left under each cap for that run, in their order."""
+        with self._reading() as connection:
+            return ledger.rooms(connection, run_id, caps)
+
+    def reserve(self, run_id: str, *, need_usd: float, want_usd: float, caps: Sequence[Cap]) -> Reservation:
+        """Reserve for the whole run what is wanted, or less down to what is needed. Raises UsageError: unknown run."""
+        with self._writing() as connection:
+            self._must_exist(connection, run_id)
+            now = self._clock.now()
+            return ledger.reserve(connection, run_id, need_usd=need_usd, want_usd=want_usd, caps=caps, now=now)
+
+    def reserved_usd(self, run_id: str) -> float | None:
+        """What is reserved for the whole run; None: nothing was."""
+        with self._reading() as connection:
+            return ledger.reserved(connection, run_id)
+
+    def spending(self) -> tuple[SpendingRow, ...]:
+        """What each user's runs have spent in each month, the newest month first."""
+        with self._reading() as connection:
+            return ledger.spending_rows(connection, self._clock.now())
+
+    def add_measurement(self, measurement: Measurement) -> None:
+        """Store what a run was seen to need, once for its id."""
+        document = measurement.model_dump(mode="json")
+        columns = {name: document[name] for name in ("id", "run_id", "model", "family", "method")}
+        values = _clean(columns) | {"at": measurement.at, "document": document}
+        with self._writing() as connection:
+            connection.execute(insert(measurements).values(values).on_conflict_do_nothing())
+
+    def measurements(self, *, model: str, family: str, method: str, limit: int = 500) -> tuple[Measurement, ...]:
+        """The newest of the model, and of others of its family under the same method; the oldest first."""
+        alike = (measurements.c.family == family) & (measurements.c.method == method)
+        wanted = sa.or_(measurements.c.model == model, alike)
+        newest = sa.select(measurements).where(wanted).order_by(measurements.c.at.desc(), measurements.c.id)
+        with self._reading() as connection:
+            rows = connection.execute(newest.limit(limit)).all()
+        found = []
+        for row in reversed(rows):
+            with self._readable(row.run_id):
+                found.append(Measurement.model_validate(row.document))
+        return tuple(found)
+
     def delete_run(self, run_id: str) -> None:
-        """Remove a run with its deployments and events. A run that is not there is no error."""
+        """Remove a run with its deployments and events. A run that is not there is no error.
+
+        What it has spent and what was measured in it stay.
+        """
         with self._writing() as connection:
             connection.execute(sa.delete(runs).where(runs.c.id == run_id))
 

@@ -42,6 +42,7 @@ runs: Final = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("cost_usd", sa.Float, nullable=False),
     sa.Column("request", sa.JSON, nullable=False),
+    sa.Column("user", sa.Text, nullable=False, server_default=""),
 )
 
 deployments: Final = sa.Table(
@@ -68,4 +69,40 @@ events: Final = sa.Table(
     sa.Column("text_sha256", sa.Text, nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
     sa.UniqueConstraint("run_id", "at", "kind", "text_sha256", name="uq_events_once"),
+)
+
+# What was spent on which day (UTC). It outlives its run: a limit of the month is not lifted by deleting runs.
+spending: Final = sa.Table(
+    "spending",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("day", sa.Text, primary_key=True),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("usd", sa.Float, nullable=False),
+    sa.Column("until", UtcTime, nullable=False),
+    sa.Index("ix_spending_day", "day"),
+)
+
+# What a run may spend in all, what it has spent included; it counts while the run is running.
+reservations: Final = sa.Table(
+    "reservations",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("usd", sa.Float, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+)
+
+# What runs were seen to need. It outlives its run as well.
+measurements: Final = sa.Table(
+    "measurements",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("family", sa.Text, nullable=False),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Index("ix_measurements_model", "model"),
+    sa.Index("ix_measurements_family", "family", "method"),
 )

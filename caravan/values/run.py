@@ -81,6 +81,7 @@ class RunRecord(Value):
     request: RunRequest
     detail: str = Field(default="", description="the reason of the status in one line")
     cost_usd: float = 0.0
+    user: str = Field(default="", description="who began it; empty: it was not known then")
 
 
 class RunEvent(Value):

@@ -47,15 +47,13 @@ BUILD_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # A build that only warned of it, and then fell over what follows.
     row(
-        r"\bnvcc was not found\b|\bCUDA_HOME\b.{0,40}not set|\bUnable to find nvcc",
+        r"setup\.py:\d+: UserWarning: .*\b(?:nvcc|CUDA_HOME)\b.*not (?:found|set)|\brequested, but nvcc was not found",
         _LOG,
         _BUILD,
         0.8,
         _F.USER_CODE_BUG,
         _F.PACKAGE_VERSION_CONFLICT,
         mild=True,
-        above=r"Building wheel|setup\.py|Preparing metadata|Getting requirements"
-        r"|\[\d+ lines of output\]|torch\.__version__",
         program="nvcc",
     ),
     row(

@@ -89,7 +89,7 @@ DATASET_SIGNS: Final[tuple[Sign, ...]] = (
         kind="column",
     ),
     row(
-        r"`?--?(?P<option>\w*column\w*)`? (?:value )?'(?P<column>[^']+)' (?:not found in"
+        r"`?--?(?P<option>\w*column\w*)[`']? (?:value )?'(?P<column>[^']+)' (?:not found in"
         r"|needs to be one of)(?:.*?(?:one of|columns?)[: ]+(?P<choices>.+))?"
         r"|\bNo columns in the dataset match the model's forward method signature"
         r"|\b[Dd]ataset (?:must|should|needs to) (?:contain|have|include)"

@@ -25,8 +25,9 @@ _AFTER_NAMES: Final = (_F.NETWORK_UNREACHABLE, _F.CHECKPOINT_UNUSABLE, _F.DATA_P
 
 HUB_SIGNS: Final[tuple[Sign, ...]] = (
     # Too many requests: nothing else that stands beside was ever judged.
+    row(rf"\b429\b.*{_HUB}", _LOG, _LIMIT, 0.97, _NAME, _GATED, _F.NETWORK_UNREACHABLE),
     row(
-        rf"\b429\b.*{_HUB}|{_HUB.replace('repo', 'repo2')}.*(?:\b429\b|(?i:too many requests))"
+        rf"{_HUB.replace('repo', 'repo2')}.*(?:\b429\b|(?i:too many requests))"
         r"|\b429\b.{0,60}\bwhoami|\bwhoami\S{0,8}.{0,40}\b429\b|\bHfHubHTTPError: 429\b"
         r"|\b[Ww]e had to rate limit (?:you|your IP)|rate.?limit.{0,60}(?:huggingface|hf\.co|HF_TOKEN)"
         r"|(?:huggingface|hf\.co)\S*.{0,80}rate.?limit",
@@ -78,6 +79,7 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
         _NAME,
         _F.USER_CODE_BUG,
     ),
+    row(rf"\b[Cc]annot access content at: {_HUB}", _LOG, _GATED, 0.9, _NAME, _F.USER_CODE_BUG),
     row(rf"\b403 (?:Client Error|Forbidden).*{_HUB}", _LOG, _GATED, 0.93, _NAME, _F.USER_CODE_BUG),
     # A repository that the client itself calls gated, or a token that was found good, before a refusal.
     row(

@@ -107,19 +107,20 @@ NETWORK_SIGNS: Final[tuple[Sign, ...]] = (
         r"(?:\[Errno -[235]\]|name resolution|Name or service not known|Cannot connect to host)",
         _LOG,
         _NET,
-        0.88,
+        0.91,
         _F.USER_CODE_BUG,
         _F.DATA_PATH_MISSING,
         kind="dns",
     ),
     row(
-        r"\b(?:urlopen error|Failed to connect to"
+        rf"^{_NOT_OF_RANKS}.*"
+        r"(?:\b(?:urlopen error|Failed to connect to"
         r"|connect to) ?[\w.<>\[\] -]{0,60}.{0,60}(?:[Tt]imed out|Connection refused"
         r"|Network is unreachable|No route to host)"
         r"|\bFailed to establish a new connection: \[Errno \d+\]|\bNewConnectionError\b"
         r"|\bclient error \(Connect\)|\b(?:error sending request|operation timed out).{0,20}(?:for url)?"
         r"|\b(?:aiohttp|httpx|requests|urllib3)\S*\.(?:ConnectTimeout|ReadTimeout|ConnectError"
-        r"|ServerDisconnectedError|ProxyError|SSLError)\b",
+        r"|ServerDisconnectedError|ProxyError|SSLError)\b)",
         _LOG,
         _NET,
         0.9,

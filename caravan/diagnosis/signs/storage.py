@@ -57,7 +57,7 @@ STORAGE_SIGNS: Final[tuple[Sign, ...]] = (
         *_AFTER,
     ),
     row(
-        r"(?i:\bdisk quota exceeded\b)(?:: '(?P<path>[^']+)')?|\[Errno 122\]|\bEDQUOT\b",
+        r"(?:\[Errno 122\] )?(?i:\bdisk quota exceeded\b)(?:: '(?P<path>[^']+)')?|\[Errno 122\]|\bEDQUOT\b",
         _SAID,
         _FULL,
         0.94,

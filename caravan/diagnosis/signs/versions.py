@@ -92,7 +92,7 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
     # What libraries say of each other.
     row(
         rf"\bImportError: (?P<want>{_REQ}) is required for a normal functioning of this module, but"
-        rf" found (?P<have>[\w.=+-]+)"
+        rf" found (?P<have>[\w=+-]+(?:\.[\w+-]+)*)"
         rf"|\bImportError: .*?\b(?:requires?|needs?) (?:[`'\"]"
         rf"|version )?(?P<want2>[\w.-]+[<>=~]=?[\w.]+).*\b(?:but|found|have|installed)\b",
         _LOG,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caravan.cluster.nomad import NomadCluster
-    from caravan.ports import Clock, Courier, ImageRegistry, Memory, Resolver, Tracer
+    from caravan.ports import Clock, Courier, ImageRegistry, Memory, ModelHub, Resolver, Tracer
     from caravan.values.base import Json
     from config import Settings
     from profiles import Access
@@ -92,6 +92,27 @@ def make_registries(settings: Settings) -> ImageRegistry:
     pairs = {"http": settings.http_proxy, "https": settings.https_proxy}
     proxies = {scheme: proxy for scheme, proxy in pairs.items() if proxy}
     return Registries(proxies=proxies, no_proxy=settings.no_proxy or "")
+
+
+def make_hub(settings: Settings, home: Path, endpoint: str | None = None) -> ModelHub | None:
+    """What asks the hub of models and data sets; None where it is not to be asked. `endpoint`: the cluster profile's.
+
+    The token goes to the hub that the environment names alone.
+    """
+    from caravan.runs.hub import ENDPOINT, HttpHub
+
+    if not settings.look_up or settings.hf_offline:
+        return None
+    own = endpoint is None or settings.hf_endpoint is not None
+    token = settings.hf_token.get_secret_value() if settings.hf_token and own else None
+    pairs = {"http": settings.http_proxy, "https": settings.https_proxy}
+    return HttpHub(
+        home / "hub",
+        endpoint=settings.hf_endpoint or endpoint or ENDPOINT,
+        token=token,
+        proxies={scheme: proxy for scheme, proxy in pairs.items() if proxy},
+        no_proxy=settings.no_proxy or "",
+    )
 
 
 def make_tracer(settings: Settings, path: Path, run_id: str, *, clock: Clock, secrets: tuple[str, ...]) -> Tracer:

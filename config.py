@@ -179,8 +179,15 @@ class Settings(BaseSettings):
     look_up: bool = _env(
         "CARAVAN_LOOK_UP",
         default=True,
-        description="ask the package index and the image's registry before a launch on a cluster",
+        description="ask the package index, the image's registry and the hub of the model before a launch on a cluster",
     )
+    hf_endpoint: str | None = _env(
+        "HF_ENDPOINT", description="hub that is asked for a model's config and a data set's size; unset: huggingface.co"
+    )
+    hf_token: SecretStr | None = _env(
+        "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", description="token of the hub, for what is shown to nobody without"
+    )
+    hf_offline: bool = _env("HF_HUB_OFFLINE", default=False, description="don't ask the hub, as its own library has it")
     smoke: bool | None = _env(
         "CARAVAN_SMOKE", description="measure some steps before the rest of a job begins; unset: where it costs money"
     )

@@ -317,7 +317,7 @@ class Application:
         from contextlib import ExitStack, closing
         from functools import partial
 
-        from adapters import make_courier, make_registries, make_resolver
+        from adapters import make_courier, make_hub, make_registries, make_resolver
         from caravan import TEMPLATES
         from caravan.agent.context import Context, Limits, recent
         from caravan.agent.rules import RuleReasoner
@@ -383,6 +383,7 @@ class Application:
                     else None
                 ),
                 registry=make_registries(settings) if settings.look_up else None,
+                hub=make_hub(settings, self.home, site.profile.hf_endpoint if site else None),
                 secret_of=lambda name: process_environment().get(name) or None,
             )
 

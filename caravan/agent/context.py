@@ -14,6 +14,7 @@ from caravan.ports import (
     ImageRegistry,
     Judge,
     Memory,
+    ModelHub,
     Progress,
     Reasoner,
     Resolver,
@@ -84,6 +85,7 @@ class Context:
     courier: Courier | None = None
     resolver: Resolver | None = None
     registry: ImageRegistry | None = None
+    hub: ModelHub | None = None
     own: str = ""
 
 

@@ -4,6 +4,7 @@ from caravan.agent.context import Context
 from caravan.agent.data_delivery import not_sent
 from caravan.agent.delivery import choose_code, needed_but_left_out, with_delivery
 from caravan.agent.environment import environment_told, offered_images
+from caravan.agent.hub import with_hub
 from caravan.agent.lessons import case_context, code_digest, standing_cases
 from caravan.agent.nodes.ask import clock_of, said_by_people, standing_sets
 from caravan.agent.recalled import keep_answers
@@ -91,6 +92,7 @@ def make_plan(state: RunState, context: Context) -> Update:
         plan = apply_changes(plan, [_namespace(state.request.namespace)])
     plan = apply_changes(plan, answers_to_changes(state.questions, answers))
     plan = apply_changes(plan, standing_sets(state))  # once more: an answer may touch further fields than its own
+    profile = with_hub(plan, profile, context)
     cases = standing_cases(state.cases, tree, profile)
     plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, cases))
     plan = settled(with_derived(with_fitting_flags(plan, profile), profile, request.prompt), facts)

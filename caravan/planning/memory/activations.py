@@ -96,9 +96,9 @@ def _attention(shape: ModelShape, setting: Setting, each: float) -> float:
     kept = each * (2 * query_width(shape) + 2 * key_width(shape)) + 4 * shape.heads
     if setting.flash_attention:
         return kept
-    if each < 4:  # softmax in 32 bit, kept, and its copy for the product with the values
-        return kept + (4 + each) * shape.heads * setting.seq_len
-    return kept + each * shape.heads * setting.seq_len
+    # Softmax in 32 bit is kept, its copy in the compute type, dropout's mask and its output for the product with values.
+    scores = 4.0 + (each if each < 4 else 0.0) + _MASK + each
+    return kept + scores * shape.heads * setting.seq_len
 
 
 def _scores(shape: ModelShape, setting: Setting) -> float:

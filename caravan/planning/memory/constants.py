@@ -25,9 +25,9 @@ class Fitted(NamedTuple):
     """Of the logits too, where batches differ in length, so that freed blocks fit even less."""
     wide_stream: float = 0.0
     """Share of the way from 16 to 32 bit that the stream of a model quantised by bitsandbytes goes."""
-    wide_kept: float = 0.6
+    wide_kept: float = 0.8
     """The same for what its blocks keep where nothing is checkpointed."""
-    each_logit: float = 12.0
+    each_logit: float = 12.5
     """Bytes of each logit at the loss: three times 32 bit in transformers."""
     held_slack: float = 0.05
     """The same for what stays: rounding of blocks, and segments that are partly used."""

@@ -83,8 +83,8 @@ def trained_bytes(shape: ModelShape, setting: Setting) -> Trained:
     step = sum(n * _step_width(setting, each) for n, each, _ in groups)
     if setting.parallel in ("fsdp", "zero3"):
         copies /= setting.gpus
-    if setting.offload:
-        states = step = 0.0
+    if setting.offload:  # gradients go to the host as they come, and the step is done there
+        gradients = states = step = 0.0
     return Trained(copies, gradients, states / of_states, step / of_states, count)
 
 

@@ -77,8 +77,18 @@ def weights_bytes(shape: ModelShape, setting: Setting) -> float:
     each = width(setting.weights_dtype)
     if setting.quant_bits not in (4, 8):
         return total * each
-    kept = 2.0 if each > 2 and adapters(setting) else each
+    kept = 4.0 if prepared(setting) else min(each, 2.0) if adapters(setting) else each
     return (total - where.body) * kept + where.body * quantised_width(setting)
+
+
+def prepared(setting: Setting) -> bool:
+    """Whether peft prepares the quantised model for training: what bitsandbytes left as it was is cast to 32 bit.
+
+    It does not do so for models that come quantised (GPTQ, AWQ), and trainers with 4-bit layers of their own do not
+    either; a plain `bnb` type or none named is the common way through transformers.
+    """
+    kind = (setting.quant_type or "bnb").lower()
+    return adapters(setting) and setting.quant_bits in (4, 8) and kind.startswith("bnb")
 
 
 def quantised_width(setting: Setting) -> float:

@@ -37,6 +37,8 @@ _CORE_TFLOPS: Final = 0.04
 """Of one CPU core: 8 fp32 numbers at once, multiplied and added, at 2.5 GHz, twice (AVX2)."""
 _CORE_MHZ: Final = 2500
 _CPU_SPREAD: Final = 5.0
+_MOST_S: Final = 3.2e9
+"""A hundred years in seconds: what takes longer is a mistake in a number."""
 _IMAGES: Final = (Family.VIT, Family.DIT, Family.DUAL)
 _SAYS_PACKING: Final = ("packing", "sample_packing", "pack_dataset", "packed")
 _SAYS_SAVING: Final = ("save_steps", "save_every", "save_interval", "checkpoint_every", "ckpt_interval")
@@ -92,6 +94,9 @@ def run_time(
         likely=training.likely + sum(s.likely for s in stages),
         high=training.high + sum(s.high for s in stages),
     )
+    if not whole.high < _MOST_S:
+        why = f"{of_steps} would take {_short(each.likely)} each, more than a hundred years: check these numbers"
+        return RunTime(None, (f"time isn't estimated: {why}",), step_s)
     notes = (f"time: {steps.likely:,.0f} steps, {said} on {on}; {of_steps}", _beside(stages), _lengths(length, data))
     return RunTime(whole, tuple(n for n in notes if n), step_s, max(1, round(steps.likely)))
 
@@ -99,10 +104,8 @@ def run_time(
 def bounded(found: RunTime, limit: int | None) -> RunTime:
     """The time under the plan's limit; where only the limit is known, it is the time."""
     if limit is None:
-        if found.seconds is None and found.notes:
-            give = "limits.max_run_s bounds it, dataset.examples or training.max_steps let it be estimated"
-            return found._replace(notes=(*found.notes, f"time: {give}"))
-        return found
+        more = ("time: limits.max_run_s would bound it",) if found.seconds is None else ()
+        return found._replace(notes=(*found.notes, *more))
     seconds, notes = found.seconds, found.notes
     if seconds is None:
         notes = (*notes, "time: the speed isn't known, so the time limit is taken as the time")
@@ -192,11 +195,13 @@ def _steps(plan: TrainingPlan, setting: Setting, data: DatasetSize | None, packi
         return None, f"time isn't estimated: how many examples the data has isn't known; {give}"
     less = more = 1.0 if data is None or data.exact else _INEXACT
     epochs = training.epochs
-    passes = f"{epochs:g} epochs" if epochs is not None else f"epochs taken as {_EPOCHS[1]:g}"
+    passes = (
+        f"{epochs:g} epoch{'' if epochs == 1 else 's'}" if epochs is not None else f"epochs taken as {_EPOCHS[1]:g}"
+    )
     if epochs is None:
         less, more = _both(less, _EPOCHS[1] / _EPOCHS[0]), _both(more, _EPOCHS[2] / _EPOCHS[1])
     update = setting.micro_batch * (training.grad_accum or 1) * (processes(plan) if plan.resources.gpus else 1)
-    count = math.ceil(rows * packing / update) * (_EPOCHS[1] if epochs is None else epochs)
+    count = max(1.0, rows * packing / update) * (_EPOCHS[1] if epochs is None else epochs)
     source = data.source if data is not None else ""
     return _Much(max(1.0, count), less, more), f"{rows:,} rows ({source or 'as known'}), {passes}, {update} an update"
 

@@ -128,22 +128,30 @@ def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
     return _table([row for row in rows if row[1]])
 
 
+_GROUNDS: Final = ("time", "price:", "costs nothing")
+"""How an estimate's line begins that says what time and cost rest on."""
+
+
 def estimate_table(estimate: Estimate) -> Table:
     """What the plan will need, what that rests on, and how sure it is."""
     time, cost = estimate.seconds, estimate.cost_usd
+    grounds = [text for text in estimate.assumptions if text.startswith(_GROUNDS) or " USD a " in text]
     parts = words([f"{one_line(p.name)} {p.gib:.2f}" for p in estimate.breakdown]) if estimate.breakdown else ""
     rows = [
         ("GPU memory", _gpu_memory(estimate)),
         ("of which, GiB", parts),
         ("host memory", f"{estimate.host_memory_mb} MB" if estimate.host_memory_mb else ""),
         ("time", _likely(time, duration) if time else "not known"),
+        *(("", text.removeprefix("time: ")) for text in grounds if text.startswith("time")),
         ("cost", _likely(cost, money) if cost else "not known"),
+        *(("", text) for text in grounds if not text.startswith("time")),
         ("fits", {True: "yes", False: "no", None: "not known"}[estimate.fits]),
         ("confidence", f"{estimate.confidence:.0%}"),
     ]
-    rows += [("assumed", text) for text in estimate.assumptions[:_ASSUMPTIONS]]
-    if len(estimate.assumptions) > _ASSUMPTIONS:
-        rows.append(("", f"and {len(estimate.assumptions) - _ASSUMPTIONS} more, see the report"))
+    others = [text for text in estimate.assumptions if text not in grounds]
+    rows += [("assumed", text) for text in others[:_ASSUMPTIONS]]
+    if len(others) > _ASSUMPTIONS:
+        rows.append(("", f"and {len(others) - _ASSUMPTIONS} more, see the report"))
     return _table([(name, value, "") for name, value in rows if value])
 
 

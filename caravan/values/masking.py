@@ -111,6 +111,10 @@ HINTS: Final = (
     "credential",
 )
 """A text that holds none of these, in lower case, holds nothing that looks like a secret: every pattern needs one."""
+# What of them each kind of pattern needs.
+_SHAPE_HINTS: Final = HINTS[: HINTS.index("private key") + 1]
+_SIGNED_HINTS: Final = ("sig", "sshkey", "token", "credential")
+_NAME_HINTS: Final = ("key", "secret", "token", "passw", "passphrase", "credential")
 _ESCAPED: Final = re.compile(r"%[0-9A-F]{2}")
 _SHORTEST_KNOWN: Final = 6  # shorter "secrets" would blank out ordinary words
 _SHORTEST_ENCODED: Final = 12  # bytes: fewer leave too little in the middle of a longer base64 text
@@ -139,11 +143,17 @@ def mask(text: str, known: Iterable[str] = ()) -> str:
     lower = text.lower()
     if not any(hint in lower for hint in HINTS):
         return text  # nearly every line of a log; the patterns below cost a hundred times as much
-    for shape in _SHAPES:
-        text = shape.sub(MASK, text)
-    text = _BEARER.sub(_masked_header, text)
-    text = _URL_USER.sub(lambda m: f"{m['scheme']}{MASK}@", text)
-    text = _SIGNED.sub(lambda m: f"{m['name']}{MASK}", text)
+    if any(hint in lower for hint in _SHAPE_HINTS):
+        for shape in _SHAPES:
+            text = shape.sub(MASK, text)
+    if "bearer" in lower or "basic" in lower:
+        text = _BEARER.sub(_masked_header, text)
+    if "://" in lower:
+        text = _URL_USER.sub(lambda m: f"{m['scheme']}{MASK}@", text)
+    if any(hint in lower for hint in _SIGNED_HINTS):
+        text = _SIGNED.sub(lambda m: f"{m['name']}{MASK}", text)
+    if not any(hint in lower for hint in _NAME_HINTS):
+        return text
     return "".join(_masked_assignments(text))
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 _WHOLE: Final = 32_768  # bytes that are read line by line whatever they hold
 _BLOCK: Final = 65_536  # bytes whose shapes are taken at once
+_SHAPES: Final = 20_000  # that are remembered
 _TAIL_LINES: Final = 100  # last lines, read whatever they hold
 _TAIL_BYTES: Final = 65_536
 _FOLLOW: Final = 150  # lines that are read after a traceback's header: no chain that matters is longer
@@ -19,7 +20,8 @@ _IN_ROW: Final = 3  # losses that are read there: as many as make a level
 _LAST_LOSSES: Final = 8  # before the tail
 _LOSS: Final = b"oss"  # of `loss` and `Loss`
 
-TROUBLE: Final = (
+# Words that name a trouble, in small letters. Looked up one by one, which is faster than one pattern.
+_TROUBLE: Final = (
     *("error", "exception", "fatal", "fail", "kill", "abort", "denied", "refused", "cannot", "can't", "could not"),
     *("unable", "no such", "not found", "invalid", "no space", "segfault", "segmentation", "core dumped", "timed out"),
     *("timeout", "unauthorized", "forbidden", "panic", "not exist", "n't exist", "missing", "required", "unknown"),
@@ -65,9 +67,8 @@ TROUBLE: Final = (
     ),
     *("not specified", "requires", "corrupt", "truncated", "is up to date", "reset", "lost", "limit", "mib"),
 )
-"""Words that name a trouble, in small letters. Looked up one by one, which is faster than one pattern."""
 
-_WORDS: Final = tuple(word.encode() for word in TROUBLE)
+_WORDS: Final = tuple(word.encode() for word in _TROUBLE)
 _OPENS: Final = (b"Traceback (most recent call last):", b"-----BEGIN ")
 _DIGITS: Final = b"0123456789"
 
@@ -120,9 +121,6 @@ def _head(log: bytes, end: int) -> Iterator[tuple[int, bytes]]:
         start = stop + 1
 
 
-_SHAPES: Final = 20_000  # that are remembered
-
-
 def _block_end(log: bytes, start: int, end: int) -> int:
     """The end of a block's last line: of one that is longer than a block, wherever it ends."""
     if start + _BLOCK >= end:
@@ -136,6 +134,23 @@ def _block_end(log: bytes, start: int, end: int) -> int:
 def _line_end(log: bytes, place: int, stop: int) -> int:
     found = log.find(b"\n", place, stop)
     return found if found >= 0 else stop
+
+
+class Troubles:
+    """Whether a line names a trouble, said once for each shape."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bool] = {}
+
+    def named(self, line: bytes) -> bool:
+        """Whether the line names one."""
+        shape = line.translate(None, _DIGITS)
+        known = self._known.get(shape)
+        if known is None:
+            if len(self._known) > _SHAPES:
+                self._known.clear()
+            known = self._known[shape] = _names_trouble(shape)
+        return known
 
 
 def _names_trouble(shape: bytes) -> bool:

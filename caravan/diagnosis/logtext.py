@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from caravan.diagnosis.logscan import TROUBLE, chosen
+from caravan.diagnosis.logscan import Troubles, chosen
 from caravan.diagnosis.series import Series
 from caravan.diagnosis.tracebacks import HEADER, Chain, Tracebacks
 from caravan.values.escapes import without_escapes
@@ -79,15 +79,15 @@ def digest(log: bytes, secrets: Iterable[str] = (), telling: Callable[[str], boo
     tail: deque[tuple[int, str]] = deque(maxlen=_TAIL)
     troubles = _Ends(_TROUBLES)
     reader = _Reader()
-    for number, writer, line in reader.lines(log):
+    for number, writer, line, trouble in reader.lines(log):
         tracebacks.read(writer, line, number, series.seen)
         if not line or line.isspace():
             continue
         tail.append((number, line))
-        small = line.lower()
+        small = line.lower() if "oss" in line or "OSS" in line else ""
         if "loss" in small and not small.startswith("wandb:") and series.read(number, line, small):
             continue
-        if any(word in small for word in TROUBLE):
+        if trouble:
             troubles.add(number, line, series.seen)
 
     def kept(lines: Iterable[str]) -> tuple[str, ...]:
@@ -166,15 +166,17 @@ class _Reader:
         self._bar = ""
         self._bar_at = self._line_at = -1
 
-    def lines(self, log: bytes) -> Iterator[tuple[int, str, str]]:
-        """The lines of a log that are worth reading: place, writer, text."""
+    def lines(self, log: bytes) -> Iterator[tuple[int, str, str, bool]]:
+        """The lines of a log that are worth reading: place, writer, text, and whether it names a trouble."""
+        troubles = Troubles()
         for number, raw in chosen(log):
             before = self._bar
             self._bar = ""
+            trouble = troubles.named(raw)
             for writer, line in self.clean(raw):
                 if line:
                     self._line_at = number
-                yield number, writer, line
+                yield number, writer, line, trouble
             self._bar_at = number if self._bar else self._bar_at
             self._bar = self._bar or before
 

@@ -159,16 +159,30 @@ _WITHOUT: Final = re.compile(
 _EXCEPTION: Final = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|OutOfMemory)\b")
 
 
+_WARN_WORDS: Final = ("warn", " w ", "w0", "w1")
+_LEVEL_WORDS: Final = ("info", "debug", "notice")
+_WITHOUT_WORDS: Final = ("ignor", "fall", "skip", "retry", "will be disabled", "optional")
+
+
 def is_warning(line: str) -> bool:
     """Whether a line is a warning by its level. An exception's own line never is."""
     line = line[:LOOKED_AT]
-    return bool(_WARNING.search(line)) and not _EXCEPTION.match(line)
+    return _warns(line, line.lower()) and not _EXCEPTION.match(line)
+
+
+def _warns(line: str, small: str) -> bool:
+    return any(word in small for word in _WARN_WORDS) and bool(_WARNING.search(line))
 
 
 def is_mild(line: str) -> bool:
     """Whether a line says of itself that what it tells is no failure. An exception's own line never does."""
     line = line[:LOOKED_AT]
-    mild = _WARNING.search(line) or _LEVEL.search(line) or _WITHOUT.search(line)
+    small = line.lower()
+    mild = (
+        _warns(line, small)
+        or (any(word in small for word in _LEVEL_WORDS) and _LEVEL.search(line))
+        or (any(word in small for word in _WITHOUT_WORDS) and _WITHOUT.search(line))
+    )
     return bool(mild) and not _EXCEPTION.match(line)
 
 

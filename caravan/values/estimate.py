@@ -55,6 +55,9 @@ class Estimate(Value):
     """
 
     gpu_memory_gib: float | None = Field(default=None, ge=0)
+    gpu_memory_high_gib: float | None = Field(
+        default=None, ge=0, description="what the GPU must hold: the figure and its margin"
+    )
     breakdown: tuple[MemoryPart, ...] = ()
     gpu: str | None = Field(default=None, description="GPU type that the plan would get")
     gpu_total_gib: float | None = None

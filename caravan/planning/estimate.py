@@ -13,6 +13,7 @@ from caravan.planning.config_keys import repository_values
 from caravan.planning.dataset_size import dataset_size
 from caravan.planning.duration import bounded, run_time
 from caravan.planning.flags import fitting
+from caravan.planning.margin import high_of
 from caravan.planning.memory import Setting, memory_parts
 from caravan.planning.memory_plan import setting_of_plan
 from caravan.planning.model_shape import shape_for
@@ -71,6 +72,7 @@ def _computed(
     size = gpu_size_gib(offer) if offer else None
     return Estimate(
         gpu_memory_gib=total,
+        gpu_memory_high_gib=gpu_memory_high(full, parts, shape),
         breakdown=parts,
         shape=shape,
         gpu=offer.model if offer else None,
@@ -104,6 +106,14 @@ def gpu_memory(
         parts = (*parts, MemoryPart(name="seen beyond the formula", gib=round(more, 4)))
         notes.append(f"an attempt ran out of GPU memory: the formula's figure is taken {beyond:.2f} times")
     return parts, confidence, notes
+
+
+def gpu_memory_high(plan: TrainingPlan, parts: tuple[MemoryPart, ...], shape: ModelShape | None) -> float | None:
+    """What a GPU must hold of a plan with these parts of `gpu_memory`, in GiB; None where there are none."""
+    if not parts or shape is None:
+        return None
+    setting, _ = setting_of_plan(plan, shape)
+    return round(high_of(parts, shape, setting), 4)
 
 
 def beyond_formula(estimate: Estimate, details: Mapping[str, str], beyond: float = 1.0) -> float:

@@ -52,8 +52,17 @@ def setting_of_plan(
             parallel=parallel,
             grad_accum=training.grad_accum,
             offload=offload,
+            varying=not _packed(plan),
         ),
         notes,
+    )
+
+
+def _packed(plan: TrainingPlan) -> bool:
+    """Whether sequences are packed to one length; trainers pad to a batch's longest unless told to."""
+    return any(
+        "packing" in name.lower() and str(value).lower() in ("true", "1")
+        for name, value in plan.training.options.items()
     )
 
 

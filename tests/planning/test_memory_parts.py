@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caravan.planning.margin import high_of, holds
 from caravan.planning.memory import GIB, Setting, memory_parts, trained_params
 from caravan.planning.memory.activations import block_of
 from caravan.planning.memory.logits import logits_bytes
@@ -78,9 +79,9 @@ def test_adapters_train_r_times_in_plus_out() -> None:
 
 def test_quantised_weights_leave_embedding_and_output_matrix_alone() -> None:
     body = 1e9 - 2 * TABLE
-    double = weights_bytes(TOY, Setting(method="qlora", quant_bits=4))
+    prepared = weights_bytes(TOY, Setting(method="qlora", quant_bits=4))  # what is left is cast to 32 bit
     plain = weights_bytes(TOY, Setting(method="qlora", quant_bits=4, quant_type="nf4"))
-    assert double == pytest.approx(2 * TABLE * 2 + body * (0.5 + (1 + 4 / 256) / 64))
+    assert prepared == pytest.approx(2 * TABLE * 4 + body * (0.5 + (1 + 4 / 256) / 64))
     assert plain == pytest.approx(2 * TABLE * 2 + body * (0.5 + 4 / 64))
     assert weights_bytes(TOY, Setting(quant_bits=8)) == pytest.approx(2 * TABLE * 2 + body, rel=0.01)
 
@@ -231,3 +232,16 @@ def test_absurd_numbers_and_words_break_nothing(batch: int, length: int, gpus: i
         image_size=length,
     )
     assert all(math.isfinite(p.gib) and p.gib >= 0 for p in memory_parts(TOY, setting))
+
+
+def test_the_high_end_is_wider_where_less_is_sure() -> None:
+    def high(shape: ModelShape = TOY, **changes: object) -> float:
+        setting = Setting()._replace(**changes)  # type: ignore[arg-type]
+        return high_of(memory_parts(TOY, Setting()), shape, setting)
+
+    likely = total(TOY, Setting())
+    assert likely < high() < high(varying=True)
+    assert high() < high(gpus=2, parallel="fsdp")
+    assert high() < high(TOY.model_copy(update={"exact": False})) < high(TOY.model_copy(update={"family": Family.CNN}))
+    assert high() < 1.2 * likely
+    assert holds(80, 70) and not holds(80, 79.9)

@@ -96,7 +96,7 @@ def _attention(shape: ModelShape, setting: Setting, each: float) -> float:
     kept = each * (2 * query_width(shape) + 2 * key_width(shape)) + 4 * shape.heads
     if setting.flash_attention:
         return kept
-    # Softmax in 32 bit is kept, its copy in the compute type, dropout's mask and its output for the product with values.
+    # Softmax in 32 bit is kept, its copy in the compute type, dropout's mask, and its output for the next product.
     scores = 4.0 + (each if each < 4 else 0.0) + _MASK + each
     return kept + scores * shape.heads * setting.seq_len
 

@@ -5,6 +5,8 @@ walked back) and of the first block (all gradients are there by then), and the o
 all along only if they are accumulated over micro batches; else they are freed before the next forward pass.
 """
 
+from typing import Final
+
 from caravan.planning.memory.activations import activation_bytes
 from caravan.planning.memory.constants import FITTED, Fitted
 from caravan.planning.memory.families import FOR_IMAGES, image_activation_bytes
@@ -17,7 +19,7 @@ from caravan.planning.memory.weights import dequantised_bytes, parts_of
 from caravan.values.estimate import MemoryPart
 from caravan.values.shape import ModelShape
 
-PASSING = ("gradients", "optimizer temporaries", "activations", "logits", "gathered weights", "cast weights")
+PASSING: Final = ("gradients", "optimizer temporaries", "activations", "logits", "gathered weights", "cast weights")
 """Parts that come and go within a step."""
 
 

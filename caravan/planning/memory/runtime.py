@@ -22,7 +22,9 @@ def runtime_gib(
     """Named parts in GiB on top of bytes that stay (weights, states), pass (activations), and are logits."""
     if setting.metric in _INSIDE:
         return {"workspace": _WORKSPACE_GIB}
-    of_logits = fitted.varying_slack if setting.varying else fitted.logits_slack
+    # What is reserved and free is given back when memory is short: it is seen, but it is no need.
+    seen = setting.varying and setting.metric is not None
+    of_logits = fitted.varying_slack if seen else fitted.logits_slack
     slack = (fitted.held_slack * staying + fitted.slack * passing + of_logits * logits) / GIB
     if setting.metric == "reserved":
         return {"allocator slack": slack + _WORKSPACE_GIB}

@@ -39,12 +39,14 @@ _GIB: Final = {"": 2.0**-30, "K": 2.0**-20, "M": 2.0**-10, "G": 1.0, "T": 2.0**1
 def normal(named: Mapping[str, str]) -> dict[str, str]:
     """Named groups of a pattern as details: empty ones left out, each in its one form.
 
-    A `flag` is an option that the program names without its dashes. A pattern can't use a name twice: where several
-    ways to say a thing name it, `port2` is a `port` as well.
+    A `flag` is an option that the program names without its dashes, `timeout_ms` a time in milliseconds. A pattern
+    can't use a name twice: where several ways to say a thing name it, `port2` is a `port` as well.
     """
     told: dict[str, str] = {}
     for group, said in named.items():
         name, text = ("option", f"--{said}") if group == "flag" else (group.rstrip("0123456789"), said)
+        if name == "timeout_ms":
+            name, text = "timeout_s", f"{int(said) / 1000:g}"
         value = _FORMS.get(name, _plain)(text)
         if value:
             told[name] = value[:_LONGEST]

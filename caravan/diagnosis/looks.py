@@ -136,7 +136,7 @@ def used_before(lines: tuple[str, ...]) -> Seen | None:
         match = _USED.search(line)
         if match and int(match["used"]) > _OTHERS * int(match["all"]) > 0:
             total, free = int(match["all"]) / 1024, (int(match["all"]) - int(match["used"])) / 1024
-            return Seen((line,), index, {"total_gib": f"{total:.2f}", "free_gib": f"{free:.2f}"})
+            return Seen((line,), index, {"total_gib": f"{round(total, 2):g}", "free_gib": f"{round(free, 2):g}"})
     return None
 
 
@@ -181,12 +181,16 @@ _SLOTS: Final = re.compile(r"to satisfy the (?P<want>\d+)\s+slots")
 _GIVEN: Final = re.compile(r"\bslots=(?P<have>\d+)|(?:-H|--?host) \S+:\d|\bGPUs?\b")
 
 
+def _tells_how_many(match: re.Match[str]) -> bool:
+    return bool(match["have"])
+
+
 def slots_wanted(lines: tuple[str, ...]) -> Seen | None:
     """MPI has not the slots that were asked for, although how many there are was said: they are too few."""
     for index, line in enumerate(lines):
         if "not enough slots available in the system" not in line:
             continue
-        given = next((match for other in lines if (match := _GIVEN.search(other))), None)
+        given = max((match for other in lines if (match := _GIVEN.search(other))), key=_tells_how_many, default=None)
         asked = next((match for other in lines if (match := _SLOTS.search(other))), None)
         if given is None:
             return None

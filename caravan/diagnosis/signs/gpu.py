@@ -146,7 +146,7 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         rf"{_RAISED}.*\b(?:only|found|have|has|got|sees)\b\D{{0,20}}(?P<have>\d+)\D{{0,12}}\b(?:GPU|gpu"
         r"|CUDA device|device)s?\b"
-        r"\D{0,60}\b(?:need|needs|required?|requires|requested|expected|wanted|wants|asked)\b\D{0,30}(?P<want>\d+)",
+        r"\D{0,60}\b(?:needs?|required?|requires|requested|expect(?:ed|s)?|want(?:ed|s)?|asked)\b\D{0,30}(?P<want>\d+)",
         _LOG,
         _COUNT,
         0.88,
@@ -250,7 +250,7 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
         _NONE,
     ),
     row(
-        r"(?:This container was built for NVIDIA Driver Release (?P<wanted>[\d.]+) or later, but"
+        r"(?:This container was built for NVIDIA Driver Release (?P<want>[\d.]+) or later, but"
         r"|driver version (?P<have>[\d.]+) is older than)",
         _LOG,
         _OLD,

@@ -116,7 +116,7 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
         above=r"_cuda_init\(\)|_cuda_setDevice|_lazy_init|\bset_device\(|get_rng_state|_cuda_getDeviceCount|current_device\(",
     ),
     row(
-        r"[Ff]ree memory on device .{0,20}\((?P<free_gib>[\d.]+)/(?P<total_gib>[\d.]+ ?GiB)\) on startup is less than",
+        r"[Ff]ree memory on device .{0,20}\([\d.]+/(?P<total_gib>[\d.]+ ?GiB)\) on startup is less than",
         _LOG,
         _OTHERS,
         0.95,

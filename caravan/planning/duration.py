@@ -83,22 +83,23 @@ def run_time(
     on = f"{work.gpus} x {kind.name}" if plan.resources.gpus else f"{_cores(plan):g} CPU cores"
     if steps is None:
         return RunTime(None, (f"time: {said} on {on}", of_steps), step_s)
-    training = _range(_Much(steps.likely * each.likely, _both(steps.less, each.less), _both(steps.more, each.more)))
+    taken = _Much(steps.likely * each.likely, _both(steps.less, each.less), _both(steps.more, each.more))
+    if not taken.likely * taken.more < _MOST_S:
+        why = f"{of_steps} would take more than a hundred years, at {_short(each.likely)} a step: check these numbers"
+        return RunTime(None, (f"time isn't estimated: {why}",), step_s)
     stages = (
         *start_stages(plan, shape, setting),
-        Stage("evaluations", *(training.likely * share for share in _EVALUATION)),
+        Stage("evaluations", *(taken.likely * share for share in _EVALUATION)),
         _checkpoints(plan, shape, setting, steps.likely),
     )
-    whole = Range(
-        low=training.low + sum(s.low for s in stages),
-        likely=training.likely + sum(s.likely for s in stages),
-        high=training.high + sum(s.high for s in stages),
-    )
-    if not whole.high < _MOST_S:
-        why = f"{of_steps} would take {_short(each.likely)} each, more than a hundred years: check these numbers"
-        return RunTime(None, (f"time isn't estimated: {why}",), step_s)
     notes = (f"time: {steps.likely:,.0f} steps, {said} on {on}; {of_steps}", _beside(stages), _lengths(length, data))
+    whole = _with_stages(_range(taken), stages)
     return RunTime(whole, tuple(n for n in notes if n), step_s, max(1, round(steps.likely)))
+
+
+def _with_stages(training: Range, stages: Iterable[Stage]) -> Range:
+    low, likely, high = (sum(column) for column in zip(*((s.low, s.likely, s.high) for s in stages), strict=True))
+    return Range(low=training.low + low, likely=training.likely + likely, high=training.high + high)
 
 
 def bounded(found: RunTime, limit: int | None) -> RunTime:
@@ -195,10 +196,9 @@ def _steps(plan: TrainingPlan, setting: Setting, data: DatasetSize | None, packi
         return None, f"time isn't estimated: how many examples the data has isn't known; {give}"
     less = more = 1.0 if data is None or data.exact else _INEXACT
     epochs = training.epochs
-    passes = (
-        f"{epochs:g} epoch{'' if epochs == 1 else 's'}" if epochs is not None else f"epochs taken as {_EPOCHS[1]:g}"
-    )
+    passes = f"{epochs or 0:g} epoch{'' if epochs == 1 else 's'}"
     if epochs is None:
+        passes = f"epochs taken as {_EPOCHS[1]:g}"
         less, more = _both(less, _EPOCHS[1] / _EPOCHS[0]), _both(more, _EPOCHS[2] / _EPOCHS[1])
     update = setting.micro_batch * (training.grad_accum or 1) * (processes(plan) if plan.resources.gpus else 1)
     count = max(1.0, rows * packing / update) * (_EPOCHS[1] if epochs is None else epochs)

@@ -57,7 +57,7 @@ def test_a_number_of_steps_stands_over_epochs() -> None:
 
 
 def test_more_processes_need_fewer_steps() -> None:
-    many = {"launch": {"launcher": "torchrun", "nproc": 8}, "resources": {"gpus": 8}}
+    many: dict[str, Any] = {"launch": {"launcher": "torchrun", "nproc": 8}, "resources": {"gpus": 8}}
     one, eight = _estimate(), _estimate(**many)
     assert _likely(one) / 8 < _likely(eight) < _likely(one) / 4
 
@@ -83,8 +83,8 @@ def test_a_limit_is_the_time_where_the_speed_is_not_known() -> None:
 
 
 def test_packages_image_and_model_are_counted() -> None:
-    more = {"setup": {"requirements": "requirements.txt"}, "image": "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime"}
-    found = _estimate(**more)
+    image = "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime"
+    found = _estimate(setup={"requirements": "requirements.txt"}, image=image)
     assert _likely(found) > _likely(_estimate())
     assert any(all(word in line for word in ("image", "packages", "model")) for line in found.assumptions)
 
@@ -97,7 +97,11 @@ def test_packed_samples_make_fewer_steps() -> None:
 
 
 def test_cpus_have_a_time_and_the_nodes_price() -> None:
-    small = {"model": {"id": "gpt2"}, "dataset": {"examples": 1000}, "resources": {"gpus": 0, "cpu_mhz": 20000}}
+    small: dict[str, Any] = {
+        "model": {"id": "gpt2"},
+        "dataset": {"examples": 1000},
+        "resources": {"gpus": 0, "cpu_mhz": 20000},
+    }
     priced = _estimate(nomad(node("a", meta={"caravan_usd_per_hour": "0.4"})), **small)
     assert priced.usd_per_hour == 0.4
     assert priced.cost_usd is not None
@@ -130,7 +134,7 @@ def test_the_dearest_of_the_nodes_that_may_take_it_counts() -> None:
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 @given(
     examples=st.none() | st.integers(0, (1 << 63) - 1),
-    epochs=st.none() | st.floats(min_value=0, exclude_min=True),
+    epochs=st.none() | st.floats(min_value=0, exclude_min=True, allow_infinity=False),
     micro=st.none() | st.integers(1, (1 << 63) - 1),
     accum=st.none() | st.integers(1, (1 << 63) - 1),
     length=st.none() | st.integers(1, (1 << 63) - 1),

@@ -138,6 +138,36 @@ ARGUMENT_SIGNS: Final[tuple[Sign, ...]] = (
         style="hydra",
     ),
     row(r"^Error merging override (?P<option>[\w.]+)=(?P<value>\S*)", _LOG, _ARGS, 0.92, kind="value", style="hydra"),
+    # jsonargparse and its relatives, tyro.
+    row(
+        r"error: Parser key \"?(?P<option>[\w.]+)\"?: (?!.*(?:does not accept|not expected))",
+        _LOG,
+        _ARGS,
+        0.94,
+        kind="value",
+        style="jsonargparse",
+    ),
+    row(
+        r"error: (?:.*\b)?[Kk]ey ['\"](?P<option>[\w.]+)['\"] is (?:not valid|not expected|unexpected|unknown)"
+        r"|error: .*\bdoes not accept (?:nested )?(?:option|key) '(?P<option2>[\w.]+)'",
+        _LOG,
+        _ARGS,
+        0.94,
+        kind="unknown",
+        style="jsonargparse",
+    ),
+    row(r"error: (?:.*\b)?[Kk]ey ['\"](?P<option>[\w.]+)['\"] is required", _LOG, _ARGS, 0.94, kind="missing"),
+    row(r"\b[Uu]nrecognized options?: (?P<option>-[\w.-]+)", _LOG, _ARGS, 0.94, kind="unknown", style="tyro"),
+    row(r"\b[Rr]equired options?:? (?P<option>--[\w.-]+)", _LOG, _ARGS, 0.9, kind="missing", style="tyro"),
+    row(
+        r"\bConfigKeyError: Key '(?P<option>[\w.]+)' (?:is )?not in '\w+'"
+        r"|\bConfigAttributeError: Missing key (?P<option2>\w+)",
+        _LOG,
+        _ARGS,
+        0.9,
+        kind="unknown",
+        style="hydra",
+    ),
     # fire, absl, getopt.
     row(r"Could not consume arg: (?P<option>\S+)", _LOG, _ARGS, 0.95, kind="unknown", style="fire"),
     row(

@@ -25,8 +25,10 @@ BUILD_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         rf"No such file or directory: '(?P<program>(?:[^']*/)?{_TOOL})'"
         rf"|\berror: command '\S*?(?P<program2>{_TOOL})' failed: No such file"
-        rf"|(?:^|: )(?P<program3>{_TOOL}): (?:command )?not found|\bunable to execute '(?P<program4>{_TOOL})'"
-        rf"|\bexec: \"(?P<program5>{_TOOL})\": executable file not found|\bwhich: no (?P<program6>{_TOOL}) in\b",
+        rf"|(?:^|: ):?(?P<program3>(?:/[\w./-]+/)?{_TOOL}): (?:command )?not found"
+        rf"|\bunable to execute '(?P<program4>{_TOOL})'"
+        rf"|\bexec: \"(?P<program5>{_TOOL})\": executable file not found"
+        rf"|\bwhich: no (?P<program6>{_TOOL}) in\b|\['which', '(?P<program7>{_TOOL})'\]",
         (Origin.EVENT, _LOG),
         _BUILD,
         0.95,

@@ -82,7 +82,7 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # Mounts and privileges.
     row(
-        r"volumes are not enabled; cannot (?:mount host path: \\?\"(?P<path>[^\"\\]+)"
+        r"volumes are not enabled; cannot (?:mount host paths?: \\?\"(?P<path>[^\"\\]+)"
         r"|use volume driver \\?\"(?P<driver>[^\"\\]+))",
         _SAID,
         _MOUNT,
@@ -96,7 +96,8 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
         r"|\ballow_(?:privileged|caps)\b.{0,80}(?:not|disabled|denied)|requested runtime \"[^\"]+\" is not allowed"
         r"|cannot apply \"(?P<option>(?:pid|ipc|userns|uts|network)_mode)\" configuration"
         r"|(?:pid|ipc|userns|uts)_mode .{0,60}not allowed|running as user \"[^\"]+\" is disallowed"
-        r"|[Ii]nvalid capability|unknown capability|\"CAP_\w+\" is not allowed",
+        r"|\bcapability \"?(?P<capability2>\w+)\"? (?:is )?not allowed|[Ii]nvalid capability"
+        r"|unknown capability|\"CAP_\w+\" is not allowed",
         _SAID,
         _MOUNT,
         0.95,
@@ -116,6 +117,7 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"error while creating mount source path '(?P<path2>[^']+)'"
         r"|[Mm]ounts denied|is not shared from (?:the host|OS X)|statfs (?P<path3>/[^\s:]+): no such file or directory"
+        r"|invalid mode: /|includes invalid characters for a local volume name"
         r"|invalid mount config for type|invalid volume specification|invalid bind mount spec",
         _SAID,
         _MOUNT,
@@ -156,7 +158,7 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
         _F.RENDEZVOUS_PORT_IN_USE,
     ),
     row(
-        r"(?:userland proxy|bind host port|programming external connectivity|failed to bind"
+        r"(?:userland proxy|rootlessport|slirp4netns|bind host port|programming external connectivity|failed to bind"
         r"|starting container|cannot expose port)"
         r"\b.*?:(?P<port>\d+)[:/ ].*address already in use",
         _SAID,
@@ -224,7 +226,8 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
         _START,
     ),
     row(
-        r"[Ee]rror looking up volume plugin (?P<plugin>\S+?):|failed to mount local volume: "
+        r"VolumeDriver\.\w+\\?\": dial|[Ee]rror looking up volume plugin (?P<plugin>\S+?):"
+        r"|failed to mount local volume: "
         r"|\berror while mounting volume '(?P<path>[^']+)'"
         r"|\bplugin \"(?P<volume>[^\"]+)\" not found.{0,40}volume",
         _SAID,

@@ -16,7 +16,8 @@ _ERRNO: Final = (
 # What the system, the drivers, compilers and libraries keep for themselves.
 _NO_DATA: Final = rf"(?!/(?:dev|proc|sys|run)/|[^']*/\.triton/|[^']*/\.cache/|[^']*\.lock'|(?:[^']*/)?(?:{TOOLCHAIN})')"
 _WRITES: Final = (
-    r"open\([^)]*\)?.*,\s*(?:mode\s*=\s*)?[\"'](?:[wax]b?\+?|[wax]t)[\"']|\b(?:mkdir|makedirs|savefig|to_(?:csv|json|parquet|pickle)"
+    r"open\([^)]*\)?.*,\s*(?:mode\s*=\s*)?[\"'](?:[wax]b?\+?|[wax]t)[\"']|\b(?:mkdir|makedirs|savefig"
+    r"|to_(?:csv|json|parquet|pickle)"
     r"|write_text|write_bytes|save_file|FileHandler)\b|\btorch\.save\(|\bnp\.savez?\w*\(|\b\w+\.save\w*\("
 )
 # A path is tried from the beginning of a word and as a whole: from each of its letters a long one would take for ever.
@@ -63,7 +64,8 @@ DATA_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"\bDataset not found: \S+ \((?P<path>[^)]+)\)", _LOG, _DATA, 0.92, kind="read"),
     row(r"Dataset not found or corrupted", _LOG, _DATA, 0.85, kind="read"),
     row(
-        rf"{_RAISED}(?=[^/]*\b(?i:data(?:sets?|_?dir|_?path|_?root|_?file)?|corpus|corpora|train|valid(?:ation)?|test|images?|audio|shards?|samples?)\b"
+        rf"{_RAISED}(?=[^/]*\b(?i:data(?:sets?|_?dir|_?path|_?root|_?file)?|corpus|corpora|train"
+        rf"|valid(?:ation)?|test|images?|audio|shards?|samples?)\b"
         rf"|.*{_DATA_FILE})(?!.*\b(?i:config\w*|models?|tokenizer|checkpoints?|weights)\b)[^/]*?{_PLACE}[^/]*{_GONE}",
         _LOG,
         _DATA,
@@ -88,6 +90,22 @@ DATA_SIGNS: Final[tuple[Sign, ...]] = (
         0.85,
         kind="read",
     ),
+    row(r"\bParent directory (?P<path>\S+) does not exist", _LOG, _DATA, 0.93, _F.USER_CODE_BUG, kind="write"),
+    row(
+        r"\bDirectory (?P<path>\S+) is neither a `?Dataset"
+        r"|\bCouldn't find a dataset script at (?P<path2>/[^\s,]+)(?!.*Hub)"
+        r"|\bFound no valid file for the classes|\bFound 0 (?:files|images"
+        r"|videos) in (?:subfolders of: )?(?P<path3>\S*)"
+        r"|\b[Rr]esource '?(?P<path4>[\w/]+)'? not found\. +Please use the NLTK Downloader"
+        r"|\bimread_\('(?P<path5>[^']+)'\): can't open",
+        _LOG,
+        _DATA,
+        0.92,
+        _F.USER_CODE_BUG,
+        kind="read",
+    ),
+    row(rf"^OSError: {_PLACE} not found", _LOG, _DATA, 0.85, _F.USER_CODE_BUG, kind="read"),
+    row(r"\bAssertion failed\) !_src\.empty\(\)", _LOG, _DATA, 0.75, _F.USER_CODE_BUG, kind="read"),
     # Neighbours that are repaired otherwise.
     row(
         rf"No such file or directory: '(?:[^']*/)?(?:{TOOLCHAIN})'|CUDA_HOME environment variable is not set"

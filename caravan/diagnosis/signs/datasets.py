@@ -91,6 +91,7 @@ DATASET_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"`?--?(?P<option>\w*column\w*)[`']? (?:value )?'(?P<column>[^']+)' (?:not found in"
         r"|needs to be one of)(?:.*?(?:one of|columns?)[: ]+(?P<choices>.+))?"
+        r"|\bdidn't pass a `dataset_text_field`|\b[Ii]nvalid keys in the example"
         r"|\bNo columns in the dataset match the model's forward method signature"
         r"|\b[Dd]ataset (?:must|should|needs to) (?:contain|have|include)"
         r"|\b(?:[Dd]ataset|[Ee]xample|[Dd]ata(?: file)?|[Rr]ow"

@@ -189,7 +189,7 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
         kind="config",
     ),
     row(
-        r"\bRepo model (?P<repo>\S+) (?:does not exist|not found)"
+        r"\bUnrecognized model identifier: (?P<repo4>\S+)|\bRepo model (?P<repo>\S+) (?:does not exist|not found)"
         r"|\bModel '?(?P<repo2>[\w./-]+)'? (?:not found|does not exist) (?:on|in) (?:the )?(?:[Hh]ub|Hugging)"
         r"|\bunknown model '(?P<value>[^']+)'|\bNo pretrained (?:weights"
         r"|configuration) .{0,60}'?(?P<repo3>[\w./-]+)'? ",

@@ -62,6 +62,7 @@ IMAGE_SIGNS: Final[tuple[Sign, ...]] = (
         _NONE,
         0.95,
     ),
+    row(rf"(?:failed to solve|load metadata for)[^|]{{0,80}}: (?P<image>{_NAME}): not found", _SAID, _NONE, 0.95),
     row(rf"short-name \"(?P<image>{_NAME})\" did not resolve", _SAID, _NONE, 0.9),
     row(r"could not open image (?P<image>\S+): .*no such file", _SAID, _NONE, 0.85),
     row(r"invalid reference format|\brepository name must be lowercase", _SAID, _NONE, 0.75),
@@ -71,7 +72,8 @@ IMAGE_SIGNS: Final[tuple[Sign, ...]] = (
         rf"pull access denied for (?P<image2>{_NAME})|{_PULL}(?:requested access to the resource is denied"
         r"|no basic auth credentials|(?:may|might) require authorization|insufficient_scope|authorization failed"
         r"|unauthorized: (?:authentication required|incorrect username|access token|The client does not have)"
-        r"|authentication required|denied: (?:User|[Pp]ermission|Unauthenticated|access)|pull access denied)",
+        r"|authentication required|unauthorized: your account|denied: (?:User|[Pp]ermission"
+        r"|Unauthenticated|access)|pull access denied)",
         _SAID,
         _DENIED,
         0.95,

@@ -38,7 +38,7 @@ INTERRUPTION_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"\balloc is being migrated|\balloc not needed as node is tainted|\bnode-drain\b"
         r"|\b[Dd]rain(?:ing)? (?:of )?node\b"
-        r"|\bNode drain (?:strategy set|complete)|\bdraining\b.{0,40}\balloc",
+        r"|\b[Dd]rain(?:ing)? (?:strategy set|complete)|\bdraining\b.{0,40}\balloc",
         _SAID,
         _OUTSIDE,
         0.92,

@@ -118,7 +118,8 @@ NETWORK_SIGNS: Final[tuple[Sign, ...]] = (
         r"|connect to) ?[\w.<>\[\] -]{0,60}.{0,60}(?:[Tt]imed out|Connection refused"
         r"|Network is unreachable|No route to host)"
         r"|\bFailed to establish a new connection: \[Errno \d+\]|\bNewConnectionError\b"
-        r"|\bclient error \(Connect\)|\b(?:error sending request|operation timed out).{0,20}(?:for url)?"
+        r"|\bCould not connect to the endpoint URL\b|\bclient error \(Connect\)"
+        r"|\b(?:error sending request|operation timed out).{0,20}(?:for url)?"
         r"|\b(?:aiohttp|httpx|requests|urllib3)\S*\.(?:ConnectTimeout|ReadTimeout|ConnectError"
         r"|ServerDisconnectedError|ProxyError|SSLError)\b)",
         _LOG,

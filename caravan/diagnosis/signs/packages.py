@@ -31,7 +31,7 @@ PACKAGE_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"need to install the following dependencies\['(?P<package>[^']+)'", _LOG, _MISSING, 0.95),
     row(r"\bMissing optional dependency '(?P<package>[^']+)'", _LOG, _MISSING, 0.92, mild=True),
     row(rf"{_FAILED}.*\brequires {_NAME} to be installed", _LOG, _MISSING, 0.92),
-    row(rf"{_FAILED}.*\b[Pp]lease (?:\w+ )?install [`'\"]{_NAME}", _LOG, _MISSING, 0.92),
+    row(rf"{_FAILED}.*\b[Pp]lease (?:\w+ )?install (?:[`'\"]|(?=[\w.-]+ from http)){_NAME}", _LOG, _MISSING, 0.92),
     row(rf"{_FAILED}.*\b[`'\"]?pip3? install (?:(?:-U|--upgrade|-q) )?[`'\"]?{_NAME}", _LOG, _MISSING, 0.85),
     row(rf"\bPackageNotFoundError: (?:No package metadata was found for )?'?{_NAME}'?", _LOG, _MISSING, 0.9),
     row(rf"\bDistributionNotFound: The '{_NAME}' distribution was not found", _LOG, _MISSING, 0.92),
@@ -56,6 +56,7 @@ PACKAGE_SIGNS: Final[tuple[Sign, ...]] = (
         above=_FRAME,
     ),
     row(r"^NameError: name '(?P<symbol>[A-Z]\w+)' is not defined", _LOG, _MISSING, 0.8, _F.USER_CODE_BUG, above=_FRAME),
+    row(r"\[E050\] Can't find model '(?P<package>[\w.-]+)'", _LOG, _MISSING, 0.9, _F.HUB_NOT_FOUND, _F.USER_CODE_BUG),
     # The installer's own words, before anything trains.
     row(r"^caravan: the package index (?P<index>\S+) can't be reached", _LOG, _F.NETWORK_UNREACHABLE, 0.96, _VERSIONS),
     # Neighbours that are repaired otherwise.

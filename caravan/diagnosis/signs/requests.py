@@ -45,7 +45,8 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"\b403\b.{0,120}[Pp]ermission denied|[Pp]ermission denied.{0,120}\b403\b|^Permission denied$"
         r"|\berror: Permission denied\b|: Permission denied\)?\s*$|\b[Mm]issing capabilit(?:y|ies)\b"
-        r"|\b[Ss]entinel\b.{0,200}(?:[Ff]alse|fail|denied)|Unexpected response code: 403\b",
+        r"|\b[Ss]entinel\b.{0,200}(?:[Ff]alse|fail|denied)|Unexpected response code: 40[13]\b"
+        r"|\b40[13] (?:Forbidden|Unauthorized)\b",
         _ANSWER,
         _DENIED,
         0.96,
@@ -87,7 +88,8 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"(?i:\b(?:task \\?\"(?P<id>[^\"\\]+)\\?\" not found"
         r"|could not find task named: (?P<id2>[^,]+))|^unknown (?:allocation|node|job"
-        r"|evaluation|deployment)\b|\bno allocations? (?:for|found)\b|\bstate for allocation .{0,60}not found)",
+        r"|evaluation|deployment)\b|\bno (?:allocation|job|deployment|evaluation|node)s? (?:for"
+        r"|found)\b|\b(?:job|alloc\w*|evaluation) does not exist\b|\bstate for allocation .{0,60}not found)",
         _ANSWER,
         _GONE,
         0.9,
@@ -137,7 +139,7 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(
         rf"{_PROXY}|Unexpected response code: 50[234]\b|Unexpected response code: 429\b"
-        rf"|\bproxyconnect\b|Max retries exceeded",
+        rf"|\bproxyconnect\b|\bupstream connect error\b|Max retries exceeded",
         _ANSWER,
         _SILENT,
         0.93,

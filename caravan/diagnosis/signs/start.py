@@ -75,6 +75,15 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
     row(rf"(?:^|: |\d: ){_PROGRAM}: (?:command )?not found\s*$", _LOG, _START, 0.92, kind="program"),
     row(rf"command not found: {_PROGRAM}\s*$", _LOG, _START, 0.92, kind="program"),
     row(rf"^(?:/usr/bin/)?env: ['‘]?{_PROGRAM}['’]?: No such file or directory", _LOG, _START, 0.95, kind="program"),
+    row(
+        r"^(?:/usr/bin/)?env: ['‘](?P<program>[\w./-]+)\\r['’]: No such file|\^M: bad interpreter"
+        r"|: (?P<program2>\S+): bad interpreter: ",
+        _LOG,
+        _START,
+        0.95,
+        kind="program",
+    ),
+    row(r"\bcommand (?:contains extra white space|empty): \"(?P<program>[^\"]+)", _SAID, _START, 0.95, kind="program"),
     row(rf"^(?:/usr/bin/)?env: can't execute '{_PROGRAM}'", _LOG, _START, 0.95, kind="program"),
     row(rf"(?:{_SHELL}|^\S+: line \d+: ){_SCRIPT}: Permission denied\s*$", _LOG, _START, 0.92, kind="permission"),
     row(

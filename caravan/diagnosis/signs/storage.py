@@ -143,7 +143,7 @@ STORAGE_SIGNS: Final[tuple[Sign, ...]] = (
         r"\bproblem when trying to write in your cache folder \((?P<path>[^)]+)\)"
         r"|\bPermissionDenied(?:Error)?\b.*?(?P<path2>/[\w./-]+)"
         r"|\bkind: PermissionDenied\b|\b[Pp]ermission denied \(os error 13\)|\berrno = 13\b"
-        r"|\bcannot be opened for writing"
+        r"|\bcannot be opened for writing|^RuntimeError: File (?P<path4>/\S+) cannot be opened"
         r"|\b(?:output|cache|checkpoint|save|log)\w* (?:dir(?:ectory)?|folder"
         r"|path) (?P<path3>\S+) is not writ(?:e?able|able)"
         r"|\bUnable to (?:create|write).{0,60}[Pp]ermission denied"

@@ -12,7 +12,8 @@ _AFTER: Final = (_F.USER_CODE_BUG, _F.NETWORK_UNREACHABLE, _F.TRAINING_CONFIG_IN
 
 TRACKING_SIGNS: Final[tuple[Sign, ...]] = (
     row(
-        r"\bapi_key not configured \(no-tty\)|\bNo API key configured\b|\b[Ww](?:&|and)B.{0,40}not logged in"
+        r"\bapi_key not configured \(no-tty\)|\bNo API key configured\b|\bapikey\.ApiKeyError\b"
+        r"|\b[Ww](?:&|and)B.{0,40}not logged in"
         r"|\bUsageError: .*(?:wandb login|api_key|API key)|\bwandb: ERROR .*(?:wandb login|not logged in)",
         _LOG,
         _LOGIN,

@@ -73,7 +73,8 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
         r"|\b[Rr]equires-?[Pp]ython\b.{0,60}(?:not (?:satisf|compatible|support)|incompatible)"
         r"|\bis not a supported wheel (?:on|for) this platform"
         r"|\bPackagesNotFoundError\b|\b[Nn]o wheels? (?:with a matching|for|are available)"
-        r"|\bhas no wheels with a matching",
+        r"|\bhas no wheels with a matching|\bdoesn't have a (?:source distribution|wheel)"
+        r"|\bno (?:source distribution|wheel) for the current platform",
         _LOG,
         _FIT,
         0.94,
@@ -190,7 +191,8 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
         r"\bmodel type `(?P<value>[\w.-]+)` but Transformers does not recognize this architecture"
         r"|\bTransformers version is out of date"
         r"|\bTokenizer class (?P<symbol>\w+) does not exist or is not currently imported"
-        r"|\bUnrecognized configuration class",
+        r"|\bUnrecognized configuration class|\bUnrecognized model in\b"
+        r"|\brope_scaling` must be a dictionary|\brope_scaling must be a dictionary",
         _LOG,
         _FIT,
         0.95,

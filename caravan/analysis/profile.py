@@ -28,6 +28,7 @@ from caravan.analysis.hyperparameters import for_command
 from caravan.analysis.hyperparameters import hyperparameters as key_hyperparameters
 from caravan.analysis.launch import best_command, launch, preparation
 from caravan.analysis.method import method
+from caravan.analysis.model_shape import model_configs
 from caravan.analysis.models import base_model
 from caravan.analysis.prompt import Wishes, read_prompt, words_of
 from caravan.analysis.rank import candidates
@@ -175,6 +176,7 @@ def _entry(
         "options": flags,
         "key_hyperparameters": hyperparameters,
         "config_values": read_config_values(sources, entry.modules, entry.options, configs, start.cwd, settings),
+        "model_configs": model_configs(entry),
         "hazards": hazards(modules, best, used, commands, sources, flags, found["checkpoints"].value),
         **{name: tuple(f.value) if isinstance(f.value, list) else f.value for name, f in found.items()},
         "evidence": {k: v for k, v in evidence.items() if v},

@@ -139,7 +139,7 @@ def _blocks(config: Mapping[str, Json], kind: str) -> dict[str, Any]:
     hidden = n.needed(config, n.HIDDEN, n.MOST_WIDTH)
     layers = n.needed(config, n.LAYERS, n.MOST_BLOCKS)
     heads = n.whole(config, n.HEADS, n.MOST_WIDTH) or _unsaid_heads(config, hidden)
-    family = _family(kind)
+    family = _family(kind) if kind or not _side(config, "patch_size") or "vocab_size" in config else Family.VIT
     inner = _inner(config, kind, hidden)
     fields: dict[str, Any] = {
         "hidden": hidden,
@@ -217,10 +217,11 @@ def _gated(config: Mapping[str, Json], kind: str, family: Family) -> bool:
         return bool(config.get("use_swiglu_ffn"))
     if kind in _PLAIN:
         return False
-    plain = {"n_embd", "n_layer", "d_model"} & config.keys() and not {"intermediate_size", "n_inner"} & config.keys()
     if not kind or kind == "gpt":  # a repository's own code
         said = str(config.get("mlp_class_name") or config.get("hidden_act") or config.get("activation") or "").lower()
-        return any(word in said for word in ("silu", "swi", "glu", "llama")) or not (plain or "gelu" in said)
+        llama_like = {"multiple_of", "ffn_dim_multiplier", "n_kv_heads", "num_key_value_heads"} & config.keys()
+        both = {"hidden_size", "intermediate_size"} <= config.keys() and "gelu" not in said
+        return bool(llama_like or both) or any(word in said for word in ("silu", "swi", "glu", "llama"))
     return "moe" not in kind or config.get("hidden_act", "silu") != "relu"
 
 

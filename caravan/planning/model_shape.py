@@ -58,14 +58,15 @@ def _found(name: str | None, profile: RepoProfile | None) -> Found:
                 return Found(shape, tuple(notes))
     answer = next((a for a in profile.models_on_hub if a.model == name), None) if profile and name else None
     shape = _on_hub(answer, notes) or (listed_shape(name) if name else None)
-    if shape is None:  # a name that nobody knows, or training from nothing: what the code builds
-        shape = next((s for c in configs if c.kind != "config.json" and (s := _read(c, notes))), None)
+    sized = sized_shape(name) if name else None
+    if shape is None and sized is None:  # a name that nobody knows, or training from nothing: what the code builds
+        built = [c for c in configs if not name or c.kind != "config.json"]
+        shape = next((s for c in built if (s := _read(c, notes))), None)
     if shape is None and answer is not None and answer.params and answer.params / 1e9 <= MOST_PARAMS_B:
         guess = guessed_shape(max(1e-6, answer.params / 1e9))
         told = f"guessed from the {guess.params_b:.3g} B parameters that the hub counts"
         shape = guess.model_copy(update={"source": told})
-    if shape is None and name:
-        shape = sized_shape(name)
+    shape = shape or sized
     if shape is not None:
         return Found(shape, tuple(notes))
     what = f"the shape of {name} isn't known" if name else "no base model is known"
@@ -83,8 +84,12 @@ def _at(config: ModelConfig, name: str) -> bool:
 def _read(config: ModelConfig, notes: list[str]) -> ModelShape | None:
     where = f"{config.file}:{config.line}" if config.line else config.file
     kind = f"{config.kind} in " if config.kind and config.kind != "config.json" else ""
-    shape, reason = read_model_config(config.values, source=f"{kind}{where} of the repository")
-    if reason:
+    told = f"{kind}{where} of the repository"
+    named = config.values.get("architecture")
+    if isinstance(named, str) and (listed := listed_shape(named)) is not None:
+        return listed.model_copy(update={"source": f"{named} in {where}, by {listed.source}"})
+    shape, reason = read_model_config(config.values, source=told)
+    if reason and named is None:
         notes.append(f"{kind}{where} gives no shape: {reason}")
     return shape
 

@@ -16,7 +16,7 @@ from caravan.values.shape import MOST_PARAMS_B, Family, ModelShape
 
 _FAMILIES: Final = {"cnn-detector": Family.CNN, "cnn": Family.CNN} | {f.value: f for f in Family}
 _MOST: Final = 10**12
-_VARYING: Final = ("max_cap", "avg", "dataset_max", "dataset_typical")
+_VARYING: Final = ("max_cap", "avg", "dataset_typical")
 
 
 def estimate_row(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> tuple[float, dict[str, float]]:

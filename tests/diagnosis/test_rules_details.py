@@ -52,7 +52,7 @@ def test_details_are_never_empty_and_bounded(named: dict[str, str]) -> None:
 def test_signs_name_only_known_details() -> None:
     for sign in SIGNS:
         groups = set(sign.pattern.groupindex) if sign.pattern else set()
-        assert {group.rstrip("0123456789") for group in groups} - {"flag"} <= NAMES
+        assert {group.rstrip("0123456789") for group in groups} - {"flag", "timeout_ms"} <= NAMES
         assert set(sign.details) <= NAMES
 
 

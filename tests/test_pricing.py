@@ -41,6 +41,13 @@ def test_a_list_is_read(tmp_path: Path) -> None:
     assert found.node_pools["old"].gpus == {"V100": 0.4}
 
 
+def test_the_manuals_list_is_one_and_stands_in_it() -> None:
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    path = docs / "examples" / "prices.toml"
+    assert read_prices(path).node_pools["workstations"].gpus
+    assert path.read_text(encoding="utf-8") in (docs / "estimate.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("text", "line", "key"),
     [

@@ -20,8 +20,7 @@ _IN_ROW: Final = 3  # losses that are read there: as many as make a level
 _LAST_LOSSES: Final = 8  # before the tail
 _LOSS: Final = b"oss"  # of `loss` and `Loss`
 
-# Words that name a trouble, in small letters. Looked up one by one, which is faster than one pattern.
-_TROUBLE: Final = (
+TROUBLE: Final = (
     *("error", "exception", "fatal", "fail", "kill", "abort", "denied", "refused", "cannot", "can't", "could not"),
     *("unable", "no such", "not found", "invalid", "no space", "segfault", "segmentation", "core dumped", "timed out"),
     *("timeout", "unauthorized", "forbidden", "panic", "not exist", "n't exist", "missing", "required", "unknown"),
@@ -67,8 +66,9 @@ _TROUBLE: Final = (
     ),
     *("not specified", "requires", "corrupt", "truncated", "is up to date", "reset", "lost", "limit", "mib"),
 )
+"""Words that name a trouble, in small letters. Looked up one by one, which is faster than one pattern."""
 
-_WORDS: Final = tuple(word.encode() for word in _TROUBLE)
+_WORDS: Final = tuple(word.encode() for word in TROUBLE)
 _OPENS: Final = (b"Traceback (most recent call last):", b"-----BEGIN ")
 _DIGITS: Final = b"0123456789"
 

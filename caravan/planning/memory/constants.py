@@ -13,7 +13,7 @@ class Fitted(NamedTuple):
     """Copies of the stream between blocks that live during a block's backward pass: gradients and the output."""
     adapter_input: float = 2.0
     """Bytes for each number of an adapted matrix's input: dropout's output and mask, and casts."""
-    sharded_adapter: float = 13.0
+    sharded_adapter: float = 9.0
     """The same on top where FSDP spreads 32-bit adapters as units of their own: the input in 32 bit, dropped out."""
     compiled: float = 0.72
     """Share of a block's kept tensors that is left when the block is compiled and cheap ones are recomputed."""
@@ -29,9 +29,9 @@ class Fitted(NamedTuple):
     """The same for what its blocks keep where nothing is checkpointed."""
     each_logit: float = 12.5
     """Bytes of each logit at the loss: three times 32 bit in transformers."""
-    held_slack: float = 0.05
+    held_slack: float = 0.07
     """The same for what stays: rounding of blocks, and segments that are partly used."""
-    context_gib: float = 1.2
+    context_gib: float = 1.3
     """CUDA context, loaded kernels and cuBLAS, outside the allocator, where a driver's figure is asked for."""
     exchange_gib: float = 0.5
     """Buffers of NCCL on top, where there are several GPUs."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from caravan.planning.memory.activations import activation_bytes
 from caravan.planning.memory.constants import FITTED, Fitted
-from caravan.planning.memory.families import FOR_IMAGES, image_activation_bytes
+from caravan.planning.memory.families import FOR_IMAGES, average_bytes, image_activation_bytes
 from caravan.planning.memory.logits import logits_bytes
 from caravan.planning.memory.runtime import runtime_gib
 from caravan.planning.memory.setting import GIB, Setting, adapters, held, width
@@ -43,6 +43,7 @@ def _moments(shape: ModelShape, setting: Setting, fitted: Fitted) -> dict[str, d
         "weights": spreading.weights,
         "adapter": trained.copies,
         "optimizer states": trained.states,
+        "averaged weights": average_bytes(shape, setting),
         "buckets": spreading.buckets,
     }
     if shape.family in FOR_IMAGES:

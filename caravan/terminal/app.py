@@ -28,6 +28,7 @@ PROGRAM: Final = "main.py"
 COMMANDS: Final = {
     "analyze": ("analyze", "Say what a repository trains and how."),
     "plan": ("plan", "Show and write the plan for a repository, without a cluster or for one."),
+    "estimate": ("estimate", "Say what a training needs: GPU memory line by line, GPUs that hold it, time and cost."),
     "diagnose": ("diagnose", "Say why a training failed, from its log alone."),
     "runs": ("runs", "List the newest runs."),
     "show": ("show", "Show one run: attempts with cause and repair, plan, estimate."),

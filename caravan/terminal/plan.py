@@ -13,6 +13,7 @@ from caravan.values.errors import Interrupted, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from caravan.terminal.plan_view import DrawnUp
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
     from caravan.values.dialogue import Ask, Reply
@@ -73,7 +74,9 @@ def plan(
             nowhere=cluster is None and inventory is None,
         )
         place = _writable(out, request.source) if out is not None else None
-        return _draw_up(aside, terminal, request, place, as_json=as_json)
+        from caravan.terminal.plan_view import show_drawn_up
+
+        return show_drawn_up(terminal, drawn_up(aside, terminal, request, as_json=as_json), place, as_json=as_json)
 
 
 def _check(wiring: Wiring, terminal: Terminal, file: str, *, as_json: bool) -> int:
@@ -114,17 +117,20 @@ def _writable(out: Path, source: str) -> Path:
     return place
 
 
-def _draw_up(wiring: Wiring, terminal: Terminal, request: RunRequest, out: Path | None, *, as_json: bool) -> int:
-    """The main job as far as its plan is known, in a place of its own that leaves nothing."""
+def drawn_up(wiring: Wiring, terminal: Terminal, request: RunRequest, *, as_json: bool, whole: bool = True) -> DrawnUp:
+    """The main job as far as its plan is known, in a place of its own that leaves nothing.
+
+    Without `whole` no further than its estimate, whatever the cluster would say to the job.
+    """
     from caravan.agent.driver import new_run  # after the checks, because it costs a second
-    from caravan.terminal.plan_view import DrawnUp, show_drawn_up
+    from caravan.terminal.plan_view import DrawnUp
     from caravan.terminal.progress import make_view
     from caravan.terminal.summary import scene_of
     from caravan.values.target import NOWHERE
 
     record = new_run(request, wiring.clock.now())
     wiring.store().create_run(record)
-    view, on_paper = make_view(terminal, wiring.clock, as_json=as_json), request.cluster == NOWHERE
+    view, on_paper = make_view(terminal, wiring.clock, as_json=as_json), not whole or request.cluster == NOWHERE
     with wiring.driver() as driver, wiring.context(record, view) as context:
 
         def go_on(reply: Reply | None) -> Ask | RunRecord:
@@ -138,8 +144,7 @@ def _draw_up(wiring: Wiring, terminal: Terminal, request: RunRequest, out: Path 
             raise Interrupted("Interrupted. Nothing was written.") from stop
         state = driver.state(record.id)
         scene = scene_of(record, context.facts)
-    found = DrawnUp(request, state, ended, scene, wiring.secrets())
-    return show_drawn_up(terminal, found, out, as_json=as_json)
+    return DrawnUp(request, state, ended, scene, wiring.secrets())
 
 
 def _answered(

@@ -9,6 +9,7 @@ median of public on-demand list prices for one GPU, from price lists of provider
 """
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from caravan.values.prices import Prices
@@ -113,6 +114,7 @@ CATALOGUE: Final[tuple[Gpu, ...]] = (
 )
 
 
+@lru_cache(maxsize=4096)
 def _key(name: str) -> str:
     words = re.sub(r"[^a-z0-9]+", " ", name.lower()).split()
     return " ".join(w for w in words if w not in {"nvidia", "tesla", "amd"})
@@ -123,6 +125,7 @@ def same_model(name: str, other: str) -> bool:
     return _key(name) == _key(other) != ""
 
 
+@lru_cache(maxsize=1024)
 def gpu_named(name: str) -> Gpu | None:
     """The catalogue's GPU of exactly that name; vendor words, case and dashes don't count."""
     return next((g for g in CATALOGUE if _key(g.name) == _key(name)), None)
@@ -133,6 +136,7 @@ _SLICES: Final = {"a30": 4}
 """Slices that a GPU is cut into, where it isn't 7: NVIDIA's MIG user guide."""
 
 
+@lru_cache(maxsize=1024)
 def gpu_like(name: str) -> Gpu | None:
     """The catalogue's GPU of that name, a MIG slice of one, or the least of those that a shorter name may mean.
 

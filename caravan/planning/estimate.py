@@ -11,7 +11,7 @@ from caravan.planning.cluster_fit import GpuOffer, gpu_offers, takers
 from caravan.planning.command import unpassed
 from caravan.planning.config_keys import repository_values
 from caravan.planning.dataset_size import dataset_size
-from caravan.planning.duration import bounded, run_time
+from caravan.planning.duration import RunTime, bounded, run_time
 from caravan.planning.flags import fitting
 from caravan.planning.margin import high_of
 from caravan.planning.memory import Setting, memory_parts
@@ -68,7 +68,8 @@ def _computed(
     notes.append(f"price: {where}" if price is None else f"{price:.2f} USD a GPU hour ({where})")
     if offer is not None:
         notes += _of_the_offer(offer, plan, facts)
-    seconds, cost = _time_and_cost(full, gpu_like(offer.model) if offer else None, per_hour, profile, notes)
+    found = _run_time(full, shape, gpu_like(offer.model) if offer else None, profile)
+    notes += found.notes
     size = gpu_size_gib(offer) if offer else None
     return Estimate(
         gpu_memory_gib=total,
@@ -78,8 +79,8 @@ def _computed(
         gpu=offer.model if offer else None,
         gpu_total_gib=size,
         host_memory_mb=_host_memory_mb(full, shape),
-        seconds=seconds,
-        cost_usd=cost,
+        seconds=found.seconds,
+        cost_usd=_cost(found.seconds, per_hour),
         usd_per_hour=per_hour,
         fits=None if total is None or size is None else total <= size * USABLE_SHARE,
         assumptions=tuple(notes),
@@ -237,9 +238,14 @@ def _on_cpu(
     notes += ["no GPU is asked for: no GPU memory is needed", where]
     notes += [line for node in takers(plan, facts) for line in unusable_meta(node)]
     notes.append("host memory isn't estimated: the usual amount is asked for")
-    seconds, cost = _time_and_cost(plan, None, per_hour, profile, notes)
+    found = _run_time(plan, shape_for(plan, profile).shape, None, profile)
     return Estimate(
-        seconds=seconds, cost_usd=cost, usd_per_hour=per_hour, fits=True, assumptions=tuple(notes), confidence=0.5
+        seconds=found.seconds,
+        cost_usd=_cost(found.seconds, per_hour),
+        usd_per_hour=per_hour,
+        fits=True,
+        assumptions=(*notes, *found.notes),
+        confidence=0.5,
     )
 
 
@@ -255,19 +261,17 @@ def _cpu_price(plan: TrainingPlan, facts: ClusterFacts, prices: Prices) -> tuple
     return 0.0, f"costs nothing: no GPU is asked for, and nobody gives a price for nodes without one ({give})"
 
 
-def _time_and_cost(
-    plan: TrainingPlan, gpu: Gpu | None, per_hour: float | None, profile: RepoProfile | None, notes: list[str]
-) -> tuple[Range | None, Range | None]:
-    """Time and cost of a plan with the repository's values in it; `gpu` None: CPUs, or a type that is not known."""
-    shape = shape_for(plan, profile).shape
+def _run_time(plan: TrainingPlan, shape: ModelShape | None, gpu: Gpu | None, profile: RepoProfile | None) -> RunTime:
+    """The time of a plan with the repository's values in it; `gpu` None: CPUs, or a type that is not known."""
     setting = setting_of_plan(plan, shape)[0] if shape is not None else Setting()
-    found = run_time(plan, shape, setting, gpu, dataset_size(plan, profile))
-    found = bounded(found, plan.limits.max_run_s)
-    notes += found.notes
-    seconds = found.seconds
+    return bounded(run_time(plan, shape, setting, gpu, dataset_size(plan, profile)), plan.limits.max_run_s)
+
+
+def _cost(seconds: Range | None, per_hour: float | None) -> Range | None:
+    """What that time costs; without a price, or a time where there is one, nobody knows."""
     if per_hour is None or (seconds is None and per_hour):
-        return seconds, None
+        return None
     if seconds is None:
-        return None, Range(low=0, likely=0, high=0)
+        return Range(low=0, likely=0, high=0)
     low, likely, high = (per_hour * s / 3600 for s in (seconds.low, seconds.likely, seconds.high))
-    return seconds, Range(low=low, likely=likely, high=high)
+    return Range(low=low, likely=likely, high=high)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -131,6 +132,8 @@ def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
 _GROUNDS: Final = ("time", "price:", "costs nothing")
 """How an estimate's line begins that says what time and cost rest on."""
 
+_BARE: Final = re.compile("^time(?: isn't estimated)?: ")
+
 
 def estimate_table(estimate: Estimate) -> Table:
     """What the plan will need, what that rests on, and how sure it is."""
@@ -142,7 +145,7 @@ def estimate_table(estimate: Estimate) -> Table:
         ("of which, GiB", parts),
         ("host memory", f"{estimate.host_memory_mb} MB" if estimate.host_memory_mb else ""),
         ("time", _likely(time, duration) if time else "not known"),
-        *(("", text.removeprefix("time: ")) for text in grounds if text.startswith("time")),
+        *(("", _BARE.sub("", text)) for text in grounds if text.startswith("time")),
         ("cost", _likely(cost, money) if cost else "not known"),
         *(("", text) for text in grounds if not text.startswith("time")),
         ("fits", {True: "yes", False: "no", None: "not known"}[estimate.fits]),

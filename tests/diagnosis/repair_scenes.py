@@ -8,6 +8,7 @@ from caravan.diagnosis.ladders.case import Case, Looks
 from caravan.diagnosis.repair import ladder
 from caravan.planning.catalogue import Prices
 from caravan.planning.flags import known_flags
+from caravan.values.environment import BaseImage
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, PastCase, Repair
 from caravan.values.job import ClusterFacts, ClusterKind, DeviceGroup, DriverFacts, NodeFacts
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes, plan_diff
@@ -85,12 +86,13 @@ def case(
     files: Mapping[str, str] | Sequence[str] = (),
     cases: Sequence[PastCase] = (),
     image: str | None = None,
+    images: Sequence[BaseImage] = (),
     **fields: Any,
 ) -> Case:
     base = {"failure": failure, "confidence": 1.0, "cause": "c", "details": dict(details or {})}
     diagnosis = Diagnosis.model_validate({**base, **fields})
     where, repo = where or facts(node(memory_mb=64_000)), repo or profile()
-    outlook = outlook_of(diagnosis, of, where, Prices(), image)
+    outlook = outlook_of(diagnosis, of, where, Prices(), image, images, repo)
     return Case(diagnosis, of, repo, where, cases, outlook, looks(files))
 
 

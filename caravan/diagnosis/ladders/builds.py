@@ -117,7 +117,7 @@ def old_driver(case: Case) -> Iterator[Repair]:
 
 
 def attention(case: Case) -> Iterator[Repair]:
-    """torch's own attention, by the plan's field or the program's own option; then without the package, newer GPUs."""
+    """The attention of torch itself, by the field or the program's option; then without the package, newer GPUs."""
     yield from case.change(case.heard({"training.attn": "sdpa"}), "torch's own attention instead of flash-attn")
     switch = case.option(*_FLASH)
     if switch:

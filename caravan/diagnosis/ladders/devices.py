@@ -1,6 +1,6 @@
 """Against GPUs that are broken, held by others, not seen, too few, or unable to do what is asked of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from caravan.diagnosis.ladders.case import Case
@@ -73,7 +73,7 @@ def wrong_count(case: Case) -> Iterator[Repair]:
 
 
 def precision(case: Case) -> Iterator[Repair]:
-    """fp16 for bf16, plain fp32 for tf32, by the plan's field or the program's own switches; then GPUs that can."""
+    """Half precision as fp16, plain fp32 for tf32, by the field or the program's own switches; then GPUs that can."""
     dtype, plan = case.detail("dtype"), case.plan
     if dtype == "tf32" or plan.training.tf32:
         yield from case.change(case.heard({"training.tf32": False}), "without tf32, which the GPU can't do")

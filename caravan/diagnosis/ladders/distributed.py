@@ -111,7 +111,7 @@ def unreachable(case: Case) -> Iterator[Repair]:
 
 
 def launcher(case: Case) -> Iterator[Repair]:
-    """torchrun with as many processes as GPUs, or another launcher where that was it; no fixed configuration."""
+    """Under torchrun with as many processes as GPUs, or another launcher where that was it; no fixed configuration."""
     plan, launch = case.plan, case.plan.launch
     processes = max(1, plan.resources.gpus)
     if launch.args and (case.detail("kind") == "config" or case.says(r"config_file|hostfile|deepspeed_config")):

@@ -177,6 +177,28 @@ def own_fault(lines: tuple[str, ...]) -> Seen | None:
     return None
 
 
+_REFUSES: Final = re.compile(
+    r"\s*File \"[^\"]*/(?:transformers/(?:training_args|trainer)\w*|transformers/(?:integrations|utils)/\w+"
+    r"|trl/(?:\w+/)*\w+"
+    r"|peft/(?:\w+/)*\w+|accelerate/(?:\w+/)*\w+|deepspeed/(?:runtime|utils|launcher)/(?:\w+/)*\w+"
+    r"|(?:lightning|pytorch_lightning)/(?:\w+/)*(?:trainer|connectors|strategies|plugins|loops|utilities"
+    r"|callbacks)/(?:\w+/)*\w+"
+    r"|megatron/(?:\w+/)*\w*arg\w*|torch/(?:utils/data|optim|distributed/fsdp)/(?:\w+/)*\w+)\.py\", line"
+)
+_REFUSAL: Final = re.compile(r"(?:[\w.]+\.)?(?:ValueError|AssertionError|NotImplementedError|ZeRORuntimeException): \S")
+
+
+def refused(lines: tuple[str, ...]) -> Seen | None:
+    """A trainer's library raises by itself, in the code that reads what it was told: the last frame is a `raise`."""
+    for index, line in enumerate(lines):
+        if not _REFUSAL.match(line) or index < 2:
+            continue
+        raising = lines[index - 1].lstrip().startswith(("raise ", "assert "))
+        if raising and _REFUSES.match(lines[index - 2]):
+            return Seen((line,), index)
+    return None
+
+
 _SLOTS: Final = re.compile(r"to satisfy the (?P<want>\d+)\s+slots")
 _GIVEN: Final = re.compile(r"\bslots=(?P<have>\d+)|(?:-H|--?host) \S+:\d|\bGPUs?\b")
 

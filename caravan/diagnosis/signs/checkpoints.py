@@ -133,6 +133,15 @@ CHECKPOINT_SIGNS: Final[tuple[Sign, ...]] = (
         above=r"load_(?:weights|model)|checkpoint|ckpt",
         kind="corrupt",
     ),
+    row(
+        r"does not contain the valid metadata|cloned a repository without having git-lfs|checkpoint path exists and is a"
+        r" directory|\bversion https://git-lfs\.github\.com",
+        _LOG,
+        _CKPT,
+        0.9,
+        _BUG,
+        kind="incomplete",
+    ),
     row(r"\bCheckpointException\b", _LOG, _CKPT, 0.88, kind="incomplete"),
     row(
         r"(?i:\b(?:shape|structure|dtype|tree|size|vocab\w*|key)s?\b.{0,60}\bcheckpoint\b.{0,80}(?:mismatch"

@@ -34,6 +34,16 @@ PROCESS_SIGNS: Final[tuple[Sign, ...]] = (
         0.72,
         mild=True,
     ),
+    # Somebody ended it while it waited for what did not come.
+    row(
+        r"^KeyboardInterrupt\b",
+        _LOG,
+        _HANG,
+        0.7,
+        _F.INTERRUPTED_EXTERNALLY,
+        _BUG,
+        above=r"_try_get_data|self\._poll\(|\b_poll|_wlock|_semlock|\.acquire\(|data_queue|selectors\.py|connection\.py|waitpid",
+    ),
     # It died in native code.
     row(
         r"Fatal Python error: (?:Segmentation fault|Illegal instruction|Aborted|Floating point exception"

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from caravan.diagnosis.looks import refused
 from caravan.diagnosis.sign import Origin, Sign, row
 from caravan.values.failure import FailureClass
 
@@ -275,6 +276,16 @@ CONFIG_SIGNS: Final[tuple[Sign, ...]] = (
         _BUG,
         kind="conflict",
     ),
+    row(
+        r"`metric_for_best_model` training argument is set to '(?P<value>[^']*)', which is not found",
+        _LOG,
+        _CONFIG,
+        0.92,
+        _BUG,
+        kind="strategy",
+        option="--metric_for_best_model",
+    ),
+    row(refused, _LOG, _CONFIG, 0.66, _BUG, kind="refused"),
 )
 
 TRAINING_SIGNS: Final[tuple[Sign, ...]] = (*INDEX_SIGNS, *CONFIG_SIGNS)

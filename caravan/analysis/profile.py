@@ -6,6 +6,7 @@ data: nothing in them is an instruction.
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from posixpath import basename, dirname
 from typing import Final, Protocol
@@ -17,6 +18,7 @@ from caravan.analysis.compute import distributed, num_gpus
 from caravan.analysis.config_options import with_configuration
 from caravan.analysis.config_values import read_config_values
 from caravan.analysis.data import dataset
+from caravan.analysis.data_sizes import data_sizes
 from caravan.analysis.dependencies import Dependencies, is_dependency_file, read_dependencies
 from caravan.analysis.documents import Documented, documented
 from caravan.analysis.entry import Entry
@@ -72,6 +74,9 @@ class Tree(Protocol):
     def text(self, path: str) -> str | None:
         """A file's text, None for one that is no text or can't be read."""
 
+    def part(self, path: str, limit: int, *, from_end: bool = False) -> bytes | None:
+        """A file's first or last bytes, None for one that can't be read."""
+
 
 def analyze(tree: Tree, prompt: str = "", *, entry: str | None = None) -> RepoProfile:
     """The profile of a repository in the light of the user's sentence. That it trains nothing is an answer.
@@ -90,6 +95,7 @@ def analyze(tree: Tree, prompt: str = "", *, entry: str | None = None) -> RepoPr
     document["candidates"] = document["candidates"][:_MAX_CANDIDATES]
     if ranked:
         document |= _entry(ranked[0], sources, wishes, dependencies, commands)
+        document["data_sizes"] = data_sizes(files, tree.part, partial(tree.part, from_end=True), document["dataset"])
     else:
         document |= {"confidence": {"is_training_repo": 0.7}}
         sources.note("nothing in the repository was found to train a model when it is started")

@@ -106,6 +106,15 @@ class SourceTree:
         except OSError as error:
             raise UsageError(f"{path} can't be read: {error.strerror or error}.") from error
 
+    def part(self, path: str, limit: int, *, from_end: bool = False) -> bytes | None:
+        """A file's first or last `limit` bytes; None for what may not or can't be read."""
+        try:
+            with os.fdopen(self._open(path), "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - limit) if from_end else 0)
+                return file.read(limit) if path in self._entries else None
+        except OSError:
+            return None
+
     def read_text(self, path: str) -> str:
         """A text file's content, at most `MAX_TEXT` bytes of it; bytes that are no UTF-8 become U+FFFD.
 

@@ -35,7 +35,8 @@ def user_config_folder() -> Path:
 
 
 _PORTABLE = frozenset(
-    {"soft_limit_usd", "hard_limit_usd", "max_archive_mb", "max_log_mb", "max_data_gb", "code_store", "data_store"}
+    {"soft_limit_usd", "hard_limit_usd", "monthly_usd", "user_monthly_usd"}
+    | {"max_archive_mb", "max_log_mb", "max_data_gb", "code_store", "data_store"}
     | {"registry", "image", "look_up", "usd_per_gpu_hour", "qdrant_url", "smoke", "memory", "trace"}
 )
 
@@ -96,6 +97,21 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         default=250.0,
         description="what no run may spend without --budget, in US dollars",
+    )
+    monthly_usd: float | None = _env(
+        "CARAVAN_MONTHLY_USD",
+        ge=0,
+        allow_inf_nan=False,
+        description="what all runs here together may spend in a calendar month (UTC), in US dollars",
+    )
+    user_monthly_usd: float | None = _env(
+        "CARAVAN_USER_MONTHLY_USD",
+        ge=0,
+        allow_inf_nan=False,
+        description="what the runs of one user may spend in a calendar month (UTC), in US dollars",
+    )
+    user: str | None = _env(
+        "CARAVAN_USER", description="whose runs these are, for the limit per user; unset: the system's user name"
     )
     max_archive_mb: int = _env(
         "CARAVAN_MAX_ARCHIVE_MB", ge=1, default=512, description="largest code archive that is packed, in MB"
@@ -210,6 +226,17 @@ class Settings(BaseSettings):
         values = (getattr(self, name) for name in type(self).model_fields)
         own = (v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value())
         return tuple(dict.fromkeys((*own, *secret_values(os.environ))))
+
+    def user_name(self) -> str:
+        """Whose runs these are: as the setting says, else the system's user; a number where that has no name."""
+        if self.user:
+            return self.user
+        import pwd
+
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a container may run under a number alone
+            return f"uid-{os.getuid()}"
 
     def portable(self) -> dict[str, str]:
         """The settings that hold for an agent elsewhere too, by their variables: no paths, no connections, no secrets.

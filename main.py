@@ -188,6 +188,11 @@ class Application:
 
         return DiskFolder(self._records, run_id, secrets=self._secrets, max_log_mb=self._settings.max_log_mb)
 
+    @property
+    def user(self) -> str:
+        """Whose runs these are."""
+        return self._settings.user_name()
+
     def target(self, name: str | None) -> Target:
         """Cluster, namespace and profile that `--cluster` means now."""
         from profiles import find_target
@@ -328,7 +333,7 @@ class Application:
         from caravan.values.handover import Carried
         from config import process_environment
         from observability import setup_logging
-        from profiles import base_images, find_site, limits_usd, shipping
+        from profiles import base_images, find_site, limits_usd, shared_limits, shipping
         from tools import RepositoryToolbox
 
         settings, folder = self._settings, self.folder(record.id)
@@ -365,7 +370,7 @@ class Application:
                 toolbox=partial(RepositoryToolbox, secrets=self._secrets),
                 render_report=_report,
                 templates=TEMPLATES,
-                limits=Limits(soft_usd=soft_usd, hard_usd=hard_usd),
+                limits=Limits(soft_usd=soft_usd, hard_usd=hard_usd, shared=shared_limits(settings, site)),
                 prices=prices,
                 image=image,
                 base_images=base_images(settings, site),

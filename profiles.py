@@ -19,6 +19,7 @@ from caravan.values.environment import BaseImage
 from caravan.values.errors import UsageError
 from caravan.values.masking import mask
 from caravan.values.run import RunRequest
+from caravan.values.spending import SharedLimit
 from caravan.values.target import ClusterProfile, Clusters, Site, Target
 from config import Settings
 
@@ -336,6 +337,18 @@ def limits_usd(settings: Settings, site: Site | None) -> tuple[float, float]:
         return float(getattr(settings, name) if said is None else said)
 
     return limit("soft_limit_usd"), limit("hard_limit_usd")
+
+
+def shared_limits(settings: Settings, site: Site | None) -> tuple[SharedLimit, ...]:
+    """What runs may spend together in a month: the environment's word, else the profile's; none where neither says."""
+    found = []
+    for name, per_user in (("monthly_usd", False), ("user_monthly_usd", True)):
+        said, where = getattr(settings, name), f"CARAVAN_{name.upper()}"
+        if said is None and site is not None:
+            said, where = getattr(site.profile, name), f"{name} of the profile {site.name}"
+        if said is not None:
+            found.append(SharedLimit(usd=said, per_user=per_user, name=where))
+    return tuple(found)
 
 
 def shipping(settings: Settings, site: Site | None) -> Shipping:

@@ -28,15 +28,20 @@ from caravan.values.environment import BaseImage
 from caravan.values.job import ClusterFacts
 from caravan.values.policy import Policies
 from caravan.values.run import Sentinel, Snapshot
+from caravan.values.spending import SharedLimit
 from caravan.values.target import Site
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Money in US dollars: what `--yes` may spend, and what no run may spend without `--budget`."""
+    """Money in US dollars: what `--yes` may spend, and what no run may spend without `--budget`.
+
+    `shared`: what runs may spend together; `--budget` does not raise that.
+    """
 
     soft_usd: float
     hard_usd: float
+    shared: tuple[SharedLimit, ...] = ()
 
 
 def _nothing_set(name: str) -> str | None:

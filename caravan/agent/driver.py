@@ -34,9 +34,9 @@ from caravan.values.run import ENDED, Attempt, Deployment, RunRecord, RunRequest
 _ASIDE: Final = "Move the file away: runs that had not ended then start anew and take over their jobs."
 
 
-def new_run(request: RunRequest, now: datetime) -> RunRecord:
-    """A record for a new run. The id is random, so that no two agents ever use the same job id."""
-    return RunRecord(id=secrets.token_hex(4), created_at=now, updated_at=now, request=request)
+def new_run(request: RunRequest, now: datetime, user: str = "") -> RunRecord:
+    """A record for a new run of that user. The id is random, so that no two agents ever use the same job id."""
+    return RunRecord(id=secrets.token_hex(4), created_at=now, updated_at=now, request=request, user=user)
 
 
 def _serializer() -> JsonPlusSerializer:

@@ -4,7 +4,7 @@ The judging is `caravan.planning.policy`'s and pure; here it is given what the r
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from typing import Literal
 
 from caravan.agent.context import Context
 from caravan.agent.state import RunState
@@ -16,10 +16,9 @@ from caravan.values.estimate import Estimate
 from caravan.values.failure import Evidence, Stage
 from caravan.values.plan import TrainingPlan
 from caravan.values.policy import Denial, Spending
-from caravan.values.run import DeploymentState, RunStatus
+from caravan.values.spending import SharedLimit
 
 _TOLD = 8  # denials that are told at once
-_RUNS = 10_000  # of the newest that are looked through for running ones
 
 
 def require_policies(context: Context) -> None:
@@ -69,29 +68,22 @@ def _own(context: Context) -> str:
 
 def _over_budget(estimate: Estimate | None, state: RunState, context: Context) -> tuple[Denial, ...]:
     rules = [file.policy.money for file in context.policies.files]
-    if all(r.per_run_usd is None and r.per_day_usd is None and r.per_month_usd is None for r in rules):
+    if all(rule is None for r in rules for rule in r.model_dump().values()):
         return ()
-    now = context.clock.now()
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     ahead = estimate.cost_usd.high if estimate is not None and estimate.cost_usd is not None else None
     spending = Spending(
         run_usd=None if ahead is None else state.spent_usd + ahead,
         ahead_usd=ahead,
-        day_usd=_spent(day, state, context),
-        month_usd=_spent(day.replace(day=1), state, context),
+        day_usd=_spent("day", state, context),
+        month_usd=_spent("month", state, context),
+        user_month_usd=_spent("month", state, context, per_user=True),
     )
     return spending_denials(spending, context.policies)
 
 
-def _spent(since: datetime, state: RunState, context: Context) -> float:
-    """What the runs that began since then have cost, and what other jobs that run now may cost at most."""
-    store = context.store
-    total = store.spent_usd(since=since)
-    for run in store.runs(limit=_RUNS):
-        if run.status is not RunStatus.RUNNING or run.id == state.run_id or run.created_at < since:
-            continue
-        if any(d.state is DeploymentState.REGISTERED for d in store.deployments(run.id)):
-            told = [e.data.get("usd") for e in store.events(run.id) if e.kind == "deployed"]
-            last = told[-1] if told else None
-            total += last if isinstance(last, int | float) else 0.0
-    return total
+def _spent(span: Literal["day", "month"], state: RunState, context: Context, *, per_user: bool = False) -> float:
+    """What all runs, or those of the run's user, have cost today or this month, and what running ones may still."""
+    limit = SharedLimit(usd=0, span=span, per_user=per_user, name="")
+    cap = limit.cap(context.store.run(state.run_id).user, context.clock.now())
+    (room,) = context.store.rooms(state.run_id, (cap,))
+    return room.spent_usd + room.reserved_usd

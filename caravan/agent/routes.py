@@ -53,8 +53,14 @@ def after_deliver(state: RunState) -> Literal["deploy_job", "generate_spec", "di
     return "deploy_job" if deployment.plan_sha256 == state.need_plan().digest() else "generate_spec"
 
 
-def after_deploy(state: RunState) -> Literal["verify_deployment", "diagnose", "approve", "report"]:
-    """Registered: watch. Refused: diagnose. Lost: ask."""
+def after_deploy(
+    state: RunState,
+) -> Literal["verify_deployment", "diagnose", "approve", "estimate", "remember", "report"]:
+    """Registered: watch. Refused: diagnose. Lost: ask. No money left of what runs share: the end, or once more."""
+    if state.status is RunStatus.REJECTED:
+        return "remember"
+    if state.turn == "estimate":
+        return "estimate"
     if state.status is RunStatus.STOPPED:
         return "report"
     if state.lost:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from caravan.agent.purse import Purse
+from caravan.agent.purse import Money
 from caravan.diagnosis.sign import (
     BUDGET_OVER,
     NOT_ENDED,
@@ -107,7 +107,7 @@ class Watchdog:
         stored: Watched | None,
         secrets: Sequence[str] = (),
         end_s: int = 0,
-        purse: Purse | None = None,
+        purse: Money | None = None,
     ) -> None:
         self._limits = limits
         self._purse = purse

@@ -10,7 +10,7 @@ from caravan.agent.changed import changed_by_others, may_be_another, replaced
 from caravan.agent.context import Context
 from caravan.agent.gang import broken
 from caravan.agent.logs import TERMINAL, LogFollower
-from caravan.agent.purse import Purse
+from caravan.agent.purse import Money
 from caravan.agent.resuming import TakenUp
 from caravan.agent.smoke import FirstSteps
 from caravan.agent.watchdog import END_S, Watchdog
@@ -58,7 +58,7 @@ class JobWatch:
         stored: Deployment,
         *,
         names: tuple[str, ...],
-        purse: Purse | None = None,
+        purse: Money | None = None,
     ) -> None:
         self._context = context
         self._plan = plan

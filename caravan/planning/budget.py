@@ -1,6 +1,13 @@
-"""The budget's verdict on an estimate. A table: unknown cost is never within it. Pure."""
+"""The budget's verdict on an estimate. A table: unknown cost is never within it, and the nearest limit counts.
+
+Pure: what runs have spent together and what is reserved was looked up before.
+"""
+
+from collections.abc import Sequence
 
 from caravan.values.estimate import BudgetVerdict, Estimate, Verdict
+from caravan.values.policy import Policies
+from caravan.values.spending import Room, SharedLimit, renewed_at
 
 
 def judge_budget(
@@ -10,28 +17,85 @@ def judge_budget(
     hard_usd: float,
     spent_usd: float,
     budget_usd: float | None,
+    rooms: Sequence[Room] = (),
 ) -> BudgetVerdict:
     """What may be spent: `soft_usd` without asking, `hard_usd` after asking; all attempts of the run count.
 
     `budget_usd` (None: not given) is the user's own word and replaces both. Judged is the high end of the estimate
-    plus what the run has spent already.
+    plus what the run has spent already. `rooms`: what limits over several runs leave for what is still to come; no
+    word of the user raises those, and the tightest is told.
     """
     soft, hard = (soft_usd, max(soft_usd, hard_usd)) if budget_usd is None else (budget_usd, budget_usd)
-    spent = f", with {spent_usd:.2f} USD spent so far" if spent_usd else ""
+    own = _of_the_run(estimate, soft, hard, spent_usd, named=budget_usd is not None)
+    short = min(rooms, key=lambda room: room.left_usd, default=None)
+    ahead = estimate.cost_usd.high if estimate.cost_usd is not None else None
+    if short is None or (ahead is not None and ahead <= short.left_usd):
+        return own
+    if ahead is None and short.left_usd > 0:
+        text = f"{own.text} No more than {in_words(short)}."
+        return own.model_copy(update={"text": text})
+    return own.model_copy(
+        update={
+            "verdict": Verdict.OVER_HARD,
+            "text": refusal(short, ahead),
+            "limit": short.cap.name,
+            "left_usd": short.left_usd,
+            "shared": True,
+        }
+    )
+
+
+def _of_the_run(estimate: Estimate, soft: float, hard: float, spent: float, *, named: bool) -> BudgetVerdict:
+    """The verdict by what this run may spend alone. `named`: both limits are the sum that the user gave."""
+    known = {"soft_usd": soft, "hard_usd": hard, "spent_usd": spent, "left_usd": max(0.0, hard - spent)}
+    before = f", with {spent:.2f} USD spent so far" if spent else ""
+    soft_name, hard_name = ("--budget", "--budget") if named else ("the soft limit", "the hard limit")
     if estimate.cost_usd is None:
-        over = spent_usd > hard
-        text = f"What it will cost isn't known{spent}: set limits.max_run_s or a price to bound it."
-        return _verdict(Verdict.OVER_HARD if over else Verdict.OVER_SOFT, soft, hard, spent_usd, text)
-    total = spent_usd + estimate.cost_usd.high
-    said = f"Up to {estimate.cost_usd.high:.2f} USD{spent}" if total else "It costs nothing"
+        text = f"What it will cost isn't known{before}: set limits.max_run_s or a price to bound it."
+        if spent > hard:
+            return BudgetVerdict(verdict=Verdict.OVER_HARD, text=text, limit=hard_name, **known)
+        return BudgetVerdict(verdict=Verdict.OVER_SOFT, text=text, limit=soft_name, **known)
+    total = spent + estimate.cost_usd.high
+    said = f"Up to {estimate.cost_usd.high:.2f} USD{before}" if total else "It costs nothing"
     if total <= soft:
-        return _verdict(Verdict.WITHIN, soft, hard, spent_usd, f"{said}: within {soft:.2f} USD.")
+        return BudgetVerdict(verdict=Verdict.WITHIN, text=f"{said}: within {soft:.2f} USD.", **known)
     if total <= hard:
-        return _verdict(Verdict.OVER_SOFT, soft, hard, spent_usd, f"{said}: over {soft:.2f} USD, so you are asked.")
-    which = "the budget given" if budget_usd is not None else "the hard limit"
+        text = f"{said}: over {soft:.2f} USD, so you are asked."
+        return BudgetVerdict(verdict=Verdict.OVER_SOFT, text=text, limit=soft_name, **known)
+    which = "the budget given" if named else "the hard limit"
     text = f"{said}: over {which} of {hard:.2f} USD; give --budget {total:.2f} or plan smaller."
-    return _verdict(Verdict.OVER_HARD, soft, hard, spent_usd, text)
+    return BudgetVerdict(verdict=Verdict.OVER_HARD, text=text, limit=hard_name, **known)
 
 
-def _verdict(verdict: Verdict, soft: float, hard: float, spent: float, text: str) -> BudgetVerdict:
-    return BudgetVerdict(verdict=verdict, soft_usd=soft, hard_usd=hard, spent_usd=spent, text=text)
+def refusal(short: Room, ahead_usd: float | None) -> str:
+    """Why a limit over several runs stands against a run, what is left and what to do. `ahead_usd` None: not known."""
+    cost = "What it will cost isn't known" if ahead_usd is None else f"Up to {ahead_usd:.2f} USD"
+    again = f"{renewed_at(short.cap):%Y-%m-%d} UTC"
+    advice = f"Plan smaller, wait until {again}, or ask whoever set it; --budget doesn't help."
+    return f"{cost}: over {in_words(short)}. {advice}"
+
+
+def in_words(room: Room) -> str:
+    """A limit over several runs, with what is left under it and where the rest is."""
+    whose = f"of {room.cap.user or 'runs whose user is not known'}" if room.cap.user is not None else "of all runs"
+    held = f", {room.reserved_usd:.2f} reserved by runs that run now" if room.reserved_usd >= 0.005 else ""
+    span = "this month" if room.cap.span == "month" else "today"
+    return (
+        f"the {room.left_usd:.2f} USD that are left {span} of the {room.cap.usd:.2f} USD {whose} ({room.cap.name}; "
+        f"{room.spent_usd:.2f} spent{held})"
+    )
+
+
+def shared_of(policies: Policies) -> tuple[SharedLimit, ...]:
+    """The limits over several runs that policies set: they stand beside those of settings, whichever is lower."""
+    found: list[SharedLimit] = []
+    for file in policies.files:
+        rules, where = file.policy.money, f"in {file.path}"
+        if rules.per_day_usd is not None:
+            found.append(SharedLimit(usd=rules.per_day_usd, span="day", name=f"money.per_day_usd {where}"))
+        if rules.per_month_usd is not None:
+            found.append(SharedLimit(usd=rules.per_month_usd, name=f"money.per_month_usd {where}"))
+        if rules.per_user_month_usd is not None:
+            name = f"money.per_user_month_usd {where}"
+            found.append(SharedLimit(usd=rules.per_user_month_usd, per_user=True, name=name))
+    return tuple(found)

@@ -48,6 +48,11 @@ def spending_denials(spending: Spending, policies: Policies) -> tuple[Denial, ..
                 None if ahead is None else spending.month_usd + ahead,
                 "this month's cost",
             ),
+            "per_user_month_usd": (
+                rules.per_user_month_usd,
+                None if ahead is None else spending.user_month_usd + ahead,
+                "the user's cost this month",
+            ),
         }
         for name, (limit, total, what) in sums.items():
             if limit is None or (total is not None and total <= limit):

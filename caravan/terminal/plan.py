@@ -128,7 +128,7 @@ def drawn_up(wiring: Wiring, terminal: Terminal, request: RunRequest, *, as_json
     from caravan.terminal.summary import scene_of
     from caravan.values.target import NOWHERE
 
-    record = new_run(request, wiring.clock.now())
+    record = new_run(request, wiring.clock.now(), wiring.user)
     wiring.store().create_run(record)
     view, on_paper = make_view(terminal, wiring.clock, as_json=as_json), not whole or request.cluster == NOWHERE
     with wiring.driver() as driver, wiring.context(record, view) as context:

@@ -96,7 +96,7 @@ def train(
         from caravan.terminal.oncluster import check_place
 
         check_place(wiring, request)
-    record = new_run(request, wiring.clock.now())
+    record = new_run(request, wiring.clock.now(), wiring.user)
     wiring.store().create_run(record)
     terminal.run_id = record.id
     return drive_run(wiring, terminal, record, as_json=as_json, how=Driving(goes=goes))

@@ -69,6 +69,10 @@ class Wiring(Protocol):
         """The clock."""
 
     @property
+    def user(self) -> str:
+        """Whose runs are begun here."""
+
+    @property
     def local_cluster(self) -> LocalClusterControl:
         """The built-in cluster's control."""
 

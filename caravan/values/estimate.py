@@ -99,6 +99,9 @@ class BudgetVerdict(Value):
     hard_usd: float
     spent_usd: float = 0.0
     text: str = ""
+    limit: str = Field(default="", description="the limit that is exceeded; empty: none")
+    left_usd: float | None = Field(default=None, description="what is left under it, or under the hard limit")
+    shared: bool = Field(default=False, description="it is a limit over several runs: no --budget raises it")
 
 
 class Envelope(Value):

@@ -126,8 +126,9 @@ class MoneyRules(Value):
     """What may be spent, in US dollars, estimated ahead. What has no known cost is over every such limit."""
 
     per_run_usd: float | None = Field(default=None, ge=0, description="by one run, all its attempts")
-    per_day_usd: float | None = Field(default=None, ge=0, description="by the runs that began on the same UTC day")
-    per_month_usd: float | None = Field(default=None, ge=0, description="by the runs that began in the same UTC month")
+    per_day_usd: float | None = Field(default=None, ge=0, description="by all runs together in a UTC day")
+    per_month_usd: float | None = Field(default=None, ge=0, description="by all runs together in a UTC month")
+    per_user_month_usd: float | None = Field(default=None, ge=0, description="by the runs of one user in a UTC month")
 
 
 class Policy(Value):
@@ -183,10 +184,12 @@ class Denial(Value):
 class Spending(Value):
     """What money is asked about: this run's cost with all its attempts, and what all runs have cost since, in USD.
 
-    None: not known. `ahead_usd` is what the coming attempt may cost: it is in `run_usd`, not in the other two.
+    None: not known. `ahead_usd` is what the coming attempt may cost: it is in `run_usd`, not in the others. What other
+    running runs may still spend is in them.
     """
 
     run_usd: float | None = None
     ahead_usd: float | None = None
     day_usd: float = 0.0
     month_usd: float = 0.0
+    user_month_usd: float = 0.0

@@ -3,11 +3,26 @@
 US dollars, times in UTC. What one run may spend is `caravan.values.estimate`'s.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from pydantic import Field
 
 from caravan.values.base import Value
+
+
+class SharedLimit(Value):
+    """A limit as it was said: of all runs together or of each user's, in a calendar day or month (UTC)."""
+
+    usd: float = Field(ge=0, allow_inf_nan=False)
+    span: Literal["day", "month"] = "month"
+    per_user: bool = False
+    name: str = Field(description="where it was said, so that a person finds it")
+
+    def cap(self, user: str, now: datetime) -> "Cap":
+        """The limit as it holds now for a run of that user."""
+        since = month_of(now) if self.span == "month" else day_of(now)
+        return Cap(usd=self.usd, since=since, span=self.span, user=user if self.per_user else None, name=self.name)
 
 
 class Cap(Value):
@@ -18,6 +33,7 @@ class Cap(Value):
 
     usd: float = Field(ge=0, allow_inf_nan=False)
     since: datetime
+    span: Literal["day", "month"] = "month"
     user: str | None = None
     name: str
 
@@ -63,6 +79,11 @@ def month_of(at: datetime) -> datetime:
 def day_of(at: datetime) -> datetime:
     """The beginning of the day in UTC."""
     return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def renewed_at(cap: Cap) -> datetime:
+    """When the next day or month begins, for which the cap holds anew."""
+    return next_month(cap.since) if cap.span == "month" else cap.since + timedelta(days=1)
 
 
 def next_month(at: datetime) -> datetime:

@@ -93,6 +93,18 @@ class ClusterProfile(Value):
     hard_limit_usd: float | None = Field(
         default=None, ge=0, allow_inf_nan=False, description="what no run may spend without --budget, in US dollars"
     )
+    monthly_usd: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="what all runs together may spend in a calendar month (UTC), in US dollars",
+    )
+    user_monthly_usd: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="what the runs of one user may spend in a calendar month (UTC), in US dollars",
+    )
     policy: str | None = Field(default=None, description="file with the policy for this cluster")
 
     @field_validator("volumes", mode="before")

@@ -11,7 +11,7 @@ from caravan.values.errors import StateError
 from caravan.values.failure import ChangePlan, FailureClass
 from caravan.values.plan import Author, PlanChange
 from caravan.values.policy import Policies, Policy, PolicyFile
-from caravan.values.run import RunEvent, RunRecord, RunRequest, RunStatus
+from caravan.values.run import RunRecord, RunRequest, RunStatus
 from tests.agent.test_loop import Ladder, World, ended
 from tests.fakes.cluster import Script
 
@@ -143,14 +143,7 @@ def other_run(world: World, run_id: str, *, spent: float, usd: float | None) -> 
     request = RunRequest(prompt="p", source="s")
     world.store.create_run(RunRecord(id=run_id, created_at=now, updated_at=now, request=request, cost_usd=spent))
     if usd is not None:
-        from caravan.values.run import Deployment, DeploymentState
-
-        deployment = Deployment(
-            run_id=run_id, attempt=1, job_id=f"j-{run_id}", spec_sha256="0", plan_sha256="0",
-            state=DeploymentState.REGISTERED,
-        )  # fmt: skip
-        world.store.intend(deployment)
-        world.store.add_event(run_id, RunEvent(at=now, kind="deployed", text="deployed", data={"usd": usd}))
+        world.store.reserve(run_id, need_usd=usd, want_usd=usd, caps=())
 
 
 @pytest.mark.parametrize(("spent", "running", "allowed"), [(4.0, 4.0, True), (7.0, 4.0, False), (4.0, 7.0, False)])

@@ -161,6 +161,7 @@ class FakeWiring:
     def __init__(self, home: Path, steps: Sequence[Ask | RunStatus | BaseException] = ()) -> None:
         self.home = home
         self.clock = FakeClock()
+        self.user = "ada"
         self.local_cluster = FakeLocalCluster()
         self.runs = MemoryStore(self.clock)
         self.nomad = FakeCluster(self.clock)

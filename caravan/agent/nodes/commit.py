@@ -1,6 +1,7 @@
 """From a plan to a job: estimate, budget, specification. What follows is in `validate` and `approve`."""
 
 from caravan.agent.context import Context
+from caravan.agent.money import rooms
 from caravan.agent.resuming import for_the_rest, left_of
 from caravan.agent.smoke import gate
 from caravan.agent.state import RunState, Update, joined
@@ -52,13 +53,14 @@ def _cost_limit(plan: TrainingPlan, state: RunState) -> float | None:
 
 
 def budget_gate(state: RunState, context: Context) -> Update:
-    """Hold the estimate, and what was spent already, against the limits."""
+    """Hold the estimate, and what was spent already, against the limits: the run's own, and those that runs share."""
     verdict = judge_budget(
         state.need_estimate(),
         soft_usd=context.limits.soft_usd,
         hard_usd=context.limits.hard_usd,
         spent_usd=state.spent_usd,
         budget_usd=_cost_limit(state.need_plan(), state),
+        rooms=rooms(state, context),
     )
     return {"budget": verdict}
 

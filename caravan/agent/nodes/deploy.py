@@ -1,9 +1,11 @@
 """Deploying a job exactly once, and following it to its end."""
 
+from caravan.agent.account import Account
 from caravan.agent.context import Context
-from caravan.agent.costs import held_s
+from caravan.agent.granting import has_begun
 from caravan.agent.lawful import denied, require_policies
 from caravan.agent.logs import log_tail
+from caravan.agent.money import approved_usd, cost_usd, rate_of, reserve, seen_usd
 from caravan.agent.purse import Purse
 from caravan.agent.resuming import reached, told_of, used_up
 from caravan.agent.smoke import measured, with_first_steps
@@ -11,6 +13,8 @@ from caravan.agent.state import RunState, Update, joined
 from caravan.agent.watchdog import begun, ended_by_deadline
 from caravan.agent.watching import JobWatch, Seen
 from caravan.diagnosis.evidence import evidence_of
+from caravan.diagnosis.sign import BUDGET_OVER
+from caravan.planning.budget import refusal
 from caravan.values.base import Json
 from caravan.values.errors import ClusterError, JobConflict, JobRefused
 from caravan.values.failure import Evidence, Stage
@@ -42,10 +46,13 @@ def deploy_job(state: RunState, context: Context) -> Update:
     found = context.cluster.find(deployment.job_id, deployment.namespace)
     if found is None and deployment.state is not DeploymentState.INTENDED:
         context.store.save_deployment(deployment.model_copy(update={"state": DeploymentState.UNKNOWN}))
-        return {"lost": True, "deployment": deployment}
+        return {"lost": True, "lost_usd": seen_usd(state, context), "deployment": deployment}
     if found is None:
         _, job = context.folder.load_job(state.sequence)
         require_policies(context)
+        refused = _without_money(state, context)
+        if refused is not None:
+            return refused
         against = denied(state, context, Stage.DEPLOY, job)
         if against:
             return {"failure": against}
@@ -59,6 +66,21 @@ def deploy_job(state: RunState, context: Context) -> Update:
         message = f"job id {deployment.job_id} is taken by a job that is not this run's"
         return {"failure": Evidence(stage=Stage.DEPLOY, message=message, validation_errors=(message,))}
     return _registered(state, context, deployment, found)
+
+
+def _without_money(state: RunState, context: Context) -> Update | None:
+    """Reserve the job's money; where a limit that runs share does not leave it, nothing is registered.
+
+    A run that has begun waits for a person: there may be money again another time.
+    """
+    answer = reserve(state, context)
+    if answer.short is None:
+        return None
+    cost = state.need_estimate().cost_usd
+    text = refusal(answer.short, cost.high if cost is not None else None)
+    if has_begun(state):
+        return {"exhausted": f"{BUDGET_OVER}: {text}", "turn": "estimate"}
+    return {"status": RunStatus.REJECTED, "detail": text}
 
 
 def _registered(state: RunState, context: Context, deployment: Deployment, job: RegisteredJob) -> Update:
@@ -99,12 +121,11 @@ def verify_deployment(state: RunState, context: Context) -> Update:
     context.memory.close()  # watching may take days, and an embedded memory has one owner; the next call opens it again
     _announce(state, context, deployment)
     names = state.need_profile().metrics_logged
-    seen = JobWatch(
-        context, state.need_plan(), deployment, names=names, purse=_purse(state, context, deployment)
-    ).follow()
+    account = _account(state, context, deployment)
+    seen = JobWatch(context, state.need_plan(), deployment, names=names, purse=account).follow()
     if seen.last.phase is Phase.GONE and not _stopped_by_user(state, context):
         context.store.save_deployment(deployment.model_copy(update={"state": DeploymentState.UNKNOWN}))
-        return {"lost": True, "lost_usd": _cost_usd(state, context, deployment, seen.last)}
+        return {"lost": True, "lost_usd": cost_usd(state, context, deployment, seen.last)}
     outcome = _outcome(context, deployment, seen)
     finished = deployment.model_copy(update={"state": DeploymentState.FINISHED, "watched": seen.watched})
     context.store.save_deployment(finished)
@@ -117,8 +138,8 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         outcome=outcome,
         resumed=told_of(state.run_id, deployment.attempt, context),
     )
-    spent = state.spent_usd + _cost_usd(state, context, deployment, seen.last)
-    context.store.update_run(state.run_id, cost_usd=spent)
+    spent = state.spent_usd + cost_usd(state, context, deployment, seen.last)
+    context.store.update_run(state.run_id, cost_usd=spent, spent_since=deployment.registered_at)
     update: Update = {
         "deployment": finished.model_copy(update={"watched": None}),
         "outcome": outcome,
@@ -142,23 +163,27 @@ def _stored(state: RunState, context: Context) -> Deployment:
     return next((d for d in context.store.deployments(state.run_id) if d.job_id == wanted.job_id), wanted)
 
 
-def _purse(state: RunState, context: Context, deployment: Deployment) -> Purse | None:
-    """What the run may still spend while it is watched; None where its price is not known."""
-    rate, granted, plan = state.need_estimate().usd_per_hour, state.envelope, state.need_plan()
-    if not rate or granted is None:
+def _account(state: RunState, context: Context, deployment: Deployment) -> Account | None:
+    """What the run may still spend while it is watched; None for a job that costs nothing.
+
+    It may spend what is approved, and of that no more than was reserved beside other runs.
+    """
+    plan, approved = state.need_plan(), approved_usd(state, context)
+    rate = rate_of(plan, state.need_estimate())
+    if not rate.usd_per_hour or approved is None:
         return None
-    said = [x for x in (state.request.budget_usd, plan.limits.max_cost_usd) if x is not None]
-    approved = context.limits.hard_usd if granted.unknown_cost and not said else granted.cost_usd
-    created_at = context.store.run(state.run_id).created_at
-    return Purse(
-        approved_usd=min((approved, *said)),
+    reserved, created_at = context.store.reserved_usd(state.run_id), context.store.run(state.run_id).created_at
+    purse = Purse(
+        approved_usd=approved if reserved is None else min(approved, reserved),
         spent_usd=state.spent_usd,
-        usd_per_hour=rate,
+        usd_per_hour=rate.usd_per_hour,
         nodes=plan.launch.nodes,
         end_s=plan.kill_timeout_s,
         created_at=created_at,
         registered_at=deployment.registered_at or created_at,
+        assumed=rate.assumed,
     )
+    return Account(purse, state, context)
 
 
 def _outcome(context: Context, deployment: Deployment, seen: Seen) -> Outcome:
@@ -183,16 +208,6 @@ def _announce(state: RunState, context: Context, deployment: Deployment) -> None
 
 def _stopped_by_user(state: RunState, context: Context) -> bool:
     return context.store.run(state.run_id).status is RunStatus.STOPPED
-
-
-def _cost_usd(state: RunState, context: Context, deployment: Deployment, last: Snapshot) -> float:
-    """What the deployment has cost. The price is for all nodes of the plan together, and each has its allocation."""
-    rate, created_at = state.need_estimate().usd_per_hour, context.store.run(state.run_id).created_at
-    if rate is None:
-        return 0.0
-    registered_at = deployment.registered_at or created_at
-    held = held_s(last, created_at=created_at, registered_at=registered_at, now=context.clock.now())
-    return rate * held / 3600 / state.need_plan().launch.nodes
 
 
 def _evidence(state: RunState, context: Context, last: Snapshot, outcome: Outcome) -> Evidence:

@@ -1,0 +1,46 @@
+"""Spending tracked while a job runs: what it has cost so far is told to the store, and limits shared with others hold.
+
+Other agents see it there and count with it, and an agent that takes over knows what was spent before it came.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from caravan.agent.context import Context
+from caravan.agent.money import rooms
+from caravan.agent.purse import Purse
+from caravan.agent.state import RunState
+from caravan.values.run import Snapshot
+
+TELL_S: Final = 30.0
+"""Seconds between two times at which the store is told: of a job that vanishes at most so much goes uncounted."""
+
+
+@dataclass
+class Account:
+    """A purse that keeps the store up to date and looks there for what others have spent. `state` as it was deployed.
+
+    What goes wrong with the store is raised: a run whose money can't be counted is not to go on unwatched.
+    """
+
+    purse: Purse
+    state: RunState
+    context: Context
+    _told: datetime | None = field(default=None)
+    _shared: str = field(default="")
+
+    def over(self, snapshot: Snapshot, now: datetime) -> str:
+        """Why the job is to be ended now, in words; empty while there is money left."""
+        self._tell(snapshot, now)
+        return self.purse.over(snapshot, now) or self._shared
+
+    def _tell(self, snapshot: Snapshot, now: datetime) -> None:
+        if self._told is not None and 0 <= (now - self._told).total_seconds() < TELL_S:
+            return
+        self._told, cost = now, self.purse.cost(snapshot, now)
+        store, run_id = self.context.store, self.state.run_id
+        # A snapshot without the allocations that were seen before tells nothing of what they cost.
+        if cost > store.run(run_id).cost_usd:
+            store.update_run(run_id, cost_usd=cost, spent_since=self.purse.registered_at)
+        self._shared = self.purse.over_shared(rooms(self.state, self.context), cost)

@@ -21,7 +21,7 @@ KNOWN: Final = 0.20
 GUESSED: Final = 0.50
 """The same where only the number of its parameters is."""
 _STAYING: Final = 0.06
-_PASSING: Final = 0.20
+_PASSING: Final = 0.10
 _VARYING: Final = 1.0
 """On top for what passes, where batches differ in length: the longest one, and blocks that are freed and don't fit."""
 _SPREAD: Final = 0.10

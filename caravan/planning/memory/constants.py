@@ -11,9 +11,9 @@ class Fitted(NamedTuple):
 
     stream: float = 1.0
     """Copies of the stream between blocks that live during a block's backward pass: gradients and the output."""
-    adapter_input: float = 2.0
+    adapter_input: float = 1.5
     """Bytes for each number of an adapted matrix's input: dropout's output and mask, and casts."""
-    sharded_adapter: float = 9.0
+    sharded_adapter: float = 13.0
     """The same on top where FSDP spreads 32-bit adapters as units of their own: the input in 32 bit, dropped out."""
     compiled: float = 0.72
     """Share of a block's kept tensors that is left when the block is compiled and cheap ones are recomputed."""

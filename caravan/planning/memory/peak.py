@@ -50,7 +50,7 @@ def _moments(shape: ModelShape, setting: Setting, fitted: Fitted) -> dict[str, d
         kept = first = last = image_activation_bytes(shape, setting)
     else:
         kept, first, last = activation_bytes(shape, setting, fitted)
-    accumulating = (setting.grad_accum or 1) > 1
+    accumulating = setting.grad_accum is None or setting.grad_accum > 1
     early = trained.gradients if accumulating else 0.0
     of_block = min(trained.gradients, _head_and_block(shape, setting, trained))
     cast = _cast_bytes(shape, setting)

@@ -44,7 +44,7 @@ class Setting(NamedTuple):
     quant_type: str | None = None
     """nf4, bnb-nf4, nf4-dq, gptq …; not known: 4-bit blocks with their constants quantised again."""
     grad_accum: int | None = None
-    """Not known: one micro batch an update."""
+    """Micro batches an update; not known: several, as fine-tuning mostly has it."""
     offload: bool = False
     """Optimizer states, and with zero3 and fsdp the weights, live in host memory."""
     compiled: bool = False

@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 from caravan.diagnosis.evidence import evidence_of
+from caravan.diagnosis.logscan import TROUBLE
 from caravan.values.base import Json
 from caravan.values.escapes import without_escapes
 from caravan.values.failure import Evidence, Stage
@@ -29,6 +31,8 @@ class TextKind(StrEnum):
 
 _EVENT_LIMIT: Final = 400  # characters
 _EVENTS: Final = 30
+_ANSWER: Final = 800  # characters of what a cluster answered
+_ANSWERS: Final = 10  # lines of it
 _PRINTED: Final = 262_144  # bytes: what a cluster prints of a job is shorter, what is longer is a log
 _TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S{0,40}+"
 _EVENT: Final = re.compile(
@@ -62,9 +66,20 @@ def evidence_of_text(text: bytes, kind: TextKind | None = None, *, secrets: Sequ
     if kind is TextKind.NOMAD_ALLOC_EVENT:
         return plain.model_copy(update={"events": tuple(events(told))[-_EVENTS:]})
     if kind is TextKind.NOMAD_API:
-        message = " ".join(told.split())[: 2 * _EVENT_LIMIT]
-        return Evidence(stage=Stage.DEPLOY, message=message, validation_errors=(message,) if message else ())
+        answers = tuple(_answers(told))
+        message = next(iter(answers), "")
+        return Evidence(stage=Stage.DEPLOY, message=message[:_ANSWER], validation_errors=answers)
     return plain
+
+
+def _answers(text: str) -> Iterator[str]:
+    """What a cluster answered, as one line; of a long text its end, and the lines before that name a trouble."""
+    whole = " ".join(text.split())
+    if len(whole) > _ANSWER:
+        lines = (" ".join(line.split())[:_ANSWER] for line in text.splitlines())
+        yield from islice((line for line in lines if any(word in line.lower() for word in TROUBLE)), _ANSWERS)
+    if whole:
+        yield whole[-_ANSWER:]
 
 
 def kind_of(text: str) -> TextKind:

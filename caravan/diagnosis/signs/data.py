@@ -96,7 +96,6 @@ DATA_SIGNS: Final[tuple[Sign, ...]] = (
         r"|\bCouldn't find a dataset script at (?P<path2>/[^\s,]+)(?!.*Hub)"
         r"|\bFound no valid file for the classes|\bFound 0 (?:files|images"
         r"|videos) in (?:subfolders of: )?(?P<path3>\S*)"
-        r"|\b[Rr]esource '?(?P<path4>[\w/]+)'? not found\. +Please use the NLTK Downloader"
         r"|\bimread_\('(?P<path5>[^']+)'\): can't open",
         _LOG,
         _DATA,

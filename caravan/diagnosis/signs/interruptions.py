@@ -92,6 +92,15 @@ INTERRUPTION_SIGNS: Final[tuple[Sign, ...]] = (
         _HOST,
         kind="node",
     ),
+    row(r"^Restart Signaled: ", _O.EVENT, _OUTSIDE, 0.8, kind="updated"),
+    # Killed by a signal, and nobody says why: not for memory, or the driver would have said so.
+    row(
+        r"^Terminated: (?!.*\bOOM\b)(?:.*\bExit Code: 1(?:37|43)\b|.*\bSignal: (?:9|15)\b)",
+        _O.EVENT,
+        _OUTSIDE,
+        0.65,
+        kind="killed",
+    ),
     # A deployment's time.
     row(
         r"\bFailed due to progress deadline\b|\bprogress deadline (?:reached|exceeded)",

@@ -148,6 +148,16 @@ NETWORK_SIGNS: Final[tuple[Sign, ...]] = (
         *_AFTER,
         kind="tls",
     ),
+    row(
+        r"\b50[0234] (?:Server Error|Internal Server Error|Bad Gateway|Service Unavailable|Gateway Time-?out)\b"
+        r".*https?://(?P<host>[\w.-]*(?:huggingface|hf\.co|pypi|pythonhosted|pytorch\.org|github)[\w.-]*)"
+        r"|\bCAS service error\b.*(?:[Rr]eqwest|[Nn]etwork|[Rr]equest failed|timed out)",
+        _LOG,
+        _NET,
+        0.9,
+        *_AFTER,
+        kind="timeout",
+    ),
     # pip's last try of its index; what it says after it ("from versions: none") follows from it.
     row(
         r"\bRetrying \(Retry\(total=0,.*connection broken by|\bCould not fetch URL https?://(?P<host>[\w.-]+)"

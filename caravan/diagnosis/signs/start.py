@@ -6,7 +6,7 @@ Said by shells, `env`, Python, container runtimes, Nomad's drivers and the launc
 from typing import Final
 
 from caravan.diagnosis.sign import Origin, Sign, row
-from caravan.diagnosis.signs.names import LIBRARIES, OWN_FOLDERS, TOOLCHAIN
+from caravan.diagnosis.signs.names import LIBRARIES, NAMESPACES, OWN_FOLDERS, TOOLCHAIN
 from caravan.values.failure import FailureClass
 
 _F = FailureClass
@@ -49,6 +49,23 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
         0.92,
         _F.MISSING_PYTHON_PACKAGE,
         kind="module",
+    ),
+    # The first part is found nowhere: it is the repository's own, or it would be a package.
+    row(
+        rf"^ModuleNotFoundError: No module named '(?P<module>(?!(?:{LIBRARIES}"
+        rf"|{NAMESPACES})\.)[A-Za-z_]\w*\.[\w.]+)'(?!; )",
+        _LOG,
+        _START,
+        0.75,
+        kind="module",
+    ),
+    row(
+        r"\bCould not open requirements? file: .*No such file or directory: '(?P<path>[^']+)'",
+        _LOG,
+        _START,
+        0.9,
+        _F.DATA_PATH_MISSING,
+        kind="workdir",
     ),
     # A name that repositories give their own folders: it was started from another place than it is written for.
     row(

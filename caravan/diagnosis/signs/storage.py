@@ -84,6 +84,7 @@ STORAGE_SIGNS: Final[tuple[Sign, ...]] = (
         _F.CHECKPOINT_UNUSABLE,
         _F.USER_CODE_BUG,
     ),
+    row(r"\bOSError: \[Errno 5\] Input/output error", _LOG, _FULL, 0.6),
     # Leave to write.
     row(
         r"\bCall to shm_open failed : Permission denied|/dev/shm\S*.{0,40}Permission denied"

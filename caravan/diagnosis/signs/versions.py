@@ -138,6 +138,16 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
         kind="symbol",
     ),
     row(
+        r"\bNo module named '(?P<module>[A-Za-z_]\w*\.[\w.]+)'(?!; )",
+        _LOG,
+        _FIT,
+        0.85,
+        *_AFTER,
+        _F.ENTRYPOINT_NOT_FOUND,
+        above=_FRAME,
+        kind="symbol",
+    ),
+    row(
         r"\bNo module named '(?P<module>(?:distutils|imp|asyncore|cgi"
         r"|pipes)(?:\.[\w.]+)?)'",
         _LOG,

@@ -10,12 +10,12 @@ from typing import Final
 _WHOLE: Final = 32_768  # bytes that are read line by line whatever they hold
 _BLOCK: Final = 65_536  # bytes whose shapes are taken at once
 _SHAPES: Final = 20_000  # that are remembered
-_TAIL_LINES: Final = 100  # last lines, read whatever they hold
+_TAIL_LINES: Final = 64  # last lines, read whatever they hold
 _TAIL_BYTES: Final = 65_536
 _FOLLOW: Final = 150  # lines that are read after a traceback's header: no chain that matters is longer
 _BEFORE, _AFTER = 4, 3  # lines around one that names a trouble
 _OF_A_SHAPE: Final = 2  # first and last lines of one shape that are read in a block
-_SAMPLES: Final = 2  # places in a block from which losses are read
+_SAMPLES: Final = 1  # places in a block from which losses are read: a level each 64 KiB
 _IN_ROW: Final = 3  # losses that are read there: as many as make a level
 _LAST_LOSSES: Final = 8  # before the tail
 _LOSS: Final = b"oss"  # of `loss` and `Loss`
@@ -76,7 +76,7 @@ _DIGITS: Final = b"0123456789"
 def chosen(log: bytes) -> Iterator[tuple[int, bytes]]:
     """The lines that are worth reading, each with the place of its first byte, in order.
 
-    All lines of a short log; of a long one the last hundred, the first and last of each shape that names a trouble in
+    All lines of a short log; of a long one the last 64, the first and last of each shape that names a trouble in
     a block of 64 KiB, what follows a traceback's header, and losses at even distances.
     """
     start = 0

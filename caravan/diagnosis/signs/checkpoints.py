@@ -134,8 +134,8 @@ CHECKPOINT_SIGNS: Final[tuple[Sign, ...]] = (
         kind="corrupt",
     ),
     row(
-        r"does not contain the valid metadata|cloned a repository without having git-lfs|checkpoint path exists and is a"
-        r" directory|\bversion https://git-lfs\.github\.com",
+        r"does not contain the valid metadata|cloned a repository without having git-lfs|checkpoint path exists and is"
+        r" a directory|\bversion https://git-lfs\.github\.com",
         _LOG,
         _CKPT,
         0.9,

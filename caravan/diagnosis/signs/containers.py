@@ -217,7 +217,7 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
         r"|\bhost volume validation error|volume not available from claim|\bnode plugin returned an internal error"
         r"|\bcontroller plugin returned an internal error"
         r"|\bvolume \"?(?P<volume3>[\w./-]+)\"? (?:not found|does not exist)"
-        r"|\bvolume not found: (?P<volume4>\S+)|\bpre-?run hook \"csi_hook\" failed|\bunknown volume\b",
+        r"|\bvolume not found: (?P<volume4>\S+)|\bpre-?run hook \"csi_hook\" failed",
         (_EVENT, Origin.LOG, Origin.VALIDATION),
         _VOLUME,
         0.93,

@@ -28,7 +28,7 @@ INTERRUPTION_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"\balloc is lost since its node is down|\balloc is unknown since its node is disconnected"
         r"|\balloc not needed due to disconnected client|\b(?:desc|client_desc|[Dd]escription)\W.{0,40}node is down"
-        r"|\bnode (?:is )?down\b.{0,60}\blost\b|\bClient Status\s*= (?:lost|unknown)\b",
+        r"|\bnode (?:is )?down\b.{0,60}\blost\b|\bClient Status\s*= (?:lost|unknown)\b|\s(?:run|stop) +lost\s",
         _SAID,
         _OUTSIDE,
         0.93,

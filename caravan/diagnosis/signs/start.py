@@ -122,6 +122,14 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"\bexec (?P<program>/\S+?): no such file or directory", _SAID, _START, 0.92, kind="program"),
     row(r"\bbinary \"(?P<program>[^\"]+)\" could not be found", _SAID, _START, 0.97, kind="program"),
     row(r"\bfork/exec (?P<program>\S+?): no such file or directory", _SAID, _START, 0.92, kind="program"),
+    row(
+        r"\bfile \"?(?P<path>[^\s\"]+)\"? not found under path"
+        r"|\bno such file or directory under path",
+        _SAID,
+        _START,
+        0.95,
+        kind="script",
+    ),
     row(r"\bfork/exec (?P<path>\S+?): permission denied", _SAID, _START, 0.9, kind="permission"),
     # Neighbours that are repaired otherwise.
     row(r"^Failed Artifact Download: ", Origin.EVENT, _F.ARTIFACT_DOWNLOAD_FAILED, 0.95, _START, _F.IMAGE_NOT_FOUND),

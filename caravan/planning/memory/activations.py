@@ -40,7 +40,7 @@ def block_of(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -> Bl
         + _adapter_inputs(shape, setting, fitted)
     )
     backward = (3 if shape.gated else 2) * each * _mlp_width(shape) + fitted.stream * each * shape.hidden
-    if setting.compiled:
+    if setting.compiled and shape.gated:  # a gate's activation and product, and norms in 32 bit, are recomputed
         kept, backward = kept * fitted.compiled, backward * fitted.compiled
     scores = _scores(shape, setting)
     return Block(kept, max(backward, scores), each * shape.hidden)

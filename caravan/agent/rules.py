@@ -94,11 +94,11 @@ def outlook_of(
     """What planning answers about the failed plan's successors: estimates know what the failure has shown."""
 
     def estimated(candidate: TrainingPlan, beyond: float = 1.0) -> bool | None:
-        return estimate(candidate, facts, prices=prices, beyond=beyond).fits  # a plan has the repository's values
+        return estimate(candidate, facts, prices=prices, profile=profile, beyond=beyond).fits
 
     beyond = 1.0
     if diagnosis.failure is FailureClass.CUDA_OOM:
-        beyond = beyond_formula(estimate(plan, facts, prices=prices), diagnosis.details)
+        beyond = beyond_formula(estimate(plan, facts, prices=prices, profile=profile), diagnosis.details)
 
     def gpus(candidate: TrainingPlan) -> tuple[GpuChoice, ...]:
         any_model = candidate.resources.model_copy(update={"gpu_model": None})
@@ -116,7 +116,7 @@ def outlook_of(
         holds=lambda candidate: members_placed(candidate, facts) >= candidate.launch.nodes,
         words=told_words,
         unheard=unpassed,
-        host_need_mb=lambda candidate: estimate(candidate, facts, prices=prices).host_memory_mb,
+        host_need_mb=lambda candidate: estimate(candidate, facts, prices=prices, profile=profile).host_memory_mb,
         field_of=field_of,
         gpus=gpus,
         images=lambda candidate: fitting_images(candidate, profile, facts, images),
@@ -124,7 +124,7 @@ def outlook_of(
         bf16=bf16,
         matches=matches_model,
         nearest=lambda candidate: nearest(
-            candidate, facts, estimate=lambda p: estimate(p, facts, prices=prices), prices=prices
+            candidate, facts, estimate=lambda p: estimate(p, facts, prices=prices, profile=profile), prices=prices
         ),
         image=image,
     )

@@ -77,12 +77,13 @@ def loss(rows: Sequence[Row], fitted: Fitted) -> float:
     weights = {source: min(len(some), _HEAVIEST) ** 0.5 for source, some in by.items()}
 
     def mean(value: Mapping[str, float]) -> float:
-        return sum(weights[s] * value[s] for s in by) / sum(weights.values())
+        total: float = sum(weights[s] * value[s] for s in by)
+        return total / sum(weights.values())
 
     medians = mean({s: statistics.median(map(abs, some)) for s, some in by.items()})
     held = mean({s: statistics.mean(min(abs(e), _WORST) for e in some) for s, some in by.items()})
     under = mean({s: _under(some) for s, some in by.items()})
-    middle = float(statistics.median(map(abs, found)))
+    middle: float = float(statistics.median(map(abs, found)))
     return middle + medians + 0.4 * held + 0.15 * (under + _under(found))
 
 

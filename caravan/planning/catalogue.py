@@ -120,6 +120,17 @@ def _key(name: str) -> str:
     return " ".join(w for w in words if w not in {"nvidia", "tesla", "amd"})
 
 
+_OTHER_NAMES: Final = {
+    "NVIDIA A100-SXM-80GB": "NVIDIA A100-SXM4-80GB",
+    "NVIDIA A100-SXM-40GB": "NVIDIA A100-SXM4-40GB",
+    "NVIDIA A100-PCIE-80GB": "NVIDIA A100 80GB PCIe",
+    "NVIDIA H100 80GB HBM2e": "NVIDIA H100 PCIe",
+    "Tesla V100-DGXS-32GB": "Tesla V100-SXM2-32GB",
+    "Tesla V100-SXM3-32GB": "Tesla V100-SXM2-32GB",
+}
+"""Names that other drivers print for the same parts."""
+
+
 def same_model(name: str, other: str) -> bool:
     """Whether both are one model's name; vendor words, case and dashes don't count."""
     return _key(name) == _key(other) != ""
@@ -128,7 +139,8 @@ def same_model(name: str, other: str) -> bool:
 @lru_cache(maxsize=1024)
 def gpu_named(name: str) -> Gpu | None:
     """The catalogue's GPU of exactly that name; vendor words, case and dashes don't count."""
-    return next((g for g in CATALOGUE if _key(g.name) == _key(name)), None)
+    meant = next((n for other, n in _OTHER_NAMES.items() if _key(other) == _key(name)), name)
+    return next((g for g in CATALOGUE if _key(g.name) == _key(meant)), None)
 
 
 _MIG: Final = re.compile(r"\bmig[\s:-]+(\d)g\.(\d{1,3})gb(?:\+\w+)?\s*$", re.IGNORECASE)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from caravan.planning.batches import processes
 from caravan.planning.catalogue import Gpu
 from caravan.planning.memory import Setting, trained_params
+from caravan.planning.memory.setting import ADAPTERS
 from caravan.planning.speed import Work, spread, step_time
 from caravan.planning.startup import Stage, start_stages
 from caravan.values.base import Json
@@ -120,14 +121,14 @@ def bounded(found: RunTime, limit: int | None) -> RunTime:
 
 def work_of(plan: TrainingPlan, shape: ModelShape, setting: Setting, filled: float = 1.0) -> Work:
     """The plan's training as speed sees it; `filled`: the share of the longest sequence that samples have."""
-    adapter = setting.method not in ("full", "freeze")
+    adapter = setting.method in ADAPTERS
     count = processes(plan) if plan.resources.gpus else 1
     length = max(1, round(min(setting.seq_len, 1 << 30) * filled))
     if shape.family in _IMAGES and shape.image_size and shape.patch_size:
         length = max(1, (shape.image_size // shape.patch_size) ** 2)
     return Work(
         shape=shape,
-        full=setting.method == "full",
+        full=not adapter and setting.method != "freeze",
         rank=min(setting.lora_rank, 1 << 20) if adapter else 0,
         adapted=len(setting.lora_targets) or 7,
         dora=setting.method == "dora",

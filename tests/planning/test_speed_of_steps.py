@@ -132,3 +132,12 @@ def test_a_word_means_the_least_of_what_it_may_mean() -> None:
     found = gpu_like("A100")
     assert found is not None
     assert found.memory_mib == 40960
+
+
+@pytest.mark.parametrize(
+    ("name", "same"), [("A100-SXM-80GB", "NVIDIA A100-SXM4-80GB"), ("NVIDIA H100 80GB HBM2e", "NVIDIA H100 PCIe")]
+)
+def test_older_names_mean_the_same_part(name: str, same: str) -> None:
+    found = gpu_named(name)
+    assert found is not None
+    assert found.name == same

@@ -134,7 +134,7 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
         kind="file",
     ),
     row(
-        r"\b(?P<repo>None|\S+) is not a local folder and is not a valid model identifier",
+        r"(?<!\S)(?P<repo>\S++) is not a local folder and is not a valid model identifier",
         _LOG,
         _NAME,
         0.93,

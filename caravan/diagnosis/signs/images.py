@@ -14,16 +14,16 @@ _LATER: Final = _F.IMAGE_PULL_TRANSIENT
 _ARCH: Final = _F.ARCH_MISMATCH
 
 _NAME: Final = r"[\w.-]+(?::\d+)?(?:/[\w.-]+)*(?:[:@][\w.:-]*\w)?"
-_PULL: Final = rf"(?:[Ff]ailed to pull `(?P<image>{_NAME})`.*)?"
+_PULL: Final = rf"(?:[Ff]ailed to pull `(?>(?P<image>{_NAME}))`.*)?"
 # Words that only a pull says, before what went wrong with it; the image where it is named.
 _PULLING: Final = (
-    rf"(?:[Ff]ailed to pull (?:and unpack )?(?:image )?[`\"]?(?P<image>{_NAME})?"
+    rf"(?:[Ff]ailed to pull (?:and unpack )?(?:image )?[`\"]?(?>(?P<image>{_NAME})?+)"
     r"|[Ee]rror pulling|[Ee]rror response from daemon: (?:Get|Head) "
     r"|\bcould not pull|unable to pull docker image|[Ee]rror copying image|initializing source docker:"
     r"|reading (?:manifest|blob)|copying (?:blob|system image)|[Ff]ailed to (?:resolve reference|copy|authorize)"
     r"|\bErrImagePull\b|\bImagePullBackOff\b|pinging container registry|[Aa]ttempting next endpoint for pull"
     r"|\b[Dd]ownload(?:ing)? (?:failed|image)\b|unable to ping registry|[Hh]andler for POST /v[\d.]+/images/create"
-    r"|/v2/[\w./-]*(?:manifests|blobs)/)"
+    r"|/v2/[\w./-]{1,120}?/(?:manifests|blobs)/)"
 )
 # The daemon says so of containers as well, whose troubles are others.
 _DAEMON: Final = r"[Ee]rror response from daemon(?!.*(?:OCI runtime|nvidia|mount|networking|connectivity|container))"

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.vram_fit import fit, headline, leave_one_out
-from caravan.planning.catalogue import CATALOGUE, USABLE_SHARE
+from caravan.planning.catalogue import CATALOGUE, USABLE_SHARE, gpu_like
 from caravan.planning.margin import high_of, holds
 from caravan.planning.memory import FITTED, memory_parts
 from caravan.planning.rows import estimate_row, setting_of, shape_in
@@ -90,7 +90,8 @@ def margin(rows: list[dict[str, Json]], too_much: list[dict[str, Json]]) -> None
 
 
 def _size(row: dict[str, Json]) -> float | None:
-    return next((gpu.memory_mib / 1024 for gpu in CATALOGUE if gpu.name == row.get("gpu")), None)
+    known = gpu_like(str(row.get("gpu") or ""))
+    return known.memory_mib / 1024 if known else None
 
 
 def main() -> int:

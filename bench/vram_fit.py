@@ -3,6 +3,7 @@
 Coordinate descent over a small grid: robust (medians), with no gradient, and every step can be read.
 """
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,17 +75,15 @@ def loss(rows: Sequence[Row], fitted: Fitted) -> float:
     by: dict[str, list[float]] = defaultdict(list)
     for row, error in zip(rows, found, strict=True):
         by[row.source].append(error)
-    weights = {source: min(len(some), _HEAVIEST) ** 0.5 for source, some in by.items()}
+    weights = {source: math.sqrt(min(len(some), _HEAVIEST)) for source, some in by.items()}
 
     def mean(value: Mapping[str, float]) -> float:
-        total: float = sum(weights[s] * value[s] for s in by)
-        return total / sum(weights.values())
+        return sum(weights[s] * value[s] for s in by) / sum(weights.values())
 
     medians = mean({s: statistics.median(map(abs, some)) for s, some in by.items()})
     held = mean({s: statistics.mean(min(abs(e), _WORST) for e in some) for s, some in by.items()})
     under = mean({s: _under(some) for s, some in by.items()})
-    middle: float = float(statistics.median(map(abs, found)))
-    return middle + medians + 0.4 * held + 0.15 * (under + _under(found))
+    return statistics.median(map(abs, found)) + medians + 0.4 * held + 0.15 * (under + _under(found))
 
 
 def _under(found: Sequence[float]) -> float:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.nomad import NomadCluster
-    from caravan.ports import Clock, Memory, Progress, Store, Toolbox, Tracer
+    from caravan.ports import Clock, Memory, ModelHub, Progress, Store, Toolbox, Tracer
     from caravan.runs.folder import DiskFolder
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
@@ -120,9 +120,8 @@ class Application:
         from config import user_config_folder
         from pricing import find_prices
 
-        found = find_prices(self._settings, site, user=user_config_folder(), system=self._system)
-        here = found.listed is not None or found.usd_per_gpu_hour is not None
-        return found if here or carried is None or carried.prices is None else carried.prices
+        came = carried.prices if carried else None
+        return find_prices(self._settings, site, user=user_config_folder(), system=self._system, came=came)
 
     @contextmanager
     def aside(self, inventory: Path | None = None) -> Iterator[Application]:
@@ -260,6 +259,12 @@ class Application:
         named += [image.image for image in base_images(self._settings, site)]
         images = dict.fromkeys(mirrored(n, site.profile) if site else n for n in named if n)
         return make_registries(self._settings).look_at(tuple(images))
+
+    def hub(self) -> ModelHub | None:
+        """What asks the hub of models and data sets; None where look-ups are off."""
+        from adapters import make_hub
+
+        return make_hub(self._settings, self.home)
 
     def kept_back(self, request: RunRequest) -> str:
         """Why a token that is set is not sent to the run's cluster. Raises UsageError for a profile's secrets."""

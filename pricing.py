@@ -22,14 +22,19 @@ NAME: Final = "prices.toml"
 _LARGEST: Final = 1 << 20  # bytes of a file that is read
 
 
-def find_prices(settings: Settings, site: Site | None, *, user: Path, system: Path) -> Prices:
+def find_prices(
+    settings: Settings, site: Site | None, *, user: Path, system: Path, came: Prices | None = None
+) -> Prices:
     """What is paid: a price for every GPU that the environment names stands for all, else the list and the profile.
 
-    `user` and `system` are the configuration directories. Raises UsageError naming file, line and key.
+    `user` and `system` are the configuration directories; `came` is what came with the run and holds where there is no
+    list here. Raises UsageError naming file, line and key.
     """
     if settings.usd_per_gpu_hour is not None:
         return Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour)
     path = price_file(settings, site, user=user, system=system)
+    if path is None and came is not None:
+        return came
     listed = None if path is None else read_prices(path)
     return Prices(by_model=prices_by_model(settings, site), listed=listed, where="" if path is None else str(path))
 

@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from caravan.values.errors import UsageError
+from caravan.values.handover import Carried
+from caravan.values.prices import PriceList, Prices
 from caravan.values.target import ClusterProfile, Site
 from config import Settings
 from pricing import find_prices, read_prices
@@ -121,3 +123,15 @@ def test_any_text_is_a_list_or_an_error(tmp_path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="replace")
     with suppress(UsageError):
         read_prices(path)
+
+
+def test_a_list_goes_with_a_run_and_one_that_is_there_stands_over_it(tmp_path: Path) -> None:
+    sent = Carried(prices=Prices(listed=PriceList.model_validate({"gpus": {"L4": 2}}), where="theirs"))
+    came = Carried.model_validate_json(sent.model_dump_json()).prices
+    here = Settings(CARAVAN_HOME=tmp_path)
+    assert find_prices(here, None, user=tmp_path, system=tmp_path, came=came) == sent.prices
+    assert find_prices(here, None, user=tmp_path, system=tmp_path).listed is None
+    (tmp_path / "prices.toml").write_text("usd_per_gpu_hour = 3", encoding="utf-8")
+    found = find_prices(here, None, user=tmp_path, system=tmp_path, came=came)
+    assert found.listed is not None
+    assert found.listed.usd_per_gpu_hour == 3

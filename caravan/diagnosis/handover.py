@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
 
+from caravan.diagnosis.handover_places import PLACES, listed
 from caravan.diagnosis.ladders.case import Case, same_name
 from caravan.values.distributions import BUILT, distribution, is_standard
 from caravan.values.failure import FailureClass
 
 _SHELLS: Final = frozenset({"bash", "sh", "dash", "zsh", "env"})
-_SHOWN: Final = 5  # names that are listed
 
 
 def handover(case: Case) -> str:
@@ -129,7 +129,7 @@ def _entry(case: Case) -> str:
     if case.detail("kind") == "subdir":
         return f"The code has no directory {missing}: name the one that is meant with --set code.subdir."
     named = case.looks.files(posixpath.basename(missing))
-    there = f" The repository has {_listed(named)}." if named else ""
+    there = f" The repository has {listed(named)}." if named else ""
     return f"{missing} is not found in the job.{there} Which entry point is meant? Name it with --set command."
 
 
@@ -139,7 +139,7 @@ def _image(case: Case) -> str:
         return ""
     driver = case.plan.driver
     known = [i for n in case.facts.usable_nodes() if driver in n.drivers for i in n.drivers[driver].images or ()]
-    there = f" The nodes have {_listed(tuple(dict.fromkeys(known)))}." if known else ""
+    there = f" The nodes have {listed(tuple(dict.fromkeys(known)))}." if known else ""
     return f"The image {image} does not exist.{there} Which one is meant? Name it with --set image."
 
 
@@ -152,7 +152,7 @@ def _data(case: Case) -> str:
     found = case.looks.find(posixpath.basename(path.rstrip("/")))
     folder = posixpath.basename(posixpath.dirname(path.rstrip("/")))
     beside = case.looks.directories(folder) if folder else ()
-    there = f" The repository has {_listed(found)}." if found else f" There is {_listed(beside)}." if beside else ""
+    there = f" The repository has {listed(found)}." if found else f" There is {listed(beside)}." if beside else ""
     return f"{path} is not in the job.{there} Where is it? {_place(case, path)}, or mount its volume."
 
 
@@ -207,82 +207,12 @@ def _changed(case: Case) -> str:
     return "Nothing of it runs: start again where the training is still wanted." if case.detail("job") else ""
 
 
-def _token(case: Case) -> str:
-    """Of a request that Nomad denies."""
-    space = case.plan.namespace or "default"
-    return (
-        f"Nomad denies it in namespace {space}: set NOMAD_TOKEN to the secret id of a token whose policy allows "
-        "submit-job, read-job and read-logs there."
-    )
-
-
-def _away(case: Case) -> str:
-    address, kind = case.detail("address") or case.facts.address, case.detail("kind")
-    what = {
-        "tls": "Its certificate is not trusted: set NOMAD_CACERT, or NOMAD_TLS_SERVER_NAME.",
-        "dns": "Its name is not known here: check NOMAD_ADDR.",
-        "leader": "Its servers have no leader: whoever runs the cluster must see to it.",
-    }.get(kind, "Is the address right (NOMAD_ADDR), and is the cluster up?")
-    return f"Nomad{f' at {address}' if address else ''} does not answer. {what}"
-
-
-def _registry(case: Case) -> str:
-    image = case.detail("image") or case.plan.image or "the image"
-    return (
-        f"The registry denies {image}: check its name; if it is private, give the nodes a login, or name the secrets "
-        "that hold one with docker.auth (docs/secrets.md)."
-    )
-
-
-def _secret(case: Case) -> str:
-    kind, name = case.detail("kind"), case.detail("secret") or case.detail("path")
-    if not name:
-        return ""
-    how = {
-        "vault": f"`vault kv put {name} KEY=VALUE`, and a role that may read it",
-        "consul": f"`consul kv put {name} VALUE`",
-        "nomad": f"`nomad var put {name} KEY=VALUE`",
-    }.get(kind, f"create {name}, or grant this job access to it")
-    return f"{name} is missing or may not be read by this job: {how}."
-
-
-def _gated(case: Case) -> str:
-    repo = case.detail("repo") or case.plan.model.id
-    if not repo:
-        return ""
-    return (
-        f"{repo} is gated or private: accept its terms at https://huggingface.co/{repo} and give a token that may read "
-        "it as the secret HF_TOKEN (--set secrets='[\"HF_TOKEN\"]'), or name an open model with --set model.id."
-    )
-
-
-def _hub(case: Case) -> str:
-    name = case.detail("repo") or case.detail("path") or case.plan.model.id
-    if not name:
-        return ""
-    field = "dataset.path" if name == case.plan.dataset.path else "model.id"
-    return f"{name} is not there as it is named. Which one is meant? Name owner/name or a path with --set {field}."
-
-
-def _node(case: Case) -> str:
-    name = case.diagnosis.node_name
-    if not name:
-        return ""
-    return (
-        f"The GPU of node {name} needs its administrator (driver or toolkit, reset, repair); "
-        f"`nomad node eligibility -disable` keeps jobs away from it, and no other node could take this one."
-    )
-
-
-def _contended(case: Case) -> str:
-    name = case.diagnosis.node_name
-    return f"Whose process holds the GPU of node {name}? `nvidia-smi` there names it." if name else ""
-
-
 def _bug(case: Case) -> str:
     place, line = case.detail("file"), case.detail("line")
     if not place:
         return ""
+    own = [f for f in case.looks.files(posixpath.basename(place)) if place == f or place.endswith(f"/{f}")]
+    place = max(own, key=len, default=place)  # where the job saw the code is nothing to the repository
     at = f"{place}:{line}" if line else place
     inside = f", in {case.detail('function')}" if case.detail("function") else ""
     return (
@@ -320,58 +250,8 @@ def _settings_of(case: Case) -> str:
     return f"Which value shall {option} have? --set training.options.{option}={want}." if option else _settings(case)
 
 
-def _space(case: Case) -> str:
-    path = case.detail("path")
-    return f"{path} is full: free it, or ask for more with --set resources.disk_mb." if path else ""
-
-
-def _forbidden(case: Case) -> str:
-    path = case.detail("path")
-    if not path:
-        return ""
-    return f"{path} may not be written by the job: grant it, or name another place with --set training.output_dir."
-
-
-def _volume(case: Case) -> str:
-    name = case.detail("volume") or next((m.source for m in case.plan.mounts), "")
-    if not name:
-        return ""
-    known = tuple(dict.fromkeys(v for n in case.facts.usable_nodes() for v in n.host_volumes))
-    there = f" The nodes have {_listed(known)}." if known else ""
-    return f"No node has the volume {name}.{there} Where are the data? Name it with --set mounts."
-
-
-def _unreached(case: Case) -> str:
-    host = case.detail("index") or case.detail("host")
-    if not host:
-        return ""
-    return f"The nodes can't reach {host}: is there a mirror (env, or the cluster's profile), or a copy on a volume?"
-
-
-def _toolchain(case: Case) -> str:
-    program, package = case.detail("program"), case.detail("package")
-    if not program and not package:
-        return ""
-    built = f"{package} must be built" if package else "A package must be built"
-    return f"{built} and {program or 'a compiler'} is missing: name an image that has it with --set image."
-
-
-def _crash(case: Case) -> str:
-    signal = case.detail("signal")
-    how = "its CPU lacks what a package was built for" if signal == "SIGILL" else "a package's native code is at fault"
-    return (
-        f"It ends by {signal}: {how}. Name another image with --set image, or other versions with --set setup.pip."
-        if signal
-        else ""
-    )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
-
-
 _QUESTIONS: Final[dict[FailureClass, Callable[[Case], str]]] = {
+    **PLACES,
     FailureClass.MISSING_PYTHON_PACKAGE: _package,
     FailureClass.CLI_ARGS_INVALID: _arguments,
     FailureClass.ENTRYPOINT_NOT_FOUND: _entry,
@@ -380,21 +260,7 @@ _QUESTIONS: Final[dict[FailureClass, Callable[[Case], str]]] = {
     FailureClass.NUMERIC_DIVERGENCE: _divergence,
     FailureClass.TRAINING_CONFIG_INVALID: _settings_of,
     FailureClass.INTERRUPTED_EXTERNALLY: _changed,
-    FailureClass.ACL_PERMISSION_DENIED: _token,
-    FailureClass.NOMAD_API_UNREACHABLE: _away,
-    FailureClass.REGISTRY_AUTH_DENIED: _registry,
-    FailureClass.TEMPLATE_SECRET_UNAVAILABLE: _secret,
-    FailureClass.HF_GATED_AUTH: _gated,
-    FailureClass.HUB_NOT_FOUND: _hub,
-    FailureClass.GPU_NODE_BROKEN: _node,
-    FailureClass.GPU_MEMORY_CONTENDED: _contended,
     FailureClass.USER_CODE_BUG: _bug,
     FailureClass.INDEX_OUT_OF_RANGE: _ids,
     FailureClass.DATASET_FORMAT_ERROR: _columns,
-    FailureClass.DISK_FULL: _space,
-    FailureClass.OUTPUT_PERMISSION_DENIED: _forbidden,
-    FailureClass.VOLUME_UNAVAILABLE: _volume,
-    FailureClass.NETWORK_UNREACHABLE: _unreached,
-    FailureClass.BUILD_TOOLCHAIN_MISSING: _toolchain,
-    FailureClass.PROCESS_CRASH_NATIVE: _crash,
 }

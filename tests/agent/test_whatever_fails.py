@@ -22,13 +22,13 @@ from tests.agent.test_repairs import RepairWorld
 from tests.fakes.cluster import Script
 
 _NUMBER = count()
-DETAILS = (
+DETAILS: tuple[dict[str, str], ...] = (
     {},
     {"kind": "rate"},
     {"kind": "script", "path": "train.py"},
     {"kind": "unknown", "option": "--epochs", "choices": "--num_epochs"},
     {"module": "yaml"},
-    {"package": "trl", "wanted": ">=0.12"},
+    {"package": "trl", "want": ">=0.12"},
     {"tried_gib": "1.0", "total_gib": "23.5", "free_gib": "0.5"},
     {"needed_s": "99999", "needed": "28 h"},
     {"path": "/data/a.csv", "kind": "read"},

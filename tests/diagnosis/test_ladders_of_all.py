@@ -293,7 +293,7 @@ def test_a_broken_node_is_named_and_avoided_and_without_another_one_nothing_is_t
 def test_a_pin_in_the_requirements_gives_way() -> None:
     start = plan({"setup.requirements": "requirements.txt"})
     files = {"requirements.txt": "torch\ntransformers==4.40.1  # tested\n"}
-    named = {"package": "transformers", "wanted": ">=4.51"}
+    named = {"package": "transformers", "want": ">=4.51"}
     found = rungs(F.PACKAGE_VERSION_CONFLICT, start, files=files, details=named)
     assert diffs(found, start)[0] == {"setup.requirements": None, "setup.pip": ["torch", "transformers>=4.51"]}
     fits = rungs(
@@ -325,7 +325,7 @@ def test_the_nearest_version_that_the_index_has() -> None:
     named = {
         "kind": "requirement",
         "package": "torch",
-        "wanted": "torch==2.1.9",
+        "want": "torch==2.1.9",
         "versions": "2.0.1, 2.1.2, 2.2.0, 3.0a1",
     }
     assert {"setup.pip": ["torch==2.1.2"]} in diffs(rungs(F.PACKAGE_VERSION_CONFLICT, start, details=named), start)

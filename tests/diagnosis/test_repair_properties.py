@@ -1,6 +1,7 @@
 """What holds for every ladder, whatever the failure says: finite, new, valid, heard, and nobody's wish lost unasked."""
 
 import shlex
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,7 +139,7 @@ def cases(draw: st.DrawFn) -> Case:
     where: ClusterFacts = facts(*draw(NODES))
     past = draw(st.lists(past_cases(failure), max_size=2))
     name = draw(st.sampled_from(["", "n1", "n9"]))
-    more = {"node_name": name, "fingerprint": "f", "lines": draw(LINES)}
+    more: dict[str, Any] = {"node_name": name, "fingerprint": "f", "lines": draw(LINES)}
     return case(failure, start, where, details=details, files=draw(FILES), cases=past, **more)
 
 

@@ -83,7 +83,7 @@ def _holds(version: str, specifier: object) -> bool:
 
 def _named(case: Case) -> Iterator[str]:
     """Requirements that the message itself names."""
-    package, wanted = case.detail("package"), case.detail("wanted")
+    package, wanted = case.detail("package"), case.detail("want")
     if wanted and requirement_name(wanted) and re.search(r"[<>=~!]", wanted):
         yield _tidy(wanted)
     elif package and re.match(r"[<>=~!]", wanted) and requirement_name(f"{package}{wanted}"):
@@ -127,9 +127,9 @@ def _known(case: Case) -> Iterator[str]:
 
 def _nearest(case: Case) -> Iterator[Repair]:
     """The nearest version that the index has to one that it has not."""
-    package = requirement_name(case.detail("package") or case.detail("wanted"))
+    package = requirement_name(case.detail("package") or case.detail("want"))
     have = [v for text in re.split(r"[\s,]+", case.detail("versions")) if (v := _version(text))]
-    asked = re.search(r"==\s*([\w.]+)", case.detail("wanted") or case.text)
+    asked = re.search(r"==\s*([\w.]+)", case.detail("want") or case.text)
     near = _version(asked[1]) if asked else None
     if package is None or not have or near is None:
         return

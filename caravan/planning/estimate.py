@@ -3,7 +3,7 @@
 What isn't known stays None and `assumptions` says why; nothing unknown is ever zero. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from caravan.planning.catalogue import CATALOGUE, USABLE_SHARE, Gpu, Prices, gpu_like, matches_model
@@ -13,6 +13,7 @@ from caravan.planning.config_keys import repository_values
 from caravan.planning.dataset_size import dataset_size
 from caravan.planning.duration import RunTime, bounded, run_time
 from caravan.planning.flags import fitting
+from caravan.planning.learned import memory_correction, speed_correction, subject_of, with_measured
 from caravan.planning.margin import high_of
 from caravan.planning.memory import Setting, memory_parts
 from caravan.planning.memory_plan import setting_of_plan
@@ -21,6 +22,7 @@ from caravan.planning.prices import node_usd_per_hour, unusable_meta, usd_per_ho
 from caravan.planning.smoke import by_measurement, speed_key
 from caravan.values.estimate import Estimate, Measured, MemoryPart, Range
 from caravan.values.job import ClusterFacts, ClusterKind
+from caravan.values.measurement import Measurement
 from caravan.values.plan import Author, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
 from caravan.values.shape import ModelShape
@@ -37,21 +39,28 @@ def estimate(
     profile: RepoProfile | None = None,
     beyond: float = 1.0,
     measured: Measured | None = None,
+    learned: Sequence[Measurement] = (),
 ) -> Estimate:
     """What the plan will need on this cluster; what first steps of such a plan have shown replaces what is computed.
 
     `profile` fills in what the repository does itself where the plan leaves a field to it, and lets the estimate say
     which wishes no option of the repository takes. `beyond` is how many times the formula's figure a run of this
-    training was seen to need at least (`beyond_formula`).
+    training was seen to need at least (`beyond_formula`). `learned`: what earlier runs were measured to need, by which
+    the formulas' figures are corrected (`caravan.planning.learned`).
     """
-    computed = _computed(plan, facts, prices, profile, beyond)
+    computed = _computed(plan, facts, prices, profile, beyond, learned)
     if measured is None or measured.key != speed_key(plan):
         return computed
     return by_measurement(computed, measured.smoke, max_run_s=plan.limits.max_run_s)
 
 
 def _computed(
-    plan: TrainingPlan, facts: ClusterFacts, prices: Prices, profile: RepoProfile | None, beyond: float
+    plan: TrainingPlan,
+    facts: ClusterFacts,
+    prices: Prices,
+    profile: RepoProfile | None,
+    beyond: float,
+    learned: Sequence[Measurement],
 ) -> Estimate:
     full = with_repository(plan, profile)
     notes = list(_unheard(plan, full, profile))
@@ -60,6 +69,13 @@ def _computed(
     shape, told = shape_for(full, profile)
     parts, confidence, more = gpu_memory(full, beyond, shape)
     notes += [*more, *told]
+    high, formula = gpu_memory_high(full, parts, shape), sum(p.gib for p in parts)
+    subject = subject_of(full, shape)
+    seen = memory_correction(subject, formula / max(1.0, beyond), learned, beyond) if parts and learned else None
+    if seen is not None:
+        ratio = seen.ratio / max(1.0, beyond)
+        parts, high = with_measured(parts, ratio, seen.run_id), high and round(high * ratio, 4)
+        notes.insert(0, f"GPU memory: the formula says {formula / max(1.0, beyond):.1f} GiB, {seen.text}")
     total = sum(p.gib for p in parts) if parts else None
     offer = _offer(plan, facts, prices, total)
     price = offer.usd_per_hour if offer else None
@@ -68,12 +84,14 @@ def _computed(
     notes.append(f"price: {where}" if price is None else f"{price:.2f} USD a GPU hour ({where})")
     if offer is not None:
         notes += _of_the_offer(offer, plan, facts)
-    found = _run_time(full, shape, gpu_like(offer.model) if offer else None, profile)
+    faster = speed_correction(subject._replace(gpu=offer.model), learned) if offer and learned else None
+    found = _run_time(full, shape, gpu_like(offer.model) if offer else None, profile, faster.ratio if faster else 1.0)
+    notes += [f"time of a step: {faster.text}"] if faster and found.step_s else []
     notes += found.notes
     size = gpu_size_gib(offer) if offer else None
     return Estimate(
         gpu_memory_gib=total,
-        gpu_memory_high_gib=gpu_memory_high(full, parts, shape),
+        gpu_memory_high_gib=high,
         breakdown=parts,
         shape=shape,
         gpu=offer.model if offer else None,
@@ -83,8 +101,11 @@ def _computed(
         cost_usd=_cost(found.seconds, per_hour),
         usd_per_hour=per_hour,
         fits=None if total is None or size is None else total <= size * USABLE_SHARE,
+        formula_gib=formula if seen is not None else None,
+        step_s=found.step_s.likely if found.step_s else None,
+        learned_ratio=seen.ratio if seen is not None else None,
         assumptions=tuple(notes),
-        confidence=confidence if parts else 0.0,
+        confidence=(max(confidence, 0.9 if seen.exact else 0.7) if seen else confidence) if parts else 0.0,
     )
 
 
@@ -130,10 +151,13 @@ def beyond_formula(estimate: Estimate, details: Mapping[str, str], beyond: float
     least = size * USABLE_SHARE if size else 0.0
     if total and free is not None and tried is not None:
         least = max(least, total - min(free, total) + tried)
-    if not least or not estimate.gpu_memory_gib:
+    # The factor is the formula's, without what earlier runs have corrected.
+    by_formula = estimate.learned_ratio is not None and estimate.smoke is None
+    figure = estimate.formula_gib if by_formula else estimate.gpu_memory_gib
+    if not least or not figure:
         return beyond
     # A hair more than was seen, so that the plan that failed is not held to fit.
-    return max(beyond, beyond * 1.001 * least / estimate.gpu_memory_gib)
+    return max(beyond, beyond * 1.001 * least / figure)
 
 
 def _figure(details: Mapping[str, str], name: str) -> float | None:
@@ -261,10 +285,20 @@ def _cpu_price(plan: TrainingPlan, facts: ClusterFacts, prices: Prices) -> tuple
     return 0.0, f"costs nothing: no GPU is asked for, and nobody gives a price for nodes without one ({give})"
 
 
-def _run_time(plan: TrainingPlan, shape: ModelShape | None, gpu: Gpu | None, profile: RepoProfile | None) -> RunTime:
-    """The time of a plan with the repository's values in it; `gpu` None: CPUs, or a type that is not known."""
+def _run_time(
+    plan: TrainingPlan, shape: ModelShape | None, gpu: Gpu | None, profile: RepoProfile | None, slower: float = 1.0
+) -> RunTime:
+    """The time of a plan with the repository's values in it; `gpu` None: CPUs, or a type that is not known.
+
+    `slower`: how many times the formula's time of a step earlier runs took. The step's own figure stays the formula's.
+    """
     setting = setting_of_plan(plan, shape)[0] if shape is not None else Setting()
-    return bounded(run_time(plan, shape, setting, gpu, dataset_size(plan, profile)), plan.limits.max_run_s)
+    found = run_time(plan, shape, setting, gpu, dataset_size(plan, profile))
+    if found.seconds is not None and found.step_s is not None and found.steps and slower != 1:
+        more = 1 + found.steps * found.step_s.likely * (slower - 1) / found.seconds.likely
+        told = {name: getattr(found.seconds, name) * more for name in ("low", "likely", "high")}
+        found = found._replace(seconds=Range(**told))
+    return bounded(found, plan.limits.max_run_s)
 
 
 def _cost(seconds: Range | None, per_hour: float | None) -> Range | None:

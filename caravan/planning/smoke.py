@@ -223,7 +223,7 @@ def by_measurement(formula: Estimate, smoke: SmokeResult, *, max_run_s: int | No
     notes = [n for n in formula.assumptions if not n.startswith("time")]
     update: dict[str, object] = {
         "smoke": smoke,
-        "formula_gib": formula.gpu_memory_gib,
+        "formula_gib": formula.formula_gib or formula.gpu_memory_gib,
         "formula_host_mb": formula.host_memory_mb,
         "formula_seconds": formula.seconds,
         "confidence": 0.9,

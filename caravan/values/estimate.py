@@ -70,6 +70,10 @@ class Estimate(Value):
     formula_gib: float | None = Field(default=None, description="GPU memory by the formula, where it was measured")
     formula_host_mb: int | None = Field(default=None, description="likewise")
     formula_seconds: Range | None = Field(default=None, description="likewise")
+    step_s: float | None = Field(default=None, ge=0, description="seconds of an optimizer step by the formula")
+    learned_ratio: float | None = Field(
+        default=None, description="times the formula's GPU memory, as earlier runs were measured; None: none says it"
+    )
     assumptions: tuple[str, ...] = ()
     confidence: Confidence = 0.0
     shape: ModelShape | None = Field(default=None, description="the model's, with where it is known from")

@@ -114,8 +114,8 @@ def _switch(name: str, text: str) -> bool:
     return value
 
 
-def described(fields: Mapping[str, Json]) -> Described:
-    """The training that the fields describe.
+def described(fields: Mapping[str, Json], known: ModelShape | None = None) -> Described:
+    """The training that the fields describe; `known` is the model's shape, where more than its name is known of it.
 
     Raises UsageError for a value that can't be meant, and where the model's size is not known.
     """
@@ -131,14 +131,14 @@ def described(fields: Mapping[str, Json]) -> Described:
     gpus = given.get("gpus")
     if isinstance(gpus, int) and gpus > 1:
         given.setdefault("parallel", "ddp")
-    shape = _shape(given)
+    shape = _shape(given, known)
     setting = setting_of(given)
     notes = [shape.source and f"shape of the model: {shape.source}", *_assumed(given, setting, shape)]
     return Described(shape, setting, tuple(n for n in (*notes, *too_long(setting.seq_len, shape)) if n))
 
 
-def _shape(given: Mapping[str, Json]) -> ModelShape:
-    named = shape_of(str(given.get("model") or ""))
+def _shape(given: Mapping[str, Json], known: ModelShape | None) -> ModelShape:
+    named = known or shape_of(str(given.get("model") or ""))
     if named is None and "params_b" not in given:
         what = f"The model {given['model']} isn't known" if given.get("model") else "No model is given"
         raise UsageError(
@@ -146,7 +146,7 @@ def _shape(given: Mapping[str, Json]) -> ModelShape:
             hint="Give --model with a hub id that is known or tells its size (my-model-7b), or --params with billions "
             "of parameters; better also --set hidden=…, layers, heads, kv_heads, intermediate, vocab.",
         )
-    shape = shape_in(given)
+    shape = shape_in(given, known)
     told = {"hidden", "layers", "heads", "vocab"} & given.keys()
     if named is None and {"hidden", "layers"} <= told:
         shape = shape.model_copy(update={"exact": True, "source": "as you give it"})

@@ -30,9 +30,9 @@ def estimate_row(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> tuple[f
     return round(sum(breakdown.values()), 4), breakdown
 
 
-def shape_in(fields: Mapping[str, Json]) -> ModelShape:
-    """The model's shape: what the row says, then what its name is known for, then a usual one of its size."""
-    named = shape_of(str(fields.get("model") or ""))
+def shape_in(fields: Mapping[str, Json], known: ModelShape | None = None) -> ModelShape:
+    """The shape: what the row says, then `known` or what the name is known for, then a usual one of its size."""
+    named = known or shape_of(str(fields.get("model") or ""))
     params = _number(fields, "params_b") or (named.params_b if named else None)
     if params is None:
         raise UsageError(

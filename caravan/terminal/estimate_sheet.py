@@ -11,6 +11,7 @@ from caravan.planning.calculator import Figure, Offer, catalogue_offers, cluster
 from caravan.planning.catalogue import CATALOGUE, gpu_like, matches_model
 from caravan.planning.prices import usd_per_hour
 from caravan.planning.trial import trial_plan
+from caravan.terminal.estimate_model import known_model
 from caravan.terminal.text import one_line
 from caravan.values.datasets import DatasetSize
 from caravan.values.errors import UsageError
@@ -73,7 +74,8 @@ def sheet_of_words(wiring: Wiring, asked: Typed) -> Sheet:
             raise UsageError(f"--set {text!r} isn't field=value.", hint="For example --set hidden=4096.")
         fields[name.strip()] = typed(name.strip(), value.strip())
     _amounts(asked)
-    found = described(fields)
+    known, told = known_model(wiring, fields.get("model"))
+    found = described(fields, known)
     offers, where, prices = _offers(wiring, asked)
     named, notes = _named(asked, offers, prices)
     plan = trial_plan(found.setting, gpu=named.name if named else None, epochs=asked.epochs, max_steps=asked.max_steps)
@@ -89,7 +91,7 @@ def sheet_of_words(wiring: Wiring, asked: Typed) -> Sheet:
         named,
         plan,
         _data(asked),
-        (*found.notes, *notes),
+        (*found.notes, *told, *notes),
     )
 
 

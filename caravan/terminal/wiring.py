@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
     from caravan.analysis.tree import SourceTree
-    from caravan.ports import Clock, Cluster, Memory, Progress, RunFolder, Store, Toolbox
+    from caravan.ports import Clock, Cluster, Memory, ModelHub, Progress, RunFolder, Store, Toolbox
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
     from caravan.values.environment import ImageAnswer
@@ -114,6 +114,9 @@ class Wiring(Protocol):
 
     def images(self, request: RunRequest) -> tuple[ImageAnswer, ...]:
         """What registries say of the images that settings and profile name, as the cluster's mirrors have them."""
+
+    def hub(self) -> ModelHub | None:
+        """What asks the hub of models and data sets; None where look-ups are off."""
 
     def kept_back(self, request: RunRequest) -> str:
         """Why a token that is set is not sent to the run's cluster; empty where nothing is kept back.

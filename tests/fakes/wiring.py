@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from caravan.ports import Memory, Progress, RunFolder
+from caravan.ports import Memory, ModelHub, Progress, RunFolder
 from caravan.runs.traces import read_trace
 from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
@@ -169,6 +169,7 @@ class FakeWiring:
         self.scripted = ScriptedDriver(self.runs, steps)
         self.folders: dict[str, PlainFolder] = {}
         self.opened: list[str] = []
+        self.models: ModelHub | None = None
         self.clusters: list[str] = []
         self.traced: Trace | None = None
         self.examination: Examination | None = None
@@ -212,6 +213,9 @@ class FakeWiring:
 
     def images(self, request: RunRequest) -> tuple[ImageAnswer, ...]:
         return self.answered
+
+    def hub(self) -> ModelHub | None:
+        return self.models
 
     def kept_back(self, request: RunRequest) -> str:
         if self.no_access is not None:

@@ -48,6 +48,15 @@ ARGUMENT_SIGNS: Final[tuple[Sign, ...]] = (
         kind="value",
         style="argparse",
     ),
+    row(
+        rf"error: argument {_ONE}: ignored explicit argument '(?P<value>[^']*)'",
+        _LOG,
+        _ARGS,
+        0.96,
+        kind="value",
+        style="argparse",
+        mild=True,
+    ),
     row(rf"error: argument {_ONE}: not allowed with argument", _LOG, _ARGS, 0.9, style="argparse"),
     row(
         rf"error: ambiguous option: {_ONE}(?:=\S*)? could match (?P<choices>.+)",
@@ -100,7 +109,7 @@ ARGUMENT_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"\bGot unexpected extra arguments? \((?P<option>[^)]+)\)", _LOG, _ARGS, 0.95, kind="unknown", style="click"),
     row(r"\bNo such command '(?P<value>[^']+)'", _LOG, _ARGS, 0.92, kind="choice", style="click"),
     # hydra and OmegaConf.
-    row(r"^Could not override '(?P<option>[^']+)'", _LOG, _ARGS, 0.95, kind="unknown", style="hydra"),
+    row(r"^(?:In '[^']+': )?Could not override '(?P<option>[^']+)'", _LOG, _ARGS, 0.95, kind="unknown", style="hydra"),
     row(
         r"ConfigCompositionException: Could not override '(?P<option>[^']+)'",
         _LOG,

@@ -61,7 +61,7 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
         kind="mismatch",
     ),
     row(
-        r"nvidia-container-cli: device error: (?P<gpu>[^:]+): unknown device"
+        r"nvidia-container-cli(?:\.real)?: device error: (?P<gpu>[^:]+): unknown device"
         r"|adding custom device \\?\"/dev/(?:nvidia\S*|dri\S*)\\?\": no such file"
         r"|\bfailed to reserve device \S*(?:nvidia|gpu)",
         _SAID,
@@ -71,7 +71,7 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
         kind="device",
     ),
     row(
-        r"nvidia-container-cli: (?:initialization|detection|driver|ldcache|mount|container|cgroup"
+        r"nvidia-container-cli(?:\.real)?: (?:initialization|detection|driver|ldcache|mount|container|cgroup"
         r"|ldconfig|load|permission|device|unknown)"
         r"(?: library)?(?: \w+)? ?error|nvidia-container-cli[^|]{0,80}: load library failed: |\bnvml error: ",
         _SAID,
@@ -173,6 +173,7 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
         _SAID,
         _F.CONTAINER_NAME_CONFLICT,
         0.97,
+        mild=True,
     ),
     # The task driver.
     row(

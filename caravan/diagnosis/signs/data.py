@@ -92,7 +92,9 @@ DATA_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(r"\bParent directory (?P<path>\S+) does not exist", _LOG, _DATA, 0.93, _F.USER_CODE_BUG, kind="write"),
     row(
-        r"\bDirectory (?P<path>\S+) is neither a `?Dataset"
+        r"\bDataFilesNotFoundError: .*?(?P<path6>/?[\w.-]*/[\w./-]+)|\b(?:IsA"
+        r"|NotA)DirectoryError: \[Errno 2[01]\][^']*'(?P<path7>[^']+)'"
+        r"|\bDirectory (?P<path>\S+) is neither a `?Dataset"
         r"|\bCouldn't find a dataset script at (?P<path2>/[^\s,]+)(?!.*Hub)"
         r"|\bFound no valid file for the classes|\bFound 0 (?:files|images"
         r"|videos) in (?:subfolders of: )?(?P<path3>\S*)"

@@ -26,7 +26,8 @@ INTERRUPTION_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"^Terminated: .*\bOOM Killed\b", _O.EVENT, _HOST, 0.95, where="task"),
     # Nomad's words on an allocation, and the rows of its lists.
     row(
-        r"\balloc is lost since its node is down|\balloc is unknown since its node is disconnected"
+        r"\bNode heartbeat missed\b|\balloc is lost since its node is down"
+        r"|\balloc is unknown since its node is disconnected"
         r"|\balloc not needed due to disconnected client|\b(?:desc|client_desc|[Dd]escription)\W.{0,40}node is down"
         r"|\bnode (?:is )?down\b.{0,60}\blost\b|\bClient Status\s*= (?:lost|unknown)\b|\s(?:run|stop) +lost\s",
         _SAID,

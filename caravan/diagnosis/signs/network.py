@@ -118,7 +118,7 @@ NETWORK_SIGNS: Final[tuple[Sign, ...]] = (
         r"|connect to) ?[\w.<>\[\] -]{0,60}.{0,60}(?:[Tt]imed out|Connection refused"
         r"|Network is unreachable|No route to host)"
         r"|\bFailed to establish a new connection: \[Errno \d+\]|\bNewConnectionError\b"
-        r"|\bCould not connect to the endpoint URL\b|\bclient error \(Connect\)"
+        r"|\bFailed to connect to [\w.-]+ port \d+|\bCould not connect to the endpoint URL\b|\bclient error \(Connect\)"
         r"|\b(?:error sending request|operation timed out).{0,20}(?:for url)?"
         r"|\b(?:aiohttp|httpx|requests|urllib3)\S*\.(?:ConnectTimeout|ReadTimeout|ConnectError"
         r"|ServerDisconnectedError|ProxyError|SSLError)\b)",
@@ -155,6 +155,15 @@ NETWORK_SIGNS: Final[tuple[Sign, ...]] = (
         _LOG,
         _NET,
         0.9,
+        *_AFTER,
+        kind="timeout",
+    ),
+    row(
+        r"\bConnectionError: .*(?:Connection aborted|ConnectionResetError|RemoteDisconnected|Remote end closed)"
+        r"|\b(?:ChunkedEncodingError|IncompleteRead|IncompleteMessage)\b|\bConnection broken: |\bRPC failed; curl \d+",
+        _LOG,
+        _NET,
+        0.86,
         *_AFTER,
         kind="timeout",
     ),

@@ -68,7 +68,8 @@ STORAGE_SIGNS: Final[tuple[Sign, ...]] = (
         r"\bNot enough (?:free )?disk space\b.*(?:Needed|needed|required)|\bdatabase or disk is full\b|\bdisk is full\b"
         r"|\bDisk [Rr]esources? [Ee]xceeded\b|\bephemeral-storage\b.{0,60}(?:exceed|low)"
         r"|\bnot enough space on (?:the )?(?:disk|device)"
-        r"|\bCannot write: No space\b|\bOut of disk space\b|\binsufficient (?:free )?disk space",
+        r"|\bCannot write: No space\b|\bOut of disk space\b|\bdon't have enough free space in\b"
+        r"|\binsufficient (?:free )?disk space",
         _SAID,
         _FULL,
         0.92,
@@ -129,9 +130,8 @@ STORAGE_SIGNS: Final[tuple[Sign, ...]] = (
         kind="denied",
     ),
     row(
-        rf"^(?:[\w./-]*/)?(?:ba|da|z|k"
-        rf"|a)?sh(?: -c)?: (?:line )?(?:\d+: )?(?:cannot create"
-        rf" )?(?P<path>(?!\S*{_SCRIPTS})/?[\w.-]+/[\w./-]+\.\w{{2,5}}):"
+        rf"^(?:(?:[\w./-]*/)?(?:ba|da|z|k|a)?sh(?: -c)?: (?:line )?(?:\d+: )?|[\w./-]+: line \d+: )"
+        rf"(?:cannot create )?(?P<path>(?!\S*{_SCRIPTS})/?[\w.-]+/[\w./-]+\.\w{{2,5}}):"
         r" (?:Permission denied|Read-only file system)$",
         _LOG,
         _DENIED,
@@ -147,7 +147,8 @@ STORAGE_SIGNS: Final[tuple[Sign, ...]] = (
         r"|\bcannot be opened for writing|^RuntimeError: File (?P<path4>/\S+) cannot be opened"
         r"|\b(?:output|cache|checkpoint|save|log)\w* (?:dir(?:ectory)?|folder"
         r"|path) (?P<path3>\S+) is not writ(?:e?able|able)"
-        r"|\bUnable to (?:create|write).{0,60}[Pp]ermission denied"
+        r"|\b(?:[Uu]nable to|[Ff]ailed to|[Cc]annot|[Cc]ould not) (?:create|write|open|make"
+        r"|save)\b.{0,100}[Pp]ermission denied"
         r"|\b[Pp]ermission denied\b.{0,40}(?:writing|creating|saving)",
         _LOG,
         _DENIED,

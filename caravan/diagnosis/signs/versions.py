@@ -90,6 +90,16 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
         *_AFTER,
         kind="requirement",
     ),
+    row(
+        rf"{_PIP}: Could not install packages due to an OSError: .*No such file or directory"
+        r"|\berror: externally-managed-environment|\bThis environment is externally managed",
+        _LOG,
+        _FIT,
+        0.85,
+        *_AFTER,
+        _F.DATA_PATH_MISSING,
+        kind="platform",
+    ),
     # What libraries say of each other.
     row(
         rf"\bImportError: (?P<want>{_REQ}) is required for a normal functioning of this module, but"
@@ -178,7 +188,7 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
     # The frame right above it is a library's: one that calls another one.
     row(
         r"\bTypeError: (?P<symbol>[\w.]+)\(\) (?:got an unexpected keyword argument"
-        r"|got multiple values for argument) '(?P<option>\w+)'",
+        r"|got multiple values for argument|missing \d+ required positional arguments?:) '(?P<option>\w+)'",
         _LOG,
         _FIT,
         0.88,
@@ -294,7 +304,8 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
         r"|\b(?:RuntimeError|ValueError|AssertionError|ImportError|Exception): .*\b(?:requires?"
         r"|needs?) (?:at least )?[`'\"]?(?P<package2>[A-Za-z][\w-]+)[`'\"]?(?: version)? ?(?:[<>]=?|==|~=|v?\d)"
         r"|\bPlease (?:upgrade|downgrade|update) (?:to |your )?[`'\"]?(?P<package3>[A-Za-z][\w-]+)"
-        r"|\bmust be (?:upgraded|downgraded)\b",
+        r"|\bmust be (?:upgraded|downgraded)\b"
+        r"|\bDetected an incompatible version of (?P<package4>[\w-]+)|\bincompatible version of [\w-]+ installed",
         _LOG,
         _FIT,
         0.8,

@@ -98,7 +98,8 @@ def digest(log: bytes, secrets: Iterable[str] = (), telling: Callable[[str], boo
     best = _root(chains)
     others = [c for c in chains if c is not best]
     named = troubles.lines(alive)
-    told = [line for line in named if telling(line)]
+    many = len(named) > 2 * _NAMED  # fewer are kept all
+    told = [line for line in named if telling(line)] if many else []
     return LogDigest(
         chain=tuple(kept(part.lines()) for part in best.parts) if best else (),
         others=kept(s for c in _ends(others, _OTHERS) for s in _end(c)),

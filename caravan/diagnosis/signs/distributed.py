@@ -268,6 +268,17 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
         0.88,
         kind="environment",
     ),
+    row(
+        r"Unsupported nproc_per_node value|\btorch\.distributed is not initialized"
+        r"|model parallel group is not initialized"
+        r"|error: the following arguments are required: --local[-_]rank|mpirun or mpiexec were not found",
+        _LOG,
+        _LAUNCH,
+        0.9,
+        _F.CLI_ARGS_INVALID,
+        _F.USER_CODE_BUG,
+        kind="launcher",
+    ),
     row(r"has been loaded with `?device_map='auto'`? in any distributed mode", _LOG, _LAUNCH, 0.85, kind="launcher"),
     row(
         r"\blauncher '(?P<value>\w+)' not installed|mpirun has detected an attempt to run as root"
@@ -347,7 +358,8 @@ ENDED_SIGNS: Final[tuple[Sign, ...]] = (
         kind="stopped",
     ),
     row(
-        r"\(exitcode: -15\)|\bexitcode\s*: -15\b|exits with return code = -15\b|^KeyboardInterrupt\b",
+        r"(?i:\b(?:exit(?:ed)?|status|code|rc)\b[ =:]{0,3}(?:with )?(?:code |status )?(?:143|137)\b)"
+        r"|\(exitcode: -15\)|\bexitcode\s*: -15\b|exits with return code = -15\b|^KeyboardInterrupt\b",
         _LOG,
         _ENDED,
         0.6,

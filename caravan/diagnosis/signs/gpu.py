@@ -152,6 +152,19 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
         0.88,
         _NONE,
     ),
+    row(
+        r"(?i:\b(?:nproc\w*|(?:local_)?world_?size|num_?gpus?|n_?gpus?|devices|processes"
+        r"|ranks)\b\D{0,30}(?P<want>\d+)\D{0,40}"
+        r"(?:greater|larger|more|exceeds?|>|only)\D{0,60}(?P<have>\d+)\D{0,12}(?:gpu|device|card)s?\b"
+        r"|\b(?:greater|larger|more|exceeds?|>)\D{0,30}\b(?:number of |available |visible )+(?:gpu|device|card)s\b"
+        r"|\bnot enough gpus\b)",
+        _LOG,
+        _COUNT,
+        0.82,
+        _NONE,
+        _F.USER_CODE_BUG,
+        _F.TRAINING_CONFIG_INVALID,
+    ),
     # PyTorch is not built for this GPU.
     row(
         r"\bTorch not compiled with CUDA enabled\b|\bPyTorch was (?:built|compiled) without CUDA\b",
@@ -169,6 +182,16 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
         0.93,
         _F.USER_CODE_BUG,
         _F.PACKAGE_VERSION_CONFLICT,
+        kind="cpu",
+    ),
+    row(
+        r"a CUDA-enabled jaxlib is not installed|\bTensorFlow (?:binary )?was not built with CUDA"
+        r"|not built with (?:CUDA|GPU) (?:kernel )?support",
+        _LOG,
+        _BUILD,
+        0.75,
+        _NONE,
+        mild=True,
         kind="cpu",
     ),
     row(r"\bDistributed package doesn't have NCCL built in\b", _LOG, _BUILD, 0.92, kind="cpu"),

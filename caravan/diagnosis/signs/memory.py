@@ -57,6 +57,25 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(r"OOM when allocating tensor.*/device:CPU:\d+ by allocator", _LOG, _HOST, 0.97, _CUDA, where="process"),
     row(r"\bray\.exceptions\.OutOfMemoryError|node running low on memory", _LOG, _HOST, 0.95, _CUDA, where="process"),
+    row(
+        r"\bunable to mmap \d+ bytes\b.*Cannot allocate memory|(?i:\bkilled due to memory pressure)"
+        r"|\b[Oo]ut[- ]of[- ]memory killer"
+        r"|\bOOM[- ]killer\b|exit codes of the workers are \{.{0,80}SIGKILL\(-9\)|The node was low on resource: memory",
+        _LOG,
+        _HOST,
+        0.92,
+        *_ECHOED,
+        where="process",
+    ),
+    row(
+        r"\bCannot allocate memory\b|\bBrokenProcessPool\b|process pool was terminated abruptly",
+        _LOG,
+        _HOST,
+        0.72,
+        *_ECHOED,
+        _F.USER_CODE_BUG,
+        where="process",
+    ),
     # A process that was killed while its task lived on.
     row(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) is killed by signal: Killed", _LOG, _HOST, 0.95, where="process"),
     row(r"^caravan: .*\bcopier\b.* ended with exit code 137\b", _LOG, _HOST, 0.8, where="process"),
@@ -103,6 +122,25 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(r"No executable batch size found, reached zero", _LOG, _CUDA, 0.92),
     row(r"enough GPU RAM to fit the quantized model", _LOG, _CUDA, 0.75),
+    row(
+        r"\bUnable to find a valid cuDNN algorithm\b|\bCUBLAS_STATUS_NOT_INITIALIZED\b"
+        r"|Ran out of memory in memory space"
+        r"|That was not possible\. There are .{0,20} free|\bMPS backend out of memory\b"
+        r"|GET was unable to find an engine to"
+        r" execute this computation",
+        _LOG,
+        _CUDA,
+        0.75,
+        _F.USER_CODE_BUG,
+    ),
+    row(
+        r"No available memory for the cache blocks|(?i:resource[_ ]exhausted): Failed to allocate request for (?P<"
+        r"tried_gib>[\d.]+ ?[KMGT]i?B)|\bfailed to allocate (?:memory|[\d.]+\w? .{0,40}from device)",
+        _LOG,
+        _CUDA,
+        0.85,
+        _F.USER_CODE_BUG,
+    ),
     # Neighbours that are repaired otherwise.
     row(held_by_others, _LOG, _OTHERS, 0.92, _CUDA),
     row(used_before, _LOG, _OTHERS, 0.9, _CUDA),

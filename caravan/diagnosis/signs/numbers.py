@@ -33,6 +33,17 @@ NUMBER_SIGNS: Final[tuple[Sign, ...]] = (
         kind="nan",
     ),
     row(r"\bfound (?:NaN|Inf)\b|\bFunction '\w+' returned nan values", _LOG, _LOST, 0.95, kind="nan"),
+    row(
+        r"(?i:\bdiverged with loss|\bgradients? (?:is|are|became|contains?|has|have) (?:a )?(?:nan|inf|non-?finite)"
+        r"|\b(?:nan|inf|non-?finite) (?:values? )?(?:in|detected in|found in|encountered in) (?:the )?(?:loss"
+        r"|grad\w*|weights|logits))",
+        _LOG,
+        _LOST,
+        0.9,
+        _F.USER_CODE_BUG,
+        kind="nan",
+    ),
+    row(r"reducing loss scale to 0\.0\b", _LOG, _LOST, 0.85, mild=True, kind="scale"),
     row(r"FloatingPointError: .*\b(?:nan|inf)\b", _LOG, _LOST, 0.93, kind="nan"),
     row(r"total norm of order \S+ for gradients .*non-finite", _LOG, _LOST, 0.95, kind="nan"),
     row(r"Monitored metric (?P<metric>\S+) = (?:nan|-?inf) is not finite", _LOG, _LOST, 0.92, kind="nan"),

@@ -51,7 +51,8 @@ PROCESS_SIGNS: Final[tuple[Sign, ...]] = (
         r"|(?i:\bsegfault at)|\bIllegal instruction\b"
         r"|\bFloating point exception\b|is killed by signal: (?:Segmentation fault|Illegal instruction|Aborted"
         r"|Floating)|\(exitcode: -(?:11|4|8)\)|\bexitcode\s*: -(?:11|4|8)\b|exits with return code = -(?:11|4|8)\b"
-        r"|\bexited on signal (?:11|4|8) |[Ee]xit [Cc]ode:? (?:139|132|136)\b",
+        r"|\bexited on signal (?:11|4|8) |(?:[Cc]ode|[Ss]tatus|rc)[ =:]{1,3}(?:139|132|136)\b"
+        r"|illegal hardware instruction",
         _LOG,
         _CRASH,
         0.85,
@@ -81,7 +82,7 @@ PROCESS_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"Fatal Python error: |\(core dumped\)|\bAborted\b|\(exitcode: -6\)|\bexitcode\s*: -6\b"
         r"|exits with return code = -6\b|\bexited on signal 6\b|\bdied with <Signals\.SIGABRT: 6>"
-        r"|[Ee]xit [Cc]ode:? 134\b|is killed by signal: Aborted",
+        r"|(?:[Cc]ode|[Ss]tatus|rc)[ =:]{1,3}134\b|is killed by signal: Aborted",
         _LOG,
         _CRASH,
         0.6,

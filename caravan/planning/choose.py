@@ -1,102 +1,161 @@
-"""The chooser: which GPU the plan asks for, and a smaller batch when none is large enough.
+"""The chooser: the cheapest plan of the cluster's inventory that fits with a margin.
 
-Its changes are by the estimate, so they never stand against what the user, an answer or a repair has set.
+Its changes are by the estimate, so they never stand against what the user, an answer or a repair has set, nor against
+what memory knows to fit. The whole grid is looked at (`grid`), not one step after the other. Pure.
 """
 
 import math
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from caravan.planning.catalogue import USABLE_SHARE, Prices
-from caravan.planning.cluster_fit import GpuOffer, gpu_offers, in_target
-from caravan.planning.config_files import reaches
-from caravan.planning.estimate import gpu_memory, gpu_size_gib
+from caravan.planning.batches import effective_batch
+from caravan.planning.catalogue import USABLE_SHARE
+from caravan.planning.cluster_fit import in_target
+from caravan.planning.dataset_size import dataset_size
+from caravan.planning.estimate import with_repository
+from caravan.planning.grid import KEPT, MODEL, Ground, Point, offers_of, points
+from caravan.planning.model_shape import shape_for
+from caravan.planning.smoke import speed_key
 from caravan.values.base import Json
-from caravan.values.estimate import Estimate
+from caravan.values.estimate import Estimate, Measured
 from caravan.values.job import ClusterFacts
-from caravan.values.plan import STANDING, Author, PlanChange, Resources, TrainingPlan, apply_changes
-from caravan.values.shape import ModelShape
-
-_KEPT = STANDING | {Author.MEMORY}
-"""Authors against whose GPU and batch the formula does not stand: what was seen to fit beats it."""
+from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
+from caravan.values.prices import Prices
+from caravan.values.repo import RepoProfile
 
 
-def choose(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts, beyond: float = 1.0) -> tuple[PlanChange, ...]:
-    """Changes that make the plan fit and bound its cost; empty when it is well as it is.
+class Choice(NamedTuple):
+    """What is changed of the plan, the point of the grid that it leads to, and all points, the best first."""
 
-    The cheapest GPU type of the inventory that holds it is named. When none does, the micro batch is halved and the
-    accumulation doubled until it fits the largest type. `beyond` is the factor that is in the estimate.
+    changes: tuple[PlanChange, ...]
+    best: Point | None = None
+    found: tuple[Point, ...] = ()
+    ground: Ground | None = None
+
+
+def choose(
+    plan: TrainingPlan,
+    estimate: Estimate,
+    facts: ClusterFacts,
+    beyond: float = 1.0,
+    *,
+    prices: Prices | None = None,
+    profile: RepoProfile | None = None,
+    measured: Measured | None = None,
+) -> tuple[PlanChange, ...]:
+    """Changes that make the plan fit at the least cost; empty when it is well as it is (`chosen` says more)."""
+    return chosen(plan, estimate, facts, beyond, prices=prices, profile=profile, measured=measured).changes
+
+
+def chosen(
+    plan: TrainingPlan,
+    estimate: Estimate,
+    facts: ClusterFacts,
+    beyond: float = 1.0,
+    *,
+    prices: Prices | None = None,
+    profile: RepoProfile | None = None,
+    measured: Measured | None = None,
+) -> Choice:
+    """The cheapest run that fits with the margin: GPU type and count, batch, checkpointing, precision, sharding.
+
+    `beyond` is the factor that is in the estimate; what the first steps of this very plan have shown replaces the
+    formula.
     """
-    if plan.resources.gpus == 0:
-        return _bounded(plan, estimate)
-    changes = list(_host(plan, estimate, facts)) + list(_bounded(plan, estimate))
-    offers = gpu_offers(plan.model_copy(update={"resources": _any_model(plan)}), facts, Prices())
-    if estimate.gpu_memory_gib is None or not offers:
-        return tuple(changes)
-    if not any(_holds(o, estimate.gpu_memory_gib) for o in offers):
-        smaller = _smaller_batch(plan, offers, beyond, estimate.shape)
-        changes += smaller
-        plan = apply_changes(plan, smaller)
-    parts, _, _ = gpu_memory(plan, beyond, estimate.shape)
-    need = sum(p.gib for p in parts) if parts else estimate.gpu_memory_gib
-    best = next((o for o in offers if o.model == estimate.gpu and _holds(o, need)), None)
-    best = best or next((o for o in offers if _holds(o, need)), None)
-    if best is not None:
-        changes += _types(plan, best, [o for o in offers if _holds(o, need)], f"that holds {need:.1f} GiB", len(offers))
-        least = min(math.ceil(need * 1024 / USABLE_SHARE), round((gpu_size_gib(best) or 0) * 1024))
-        changes += _differing(plan, "resources.gpu_memory_mib", least, f"{need:.1f} GiB and what the driver keeps")
-    return tuple(changes)
+    host = _host(plan, estimate, facts)
+    ground = ground_of(plan, estimate, facts, beyond, prices=prices, profile=profile, measured=measured)
+    if ground is None:
+        return Choice((*host, *_bounded(plan, estimate.usd_per_hour)))
+    found = points(ground)
+    for best in found:
+        changes = _changes(ground, best, found)
+        after = apply_changes(plan, changes)
+        if effective_batch(after) == effective_batch(plan):
+            price, count = best.offer.usd_per_hour, after.resources.gpus * after.launch.nodes
+            bound = _bounded(plan, None if price is None else price * count)
+            return Choice((*_together(host, changes), *bound), best, found, ground)
+    return Choice((*host, *_bounded(plan, estimate.usd_per_hour)), None, found, ground)
 
 
-def _types(plan: TrainingPlan, best: GpuOffer, fitting: list[GpuOffer], which: str, offered: int) -> list[PlanChange]:
+def ground_of(
+    plan: TrainingPlan,
+    estimate: Estimate,
+    facts: ClusterFacts,
+    beyond: float = 1.0,
+    *,
+    prices: Prices | None = None,
+    profile: RepoProfile | None = None,
+    measured: Measured | None = None,
+) -> Ground | None:
+    """What the points of the grid share; None where no GPU is asked for or the model's shape is not known."""
+    full = with_repository(plan, profile)
+    shape = estimate.shape or shape_for(full, profile).shape
+    if plan.resources.gpus == 0 or shape is None or not estimate.gpu_memory_gib:
+        return None
+    factor = beyond
+    if measured is not None and measured.smoke.peak_gpu_gib and measured.key == speed_key(plan):
+        formula = estimate.formula_gib if estimate.smoke is not None else estimate.gpu_memory_gib
+        factor = beyond * measured.smoke.peak_gpu_gib / (formula or estimate.gpu_memory_gib)
+    return Ground(plan, full, shape, facts, prices or Prices(), profile, dataset_size(full, profile), factor)
+
+
+def _changes(ground: Ground, best: Point, found: tuple[Point, ...]) -> tuple[PlanChange, ...]:
+    """What leads from the plan to the point: its fields, the GPU type, the memory that is asked for."""
+    plan, count = ground.plan, best.plan.resources.gpus
+    changes = [c for path, value in best.values.items() for c in _differing(plan, path, value, _why(path, best))]
+    offered = len(offers_of(ground, {"resources.gpus": count}, count))
+    rest = tuple(p for p in found if p.values == best.values and p.safe == best.safe)
+    need = best.high if best.safe else best.gib
+    which = f"that hold {need:.1f} GiB"
+    changes += _types(plan, best, rest, which, offered)
+    least = min(math.ceil(need * 1024 / USABLE_SHARE), round(best.size * 1024))
+    margin = "with its margin" if best.safe else "without a margin"
+    return (*changes, *_differing(plan, "resources.gpu_memory_mib", least, f"{need:.1f} GiB {margin}"))
+
+
+def _types(plan: TrainingPlan, best: Point, fitting: tuple[Point, ...], which: str, offered: int) -> list[PlanChange]:
     """The type that is demanded, or those that are preferred.
 
     Where another would cost more, or is not known to cost the same, the cheapest is demanded: the cost that is approved
     is its. Else the cheapest is preferred: a job that waits for it while others are idle saves nothing.
     """
-    prefer = [best.model, *(o.model for o in fitting if o.model != best.model)]
-    same = best.usd_per_hour is not None and all(o.usd_per_hour == best.usd_per_hour for o in fitting)
+    if plan.set_by(MODEL) in KEPT and plan.resources.gpu_model is not None:
+        return []
+    price = best.offer.usd_per_hour
+    prefer = list(dict.fromkeys((best.offer.model, *(p.offer.model for p in fitting))))
+    same = price is not None and all(p.offer.usd_per_hour == price for p in fitting)
     changes = []
-    if offered > 1 and not (same and len(fitting) > 1):
-        why = f"the cheapest of {offered} types {which}"
-        changes += _differing(plan, "resources.gpu_model", best.model, why)
+    if offered > 1 and not (same and len(prefer) > 1):
+        run = "run" if best.cost is not None or best.update_usd is not None else "hour"
+        why = f"the cheapest {run} of {offered} types {which}"
+        changes += _differing(plan, MODEL, best.offer.model, why)
+    elif plan.set_by(MODEL) is Author.ESTIMATE:
+        changes += _differing(plan, MODEL, None, f"all types {which} cost the same")
     wanted: list[Json] = list[Json](prefer) if len(prefer) > 1 else []
     return [*changes, *_differing(plan, "resources.gpu_prefer", wanted, f"the types {which}, the cheapest first")]
 
 
-def _any_model(plan: TrainingPlan) -> Resources:
-    """The plan's resources, without a GPU type that an earlier choice has set."""
-    if plan.set_by("resources.gpu_model") in _KEPT:
-        return plan.resources
-    return plan.resources.model_copy(update={"gpu_model": None})
+def _why(path: str, best: Point) -> str:
+    """Why the point has that value, in a few words."""
+    if path == "training.precision":
+        return f"what {best.offer.model} computes fastest in 16 bit"
+    if path == "training.grad_checkpointing":
+        return f"costs least of what fits on {best.offer.model}; the training is the same"
+    if path.startswith("training.") and path != "training.options":
+        return f"costs least on {best.offer.model}; the effective batch stays"
+    return f"costs least with {best.plan.resources.gpus} x {best.offer.model}; the effective batch stays"
 
 
-def _holds(offer: GpuOffer, gib: float) -> bool:
-    size = gpu_size_gib(offer)
-    return size is not None and gib <= size * USABLE_SHARE
+def _together(host: tuple[PlanChange, ...], changes: tuple[PlanChange, ...]) -> tuple[PlanChange, ...]:
+    """Both; of host memory the larger amount."""
+    amounts = {c.path: c for c in (*host, *changes) if c.path == "resources.memory_mb"}
+    most = max((*host, *changes), key=lambda c: _amount(amounts, c), default=None)
+    others = [c for c in (*host, *changes) if c.path != "resources.memory_mb"]
+    return (*([most] if most is not None and most.path in amounts else []), *others)
 
 
-def _smaller_batch(
-    plan: TrainingPlan, offers: tuple[GpuOffer, ...], beyond: float, shape: ModelShape | None
-) -> list[PlanChange]:
-    """Halve the batch, double the accumulation; nothing when that can't help or may not be changed."""
-    batch, accumulated = plan.training.micro_batch or 1, plan.training.grad_accum or 1
-    kept = any(plan.set_by(p) in _KEPT for p in ("training.micro_batch", "training.grad_accum"))
-    if kept or not reaches(plan, "training.micro_batch"):
-        return []
-    while batch > 1 and batch % 2 == 0:
-        batch, accumulated = batch // 2, accumulated * 2
-        values = {"micro_batch": batch, "grad_accum": accumulated}
-        trial = plan.model_copy(update={"training": plan.training.model_copy(update=values)})
-        parts, _, _ = gpu_memory(trial, beyond, shape)
-        if any(_holds(o, sum(p.gib for p in parts)) for o in offers):
-            why = "the batch doesn't fit any GPU here; the effective batch stays"
-            if not reaches(plan, "training.grad_accum"):
-                why = "the batch doesn't fit any GPU here; the repository has no option for accumulation"
-            return [
-                PlanChange(path=f"training.{name}", value=value, by=Author.ESTIMATE, why=why)
-                for name, value in values.items()
-                if reaches(plan, f"training.{name}")
-            ]
-    return []
+def _amount(amounts: Mapping[str, PlanChange], change: PlanChange) -> float:
+    return float(str(change.value)) if change.path in amounts else -1.0
 
 
 def _host(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts) -> tuple[PlanChange, ...]:
@@ -108,9 +167,9 @@ def _host(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts) -> tuple[
     return tuple(_differing(plan, "resources.memory_mb", max(10, min(need, most)), "to load the weights"))
 
 
-def _bounded(plan: TrainingPlan, estimate: Estimate) -> tuple[PlanChange, ...]:
+def _bounded(plan: TrainingPlan, per_hour: float | None) -> tuple[PlanChange, ...]:
     """A time limit that keeps the cost under the limit that was said."""
-    cost, per_hour = plan.limits.max_cost_usd, estimate.usd_per_hour
+    cost = plan.limits.max_cost_usd
     if cost is None or not per_hour or (plan.limits.max_run_s and plan.set_by("limits.max_run_s") in STANDING):
         return ()
     seconds = int(cost / per_hour * 3600)

@@ -156,11 +156,17 @@ def _with_gpus(plan: TrainingPlan, count: int) -> Move:
     values: dict[str, Json] = {"resources.gpus": count}
     if plan.launch.nproc == asked:
         values["launch.nproc"] = count
-    for path in _PER_GPU:  # the usual amounts are so much for each GPU
+    return _with_fewer(plan, values | per_gpu(plan, count), count, asked, "GPUs")
+
+
+def per_gpu(plan: TrainingPlan, count: int) -> dict[str, Json]:
+    """The usual amounts, which are so much for each GPU, for another number of them."""
+    values: dict[str, Json] = {}
+    for path in _PER_GPU:
         amount = plan.get(path)
         if isinstance(amount, int) and path in plan.provenance and plan.set_by(path) in _USUAL:
-            values[path] = max(64, amount * count // asked)
-    return _with_fewer(plan, values, count, asked, "GPUs")
+            values[path] = max(64, amount * count // plan.resources.gpus)
+    return values
 
 
 def fewer_nodes(plan: TrainingPlan) -> Iterator[Move]:

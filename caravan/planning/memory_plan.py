@@ -5,6 +5,7 @@ from typing import Final
 
 from caravan.planning.command import DISTRIBUTED
 from caravan.planning.memory import Setting
+from caravan.planning.memory.names import method_kind, optimizer_kind
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher, RepoProfile
 from caravan.values.shape import ModelShape
@@ -13,7 +14,6 @@ _DEFAULT_SEQ: Final = 1024
 _ALL_TARGETS: Final = ("q", "k", "v", "o", "gate", "up", "down")
 _ADAPTERS: Final = ("lora", "qlora", "dora")
 _STAGE: Final = re.compile(r"zero[-_ ]?(?:stage)?[-_ =]?([123])|\bstage[\"']?\s*[:=]\s*([123])")
-_KNOWN: Final = ("adafactor", "lion", "galore", "apollo", "muon", "lomo", "lamb")
 
 
 def setting_of_plan(
@@ -22,7 +22,7 @@ def setting_of_plan(
     """The plan's training as memory sees it, and a line for everything that nobody said."""
     training = plan.training
     notes = list(_assumed(plan))
-    method = (training.method or "full").lower()
+    method = method_kind(training.method)
     quant = training.quant_bits or (4 if method == "qlora" else None)
     precision = training.precision or "bf16"
     compute = "fp32" if precision == "tf32" else precision
@@ -87,18 +87,6 @@ def _weights_dtype(plan: TrainingPlan, compute: str, parallel: str, *, adapter: 
     if adapter or compute == "fp32":
         return compute
     return "fp32" if compute == "fp16" or (parallel == "fsdp" and plan.launch.launcher in DISTRIBUTED) else compute
-
-
-def optimizer_kind(name: str | None) -> str:
-    """The kind of an optimizer that a trainer names (`paged_adamw_8bit`, `adamw_torch_fused`)."""
-    plain = (name or "adamw").lower().replace("-", "_")
-    found = next((kind for kind in _KNOWN if kind in plain), None)
-    if found is None and "sgd" in plain:
-        found = "sgd_momentum" if "momentum" in plain else "sgd"
-    if found is None:
-        found = "adamw_fused" if "fused" in plain else "adamw"
-    eight = "8bit" if "8bit" in plain or "8_bit" in plain else ""
-    return ("paged_" if "paged" in plain else "") + (found.removesuffix("_fused") + eight if eight else found)
 
 
 def _words(plan: TrainingPlan) -> str:

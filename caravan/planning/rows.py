@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from caravan.planning.memory import FITTED, Fitted, Setting, memory_parts
+from caravan.planning.memory.names import method_kind, optimizer_kind, parallel_kind
 from caravan.planning.shapes import guessed_shape, shape_of
 from caravan.values.base import Json
 from caravan.values.errors import UsageError
@@ -79,11 +80,11 @@ def setting_of(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> Setting:
     targets = fields.get("lora_targets")
     flash = fields.get("flash_attention")
     return Setting(
-        method=str(fields.get("method") or default.method),
+        method=method_kind(_text(fields, "method")),
         weights_dtype=str(fields.get("weights_dtype") or compute),
         compute_dtype=compute,
         quant_bits=_count(fields, "quant_bits"),
-        optimizer=str(fields.get("optimizer") or default.optimizer),
+        optimizer=optimizer_kind(_text(fields, "optimizer")),
         micro_batch=_count(fields, "micro_batch") or 1,
         seq_len=_length(fields, fitted) or default.seq_len,
         lora_rank=_count(fields, "lora_rank") or default.lora_rank,
@@ -94,13 +95,13 @@ def setting_of(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> Setting:
         fused_ce=bool(fields.get("fused_ce")),
         master_fp32=bool(fields.get("master_fp32")),
         gpus=_count(fields, "gpus") or 1,
-        parallel=str(fields.get("parallel") or "none"),
-        quant_type=str(fields["quant_type"]) if fields.get("quant_type") else None,
+        parallel=parallel_kind(_text(fields, "parallel")),
+        quant_type=_text(fields, "quant_type"),
         grad_accum=_count(fields, "grad_accum"),
         offload=bool(fields.get("offload")),
         compiled=bool(fields.get("compiled")),
         varying=fields.get("seq_kind") in _VARYING,
-        metric=str(fields["metric"]) if fields.get("metric") else None,
+        metric=_text(fields, "metric"),
         image_size=_count(fields, "image_size"),
     )
 
@@ -128,6 +129,11 @@ def _number(fields: Mapping[str, Json], name: str) -> float | None:
     if not math.isfinite(value) or value < 0 or value > _MOST:
         raise _bad(fields, name, f"must be between 0 and {_MOST:.0e}")
     return float(value) or None
+
+
+def _text(fields: Mapping[str, Json], name: str) -> str | None:
+    value = fields.get(name)
+    return str(value) if value else None
 
 
 def _bad(fields: Mapping[str, Json], name: str, why: str) -> UsageError:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from caravan.planning.memory_plan import optimizer_kind, setting_of_plan
+from caravan.planning.memory.names import method_kind, optimizer_kind, parallel_kind
+from caravan.planning.memory_plan import setting_of_plan
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher
 from caravan.values.shape import ModelShape
@@ -107,3 +108,35 @@ def test_packed_sequences_do_not_differ_in_length() -> None:
 )
 def test_kinds_of_optimizers(name: str | None, kind: str) -> None:
     assert optimizer_kind(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (None, "full"),
+        ("QLoRA", "qlora"),
+        ("adalora", "lora"),
+        ("prompt_tuning", "freeze"),
+        ("galore", "full"),
+        ("pre-training", "full"),
+    ],
+)
+def test_kinds_of_methods(name: str | None, kind: str) -> None:
+    assert method_kind(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (None, "none"),
+        ("DeepSpeed ZeRO-3", "zero3"),
+        ("zero_1", "zero1"),
+        ("FSDP2", "fsdp"),
+        ("ddp", "ddp"),
+        ("tp", "split"),
+        ("tensor_parallel", "split"),
+        ("https", "none"),
+    ],
+)
+def test_kinds_of_spreading(name: str | None, kind: str) -> None:
+    assert parallel_kind(name) == kind

@@ -10,7 +10,7 @@ the Llama, Mistral, Qwen2, GPT-2, BERT and Mixtral modelling code in transformer
 from typing import Final, NamedTuple
 
 from caravan.planning.memory.constants import FITTED, Fitted
-from caravan.planning.memory.setting import Setting, adapters, tokens, width
+from caravan.planning.memory.setting import Setting, adapters, quantised, tokens, width
 from caravan.planning.memory.weights import expert_width, key_width, query_width
 from caravan.values.shape import Family, ModelShape
 
@@ -53,7 +53,7 @@ def stream_width(setting: Setting, fitted: Fitted = FITTED) -> float:
     stream, and the 4-bit layers cast their output to it; other trainers leave 16 bit. Which one is seldom known.
     """
     each, kind = width(setting.compute_dtype), (setting.quant_type or "bnb").lower()
-    if each >= 4 or setting.quant_bits not in (4, 8) or kind in _KERNELS:
+    if each >= 4 or not quantised(setting) or kind in _KERNELS:
         return each
     if not setting.grad_checkpointing:
         return each + max(fitted.wide_kept, fitted.wide_stream) * (4.0 - each)
@@ -63,9 +63,10 @@ def stream_width(setting: Setting, fitted: Fitted = FITTED) -> float:
 def activation_bytes(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -> tuple[float, float, float]:
     """Bytes kept at the end of the forward pass, and those during the first and the last block's backward pass."""
     block, count = block_of(shape, setting, fitted), tokens(setting)
-    everything = shape.layers * block.kept
+    layers = shape.layers / setting.gpus if setting.parallel == "split" else float(shape.layers)
+    everything = layers * block.kept
     if setting.grad_checkpointing:
-        stored = min(shape.layers * block.checkpoint, everything)
+        stored = min(layers * block.checkpoint, everything)
         first = min(stored + block.kept, everything) + block.transient
         return count * stored, count * first, count * (block.kept + block.transient)
     return count * everything, count * (everything + block.transient), count * (block.kept + block.transient)

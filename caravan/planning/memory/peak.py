@@ -12,7 +12,7 @@ from caravan.planning.memory.constants import FITTED, Fitted
 from caravan.planning.memory.families import FOR_IMAGES, average_bytes, image_activation_bytes
 from caravan.planning.memory.logits import logits_bytes
 from caravan.planning.memory.runtime import runtime_gib
-from caravan.planning.memory.setting import GIB, Setting, adapters, held, width
+from caravan.planning.memory.setting import GIB, Setting, adapters, held, quantised, width
 from caravan.planning.memory.sharding import spread
 from caravan.planning.memory.trained import Trained, trained_bytes
 from caravan.planning.memory.weights import dequantised_bytes, parts_of
@@ -92,7 +92,7 @@ def _head_and_block(shape: ModelShape, setting: Setting, trained: Trained) -> fl
 def _cast_bytes(shape: ModelShape, setting: Setting) -> float:
     """Copies of 32-bit weights in the compute type that autocast makes and keeps until the forward pass ends."""
     mixed = width(setting.weights_dtype) > width(setting.compute_dtype)
-    if not mixed or setting.parallel in ("fsdp", "zero1", "zero2", "zero3") or setting.quant_bits in (4, 8):
+    if not mixed or setting.parallel not in ("none", "ddp") or quantised(setting):
         return 0.0
     if adapters(setting) or setting.method == "freeze":
         return 0.0  # only what needs a gradient is cached

@@ -12,18 +12,18 @@ GIB: Final = 1024**3
 ADAPTERS: Final = ("lora", "qlora", "dora")
 FROZEN: Final = (*ADAPTERS, "freeze")
 """Methods that leave the base model's weights as they are."""
-SHARDED_WEIGHTS: Final = ("zero3", "fsdp")
-SHARDED_GRADIENTS: Final = ("zero2", "zero3", "fsdp")
-SHARDED_STATES: Final = ("zero1", "zero2", "zero3", "fsdp")
+SHARDED_WEIGHTS: Final = ("zero3", "fsdp", "split")
+SHARDED_GRADIENTS: Final = ("zero2", "zero3", "fsdp", "split")
+SHARDED_STATES: Final = ("zero1", "zero2", "zero3", "fsdp", "split")
 ZERO: Final = ("zero1", "zero2", "zero3")
 
-_BYTES: Final = {"fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0}
+_BYTES: Final = {"fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0}
 _MOST: Final = 1e12
 """No count of a training is larger; more is held to this, so that no product overflows."""
 
 
 class Setting(NamedTuple):
-    """A training, as memory sees it. `parallel`: none, ddp, zero1, zero2, zero3 or fsdp; batch and length per GPU."""
+    """A training, as memory sees it. `parallel`: as `names.parallel_kind` says; batch and length are per GPU."""
 
     method: str = "full"
     weights_dtype: str = "bf16"
@@ -78,6 +78,11 @@ def held(setting: Setting) -> Setting:
 def tokens(setting: Setting) -> float:
     """Tokens of one micro batch on one GPU."""
     return float(setting.micro_batch) * float(setting.seq_len)
+
+
+def quantised(setting: Setting) -> bool:
+    """Whether the base model's matrices are held in 8 bits or fewer."""
+    return setting.quant_bits is not None and 0 < setting.quant_bits <= 8
 
 
 def adapters(setting: Setting) -> bool:

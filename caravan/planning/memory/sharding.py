@@ -8,7 +8,7 @@ of the one that is computed; torch's DistributedDataParallel: buckets as large a
 
 from typing import Final, NamedTuple
 
-from caravan.planning.memory.setting import SHARDED_WEIGHTS, Setting, adapters, width
+from caravan.planning.memory.setting import SHARDED_WEIGHTS, Setting, adapters, quantised, width
 from caravan.planning.memory.trained import Trained
 from caravan.planning.memory.weights import parts_of, quantised_width, weights_bytes
 from caravan.values.shape import ModelShape
@@ -46,13 +46,13 @@ def spread(shape: ModelShape, setting: Setting, trained: Trained) -> Spread:
 def _gathered(shape: ModelShape, setting: Setting, whole: float) -> tuple[float, float]:
     """Gathered weights, and a block's gradients before they are spread."""
     where, each = parts_of(shape), width(setting.compute_dtype)
-    block = where.block * (quantised_width(setting) if setting.quant_bits in (4, 8) else each)
+    block = where.block * (quantised_width(setting) if quantised(setting) else each)
     if setting.parallel == "fsdp":
         gathered = (where.embedding + where.head) * each + _AHEAD * block
     else:
         gathered = max(where.embedding * each, _AHEAD * block)
-    if setting.gpus == 1 and setting.parallel == "fsdp":
-        return 0.0, 0.0  # nothing is spread
+    if setting.parallel == "split" or (setting.gpus == 1 and setting.parallel == "fsdp"):
+        return 0.0, 0.0  # nothing is put together again
     gathered = min(gathered, whole / 2)
     frozen = adapters(setting) or setting.method == "freeze"
     return gathered, 0.0 if frozen or setting.gpus == 1 else min(block, whole / 2)

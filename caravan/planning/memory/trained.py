@@ -10,7 +10,15 @@ states; Chen et al. 2023 (arXiv 2302.06675) for Lion's single momentum; DeepSpee
 
 from typing import Final, NamedTuple
 
-from caravan.planning.memory.setting import SHARDED_GRADIENTS, SHARDED_STATES, ZERO, Setting, adapters, width
+from caravan.planning.memory.setting import (
+    SHARDED_GRADIENTS,
+    SHARDED_STATES,
+    SHARDED_WEIGHTS,
+    ZERO,
+    Setting,
+    adapters,
+    width,
+)
 from caravan.planning.memory.weights import Parts, parts_of
 from caravan.values.shape import ModelShape
 
@@ -81,8 +89,10 @@ def trained_bytes(shape: ModelShape, setting: Setting) -> Trained:
     gradients = sum(n * _gradient_width(setting, each) for n, each, _ in groups) / of_gradients
     states = sum(n * _state_width(shape, setting, each, where) for n, each, _ in groups)
     step = sum(n * _step_width(setting, each) for n, each, _ in groups)
-    if setting.parallel in ("fsdp", "zero3"):
+    if setting.parallel in SHARDED_WEIGHTS:
         copies /= setting.gpus
+    if setting.optimizer == "lomo":  # each gradient is used and freed within the backward pass
+        gradients = 0.0
     if setting.offload:  # gradients go to the host as they come, and the step is done there
         gradients = states = step = 0.0
     return Trained(copies, gradients, states / of_states, step / of_states, count)
@@ -111,8 +121,9 @@ def _optimizer_width(shape: ModelShape, name: str, own: float, where: Parts) -> 
     if name.startswith("galore"):
         low = min(1.0, _GALORE_RANK / shape.hidden)
         return (3 * low * where.body + 2 * (total - where.body)) / total * own
-    if "8bit" in name:
-        body = _EIGHT_BIT if "adam" in name else _EIGHT_BIT / 2
+    if "8bit" in name or "4bit" in name:
+        states = _EIGHT_BIT if "8bit" in name else _EIGHT_BIT / 2
+        body = states if "adam" in name else states / 2
         return (body * (total - where.embedding) + 8.0 * where.embedding) / total
     if name == "muon":
         return (where.body + 2 * (total - where.body)) / total * own

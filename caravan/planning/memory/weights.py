@@ -8,7 +8,7 @@ and the GPTQ file format: groups of 128 with a 16-bit scale and a 4-bit zero.
 
 from typing import Final, NamedTuple
 
-from caravan.planning.memory.setting import Setting, adapters, width
+from caravan.planning.memory.setting import Setting, adapters, quantised, width
 from caravan.values.shape import ModelShape
 
 _TIED_UP_TO: Final = 2304
@@ -75,7 +75,7 @@ def weights_bytes(shape: ModelShape, setting: Setting) -> float:
     """
     where, total = parts_of(shape), shape.params_b * 1e9
     each = width(setting.weights_dtype)
-    if setting.quant_bits not in (4, 8):
+    if not quantised(setting):
         return total * each
     kept = 4.0 if prepared(setting) else min(each, 2.0) if adapters(setting) else each
     return (total - where.body) * kept + where.body * quantised_width(setting)
@@ -88,18 +88,21 @@ def prepared(setting: Setting) -> bool:
     either; a plain `bnb` type or none named is the common way through transformers.
     """
     kind = (setting.quant_type or "bnb").lower()
-    return adapters(setting) and setting.quant_bits in (4, 8) and kind.startswith("bnb")
+    return adapters(setting) and quantised(setting) and kind.startswith("bnb")
 
 
 def quantised_width(setting: Setting) -> float:
     """Bytes of one quantised weight with its constants."""
-    if setting.quant_bits == 8:
+    bits = setting.quant_bits or 16
+    if bits == 8:
         return 1.0 + 4 / 4096  # a row's scale (Dettmers et al. 2022, arXiv 2208.07339)
+    if bits != 4:
+        return bits / 8 + 2.5 / 128
     return _EACH.get((setting.quant_type or "").lower(), _DOUBLE)
 
 
 def dequantised_bytes(shape: ModelShape, setting: Setting) -> float:
     """The matrix that is just being multiplied with, in 16 bit, where the weights are quantised."""
-    if setting.quant_bits not in (4, 8):
+    if not quantised(setting):
         return 0.0
     return width(setting.compute_dtype) * max(a * b for a, b in parts_of(shape).matrices.values())

@@ -121,7 +121,7 @@ STORAGE_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"\b(?:mkdir|touch|cp|mv|tee|rsync|install|ln|tar|chown|chmod|rm|dd|wget|curl)\b[^"
         r"|]{0,60}?['‘ ](?P<path>/?[\w./-]+)['’]?: "
-        r"(?:Cannot (?:open|mkdir|create[^:]*): )?(?:Permission denied|Operation not permitted)",
+        r"(?:Cannot (?:open|mkdir|create[^:]*): )?(?:[Pp]ermission denied|Operation not permitted)",
         _LOG,
         _DENIED,
         0.92,

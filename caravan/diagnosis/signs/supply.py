@@ -110,7 +110,7 @@ SUPPLY_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"\bMissing: nomad\.[\w.]+\((?P<secret>[^)]+)", _SAID, _SECRET, 0.96, *_FELLED, kind="nomad"),
     row(
         r"\b(?:vault\.(?:read|list|write|pki)\((?P<secret>[^)]+)\)"
-        r"|no secret exists at (?P<secret2>\S+)).*(?:40[34]|denied|no secret|error|retry|failed)"
+        r"|no secret exists at (?P<secret2>\S+)).*(?:40[34]|denied|no secret|[Ee]rror|retry|failed)"
         r"|\bno secret exists at (?P<secret3>\S+)|secret at path (?P<secret4>\S+) does not exist",
         _SAID,
         _SECRET,
@@ -130,7 +130,7 @@ SUPPLY_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"^Killing: Template failed|\b[Tt]emplate failed(?::| to )", _SAID, _SECRET, 0.93, *_FELLED),
     row(
         r"\b[Ff]ailed to derive [Vv]ault token|\b[Vv]ault: (?:server|failed|error|permission)"
-        r"|\bfailed to renew vault token"
+        r"|\bfailed to renew vault token|\bfailed to unwrap the token"
         r"|\berror (?:deriving|looking up) Vault token|\bno [Vv]ault client|\bVault[^:]{0,40} not enabled"
         r"|[Mm]issing Vault (?:token|[Pp]olic)|\bVault token (?:must|is|expired)|\binvalid Vault token",
         (Origin.EVENT, Origin.LOG, Origin.VALIDATION),

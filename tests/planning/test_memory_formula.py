@@ -1,6 +1,10 @@
 """Models by name, and rows of fields."""
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from caravan.planning.memory import GIB
 from caravan.planning.rows import estimate_row
@@ -46,3 +50,23 @@ def test_rows_of_fields() -> None:
         estimate_row({"id": "2", "model": "x"})
     with pytest.raises(UsageError, match="Row 3"):
         estimate_row({"id": "3", "params_b": 1, "micro_batch": "many"})
+
+
+NAMES = (
+    *("params_b", "hidden", "layers", "heads", "kv_heads", "vocab", "intermediate", "head_dim", "moe_experts"),
+    *("moe_topk", "method", "lora_rank", "lora_targets", "optimizer", "weights_dtype", "compute_dtype", "quant_bits"),
+    *("quant_type", "grad_checkpointing", "flash_attention", "micro_batch", "grad_accum", "seq_len", "seq_kind"),
+    *("gpus", "parallel", "offload", "metric", "tied", "mlp_gated", "arch_family", "image_size", "trainable_params"),
+)
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.lists(st.text(max_size=2))
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES))
+def test_any_fields_give_a_figure_or_a_line_that_says_why_not(fields: dict[str, object]) -> None:
+    try:
+        peak, breakdown = estimate_row({"id": "any", "model": "Qwen/Qwen2.5-7B", **fields})
+    except UsageError:
+        return
+    assert math.isfinite(peak)
+    assert peak == pytest.approx(sum(breakdown.values()), abs=1e-3)
+    assert min(breakdown.values()) >= 0

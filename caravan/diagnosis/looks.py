@@ -246,7 +246,7 @@ _BAD: Final = re.compile(
     r"\b(?:FATAL|CRITICAL|fatal error|[Kk]illed|[Aa]borted|core dumped|Traceback|panic)\b"
     r"|\b(?:exit(?:ed)?|exitcode|status|rc|return(?:ed)?(?: code)?|exit code)\b\W{0,6}(?:with )?(?:code "
     r"|status )?-?[1-9]\d*\b"
-    r"|^\W{0,2}(?:ERROR|Error|error)\b|\|\s*ERROR\s*\||\bERROR\b:?\s+[^\s/]|- ERROR -"
+    r"|^\W{0,2}(?:ERROR|Error|error)\b(?!: pip's dependency resolver)|\|\s*ERROR\s*\||\bERROR\b:?\s+(?!pip's)[^\s/]|- ERROR -"
 )
 _GOES: Final = re.compile(
     r"\d{1,3}%\|.*\d+/\d+|\b(?:step|iter(?:ation)?|epoch|update|batch|it)s?\b['\"\]\s=:\[#]{0,4}\d+"
@@ -264,6 +264,12 @@ _WELL: Final = re.compile(
     r"|Model weights saved in|wandb: .*(?:View run|Synced)",
     re.IGNORECASE,
 )
+_ENDED: Final = re.compile(
+    r"\btrain_runtime\b|`Trainer\.fit` stopped: `max_|\b(?:exit(?:ed)?|exit code|status|rc"
+    r"|return code)\b\W{0,6}(?:with )?"
+    r"(?:code |status )?0\b|\b(?:training|fine-?tuning)\b.{0,20}\b(?:completed?|finished|done|ended)\b",
+    re.IGNORECASE,
+)
 _LAST: Final = 6  # lines at the end that tell whether it went on
 
 
@@ -275,5 +281,14 @@ def goes_on(lines: tuple[str, ...]) -> Seen | None:
         return None
     for index in range(len(lines) - 1, max(-1, len(lines) - 1 - _LAST), -1):
         if _WELL.search(lines[index]) or _GOES.search(lines[index]):
+            return Seen((lines[index],), index)
+    return None
+
+
+def ended_well(lines: tuple[str, ...]) -> Seen | None:
+    """A training that says that it came to its end, in a log that nothing else ended."""
+    found = goes_on(lines)
+    for index in range(len(lines) - 1, max(-1, len(lines) - 1 - _LAST), -1):
+        if found and _ENDED.search(lines[index]):
             return Seen((lines[index],), index)
     return None

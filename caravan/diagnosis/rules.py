@@ -21,6 +21,7 @@ from caravan.values.fingerprint import fingerprint
 from caravan.values.plan import TrainingPlan
 
 _QUOTED: Final = 8  # lines of evidence that a diagnosis quotes
+_CERTAIN: Final = 1.0  # of our own words, and of what the cluster says of its own
 _SURE: Final = 0.9  # from here on a sign says the cause in so many words
 _LIKELY: Final = 0.7
 _ORDER: Final = tuple(Origin)
@@ -39,9 +40,9 @@ class Finding:
 
     @property
     def weight(self) -> tuple[int, int, int]:
-        """What the judge compares: how sure in three steps, then whose lines come first."""
+        """What the judge compares: how sure in four steps, then whose lines come first."""
         confidence = self.sign.confidence
-        step = 2 if confidence >= _SURE else 1 if confidence >= _LIKELY else 0
+        step = sum(confidence >= least for least in (_LIKELY, _SURE, _CERTAIN))
         return step, -_ORDER.index(self.origin), -self.seen.index
 
 

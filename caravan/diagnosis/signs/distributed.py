@@ -309,6 +309,7 @@ ENDED_SIGNS: Final[tuple[Sign, ...]] = (
         _ENDED,
         0.96,
         _F.HOST_MEMORY_OOM,
+        _F.USER_CODE_BUG,
         _F.NCCL_ERROR,
         _LATE,
         kind="time",
@@ -321,6 +322,7 @@ ENDED_SIGNS: Final[tuple[Sign, ...]] = (
         _ENDED,
         0.93,
         _F.HOST_MEMORY_OOM,
+        _F.USER_CODE_BUG,
         kind="preempted",
     ),
     row(
@@ -329,6 +331,7 @@ ENDED_SIGNS: Final[tuple[Sign, ...]] = (
         _ENDED,
         0.9,
         _F.HOST_MEMORY_OOM,
+        _F.USER_CODE_BUG,
         kind="node",
     ),
     row(
@@ -337,6 +340,7 @@ ENDED_SIGNS: Final[tuple[Sign, ...]] = (
         _ENDED,
         0.9,
         _F.HOST_MEMORY_OOM,
+        _F.USER_CODE_BUG,
         kind="stopped",
     ),
     row(

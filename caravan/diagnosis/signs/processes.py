@@ -46,7 +46,7 @@ PROCESS_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # It died in native code.
     row(
-        r"Fatal Python error: (?:Segmentation fault|Illegal instruction|Aborted|Floating point exception"
+        r"Fatal Python error: (?:Segmentation fault|Illegal instruction|Floating point exception"
         r"|Floating-point exception)|\b(?P<signal>SIGSEGV|SIGILL|SIGFPE)\b|\bSegmentation fault\b"
         r"|(?i:\bsegfault at)|\bIllegal instruction\b"
         r"|\bFloating point exception\b|is killed by signal: (?:Segmentation fault|Illegal instruction|Aborted"
@@ -90,5 +90,5 @@ PROCESS_SIGNS: Final[tuple[Sign, ...]] = (
         signal="SIGABRT",
     ),
     # Where nothing else explains it.
-    row(own_fault, _LOG, _BUG, 0.55),
+    row(own_fault, _LOG, _BUG, 0.55, _F.NCCL_TIMEOUT, _F.NCCL_ERROR, _F.INTERRUPTED_EXTERNALLY),
 )

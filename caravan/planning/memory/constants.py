@@ -21,7 +21,7 @@ class Fitted(NamedTuple):
     """Share of a block's tensors, which come and go, that the caching allocator reserves on top."""
     logits_slack: float = 0.3
     """The same of the logits: few very large blocks in several types, which rarely fit each other's place."""
-    varying_slack: float = 1.5
+    varying_slack: float = 1.7
     """Of the logits too, where batches differ in length, so that freed blocks fit even less."""
     wide_stream: float = 0.0
     """Share of the way from 16 to 32 bit that the stream of a model quantised by bitsandbytes goes."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.summary import Scene
     from caravan.values.base import Json
+    from caravan.values.estimate import Estimate
     from caravan.values.repo import RepoProfile, SourceLine
     from caravan.values.run import RunRequest
 
@@ -187,7 +188,7 @@ def _decided(plan: TrainingPlan, path: str) -> bool:
 def _print(terminal: Terminal, found: DrawnUp, written: Path | None) -> None:
     from caravan.terminal.console import draw
     from caravan.terminal.results import example_answers
-    from caravan.terminal.summary import estimate_table
+    from caravan.terminal.summary import alternatives_table, estimate_table
 
     state, plan, ended = found.state, found.plan, found.ended
     if isinstance(ended, Ask):
@@ -203,7 +204,9 @@ def _print(terminal: Terminal, found: DrawnUp, written: Path | None) -> None:
     draw(terminal.stdout, _head(found, plan), _fields(plan, found.profile))
     if state.estimate is not None:
         draw(terminal.stdout, estimate_table(state.estimate))
-        if found.request.cluster == NOWHERE and (sizes := _holding(state.estimate.gpu_memory_gib)):
+        if state.estimate.alternatives:
+            draw(terminal.stdout, alternatives_table(state.estimate.alternatives))
+        if found.request.cluster == NOWHERE and (sizes := _holding(state.estimate)):
             terminal.out(f"that fits          {sizes}")
     for name, lines in _notes(found, state).items():
         for line in lines:
@@ -214,13 +217,15 @@ def _print(terminal: Terminal, found: DrawnUp, written: Path | None) -> None:
         terminal.out(f"Written to {one_line(written)}. Change it, check it with `plan --check`, run it with --plan.")
 
 
-def _holding(gib: float | None) -> str:
-    """The smallest GPU types that hold so much, of each size one."""
-    from caravan.planning.catalogue import CATALOGUE, USABLE_SHARE
+def _holding(estimate: Estimate) -> str:
+    """The smallest GPU types that hold so much with its margin, of each size one."""
+    from caravan.planning.catalogue import CATALOGUE
+    from caravan.planning.margin import holds
 
+    gib = estimate.gpu_memory_high_gib or estimate.gpu_memory_gib
     if gib is None:
         return ""
-    enough = sorted((g.memory_mib, g.name) for g in CATALOGUE if gib * 1024 <= g.memory_mib * USABLE_SHARE)
+    enough = sorted((g.memory_mib, g.name) for g in CATALOGUE if holds(g.memory_mib / 1024, gib))
     sizes: dict[int, str] = {}
     for mib, name in enough:
         sizes.setdefault(round(mib / 1024), name)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from caravan.terminal.streams import Terminal
     from caravan.values.dialogue import Ask, PlanChoice
-    from caravan.values.estimate import Estimate, Range
+    from caravan.values.estimate import Alternative, Estimate, Range
     from caravan.values.job import ClusterFacts
     from caravan.values.plan import TrainingPlan
     from caravan.values.run import RunRecord
@@ -69,6 +69,7 @@ def show_approval(terminal: Terminal, ask: Ask, scene: Scene) -> None:
         pictures += [cell(title, "bold underline"), plan_table(ask.plan, scene)]
     if ask.estimate is not None:
         pictures.append(estimate_table(ask.estimate))
+        pictures += [alternatives_table(ask.estimate.alternatives)] if ask.estimate.alternatives else []
     rows = [("budget", ask.budget.text if ask.budget else ""), *grant_rows(ask)]
     rows += [("asked because", text) for text in ask.objections]
     rows += [("warning", text) for text in ask.warnings]
@@ -156,6 +157,32 @@ def estimate_table(estimate: Estimate) -> Table:
     if len(others) > _ASSUMPTIONS:
         rows.append(("", f"and {len(others) - _ASSUMPTIONS} more, see the report"))
     return _table([(name, value, "") for name, value in rows if value])
+
+
+def alternatives_table(rows: Sequence[Alternative]) -> Table:
+    """The chosen plan (`*`) and others that fit: memory with its high end, time, cost, and what each gives up."""
+    table = listing("", "plan", "GiB", "of", "time", "cost", "gives up")
+    for number in (2, 3):
+        table.columns[number].justify = "right"
+    for row in rows:
+        time = duration(row.seconds) if row.seconds is not None else _times(row.speed)
+        cost = money(row.cost_usd) if row.cost_usd is not None else _hourly(row)
+        memory = f"{row.gpu_memory_gib:.0f}-{row.gpu_memory_high_gib:.0f}"
+        mark = "*" if row.chosen else ""
+        table.add_row(
+            mark, cell(row.text), memory, f"{row.gpu_total_gib:.0f}", time, cost, cell(one_line(row.gives_up))
+        )
+    return table
+
+
+def _times(speed: float | None) -> str:
+    return "" if speed is None else f"{1 / speed:.2g}x"
+
+
+def _hourly(row: Alternative) -> str:
+    """What is known of the cost where the whole is not: an hour's, and how many times the chosen plan's."""
+    ratio = f"{row.cost_ratio:.2g}x" if row.cost_ratio is not None else ""
+    return joined((ratio, f"{row.usd_per_hour:.2f} USD/h" if row.usd_per_hour is not None else "not known"), ", ")
 
 
 def command_line(plan: TrainingPlan) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 from caravan.values.base import Confidence, Json, Value
 from caravan.values.errors import PlanError
 from caravan.values.guarded import not_kept, shown
-from caravan.values.plan import Author, Mount, TrainingPlan
+from caravan.values.plan import Author, Mount, PlanChange, TrainingPlan
 from caravan.values.run import SmokeResult
 from caravan.values.shape import ModelShape
 
@@ -48,6 +48,37 @@ class Range(Value):
     high: float = Field(ge=0)
 
 
+class Alternative(Value):
+    """A plan that fits the cluster, beside others: what it needs, costs and gives up. None: not known.
+
+    Memory in GiB of one GPU, the likely time in seconds, US dollars. `changes` lead to it from the chosen plan.
+    """
+
+    text: str
+    gpu: str
+    gpus: int
+    gpu_memory_gib: float
+    gpu_memory_high_gib: float
+    gpu_total_gib: float
+    seconds: float | None = None
+    cost_usd: float | None = Field(default=None, description="likely, of the whole run")
+    usd_per_hour: float | None = None
+    speed: float | None = Field(default=None, description="times as fast as the chosen plan")
+    cost_ratio: float | None = Field(default=None, description="times its cost")
+    gives_up: str = ""
+    chosen: bool = False
+    changes: tuple[PlanChange, ...] = ()
+
+    def line(self) -> str:
+        """The row in a line."""
+        cost = f"about {self.cost_usd:.2f} USD" if self.cost_usd is not None else ""
+        hourly = f"{self.usd_per_hour:.2f} USD an hour" if not cost and self.usd_per_hour is not None else ""
+        if hourly and self.cost_ratio is not None and not self.chosen:
+            hourly += f", {self.cost_ratio:.2g} times the cost"
+        faster = f"{self.speed:.2g} times as fast" if self.speed is not None and self.speed > 1.05 else ""
+        return "; ".join(part for part in (self.text, cost, hourly, faster, self.gives_up) if part)
+
+
 class Estimate(Value):
     """What the plan will need. None: not known, and `assumptions` says why.
 
@@ -77,6 +108,9 @@ class Estimate(Value):
     assumptions: tuple[str, ...] = ()
     confidence: Confidence = 0.0
     shape: ModelShape | None = Field(default=None, description="the model's, with where it is known from")
+    alternatives: tuple[Alternative, ...] = Field(
+        default=(), description="the chosen plan and others that fit this cluster, with what each costs and gives up"
+    )
 
 
 class Measured(Value):

@@ -7,9 +7,10 @@ from caravan.agent.smoke import gate
 from caravan.agent.state import RunState, Update, joined
 from caravan.hcl import mismatches, parse_hcl, render_hcl
 from caravan.planning.budget import judge_budget
-from caravan.planning.choose import choose
+from caravan.planning.choose import chosen as cheapest
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.jobspec import to_job_spec
+from caravan.planning.options import table
 from caravan.planning.policy import fill, within
 from caravan.planning.smoke import smoke_changes
 from caravan.values.failure import Evidence, Stage
@@ -22,16 +23,24 @@ def estimate(state: RunState, context: Context) -> Update:
     """Estimate the plan; where it does not fit, take the chooser's cheapest that does."""
     plan, facts = state.need_plan(), context.facts()
     beyond = state.memory_beyond
-    # The chooser goes by the formula: what a run has shown of one GPU type says nothing about another.
     first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond)
     allowed = within(facts, context.policies)
-    chosen = apply_changes(plan, choose(_with_what_is_left(plan, state), first, allowed, beyond))
+    choice = cheapest(
+        _with_what_is_left(plan, state),
+        first,
+        allowed,
+        beyond,
+        prices=context.prices,
+        profile=state.profile,
+        measured=state.measured,
+    )
+    chosen = apply_changes(plan, choice.changes)
     chosen = apply_changes(chosen, fill(chosen, facts, context.policies, gpu=first.gpu))
     chosen = apply_changes(chosen, smoke_changes(chosen, first, context.smoke))
     known = estimate_plan(
         chosen, facts, prices=context.prices, profile=state.profile, beyond=beyond, measured=state.measured
     )
-    known = for_the_rest(known, left_of(state, chosen))
+    known = for_the_rest(known, left_of(state, chosen)).model_copy(update={"alternatives": table(choice)})
     if chosen.digest() == plan.digest():
         return {"estimate": known}
     context.folder.save_plan(chosen)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from caravan.agent.context import Context
 from caravan.agent.lawful import denials
+from caravan.agent.learning import learned
 from caravan.agent.nodes.commit import job_spec
 from caravan.agent.state import RunState
 from caravan.hcl import render_hcl
@@ -62,7 +63,12 @@ def other_plans(
         digest = candidate.digest()
         if digest not in known:
             known[digest] = estimate_plan(
-                candidate, facts, prices=context.prices, profile=state.profile, beyond=state.memory_beyond
+                candidate,
+                facts,
+                prices=context.prices,
+                profile=state.profile,
+                beyond=state.memory_beyond,
+                learned=learned(state, context, candidate),
             )
         return known[digest]
 

@@ -3,6 +3,7 @@
 It reads the answer that the job leaves, which is the job's word and checked; it ends nothing and asks nobody.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from caravan.agent.context import Context
@@ -60,10 +61,16 @@ def _allowed_s(plan: TrainingPlan, known: Estimate, state: RunState, context: Co
 
 
 class FirstSteps:
-    """Looks for the answer of one deployment's first steps; `found` is it, as soon as it is there."""
+    """Looks for the answer of one deployment's first steps; `found` is it, and `told` gets it, once it is there."""
 
-    def __init__(self, context: Context, plan: TrainingPlan, deployment: Deployment) -> None:
-        self._context = context
+    def __init__(
+        self,
+        context: Context,
+        plan: TrainingPlan,
+        deployment: Deployment,
+        told: Callable[[SmokeResult], object] = bool,
+    ) -> None:
+        self._context, self._told = context, told
         self._deployment = deployment
         self._wanted = bool(plan.smoke.on)
         self._again = 0.0
@@ -106,11 +113,12 @@ class FirstSteps:
         data: dict[str, Json] = {"attempt": deployment.attempt, "result": found.model_dump(mode="json")}
         context.store.add_event(deployment.run_id, RunEvent(at=context.clock.now(), kind=KIND, text=text, data=data))
         context.progress.note(f"First steps: {text}")
+        self._told(found)
 
 
 def measured(state: RunState, attempt: int, found: SmokeResult | None) -> Update:
     """What the run knows from now on: the measurement, the estimate by it, and by how much the formula was short."""
-    if found is None or not found.steps or found.ended in ("failed", "skipped", "unjudged"):
+    if found is None or not tells(found):
         return {}
     plan, known = state.need_plan(), state.need_estimate()
     kept = Measured(key=speed_key(plan), attempt=attempt, smoke=found)
@@ -119,6 +127,11 @@ def measured(state: RunState, attempt: int, found: SmokeResult | None) -> Update
     if found.peak_gpu_gib and formula and found.peak_gpu_gib > formula:
         update["memory_beyond"] = state.memory_beyond * found.peak_gpu_gib / formula
     return update
+
+
+def tells(found: SmokeResult) -> bool:
+    """Whether the first steps tell something of the training."""
+    return found.steps > 0 and found.ended not in ("failed", "skipped", "unjudged")
 
 
 def with_first_steps(evidence: Evidence, found: SmokeResult | None, usd_per_hour: float | None) -> Evidence:

@@ -3,6 +3,7 @@
 Must not know how the end is judged, nor what is done about it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,7 +50,10 @@ class Seen:
 
 
 class JobWatch:
-    """One watch over one deployment; `stored` as the store has it. `names` are metrics that the repository logs."""
+    """One watch over one deployment; `stored` as the store has it. `names` are metrics that the repository logs.
+
+    `purse` holds its money; `first_steps` is told what they showed, once.
+    """
 
     def __init__(
         self,
@@ -59,12 +63,13 @@ class JobWatch:
         *,
         names: tuple[str, ...],
         purse: Money | None = None,
+        first_steps: Callable[[SmokeResult], object] = bool,
     ) -> None:
         self._context = context
         self._plan = plan
         self._deployment = stored
         self._logs = LogFollower(context, names=names, nodes=plan.launch.nodes)
-        self._first_steps = FirstSteps(context, plan, stored)
+        self._first_steps = FirstSteps(context, plan, stored, first_steps)
         self._taken_up = TakenUp(context, plan, stored)
         self._dog = Watchdog(plan.limits, context.clock, stored.watched, context.secrets, plan.kill_timeout_s, purse)
         self._placed: set[str] = set()

@@ -1,9 +1,12 @@
 """Deploying a job exactly once, and following it to its end."""
 
+from functools import partial
+
 from caravan.agent.account import Account
 from caravan.agent.context import Context
 from caravan.agent.granting import has_begun
 from caravan.agent.lawful import denied, require_policies
+from caravan.agent.learning import keep_first_steps
 from caravan.agent.logs import log_tail
 from caravan.agent.money import approved_usd, cost_usd, rate_of, reserve, seen_usd
 from caravan.agent.purse import Purse
@@ -122,7 +125,10 @@ def verify_deployment(state: RunState, context: Context) -> Update:
     _announce(state, context, deployment)
     names = state.need_profile().metrics_logged
     account = _account(state, context, deployment)
-    seen = JobWatch(context, state.need_plan(), deployment, names=names, purse=account).follow()
+    keep = partial(keep_first_steps, state, context, deployment.attempt)
+    watch = JobWatch(context, state.need_plan(), deployment, names=names, purse=account, first_steps=keep)
+    seen = watch.follow()
+    keep(seen.smoke)  # an agent before this one may have found it and come no further
     if seen.last.phase is Phase.GONE and not _stopped_by_user(state, context):
         context.store.save_deployment(deployment.model_copy(update={"state": DeploymentState.UNKNOWN}))
         return {"lost": True, "lost_usd": cost_usd(state, context, deployment, seen.last)}
@@ -197,7 +203,7 @@ def _announce(state: RunState, context: Context, deployment: Deployment) -> None
     """Say which attempt is watched, and what it costs and may take."""
     plan = state.need_plan()
     context.progress.attempt(
-        1 + sum(a.counts for a in state.attempts if a.number != deployment.attempt),
+        1 + sum(a.counts for a in state.attempts[state.before :] if a.number != deployment.attempt),
         plan.limits.attempts,
         usd_per_hour=state.need_estimate().usd_per_hour,
         max_run_s=plan.limits.max_run_s,

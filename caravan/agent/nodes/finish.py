@@ -4,10 +4,12 @@ import math
 from datetime import datetime
 
 from caravan.agent.context import Context
+from caravan.agent.learning import keep_run
 from caravan.agent.lessons import lessons_of
 from caravan.agent.logs import log_tail
 from caravan.agent.metrics import last_metrics, of_training
 from caravan.agent.outputs import look, place_of, told
+from caravan.agent.reopening import REOPENED
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.diagnosis.logtext import digest
@@ -27,6 +29,7 @@ def evaluate(state: RunState, context: Context) -> Update:
     metrics = last_metrics(of_training(log.decode("utf-8", "replace")), names=names)
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     seen = look(plan, context, outcome.alloc_id if outcome else None)
+    keep_run(state, context, outcome, finite)
     empty, place = seen.empty is True, place_of(plan, state.run_id)
     objection = _diverged(metrics) or _missed(plan, metrics) or _no_outputs(plan, place, empty)
     if not objection and not metrics and empty and _ends_in_traceback(log, context):
@@ -128,5 +131,7 @@ def report(state: RunState, context: Context) -> Update:
 
 def _ended_at(state: RunState, context: Context) -> datetime:
     """When the run ended; the same when the node runs twice, so that the event is stored once."""
-    known = [e.at for e in context.store.events(state.run_id) if e.kind in {s.value for s in ENDED}]
+    events = context.store.events(state.run_id)
+    begun = max((n for n, e in enumerate(events, start=1) if e.kind == REOPENED), default=0)
+    known = [e.at for e in events[begun:] if e.kind in {s.value for s in ENDED}]
     return known[0] if known else context.clock.now()

@@ -9,6 +9,7 @@ from caravan.agent.approval import objections
 from caravan.agent.context import Context
 from caravan.agent.fits import has_place, other_plans
 from caravan.agent.lawful import denials
+from caravan.agent.learning import keep_out_of_memory, learned
 from caravan.agent.resuming import used_up
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
@@ -64,6 +65,7 @@ def diagnose(state: RunState, context: Context) -> Update:
         update["interruptions"] = state.interruptions + 1
     if diagnosis.failure is FailureClass.CUDA_OOM and state.estimate is not None:
         update["memory_beyond"] = beyond_formula(state.estimate, diagnosis.details, state.memory_beyond)
+        keep_out_of_memory(state, context, update["memory_beyond"])
     return update
 
 
@@ -188,7 +190,13 @@ def _estimate(plan: TrainingPlan, state: RunState, context: Context) -> Estimate
     """What a mended plan will need, in the light of what attempts were seen to need."""
     facts, beyond = context.facts(), state.memory_beyond
     return estimate_plan(
-        plan, facts, prices=context.prices, profile=state.profile, beyond=beyond, measured=state.measured
+        plan,
+        facts,
+        prices=context.prices,
+        profile=state.profile,
+        beyond=beyond,
+        measured=state.measured,
+        learned=learned(state, context, plan),
     )
 
 

@@ -246,7 +246,8 @@ _BAD: Final = re.compile(
     r"\b(?:FATAL|CRITICAL|fatal error|[Kk]illed|[Aa]borted|core dumped|Traceback|panic)\b"
     r"|\b(?:exit(?:ed)?|exitcode|status|rc|return(?:ed)?(?: code)?|exit code)\b\W{0,6}(?:with )?(?:code "
     r"|status )?-?[1-9]\d*\b"
-    r"|^\W{0,2}(?:ERROR|Error|error)\b(?!: pip's dependency resolver)|\|\s*ERROR\s*\||\bERROR\b:?\s+(?!pip's)[^\s/]|- ERROR -"
+    r"|^\W{0,2}(?:ERROR|Error|error)\b(?!: pip's dependency resolver)|\|\s*ERROR\s*\||\bERROR\b:?\s+(?!pip's)[^\s/]"
+    r"|- ERROR -"
 )
 _GOES: Final = re.compile(
     r"\d{1,3}%\|.*\d+/\d+|\b(?:step|iter(?:ation)?|epoch|update|batch|it)s?\b['\"\]\s=:\[#]{0,4}\d+"

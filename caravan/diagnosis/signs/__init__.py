@@ -52,7 +52,7 @@ Training and its processes (sizes in GiB)
 - cuda_oom: `tried_gib`, `total_gib`, `free_gib`
 - gpu_memory_contended: `total_gib`, `free_gib`
 - host_memory_oom: `where` (task, process), `limit_mb`
-- shm_too_small: `kind` (worker, nccl, semaphore), `path`
+- shm_too_small: `kind` (worker, nccl, semaphore, files: too many are open), `path`
 - cuda_device_unavailable: `kind` (driver: none is seen; device: no GPU)
 - gpu_count_mismatch: `want`, `have`
 - torch_build_mismatch: `kind` (cpu: a build without CUDA; capability), `capability`, `gpu`
@@ -68,7 +68,8 @@ Training and its processes (sizes in GiB)
 - launcher_misconfigured: `kind` (environment, config, slots, launcher), `variable`, `path`
 - process_hang: `where`
 - process_crash_native: `signal` (SIGSEGV, SIGILL, SIGABRT, SIGFPE, SIGBUS)
-- training_config_invalid: `kind`, `option`, `value`, `want`, `have`; `path` (kind overlay)
+- training_config_invalid: `kind` (strategy, padding, batch, steps, precision, deepspeed, fsdp, ddp, lora, divisible,
+  checkpointing, template, trainer, conflict, refused), `option`, `value`, `want`, `have`; `path` (kind overlay)
 - checkpoint_unusable: `kind` (missing, corrupt, shape, incomplete), `path`
 - user_code_bug: `exception`, `file`, `line`, `function`
 """

@@ -79,7 +79,7 @@ COLLECTIVE_SIGNS: Final[tuple[Sign, ...]] = (
         kind="connect",
     ),
     row(
-        r"\bBootstrap : no socket interface found|No interface found in the same subnet"
+        r"\bBootstrap : no (?:socket )?interface found|No interface found in the same subnet"
         r"|Unable to find (?:interface|address) for",
         _LOG,
         _NCCL,
@@ -105,6 +105,7 @@ COLLECTIVE_SIGNS: Final[tuple[Sign, ...]] = (
         0.85,
         kind="connect",
     ),
+    row(r"\bpeer access is not supported between these two devices", _LOG, _NCCL, 0.8, _F.USER_CODE_BUG, kind="system"),
     row(r"\bncclSystemError\b|\bunhandled system error\b", _LOG, _NCCL, 0.75, kind="system"),
     row(
         r"\bnccl(?:Internal|Remote|InvalidUsage|InvalidArgument)\w*: |\bNCCL error (?:in|at|occurred)\b"
@@ -345,7 +346,8 @@ ENDED_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(
         r"\bReceived (?:Signals\.)?(?:SIGTERM|SIGINT|SIGHUP)\b(?:: 15)?|(?i:\b(?:received|got|caught"
-        r"|handling) (?:signal )?(?:sigterm|sigint|sighup|sigusr1|signal 15|15 \(SIGTERM\)))|\bgot signal: (?:15|2"
+        r"|handling) (?:signal )?(?:sigterm|sigint|sighup|sigusr1|signal 15|15 \(SIGTERM\)))|auto-requeue signal"
+        r"|\bgot signal: (?:15|2"
         r"|1)\b",
         _LOG,
         _ENDED,

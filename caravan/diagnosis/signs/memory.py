@@ -68,6 +68,14 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
         where="process",
     ),
     row(
+        r"DataLoader worker \(pid\(s\) [\d, ]+\) exited unexpectedly|Pin memory thread exited unexpectedly",
+        _LOG,
+        _HOST,
+        0.6,
+        _F.USER_CODE_BUG,
+        where="process",
+    ),
+    row(
         r"\bCannot allocate memory\b|\bBrokenProcessPool\b|process pool was terminated abruptly",
         _LOG,
         _HOST,
@@ -122,6 +130,13 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(r"No executable batch size found, reached zero", _LOG, _CUDA, 0.92),
     row(r"enough GPU RAM to fit the quantized model", _LOG, _CUDA, 0.75),
+    row(
+        r"\bout of memory \(2\)|NVML_SUCCESS == r INTERNAL ASSERT FAILED",
+        _LOG,
+        _CUDA,
+        0.75,
+        _F.USER_CODE_BUG,
+    ),
     row(
         r"\bUnable to find a valid cuDNN algorithm\b|\bCUBLAS_STATUS_NOT_INITIALIZED\b"
         r"|Ran out of memory in memory space"
@@ -224,6 +239,15 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
         above=r"multiprocessing/(?:synchronize|heap|shared_memory|resource_sharer|reductions|queues|connection|context)\.py"
         r"|SemLock|_posixshmem|shm_open|SharedMemory\(|multiprocessing/reductions",
         kind="semaphore",
+    ),
+    row(
+        r"received \d items of ancdata|</torch_\d+_\w+>.*Too many open files"
+        r"|^OSError: \[Errno 24\] Too many open files",
+        _LOG,
+        _SHM,
+        0.62,
+        _F.USER_CODE_BUG,
+        kind="files",
     ),
     row(
         r"\bBus error\b|\(exitcode: -7\)|\bexitcode\s*: -7\b|\bSIGBUS\b|exits with return code = -7\b"

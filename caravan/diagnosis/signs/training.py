@@ -148,6 +148,14 @@ CONFIG_SIGNS: Final[tuple[Sign, ...]] = (
         kind="precision",
     ),
     row(
+        r"\"\w+_?cpu_?\w*\" not implemented for 'Half'|\"LayerNormKernelImpl\" not implemented for 'Half'",
+        _LOG,
+        _CONFIG,
+        0.7,
+        _BUG,
+        kind="precision",
+    ),
+    row(
         r"Attempting to unscale FP16 gradients|_amp_foreach_non_finite_check_and_unscale_cuda\" not implemented fo"
         r"r 'BFloat16'",
         _LOG,

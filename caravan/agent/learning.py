@@ -4,11 +4,12 @@ What follows from measurements is `caravan.planning.learned`'s and pure. An id i
 a node that runs twice stores each once.
 """
 
+import math
 import re
-from collections.abc import Mapping
 from typing import Final, Literal
 
 from caravan.agent.context import Context
+from caravan.agent.metrics import metric_rows
 from caravan.agent.smoke import tells
 from caravan.agent.state import RunState
 from caravan.planning.estimate import with_repository
@@ -21,6 +22,7 @@ from caravan.values.run import Outcome, SmokeResult
 Kind = Literal["first_steps", "run", "out_of_memory"]
 
 _PEAK: Final = re.compile(r"(?=.*(?:peak|max))(?=.*(?:gpu|cuda|vram|device))(?=.*(?:mem|vram|alloc|reserv)).*", re.I)
+_WORD: Final = re.compile(r"(?<![\w/-])[A-Za-z][\w./-]{0,40}")
 _UNITS: Final = (("gib", 1.0), ("gb", 1e9 / (1 << 30)), ("mib", 1 / 1024), ("mb", 1e6 / (1 << 30)))
 _STEPS: Final = re.compile(r"(?:train_)?steps_per_second")
 """Names of metrics that tell the peak of GPU memory with its unit, and the speed of a whole training."""
@@ -47,14 +49,16 @@ def keep_first_steps(state: RunState, context: Context, attempt: int, found: Smo
     _keep(state, context, attempt, "first_steps", peak, allocated, found.seconds_per_step)
 
 
-def keep_run(state: RunState, context: Context, outcome: Outcome | None, metrics: Mapping[str, float]) -> None:
-    """Store what a training that ended well has logged of its speed and of its peak."""
+def keep_run(state: RunState, context: Context, outcome: Outcome | None, log: str) -> None:
+    """Store what a training that ended well has logged of its speed and of its peak; `log` is the log's end."""
     if outcome is None or not outcome.succeeded or not state.attempts:
         return
-    rate = next((v for name, v in metrics.items() if _STEPS.fullmatch(name) and v > 0), None)
-    peaks = {name.lower(): gib for name, v in metrics.items() if (gib := _peak_gib(name, v)) is not None}
-    allocated = max((v for name, v in peaks.items() if "alloc" in name), default=None)
-    held = max((v for name, v in peaks.items() if "alloc" not in name), default=allocated)
+    names = tuple({w for w in _WORD.findall(log) if _PEAK.fullmatch(w)})
+    rows = [pair for row in metric_rows(log.splitlines(), names=names) for pair in row.items()]
+    rate = next((v for name, v in reversed(rows) if _STEPS.fullmatch(name) and 0 < v < math.inf), None)
+    peaks = [(name.lower(), gib) for name, v in rows if (gib := _peak_gib(name, v)) is not None]
+    allocated = max((gib for name, gib in peaks if "alloc" in name), default=None)
+    held = max((gib for name, gib in peaks if "alloc" not in name), default=allocated)
     _keep(state, context, state.attempts[-1].number, "run", held, allocated, None if rate is None else 1 / rate)
 
 
@@ -109,7 +113,7 @@ def _formula_gib(state: RunState) -> float | None:
 
 def _peak_gib(name: str, value: float) -> float | None:
     """A logged peak of GPU memory in GiB, where its name says that it is one and in which unit."""
-    if value <= 0 or not _PEAK.fullmatch(name):
+    if not value > 0 or not _PEAK.fullmatch(name):
         return None
     words = re.split(r"[^a-z]+", name.lower())
     factor = next((factor for unit, factor in _UNITS if unit in words), None)

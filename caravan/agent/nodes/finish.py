@@ -26,10 +26,11 @@ def evaluate(state: RunState, context: Context) -> Update:
     log = log_tail(context, outcome.alloc_id, task=outcome.task) if outcome and outcome.alloc_id else b""
     plan = state.need_plan()
     names = (*((plan.target.metric,) if plan.target else ()), *state.need_profile().metrics_logged)
-    metrics = last_metrics(of_training(log.decode("utf-8", "replace")), names=names)
+    text = of_training(log.decode("utf-8", "replace"))
+    metrics = last_metrics(text, names=names)
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     seen = look(plan, context, outcome.alloc_id if outcome else None)
-    keep_run(state, context, outcome, finite)
+    keep_run(state, context, outcome, text)
     empty, place = seen.empty is True, place_of(plan, state.run_id)
     objection = _diverged(metrics) or _missed(plan, metrics) or _no_outputs(plan, place, empty)
     if not objection and not metrics and empty and _ends_in_traceback(log, context):

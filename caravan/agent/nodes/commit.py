@@ -1,6 +1,7 @@
 """From a plan to a job: estimate, budget, specification. What follows is in `validate` and `approve`."""
 
 from caravan.agent.context import Context
+from caravan.agent.learning import learned
 from caravan.agent.money import rooms
 from caravan.agent.resuming import for_the_rest, left_of
 from caravan.agent.smoke import gate
@@ -23,13 +24,15 @@ def estimate(state: RunState, context: Context) -> Update:
     """Estimate the plan; where it does not fit, take the chooser's cheapest that does."""
     plan, facts = state.need_plan(), context.facts()
     beyond = state.memory_beyond
-    first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond)
+    past = learned(state, context, plan)
+    first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond, learned=past)
+    more = max(beyond, first.learned_ratio or 1.0)  # never less than the formula says: it is a choice of the GPU
     allowed = within(facts, context.policies)
     choice = cheapest(
         _with_what_is_left(plan, state),
         first,
         allowed,
-        beyond,
+        more,
         prices=context.prices,
         profile=state.profile,
         measured=state.measured,
@@ -38,7 +41,13 @@ def estimate(state: RunState, context: Context) -> Update:
     chosen = apply_changes(chosen, fill(chosen, facts, context.policies, gpu=first.gpu))
     chosen = apply_changes(chosen, smoke_changes(chosen, first, context.smoke))
     known = estimate_plan(
-        chosen, facts, prices=context.prices, profile=state.profile, beyond=beyond, measured=state.measured
+        chosen,
+        facts,
+        prices=context.prices,
+        profile=state.profile,
+        beyond=beyond,
+        measured=state.measured,
+        learned=past,
     )
     known = for_the_rest(known, left_of(state, chosen)).model_copy(update={"alternatives": table(choice)})
     if chosen.digest() == plan.digest():

@@ -100,6 +100,7 @@ INTERRUPTION_SIGNS: Final[tuple[Sign, ...]] = (
         _O.EVENT,
         _OUTSIDE,
         0.65,
+        unless="asked to stop",
         kind="killed",
     ),
     # A deployment's time.

@@ -263,6 +263,9 @@ class Store(Protocol):
         it was told last if that is later; None: for today.
         """
 
+    def reopen_run(self, run_id: str) -> None:
+        """A run that failed or was handed over runs again. Raises UsageError for one that did neither."""
+
     def intend(self, deployment: Deployment) -> Deployment:
         """Store the intent to deploy; the stored deployment comes back, which may be further on after a crash.
 

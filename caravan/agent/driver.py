@@ -6,7 +6,7 @@ that was killed goes on at the node in which it was killed.
 
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
@@ -24,12 +24,14 @@ from caravan import values
 from caravan.agent.context import Context
 from caravan.agent.ending import end_jobs
 from caravan.agent.graph import RECURSION_LIMIT, build_graph
+from caravan.agent.reopening import AS_NODE, REOPENED, TAKEN_UP, reopened
 from caravan.agent.state import RunState
 from caravan.agent.undisturbed import UndisturbedSerializer
 from caravan.values.base import Value
 from caravan.values.dialogue import Ask, Reply
-from caravan.values.errors import CaravanError, Interrupted, StateError
-from caravan.values.run import ENDED, Attempt, Deployment, RunRecord, RunRequest, RunStatus
+from caravan.values.errors import CaravanError, Interrupted, StateError, UsageError
+from caravan.values.plan import PlanChange
+from caravan.values.run import ENDED, Attempt, Deployment, RunEvent, RunRecord, RunRequest, RunStatus
 
 _ASIDE: Final = "Move the file away: runs that had not ended then start anew and take over their jobs."
 
@@ -138,6 +140,24 @@ class Driver:
         except CaravanError as error:
             context.store.update_run(record.id, detail=error.line())
             raise
+
+    def reopen(self, record: RunRecord, context: Context, changes: Sequence[PlanChange]) -> RunRecord:
+        """Take up a run that ended with something for a person, with their changes of its plan; `drive` goes on.
+
+        Raises UsageError for a run that ended otherwise or has no plan, PlanError for a change that can't be made.
+        """
+        state = self.state(record.id)
+        if record.status not in TAKEN_UP or state is None:
+            raise UsageError(
+                f"Run {record.id} is not one that a person must mend ({record.status.value}).",
+                hint="Start the training again with other --set.",
+            )
+        update = reopened(state, changes)
+        self._graph.update_state(_config(record.id), update, as_node=AS_NODE)
+        told = ", ".join(f"{c.path}={c.value}" for c in changes) or "nothing is set otherwise"
+        context.store.add_event(record.id, RunEvent(at=context.clock.now(), kind=REOPENED, text=told))
+        context.store.reopen_run(record.id)
+        return context.store.run(record.id)
 
     @staticmethod
     def _end_what_is_left(record: RunRecord, context: Context) -> None:

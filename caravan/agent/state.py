@@ -65,6 +65,7 @@ class RunState(Value):
     deployed_plans: tuple[str, ...] = Field(default=(), description="digests of the plans that were deployed")
     attempts: tuple[Attempt, ...] = ()
     ran: TrainingPlan | None = Field(default=None, description="the plan of the last attempt that failed")
+    before: int = Field(default=0, description="attempts made before a person took the ended run up again")
     fixes: int = 0
     interruptions: int = 0
     reached: float = Field(default=0.0, description="share of the training in its last checkpoint, where that is known")
@@ -114,4 +115,4 @@ class RunState(Value):
 
     def counted_attempts(self) -> int:
         """Deployed attempts, those left out that were interrupted from outside."""
-        return sum(1 for a in self.attempts if a.counts)
+        return sum(1 for a in self.attempts[self.before :] if a.counts)

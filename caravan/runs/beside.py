@@ -51,6 +51,10 @@ class StoreBeside:
             run_id, status=status, node=node, detail=detail, cost_usd=cost_usd, spent_since=spent_since
         )
 
+    def reopen_run(self, run_id: str) -> None:
+        """A run of here."""
+        self._own.reopen_run(run_id)
+
     def intend(self, deployment: Deployment) -> Deployment:
         """Store it here."""
         return self._own.intend(deployment)

@@ -101,6 +101,15 @@ class SqlStore:
             if cost_usd is not None:
                 ledger.charge(connection, run_id, cost_usd, spent_since, self._clock.now())
 
+    def reopen_run(self, run_id: str) -> None:
+        """A run that failed or was handed over runs again. Raises UsageError for one that did neither."""
+        values = {"status": RunStatus.RUNNING.value, "detail": "", "updated_at": self._clock.now()}
+        taken_up = [RunStatus.ESCALATED.value, RunStatus.FAILED.value]
+        with self._writing() as connection:
+            chosen = sa.update(runs).where(runs.c.id == run_id, runs.c.status.in_(taken_up))
+            if connection.execute(chosen.values(values)).rowcount != 1:
+                raise UsageError(f"Run {run_id} is none that failed or was handed over.", hint="Start a new one.")
+
     def intend(self, deployment: Deployment) -> Deployment:
         """Store the intent to deploy; what is stored comes back, which may be further on after a crash.
 

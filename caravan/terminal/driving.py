@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
+    from caravan.values.plan import PlanChange
 
 
 _SHOWN = (RunStatus.PLANNED, RunStatus.WAITING)  # what would be deployed, and where, is shown
@@ -46,7 +47,7 @@ class Given:
 
     `budget`, with a yes, is what the whole run may cost.
 
-    `yes` takes defaults.
+    `yes` takes defaults. `changes`: an ended run is taken up again with them (None: it is not).
     """
 
     answers: Mapping[str, Json] | None = None
@@ -54,6 +55,7 @@ class Given:
     choice: int | None = None
     budget: float | None = None
     yes: bool = False
+    changes: tuple[PlanChange, ...] | None = None
 
     @property
     def says_something(self) -> bool:
@@ -100,6 +102,8 @@ def drive_run(
             terminal.err(f"Run {record.id}")
         interactive = terminal.interactive and not as_json and not how.agent
         drive = _Drive(driver, context, terminal, view, interrupts, partial(stop_run, wiring), interactive, how.goes)
+        if given is not None and given.changes is not None:
+            record = driver.reopen(record, context, given.changes)
         ended = drive.to_the_end(record, given or Given())
         record = context.store.run(record.id)
         result = Result(

@@ -20,11 +20,14 @@ from caravan.terminal.options import (
 from caravan.values.errors import CaravanError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from caravan.agent.driver import Driver
     from caravan.terminal.driving import Driving, Given
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
+    from caravan.values.plan import PlanChange
     from caravan.values.run import RunRecord
 
 
@@ -42,6 +45,15 @@ def resume(
         typer.Option("--budget", metavar="USD", help="With --approve: what the whole run may cost.", min=0),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Take up a run that failed or was handed over, with this; repeatable."
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Take up such a run as it is: what stood in its way has been mended.")
+    ] = False,
     detach: DetachOption = False,
     on_cluster: OnClusterOption = False,
     agent: Annotated[bool, typer.Option("--agent", hidden=True)] = False,
@@ -54,10 +66,13 @@ def resume(
 ) -> int:
     """Go on with a run, answering what it asks.
 
-    An interrupted run is taken up where it was; of one that has ended the result is printed again.
+    An interrupted run is taken up where it was; of one that has ended the result is printed again, unless --set or
+    --again takes it up: with its attempts counted anew, and with the code that it began with.
     """
     if (answers is not None) + approve + reject + (choose is not None) > 1:
         raise UsageError("--answers, --approve, --reject and --choose exclude each other.", hint="Give one of them.")
+    if (sets or again) and (answers is not None or approve or reject or choose is not None):
+        raise UsageError("--set and --again take up a run that has ended.", hint="Such a run asks nothing.")
     if budget is not None and not approve:
         raise UsageError("--budget goes with --approve.", hint="Give both, or neither.")
     given_answers = _read(ctx, answers) if answers is not None else None
@@ -84,9 +99,16 @@ def resume(
         choice=choose,
         budget=budget,
         yes=yes,
+        changes=_changes(sets or ()) if sets or again else None,
     )
     driving = Driving(goes=goes, agent=agent, send_secrets=send_secrets)
     return _resume(wiring, terminal, record, given, driving, as_json=as_json)
+
+
+def _changes(sets: Sequence[str]) -> tuple[PlanChange, ...]:
+    from caravan.planning.answers import parse_set
+
+    return tuple(parse_set(text) for text in sets)
 
 
 def _read(ctx: typer.Context, answers: str) -> dict[str, Json]:
@@ -107,7 +129,7 @@ def _resume(wiring: Wiring, terminal: Terminal, record: RunRecord, given: Given,
         raise UsageError(f"Run {record.id} has ended ({record.status.value}).", hint="There is nothing to answer.")
     for job_id in stop_jobs(wiring, record) if stopped else ():
         terminal.err(f"Run {record.id} is stopped, and its job {job_id} still ran: it was told to end.")
-    if record.status not in ENDED or (stopped and open_deployments(wiring, record)):
+    if given.changes is not None or record.status not in ENDED or (stopped and open_deployments(wiring, record)):
         return drive_run(wiring, terminal, record, as_json=as_json, given=given, how=how)
     terminal.exit_code = EXIT_CODES[record.status]
     show_result(terminal, look_up(wiring, record), as_json=as_json)

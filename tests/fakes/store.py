@@ -61,6 +61,12 @@ class MemoryStore:
         if cost_usd is not None:
             self._charge(run_id, cost_usd, spent_since, self._clock.now())
 
+    def reopen_run(self, run_id: str) -> None:
+        if run_id not in self._runs or self._runs[run_id].status not in (RunStatus.ESCALATED, RunStatus.FAILED):
+            raise UsageError(f"Run {run_id} is none that failed or was handed over.")
+        changes = {"status": RunStatus.RUNNING, "detail": "", "updated_at": self._clock.now()}
+        self._runs[run_id] = self._runs[run_id].model_copy(update=changes)
+
     def _charge(self, run_id: str, total: float, since: datetime | None, now: datetime) -> None:
         mine = {day: row for (run, day), row in self._spending.items() if run == run_id}
         more = total - sum(usd for _, usd, _ in mine.values())

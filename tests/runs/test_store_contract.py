@@ -136,6 +136,20 @@ def test_an_update_changes_only_what_is_given(store: Store, clock: StepClock) ->
     assert store.run("r-abc123") == record().model_copy(update=expected)
 
 
+def test_only_a_run_that_failed_or_was_handed_over_runs_again(store: Store) -> None:
+    for n, status in enumerate(RunStatus):
+        store.create_run(record(f"r-{n}"))
+        store.update_run(f"r-{n}", status=status, detail="so it ended")
+        if status in (RunStatus.FAILED, RunStatus.ESCALATED):
+            store.reopen_run(f"r-{n}")
+            assert (store.run(f"r-{n}").status, store.run(f"r-{n}").detail) == (RunStatus.RUNNING, "")
+        else:
+            with pytest.raises(UsageError):
+                store.reopen_run(f"r-{n}")
+    with pytest.raises(UsageError):
+        store.reopen_run("nobody")
+
+
 def test_a_run_that_has_ended_keeps_its_status_whoever_ended_it(store: Store) -> None:
     store.create_run(record())
     store.update_run("r-abc123", status=RunStatus.STOPPED, detail="stopped by the user")

@@ -1,6 +1,8 @@
 """A failure is diagnosed and repaired within the limits, or handed to a person."""
 
+import json
 import re
+import shlex
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
@@ -15,7 +17,7 @@ from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.suggested import suggested
 from caravan.diagnosis.entry import Fixable
-from caravan.diagnosis.handover import handover
+from caravan.diagnosis.handover import handover, needs_code, words_to_go_on
 from caravan.diagnosis.ladders.case import Case
 from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.taxonomy import TAXONOMY
@@ -329,9 +331,23 @@ def _told(state: RunState, context: Context) -> str:
     limit = state.need_plan().limits.attempts
     exhausted = not diagnosis.escalate and state.counted_attempts() >= limit
     ending = " No attempt is left." if exhausted else "" if diagnosis.escalate else " No repair is left to try."
-    if not state.attempts and (said := _said(state, diagnosis.cause)):
-        return f"{_history(state)} {said}".strip()
-    return f"{_history(state)}{ending} {handover(case)}".strip()
+    said = _said(state, diagnosis.cause) if not state.attempts else ""
+    parts = (f"{_history(state)}{'' if said else ending}".strip(), said or handover(case), _to_go_on(state, case))
+    return " ".join(part for part in parts if part)
+
+
+def _to_go_on(state: RunState, case: Case) -> str:
+    """The command with which it goes on, once a person has done what was told before it."""
+    if needs_code(case):
+        request = state.request
+        words = ["main.py", "--prompt", request.prompt, "--codebase-path", request.source, "--cluster", request.cluster]
+        words += [w for c in request.sets for w in ("--set", f"{c.path}={_shown(c.value)}")]
+        return f"Then start it again: {shlex.join(words)}"
+    return f"Then go on: main.py resume {state.run_id} {words_to_go_on(case) or '--again'}"
+
+
+def _shown(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _said(state: RunState, cause: str) -> str:

@@ -12,7 +12,7 @@ from caravan.planning.memory.activations import block_of
 from caravan.planning.memory.logits import logits_bytes
 from caravan.planning.memory.trained import trained_bytes
 from caravan.planning.memory.weights import weights_bytes
-from caravan.values.shape import Family, ModelShape
+from caravan.values.shape import Family, Latent, ModelShape
 
 # 1 B parameters, 10 layers of width 1000, 10 heads, a gated MLP of 4000, 10,000 tokens in the vocabulary.
 TOY = ModelShape(
@@ -100,6 +100,18 @@ def test_frozen_matrices_keep_no_input() -> None:
 def test_eager_attention_keeps_scores() -> None:
     eager, flash = (block_of(TOY, Setting(seq_len=500, flash_attention=f)).kept for f in (False, True))
     assert eager - flash == (4 + 2 + 1 + 2) * 10 * 500
+
+
+def test_a_compressed_cache_is_made_whole_for_attention() -> None:
+    latent = Latent(kv_rank=64, nope_dim=128, rope_dim=64, v_dim=128)
+    whole = block_of(TOY.model_copy(update={"latent": latent}), Setting(flash_attention=True)).kept
+    assert whole - block_of(TOY, Setting(flash_attention=True)).kept == 4 * 2 * 10 * (192 - 100)
+
+
+def test_split_models_divide_their_layers() -> None:
+    split = parts(parallel="split", gpus=2, grad_checkpointing=True)
+    assert close(split["weights"], 1e9)
+    assert "gathered weights" not in split
 
 
 def test_logits_are_kept_in_32_bit_or_in_chunks() -> None:

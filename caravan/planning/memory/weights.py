@@ -54,12 +54,16 @@ def _matrices(shape: ModelShape) -> dict[str, tuple[float, float]]:
 
 
 def query_width(shape: ModelShape) -> int:
-    """Width of all heads' queries together."""
+    """Width of all heads' queries together; with a compressed cache, as they are made whole for attention."""
+    if shape.latent:
+        return shape.heads * (shape.latent.nope_dim + shape.latent.rope_dim)
     return shape.heads * (shape.head_dim or max(1, shape.hidden // shape.heads))
 
 
 def key_width(shape: ModelShape) -> int:
     """Width of all heads' keys together."""
+    if shape.latent:
+        return query_width(shape)
     return shape.kv_heads * (shape.head_dim or max(1, shape.hidden // shape.heads))
 
 

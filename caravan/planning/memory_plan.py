@@ -10,6 +10,8 @@ from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher, RepoProfile
 from caravan.values.shape import ModelShape
 
+__all__ = ["optimizer_kind", "setting_of_plan"]
+
 _DEFAULT_SEQ: Final = 1024
 _ALL_TARGETS: Final = ("q", "k", "v", "o", "gate", "up", "down")
 _ADAPTERS: Final = ("lora", "qlora", "dora")

@@ -256,4 +256,5 @@ def test_the_high_end_is_wider_where_less_is_sure() -> None:
     assert high() < high(gpus=2, parallel="fsdp")
     assert high() < high(TOY.model_copy(update={"exact": False})) < high(TOY.model_copy(update={"family": Family.CNN}))
     assert high() < 1.2 * likely
-    assert holds(80, 70) and not holds(80, 79.9)
+    assert holds(80, 70)
+    assert not holds(80, 79.9)

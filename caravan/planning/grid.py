@@ -14,7 +14,7 @@ from caravan.planning.config_files import reaches
 from caravan.planning.documented import DISTRIBUTED
 from caravan.planning.duration import RunTime, run_time
 from caravan.planning.margin import high_of, holds
-from caravan.planning.memory import memory_parts
+from caravan.planning.memory import Setting, memory_parts
 from caravan.planning.memory_plan import setting_of_plan
 from caravan.planning.moves import heard, per_gpu
 from caravan.planning.sharded import sharding
@@ -115,15 +115,17 @@ def points(
     other ways to train; `{}` is the plan's own.
     """
     found: list[Point] = []
+    checkpoints, precise = tuple(_checkpointing(ground)), _precisions(ground)
     for count in larger_counts(ground) if counts is None else counts:
         amounts = _of_count(ground, count)
         spread = sharding(ground.full, ground.profile) if count * ground.plan.launch.nodes > 1 else ()
         for values in ({}, *spread):
             offers = offers_of(ground, {**amounts, **values}, count)
             for batch in _batches(ground, count) if offers else ():
-                for again in _checkpointing(ground):
+                for again in checkpoints:
                     for method in methods:
-                        found += _on_types(ground, offers, {**amounts, **values, **batch, **again, **method})
+                        fields = {**amounts, **values, **batch, **again, **method}
+                        found += _on_types(ground, offers, fields, precise)
     return tuple(sorted(found, key=Point.order))
 
 
@@ -213,47 +215,75 @@ def _checkpointing(ground: Ground) -> Iterator[dict[str, Json]]:
         yield {CHECKPOINTING: other}
 
 
-def _on_types(ground: Ground, offers: tuple[GpuOffer, ...], values: Mapping[str, Json]) -> Iterator[Point]:
+class _Precisions(NamedTuple):
+    """Which 16-bit types the program can be told; `free`: nobody wants another, `needed`: bf16 is what it uses now."""
+
+    free: bool
+    needed: bool
+    told: frozenset[str]
+
+
+def _precisions(ground: Ground) -> _Precisions:
+    now = ground.full.training.precision
+    free = ground.plan.set_by(PRECISION) not in KEPT and now in (None, "bf16")
+    told = frozenset(t for t in ("bf16", "fp16") if free and (t == now or heard(ground.plan, {PRECISION: t})))
+    return _Precisions(free, now is not None and ground.plan.set_by(MODEL) not in KEPT, told)
+
+
+def _on_types(
+    ground: Ground, offers: tuple[GpuOffer, ...], values: Mapping[str, Json], precise: _Precisions
+) -> Iterator[Point]:
+    by_type: dict[str | None, _Need] = {}
     for offer in offers:
-        size, precise = _size(offer), _precision(ground, offer)
-        if size is None or precise is None:
+        size, wanted = _size(offer), _precision(ground, offer, precise)
+        if size is None or wanted is None:
             continue
-        point = _point(ground, offer, size, {**values, **precise})
-        if point is not None:
-            yield point
+        name = str(wanted.get(PRECISION))
+        if name not in by_type:
+            by_type[name] = _need(ground, {**values, **wanted})
+        if holds(size, by_type[name].gib):
+            yield _point(ground, offer, size, by_type[name])
 
 
-def _precision(ground: Ground, offer: GpuOffer) -> dict[str, Json] | None:
-    """The type to compute in on that GPU where nobody set one it can't do; None: it can't be told another."""
-    now, kind = ground.full.training.precision, gpu_like(offer.model)
-    if ground.plan.set_by(PRECISION) in KEPT or now not in (None, "bf16") or kind is None:
+def _precision(ground: Ground, offer: GpuOffer, precise: _Precisions) -> dict[str, Json] | None:
+    """The type to compute in on that GPU where nobody set one that it can't do; None: it can't be told another."""
+    kind = gpu_like(offer.model)
+    if not precise.free or kind is None:
         return {}
     wanted = "bf16" if kind.bf16_tflops is not None else "fp16"
-    if wanted == now:
-        return {}
-    if heard(ground.plan, {PRECISION: wanted}):
-        return {PRECISION: wanted}
-    chosen = ground.plan.set_by(MODEL) in KEPT
-    return {} if now is None or chosen else None
+    if wanted in precise.told:
+        return {} if wanted == ground.full.training.precision else {PRECISION: wanted}
+    return None if precise.needed else {}
 
 
-def _point(ground: Ground, offer: GpuOffer, size: float, values: Mapping[str, Json]) -> Point | None:
-    """The point where the GPU holds at least its likely figure."""
+class _Need(NamedTuple):
+    """A plan of the grid before it has a GPU type, and the memory that it needs."""
+
+    values: Mapping[str, Json]
+    plan: TrainingPlan
+    setting: Setting
+    gib: float
+    high: float
+
+
+def _need(ground: Ground, values: Mapping[str, Json]) -> _Need:
     trial = with_values(ground.full, values)
     setting, _ = setting_of_plan(trial, ground.shape)
     parts = memory_parts(ground.shape, setting)
     gib, high = (ground.factor * n for n in (sum(p.gib for p in parts), high_of(parts, ground.shape, setting)))
-    if not holds(size, gib):
-        return None
-    kind, price = gpu_like(offer.model), offer.usd_per_hour
-    time = run_time(trial, ground.shape, setting, kind, ground.data)
+    return _Need(values, trial, setting, gib, high)
+
+
+def _point(ground: Ground, offer: GpuOffer, size: float, need: _Need) -> Point:
+    trial, kind, price = need.plan, gpu_like(offer.model), offer.usd_per_hour
+    time = run_time(trial, ground.shape, need.setting, kind, ground.data)
     rate = None if price is None else price * trial.resources.gpus * trial.launch.nodes / 3600
     update = None if rate is None or time.step_s is None else time.step_s.likely * rate
     cost = None
     if rate is not None and time.seconds is not None:
         whole = time.seconds
         cost = Range(low=whole.low * rate, likely=whole.likely * rate, high=whole.high * rate)
-    return Point(offer, values, trial, gib, high, size, time, cost, update)
+    return Point(offer, need.values, trial, need.gib, need.high, size, time, cost, update)
 
 
 def with_values(plan: TrainingPlan, values: Mapping[str, Json]) -> TrainingPlan:

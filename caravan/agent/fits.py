@@ -3,7 +3,7 @@
 The finding is `caravan.planning.alternatives`' and pure; here it is given the cluster's dry run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from caravan.agent.context import Context
 from caravan.agent.lawful import denials
@@ -14,9 +14,10 @@ from caravan.hcl import render_hcl
 from caravan.planning.alternatives import nearest
 from caravan.planning.checks import check_plan
 from caravan.planning.estimate import estimate as estimate_plan
+from caravan.planning.savings import cheaper
 from caravan.values.dialogue import PlanChoice
 from caravan.values.errors import JobRefused
-from caravan.values.estimate import Estimate
+from caravan.values.estimate import Estimate, Verdict
 from caravan.values.job import DryRun, PlacementFailure
 from caravan.values.plan import TrainingPlan
 
@@ -43,21 +44,26 @@ def has_place(plan: TrainingPlan, state: RunState, context: Context, *, now: boo
     return not (answer.errors or (answer.failures if now else hopeless(answer)))
 
 
-def other_plans(
-    plan: TrainingPlan,
-    state: RunState,
-    context: Context,
-    failures: Sequence[PlacementFailure],
-    *,
-    now: bool = False,
-) -> tuple[PlanChoice, ...]:
-    """The nearest plans that have a place and that the policies allow, for one that has no place (now).
+def cheaper_plans(plan: TrainingPlan, state: RunState, context: Context) -> tuple[PlanChoice, ...]:
+    """Other plans for one whose cost is over a limit; empty where it is not, or none costs less."""
+    verdict, estimated = state.budget, _estimator(state, context)
+    if verdict is None or verdict.verdict is Verdict.WITHIN:
+        return ()
+    left = verdict.left_usd or 0.0
+    if verdict.verdict is Verdict.OVER_SOFT:
+        left = min(left, verdict.soft_usd - state.spent_usd)
+    return cheaper(
+        plan,
+        state.need_estimate(),
+        left,
+        estimate=estimated,
+        allowed=lambda trial: has_place(trial, state, context) and not denials(trial, estimated(trial), state, context),
+    )
 
-    Where the plan would wait, waiting is the first, and the others have a place at once; with `now` they have that in
-    any case.
-    """
-    facts, waits = context.facts(), now or (bool(failures) and not hopeless(DryRun(failures=tuple(failures))))
-    known: dict[str, Estimate] = {}
+
+def _estimator(state: RunState, context: Context) -> Callable[[TrainingPlan], Estimate]:
+    """Estimates plans of the run, each once."""
+    facts, known = context.facts(), dict[str, Estimate]()
 
     def estimated(candidate: TrainingPlan) -> Estimate:
         digest = candidate.digest()
@@ -72,6 +78,24 @@ def other_plans(
             )
         return known[digest]
 
+    return estimated
+
+
+def other_plans(
+    plan: TrainingPlan,
+    state: RunState,
+    context: Context,
+    failures: Sequence[PlacementFailure],
+    *,
+    now: bool = False,
+) -> tuple[PlanChoice, ...]:
+    """The nearest plans that have a place and that the policies allow, for one that has no place (now).
+
+    Where the plan would wait, waiting is the first, and the others have a place at once; with `now` they have that in
+    any case.
+    """
+    facts, waits = context.facts(), now or (bool(failures) and not hopeless(DryRun(failures=tuple(failures))))
+    estimated = _estimator(state, context)
     return nearest(
         plan,
         facts,

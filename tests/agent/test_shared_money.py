@@ -221,3 +221,70 @@ def test_spending_is_told_while_it_runs_and_kept_when_the_job_vanishes_unwatched
     assert isinstance(result, RunRecord)
     assert site.store.run(record.id).cost_usd == pytest.approx(told)
     assert replace(site.context(record.id)).store.spending()[0].spent_usd == pytest.approx(told)
+
+
+OPTIONS = "import argparse\np = argparse.ArgumentParser()\np.add_argument('--max_steps', type=int)\np.parse_args()\n"
+
+
+def costly(tmp_path: Path, **request: Any) -> tuple[World, RunRecord, Ask | RunRecord]:
+    """A run of 200 hours at 2 USD: over the hard limit of 250."""
+    world = World(tmp_path, lambda job: GOOD, gpus=1)
+    (world.repo / "train.py").write_text(OPTIONS)
+    priced(world)
+    long = (change("resources.gpus", 1), change("limits.max_run_s", 200 * 3600), change("training.max_steps", 1000))
+    record = world.start(sets=long, **request)
+    result = world.drive(record)
+    while isinstance(result, Ask) and result.kind.value == "questions":
+        result = world.drive(record, Reply())
+    return world, record, result
+
+
+def test_over_the_hard_limit_a_person_may_take_a_cheaper_plan_and_a_yes_is_not_enough(tmp_path: Path) -> None:
+    world, record, asked = costly(tmp_path, yes=False)
+    assert isinstance(asked, Ask)
+    assert asked.budget is not None
+    assert (asked.budget.verdict, asked.budget.limit, asked.budget.shared) == (
+        Verdict.OVER_HARD,
+        "the hard limit",
+        False,
+    )
+    assert asked.choices
+    assert all(c.cost_usd is not None and c.cost_usd < 400 for c in asked.choices)
+    again = world.drive(record, Reply(approved=True))
+    assert isinstance(again, Ask)
+    assert "A yes is not enough" in again.text
+    assert world.ids(record) == []
+    number = next(n for n, c in enumerate(asked.choices, 1) if c.changes[0].path == "limits.max_run_s")
+    taken = world.drive(record, Reply(choice=number))
+    assert isinstance(taken, Ask)  # 250 USD are still more than goes unasked
+    assert taken.budget is not None
+    assert taken.budget.verdict is Verdict.OVER_SOFT
+    assert ended(world.drive(record, Reply(approved=True))).status is not RunStatus.REJECTED
+    assert len(world.ids(record)) >= 1
+    assert world.state(record).plan.limits.max_run_s == 125 * 3600
+
+
+def test_cancelling_deploys_nothing_and_says_so(tmp_path: Path) -> None:
+    world, record, asked = costly(tmp_path, yes=False)
+    assert isinstance(asked, Ask)
+    result = ended(world.drive(record, Reply(approved=False)))
+    assert (result.status, world.ids(record)) == (RunStatus.REJECTED, [])
+
+
+def test_yes_does_not_help_over_the_hard_limit(tmp_path: Path) -> None:
+    world, record, result = costly(tmp_path, yes=True)
+    assert (ended(result).status, world.ids(record)) == (RunStatus.REJECTED, [])
+    assert "over the hard limit of 250.00 USD" in ended(result).detail
+
+
+def test_over_the_soft_limit_cheaper_plans_stand_beside_yes_and_no(tmp_path: Path) -> None:
+    world = World(tmp_path, lambda job: GOOD, gpus=1)
+    priced(world)
+    record = world.start(sets=(change("resources.gpus", 1), change("limits.max_run_s", 20 * 3600)))
+    asked = world.drive(record)
+    assert isinstance(asked, Ask)
+    (choice,) = asked.choices
+    assert choice.cost_usd == pytest.approx(25.0, abs=0.01)
+    assert "12.5 h" in choice.text
+    assert [(c.path, c.value) for c in choice.changes] == [("limits.max_run_s", 45000)]
+    assert world.state(record).plan.limits.max_run_s == 72000  # nothing is changed unasked

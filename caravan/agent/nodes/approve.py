@@ -46,7 +46,7 @@ def _decide(state: RunState, context: Context) -> Update:
     """What was granted already or by `--yes`, else what a person is asked."""
     plan, verdict, granted = state.need_plan(), state.budget, state.envelope
     cost = total_cost(state, state.need_estimate())
-    if verdict and verdict.verdict is Verdict.OVER_HARD and not has_begun(state):
+    if verdict and _beyond(verdict, state) and (state.request.yes or not any(c.changes for c in state.choices)):
         return _rejected(state, verdict.text)
     against = objections(state, context, plan, state.need_estimate())
     if granted and not against:
@@ -70,9 +70,23 @@ def _answered(state: RunState, context: Context, ask: Ask) -> Update:
         return _chosen(state, context, ask.choices[reply.choice - 1], ask.envelope)
     if not reply.approved:
         return _rejected(state, reply.why or "the job was not approved")
+    if ask.budget is not None and _beyond(ask.budget, state) and (ask.budget.shared or reply.budget_usd is None):
+        return _asked(_not_by_a_yes(ask, ask.budget))
     if has_begun(state) or reply.budget_usd is not None:
         return granted_more(state, ask, reply, hard_usd=context.limits.hard_usd) or _asked(sum_needed(ask))
     return {"envelope": ask.envelope, **DECIDED}
+
+
+def _beyond(verdict: BudgetVerdict, state: RunState) -> bool:
+    """Whether it is over a hard limit and nothing was begun that could go on: then no yes deploys it as it is."""
+    return verdict.verdict is Verdict.OVER_HARD and not has_begun(state)
+
+
+def _not_by_a_yes(ask: Ask, verdict: BudgetVerdict) -> Ask:
+    """The same question once more, after a yes to what is over a hard limit."""
+    more = "" if verdict.shared else ", say with --budget what the whole run may cost"
+    said = f"A yes is not enough over a hard limit: take another plan by its number{more}, or cancel it."
+    return ask if ask.text.startswith(said) else ask.model_copy(update={"text": f"{said} {ask.text}"})
 
 
 def _chosen(state: RunState, context: Context, choice: PlanChoice, grants: Envelope | None) -> Update:
@@ -130,6 +144,8 @@ def _question(state: RunState, job_id: str) -> str:
     """What is asked: of a repair, what failed and what would be done about it."""
     if state.exhausted:
         return more_money(state, job_id)
+    if state.budget is not None and _beyond(state.budget, state):
+        return f"{job_id} is over a hard limit: which of the other plans instead, or cancel it?"
     if state.answered is None or not state.tried:
         return f"Deploy {job_id}?"
     repair = state.tried[-1]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from caravan.agent.approval import each_by_itself
 from caravan.agent.context import Context
 from caravan.agent.delivery import unpushed
-from caravan.agent.fits import hopeless, other_plans
+from caravan.agent.fits import cheaper_plans, hopeless, other_plans
 from caravan.agent.lawful import denied, require_policies
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.there import absent, dockerfile_hint
@@ -74,11 +74,16 @@ _NO_DELAY = re.compile(r"\bdefines services, .*\bshutdown_delay set\b")
 
 
 def _choices(answer: DryRun, state: RunState, context: Context) -> Update:
-    """Other plans for one that would wait. Those for a plan that had no place stay until a person has decided."""
+    """Other plans for one that would wait, or that costs more than may be spent unasked.
+
+    Those for a plan that had no place stay until a person has decided.
+    """
     if state.unplaced is not None:
         return {}
     plan = state.need_plan()
-    return {"choices": other_plans(plan, state, context, answer.failures) if answer.failures else ()}
+    if answer.failures:
+        return {"choices": other_plans(plan, state, context, answer.failures)}
+    return {"choices": cheaper_plans(plan, state, context)}
 
 
 def _impossible(problems: Sequence[str], state: RunState, context: Context) -> Evidence:

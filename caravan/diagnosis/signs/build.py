@@ -38,7 +38,9 @@ BUILD_SIGNS: Final[tuple[Sign, ...]] = (
         r"\bCUDA_HOME environment variable is not set|\bCUDA_HOME does not exist, unable to compile"
         r"|\bMissingCUDAException\b"
         r"|\bCould not find (?:a )?CUDA[_ ](?:toolkit|HOME|TOOLKIT_ROOT_DIR)|\bCUDA_TOOLKIT_ROOT_DIR not found"
-        r"|\b[Ff]ailed to find nvcc|\bnvcc (?:was )?not found|\bCould NOT find CUDA\b|\bNo CUDA toolset found"
+        r"|\b[Ff]ailed to find nvcc|\bnvcc (?:was |could )?not (?:be )?found"
+        r"|\bCalledProcessError: Command '\['[^']*/(?:gcc|cc|g\+\+|c\+\+|clang)'"
+        r"|\bCould NOT find CUDA\b|\bNo CUDA toolset found"
         r"|\bCUDA_HOME\b.{0,40}(?:not (?:set|found|defined)|undefined|is None)",
         _LOG,
         _BUILD,

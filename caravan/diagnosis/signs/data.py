@@ -27,6 +27,7 @@ _GONE: Final = r"(?:does not exist|doesn't exist|not found|is missing|no such fi
 _RAISED: Final = (
     r"^(?:[\w.]+\.)?(?:FileNotFoundError|AssertionError|ValueError|OSError|RuntimeError|NotADirectoryError|Exception): "
 )
+_ANY: Final = r"^(?:\w+\.)*\w*(?:Error|Exception): "
 _DATA_FILE: Final = r"\.(?:jsonl?|csv|tsv|txt|parquet|arrow|np[yz]|h5|hdf5|tfrecords?|lmdb|zip|tar|gz|zst)\b"
 
 DATA_SIGNS: Final[tuple[Sign, ...]] = (
@@ -106,6 +107,30 @@ DATA_SIGNS: Final[tuple[Sign, ...]] = (
         kind="read",
     ),
     row(rf"^OSError: {_PLACE} not found", _LOG, _DATA, 0.85, _F.USER_CODE_BUG, kind="read"),
+    row(
+        r"\bLibsndfileError: Error opening '(?P<path>[^']+)': System error|\bNo (?:labels"
+        r"|images) found in (?P<path2>\S*/\S+)"
+        r"|\bError loading data from (?P<path3>\S*/\S+):",
+        _LOG,
+        _DATA,
+        0.9,
+        _F.USER_CODE_BUG,
+        _F.DATASET_FORMAT_ERROR,
+        kind="read",
+    ),
+    row(
+        rf"{_ANY}(?!.*\b(?i:config\w*|models?|tokenizer|checkpoints?|ckpt|weights)\b)"
+        r"(?:(?:[Tt]he |[Ff]ile |[Pp]ath |[Dd]ataset |[Dd]ata |[Dd]irectory "
+        r"|[Ff]older ){0,3}['\"]?(?P<path>(?:/|\.{1,2}/)[\w./-]*\w)['\"]?"
+        r" (?:does not exist|doesn't exist|not found|is missing)"
+        r"|(?:Could not|Cannot|Can't|Unable to) (?:find|locate) (?:the )?(?:file |data |dataset |directory )?['\"]?"
+        r"(?P<path2>/[\w./-]*\w)|(?P<path3>/[\w./-]+): No such file or directory)",
+        _LOG,
+        _DATA,
+        0.82,
+        _F.USER_CODE_BUG,
+        kind="read",
+    ),
     row(r"\bAssertion failed\) !_src\.empty\(\)", _LOG, _DATA, 0.75, _F.USER_CODE_BUG, kind="read"),
     # Neighbours that are repaired otherwise.
     row(

@@ -45,7 +45,8 @@ DATASET_SIGNS: Final[tuple[Sign, ...]] = (
         r"|\bInvalid file (?:format|type) for dataset"
         r"|\bFailed to (?:read|parse|load) (?:JSON )?(?:file|line|row)\b.{0,120}(?:[Jj][Ss][Oo][Nn]"
         r"|CSV|csv|parse|decod)"
-        r"|\bDataLossError: |\bcorrupted record at\b|\bError decoding (?:record|example)"
+        r"|^ValueError: (?:Expected object or value|Trailing data)|\bDataLossError: "
+        r"|\bcorrupted record at\b|\bError decoding (?:record|example)"
         r"|\bnot a valid (?:jsonl?|csv|parquet|TFRecord)\b",
         _LOG,
         _FORM,
@@ -125,9 +126,19 @@ DATASET_SIGNS: Final[tuple[Sign, ...]] = (
         *_AFTER,
         kind="split",
     ),
+    row(
+        r"\b[Ll]abel column not found|^KeyError: .*(?:\] not in index|are in the \[(?:columns|index)\])"
+        r"|\bwith an? '(?P<column>\w+)' column\b"
+        r"|\bFeature: (?P<column2>[\w/]+) .{0,60}is required but could not be found",
+        _LOG,
+        _FORM,
+        0.88,
+        *_AFTER,
+        kind="column",
+    ),
     # Types and shapes of what rows hold.
     row(
-        r"\btoo many dimensions 'str'"
+        r"\btoo many dimensions 'str'|\bcould not convert string to float: '|\bAll arrays must be of the same length"
         r"|\btext input must (?:be )?of type `?str|\bTextEncodeInput must be Union|\bTextInputSequence must be str"
         r"|\bcannot be converted to a (?:torch\.)?[Tt]ensor.{0,40}(?:object|str)|\bnew\(\): invalid data type 'str'"
         r"|\bCan't convert np\.ndarray of type numpy\.object_|\bargument 'text'.{0,60}TextInputSequence",

@@ -171,7 +171,8 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
     row(rf"\b401 (?:Client Error|Unauthorized)?.*{_HUB}", _LOG, _NAME, 0.75, kind="repo"),
     row(rf"\b401 (?:Client Error|Unauthorized)?.*{_HUB}", _LOG, _GATED, 0.73),
     row(
-        r"\bDatasetNotFoundError: .*?'(?P<repo>[^']+)'.*(?:doesn't exist|not found|cannot be accessed)"
+        r"\bDatasetNotFoundError: Dataset (?P<repo3>\w+) not found"
+        r"|\bDatasetNotFoundError: .*?'(?P<repo>[^']+)'.*(?:doesn't exist|not found|cannot be accessed)"
         r"|\bCouldn't find '(?P<repo2>[^']+)' on the Hugging Face Hub",
         _LOG,
         _NAME,

@@ -31,6 +31,8 @@ PACKAGE_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"need to install the following dependencies\['(?P<package>[^']+)'", _LOG, _MISSING, 0.95),
     row(r"\bMissing optional dependency '(?P<package>[^']+)'", _LOG, _MISSING, 0.92, mild=True),
     row(rf"{_FAILED}.*\brequires {_NAME} to be installed", _LOG, _MISSING, 0.92),
+    row(rf"{_FAILED}(?:[Nn]either )?`{_NAME}`(?: nor `[\w-]+` is available| is not available)", _LOG, _MISSING, 0.92),
+    row(rf"{_FAILED}(?:Install|You need to install) [`'\"]{_NAME}", _LOG, _MISSING, 0.9),
     row(rf"{_FAILED}.*\b[Pp]lease (?:\w+ )?install (?:[`'\"]|(?=[\w.-]+ from http)){_NAME}", _LOG, _MISSING, 0.92),
     row(rf"{_FAILED}.*\b[`'\"]?pip3? install (?:(?:-U|--upgrade|-q) )?[`'\"]?{_NAME}", _LOG, _MISSING, 0.85),
     row(rf"\bPackageNotFoundError: (?:No package metadata was found for )?'?{_NAME}'?", _LOG, _MISSING, 0.9),

@@ -43,6 +43,14 @@ def test_adversarial_lines_are_read_by_every_row() -> None:
     assert all(isinstance(sign.tells("a/" * 4096), bool) for sign in SIGNS)
 
 
+@pytest.mark.parametrize("piece", ["a", "1.", " ", "a/", "'", "data ", "requires "])
+def test_adversarial_lines_with_its_words_are_read_by_every_row(piece: str) -> None:
+    for sign in SIGNS:
+        for word in sorted(sign.needs)[:2]:
+            told = [sign.tells((begin + word + piece * LOOKED_AT)[:LOOKED_AT]) for begin in ("", "ValueError: ")]
+            assert all(isinstance(one, bool) for one in [*told, sign.tells((word + piece) * 40)])
+
+
 def test_a_series_names_its_losses_in_bounded_words() -> None:
     assert list(losses("loss/" * 2000 + " 1.5")) == []
     assert [len(name) for name, _ in losses("a_" * 1500 + "loss 1.5")] == [64]

@@ -364,7 +364,7 @@ ENDED_SIGNS: Final[tuple[Sign, ...]] = (
         kind="stopped",
     ),
     row(
-        r"(?i:\b(?:exit(?:ed)?|status|code|rc)\b[ =:]{0,3}(?:with )?(?:code |status )?(?:143|137)\b)"
+        r"(?i:^(?!caravan: ).*\b(?:exit(?:ed)?|status|code|rc)\b[ =:]{0,3}(?:with )?(?:code |status )?(?:143|137)\b)"
         r"|\(exitcode: -15\)|\bexitcode\s*: -15\b|exits with return code = -15\b|^KeyboardInterrupt\b",
         _LOG,
         _ENDED,

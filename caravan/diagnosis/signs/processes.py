@@ -12,6 +12,9 @@ _HANG: Final = _F.PROCESS_HANG
 _CRASH: Final = _F.PROCESS_CRASH_NATIVE
 _BUG: Final = _F.USER_CODE_BUG
 
+# What others of the training say where one process died.
+_HEARD: Final = (_F.NCCL_TIMEOUT, _F.NCCL_ERROR, _F.INTERRUPTED_EXTERNALLY)
+
 PROCESS_SIGNS: Final[tuple[Sign, ...]] = (
     # It hangs, and somebody looked.
     row(hanging_stacks, _LOG, _HANG, 0.8, _F.INTERRUPTED_EXTERNALLY, _F.NCCL_TIMEOUT),
@@ -46,19 +49,33 @@ PROCESS_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # It died in native code.
     row(
-        r"Fatal Python error: (?:Segmentation fault|Illegal instruction|Floating point exception"
-        r"|Floating-point exception)|\b(?P<signal>SIGSEGV|SIGILL|SIGFPE)\b|\bSegmentation fault\b"
-        r"|(?i:\bsegfault at)|\bIllegal instruction\b"
-        r"|\bFloating point exception\b|is killed by signal: (?:Segmentation fault|Illegal instruction|Aborted"
-        r"|Floating)|\(exitcode: -(?:11|4|8)\)|\bexitcode\s*: -(?:11|4|8)\b|exits with return code = -(?:11|4|8)\b"
-        r"|\bexited on signal (?:11|4|8) |(?:[Cc]ode|[Ss]tatus|rc)[ =:]{1,3}(?:139|132|136)\b"
-        r"|illegal hardware instruction",
+        r"^(?!caravan: ).*(?:\bSIGSEGV\b|\bSegmentation [Ff]ault\b|(?i:\bsegfault at|\bsegmentation fault\b)"
+        r"|\(exitcode: -11\)|\bexitcode\s*: -11\b"
+        r"|exits with return code = -11\b|\bexited on signal 11 |(?:[Cc]ode|[Ss]tatus|rc)[ =:]{1,3}139\b)",
         _LOG,
         _CRASH,
         0.85,
-        _F.NCCL_TIMEOUT,
-        _F.NCCL_ERROR,
-        _F.INTERRUPTED_EXTERNALLY,
+        *_HEARD,
+        signal="SIGSEGV",
+    ),
+    row(
+        r"^(?!caravan: ).*(?:\bSIGILL\b|\bIllegal instruction\b|\billegal hardware instruction\b|\(exitcode: -4\)"
+        r"|\bexitcode\s*: -4\b"
+        r"|exits with return code = -4\b|\bexited on signal 4 |(?:[Cc]ode|[Ss]tatus|rc)[ =:]{1,3}132\b)",
+        _LOG,
+        _CRASH,
+        0.85,
+        *_HEARD,
+        signal="SIGILL",
+    ),
+    row(
+        r"^(?!caravan: ).*(?:\bSIGFPE\b|\bFloating[ -]point exception\b|\(exitcode: -8\)|\bexitcode\s*: -8\b"
+        r"|exits with return code = -8\b|\bexited on signal 8 |(?:[Cc]ode|[Ss]tatus|rc)[ =:]{1,3}136\b)",
+        _LOG,
+        _CRASH,
+        0.85,
+        *_HEARD,
+        signal="SIGFPE",
     ),
     row(
         r"double free or corruption|free\(\): invalid|malloc\(\): |munmap_chunk\(\)|corrupted size vs\. prev_size"

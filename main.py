@@ -471,6 +471,7 @@ def _report(state: RunState, context: Context) -> str:
         metrics=state.metrics,
         warnings=state.warnings,
         trace=context.tracer.url(),
+        reserved_usd=context.store.reserved_usd(state.run_id),
     )
 
 

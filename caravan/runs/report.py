@@ -70,12 +70,13 @@ def render_report(
     warnings: Sequence[str] = (),
     trace: str | None = None,
     secrets: Sequence[str] = (),
+    reserved_usd: float | None = None,
 ) -> str:
     """The report as Markdown (GitHub's dialect), from the template `report.md.j2` in `templates`.
 
     None or empty: that part of the run was not reached, and its section says so or is left out. `metrics`: the last
-    logged value of each; `trace`: where the run's trace is; `secrets`: values known to be secret. Money in US
-    dollars, times in UTC.
+    logged value of each; `trace`: where the run's trace is; `secrets`: values known to be secret; `reserved_usd`: what
+    the whole run might spend. Money in US dollars, times in UTC.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -100,6 +101,7 @@ def render_report(
     known = tuple(secrets)
     text = environment.get_template("report.md.j2").render(
         run=_plain(record, known),
+        reserved=reserved_usd,
         prompt=mask(record.request.prompt, known),
         next=_NEXT[record.status],
         command=mask(_command(record), known),

@@ -113,6 +113,7 @@ def drive_run(
             folder=context.folder.path,
             trace_url=context.tracer.url(),
             cluster=scene_of(record, context.facts).cluster if record.status in _SHOWN else "",
+            reserved_usd=context.store.reserved_usd(record.id),
         )
     if drive.goes is not Goes.HERE and record.status is RunStatus.RUNNING:
         _let_go(wiring, terminal, result, replace(how, goes=drive.goes), as_json=as_json)

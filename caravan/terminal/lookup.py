@@ -55,4 +55,5 @@ def look_up(wiring: Wiring, record: RunRecord) -> Result:
         folder=wiring.folder(record.id).path,
         trace_url=str(trace) if trace.is_file() else None,
         cluster=record.request.cluster,
+        reserved_usd=wiring.store().reserved_usd(record.id),
     )

@@ -28,7 +28,7 @@ _INDENT: Final = 13  # columns before the values
 class Result:
     """A run as it stands. `state` is None before its first checkpoint, `ask` when it waits for nothing.
 
-    `cluster` says in a line where it runs.
+    `cluster` says in a line where it runs, `reserved_usd` what the whole run may spend beside others.
     """
 
     record: RunRecord
@@ -37,6 +37,7 @@ class Result:
     folder: Path
     trace_url: str | None
     cluster: str = "the default cluster"
+    reserved_usd: float | None = None
 
     @property
     def report(self) -> Path | None:
@@ -64,6 +65,9 @@ def document(result: Result) -> dict[str, Json]:
         "metrics": state.metrics if state else {},
         "warnings": list(state.warnings) if state else [],
         "cost_usd": record.cost_usd,
+        "reserved_usd": result.reserved_usd,
+        "user": record.user,
+        "budget": state.budget.model_dump(mode="json") if state and state.budget else None,
         "report_path": str(result.report) if result.report else None,
         "trace_url": result.trace_url,
         "question": _question(result.ask) if result.ask else None,
@@ -131,6 +135,8 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
         rows.append(("outputs", one_line(joined((plan.outputs.kind, plan.outputs.location), ": "))))
     if record.cost_usd:
         rows.append(("cost", money(record.cost_usd)))
+    if result.reserved_usd and record.status is RunStatus.RUNNING:
+        rows.append(("reserved", f"{money(result.reserved_usd)} for the whole run"))
     rows += [("report", str(result.report or "")), ("trace", result.trace_url or "")]
     patch = state.diagnosis.patch if state and state.diagnosis and record.status is not RunStatus.SUCCEEDED else ""
     told = [f"  {name:<10} {value}" for name, value in rows if value]

@@ -31,10 +31,16 @@ def runs(
         list[str] | None,
         typer.Option(metavar="STATUS", help="Only those: running, waiting, interrupted, succeeded, ...; repeatable."),
     ] = None,
+    spending: Annotated[
+        bool, typer.Option("--spending", help="Instead: what was spent and is reserved, by user and month.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the newest runs."""
+    """List the newest runs, or with --spending what they have cost."""
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    if spending:
+        _spending(wiring, terminal, as_json=as_json)
+        return
     records = _chosen(wiring, limit, _statuses(status or ()))
     if as_json:
         terminal.document([_row(record, driven) for record, driven in records])
@@ -42,6 +48,26 @@ def runs(
         terminal.out("There are no such runs." if status else "There are no runs yet.")
     else:
         _print_runs(wiring, terminal, records)
+
+
+def _spending(wiring: Wiring, terminal: Terminal, *, as_json: bool) -> None:
+    """Money by user and month; what running runs may still spend stands in the month of now."""
+    from caravan.terminal.console import cell, draw, listing
+
+    rows = wiring.store().spending()
+    if as_json:
+        terminal.document([row.model_dump(mode="json") for row in rows])
+        return
+    if not rows:
+        terminal.out("Nothing was spent yet.")
+        return
+    table = listing("month", "user", "runs", "spent USD", "reserved USD")
+    for row in rows:
+        spent, reserved = f"{row.spent_usd:.2f}", f"{row.reserved_usd:.2f}"
+        table.add_row(*map(cell, (row.month, one_line(row.user) or "-", str(row.runs), spent, reserved)))
+    for column in table.columns[2:]:
+        column.justify = "right"
+    draw(terminal.stdout, table)
 
 
 def _statuses(given: Sequence[str]) -> frozenset[str]:

@@ -151,7 +151,7 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"Bind for [\d.:\[\]]+:(?P<port>\d+) failed: port is already allocated"
         r"|[Pp]orts are not available.*?:(?P<port2>\d+)"
-        r"|port is already allocated|[Pp]ort (?P<port3>\d+) is already (?:allocated|in use)",
+        r"|port is already allocated|[Pp]ort (?P<port3>\d+) is already allocated",
         _SAID,
         _F.PORT_CONFLICT,
         0.97,

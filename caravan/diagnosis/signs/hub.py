@@ -39,7 +39,6 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
         _F.NETWORK_UNREACHABLE,
         _F.USER_CODE_BUG,
         _F.CHECKPOINT_UNUSABLE,
-        mild=True,
     ),
     row(
         r"HTTPError: 429 Client Error: Too Many Requests|HTTP Error 429: Too Many Requests",

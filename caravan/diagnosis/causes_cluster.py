@@ -36,6 +36,7 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "No answer from the Nomad API: refused connection, no cluster leader, TLS/timeout.",
         "Nomad does not answer. Is the address right and the cluster up?",
         ("retry.after_s",),
+        (said("Nomad at {address} does not answer: {message}."),),
     ),
     FailureClass.NOMAD_OBJECT_NOT_FOUND: Entry(
         Fixable.YES,
@@ -48,6 +49,7 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "Region, namespace, datacenter or node pool named by the job does not exist or holds no node.",
         "No node is where the job asks for. Which datacenter, node pool or namespace shall be used?",
         ("datacenters", "node_pool", "namespace", "region"),
+        (said("There is no {kind} {target}: {message}."),),
     ),
     FailureClass.PLACEMENT_CONSTRAINT_FILTERED: Entry(
         Fixable.YES,
@@ -85,12 +87,14 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "The task driver (docker, exec, raw_exec, ...) is missing, disabled or misspelt on the nodes.",
         "No node offers the task driver {driver}. Can it be enabled, or shall another one be used?",
         ("driver",),
+        (said("No node offers the task driver {driver}."),),
     ),
     FailureClass.VOLUME_UNAVAILABLE: Entry(
         Fixable.PARTLY,
         "A host volume or CSI volume/plugin that the job asks for is not there for any node.",
         "A volume of the job does not exist on the nodes. Where are the data, or may it run without?",
         ("mounts",),
+        (said("No node has the volume {volume}."),),
     ),
     FailureClass.DEPLOY_PROGRESS_DEADLINE: Entry(
         Fixable.YES,
@@ -131,6 +135,7 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "exist and is reported so).",
         "The registry denies {image}. Please give credentials for it, or check the name.",
         ("image",),
+        (said("The registry denies {image}."),),
     ),
     FailureClass.IMAGE_PULL_TRANSIENT: Entry(
         Fixable.YES,
@@ -145,12 +150,14 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         " ECC, fallen off the bus.",
         "GPU trouble on node {node}. It needs its admin (driver or toolkit install, reset or repair).",
         ("exclude_nodes", "training.resume_from"),
+        (said("The GPU of node {node} is at fault: {message}."),),
     ),
     FailureClass.CUDA_DRIVER_TOO_OLD: Entry(
         Fixable.YES,
         "The host driver is older than the CUDA of the image / torch build.",
         "The nodes' driver is older than the CUDA of the job. Can the driver be raised?",
         ("image", "setup.pip"),
+        (said("The GPU driver ({have}) is too old for the CUDA of the job ({want})."),),
     ),
     FailureClass.BIND_MOUNT_REJECTED: Entry(
         Fixable.PARTLY,
@@ -164,12 +171,14 @@ CLUSTER_CAUSES: Final[dict[FailureClass, Entry]] = {
         "A static or reserved port is taken (at placement or when the container starts).",
         "A port of the job is taken on every node; must it be that one?",
         ("ports",),
+        (said("The port {port} is taken."),),
     ),
     FailureClass.CONTAINER_NAME_CONFLICT: Entry(
         Fixable.PARTLY,
         "A container of that name is left over on the node.",
         "A stale container blocks node {node}; please remove it.",
         ("retry.max", "container_name"),
+        (said("A container named {container} is left over on the node."),),
     ),
     FailureClass.ENTRYPOINT_NOT_FOUND: Entry(
         Fixable.YES,

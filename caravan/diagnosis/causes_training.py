@@ -27,12 +27,14 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "No space left on the data/checkpoint disk (also failed checkpoint writes).",
         "The disk is full. Please give room or another path.",
         ("resources.disk_mb", "training.save_total_limit", "env.HF_HOME"),
+        (said("The disk is full at {path}."),),
     ),
     FailureClass.OUTPUT_PERMISSION_DENIED: Entry(
         Fixable.YES,
         "The task may not write to its output, cache or shm directory.",
         "The task may not write where it wants to; please grant it or name another place.",
         ("training.output_dir", "env.HF_HOME", "user"),
+        (said("The job may not write to {path}."),),
     ),
     FailureClass.CUDA_OOM: Entry(
         Fixable.YES,
@@ -69,6 +71,10 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "semaphores fail with ENOSPC.",
         "Shared memory can't be raised on these nodes.",
         ("shm_mb", "training.num_workers"),
+        (
+            said("Shared memory is too small for the data-loader processes.", kind="worker"),
+            said("Shared memory is too small for NCCL.", kind="nccl"),
+        ),
     ),
     FailureClass.CUDA_DEVICE_UNAVAILABLE: Entry(
         Fixable.YES,
@@ -81,12 +87,17 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "More processes/ranks than GPUs (invalid device ordinal, not enough slots for the GPUs).",
         "The script wants another number of GPUs than the {gpus} of the job.",
         ("launch.nproc", "resources.gpus"),
+        (said("The program wants {want} GPUs, there are {have}."),),
     ),
     FailureClass.TORCH_BUILD_MISMATCH: Entry(
         Fixable.YES,
         "The torch build does not serve this GPU: CPU-only wheel, or no kernels for the compute capability.",
         "No torch build serves {gpu} together with the pinned versions.",
         ("setup.pip", "image", "resources.gpu_model"),
+        (
+            said("The torch that is installed knows no CUDA.", kind="cpu"),
+            said("The torch that is installed has no kernels for compute capability {capability}.", kind="capability"),
+        ),
     ),
     FailureClass.BF16_UNSUPPORTED: Entry(
         Fixable.YES,
@@ -99,6 +110,11 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "flash-attn is missing, of another ABI (undefined symbol), or not for this GPU.",
         "The code insists on flash-attn and no wheel fits.",
         ("training.attn", "setup.pip"),
+        (
+            said("flash-attn is not installed.", kind="missing"),
+            said("flash-attn was built for another torch.", kind="abi"),
+            said("flash-attn does not work on this GPU.", kind="gpu"),
+        ),
     ),
     FailureClass.BITSANDBYTES_SETUP: Entry(
         Fixable.YES,
@@ -111,12 +127,17 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "A package must be compiled and nvcc / CUDA_HOME / gcc / ninja is missing.",
         "A package can't be built in this image.",
         ("image", "setup.apt"),
+        (
+            said("{package} must be built, and {program} is missing."),
+            said("A package must be built, and {program} is missing."),
+        ),
     ),
     FailureClass.INDEX_OUT_OF_RANGE: Entry(
         Fixable.PARTLY,
         "Device-side assert: a token or label index exceeds the embedding / classes.",
         "Token or label ids exceed the model; tokenizer and model, or the labels, do not belong together.",
         ("training.resize_embeddings", "training.max_len"),
+        (said("A {kind} index of {value} was asked for, and there are {size}."),),
     ),
     FailureClass.NUMERIC_DIVERGENCE: Entry(
         Fixable.YES,
@@ -137,6 +158,10 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "A collective timed out (watchdog) without another cause in the log.",
         "Ranks lose step; the logs of all ranks may say more.",
         ("training.ddp_timeout", "env.NCCL_DEBUG", "training.num_workers"),
+        (
+            said("The ranks lost step: {op} number {seq} timed out."),
+            said("The ranks lost step: {message}."),
+        ),
     ),
     FailureClass.NCCL_ERROR: Entry(
         Fixable.PARTLY,
@@ -149,12 +174,14 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "torchrun/TCPStore can't bind its port.",
         "The rendezvous port is fixed in the code and taken.",
         ("launch.master_port",),
+        (said("The port {port} of the rendezvous is taken."),),
     ),
     FailureClass.RENDEZVOUS_UNREACHABLE: Entry(
         Fixable.PARTLY,
         "Workers can't reach or resolve the rendezvous/head host.",
         "Workers can't reach the first one; a firewall, or DNS?",
         ("launch.rdzv_endpoint", "network_mode"),
+        (said("The processes can't reach the first one at {host}."),),
     ),
     FailureClass.LAUNCHER_MISCONFIGURED: Entry(
         Fixable.YES,
@@ -175,6 +202,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "Native crash: SIGSEGV, SIGILL, core dump.",
         "The process crashes in native code.",
         ("training.num_workers", "image", "constraints"),
+        (said("The process crashed in native code ({signal})."),),
     ),
     FailureClass.MISSING_PYTHON_PACKAGE: Entry(
         Fixable.YES,
@@ -224,6 +252,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "The checkpoint is missing, incomplete, corrupt or of another shape.",
         "The checkpoint does not fit this model. Start afresh?",
         ("training.resume_from", "training.output_dir"),
+        (said("The checkpoint {path} can't be used ({kind})."),),
     ),
     FailureClass.DATA_PATH_MISSING: Entry(
         Fixable.PARTLY,
@@ -241,6 +270,10 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "The data set's format or columns are not what the trainer expects.",
         "The data set cannot be read as expected. Please check rows/columns.",
         ("dataset.columns", "dataset.format"),
+        (
+            said("The data have no column {column}; they have {choices}.", kind="column"),
+            said("The data have no column {column}.", kind="column"),
+        ),
     ),
     FailureClass.HF_GATED_AUTH: Entry(
         Fixable.NO,
@@ -248,18 +281,24 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "{model} is gated. Please accept its terms and give a token (secret HF_TOKEN) with access to gated "
         "repositories.",
         ("model.id",),
+        (said("{repo} is gated or private, and no token that may read it was given."),),
     ),
     FailureClass.HUB_NOT_FOUND: Entry(
         Fixable.PARTLY,
         "The hub repository/path does not exist as named (often answered with 401), or a local model path is missing.",
         "Which model is meant by {model}?",
         ("model.id",),
+        (
+            said("The hub has no {repo}.", kind="repo"),
+            said("There is no {path} where the job runs, and the hub has nothing of that name.", kind="local"),
+        ),
     ),
     FailureClass.HUB_RATE_LIMITED: Entry(
         Fixable.YES,
         "The hub answers 429.",
         "The hub limits our requests; a token or a mirror would help.",
         ("retry.after_s", "model.source", "env.HF_HUB_OFFLINE"),
+        (said("The hub limits our requests: {message}."),),
     ),
     FailureClass.NETWORK_UNREACHABLE: Entry(
         Fixable.PARTLY,
@@ -273,12 +312,20 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "wandb wants a login and there is no terminal, or refuses the key/entity (403): tracking stops the run.",
         "Give WANDB_API_KEY as a secret if runs shall be tracked.",
         ("env.WANDB_MODE", "training.report_to"),
+        (
+            said("wandb wants a login, and nobody is logged in: {message}.", kind="login"),
+            said("wandb refuses the key or the project: {message}."),
+        ),
     ),
     FailureClass.USER_CODE_BUG: Entry(
         Fixable.NO,
         "A programming error in the training code that no job field mends.",
         "The training code fails. It needs a code change.",
         (),
+        (
+            said("The training code raises {exception} at {file}, line {line}."),
+            said("The training code raises {exception}: {message}."),
+        ),
     ),
     FailureClass.NO_FAILURE: Entry(
         Fixable.YES,

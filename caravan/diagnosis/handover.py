@@ -220,6 +220,10 @@ def _bug(case: Case) -> str:
     )
 
 
+_RAISED: Final = re.compile(r"(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception)\b")
+_SAID: Final = 200  # characters of an exception that are told
+
+
 def _ids(case: Case) -> str:
     kind, value, size = case.detail("kind"), case.detail("value"), case.detail("size")
     what = {"label": "labels", "position": "positions"}.get(kind, "token ids")

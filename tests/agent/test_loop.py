@@ -27,6 +27,7 @@ from tests.fakes.folder import PlainFolder
 from tests.fakes.memory import FakeMemory
 from tests.fakes.store import MemoryStore
 from tests.fakes.tracer import MemoryTracer
+from tools import RepositoryToolbox
 
 TRAIN = """
 import argparse
@@ -107,7 +108,7 @@ class World:
             judge=judge,
             read_sentinel=read_sentinel,
             open_tree=lambda source: open_source(source, cache=self.tmp / "cache"),
-            toolbox=lambda tree: None,  # type: ignore[arg-type, return-value]
+            toolbox=RepositoryToolbox,
             render_report=lambda state, context: f"{state.status}: {state.detail}",
             templates=TEMPLATES,
             limits=self.limits,

@@ -23,7 +23,7 @@ Cluster and environment
 - image_not_found: `image`
 - registry_auth_denied: `image`
 - image_pull_transient: `kind` (rate, timeout, gateway, network), `image`
-- gpu_node_broken: `kind` (runtime, toolkit, mismatch, xid, ecc, bus, uninitialised), `xid`, `gpu`
+- gpu_node_broken: `kind` (runtime, toolkit, mismatch, device, xid, ecc, bus, uninitialised), `xid`, `gpu`
 - cuda_driver_too_old: `have` (the driver's CUDA or version), `want`
 - bind_mount_rejected: `kind` (disabled, source, type, privilege), `path`, `capability`
 - port_conflict: `port`; `dimension` (ports) at placement
@@ -31,20 +31,20 @@ Cluster and environment
 - entrypoint_not_found: `kind` (script, module, program, permission, workdir, code, subdir), `path`, `module`, `program`
 - arch_mismatch: `image_arch`, `node_arch`, `program`
 - artifact_download_failed: `kind` (missing, denied, network, unpack, checksum, host), `url`
-- template_secret_unavailable: `kind` (vault, consul, nomad), `secret`
+- template_secret_unavailable: `kind` (vault, consul, nomad, provider), `secret`
 - disk_full: `path`, `kind` (pull: the image's own disk)
-- output_permission_denied: `path`, `kind` (denied, read_only)
+- output_permission_denied: `path`, `kind` (denied, read_only, shm)
 - build_toolchain_missing: `program`, `package`
 - missing_python_package: `module`, `package`
 - package_version_conflict: `kind` (symbol, argument, requirement, python, platform, resolver, model, abi), `package`,
   `module`, `symbol`, `versions` (those there are), `want`, `conflicts` (requirements that exclude each other)
 - cli_args_invalid: `kind` (unknown, missing, choice, value), `style` (who parses), `option`, `value`, `choices`
 - data_path_missing: `kind` (read, write), `path`
-- dataset_format_error: `kind` (column, schema, rows, feature, encoding), `column`, `choices` (those there are), `path`
+- dataset_format_error: `kind` (column, schema, rows, feature, encoding, split), `column`, `choices` (those there are), `path`
 - hf_gated_auth: `repo`
-- hub_not_found: `kind` (repo, file, revision, local, none), `repo`, `path`
+- hub_not_found: `kind` (repo, file, revision, local, config), `repo`, `path`
 - hub_rate_limited: `repo`
-- network_unreachable: `kind` (dns, refused, timeout, route, proxy, tls, offline), `host`; `index` of packages
+- network_unreachable: `kind` (dns, refused, timeout, route, proxy, tls, offline), `host`; `index` (of packages)
 - wandb_login_missing: `kind` (login, key, permission)
 
 Training and its processes (sizes in GiB)

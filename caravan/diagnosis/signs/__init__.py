@@ -40,7 +40,8 @@ Cluster and environment
   `module`, `symbol`, `versions` (those there are), `want`, `conflicts` (requirements that exclude each other)
 - cli_args_invalid: `kind` (unknown, missing, choice, value), `style` (who parses), `option`, `value`, `choices`
 - data_path_missing: `kind` (read, write), `path`
-- dataset_format_error: `kind` (column, schema, rows, feature, encoding, split), `column`, `choices` (those there are), `path`
+- dataset_format_error: `kind` (column, schema, rows, feature, encoding, split), `column`,
+  `choices` (those there are), `path`
 - hf_gated_auth: `repo`
 - hub_not_found: `kind` (repo, file, revision, local, config), `repo`, `path`
 - hub_rate_limited: `repo`

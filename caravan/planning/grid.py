@@ -103,7 +103,9 @@ class Point(NamedTuple):
         step = self.time.step_s.likely if self.time.step_s else 0.0
         cost = plain if known is None else known
         ranks = (not self.safe, self.late(), hourly is None, known is None)
-        return (*ranks, tight, round(cost, 9), len(self.values), step, self.size, self.offer.model, str(self.values))
+        micro = self.plan.training.micro_batch or 1  # where nothing says which is faster, the larger one is
+        changes = (len(self.values), step, -micro if not step else 0)
+        return (*ranks, tight, round(cost, 9), *changes, self.size, self.offer.model, str(self.values))
 
 
 def points(

@@ -187,7 +187,7 @@ def gpu_repair_world(tmp_path: Path, script: Callable[[Json], Script]) -> Repair
 
 
 def out_of_memory(job: Json) -> Script:
-    if "--batch_size" in launched(job):
+    if not job["ID"].endswith("a01"):
         return Script()
     text = (
         b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 9.00 GiB. GPU 0 has a total capacity of "

@@ -29,6 +29,7 @@ MEANS: Final = {
     "buckets": "buffers in which GPUs exchange gradients",
     "gathered weights": "weights that are put together, or made whole from 4 or 8 bits, for a moment",
     "cast weights": "16-bit copies of 32-bit weights that autocast keeps",
+    "averaged weights": "a running average of the weights, in 32 bit",
     "workspace": "cuBLAS's own",
     "allocator slack": "what torch reserves beyond what it uses",
     "CUDA context": "the driver's, with loaded kernels; outside of torch",

@@ -5,6 +5,7 @@ from typing import Final
 
 from caravan.planning.command import DISTRIBUTED
 from caravan.planning.memory import Setting
+from caravan.planning.memory.kernels import kernels_named
 from caravan.planning.memory.names import method_kind, optimizer_kind
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher, RepoProfile
@@ -28,6 +29,10 @@ def setting_of_plan(
     quant = training.quant_bits or (4 if method == "qlora" else None)
     precision = training.precision or "bf16"
     compute = "fp32" if precision == "tf32" else precision
+    # A library that is there is not yet a loss that is computed in chunks: that takes an option.
+    kernels = kernels_named(_words(plan))
+    if profile:
+        kernels = kernels_named(" ".join(profile.libraries))._replace(chunked_loss=kernels.chunked_loss)
     adapter = method in _ADAPTERS
     gpus = max(1, plan.resources.gpus * plan.launch.nodes)
     parallel, offload = _spread(plan, profile) if gpus > 1 or _words(plan).count("zero") else ("none", False)
@@ -49,6 +54,9 @@ def setting_of_plan(
             lora_rank=training.lora_rank or 16,
             lora_targets=_ALL_TARGETS if adapter else (),
             grad_checkpointing=bool(training.grad_checkpointing),
+            fused_ce=kernels.chunked_loss,
+            in_place_ce=kernels.in_place_loss,
+            narrow=kernels.narrow,
             flash_attention=training.attn != "eager",
             gpus=gpus,
             parallel=parallel,

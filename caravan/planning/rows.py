@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from caravan.planning.memory import FITTED, Fitted, Setting, memory_parts
+from caravan.planning.memory.kernels import kernels_named
 from caravan.planning.memory.names import method_kind, optimizer_kind, parallel_kind
 from caravan.planning.shapes import guessed_shape, shape_of
 from caravan.values.base import Json
@@ -78,7 +79,8 @@ def setting_of(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> Setting:
     default = Setting()
     compute = str(fields.get("compute_dtype") or default.compute_dtype)
     targets = fields.get("lora_targets")
-    flash = fields.get("flash_attention")
+    flash, fused = fields.get("flash_attention"), fields.get("fused_ce")
+    kernels = kernels_named(_text(fields, "framework") or "")
     return Setting(
         method=method_kind(_text(fields, "method")),
         weights_dtype=str(fields.get("weights_dtype") or compute),
@@ -92,7 +94,9 @@ def setting_of(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> Setting:
         trainable_params=_number(fields, "trainable_params"),
         grad_checkpointing=bool(fields.get("grad_checkpointing")),
         flash_attention=True if flash is None else bool(flash),
-        fused_ce=bool(fields.get("fused_ce")),
+        fused_ce=bool(fused) if fused is not None else kernels.chunked_loss,
+        in_place_ce=kernels.in_place_loss,
+        narrow=kernels.narrow,
         master_fp32=bool(fields.get("master_fp32")),
         gpus=_count(fields, "gpus") or 1,
         parallel=parallel_kind(_text(fields, "parallel")),

@@ -140,3 +140,10 @@ def test_kinds_of_methods(name: str | None, kind: str) -> None:
 )
 def test_kinds_of_spreading(name: str | None, kind: str) -> None:
     assert parallel_kind(name) == kind
+
+
+def test_an_option_for_fused_losses_counts() -> None:
+    setting, _ = setting_of_plan(plan_of({"options": {"--use_liger_kernel": "true"}}), TOY)
+    assert setting.fused_ce
+    setting, _ = setting_of_plan(plan_of({"options": {"--use_liger_kernel": "false"}}), TOY)
+    assert not setting.fused_ce

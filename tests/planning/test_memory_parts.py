@@ -116,8 +116,22 @@ def test_split_models_divide_their_layers() -> None:
 
 def test_logits_are_kept_in_32_bit_or_in_chunks() -> None:
     whole = logits_bytes(TOY, Setting(seq_len=100))
-    assert whole == 100 * (12.5 * 10_000 + 8 * 1000)
+    assert whole == 100 * (14 * 10_000 + 8 * 1000)
     assert logits_bytes(TOY, Setting(seq_len=100, fused_ce=True)) < whole / 4
+    assert logits_bytes(TOY, Setting(seq_len=100, in_place_ce=True)) == 100 * (8 * 10_000 + 8 * 1000)
+
+
+def test_a_prepared_model_has_its_stream_and_logits_in_32_bit() -> None:
+    prepared = Setting(method="qlora", quant_bits=4, grad_checkpointing=True, seq_len=100)
+    wide, narrow = block_of(TOY, prepared), block_of(TOY, prepared._replace(narrow=True))
+    assert wide.checkpoint == 2 * narrow.checkpoint
+    more = logits_bytes(TOY, prepared) - logits_bytes(TOY, prepared._replace(narrow=True))
+    assert more == 100 * 2 * 10_000
+
+
+def test_a_sharded_model_is_not_prepared() -> None:
+    sharded = Setting(method="qlora", quant_bits=4, grad_checkpointing=True, parallel="fsdp", gpus=2)
+    assert block_of(TOY, sharded).checkpoint == 2 * 1000
 
 
 @pytest.mark.parametrize(

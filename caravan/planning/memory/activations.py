@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from caravan.planning.memory.constants import FITTED, Fitted
 from caravan.planning.memory.setting import Setting, adapters, quantised, tokens, width
-from caravan.planning.memory.weights import expert_width, key_width, query_width
+from caravan.planning.memory.weights import expert_width, key_width, prepared, query_width
 from caravan.values.shape import Family, ModelShape
 
 _MASK: Final = 1.0
@@ -50,14 +50,14 @@ def stream_width(setting: Setting, fitted: Fitted = FITTED) -> float:
     """Bytes of one number between a model's matrices.
 
     peft prepares a model that bitsandbytes quantised by casting what is not quantised to 32 bit, which widens the
-    stream, and the 4-bit layers cast their output to it; other trainers leave 16 bit. Which one is seldom known.
+    stream, and the 4-bit layers cast their output to it; other trainers leave 16 bit (`weights.prepared`).
     """
     each, kind = width(setting.compute_dtype), (setting.quant_type or "bnb").lower()
     if each >= 4 or not quantised(setting) or kind in _KERNELS:
         return each
-    if not setting.grad_checkpointing:
-        return each + max(fitted.wide_kept, fitted.wide_stream) * (4.0 - each)
-    return each + (fitted.wide_stream * (4.0 - each) if kind.startswith("bnb") else 0.0)
+    if not setting.grad_checkpointing and not setting.narrow:
+        return each + fitted.wide_kept * (4.0 - each)
+    return 4.0 if prepared(setting) else each
 
 
 def activation_bytes(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -> tuple[float, float, float]:

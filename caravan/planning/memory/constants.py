@@ -38,15 +38,11 @@ class Fitted(NamedTuple):
     """The same where batches differ in length: each longer one than before needs new blocks.
 
     Left out: 0.8 to 2."""
-    wide_stream: float = 0.0
-    """Share of the way from 16 to 32 bit that the stream of a model quantised by bitsandbytes goes.
-
-    Left out: 0."""
     wide_kept: float = 0.8
-    """The same for what its blocks keep where nothing is checkpointed.
+    """Share of the way from 16 to 32 bit that a quantised model's blocks keep where nothing is checkpointed.
 
     Left out: 0.6 to 0.8."""
-    each_logit: float = 12.5
+    each_logit: float = 14.0
     """Bytes of each logit at the loss: three times 32 bit in transformers, and 16-bit ones in newer versions.
 
     Left out: 12 to 14."""

@@ -11,12 +11,17 @@ from typing import Final
 
 from caravan.planning.memory.constants import FITTED, Fitted
 from caravan.planning.memory.setting import Setting, tokens, width
+from caravan.planning.memory.weights import prepared
 from caravan.values.shape import Family, ModelShape
 
 _LAST_HIDDEN: Final = 8.0
 """Bytes for each number of the last hidden state: in 32 bit for the last norm, its output, and their gradients."""
 _FUSED: Final = 8.0
 """Bytes for each logit of a chunk: in 16 and in 32 bit, and the gradient in place."""
+_IN_PLACE: Final = 8.0
+"""Bytes for each logit where the gradient is written over it: in 16 and 32 bit, and the gradient in 16 bit."""
+_WIDER: Final = 2.0
+"""More where the output matrix is in 32 bit, and the logits with it."""
 _WITHOUT: Final = (Family.ENCODER, Family.VIT, Family.CNN, Family.DIT, Family.UVIT, Family.UNET, Family.DUAL)
 """Families that are trained with a small head rather than over a vocabulary."""
 
@@ -27,7 +32,8 @@ def logits_bytes(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -
     last = _LAST_HIDDEN * shape.hidden * count
     if shape.family in _WITHOUT or not shape.vocab:
         return last
-    whole = fitted.each_logit * shape.vocab * count
+    each = _IN_PLACE if setting.in_place_ce else fitted.each_logit + (_WIDER if prepared(setting) else 0.0)
+    whole = each * shape.vocab * count
     if not setting.fused_ce:
         return whole + last
     chunk = count / math.ceil(shape.vocab / shape.hidden) * shape.vocab * _FUSED

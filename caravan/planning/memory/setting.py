@@ -38,6 +38,11 @@ class Setting(NamedTuple):
     grad_checkpointing: bool = False
     flash_attention: bool = False
     fused_ce: bool = False
+    """The loss is computed with the output matrix in chunks: no logits are ever written out whole."""
+    in_place_ce: bool = False
+    """Logits are written once, and the loss's gradient over them."""
+    narrow: bool = False
+    """A quantised model is left in 16 bit where it is not quantised, instead of being cast to 32 bit by peft."""
     master_fp32: bool = False
     gpus: int = 1
     parallel: str = "none"

@@ -89,8 +89,11 @@ def prepared(setting: Setting) -> bool:
     """Whether peft prepares the quantised model for training: what bitsandbytes left as it was is cast to 32 bit.
 
     It does not do so for models that come quantised (GPTQ, AWQ), and trainers with 4-bit layers of their own do not
-    either; a plain `bnb` type or none named is the common way through transformers.
+    either, nor do trainers where FSDP or ZeRO-3 shards the model, whose parameters must be of one type; a plain `bnb`
+    type or none named is the common way through transformers.
     """
+    if setting.narrow or setting.parallel in ("fsdp", "zero3"):
+        return False
     kind = (setting.quant_type or "bnb").lower()
     return adapters(setting) and quantised(setting) and kind.startswith("bnb")
 

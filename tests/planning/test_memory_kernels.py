@@ -1,0 +1,26 @@
+"""What libraries of kernels change of a training's memory, by their names."""
+
+import pytest
+
+from caravan.planning.memory.kernels import Kernels, kernels_named
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("HF Trainer + FSDP1 + Liger", Kernels(chunked_loss=True)),
+        ("--use_liger_kernel=true", Kernels(chunked_loss=True)),
+        ("cut-cross-entropy", Kernels(chunked_loss=True)),
+        ("Unsloth", Kernels(in_place_loss=True, narrow=True)),
+        ("trainer with flash cross-entropy", Kernels(in_place_loss=True)),
+        ("HF Trainer + PEFT", Kernels()),
+        ("", Kernels()),
+    ],
+)
+def test_kernels_are_known_by_name(words: str, found: Kernels) -> None:
+    assert kernels_named(words) == found
+
+
+@pytest.mark.parametrize("words", ["use_liger_kernel=False", "use_liger_kernel: 0", "without Liger", "no unsloth"])
+def test_kernels_that_are_off_do_not_count(words: str) -> None:
+    assert kernels_named(words) == Kernels()

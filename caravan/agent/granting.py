@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from caravan.agent.resuming import used_up
 from caravan.agent.state import RunState, Update
 from caravan.diagnosis.sign import BUDGET_OVER
 from caravan.planning.resume import goes_on
@@ -16,7 +17,9 @@ DECIDED: Final[Update] = {"choices": (), "unplaced": None}
 
 def has_begun(state: RunState) -> bool:
     """Whether a training was paid for that can go on: then a person is asked for more money, and not just refused."""
-    return bool(state.attempts) and (bool(state.exhausted) or (state.reached > 0 and goes_on(state.need_plan())))
+    plan = state.need_plan()
+    ended_well = any(used_up(plan, attempt.outcome) for attempt in state.attempts)
+    return bool(state.attempts) and (bool(state.exhausted) or ended_well or (state.reached > 0 and goes_on(plan)))
 
 
 def more_money(state: RunState, job_id: str) -> str:

@@ -15,8 +15,9 @@ import pytest
 
 from caravan.agent.driver import new_run
 from caravan.planning.answers import parse_set
+from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import Interrupted
-from caravan.values.run import OutcomeKind, Phase, RunRecord, RunRequest
+from caravan.values.run import OutcomeKind, Phase, RunRecord, RunRequest, RunStatus
 from machine import LocalControl
 from main import Application
 from tests.agent.test_delivered import Quiet
@@ -107,10 +108,10 @@ def start(repository: Path, *sets: str) -> RunRecord:
     return record
 
 
-def drive(record: RunRecord, progress: Any) -> Any:
+def drive(record: RunRecord, progress: Any, reply: Reply | None = None) -> Any:
     app = Application()
     with app.driver() as driver, app.context(app.store().run(record.id), progress) as context:
-        return driver.drive(app.store().run(record.id), context, None)
+        return driver.drive(app.store().run(record.id), context, reply)
 
 
 def state(record: RunRecord) -> Any:
@@ -194,3 +195,26 @@ def test_an_agent_that_takes_over_ends_it_for_what_was_spent_meanwhile(
     assert attempt.outcome.kind is OutcomeKind.EXPIRED
     assert "CARAVAN_MONTHLY_USD" in attempt.outcome.reason
     assert len(checkpoints(home, record)) == 1
+
+
+def test_a_run_that_can_go_on_waits_and_is_deployed_again_once_there_is_money(
+    home: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = sum(row.spent_usd for row in Application().store().spending())
+    monkeypatch.setenv("CARAVAN_MONTHLY_USD", str(taken + 1000))
+    goes_on = 'resume={"kind": "files", "flag": "--resume_from_checkpoint", "pattern": "checkpoint-*/state.json"}'
+    record = start(repository, goes_on)
+    asked = drive(record, Spender(1000))
+    assert isinstance(asked, Ask)
+    assert "CARAVAN_MONTHLY_USD" in asked.text
+    again = drive(record, Quiet(), Reply(approved=True, budget_usd=900.0))
+    assert isinstance(again, Ask)  # a sum for the run does not raise what runs share
+    assert len(state(record).attempts) == 1
+    assert "--budget doesn't help" in again.text
+    monkeypatch.setenv("CARAVAN_MONTHLY_USD", str(taken + 3000))
+    with pytest.raises(Interrupted):
+        drive(record, Leaver(), Reply(approved=True, budget_usd=950.0))
+    deployed = Application().store().deployments(record.id)
+    assert deployed[-1].attempt >= 2
+    Application().store().update_run(record.id, status=RunStatus.STOPPED, detail="stopped by the test")
+    drive(record, Quiet())  # its job is ended

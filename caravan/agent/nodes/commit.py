@@ -28,8 +28,9 @@ def estimate(state: RunState, context: Context) -> Update:
     first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond, learned=past)
     more = max(beyond, first.learned_ratio or 1.0)  # never less than the formula says: it is a choice of the GPU
     allowed = within(facts, context.policies)
+    begun = apply_changes(plan, smoke_changes(plan, first, context.smoke))  # its first steps take time, too
     choice = cheapest(
-        _with_what_is_left(plan, state),
+        _with_what_is_left(begun, state),
         first,
         allowed,
         more,

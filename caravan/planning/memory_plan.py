@@ -32,7 +32,7 @@ def setting_of_plan(
     # A library that is there is not yet a loss that is computed in chunks: that takes an option.
     kernels = kernels_named(_words(plan))
     if profile:
-        kernels = kernels_named(" ".join(profile.libraries))._replace(chunked_loss=kernels.chunked_loss)
+        kernels = kernels_named(" ".join(profile.libraries))._replace(fused_ce=kernels.fused_ce)
     adapter = method in _ADAPTERS
     gpus = max(1, plan.resources.gpus * plan.launch.nodes)
     parallel, offload = _spread(plan, profile) if gpus > 1 or _words(plan).count("zero") else ("none", False)
@@ -54,9 +54,10 @@ def setting_of_plan(
             lora_rank=training.lora_rank or 16,
             lora_targets=_ALL_TARGETS if adapter else (),
             grad_checkpointing=bool(training.grad_checkpointing),
-            fused_ce=kernels.chunked_loss,
-            in_place_ce=kernels.in_place_loss,
+            fused_ce=kernels.fused_ce,
+            in_place_ce=kernels.in_place_ce,
             narrow=kernels.narrow,
+            gathered_load=kernels.gathered_load,
             flash_attention=training.attn != "eager",
             gpus=gpus,
             parallel=parallel,

@@ -8,11 +8,13 @@ from caravan.planning.memory.kernels import Kernels, kernels_named
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        ("HF Trainer + FSDP1 + Liger", Kernels(chunked_loss=True)),
-        ("--use_liger_kernel=true", Kernels(chunked_loss=True)),
-        ("cut-cross-entropy", Kernels(chunked_loss=True)),
-        ("Unsloth", Kernels(in_place_loss=True, narrow=True)),
-        ("trainer with flash cross-entropy", Kernels(in_place_loss=True)),
+        ("HF Trainer + FSDP1 + Liger", Kernels(fused_ce=True)),
+        ("--use_liger_kernel=true", Kernels(fused_ce=True)),
+        ("cut-cross-entropy", Kernels(fused_ce=True)),
+        ("Unsloth", Kernels(in_place_ce=True, narrow=True)),
+        ("trainer with flash cross-entropy", Kernels(in_place_ce=True)),
+        ("litgpt 0.5", Kernels(gathered_load=True)),
+        ("bench of a litgpt model", Kernels()),
         ("HF Trainer + PEFT", Kernels()),
         ("", Kernels()),
     ],

@@ -1,9 +1,10 @@
-"""What libraries of kernels change of a training's memory, by the words with which they are named.
+"""What libraries change of a training's memory, by the words with which they are named.
 
 Facts of the libraries, each from its own code: Liger and cut-cross-entropy never write all logits; Unsloth's and
 fms-acceleration's fused operations ("foak") and the cross-entropy of flash-attn and apex keep the logits once and
 write the gradient over them. Unsloth and fms-acceleration's loaders leave a quantised model in 16 bit,
-instead of having peft cast what is not quantised to 32 bit.
+instead of having peft cast what is not quantised to 32 bit. Lightning's Fabric, and litgpt with it, loads a checkpoint
+under FSDP by gathering all weights on every GPU (`load_raw`).
 """
 
 import re
@@ -11,11 +12,12 @@ from typing import Final, NamedTuple
 
 
 class Kernels(NamedTuple):
-    """Cross-entropy in chunks with the output matrix; over the logits in place; a quantised model left in 16 bit."""
+    """What the libraries do; the fields are those of `Setting`."""
 
-    chunked_loss: bool = False
-    in_place_loss: bool = False
+    fused_ce: bool = False
+    in_place_ce: bool = False
     narrow: bool = False
+    gathered_load: bool = False
 
 
 _ON: Final = r"(?!\w*['\"]?\s*[=:]\s*['\"]?(?:false|0|no|none|off)\b)"
@@ -27,13 +29,14 @@ _IN_PLACE: Final = re.compile(
     r"|(?:flash|flash[-_ ]?attn|apex|triton|fast)[-_ ]?(?:x|cross[-_ ]?)entropy)" + _ON
 )
 _NARROW: Final = re.compile(r"(?<![a-z])(?:unsloth|foak\b|fast[-_ ]?kernels|accelerated[-_ ]?peft)" + _ON)
+_GATHERS: Final = re.compile(r"(?<![a-z_])(?:lit-?gpt|lightning[-_ .]fabric)(?!\w*\.py|[- ]model)" + _ON)
 _OFF: Final = re.compile(r"\b(?:no|not|without|w/o)[-_ ]+(?:\w+[-_ ]+)?$")
 
 
 def kernels_named(words: str) -> Kernels:
     """What the libraries named in `words` change; a name after "no" or "without", or that is set to false, is not."""
     plain = words.lower()
-    return Kernels(_names(_CHUNKED, plain), _names(_IN_PLACE, plain), _names(_NARROW, plain))
+    return Kernels(_names(_CHUNKED, plain), _names(_IN_PLACE, plain), _names(_NARROW, plain), _names(_GATHERS, plain))
 
 
 def _names(pattern: re.Pattern[str], words: str) -> bool:

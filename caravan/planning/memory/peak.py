@@ -1,8 +1,9 @@
 """The peak: the moments of a training step at which memory can be highest, and the parts at the highest of them.
 
-Moments: the loss (everything that was kept, and the logits), the backward pass of the last block (the first one to be
-walked back) and of the first block (all gradients are there by then), and the optimizer's step. Gradients are there
-all along only if they are accumulated over micro batches; else they are freed before the next forward pass.
+Moments: the load, where it gathers all weights, the loss (everything that was kept, and the logits), the backward pass
+of the last block (the first one to be walked back) and of the first block (all gradients are there by then), and the
+optimizer's step. Gradients are there all along only if they are accumulated over micro batches; else they are freed
+before the next forward pass.
 """
 
 from typing import Final
@@ -15,7 +16,7 @@ from caravan.planning.memory.runtime import runtime_gib
 from caravan.planning.memory.setting import GIB, Setting, adapters, held, quantised, width
 from caravan.planning.memory.sharding import spread
 from caravan.planning.memory.trained import Trained, trained_bytes
-from caravan.planning.memory.weights import dequantised_bytes, parts_of
+from caravan.planning.memory.weights import dequantised_bytes, parts_of, weights_bytes
 from caravan.values.estimate import MemoryPart
 from caravan.values.shape import ModelShape
 
@@ -56,8 +57,10 @@ def _moments(shape: ModelShape, setting: Setting, fitted: Fitted) -> dict[str, d
     cast = _cast_bytes(shape, setting)
     gathered = spreading.gathered + dequantised_bytes(shape, setting)
     walked = {"gathered weights": gathered}
+    load = weights_bytes(shape, setting) if setting.gathered_load and setting.parallel == "fsdp" else 0.0
     first_cast = 0.0 if setting.grad_checkpointing else cast
     return {
+        "load": {"weights": spreading.weights, "gathered weights": load + spreading.gathered},
         "loss": staying
         | walked
         | {

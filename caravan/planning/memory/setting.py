@@ -41,6 +41,8 @@ class Setting(NamedTuple):
     """The loss is computed with the output matrix in chunks: no logits are ever written out whole."""
     in_place_ce: bool = False
     """Logits are written once, and the loss's gradient over them."""
+    gathered_load: bool = False
+    """Under FSDP, the checkpoint is loaded by gathering all weights on every GPU."""
     narrow: bool = False
     """A quantised model is left in 16 bit where it is not quantised, instead of being cast to 32 bit by peft."""
     master_fp32: bool = False

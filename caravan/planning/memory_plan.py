@@ -58,6 +58,7 @@ def setting_of_plan(
             in_place_ce=kernels.in_place_ce,
             narrow=kernels.narrow,
             gathered_load=kernels.gathered_load,
+            own_adapters=kernels.own_adapters,
             flash_attention=training.attn != "eager",
             gpus=gpus,
             parallel=parallel,

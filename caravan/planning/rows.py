@@ -98,6 +98,7 @@ def setting_of(fields: Mapping[str, Json], fitted: Fitted = FITTED) -> Setting:
         in_place_ce=kernels.in_place_ce,
         narrow=kernels.narrow,
         gathered_load=kernels.gathered_load,
+        own_adapters=kernels.own_adapters,
         master_fp32=bool(fields.get("master_fp32")),
         gpus=_count(fields, "gpus") or 1,
         parallel=parallel_kind(_text(fields, "parallel")),

@@ -13,7 +13,7 @@ from caravan.planning.memory.kernels import Kernels, kernels_named
         ("cut-cross-entropy", Kernels(fused_ce=True)),
         ("Unsloth", Kernels(in_place_ce=True, narrow=True)),
         ("trainer with flash cross-entropy", Kernels(in_place_ce=True)),
-        ("litgpt 0.5", Kernels(gathered_load=True)),
+        ("litgpt 0.5", Kernels(gathered_load=True, own_adapters=True)),
         ("bench of a litgpt model", Kernels()),
         ("HF Trainer + PEFT", Kernels()),
         ("", Kernels()),

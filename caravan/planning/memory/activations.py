@@ -146,5 +146,6 @@ def _adapter_inputs(shape: ModelShape, setting: Setting, fitted: Fitted) -> floa
         "down": _mlp_width(shape),
     }
     wanted = widths if "all" in setting.lora_targets else setting.lora_targets
-    spread = fitted.sharded_adapter if setting.parallel == "fsdp" and setting.gpus > 1 else 0.0
+    units = setting.parallel == "fsdp" and setting.gpus > 1 and not setting.own_adapters
+    spread = fitted.sharded_adapter if units else 0.0
     return (fitted.adapter_input + spread) * sum(widths.get(name, 0) for name in dict.fromkeys(wanted))

@@ -34,8 +34,8 @@ class Fitted(NamedTuple):
     """The same of the logits: few very large blocks in several types, which rarely fit each other's place.
 
     Left out: 0.2 to 0.4."""
-    varying_slack: float = 1.7
-    """The same where batches differ in length: each longer one than before needs new blocks.
+    varying_slack: float = 2.0
+    """More where batches differ in length: each longer one needs new blocks, beyond what activations left free.
 
     Left out: 0.8 to 2."""
     wide_kept: float = 0.8

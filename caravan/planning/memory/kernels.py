@@ -4,7 +4,8 @@ Facts of the libraries, each from its own code: Liger and cut-cross-entropy neve
 fms-acceleration's fused operations ("foak") and the cross-entropy of flash-attn and apex keep the logits once and
 write the gradient over them. Unsloth and fms-acceleration's loaders leave a quantised model in 16 bit,
 instead of having peft cast what is not quantised to 32 bit. Lightning's Fabric, and litgpt with it, loads a checkpoint
-under FSDP by gathering all weights on every GPU (`load_raw`).
+under FSDP by gathering all weights on every GPU (`load_raw`). torchtune
+and litgpt have LoRA layers of their own, whose adapters are of the model's type.
 """
 
 import re
@@ -18,6 +19,7 @@ class Kernels(NamedTuple):
     in_place_ce: bool = False
     narrow: bool = False
     gathered_load: bool = False
+    own_adapters: bool = False
 
 
 _ON: Final = r"(?!\w*['\"]?\s*[=:]\s*['\"]?(?:false|0|no|none|off)\b)"
@@ -30,13 +32,20 @@ _IN_PLACE: Final = re.compile(
 )
 _NARROW: Final = re.compile(r"(?<![a-z])(?:unsloth|foak\b|fast[-_ ]?kernels|accelerated[-_ ]?peft)" + _ON)
 _GATHERS: Final = re.compile(r"(?<![a-z_])(?:lit-?gpt|lightning[-_ .]fabric)(?!\w*\.py|[- ]model)" + _ON)
+_OWN: Final = re.compile(r"(?<![a-z_])(?:torchtune|lit-?gpt)(?!\w*\.py|[- ]model)" + _ON)
 _OFF: Final = re.compile(r"\b(?:no|not|without|w/o)[-_ ]+(?:\w+[-_ ]+)?$")
 
 
 def kernels_named(words: str) -> Kernels:
     """What the libraries named in `words` change; a name after "no" or "without", or that is set to false, is not."""
     plain = words.lower()
-    return Kernels(_names(_CHUNKED, plain), _names(_IN_PLACE, plain), _names(_NARROW, plain), _names(_GATHERS, plain))
+    return Kernels(
+        _names(_CHUNKED, plain),
+        _names(_IN_PLACE, plain),
+        _names(_NARROW, plain),
+        _names(_GATHERS, plain),
+        _names(_OWN, plain),
+    )
 
 
 def _names(pattern: re.Pattern[str], words: str) -> bool:

@@ -24,8 +24,10 @@ def runtime_gib(
         return {"workspace": _WORKSPACE_GIB}
     # What is reserved and free is given back when memory is short: it is seen, but it is no need.
     seen = setting.varying and setting.metric is not None
-    of_logits = fitted.varying_slack if seen else fitted.logits_slack
-    slack = (fitted.held_slack * staying + fitted.slack * passing + of_logits * logits) / GIB
+    slack = fitted.held_slack * staying + fitted.slack * passing + fitted.logits_slack * logits
+    if seen:  # logits of another length go where activations were, as far as they fit there
+        slack += max(0.0, fitted.varying_slack * logits - passing)
+    slack /= GIB
     if setting.metric == "reserved":
         return {"allocator slack": slack + _WORKSPACE_GIB}
     context = fitted.context_gib + (fitted.exchange_gib if setting.gpus > 1 else 0.0)

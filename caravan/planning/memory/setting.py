@@ -43,6 +43,8 @@ class Setting(NamedTuple):
     """Logits are written once, and the loss's gradient over them."""
     gathered_load: bool = False
     """Under FSDP, the checkpoint is loaded by gathering all weights on every GPU."""
+    own_adapters: bool = False
+    """Adapters are of the base model's type, and may adapt the output matrix, which peft's recipes train whole."""
     narrow: bool = False
     """A quantised model is left in 16 bit where it is not quantised, instead of being cast to 32 bit by peft."""
     master_fp32: bool = False

@@ -66,11 +66,14 @@ def _adapter_params(shape: ModelShape, setting: Setting, where: Parts) -> float:
             into, out = where.matrices[name]
             copies = max(1, shape.experts) if name in ("gate", "up", "down") else 1
             in_block += copies * (setting.lora_rank * (into + out) + (out if setting.method == "dora" else 0.0))
-    return shape.layers * in_block
+    on_head = setting.own_adapters and "head" in setting.lora_targets
+    return shape.layers * in_block + (setting.lora_rank * (shape.hidden + shape.vocab) if on_head else 0.0)
 
 
 def _saved_modules(setting: Setting, where: Parts) -> float:
     """Embedding and output matrix where they are trained whole beside the adapters (`modules_to_save`)."""
+    if setting.own_adapters:  # such layers adapt the output matrix too
+        return 0.0
     table = where.embedding if "embed" in setting.lora_targets else 0.0
     return table + ((where.head or where.embedding) if "head" in setting.lora_targets else 0.0)
 
@@ -80,7 +83,8 @@ def trained_bytes(shape: ModelShape, setting: Setting) -> Trained:
     count, where = trained_params(shape, setting), parts_of(shape)
     if adapters(setting):
         whole = min(_saved_modules(setting, where), count)
-        groups = [(count - whole, _WIDE_ADAPTERS, 1.0), (whole, width(setting.weights_dtype), 1.0)]
+        own = width(setting.weights_dtype) if setting.own_adapters else _WIDE_ADAPTERS
+        groups = [(count - whole, own, 1.0), (whole, width(setting.weights_dtype), 1.0)]
     else:
         groups = [(count, width(setting.weights_dtype), 0.0)]
     of_gradients = float(setting.gpus if setting.parallel in SHARDED_GRADIENTS else 1)

@@ -121,12 +121,14 @@ def _identity(details: dict[str, str]) -> list[str]:
 
 
 def _impossible(evidence: Evidence) -> Diagnosis:
-    """Our own checks refused the plan before the cluster was asked: their words are the cause."""
+    """Our own checks refused the plan before the cluster was asked: their words are the cause.
+
+    It is no escalation yet: memory may know, and where only a place is missing another plan may have one.
+    """
     return Diagnosis(
         failure=FailureClass.JOBSPEC_INVALID,
         confidence=1.0,
         cause=evidence.message or "The plan can't become a job.",
-        escalate=True,
         advice="Nothing was deployed. Start again with what it names, by --set or in the repository.",
         fingerprint=fingerprint(FailureClass.JOBSPEC_INVALID, (evidence.message,)),
     )
@@ -166,7 +168,7 @@ def lines_of(evidence: Evidence) -> Lines:
         "asked to stop": asked_to_stop and not asked_by_us and not _never_began(evidence.events),
         "killed for memory": evidence.oom_killed,
         NOT_FOR_MEMORY: told_otherwise,
-        ENDED_BADLY: evidence.exit_code not in (None, 0) or evidence.signal not in (None, 0) or evidence.interrupted,
+        ENDED_BADLY: _ended_badly(evidence),
         "killed": told_otherwise and (evidence.signal == _SIGKILL or evidence.exit_code == 128 + _SIGKILL),
     }
     return {
@@ -179,6 +181,12 @@ def lines_of(evidence: Evidence) -> Lines:
         Origin.EVENT: evidence.events,
         Origin.LOG: evidence.log_lines,
     }
+
+
+def _ended_badly(evidence: Evidence) -> bool:
+    """Whether something beside the log says so; a training that ended and was found wanting did, too."""
+    codes = (evidence.exit_code, evidence.signal)
+    return any(code not in (None, 0) for code in codes) or evidence.interrupted or evidence.stage is Stage.EVALUATE
 
 
 def _never_began(events: Sequence[str]) -> bool:

@@ -21,11 +21,12 @@ GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "compiled": (0.65, 0.72, 0.8, 0.9, 1.0),
     "slack": (0, 0.05, 0.1, 0.15, 0.2, 0.3),
     "logits_slack": (0.1, 0.2, 0.3, 0.4, 0.6),
-    "varying_slack": (0.4, 0.8, 1.0, 1.3, 1.6, 2.0),
+    "varying_slack": (0.8, 1.2, 1.6, 2.0, 2.4),
     "wide_kept": (0, 0.4, 0.6, 0.8, 1.0),
     "each_logit": (12, 13, 14, 15, 16),
-    "held_slack": (0.02, 0.03, 0.05, 0.07),
-    "context_gib": (0.5, 0.8, 1.0, 1.2, 1.5),
+    "other": (0.0, 0.01, 0.02, 0.03),
+    "held_slack": (0.02, 0.05, 0.07, 0.1, 0.15),
+    "context_gib": (0.8, 1.0, 1.3, 1.5),
     "exchange_gib": (0, 0.5, 1.0, 1.5),
     "cap_share": (0.7, 0.8, 0.85, 0.9, 1.0),
 }
@@ -82,7 +83,7 @@ def loss(rows: Sequence[Row], fitted: Fitted) -> float:
     medians = mean({s: statistics.median(map(abs, some)) for s, some in by.items()})
     held = mean({s: statistics.mean(min(abs(e), _WORST) for e in some) for s, some in by.items()})
     under = mean({s: _under(some) for s, some in by.items()})
-    return statistics.median(map(abs, found)) + medians + 0.4 * held + 0.15 * (under + _under(found))
+    return statistics.median(map(abs, found)) + medians + 0.4 * held + 0.3 * (under + _under(found))
 
 
 def _under(found: Sequence[float]) -> float:

@@ -20,7 +20,7 @@ KNOWN: Final = 0.20
 """Share on top of a total of which no parts are known, where the model's shape is known."""
 GUESSED: Final = 0.50
 """The same where only the number of its parameters is."""
-_STAYING: Final = 0.06
+_STAYING: Final = 0.04
 _PASSING: Final = 0.10
 _VARYING: Final = 1.0
 """On top for what passes, where batches differ in length: the longest one, and blocks that are freed and don't fit."""

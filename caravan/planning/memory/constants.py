@@ -46,6 +46,11 @@ class Fitted(NamedTuple):
     """Bytes of each logit at the loss: three times 32 bit in transformers, and 16-bit ones in newer versions.
 
     Left out: 12 to 14."""
+    other: float = 0.02
+    """Share of all on top, of tensors that are not counted one by one: rotary tables, masks, labels, metrics, the
+    step's lists and scalars, temporaries of norms and casts, rounding to 512 bytes and to 2 MiB.
+
+    Left out: 0.02 to 0.03."""
     held_slack: float = 0.07
     """Reserved on top of what stays: rounding of blocks, and segments that are partly used.
 

@@ -33,6 +33,7 @@ def memory_parts(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -
     logits = 0.0 if setting.fused_ce else moments["loss"].get("logits", 0.0)
     staying = sum(size for name, size in peak.items() if name not in PASSING)
     parts = {name: size / GIB for name, size in peak.items() if size > 0}
+    parts["other tensors"] = fitted.other * sum(parts.values())
     parts |= runtime_gib(setting, staying, passing, logits, fitted)
     return tuple(MemoryPart(name=name, gib=round(size, 4)) for name, size in parts.items())
 

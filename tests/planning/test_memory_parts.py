@@ -10,6 +10,7 @@ from caravan.planning.margin import high_of, holds
 from caravan.planning.memory import GIB, Setting, memory_parts, trained_params
 from caravan.planning.memory.activations import block_of
 from caravan.planning.memory.logits import logits_bytes
+from caravan.planning.memory.runtime import runtime_gib
 from caravan.planning.memory.trained import trained_bytes
 from caravan.planning.memory.weights import weights_bytes
 from caravan.values.shape import Family, Latent, ModelShape
@@ -118,6 +119,7 @@ def test_logits_are_kept_in_32_bit_or_in_chunks() -> None:
     whole = logits_bytes(TOY, Setting(seq_len=100))
     assert whole == 100 * (14 * 10_000 + 8 * 1000)
     assert logits_bytes(TOY, Setting(seq_len=100, fused_ce=True)) < whole / 4
+    assert whole - logits_bytes(TOY, Setting(seq_len=100, compiled=True)) == 100 * 2 * 10_000
     assert logits_bytes(TOY, Setting(seq_len=100, in_place_ce=True)) == 100 * (8 * 10_000 + 8 * 1000)
 
 
@@ -272,3 +274,22 @@ def test_the_high_end_is_wider_where_less_is_sure() -> None:
     assert high() < 1.2 * likely
     assert holds(80, 70)
     assert not holds(80, 79.9)
+
+
+def test_trainers_with_their_own_adapters_keep_them_in_the_models_type() -> None:
+    peft = Setting(method="lora", lora_rank=4, lora_targets=("q", "head"))
+    own = peft._replace(own_adapters=True)
+    assert trained_params(TOY, own) == 10 * 4 * 2000 + 4 * (1000 + 10_000)  # the output matrix is adapted, not trained
+    assert trained_bytes(TOY, own).copies == 2 * trained_params(TOY, own)
+    assert trained_params(TOY, peft) == 10 * 4 * 2000 + TABLE
+
+
+def test_a_load_that_gathers_everything_can_be_the_peak() -> None:
+    step = Setting(method="lora", parallel="fsdp", gpus=4, seq_len=16, metric="allocated")
+    assert total(TOY, step._replace(gathered_load=True)) > 2e9 * 1.25 / GIB > total(TOY, step)
+
+
+def test_logits_of_differing_lengths_go_where_activations_were() -> None:
+    few = runtime_gib(Setting(varying=True, metric="reserved"), 0, 0, 1e9)["allocator slack"]
+    many = runtime_gib(Setting(varying=True, metric="reserved"), 0, 1e9, 1e9)["allocator slack"]
+    assert many < few

@@ -27,6 +27,7 @@ GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "other": (0.0, 0.01, 0.02, 0.03),
     "held_slack": (0.02, 0.05, 0.07, 0.1, 0.15),
     "context_gib": (0.8, 1.0, 1.3, 1.5),
+    "gathered_slack": (0.0, 0.5, 1.0),
     "exchange_gib": (0, 0.5, 1.0, 1.5),
     "cap_share": (0.7, 0.8, 0.85, 0.9, 1.0),
 }

@@ -10,7 +10,7 @@ from caravan.planning.margin import high_of, holds
 from caravan.planning.memory import GIB, Setting, memory_parts, trained_params
 from caravan.planning.memory.activations import block_of
 from caravan.planning.memory.logits import logits_bytes
-from caravan.planning.memory.runtime import runtime_gib
+from caravan.planning.memory.runtime import Sizes, runtime_gib
 from caravan.planning.memory.trained import trained_bytes
 from caravan.planning.memory.weights import weights_bytes
 from caravan.values.shape import Family, Latent, ModelShape
@@ -290,6 +290,6 @@ def test_a_load_that_gathers_everything_can_be_the_peak() -> None:
 
 
 def test_logits_of_differing_lengths_go_where_activations_were() -> None:
-    few = runtime_gib(Setting(varying=True, metric="reserved"), 0, 0, 1e9)["allocator slack"]
-    many = runtime_gib(Setting(varying=True, metric="reserved"), 0, 1e9, 1e9)["allocator slack"]
+    few = runtime_gib(Setting(varying=True, metric="reserved"), Sizes(logits=1e9))["allocator slack"]
+    many = runtime_gib(Setting(varying=True, metric="reserved"), Sizes(passing=1e9, logits=1e9))["allocator slack"]
     assert many < few

@@ -46,6 +46,9 @@ class Fitted(NamedTuple):
     """Bytes of each logit at the loss: three times 32 bit in transformers, and 16-bit ones in newer versions.
 
     Left out: 12 to 14."""
+    gathered_slack: float = 0.5
+    """The same of weights that are gathered again: they are put together on a stream of their own, whose blocks the
+    others can't take at once, and copied out of a buffer."""
     other: float = 0.02
     """Share of all on top, of tensors that are not counted one by one: rotary tables, masks, labels, metrics, the
     step's lists and scalars, temporaries of norms and casts, rounding to 512 bytes and to 2 MiB.
@@ -59,7 +62,7 @@ class Fitted(NamedTuple):
     """CUDA context, loaded kernels and cuBLAS, outside the allocator, where a driver's figure is asked for.
 
     Left out: 1.3 to 1.5."""
-    exchange_gib: float = 0.5
+    exchange_gib: float = 1.0
     """Buffers of NCCL on top, where there are several GPUs.
 
     Left out: 0 to 1.5."""

@@ -12,7 +12,7 @@ from caravan.planning.memory.activations import activation_bytes
 from caravan.planning.memory.constants import FITTED, Fitted
 from caravan.planning.memory.families import FOR_IMAGES, average_bytes, image_activation_bytes
 from caravan.planning.memory.logits import logits_bytes
-from caravan.planning.memory.runtime import runtime_gib
+from caravan.planning.memory.runtime import Sizes, runtime_gib
 from caravan.planning.memory.setting import GIB, Setting, adapters, held, quantised, width
 from caravan.planning.memory.sharding import spread
 from caravan.planning.memory.trained import Trained, trained_bytes
@@ -34,7 +34,7 @@ def memory_parts(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -
     staying = sum(size for name, size in peak.items() if name not in PASSING)
     parts = {name: size / GIB for name, size in peak.items() if size > 0}
     parts["other tensors"] = fitted.other * sum(parts.values())
-    parts |= runtime_gib(setting, staying, passing, logits, fitted)
+    parts |= runtime_gib(setting, Sizes(staying, passing, logits, moments["loss"]["gathered weights"]), fitted)
     return tuple(MemoryPart(name=name, gib=round(size, 4)) for name, size in parts.items())
 
 

@@ -6,7 +6,7 @@ torch's notes on CUDA semantics (caching allocator: blocks of 512 bytes, segment
 to 2 MiB); the fitted shares are in `constants.py`.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from caravan.planning.memory.constants import FITTED, Fitted
 from caravan.planning.memory.setting import GIB, Setting
@@ -16,17 +16,25 @@ _WORKSPACE_GIB: Final = 0.03
 _INSIDE: Final = ("allocated", "active")
 
 
-def runtime_gib(
-    setting: Setting, staying: float, passing: float, logits: float, fitted: Fitted = FITTED
-) -> dict[str, float]:
-    """Named parts in GiB on top of bytes that stay (weights, states), pass (activations), and are logits."""
+class Sizes(NamedTuple):
+    """Bytes that stay (weights, states), pass (activations), are logits, and are gathered from other GPUs."""
+
+    staying: float = 0.0
+    passing: float = 0.0
+    logits: float = 0.0
+    gathered: float = 0.0
+
+
+def runtime_gib(setting: Setting, sizes: Sizes, fitted: Fitted = FITTED) -> dict[str, float]:
+    """Named parts in GiB on top of these bytes."""
     if setting.metric in _INSIDE:
         return {"workspace": _WORKSPACE_GIB}
     # What is reserved and free is given back when memory is short: it is seen, but it is no need.
     seen = setting.varying and setting.metric is not None
-    slack = fitted.held_slack * staying + fitted.slack * passing + fitted.logits_slack * logits
+    slack = fitted.held_slack * sizes.staying + fitted.slack * sizes.passing + fitted.logits_slack * sizes.logits
+    slack += fitted.gathered_slack * sizes.gathered
     if seen:  # logits of another length go where activations were, as far as they fit there
-        slack += max(0.0, fitted.varying_slack * logits - passing)
+        slack += max(0.0, fitted.varying_slack * sizes.logits - sizes.passing)
     slack /= GIB
     if setting.metric == "reserved":
         return {"allocator slack": slack + _WORKSPACE_GIB}

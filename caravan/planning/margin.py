@@ -24,7 +24,7 @@ _STAYING: Final = 0.04
 _PASSING: Final = 0.10
 _VARYING: Final = 1.0
 """On top for what passes, where batches differ in length: the longest one, and blocks that are freed and don't fit."""
-_SPREAD: Final = 0.10
+_SPREAD: Final = 0.05
 """Of everything, where GPUs exchange shards or gradients."""
 _IMAGES: Final = 0.50
 """Of everything, for models of images, whose activations are estimated coarsely."""

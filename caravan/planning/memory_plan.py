@@ -30,9 +30,8 @@ def setting_of_plan(
     precision = training.precision or "bf16"
     compute = "fp32" if precision == "tf32" else precision
     # A library that is there is not yet a loss that is computed in chunks: that takes an option.
-    kernels = kernels_named(_words(plan))
-    if profile:
-        kernels = kernels_named(" ".join(profile.libraries))._replace(fused_ce=kernels.fused_ce)
+    words, libraries = _words(plan), " ".join(profile.libraries if profile else ())
+    kernels = kernels_named(f"{libraries} {words}")._replace(fused_ce=kernels_named(words).fused_ce)
     adapter = method in _ADAPTERS
     gpus = max(1, plan.resources.gpus * plan.launch.nodes)
     parallel, offload = _spread(plan, profile) if gpus > 1 or _words(plan).count("zero") else ("none", False)

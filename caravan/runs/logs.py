@@ -23,7 +23,7 @@ from typing import Final
 
 from caravan.runs.files import make_folder, write_file
 from caravan.values.escapes import without_escapes
-from caravan.values.masking import HINTS, MASK, forms, mask
+from caravan.values.masking import HINTS, MASK, forms, mask, unhinted
 
 MAX_LINE: Final = 1 << 14
 """Bytes of a line that are kept. What is longer is cut, and the copy says by how much."""
@@ -130,8 +130,9 @@ class LogCopies:
 
     def _suspects(self, text: str) -> tuple[str, ...]:
         """What in a text may belong to a secret, in lower case: only lines that hold some of it need masking."""
-        lower = without_escapes(text).lower()
-        return tuple(word for word in (*HINTS, *self._known_lower) if word in lower)
+        plain = without_escapes(text)
+        lower = plain.lower()
+        return tuple(word for word in (*HINTS, *self._known_lower, *unhinted(plain)) if word in lower)
 
     def size(self, name: str) -> int:
         """How many bytes of the log are in the copy, before masking."""

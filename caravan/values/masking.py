@@ -16,13 +16,24 @@ from typing import Final
 from urllib.parse import quote, quote_plus, unquote
 
 from caravan.values.base import Json
+from caravan.values.secret_places import (
+    COMMAND_HINTS,
+    COMMANDS,
+    FINDS,
+    KEY_END,
+    KEYED,
+    KEYED_RUN,
+    PASSWORD,
+    SAID,
+    VAULT,
+)
 
 MASK: Final = "[masked]"
 
 # A name that promises a secret, then its value: KEY=value, "key": "value", --key value, Authorization: Bearer value.
 _NAME = (
     r"[A-Za-z0-9_.-]*(?:api[_-]?key|access[_-]?key|secret|token(?!i[sz]|s(?![a-z]))|passw(?:or)?d|passphrase|credential"
-    r"|private[_-]?key)[A-Za-z0-9_-]{0,40}"  # bounded, as the scheme below: a long line must not take quadratic time
+    r"|(?:private|account)[_-]?key)[A-Za-z0-9_-]{0,40}"  # bounded: a long line must not take quadratic time
 )
 # Quotes may be escaped, as those of JSON inside JSON are. A name and its value stand on one line.
 _ASSIGNMENT: Final = re.compile(
@@ -54,9 +65,15 @@ _SHAPES: Final = tuple(
         _START + r"(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})",  # GitHub
         _START + r"glpat-[A-Za-z0-9_-]{16,}",  # GitLab
         _START + r"(?:AKIA|ASIA)[A-Z0-9]{16}",  # AWS access key id
-        _START + r"xox[abprs]-[A-Za-z0-9-]{10,}",  # Slack
+        _START + r"(?:xox[abprs]|xapp)-[A-Za-z0-9-]{10,}",  # Slack
+        r"(?<=hooks\.slack\.com/)(?:services|workflows|triggers)/[\w/+-]{8,}",  # who knows the address may write there
+        r"(?<=/api/webhooks/)\d+/[\w-]{16,}",  # Discord
         _START + r"AIza[A-Za-z0-9_-]{30,}",  # Google API key
-        _START + r"hvs\.[A-Za-z0-9_-]{16,}",  # Vault
+        _START + r"hv[sbr]\.[A-Za-z0-9_-]{16,}",  # Vault
+        _START + r"nvapi-[A-Za-z0-9_-]{20,}",  # NVIDIA
+        _START + r"npm_(?=[A-Za-z]*[0-9])[A-Za-z0-9]{30,}",
+        _START + r"pypi-Ag[A-Za-z0-9_-]{16,}",  # a macaroon, which begins so
+        _START + r"(?:dckr_pat_|wandb_v[0-9]_|lsv2_(?:pt|sk)_)[A-Za-z0-9_-]{20,}",
         _START + r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",  # JSON web token
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     )
@@ -102,13 +119,15 @@ _CODE: Final = re.compile(
 )
 _CONSTANT: Final = re.compile(r"[A-Z]{2,}(?:_[A-Z]+[0-9]{0,2})+")
 _STOPS: Final = ".:!?…"
+_QUOTED: Final = 200  # characters between quotes that may be one secret
 _LONG: Final = 16  # characters without a blank that are no word
 _CLOSES: Final = {")": "(", "]": "[", "}": "{", ">": "<"}
 HINTS: Final = (
     *("hf_", "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "akia", "asia", "xox", "aiza"),
+    *("xapp-", "hooks.slack", "/webhooks/", "hvb.", "hvr.", "nvapi-", "npm_", "pypi-", "dckr_pat_", "wandb_v", "lsv2_"),
     *("hvs.", "eyj", "private key", "bearer", "basic", "://", "key", "secret", "token", "passw", "passphrase"),
     *("sig=", "sig%3d", "signature=", "signature%3d"),
-    "credential",
+    *("credential", "login", "curl", "mysql", "mariadb", "sshpass", "redis-cli", "pwd"),
 )
 """A text that holds none of these, in lower case, holds nothing that looks like a secret: every pattern needs one."""
 # What of them each kind of pattern needs.
@@ -140,21 +159,44 @@ def mask(text: str, known: Iterable[str] = ()) -> str:
     """
     for form in forms(tuple(known)):
         text = text.replace(form, MASK)
+    if "s." in text:
+        text = VAULT.sub(MASK, text)
     lower = text.lower()
     if not any(hint in lower for hint in HINTS):
         return text  # nearly every line of a log; the patterns below cost a hundred times as much
     if any(hint in lower for hint in _SHAPE_HINTS):
         for shape in _SHAPES:
             text = shape.sub(MASK, text)
+    if "-----end" in lower:
+        text = KEY_END.sub(MASK, text)
     if "bearer" in lower or "basic" in lower:
         text = _BEARER.sub(_masked_header, text)
     if "://" in lower:
         text = _URL_USER.sub(lambda m: f"{m['scheme']}{MASK}@", text)
     if any(hint in lower for hint in _SIGNED_HINTS):
         text = _SIGNED.sub(lambda m: f"{m['name']}{MASK}", text)
+    text = _masked_places(text, lower)
     if not any(hint in lower for hint in _NAME_HINTS):
         return text
     return "".join(_masked_assignments(text))
+
+
+def _masked_places(text: str, lower: str) -> str:
+    """The text without what command lines, sentences and quotes give away; `lower` is it in lower case."""
+    if any(hint in lower for hint in COMMAND_HINTS):
+        for command in COMMANDS:
+            text = command.sub(_masked_value, text)
+    if "pass" in lower or "pwd" in lower:
+        for password in PASSWORD:
+            text = password.sub(_masked_value, text)
+    if "key" in lower or "token" in lower:
+        text = KEYED.sub(_masked_key, SAID.sub(_masked_said, text))
+    return text
+
+
+def unhinted(text: str) -> tuple[str, ...]:
+    """What looks like a secret in a text though it holds none of `HINTS`, in lower case."""
+    return tuple(found.lower() for found in VAULT.findall(text)) if "s." in text else ()
 
 
 def _masked_header(match: re.Match[str]) -> str:
@@ -168,6 +210,27 @@ def _masked_header(match: re.Match[str]) -> str:
     return f"{match['header'] or ''}{match['kind']} {MASK}"
 
 
+def _masked_value(match: re.Match[str]) -> str:
+    return match[0] if _HARMLESS.match(match["value"]) else f"{match['before']}{MASK}"
+
+
+def _masked_said(match: re.Match[str]) -> str:
+    return f"{match['before']}{MASK}" if _is_key(match["value"]) else match[0]
+
+
+def _masked_key(match: re.Match[str]) -> str:
+    flag = match["name"].startswith("-")
+    told = flag or match["before"].rstrip(" \t\\\"'")[-1] in "=:"  # a blank alone stands in any sentence
+    if not told or FINDS.search(match["name"]) or not _is_key(match["value"]):
+        return match[0]
+    return f"{match['before']}{MASK}"
+
+
+def _is_key(value: str) -> bool:
+    """Whether a value has a long run of letters and digits, as keys have and names have not."""
+    return any(sum(c.isdigit() for c in run) > 1 and not run.isdigit() for run in KEYED_RUN.findall(value))
+
+
 def _masked_assignments(text: str) -> Iterator[str]:
     """The text in pieces. A value that is none is searched itself: another name may stand in it."""
     at = 0
@@ -177,6 +240,9 @@ def _masked_assignments(text: str) -> Iterator[str]:
         if value := _secret_of(match):
             yield MASK
             at += len(value)
+            if match["quote"]:  # what follows the first word is as secret, up to the quote that ends it
+                closing = text.find(match["quote"], at, at + _QUOTED)
+                at = closing if closing > at and text[at] in " ,;" and "\n" not in text[at:closing] else at
     yield text[at:]
 
 

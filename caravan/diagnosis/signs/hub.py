@@ -19,7 +19,8 @@ _ID: Final = r"[\w.-]+(?:/[\w.-]+)?"
 _HUB: Final = (
     r"https?://(?:huggingface\.co|hf\.co|hf-mirror\.com|cdn-lfs[\w.-]*\.(?:huggingface\.co|hf\.co)"
     r"|cas-\w+\.xethub\.hf\.co)"
-    r"/(?:api/)?(?:models/|datasets/|spaces/)?(?P<repo>(?!api/|whoami)[\w.-]+/[\w.-]*\w|None\b|\w[\w.-]*(?=/resolve))?"
+    r"/(?:api/)?(?:models/|datasets/|spaces/)?(?P<repo>(?!api/|whoami)[\w.-]+/[\w.-]*\w|None\b"
+    r"|\w[\w.-]*(?=/resolve))?"
 )
 _AFTER_NAMES: Final = (_F.NETWORK_UNREACHABLE, _F.CHECKPOINT_UNUSABLE, _F.DATA_PATH_MISSING, _F.USER_CODE_BUG)
 
@@ -68,7 +69,7 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(
         r"\bLocalTokenNotFoundError\b|\bToken is required\b.{0,80}no token found|\bno token found\b.{0,80}huggingface"
-        r"|\bInvalid (?:credentials in Authorization header|user token|username or password)"
+        r"|\bInvalid (?:credentials in Authorization header|user token)\b"
         r"|\bInvalid token passed\b|\b[Uu]ser [Aa]ccess [Tt]oken .{0,40}(?:expired|invalid)"
         r"|\bYou are not authenticated\b"
         r"|\bThe token .{0,60}(?:is invalid|has expired|is not valid)",
@@ -78,6 +79,8 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
         _NAME,
         _F.USER_CODE_BUG,
     ),
+    # Also told to who names no repository that there is, without a token: what says so counts more.
+    row(r"(?<!remote: )\bInvalid username or password\b", _LOG, _GATED, 0.9, _F.USER_CODE_BUG),
     row(rf"\b[Cc]annot access content at: {_HUB}", _LOG, _GATED, 0.9, _NAME, _F.USER_CODE_BUG),
     row(rf"\b403 (?:Client Error|Forbidden).*{_HUB}", _LOG, _GATED, 0.93, _NAME, _F.USER_CODE_BUG),
     # A repository that the client itself calls gated, or a token that was found good, before a refusal.
@@ -197,6 +200,39 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
         _NAME,
         0.8,
         kind="repo",
+    ),
+    row(
+        r"\bOSError: (?P<path>\.{0,2}/\S+) does not appear to have a file named (?P<file>\S+?)\.? "
+        r"|\bUnrecognized model in (?P<path2>\.{0,2}/\S+)\. Should have a `?model_type",
+        _LOG,
+        _NAME,
+        0.95,
+        *_AFTER_NAMES,
+        _F.PACKAGE_VERSION_CONFLICT,
+        kind="local",
+    ),
+    row(
+        r"\b(?:The )?model(?: id)?:? ?(?P<repo>[\w.-]+/[\w.-]+) (?:not found|does not exist)"
+        r"|\bCannot find callable (?P<value>\w+) in"
+        r" hubconf|^RuntimeError: Unknown model \((?P<value2>[^)]+)\)|\bInvalid pretrained tag \((?P<value3>[^)]+)\)"
+        r"|\bModel config for (?P<value4>\S+) not found|\bNotExistError\b"
+        r"|\bCannot find the requested files in the (?:disk |local )?cache"
+        r"|^RuntimeError: Model (?P<value5>\S+) not found",
+        _LOG,
+        _NAME,
+        0.82,
+        _F.USER_CODE_BUG,
+        kind="repo",
+    ),
+    row(
+        r"\b401\b.{0,80}/api/whoami|/api/whoami.{0,80}\b401\b|\b403 Forbidden: (?!None\b)"
+        r"|\byou don't have the rights to\b"
+        r"|\bYou don't have the rights to (?:create|push|access)",
+        _LOG,
+        _GATED,
+        0.92,
+        _NAME,
+        _F.USER_CODE_BUG,
     ),
     row(
         r"\bHTTP Error 404: Not Found\b",

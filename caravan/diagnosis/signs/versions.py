@@ -31,6 +31,24 @@ _KNOWN: Final = (
     r"|ReduceLROnPlateau|FullyShardedDataParallel|DistributedDataParallel"
     r"|Wandb\w*|WandbLogger|TensorBoardLogger|DeepSpeed\w*|torch_dtype|LLM|SamplingParams|EngineArgs)"
 )
+# Names that the standard library has in some versions of Python only: any other one is a slip of who imports it.
+_ABSTRACT: Final = (
+    r"Awaitable|Callable|Collection|Container|Coroutine|Generator|Hashable|ItemsView|Iterable|Iterator|KeysView"
+    r"|Mapping(?:View)?|Mutable(?:Mapping|Sequence|Set)|Reversible|Sequence|Set|Sized|ValuesView"
+)
+_TYPES: Final = (
+    r"Annotated|assert_(?:never|type)|Concatenate|dataclass_transform|Final|final|get_(?:args|origin)|get_overloads|Literal"
+    r"|LiteralString|Never|NotRequired|OrderedDict|override|ParamSpec(?:Args|Kwargs)?|Protocol|ReadOnly|Required|Self"
+    r"|TypeAlias(?:Type)?|TypedDict|TypeGuard|TypeIs|TypeVarTuple|Unpack|io|re|ByteString"
+)
+_OF_PYTHON: Final = (
+    rf"(?:{_ABSTRACT})' from 'collections'|(?:{_TYPES})' from 'typing'|(?:StrEnum|EnumType|verify|member)' from 'enum'"
+    r"|UTC' from 'datetime'|gcd' from 'fractions'|(?:getargspec|formatargspec|getmoduleinfo)' from 'inspect'"
+    r"|(?:TaskGroup|Runner|timeout|coroutine|async|to_thread)' from 'asyncio'"
+    r"|(?:cache|cached_property)' from 'functools'"
+    r"|(?:pairwise|batched)' from 'itertools'|(?:chdir|nullcontext|aclosing)' from 'contextlib'"
+    r"|(?:metadata|resources)' from 'importlib'|KW_ONLY' from 'dataclasses'|(?:NoneType|UnionType)' from 'types'"
+)
 
 VERSION_SIGNS: Final[tuple[Sign, ...]] = (
     # What installers say.
@@ -114,12 +132,20 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(
         r"\bImportError: cannot import name '(?P<symbol>\w+)' from '(?P<module>[\w.]+)' \((?!unknown"
-        r" location)[^)]*(?:(?:site|dist)-packages|/lib/python)[^)]*\)",
+        r" location)[^)]*(?:site|dist)-packages[^)]*\)",
         _LOG,
         _FIT,
         0.95,
         *_AFTER,
         kind="symbol",
+    ),
+    row(
+        rf"\bcannot import name '(?:{_OF_PYTHON})",
+        _LOG,
+        _FIT,
+        0.94,
+        *_AFTER,
+        kind="python",
     ),
     row(
         rf"\bcannot import name '(?P<symbol>\w+)' from '(?P<module>(?:{LIBRARIES})[\w.]*)'",
@@ -270,6 +296,28 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
         0.92,
         *_AFTER,
         _F.BUILD_TOOLCHAIN_MISSING,
+        kind="abi",
+    ),
+    row(
+        r"Found (?P<library>(?!CUDA\b)\w+) version (?P<have>\d+), but JAX was built against version (?P<want>\d+)"
+        r"|\bcuDNN version incompatibility: |\bCUDNN_STATUS_VERSION_MISMATCH\b|\bLoaded runtime CuDNN library: "
+        r"(?P<have2>[\d.]+) but source was compiled with: (?P<want2>[\d.]+)"
+        r"|\bjaxlib is version (?P<have3>[\d.]+), but "
+        r"this version of jax requires|\bjaxlib version (?P<have4>[\d.]+) is newer than and incompatible with jax",
+        _LOG,
+        _FIT,
+        0.93,
+        *_AFTER,
+        _F.CUDA_DEVICE_UNAVAILABLE,
+        kind="abi",
+        mild=True,
+    ),
+    row(
+        r"\bCUBLAS_STATUS_INVALID_VALUE\b",
+        _LOG,
+        _FIT,
+        0.6,
+        _F.USER_CODE_BUG,
         kind="abi",
     ),
     row(

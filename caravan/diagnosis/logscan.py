@@ -4,6 +4,7 @@ A training repeats itself: its lines have few shapes once the digits are left ou
 its words is said once for each shape. Works on bytes, block by block, so the log may be endless; knows no causes.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,6 +14,20 @@ _SHAPES: Final = 20_000  # that are remembered
 _TAIL_LINES: Final = 64  # last lines, read whatever they hold
 _TAIL_BYTES: Final = 65_536
 _FOLLOW: Final = 150  # lines that are read after a traceback's header: no chain that matters is longer
+_WRAPPED: Final = 262_144  # bytes of a line of JSON that is opened: a log driver cuts far below
+# What loggers and log drivers call the words and the traceback of a line, the words first.
+_MESSAGES: Final = ("log", "message", "msg", "event", "textPayload", "MESSAGE", "@message", "text", "line", "body")
+_TRACES: Final = (
+    "exc_info",
+    "exc_text",
+    "exception",
+    "stack_info",
+    "stack_trace",
+    "stacktrace",
+    "traceback",
+    "error",
+    "error.stack_trace",
+)
 _BEFORE, _AFTER = 4, 3  # lines around one that names a trouble
 _OF_A_SHAPE: Final = 2  # first and last lines of one shape that are read in a block
 _SAMPLES: Final = 1  # places in a block from which losses are read: a level each 64 KiB
@@ -86,6 +101,35 @@ def chosen(log: bytes) -> Iterator[tuple[int, bytes]]:
     for line in log[start:].split(b"\n"):
         yield start, line
         start += len(line) + 1
+
+
+def unwrapped(raw: bytes) -> tuple[bytes, ...]:
+    """The lines that a line of JSON of a logger or a log driver stands for; any other line as it is.
+
+    A document that holds no such words, one of metrics or of settings, is left as it is.
+    """
+    text = raw.strip()
+    if not text.startswith(b"{") or not text.endswith(b"}") or len(text) > _WRAPPED:
+        return (raw,)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return (raw,)
+    said = [words for name in _MESSAGES if (words := document.get(name)) and isinstance(words, str)][:1]
+    traces = [words for name in _TRACES if "\n" in (words := _said(document.get(name)))]
+    if not traces and (not said or any("loss" in name.lower() for name in document)):
+        return (raw,)
+    lines = "\n".join([*said, *traces]).split("\n")
+    return tuple(line.encode("utf-8", "surrogatepass") for line in lines if line.strip()) or (raw,)
+
+
+def _said(value: object) -> str:
+    """A text, or the texts of a list of lines, each with its own end or without."""
+    if isinstance(value, dict):
+        value = [words for words in value.values() if isinstance(words, str) and "\n" in words]
+    if isinstance(value, list):
+        value = "\n".join(part.rstrip("\n") for part in value if isinstance(part, str))
+    return value if isinstance(value, str) else ""
 
 
 def _tail(log: bytes) -> int:

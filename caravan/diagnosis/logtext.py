@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from caravan.diagnosis.logscan import Troubles, chosen
+from caravan.diagnosis.logscan import Troubles, chosen, unwrapped
 from caravan.diagnosis.series import Series
 from caravan.diagnosis.tracebacks import HEADER, Chain, Tracebacks
 from caravan.values.escapes import without_escapes
@@ -41,6 +41,15 @@ _PREFIX: Final = re.compile(r"[\[(]?[\w.@-]{1,40}(?:[ ,/:][\w.@-]{1,40}){0,4}[\]
 _NUMBERS: Final = re.compile(r"\d+")
 _WORDS: Final = re.compile(r"\w*\d\w*")  # numbers, and ids that hold one
 _PREFIXES: Final = 16
+# Armour: what opens it, what may stand above its body, and its body. A banner opens none.
+_KEY_BEGINS: Final = re.compile(
+    r"-----BEGIN (?:[A-Z0-9 ]{0,40}(?:PRIVATE|PUBLIC) KEY(?: BLOCK)?|[A-Z0-9 ]{0,40}CERTIFICATE(?: REQUEST)?"
+    r"|PGP [A-Z ]{1,40}|[A-Z ]{0,40}PARAMETERS)-----(?!.*-----END )"
+)
+_KEY_HEADER: Final = re.compile(r"(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset|MessageID): ")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_WORD: Final = re.compile(r"(?:[A-Z]?[a-z]{3,}|[A-Z]{4,}|[0-9]+)")
+_KEY_LINE: Final = 60  # characters of a line of a key that is known by itself
 _T = TypeVar("_T")
 
 
@@ -155,7 +164,7 @@ class _Ends:
 def clean_lines(log: bytes) -> Iterator[str]:
     """The log's lines without escapes, progress bars and ranks' prefixes; of a redrawn line what was drawn last."""
     reader = _Reader()
-    return (line for raw in log.split(b"\n") for _, line in reader.clean(raw))
+    return (line for raw in log.split(b"\n") for part in unwrapped(raw) for _, line in reader.clean(part))
 
 
 class _Reader:
@@ -170,15 +179,16 @@ class _Reader:
     def lines(self, log: bytes) -> Iterator[tuple[int, str, str, bool]]:
         """The lines of a log that are worth reading: place, writer, text, and whether it names a trouble."""
         troubles = Troubles()
-        for number, raw in chosen(log):
+        for start, raw in chosen(log):
             before = self._bar
             self._bar = ""
             trouble = troubles.named(raw)
-            for writer, line in self.clean(raw):
-                if line:
-                    self._line_at = number
-                yield number, writer, line, trouble
-            self._bar_at = number if self._bar else self._bar_at
+            for number, part in enumerate(unwrapped(raw), start):  # each keeps its place among the others
+                for writer, line in self.clean(part):
+                    if line:
+                        self._line_at = number
+                    yield number, writer, line, trouble
+            self._bar_at = start if self._bar else self._bar_at
             self._bar = self._bar or before
 
     def bars(self) -> Iterator[tuple[int, str]]:
@@ -186,17 +196,29 @@ class _Reader:
         if self._bar:
             yield min(self._bar_at, self._line_at - 1) if self._line_at >= 0 else self._bar_at, self._bar
 
+    def _in_key(self, line: str) -> bool:
+        """Whether a line belongs to a key or a certificate: ends with the first that can't, whatever began it."""
+        text = line.strip()
+        full = len(text) >= _KEY_LINE and _BASE64.fullmatch(text) is not None and _is_mixed(text)
+        if full:
+            self._inside_key = True
+            return True
+        body = _BASE64.fullmatch(text) is not None and _WORD.fullmatch(text) is None
+        self._inside_key = self._inside_key and (not text or body or _KEY_HEADER.match(text) is not None)
+        return self._inside_key
+
     def clean(self, raw: bytes) -> Iterator[tuple[str, str]]:
         """A raw line's clean ones, each with who wrote it where a prefix says so."""
         line = raw.rstrip(b"\r").rpartition(b"\r")[2][:_RAW_LINE].decode("utf-8", "replace")
-        # The lines inside a private key look like nothing on their own, so they go before lines are told apart.
-        self._inside_key = (self._inside_key or "-----BEGIN " in line) and "-----END " not in line
-        if self._inside_key and "-----BEGIN " not in line:
-            return
         if not line.isprintable():
             line = without_escapes(line)
         line = line.rstrip()
         writer, line = _writer(line, self._prefixes)
+        # The lines inside a key look like nothing on their own, so they go before lines are told apart.
+        if (self._inside_key or len(line) >= _KEY_LINE) and self._in_key(line):
+            return
+        if "-----BEGIN " in line:
+            self._inside_key = _KEY_BEGINS.search(line) is not None
         bar = "%|" in line
         if bar:
             self._bar, line = _without_bars(line)
@@ -211,6 +233,12 @@ class _Reader:
                 yield writer, before.rstrip()  # a progress bar leaves no line break behind it
             line = header + after
         yield writer, line
+
+
+def _is_mixed(text: str) -> bool:
+    """Whether a text holds small and capital letters and digits, as keys in base64 do; a path and a digest don't."""
+    lower, upper = text.lower() != text, text.upper() != text
+    return lower and upper and text[0] != "/" and any(c.isdigit() for c in text)
 
 
 def _without_bars(line: str) -> tuple[str, str]:

@@ -153,7 +153,8 @@ _BUG: Final = re.compile(
     r"|Unsupported|Unicode\w+)(?:Error)?|Exception)(?::|$)"
 )
 _ECHOED: Final = re.compile(
-    r"nccl|c10d|gloo|ProcessGroup|DistBackend|[Cc]onnection (?:reset|closed|refused|aborted)|Broken pipe|peer"
+    r"nccl|NCCL|c10d|gloo|ProcessGroup|DistBackend|monitoredBarrier|Timed out waiting|wait timeout"
+    r"|[Cc]onnection (?:reset|closed|refused|aborted)|Broken pipe|peer"
     r"|DataLoader"
     r" worker|Signals\.SIG"
 )
@@ -183,7 +184,9 @@ _REFUSES: Final = re.compile(
     r"|peft/(?:\w+/)*\w+|accelerate/(?:\w+/)*\w+|deepspeed/(?:runtime|utils|launcher)/(?:\w+/)*\w+"
     r"|(?:lightning|pytorch_lightning)/(?:\w+/)*(?:trainer|connectors|strategies|plugins|loops|utilities"
     r"|callbacks)/(?:\w+/)*\w+"
-    r"|megatron/(?:\w+/)*\w*arg\w*|torch/(?:utils/data|optim|distributed/fsdp)/(?:\w+/)*\w+)\.py\", line"
+    r"|(?:axolotl|llamafactory|llmtuner|swift|torchtune|litgpt|unsloth|nemo|mmengine|ultralytics|fairseq|espnet2?)/"
+    r"(?:(?!data)\w+/)*(?!data)\w+|megatron/(?:\w+/)*\w*arg\w*|torch/(?:utils/data|optim"
+    r"|distributed/fsdp)/(?:\w+/)*\w+)\.py\", line"
 )
 _REFUSAL: Final = re.compile(r"(?:[\w.]+\.)?(?:ValueError|AssertionError|NotImplementedError|ZeRORuntimeException): \S")
 
@@ -203,6 +206,9 @@ _SLOTS: Final = re.compile(r"to satisfy the (?P<want>\d+)\s+slots")
 _GIVEN: Final = re.compile(r"\bslots=(?P<have>\d+)|(?:-H|--?host) \S+:\d|\bGPUs?\b")
 
 
+_UNTOLD: Final = re.compile(r"\b(?:no|without) slots\b|\bslots\b=? (?:are |is |were )?not (?:given|set|told)")
+
+
 def _tells_how_many(match: re.Match[str]) -> bool:
     return bool(match["have"])
 
@@ -212,6 +218,8 @@ def slots_wanted(lines: tuple[str, ...]) -> Seen | None:
     for index, line in enumerate(lines):
         if "not enough slots available in the system" not in line:
             continue
+        if any(_UNTOLD.search(other) for other in lines):
+            return None
         given = max((match for other in lines if (match := _GIVEN.search(other))), key=_tells_how_many, default=None)
         asked = next((match for other in lines if (match := _SLOTS.search(other))), None)
         if given is None:
@@ -271,6 +279,17 @@ _ENDED: Final = re.compile(
     r"(?:code |status )?0\b|\b(?:training|fine-?tuning)\b.{0,20}\b(?:completed?|finished|done|ended)\b",
     re.IGNORECASE,
 )
+# A complaint that says of itself that it is none; where it stood among the steps is not told by the lines' order.
+_GOES_WITHOUT: Final = re.compile(
+    r"(?i:\b(?:continu|proceed|carry|go)(?:ing|es)?(?: on)? (?:without|anyway|regardless)\b|\bnot (?:fatal|critical)\b)"
+)
+
+
+def _bad(lines: tuple[str, ...]) -> list[str]:
+    """The lines that speak of an end."""
+    return [s for s in lines if _BAD.search(s) and not is_mild(s) and not _GOES_WITHOUT.search(s)]
+
+
 _LAST: Final = 6  # lines at the end that tell whether it went on
 
 
@@ -278,7 +297,7 @@ def goes_on(lines: tuple[str, ...]) -> Seen | None:
     """A training that ended well, or whose steps went on to the end of its log: nothing in it is an end."""
     if any(_EXCEPTION.match(line) and not is_warning(line) for line in lines):
         return None
-    if any(_BAD.search(line) and not is_mild(line) for line in lines):
+    if _bad(lines):
         return None
     for index in range(len(lines) - 1, max(-1, len(lines) - 1 - _LAST), -1):
         if _WELL.search(lines[index]) or _GOES.search(lines[index]):
@@ -293,3 +312,78 @@ def ended_well(lines: tuple[str, ...]) -> Seen | None:
         if found and _ENDED.search(lines[index]):
             return Seen((lines[index],), index)
     return None
+
+
+# What a plan wants to be written, and words on its absence.
+_OUTPUTS: Final = re.compile(
+    r"(?i:\b(?:planned |expected )?outputs?\b|\bartifacts?\b|\bweights\b|\bcheckpoints?\b|\bmodel files?\b"
+    r"|\badapters?\b"
+    r"|\bout(?:put)?[_ ]?dir|\*\*|\*\.(?:safetensors|ckpt|bin|pth?|h5|keras|msgpack)|/alloc/)"
+)
+_ABSENT: Final = re.compile(
+    r"(?i:\b0 (?:files?|match\w*|artifacts?|checkpoints?|weights|objects?|bytes|outputs?|found)\b"
+    r"|\bno (?:\w+ )?(?:files?|match\w*|weights|checkpoints?|artifacts?|models?|outputs?|safetensors|such file)\b"
+    r"|\bempty\b|\b(?:does not|doesn't|did not|didn't) (?:exist|appear|write|contain)\b"
+    r"|\b(?:is|are|was|were|:|->) ?missing\b|\bmissing\s*$"
+    r"|\bnot (?:found|there|present|written|created|produced)\b"
+    r"|\b(?:found|matche[sd]|contains|collected|uploaded|wrote)\W{1,3}(?:nothing|none|no)\b"
+    r"|\bnothing (?:match\w*|found|there|under"
+    r"|in|at|was|to (?:upload|collect|copy|archive|register|deliver))\b|: none\b|\bwithout (?:weights"
+    r"|checkpoints?|a model)\b"
+    r"|\bcontains? only\b|\bonly (?:contains|holds|logs)\b|\bcannot access\b)"
+)
+_LISTED: Final = re.compile(r"^[$+#>] ?(?:ls|find|du|tree)\b.*/")
+_NOTHING_LISTED: Final = re.compile(r"^total 0$|^0 directories, 0 files$|^\(empty\)$|^\(no (?:files|output)\)$")
+_UNSAVED: Final = re.compile(
+    r"(?i:\bsave_strategy\b['\"]?\W{1,3}(?:\w+\.)?no\b|\benable_checkpointing\W{1,3}False"
+    r"|\bcheckpointing (?:is )?disabled"
+    r"|\b(?:not saving|saving (?:is )?(?:disabled|turned off|skipped)|skip(?:ping"
+    r"|ped) (?:the )?(?:final )?(?:save|saving"
+    r"|checkpoint))\b|\bno (?:output_dir|save_dir|save path)\b)"
+)
+_SAVED: Final = re.compile(
+    r"(?i:\b(?:sav(?:ed|ing)|wr(?:ote|itten|iting)|stor(?:ed|ing)|upload(?:ed|ing))\b.{0,60}(?:model|weights"
+    r"|adapter|checkpoint|/))"
+)
+_AFTER_END: Final = 12  # lines at the end that speak of what a run left behind
+
+
+def nothing_written(lines: tuple[str, ...]) -> Seen | None:
+    """A training that ended well, and a line after it that says that its outputs are not where they were planned."""
+    if any(_EXCEPTION.match(line) and not is_warning(line) for line in lines):
+        return None
+    last = lines[-_AFTER_END:]
+    empty = any(_LISTED.search(line) for line in last)
+    absent = [s for s in last if (_OUTPUTS.search(s) and _ABSENT.search(s)) or (empty and _NOTHING_LISTED.search(s))]
+    if any(_BAD.search(line) and not is_mild(line) for line in lines if line not in absent):
+        return None
+    if absent and any(_ENDED.search(line) for line in lines):
+        return Seen(tuple(absent), lines.index(absent[0]))
+    return None
+
+
+def nothing_saved(lines: tuple[str, ...]) -> Seen | None:
+    """A training that ended well, that was told to save nothing, and that speaks of nothing that it saved."""
+    if ended_well(lines) is None or any(_SAVED.search(line) for line in lines):
+        return None
+    unsaved = next((index for index, line in enumerate(lines) if _UNSAVED.search(line)), None)
+    return Seen((lines[unsaved],), unsaved) if unsaved is not None else None
+
+
+_TERMINATED: Final = re.compile(r"^Terminated: (?:.*\b)?Exit Code: (?P<code>\d+)")
+_ENDS: Final = ("Kill", "Alloc Unhealthy", "Not Restarting", "Sibling", "Leader", "Restart Signaled", "Disconnected")
+
+
+def ended_as_told(events: tuple[str, ...]) -> Seen | None:
+    """A task whose last start was followed by the exit code 0 and by nobody who ended it; or that still runs."""
+    started = max((n for n, event in enumerate(events) if event.startswith("Started")), default=-1)
+    after = events[started + 1 :]
+    if started < 0 or any(event.startswith(_ENDS) for event in events):
+        return None
+    codes = [match["code"] for event in events if (match := _TERMINATED.match(event))]
+    if any(event.startswith("Terminated") for event in after):
+        ended = next(event for event in after if event.startswith("Terminated"))
+        return Seen((ended,), events.index(ended)) if codes[-1:] == ["0"] and "OOM" not in ended else None
+    troubled = any(event.startswith(("Driver Failure", "Failed Artifact", "Setup Failure")) for event in after)
+    troubled = troubled or any(event.startswith("Terminated") for event in events)
+    return None if troubled else Seen((events[started],), started)

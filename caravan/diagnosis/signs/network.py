@@ -23,7 +23,27 @@ _AFTER: Final = (
 _POOL: Final = r"HTTPS?ConnectionPool\(host=\\?'(?P<host>[^'\\]+)'"
 _NOT_OF_RANKS: Final = r"(?!.*(?:c10d|TCPStore|rdzv|socket\.cpp|NCCL|ncclUniqueId|MASTER_ADDR|gloo|:4646|/v1/))"
 
+# What git and its servers say to who has no right to a repository, or names one that is not there.
+_UNNAMED: Final = r"\bfatal: (?:could not read (?:Username|Password)|Authentication failed) for '(?P<url>https?://"
+_HUBS: Final = r"(?:[^@'/]*@)?(?:huggingface\.co|hf\.co)"
+_GIT_AFTER: Final = (
+    *(_F.NETWORK_UNREACHABLE, _F.PACKAGE_VERSION_CONFLICT, _F.BUILD_TOOLCHAIN_MISSING, _F.HUB_NOT_FOUND),
+    *(_F.USER_CODE_BUG, _F.MISSING_PYTHON_PACKAGE, _F.DATA_PATH_MISSING, _F.REGISTRY_AUTH_DENIED),
+)
+
 NETWORK_SIGNS: Final[tuple[Sign, ...]] = (
+    row(rf"{_UNNAMED}{_HUBS}[^']*)", _LOG, _F.HF_GATED_AUTH, 0.93, *_GIT_AFTER),
+    row(
+        rf"{_UNNAMED}(?!{_HUBS})[^']*)"
+        r"|\bgit@[\w.-]+: Permission denied \((?:publickey|password)|\bfatal: Could not read from remote repository",
+        _LOG,
+        _F.ARTIFACT_DOWNLOAD_FAILED,
+        0.92,
+        *_GIT_AFTER,
+        _F.OUTPUT_PERMISSION_DENIED,
+        kind="denied",
+        escalate=True,
+    ),
     row(
         rf"^{_NOT_OF_RANKS}.*{_POOL}.*(?:NameResolutionError|name resolution|Name or service not known"
         rf"|getaddrinfo|nodename nor servname)",

@@ -10,6 +10,8 @@ _F = FailureClass
 _LOG: Final = Origin.LOG
 _LOST: Final = _F.NUMERIC_DIVERGENCE
 
+# The source line of a frame says what might be told, the exception below it what is.
+_TOLD: Final = r"^(?!\s*(?:raise|assert|print|if|elif|return|(?:self\.)?log\w*\.\w+)\b(?!:))"
 _NAN: Final = r"(?i:nan|inf|infinite|infinity|non-?finite|not finite|nan/inf|inf/nan)"
 
 NUMBER_SIGNS: Final[tuple[Sign, ...]] = (
@@ -18,21 +20,21 @@ NUMBER_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"Attempted loss scale: [01](?:\.0)?, reducing to (?:0\.|[01]\b)", _LOG, _LOST, 0.85, mild=True, kind="scale"),
     row(r"reducing loss scale to \d(?:\.\d+)?e-\d+", _LOG, _LOST, 0.85, mild=True, kind="scale"),
     row(
-        rf"(?i:\bloss (?:is|was|became|has become|returned in `\w+` is)) (?:now )?(?:tensor\()?-?{_NAN}\b",
+        rf"{_TOLD}.*(?i:\bloss (?:is|was|became|has become|returned in `\w+` is)) (?:now )?(?:tensor\()?-?{_NAN}\b",
         _LOG,
         _LOST,
         0.95,
         kind="nan",
     ),
     row(
-        rf"\b{_NAN} (?:in |during )?(?:the )?(?:\w+ )?loss\b"
-        r"|\bNanLossDuringTrainingError\b|\bInvalid loss, terminating",
+        rf"{_TOLD}.*(?:\b{_NAN} (?:in |during )?(?:the )?(?:\w+ )?loss\b"
+        r"|\bNanLossDuringTrainingError\b|\bInvalid loss, terminating)",
         _LOG,
         _LOST,
         0.93,
         kind="nan",
     ),
-    row(r"\bfound (?:NaN|Inf)\b|\bFunction '\w+' returned nan values", _LOG, _LOST, 0.95, kind="nan"),
+    row(rf"{_TOLD}.*(?:\bfound (?:NaN|Inf)\b|\bFunction '\w+' returned nan values)", _LOG, _LOST, 0.95, kind="nan"),
     row(
         r"(?i:\bdiverged with loss|\bgradients? (?:is|are|became|contains?|has|have) (?:a )?(?:nan|inf|non-?finite)"
         r"|\b(?:nan|inf|non-?finite) (?:values? )?(?:in|detected in|found in|encountered in) (?:the )?(?:loss"

@@ -5,6 +5,7 @@ Said by shells, `env`, Python, container runtimes, Nomad's drivers and the launc
 
 from typing import Final
 
+from caravan.diagnosis.looks_imports import part_missing
 from caravan.diagnosis.sign import Origin, Sign, row
 from caravan.diagnosis.signs.names import LIBRARIES, NAMESPACES, OWN_FOLDERS, TOOLCHAIN
 from caravan.values.failure import FailureClass
@@ -50,7 +51,17 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
         _F.MISSING_PYTHON_PACKAGE,
         kind="module",
     ),
-    # The first part is found nowhere: it is the repository's own, or it would be a package.
+    # The package was found, and code of the repository's own wants of it what it does not have.
+    row(
+        part_missing(f"{LIBRARIES}|{NAMESPACES}", f"{OWN_FOLDERS}|data|tests?"),
+        _LOG,
+        _F.USER_CODE_BUG,
+        0.92,
+        _START,
+        _F.MISSING_PYTHON_PACKAGE,
+        _F.PACKAGE_VERSION_CONFLICT,
+    ),
+    # Who asked for it is not known: it may be another package of that name, from another directory.
     row(
         rf"^ModuleNotFoundError: No module named '(?P<module>(?!(?:{LIBRARIES}"
         rf"|{NAMESPACES})\.)[A-Za-z_]\w*\.[\w.]+)'(?!; )",
@@ -133,7 +144,17 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"\bfork/exec (?P<path>\S+?): permission denied", _SAID, _START, 0.9, kind="permission"),
     # Neighbours that are repaired otherwise.
     row(r"^Failed Artifact Download: ", Origin.EVENT, _F.ARTIFACT_DOWNLOAD_FAILED, 0.95, _START, _F.IMAGE_NOT_FOUND),
-    row(r"\bexec format error\b", _SAID, _F.ARCH_MISMATCH, 0.95, _START),
+    row(
+        r"(?i:\bexec format error\b)|\brosetta error: failed to open elf|\bqemu-\w+: Could not open '/lib"
+        r"|\bimage's architecture \((?P<image_arch>\w+)\) could not run on the host's \((?P<node_arch>\w+)\)"
+        r"|: cannot execute(?: binary file|: required file not found)|\bwrong ELF class\b|\bELF: not found\b",
+        _SAID,
+        _F.ARCH_MISMATCH,
+        0.95,
+        _START,
+        _F.PACKAGE_VERSION_CONFLICT,
+        _F.USER_CODE_BUG,
+    ),
     row(r"platform \(\S+\) does not match the detected host platform", _SAID, _F.ARCH_MISMATCH, 0.7, _START, mild=True),
     # The launch script.
     row(r"^caravan: the interpreter (?P<program>.+) is not here$", _LOG, _START, 0.97, kind="program"),

@@ -14,7 +14,7 @@ from caravan.values.failure import FailureClass
 _OF_CODE: Final = frozenset(
     {
         *(FailureClass.USER_CODE_BUG, FailureClass.UNKNOWN, FailureClass.PACKAGE_VERSION_CONFLICT),
-        FailureClass.TRAINING_CONFIG_INVALID,
+        *(FailureClass.TRAINING_CONFIG_INVALID, FailureClass.ENTRYPOINT_NOT_FOUND, FailureClass.MISSING_PYTHON_PACKAGE),
     }
 )
 """Causes that may lie in the user's code."""

@@ -13,7 +13,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.YES,
         "Host memory (cgroup or machine) ran out: oom-kill, exit 137 with OOM, SIGKILLed rank, DataLoader worker "
         "'Killed', CPU allocator.",
-        "With {memory} MB of host memory it was killed. Where no node has more, take fewer workers or smaller batches.",
+        "Give the job more host memory; fewer data-loader workers or smaller batches need less.",
         ("resources.memory_mb", "training.num_workers", "training.method"),
         (
             said("Host memory: the task was killed at its limit of {limit_mb} MB on node {node}.", where="task"),
@@ -25,14 +25,14 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.DISK_FULL: Entry(
         Fixable.PARTLY,
         "No space left on the data/checkpoint disk (also failed checkpoint writes).",
-        "The disk is full. Please give room or another path.",
+        "Free some of the disk, ask for more, or name another place for what is written.",
         ("resources.disk_mb", "training.save_total_limit", "env.HF_HOME"),
         (said("The disk is full at {path}."),),
     ),
     FailureClass.OUTPUT_PERMISSION_DENIED: Entry(
         Fixable.YES,
         "The task may not write to its output, cache or shm directory.",
-        "The task may not write where it wants to; please grant it or name another place.",
+        "Grant the job the right to write there, or name another place.",
         ("training.output_dir", "env.HF_HOME", "user"),
         (said("The job may not write to {path}."),),
     ),
@@ -40,8 +40,8 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.YES,
         "The GPU's memory is too small for this model/batch/sequence (torch, TF, JAX, cuBLAS ALLOC_FAILED); also when"
         " other ranks then time out.",
-        "Even with micro batch 1, checkpointing and QLoRA the model does not fit {gpu}. A larger GPU or a smaller "
-        "model?",
+        "A smaller batch, shorter sequences, gradient checkpointing or a lighter method need less GPU memory; "
+        "else take a larger GPU or a smaller model.",
         (
             "training.micro_batch",
             "training.grad_accum",
@@ -58,7 +58,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.GPU_MEMORY_CONTENDED: Entry(
         Fixable.YES,
         "The GPU is held by another process: little free at the start.",
-        "The GPU on node {node} is used by another process. Whose is it?",
+        "Whose process holds the GPU? `nvidia-smi` on the node names it; another node may be free.",
         ("exclude_nodes", "retry.after_s", "training.gpu_memory_share"),
         (
             said("Other processes hold the GPU on node {node}: {free_gib} of its {total_gib} GiB were free."),
@@ -69,7 +69,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.YES,
         "The shared memory (/dev/shm) is too small: bus error in DataLoader workers, NCCL can't extend its segment, "
         "semaphores fail with ENOSPC.",
-        "Shared memory can't be raised on these nodes.",
+        "Give the job more shared memory; without data-loader workers it needs less.",
         ("shm_mb", "training.num_workers"),
         (
             said("Shared memory is too small for the data-loader processes.", kind="worker"),
@@ -79,20 +79,21 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.CUDA_DEVICE_UNAVAILABLE: Entry(
         Fixable.YES,
         "The process sees no GPU/driver at all: the task did not ask for the device or the runtime is not used.",
-        "The task has no GPU although it asked for one; is the node's GPU plug-in working?",
+        "Does the job ask for a GPU? Where it does, check the node's driver, its container runtime and Nomad's "
+        "GPU plug-in.",
         ("resources.gpus", "docker.runtime"),
     ),
     FailureClass.GPU_COUNT_MISMATCH: Entry(
         Fixable.YES,
         "More processes/ranks than GPUs (invalid device ordinal, not enough slots for the GPUs).",
-        "The script wants another number of GPUs than the {gpus} of the job.",
+        "Start as many processes as the job has GPUs, or ask for as many GPUs as the program wants.",
         ("launch.nproc", "resources.gpus"),
         (said("The program wants {want} GPUs, there are {have}."),),
     ),
     FailureClass.TORCH_BUILD_MISMATCH: Entry(
         Fixable.YES,
         "The torch build does not serve this GPU: CPU-only wheel, or no kernels for the compute capability.",
-        "No torch build serves {gpu} together with the pinned versions.",
+        "Take a torch that is built for the GPU, an image that has one, or a GPU that this torch serves.",
         ("setup.pip", "image", "resources.gpu_model"),
         (
             said("The torch that is installed knows no CUDA.", kind="cpu"),
@@ -102,13 +103,13 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.BF16_UNSUPPORTED: Entry(
         Fixable.YES,
         "bf16 / tf32 on a GPU older than Ampere.",
-        "The model must be trained in bf16, but the GPU can't. Another GPU?",
+        "Train in fp16 or fp32, or take an Ampere GPU or newer.",
         ("training.precision", "training.tf32"),
     ),
     FailureClass.FLASH_ATTN_UNUSABLE: Entry(
         Fixable.YES,
         "flash-attn is missing, of another ABI (undefined symbol), or not for this GPU.",
-        "The code insists on flash-attn and no wheel fits.",
+        "Use torch's own attention, or a wheel of flash-attn that fits torch, CUDA and the GPU.",
         ("training.attn", "setup.pip"),
         (
             said("flash-attn is not installed.", kind="missing"),
@@ -119,13 +120,13 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.BITSANDBYTES_SETUP: Entry(
         Fixable.YES,
         "bitsandbytes finds no CUDA runtime / has no binary for this CUDA.",
-        "8/4-bit training does not work in this image.",
+        "Take a bitsandbytes that fits the image's CUDA, an image with CUDA's libraries, or train without quantising.",
         ("setup.pip", "env.LD_LIBRARY_PATH", "training.method"),
     ),
     FailureClass.BUILD_TOOLCHAIN_MISSING: Entry(
         Fixable.YES,
         "A package must be compiled and nvcc / CUDA_HOME / gcc / ninja is missing.",
-        "A package can't be built in this image.",
+        "Take an image that has the compiler, or a version of the package that comes built.",
         ("image", "setup.apt"),
         (
             said("{package} must be built, and {program} is missing."),
@@ -135,14 +136,15 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.INDEX_OUT_OF_RANGE: Entry(
         Fixable.PARTLY,
         "Device-side assert: a token or label index exceeds the embedding / classes.",
-        "Token or label ids exceed the model; tokenizer and model, or the labels, do not belong together.",
+        "Tokenizer and model, or labels and model, do not belong together: ids exceed what the model has.",
         ("training.resize_embeddings", "training.max_len"),
         (said("A {kind} index of {value} was asked for, and there are {size}."),),
     ),
     FailureClass.NUMERIC_DIVERGENCE: Entry(
         Fixable.YES,
         "nan/inf loss or gradient, loss scale at its minimum, loss blow-up.",
-        "The training diverges: a smaller learning rate may help; else the data or the model code may be at fault.",
+        "A smaller learning rate, clipping or another precision may help; else the data or the model code may be "
+        "at fault.",
         ("training.precision", "training.lr", "training.max_grad_norm", "training.warmup"),
         (
             said("The training diverged: {metric} is no number since step {step}.", kind="nan"),
@@ -156,7 +158,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.NCCL_TIMEOUT: Entry(
         Fixable.PARTLY,
         "A collective timed out (watchdog) without another cause in the log.",
-        "Ranks lose step; the logs of all ranks may say more.",
+        "Read the logs of all ranks: one of them stopped or fell behind, and may say why.",
         ("training.ddp_timeout", "env.NCCL_DEBUG", "training.num_workers"),
         (
             said("The ranks lost step: {op} number {seq} timed out."),
@@ -166,20 +168,20 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.NCCL_ERROR: Entry(
         Fixable.PARTLY,
         "NCCL can't connect: wrong interface, refused, no route, socket abort.",
-        "The nodes can't talk to each other over NCCL. Is it the cluster's network?",
+        "Check the network between the nodes or GPUs, and the interface that NCCL takes.",
         ("env.NCCL_SOCKET_IFNAME", "env.NCCL_IB_DISABLE", "exclude_nodes"),
     ),
     FailureClass.RENDEZVOUS_PORT_IN_USE: Entry(
         Fixable.YES,
         "torchrun/TCPStore can't bind its port.",
-        "The rendezvous port is fixed in the code and taken.",
+        "Let the launcher take a free port, or free this one.",
         ("launch.master_port",),
         (said("The port {port} of the rendezvous is taken."),),
     ),
     FailureClass.RENDEZVOUS_UNREACHABLE: Entry(
         Fixable.PARTLY,
         "Workers can't reach or resolve the rendezvous/head host.",
-        "Workers can't reach the first one; a firewall, or DNS?",
+        "Can the nodes reach and resolve the first one? A firewall or DNS may be in the way.",
         ("launch.rdzv_endpoint", "network_mode"),
         (said("The processes can't reach the first one at {host}."),),
     ),
@@ -187,27 +189,27 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.YES,
         "The script was started without / with the wrong launcher: RANK, MASTER_ADDR missing, slots not given, "
         "accelerate config missing.",
-        "How is this script meant to be started?",
+        "How is this script meant to be started: torchrun, accelerate, deepspeed, or plain Python?",
         ("launch.launcher",),
     ),
     FailureClass.PROCESS_HANG: Entry(
         Fixable.PARTLY,
         "No progress and no error: DataLoader/fork deadlock.",
-        "The job hangs again and again: its last lines say where (main.py logs RUN).",
+        "Look where it stands still: the last lines of its log say how far it came.",
         ("training.num_workers", "env.TOKENIZERS_PARALLELISM", "env.OMP_NUM_THREADS", "training.resume_from"),
         (said("The training hung: {message}."),),
     ),
     FailureClass.PROCESS_CRASH_NATIVE: Entry(
         Fixable.PARTLY,
         "Native crash: SIGSEGV, SIGILL, core dump.",
-        "The process crashes in native code.",
+        "Another version of the packages with native code, or another image, may not crash.",
         ("training.num_workers", "image", "constraints"),
         (said("The process crashed in native code ({signal})."),),
     ),
     FailureClass.MISSING_PYTHON_PACKAGE: Entry(
         Fixable.YES,
         "A Python package is not installed.",
-        "Which package provides what is missing?",
+        "Name the package that provides it in the repository's requirements.",
         ("setup.pip",),
         (
             said("The Python package {package} is not installed."),
@@ -219,17 +221,17 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.YES,
         "Versions do not fit: ImportError of a name, removed argument, unknown model type, pip resolution failure, no"
         " wheel for this Python.",
-        "The requirements contradict each other.",
+        "Name versions that exist and fit each other in the repository's requirements.",
         ("setup.pip", "image"),
         (
             said("No package index that was asked has {package} for this Python."),
-            said("The versions that are required don't fit each other: {message}."),
+            said("The versions of the packages don't fit: {message}."),
         ),
     ),
     FailureClass.CLI_ARGS_INVALID: Entry(
         Fixable.YES,
         "Unknown, missing or malformed command-line argument / hydra override.",
-        "The script does not take its arguments. Which value is meant?",
+        "Give the program the options and values that it takes: its --help names them.",
         ("args",),
         (
             said("The program has no option {option}.", kind="unknown"),
@@ -243,21 +245,21 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.TRAINING_CONFIG_INVALID: Entry(
         Fixable.YES,
         "Arguments are known but contradict each other or the data (strategies, batch sizes, pad token, epochs).",
-        "The settings contradict each other.",
+        "Set otherwise what the message names: it does not fit the other settings, the model or the data.",
         ("training.*",),
         (said("The config file {path}, in which values are to be changed, is not in the code.", kind="overlay"),),
     ),
     FailureClass.CHECKPOINT_UNUSABLE: Entry(
         Fixable.PARTLY,
         "The checkpoint is missing, incomplete, corrupt or of another shape.",
-        "The checkpoint does not fit this model. Start afresh?",
+        "Name another checkpoint of this model, or start afresh.",
         ("training.resume_from", "training.output_dir"),
         (said("The checkpoint {path} can't be used ({kind})."),),
     ),
     FailureClass.DATA_PATH_MISSING: Entry(
         Fixable.PARTLY,
         "A data file or directory does not exist in the task.",
-        "A file is not in the job. Where is it?",
+        "Where is the file? Name a path that the job sees, or bring it into the job.",
         ("dataset.path", "mounts", "setup.cmd"),
         (
             said("The program wants to write {path}, whose directory does not exist.", kind="write"),
@@ -268,7 +270,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.DATASET_FORMAT_ERROR: Entry(
         Fixable.PARTLY,
         "The data set's format or columns are not what the trainer expects.",
-        "The data set cannot be read as expected. Please check rows/columns.",
+        "Check the data set's rows, columns and format against what the program reads.",
         ("dataset.columns", "dataset.format"),
         (
             said("The data have no column {column}; they have {choices}.", kind="column"),
@@ -278,15 +280,14 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.HF_GATED_AUTH: Entry(
         Fixable.NO,
         "Gated or private hub repository: token or licence acceptance missing.",
-        "{model} is gated. Please accept its terms and give a token (secret HF_TOKEN) with access to gated "
-        "repositories.",
+        "Accept the model's or data set's terms on the hub and give a token that may read it (secret HF_TOKEN).",
         ("model.id",),
         (said("{repo} is gated or private, and no token that may read it was given."),),
     ),
     FailureClass.HUB_NOT_FOUND: Entry(
         Fixable.PARTLY,
         "The hub repository/path does not exist as named (often answered with 401), or a local model path is missing.",
-        "Which model is meant by {model}?",
+        "Which one is meant? Name it as owner/name, or give a path that the job sees.",
         ("model.id",),
         (
             said("The hub has no {repo}.", kind="repo"),
@@ -296,14 +297,14 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.HUB_RATE_LIMITED: Entry(
         Fixable.YES,
         "The hub answers 429.",
-        "The hub limits our requests; a token or a mirror would help.",
+        "Try again later; a token, a mirror or a local copy helps against the hub's limits.",
         ("retry.after_s", "model.source", "env.HF_HUB_OFFLINE"),
         (said("The hub limits our requests: {message}."),),
     ),
     FailureClass.NETWORK_UNREACHABLE: Entry(
         Fixable.PARTLY,
         "No route/DNS/timeouts to the hub or the internet from the node.",
-        "The nodes can't reach what the job needs. Is there a mirror or a local copy?",
+        "Check that the nodes can reach it; else use a mirror or a local copy.",
         ("retry.after_s", "model.source", "env.HF_HUB_OFFLINE"),
         (said("The package index {index} can't be reached from the node."), said("The network failed: {message}.")),
     ),
@@ -320,7 +321,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.USER_CODE_BUG: Entry(
         Fixable.NO,
         "A programming error in the training code that no job field mends.",
-        "The training code fails. It needs a code change.",
+        "The training code must be changed: no change of the job mends it.",
         (),
         (
             said("The training code raises {exception} at {file}, line {line}."),
@@ -337,7 +338,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         Fixable.PARTLY,
         "The task ended with exit code 0 but wrote no weights or checkpoint where the plan says they go; no log line "
         "need show it.",
-        "The training ended but saved nothing. Which option makes the script save, or where does it write?",
+        "Which option makes the program save, or where does it write?",
         ("args", "training.output_dir"),
     ),
     FailureClass.RUN_TOO_LONG: Entry(
@@ -355,7 +356,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
     FailureClass.UNKNOWN: Entry(
         Fixable.NO,
         "The evidence fits no cause that is told apart.",
-        "Please read the log: main.py logs RUN --stderr.",
+        "Read the whole log: what stands before its last lines may say more.",
         (),
         (
             said("The cause is not known: it ended with exit code {exit_code} and its log names no cause."),

@@ -28,7 +28,7 @@ def said(text: str, **when: str) -> Said:
 
 @dataclass(frozen=True)
 class Entry:
-    """A cause: whether it can be mended, what it is, what to tell the user where it can't, the fields of a fix.
+    """A cause: whether it can be mended, what it is, what a person can do about it, the fields of a fix.
 
     `advice` may name the places in `taxonomy.ADVICE_PLACES`; `fields` are names of `fields.FIELDS`, those worth trying
     first come first. `said` are sentences that tell the cause, the most telling first: the first of which all is known

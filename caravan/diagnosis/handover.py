@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from caravan.diagnosis.handover_places import PLACES, listed
+from caravan.diagnosis.handover_places import PLACES, listed, with_set, words_for
 from caravan.diagnosis.ladders.case import Case, same_name
-from caravan.values.distributions import BUILT, distribution, is_standard
+from caravan.diagnosis.sentences import in_repository
+from caravan.values.distributions import BUILT, distribution, is_standard, normal, requirement_name
 from caravan.values.failure import FailureClass
 
 _SHELLS: Final = frozenset({"bash", "sh", "dash", "zsh", "env"})
@@ -29,11 +30,10 @@ def words_to_go_on(case: Case) -> str:
     Empty: nothing need be set. None of them can be told where the code itself must change: see `needs_code`.
     """
     failure, shown = case.diagnosis.failure, handover(case)
-    named = [w.rstrip(".,;:)") for w in _SET.findall(shown)]
+    named = _SET.search(shown)  # the first: what stands behind an `or` is another way
     if named:
-        return " ".join(dict.fromkeys(f"--set {word}" for word in named))
-    fields = _GO_ON.get(failure, ())
-    return " ".join(f"--set {field}=VALUE" for field in fields)
+        return named[0].rstrip(".,;:?)")
+    return " ".join(filter(None, (words_for(case, field) for field in _GO_ON.get(failure, ()))))
 
 
 def needs_code(case: Case) -> bool:
@@ -45,7 +45,7 @@ def needs_code(case: Case) -> bool:
     return script or "in the repository" in handover(case)
 
 
-_SET: Final = re.compile(r"--set ((?:training\.options\.)?[\w.-]+(?:=\S+)?)")
+_SET: Final = re.compile(r"(?:--set (?:'[^']*'|[\w.-]+=\S+)[ ]?)+(?<! )")
 _CODE: Final = frozenset({FailureClass.USER_CODE_BUG, FailureClass.INDEX_OUT_OF_RANGE})
 _GO_ON: Final[dict[FailureClass, tuple[str, ...]]] = {
     FailureClass.ARTIFACT_DOWNLOAD_FAILED: ("artifacts",),
@@ -84,8 +84,16 @@ def _package(case: Case) -> str:
     if module in BUILT:
         return f"{module} must be built for the torch and CUDA of the job: use an image that has it."
     if name is not None:
-        return f"{name} provides {module} and was to be installed already: see the log, and pin a version that works."
-    return f"Which package provides {module}? Name it in the repository's requirements, or with --set setup.pip."
+        if any(requirement_name(line) == normal(name) for line in case.plan.setup.pip):
+            return (
+                f"{name} provides {module} and is among the job's packages: the log of its installation may say more."
+            )
+        return f"{name} provides {module}: name it among the requirements, or with {_pip(case, name)}."
+    return f"Which package provides {module}? Name it among the requirements, or with {words_for(case, 'setup.pip')}."
+
+
+def _pip(case: Case, line: str) -> str:
+    return with_set("setup.pip", [*case.plan.setup.pip, line])
 
 
 def _arguments(case: Case) -> str:
@@ -122,15 +130,16 @@ def _entry(case: Case) -> str:
         return ""
     if case.detail("kind") == "permission":
         return (
-            f"{missing} may not be executed in the job: make it executable, or name its interpreter with --set command."
+            f"{missing} may not be executed in the job: make it executable, or name what starts it with "
+            "--set command=VALUE."
         )
     if case.detail("kind") == "code":
-        return f"{missing} is not there: name the code's place with --set code.location (and its way: code.kind)."
+        return f"{missing} is not there: name the code's place with --set code.location=VALUE."
     if case.detail("kind") == "subdir":
-        return f"The code has no directory {missing}: name the one that is meant with --set code.subdir."
+        return f"The code has no directory {missing}: name the one that is meant with --set code.subdir=VALUE."
     named = case.looks.files(posixpath.basename(missing))
     there = f" The repository has {listed(named)}." if named else ""
-    return f"{missing} is not found in the job.{there} Which entry point is meant? Name it with --set command."
+    return f"{missing} is not found in the job.{there} Which entry point is meant? Name it with --set command=VALUE."
 
 
 def _image(case: Case) -> str:
@@ -140,7 +149,7 @@ def _image(case: Case) -> str:
     driver = case.plan.driver
     known = [i for n in case.facts.usable_nodes() if driver in n.drivers for i in n.drivers[driver].images or ()]
     there = f" The nodes have {listed(tuple(dict.fromkeys(known)))}." if known else ""
-    return f"The image {image} does not exist.{there} Which one is meant? Name it with --set image."
+    return f"The image {image} does not exist.{there} Which one is meant? Name it with --set image=VALUE."
 
 
 def _data(case: Case) -> str:
@@ -148,7 +157,9 @@ def _data(case: Case) -> str:
     if not path:
         return ""
     if case.detail("kind") == "write":
-        return f"{path} can't be written: its directory is not there. Name a place with --set training.output_dir."
+        return (
+            f"{path} can't be written: its directory is not there. Name a place with --set training.output_dir=VALUE."
+        )
     found = case.looks.find(posixpath.basename(path.rstrip("/")))
     folder = posixpath.basename(posixpath.dirname(path.rstrip("/")))
     beside = case.looks.directories(folder) if folder else ()
@@ -164,7 +175,7 @@ def _place(case: Case, path: str) -> str:
     if option and not (told and same_name(option, told)):
         return f"It stands in {option} of the command: name it with --set training.options.{option}=PATH"
     if told:
-        return f"Name it with --set {field}"
+        return f"Name it with --set {field}=VALUE"
     return "No option of the program takes it: correct the path in the repository"
 
 
@@ -204,6 +215,11 @@ def _changed(case: Case) -> str:
     if case.detail("kind") == "changed, runs":
         space = f"-namespace={case.plan.namespace} " if case.plan.namespace not in (None, "default") else ""
         return f"`nomad job stop {space}{case.detail('job')}` ends it."
+    if case.detail("kind") == "killed":
+        return (
+            "Does the node's kernel log (`dmesg`) name an out-of-memory kill? Then it needs more host memory; else it "
+            "can go on from its last checkpoint."
+        )
     return "Nothing of it runs: start again where the training is still wanted." if case.detail("job") else ""
 
 
@@ -212,7 +228,7 @@ def _bug(case: Case) -> str:
     if not place:
         return ""
     own = [f for f in case.looks.files(posixpath.basename(place)) if place == f or place.endswith(f"/{f}")]
-    place = max(own, key=len, default=place)  # where the job saw the code is nothing to the repository
+    place = max(own, key=len, default=in_repository(place))  # where the job saw the code is nothing to the repository
     at = f"{place}:{line}" if line else place
     inside = f", in {case.detail('function')}" if case.detail("function") else ""
     return (
@@ -240,7 +256,7 @@ def _columns(case: Case) -> str:
     if not column:
         path = case.detail("path")
         return (
-            f"{path} can't be read as it is: check its rows, and name its kind with --set dataset.format."
+            f"{path} can't be read as it is: check its rows, and name its kind with --set dataset.format=VALUE."
             if path
             else ""
         )

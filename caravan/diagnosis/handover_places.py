@@ -3,10 +3,13 @@
 Pure; see `handover.py`, which chooses.
 """
 
+import json
+import shlex
 from collections.abc import Callable
 from typing import Final
 
 from caravan.diagnosis.ladders.case import Case
+from caravan.values.base import Json
 from caravan.values.failure import FailureClass
 
 _SHOWN: Final = 5  # names that are listed
@@ -14,10 +17,10 @@ _SHOWN: Final = 5  # names that are listed
 
 def _token(case: Case) -> str:
     """Of a request that Nomad denies."""
-    space = case.plan.namespace or "default"
+    space = f" in namespace {case.plan.namespace}" if case.plan.namespace else ""
     return (
-        f"Nomad denies it in namespace {space}: set NOMAD_TOKEN to the secret id of a token whose policy allows "
-        "submit-job, read-job and read-logs there."
+        f"Nomad denies it{space}: set NOMAD_TOKEN to the secret id of a token whose policy allows "
+        "submit-job, read-job and read-logs."
     )
 
 
@@ -55,9 +58,10 @@ def _gated(case: Case) -> str:
     repo = case.detail("repo") or case.plan.model.id
     if not repo:
         return ""
+    secrets = list(dict.fromkeys((*case.plan.secrets, "HF_TOKEN")))
     return (
         f"{repo} is gated or private: accept its terms at https://huggingface.co/{repo} and give a token that may read "
-        "it as the secret HF_TOKEN (--set secrets='[\"HF_TOKEN\"]'), or name an open model with --set model.id."
+        f"it as the secret HF_TOKEN ({with_set('secrets', secrets)}), or name an open model with --set model.id=VALUE."
     )
 
 
@@ -66,7 +70,9 @@ def _hub(case: Case) -> str:
     if not name:
         return ""
     field = "dataset.path" if name == case.plan.dataset.path else "model.id"
-    return f"{name} is not there as it is named. Which one is meant? Name owner/name or a path with --set {field}."
+    return (
+        f"{name} is not there as it is named. Which one is meant? Name owner/name or a path with --set {field}=VALUE."
+    )
 
 
 def _node(case: Case) -> str:
@@ -75,7 +81,7 @@ def _node(case: Case) -> str:
         return ""
     return (
         f"The GPU of node {name} needs its administrator (driver or toolkit, reset, repair); "
-        f"`nomad node eligibility -disable` keeps jobs away from it, and no other node could take this one."
+        "`nomad node eligibility -disable` keeps jobs away from it until then."
     )
 
 
@@ -86,14 +92,16 @@ def _contended(case: Case) -> str:
 
 def _space(case: Case) -> str:
     path = case.detail("path")
-    return f"{path} is full: free it, or ask for more with --set resources.disk_mb." if path else ""
+    return f"{path} is full: free it, or ask for more with --set resources.disk_mb=VALUE." if path else ""
 
 
 def _forbidden(case: Case) -> str:
     path = case.detail("path")
     if not path:
         return ""
-    return f"{path} may not be written by the job: grant it, or name another place with --set training.output_dir."
+    return (
+        f"{path} may not be written by the job: grant it, or name another place with --set training.output_dir=VALUE."
+    )
 
 
 def _volume(case: Case) -> str:
@@ -102,7 +110,7 @@ def _volume(case: Case) -> str:
         return ""
     known = tuple(dict.fromkeys(v for n in case.facts.usable_nodes() for v in n.host_volumes))
     there = f" The nodes have {listed(known)}." if known else ""
-    return f"No node has the volume {name}.{there} Where are the data? Name it with --set mounts."
+    return f"No node has the volume {name}.{there} Where are the data? Name it with {words_for(case, 'mounts')}."
 
 
 def _unreached(case: Case) -> str:
@@ -117,17 +125,46 @@ def _toolchain(case: Case) -> str:
     if not program and not package:
         return ""
     built = f"{package} must be built" if package else "A package must be built"
-    return f"{built} and {program or 'a compiler'} is missing: name an image that has it with --set image."
+    return f"{built} and {program or 'a compiler'} is missing: name an image that has it with --set image=VALUE."
 
 
 def _crash(case: Case) -> str:
     signal = case.detail("signal")
     how = "its CPU lacks what a package was built for" if signal == "SIGILL" else "a package's native code is at fault"
     return (
-        f"It ends by {signal}: {how}. Name another image with --set image, or other versions with --set setup.pip."
+        f"It ends by {signal}: {how}. Name another image with --set image=VALUE, or other versions with "
+        f"{words_for(case, 'setup.pip')}."
         if signal
         else ""
     )
+
+
+def with_set(path: str, value: Json) -> str:
+    """The option that sets a field, as a shell takes it."""
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return f"--set {shlex.quote(f'{path}={text}')}"
+
+
+def words_for(case: Case, path: str) -> str:
+    """The option with which a person sets a field, VALUE in the place of what they decide; empty: there is none.
+
+    What a list holds beside it stays.
+    """
+    plan, detail = case.plan, case.detail
+    if path == "setup.pip":
+        return with_set(path, [*plan.setup.pip, "VALUE"])
+    if path == "mounts":
+        missing = [m for m in plan.mounts if m.source in (detail("volume"), detail("path"))] or list(plan.mounts[:1])
+        if not missing:
+            return with_set(path, [{"kind": "host", "source": "VALUE", "destination": "/data"}])
+        replaced = [m.model_copy(update={"source": "VALUE"}) if m is missing[0] else m for m in plan.mounts]
+        return with_set(path, [m.model_dump(mode="json") for m in replaced])
+    if path == "constraints":
+        return with_set(path, []) if plan.constraints else ""
+    if path == "artifacts":
+        named = [{**a.model_dump(mode="json"), "source": "VALUE"} for a in plan.artifacts[:1]]
+        return with_set(path, [*named, *(a.model_dump(mode="json") for a in plan.artifacts[1:])]) if named else ""
+    return f"--set {path}=VALUE"
 
 
 def listed(names: tuple[str, ...]) -> str:

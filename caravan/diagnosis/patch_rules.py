@@ -9,6 +9,7 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Final
 
 from caravan.diagnosis.patch_scope import Edit, Scene, members, names_in_scope, options_of, taken_by
@@ -30,13 +31,18 @@ def misspelt_attribute(scene: Scene) -> Edit | None:
     if scene.kind != "AttributeError" or match is None:
         return None
     owner, name, meant = match["owner"].rpartition(".")[2], match["name"], match["meant"]
-    known = options_of(scene) if owner == "Namespace" else members(scene, owner)
+    known = options_of(scene) if owner == "Namespace" else set(dir(_TYPES[owner])) if owner in _TYPES else None
+    known = members(scene, owner) if known is None else known
     meant = _agreed(name, meant, known)
     places = [n for n in scene.nodes() if isinstance(n, ast.Attribute) and n.attr == name]
     if meant is None or len(places) != 1:
         return None
     place = places[0]
     return _end_of(scene, place, name, meant, f"{match['owner']} has no {name}, but {meant}")
+
+
+_TYPES: Final = {t.__name__: t for t in (list, dict, set, tuple, str, bytes, int, float, complex, frozenset)}
+"""Python's own types, whose attributes are the same wherever it runs."""
 
 
 def _end_of(scene: Scene, node: ast.expr, name: str, new: str, why: str) -> Edit | None:
@@ -179,7 +185,8 @@ def misspelt_import(scene: Scene) -> Edit | None:
     )
     if scene.kind != "ImportError" or match is None:
         return None
-    name, meant = match["name"], match["meant"]
+    name, module = match["name"], match["module"]
+    meant = _agreed(name, match["meant"], dir(import_module(module)) if module in _KNOWN_MODULES else ())
     places = [a for n in scene.nodes() if isinstance(n, ast.ImportFrom) for a in n.names if a.name == name]
     if meant is None or len(places) != 1:
         return None
@@ -187,6 +194,55 @@ def misspelt_import(scene: Scene) -> Edit | None:
     start = _column(scene.text, alias.lineno, alias.col_offset)
     new = meant if alias.asname else f"{meant} as {name}"
     return Edit(alias.lineno, start, start + len(name), new, f"{match['module']} has no {name}, but {meant}.")
+
+
+_KNOWN_MODULES: Final = frozenset(
+    {
+        "collections",
+        "collections.abc",
+        "contextlib",
+        "dataclasses",
+        "datetime",
+        "functools",
+        "itertools",
+        "json",
+        "math",
+    }
+    | {"os", "os.path", "pathlib", "random", "re", "time", "typing", "shutil", "tempfile", "copy", "enum", "abc"}
+)
+"""Modules of the standard library that can be looked into without any harm."""
+
+
+def misspelt_module(scene: Scene) -> Edit | None:
+    """`No module named 'a.b'`, where a is the repository's and has a module of nearly that name."""
+    match = re.match(r"No module named '(?P<module>\w+(?:\.\w+)+)'", scene.message)
+    if scene.kind != "ModuleNotFoundError" or match is None:
+        return None
+    parent, _, name = match["module"].rpartition(".")
+    inside = re.compile(rf"(?:^|/){re.escape(parent.replace('.', '/'))}/(\w+)(?:\.py|/__init__\.py)$")
+    known = {found[1] for file in scene.files if (found := inside.search(file))} - {"__init__", "__main__"}
+    meant = None if name in known else _nearest(name, known)
+    return _renamed_module(scene, match["module"], parent, meant) if meant is not None else None
+
+
+def _renamed_module(scene: Scene, module: str, parent: str, meant: str) -> Edit | None:
+    """The last name of the one import of a module replaced: `from a.b import c`, `from .b import c`."""
+    for node in scene.nodes():
+        named = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        named += [a.name for a in node.names if a.asname] if isinstance(node, ast.Import) else []
+        near = isinstance(node, ast.ImportFrom) and bool(node.level)
+        hits = [n for n in named if n == module or (near and n and f".{module}".endswith(f".{n}"))]
+        if len(hits) != 1 or not isinstance(node, ast.stmt):
+            continue
+        row = scene.text.split("\n")[node.lineno - 1]
+        places = [m.end() for m in re.finditer(rf"(?<![\w]){re.escape(hits[0])}(?![\w.])", row)]
+        if len(places) != 1:
+            return None
+        last = module.rpartition(".")[2]
+        return Edit(
+            node.lineno, places[0] - len(last), places[0], meant, f"{parent} has no module {last}, but {meant}."
+        )
+    return None
 
 
 def number_in_text(scene: Scene) -> Edit | None:
@@ -240,6 +296,7 @@ RULES: Final[tuple[Rule, ...]] = (
     misspelt_keyword,
     renamed_argument,
     misspelt_import,
+    misspelt_module,
     number_in_text,
 )
 """The first that gives an edit counts."""

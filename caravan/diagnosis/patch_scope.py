@@ -34,7 +34,10 @@ class Edit:
 
 @dataclass(frozen=True)
 class Scene:
-    """An exception and the file of the frame that raised it; `holding` gives the parsed files that have a word."""
+    """An exception and the file of the frame that raised it; `holding` gives the parsed files that have a word.
+
+    `files` are the paths of the repository's Python files.
+    """
 
     kind: str
     message: str
@@ -43,6 +46,7 @@ class Scene:
     text: str
     tree: ast.Module
     holding: Callable[[str], Iterator[ast.Module]]
+    files: Sequence[str] = ()
 
     def nodes(self) -> Iterator[ast.AST]:
         """The nodes of the innermost statement that the frame's line is in."""

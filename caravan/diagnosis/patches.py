@@ -55,11 +55,11 @@ def suggest(lines: Sequence[str], sources: Sources, secrets: Sequence[str] = ())
     tree = _parsed(text)
     if tree is None:
         return None
-    scene = Scene(raised[0], raised[1], path, number, text, tree, _others(path, sources))
+    scene = Scene(raised[0], raised[1], path, number, text, tree, _others(path, sources), sources.files)
     for rule in RULES:
         edit = rule(scene)
         if edit is not None:
-            return _checked(scene, edit, secrets)
+            return _checked(scene, edit, secrets, "\r\n" if "\r\n" in (sources.read(path) or "") else "\n")
     return None
 
 
@@ -84,14 +84,21 @@ def _own_frame(lines: Sequence[str], sources: Sources) -> tuple[str, int, str] |
         if match is None or any(part in match["path"] for part in _FOREIGN):
             continue
         path = _in_repository(match["path"], sources.files)
-        text = sources.read(path) if path is not None else None
-        if path is None or text is None or len(text) > _MOST_BYTES or "\r" in text:
+        text = _plain_ends(sources.read(path)) if path is not None else None
+        if path is None or text is None or len(text) > _MOST_BYTES:
             continue
         number, rows = int(match["line"]), text.split("\n")
         shown = lines[at + 1].strip() if at + 1 < len(lines) else ""
         if 0 < number <= len(rows) and shown and rows[number - 1].strip().startswith(shown.rstrip("…")):
             found = path, number, text
     return found
+
+
+def _plain_ends(text: str | None) -> str | None:
+    """A text whose lines all end in the same way, with plain ends; None for any other."""
+    plain = text.replace("\r\n", "\n") if text is not None else None
+    mixed = plain is None or text is None or "\r" in plain or text.count("\r\n") not in (0, text.count("\n"))
+    return None if mixed else plain
 
 
 def _in_repository(path: str, files: Sequence[str]) -> str | None:
@@ -120,23 +127,22 @@ def _parsed(text: str) -> ast.Module | None:
         return None
 
 
-def _checked(scene: Scene, edit: Edit, secrets: Sequence[str]) -> Patch | None:
-    """The edit as a diff, where the changed file parses and no line of the diff had to be masked."""
+def _checked(scene: Scene, edit: Edit, secrets: Sequence[str], end: str) -> Patch | None:
+    """The edit as a diff, where the changed file parses and no line of the diff had to be masked.
+
+    `end` is how the file's lines end.
+    """
     changed = edit.applied(scene.text)
     if changed == scene.text or _parsed(changed) is None:
         return None
-    diff = _diff(scene.path, scene.text, changed)
+    diff = _diff(scene.path, *(text.replace("\n", end) for text in (scene.text, changed)))
     if not diff or mask(diff, tuple(secrets)) != diff:
         return None
     return Patch(scene.path, edit.line, diff, edit.why)
 
 
 def _diff(path: str, before: str, after: str) -> str:
-    rows = difflib.unified_diff(
-        before.splitlines(keepends=True),
-        after.splitlines(keepends=True),
-        fromfile=f"a/{path}",
-        tofile=f"b/{path}",
-        n=_CONTEXT,
-    )
+    tab = "\t" if re.search(r"\s", path) else ""  # a name with a space would end there
+    old, new = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (before, after))
+    rows = difflib.unified_diff(old, new, fromfile=f"a/{path}{tab}", tofile=f"b/{path}{tab}", n=_CONTEXT)
     return "".join(row if row.endswith("\n") else f"{row}\n\\ No newline at end of file\n" for row in rows)

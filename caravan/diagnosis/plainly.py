@@ -53,7 +53,19 @@ def _here(diagnosis: Diagnosis) -> tuple[str, ...]:
     if not diagnosis.details or diagnosis.failure not in _BY_THE_LOG:
         return ()
     found = (repair.why for repair in ladder(_bare(diagnosis)))
-    return tuple(f"{why[0].upper()}{why[1:]}." for why in list(found)[:_SHOWN] if why)
+    return tuple(f"{_begun(why)}." for why in list(found)[:_SHOWN] if why)
+
+
+def _begun(why: str) -> str:
+    """A repair's words as the beginning of a sentence; a package's name is left as it is written."""
+    word = why.partition(" ")[0].rstrip(",")
+    return f"{why[0].upper()}{why[1:]}" if word in _PLAIN else f"With {why}"
+
+
+_PLAIN: Final = frozenset(
+    {"install", "without", "another", "torch's", "the", "no", "plain", "a", "an", "as", "start", "use", "not", "one"}
+)
+"""First words of repairs that are words of the language."""
 
 
 def _bare(diagnosis: Diagnosis) -> Case:

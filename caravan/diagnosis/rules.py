@@ -78,7 +78,7 @@ def diagnose(
         lines=lines[:_QUOTED],
         details=details,
         escalate=any(f.sign.escalate for f in same) or not mendable(failure),
-        advice=advice(failure, evidence, plan),  # the ladder may end, or be empty for this cluster
+        advice=advice(failure, plan),  # the ladder may end, or be empty for this cluster
         fingerprint=fingerprint(failure, (*best.seen.lines[:1], *_identity(details))),
         node_name=evidence.node_name,
     )
@@ -97,11 +97,14 @@ def _details(same: Sequence[Finding], plan: TrainingPlan) -> dict[str, str]:
 
 
 def _asked(failure: FailureClass, details: dict[str, str], plan: TrainingPlan) -> dict[str, str]:
+    """What the plan asked for; of a log without a plan nothing: what its fields hold by default nobody asked for."""
     resources = plan.resources
-    if failure is FailureClass.HOST_MEMORY_OOM and details.get("where") == "task":
-        return {"limit_mb": str(max(resources.memory_mb, resources.memory_max_mb or 0))}
     if failure is FailureClass.IMAGE_NOT_FOUND and plan.image:
         return {"image": plan.image}
+    if "resources" not in plan.model_fields_set and not plan.provenance:
+        return {}
+    if failure is FailureClass.HOST_MEMORY_OOM and details.get("where") == "task":
+        return {"limit_mb": str(max(resources.memory_mb, resources.memory_max_mb or 0))}
     asked = {
         "memory": resources.memory_mb,
         "cpu": resources.cpu_mhz,
@@ -220,7 +223,7 @@ def _unknown(evidence: Evidence, plan: TrainingPlan) -> Diagnosis:
         cause=sentence(FailureClass.UNKNOWN, details, message, evidence.node_name),
         lines=lines[:_QUOTED],
         escalate=True,
-        advice=advice(FailureClass.UNKNOWN, evidence, plan),
+        advice=advice(FailureClass.UNKNOWN, plan),
         fingerprint=fingerprint(FailureClass.UNKNOWN, [s for s in lines if _SHAPED.match(s)] or lines[:_QUOTED]),
         node_name=evidence.node_name,
     )

@@ -9,28 +9,18 @@ from typing import Final
 from caravan.diagnosis.causes_cluster import CLUSTER_CAUSES
 from caravan.diagnosis.causes_training import TRAINING_CAUSES
 from caravan.diagnosis.entry import Entry
-from caravan.values.failure import Evidence, FailureClass
+from caravan.values.failure import FailureClass
 from caravan.values.plan import TrainingPlan
 
 TAXONOMY: Final[dict[FailureClass, Entry]] = {**CLUSTER_CAUSES, **TRAINING_CAUSES}
 
-ADVICE_PLACES: Final = frozenset({"image", "driver", "node", "namespace", "memory", "gpus", "gpu", "command", "model"})
-"""What an advice may name in braces. `memory` is in MB. The evidence's words stand in the cause, beside it."""
+ADVICE_PLACES: Final = frozenset({"image"})
+"""What an advice may name in braces: nothing that a plan says by default. The evidence's words stand in the cause."""
 
 
-def advice(failure: FailureClass, evidence: Evidence, plan: TrainingPlan) -> str:
-    """What to tell the user, with the places filled in from the evidence and the plan. Empty for no failure."""
-    resources = plan.resources
-    return TAXONOMY[failure].advice.format_map(
-        {
-            "image": plan.image or "the image",
-            "driver": evidence.driver or plan.driver,
-            "node": evidence.node_name or "of the job",
-            "namespace": plan.namespace or "default",
-            "memory": max(resources.memory_mb, resources.memory_max_mb or 0),
-            "gpus": resources.gpus,
-            "gpu": resources.gpu_model or "the GPU",
-            "command": " ".join(plan.command[:2]),
-            "model": plan.model.id or "the model",
-        }
-    )
+def advice(failure: FailureClass, plan: TrainingPlan) -> str:
+    """What to tell the user, with the places filled in from the plan. Empty for no failure.
+
+    It is true before anything was tried against the cause and after all was.
+    """
+    return TAXONOMY[failure].advice.format_map({"image": plan.image or "the image"})

@@ -293,6 +293,8 @@ def _user_change(path: str, value: Json, why: str) -> PlanChange:
 def _expected(error: PlanError) -> str:
     """What the field takes, out of `path: what (got value).`"""
     said = error.message.partition(" (got")[0].partition(": ")[2] or error.message
+    if said.startswith("Input should be a valid tuple"):
+        return "It takes a list, like '[\"NAME\"]'."
     return f"{said.rstrip('.')}."
 
 

@@ -5,6 +5,7 @@ Generated from the plan's own model, so that it can't drift. It knows no reposit
 
 import difflib
 import json
+import re
 from collections.abc import Iterator
 from typing import get_origin
 
@@ -16,6 +17,11 @@ from caravan.values.repo import Launcher
 
 _PROBE = TrainingPlan(goal="", command=("train",), target=Target(metric="loss"))
 _CLOSED = ("provenance",)
+_LISTS = frozenset(
+    {"setup.pip", "setup.apt", "setup.further_requirements", "datacenters", "exclude_nodes", "dataset.columns"}
+    | {"resources.gpu_prefer", "data.left_out"}
+)
+"""Lists of plain words, which may be written with commas. Not `secrets`: what stands there alone may be one itself."""
 
 
 def plan_paths() -> tuple[str, ...]:
@@ -64,6 +70,8 @@ def typed(path: str, value: Json) -> Json:
     candidates = [value]
     if path == "command" and isinstance(value, str) and not value.lstrip().startswith("["):
         candidates = [_words(value)]
+    elif isinstance(value, str) and path in _LISTS and value.strip() not in ("", "null") and "[" not in value[:1]:
+        candidates = [_items(value)]
     elif isinstance(value, str):
         parsed = _parsed(value)
         candidates = [value] if parsed is None and value.strip() != "null" else [parsed, value]
@@ -82,6 +90,11 @@ def typed(path: str, value: Json) -> Json:
             continue
         return result
     raise failure or PlanError(f"{path}: {value!r} doesn't fit.")
+
+
+def _items(text: str) -> Json:
+    """The items of a list that is written with commas; one before a version's further bound divides nothing."""
+    return [item for part in re.split(r",(?!\s*[<>=!~])", text) if (item := part.strip())]
 
 
 def _words(text: str) -> Json:

@@ -54,7 +54,7 @@ class Unlucky(RuleReasoner):
             details=details,
             lines=evidence.log_lines[:3],
             escalate=TAXONOMY[failure].fixable is Fixable.NO,
-            advice=advice(failure, evidence, plan),
+            advice=advice(failure, plan),
             node_name=node,
         )
 

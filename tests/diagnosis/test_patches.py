@@ -188,7 +188,7 @@ ERROR = "AttributeError: 'Config' object has no attribute 'learnin_rate'. Did yo
         ("/usr/lib/python3.11/site-packages/train.py", FILE, ROW),  # a library's file of the same name
         ("/code/train.py", FILE.replace("learnin_rate", "other"), ROW),  # changed since it ran
         ("/code/other.py", FILE, ROW),
-        ("/code/train.py", FILE.replace("\n", "\r\n"), ROW),
+        ("/code/train.py", FILE.replace("\n", "\r\n", 2), ROW),  # ends of both kinds
         ("/code/train.py", f"{FILE}def broken(:\n", ROW),
         ("/code/train.py", FILE.replace("c = Config()", "c = Config()  # token=hf_abcdefghij0123456789AB"), ROW),
     ],
@@ -222,3 +222,31 @@ PIECES = st.sampled_from(
 def test_it_never_raises(lines: list[str], text: str) -> None:
     patch = suggest(lines, Sources(("train.py",), {"train.py": text}.get))
     assert patch is None or patch.diff.startswith("--- a/train.py\n")
+
+
+def test_a_file_keeps_its_ends_and_a_name_with_a_space_its_tab() -> None:
+    found = suggest(
+        trace("/code/my train.py", 6, ROW, ERROR), Sources(("my train.py",), lambda _: FILE.replace("\n", "\r\n"))
+    )
+    assert found is not None
+    assert found.diff.startswith("--- a/my train.py\t\n+++ b/my train.py\t\n")
+    assert "+print(c.learning_rate)\r\n" in found.diff
+
+
+@pytest.mark.parametrize(
+    ("row", "error", "new"),
+    [
+        ("from pkg.modle import Net", "ModuleNotFoundError: No module named 'pkg.modle'", "from pkg.model import Net"),
+        ("x = [1].apend(3)", "AttributeError: 'list' object has no attribute 'apend'", "x = [1].append(3)"),
+        (
+            "from collections import OrderdDict",
+            "ImportError: cannot import name 'OrderdDict' from 'collections' (/usr/lib/collections.py)",
+            "from collections import OrderedDict as OrderdDict",
+        ),
+    ],
+)
+def test_names_that_python_and_the_repository_settle(row: str, error: str, new: str) -> None:
+    files = {"train.py": f"{row}\n", "pkg/__init__.py": "", "pkg/model.py": "class Net: ...\n"}
+    found = suggest(trace("/code/train.py", 1, row, error), Sources(tuple(files), files.get))
+    assert found is not None
+    assert f"+{new}\n" in found.diff

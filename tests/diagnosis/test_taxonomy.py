@@ -11,7 +11,7 @@ from caravan.diagnosis.entry import Fixable
 from caravan.diagnosis.fields import FIELDS
 from caravan.diagnosis.repair import LADDERS
 from caravan.diagnosis.taxonomy import ADVICE_PLACES, TAXONOMY, advice
-from caravan.values.failure import ChangePlan, Evidence, FailureClass, Repair, Stage
+from caravan.values.failure import ChangePlan, FailureClass, Repair
 from caravan.values.plan import TrainingPlan
 
 PLAN = TrainingPlan(goal="g", command=("python", "train.py"))
@@ -33,7 +33,7 @@ def test_advice_names_only_known_places(failure: FailureClass) -> None:
 @given(st.sampled_from(FailureClass), st.text(max_size=60))
 def test_advice_can_be_told_and_does_not_say_the_evidence_again(failure: FailureClass, message: str) -> None:
     assert "message" not in ADVICE_PLACES
-    told = advice(failure, Evidence(stage=Stage.VERIFY, message=message), PLAN)
+    told = advice(failure, PLAN.model_copy(update={"image": message or None}))
     assert failure is FailureClass.NO_FAILURE or told
 
 

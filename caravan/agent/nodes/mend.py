@@ -55,8 +55,9 @@ def diagnose(state: RunState, context: Context) -> Update:
     exhausted = used_up(plan, state.outcome) if diagnosis.failure is FailureClass.INTERRUPTED_EXTERNALLY else ""
     if exhausted or _memory_may_know(diagnosis):
         diagnosis = diagnosis.model_copy(update={"escalate": False})
-    known = diagnosis.advice.replace("main.py logs RUN", f"main.py logs {state.run_id}")
-    diagnosis = diagnosis.model_copy(update={"advice": known})
+    if diagnosis.failure in _READ_ON:
+        read_on = f"{diagnosis.advice} `main.py logs {state.run_id}` shows it."
+        diagnosis = diagnosis.model_copy(update={"advice": read_on})
     if not diagnosis.escalate:  # what ends the run is told at its end, once
         context.progress.note(f"Cause: {diagnosis.cause}")
     update: Update = {"diagnosis": diagnosis, "exhausted": exhausted}
@@ -69,6 +70,9 @@ def diagnose(state: RunState, context: Context) -> Update:
         update["memory_beyond"] = beyond_formula(state.estimate, diagnosis.details, state.memory_beyond)
         keep_out_of_memory(state, context, update["memory_beyond"])
     return update
+
+
+_READ_ON = (FailureClass.UNKNOWN, FailureClass.PROCESS_HANG, FailureClass.NCCL_TIMEOUT)  # the run's log says more
 
 
 def _memory_may_know(diagnosis: Diagnosis) -> bool:
@@ -298,8 +302,9 @@ def escalate(state: RunState, context: Context) -> Update:
         status = RunStatus.ESCALATED if diagnosis.escalate else RunStatus.FAILED
         detail = f"{diagnosis.cause} {_told(state, context)}"
     update = _with_patch(state, context)
-    if patch := update.pop("patch", None):
-        detail = f"{detail} {patch}"
+    patch = str(update.pop("patch", ""))
+    if diagnosis is not None:
+        detail = " ".join(filter(None, (detail, patch, _to_go_on(diagnosis, state, context, patched=bool(patch)))))
     context.store.add_event(
         state.run_id, RunEvent(at=_when(state, context), kind="escalated", text=detail, data={"status": status.value})
     )
@@ -311,34 +316,37 @@ def _with_patch(state: RunState, context: Context) -> Update:
     found, diagnosis = suggested(state, context), state.diagnosis
     if found is None or diagnosis is None:
         return {}
-    place = context.folder.save_patch(found.diff)
+    place = context.folder.save_patch(found.diff).absolute()
     diagnosis = diagnosis.model_copy(update={"patch": found.diff})
-    update: Update = {"diagnosis": diagnosis, "patch": f"{found.why} {place} suggests the change; it is not applied."}
-    last = state.attempts[-1] if state.attempts else None
-    if last is not None and last.diagnosis is not None:
-        update["attempts"] = (*state.attempts[:-1], last.model_copy(update={"diagnosis": diagnosis}))
+    how = f"`git apply {shlex.quote(str(place))}` in the repository applies the change that is suggested."
+    update: Update = {"diagnosis": diagnosis, "patch": f"{found.why} {how}"}
+    if state.attempts and state.attempts[-1].diagnosis is not None:
+        update["attempts"] = (*state.attempts[:-1], state.attempts[-1].model_copy(update={"diagnosis": diagnosis}))
     return update
 
 
 def _told(state: RunState, context: Context) -> str:
-    """How often it was tried, what was changed, and what to do now."""
+    """How often it was tried, what was changed, and what a person can do."""
     diagnosis = state.diagnosis
     if diagnosis is None:
         raise AssertionError("no diagnosis yet")
-    profile, facts = state.need_profile(), _facts(context)
-    looks = looks_of(lambda: context.toolbox(context.open_tree(state.request.source)), profile)
-    case = Case(diagnosis, state.need_plan(), profile, facts, looks=looks)
     limit = state.need_plan().limits.attempts
     exhausted = not diagnosis.escalate and state.counted_attempts() >= limit
     ending = " No attempt is left." if exhausted else "" if diagnosis.escalate else " No repair is left to try."
     said = _said(state, diagnosis.cause) if not state.attempts else ""
-    parts = (f"{_history(state)}{'' if said else ending}".strip(), said or handover(case), _to_go_on(state, case))
+    parts = (f"{_history(state)}{'' if said else ending}".strip(), said or handover(_case(diagnosis, state, context)))
     return " ".join(part for part in parts if part)
 
 
-def _to_go_on(state: RunState, case: Case) -> str:
-    """The command with which it goes on, once a person has done what was told before it."""
-    if needs_code(case):
+def _case(diagnosis: Diagnosis, state: RunState, context: Context) -> Case:
+    looks = looks_of(lambda: context.toolbox(context.open_tree(state.request.source)), state.need_profile())
+    return Case(diagnosis, state.need_plan(), state.need_profile(), _facts(context), looks=looks)
+
+
+def _to_go_on(diagnosis: Diagnosis, state: RunState, context: Context, *, patched: bool) -> str:
+    """The command with which it goes on, once a person has done what was told before it: the last word."""
+    case = _case(diagnosis, state, context)
+    if patched or needs_code(case):
         request = state.request
         words = ["main.py", "--prompt", request.prompt, "--codebase-path", request.source, "--cluster", request.cluster]
         words += [w for c in request.sets for w in ("--set", f"{c.path}={_shown(c.value)}")]

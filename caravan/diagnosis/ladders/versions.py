@@ -34,10 +34,14 @@ _LINES_READ: Final = 60
 def version_conflict(case: Case) -> Iterator[Repair]:
     """The pin that the message names, the one that is known for the symbol or the model, the nearest version there is,
     without a pin of ours, another Python."""
-    for line in dict.fromkeys((*_named(case), *_known(case))):
+    asked = [line for line in _named(case) if not _not_there(case, line)]
+    told = dict.fromkeys(_known(case), "which fits what the error names") | dict.fromkeys(
+        asked, "which the error asks for"
+    )
+    for line in dict.fromkeys((*asked, *told)):
         name = requirement_name(line)
         if name is not None:
-            yield from case.change(repinned(case, name, line), f"{line}, which the error asks for")
+            yield from case.change(repinned(case, name, line), f"{line}, {told[line]}")
     yield from _nearest(case)
     yield from _unpinned(case)
     yield from _other_python(case)
@@ -94,6 +98,14 @@ def _named(case: Case) -> Iterator[str]:
             name = requirement_name(line)
             if name and name not in ("python", "cuda") and name not in _BUILT_NAMES:
                 yield line
+
+
+def _not_there(case: Case, line: str) -> bool:
+    """Whether the log says that no version of that requirement is to be had."""
+    missing = case.says(rf"No matching distribution found for {re.escape(line)}(?![\w.])")
+    have = [v for text in re.split(r"[\s,]+", case.detail("versions")) if (v := _version(text))]
+    same = requirement_name(line) == requirement_name(case.detail("package") or case.detail("want"))
+    return bool(missing) or bool(have and same and not any(_holds(str(v), Requirement(line).specifier) for v in have))
 
 
 _BUILT_NAMES: Final = frozenset(normal(name) for name in BUILT.values() if name)

@@ -16,15 +16,23 @@ from caravan.values.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from caravan.ports import Toolbox
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
-    from caravan.values.failure import Diagnosis, Repair
+    from caravan.values.failure import Diagnosis, FailureClass, Repair
     from caravan.values.plan import TrainingPlan
+    from caravan.values.repo import RepoProfile
 
 _HEAD = 4 << 20  # bytes of a larger log's beginning that are read
 _LARGEST = 64 << 20  # bytes that are read of a log: its beginning and its end
 _SHOWN = 3  # lines of evidence, and of what would be done
+_OF_THE_CLUSTER = ("placement_", "driver_", "volume_", "nomad_", "cluster_", "deploy_", "interrupted_")
+"""How the causes begin whose repairs depend on what the cluster has."""
+_BINARY = 0.05  # the share of bytes that no text holds from which a file is none: colours and bars hold far fewer
+_LOOKED_AT = 65_536  # bytes of a file by which that is judged
+_MARKS = ((b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"), (b"\xff\xfe", "utf-16-le"))
+_ODD = bytes(n for n in range(32) if n not in b"\a\b\t\n\v\f\r\x1b")
 _KINDS = ("task_stderr", "docker", "nomad_eval", "nomad_alloc_event", "nomad_api")
 
 
@@ -87,11 +95,9 @@ def _one(
     *,
     as_json: bool,
 ) -> int:
-    from caravan.diagnosis.plainly import would_do
-
     plan = _plan(wiring, plan_file)
     found = _diagnosed(text, kind, plan, wiring.secrets())
-    would = _would(found, plan, source, wiring) if plan_file is not None else would_do(found)
+    would = _would(found, plan, source, wiring) if plan_file is not None else _without_plan(found)
     if as_json:
         terminal.document({"cause": found.cause, "details": dict(found.details), **_document(found, would)})
     else:
@@ -117,11 +123,10 @@ def _plan(wiring: Wiring, file: str | None) -> TrainingPlan:
 
 def _would(found: Diagnosis, plan: TrainingPlan, source: str | None, wiring: Wiring) -> tuple[str, ...]:
     """The repairs of this very plan, in their order, without a cluster to hold them against."""
-    from caravan.agent.rules import RuleReasoner
     from caravan.analysis import analyze
-    from caravan.planning.catalogue import Prices
+    from caravan.diagnosis.plainly import would_do
+    from caravan.diagnosis.repair import mendable
     from caravan.terminal.inputs import check_source
-    from caravan.values.job import ClusterFacts, ClusterKind
     from caravan.values.repo import RepoProfile
 
     tree = wiring.open_tree(check_source(source)) if source is not None else None
@@ -129,9 +134,41 @@ def _would(found: Diagnosis, plan: TrainingPlan, source: str | None, wiring: Wir
         analyze(tree, plan.goal) if tree is not None else RepoProfile(root="", tree_digest="", is_training_repo=True)
     )
     toolbox = wiring.toolbox(tree) if tree is not None else _NoRepository()
+    told = tuple(_in_words(repair, plan) for repair in _repairs(found, plan, profile, toolbox))
+    # What only a cluster can say is told in general words, as is what no plan can mend.
+    return told or (would_do(found) if not mendable(found.failure) or _asks_cluster(found.failure) else ())
+
+
+def _repairs(found: Diagnosis, plan: TrainingPlan, profile: RepoProfile, toolbox: Toolbox) -> tuple[Repair, ...]:
+    from caravan.agent.rules import RuleReasoner
+    from caravan.planning.catalogue import Prices
+    from caravan.values.job import ClusterFacts, ClusterKind
+
     facts = ClusterFacts(kind=ClusterKind.NONE, address="")
-    repairs = RuleReasoner(Prices()).repairs(found, plan, profile, (), facts, toolbox)
-    return tuple(_in_words(repair, plan) for repair in repairs)
+    return RuleReasoner(Prices()).repairs(found, plan, profile, (), facts, toolbox)
+
+
+def _asks_cluster(failure: FailureClass) -> bool:
+    """Whether the repairs depend on what the cluster has, which nobody asks here."""
+    return failure.value.startswith(_OF_THE_CLUSTER)
+
+
+def _without_plan(found: Diagnosis) -> tuple[str, ...]:
+    """What would be done, of a log alone. Options that a program refuses were passed: that much of a plan is known."""
+    from caravan.diagnosis.plainly import would_do
+    from caravan.values.failure import ChangePlan, FailureClass
+    from caravan.values.plan import TrainingPlan
+    from caravan.values.repo import RepoProfile
+
+    options = found.details.get("option", "").replace(",", " ").split()
+    if found.failure is FailureClass.CLI_ARGS_INVALID and found.details.get("kind") == "unknown" and options:
+        plan = TrainingPlan(goal="a log without a run", command=("train.py", *options))
+        profile = RepoProfile(root="", tree_digest="", is_training_repo=True)
+        repairs = _repairs(found, plan, profile, _NoRepository())
+        whys = [repair.why for repair in repairs if isinstance(repair, ChangePlan) and repair.why]
+        if whys:
+            return tuple(f"{why[0].upper()}{why[1:]}." for why in whys)
+    return would_do(found)
 
 
 class _NoRepository:
@@ -204,15 +241,15 @@ def _print(terminal: Terminal, found: Diagnosis, would: Sequence[str]) -> None:
 def _read(place: str) -> bytes:
     """A log's bytes; of a very long one its beginning and its end, where causes stand."""
     if place == "-":
-        return _ends(sys.stdin.buffer.read(_LARGEST + 1), "standard input")
+        return _as_text(_ends(sys.stdin.buffer.read(_LARGEST + 1), "standard input"), "standard input")
     path = Path(place)
     try:
         if path.is_dir():
             files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
             if not files:
                 raise UsageError(f"{one_line(place)} has no files.", hint="Name a log, or a directory of logs.")
-            return b"".join(_of_file(p) + b"\n" for p in files)
-        return _of_file(path) + b"\n"
+            return b"".join(_as_text(_of_file(p), p.name) + b"\n" for p in files)
+        return _as_text(_of_file(path), place) + b"\n"
     except OSError as error:
         raise UsageError(
             f"The log {one_line(place)} can't be read ({error.strerror}).", hint="Name a file, or - for standard input."
@@ -228,6 +265,22 @@ def _of_file(path: Path) -> bytes:
         head = stream.read(_HEAD)
         stream.seek(size - (_LARGEST - _HEAD))
         return head + b"\n" + stream.read(_LARGEST - _HEAD)
+
+
+def _as_text(data: bytes, what: str) -> bytes:
+    """A log in UTF-8, whatever a shell wrote it in. Raises UsageError where it is no text."""
+    start = data[:_LOOKED_AT]
+    encoding = next((name for mark, name in (*_MARKS, (b"\xfe\xff", "utf-16-be")) if start.startswith(mark)), "")
+    if not encoding and start.count(0) > len(start) // 4:  # without a mark: every other byte of a Latin text is 0
+        odd, even = start[1::2].count(0), start[::2].count(0)
+        encoding = "utf-16-le" if odd > 9 * even else "utf-16-be" if even > 9 * odd else ""
+    if encoding:
+        return data.decode(encoding, "replace").removeprefix("\ufeff").encode("utf-8", "replace")
+    # A node that lost power leaves a row of zeros behind: they stand together, and a text is around them.
+    plain = start.replace(b"\0" * 16, b"")
+    if start.startswith(b"\x1f\x8b") or len(plain) - len(plain.translate(None, _ODD)) > _BINARY * len(plain):
+        raise UsageError(f"{one_line(what)} is no text: nothing can be told from it.", hint="Name the task's stderr.")
+    return data.removeprefix(b"\xef\xbb\xbf")
 
 
 def _ends(data: bytes, what: str) -> bytes:

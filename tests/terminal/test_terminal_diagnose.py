@@ -18,7 +18,9 @@ OOM = (
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.64 GiB "
     "of which 312.00 MiB is free.\n"
 )
-PLAN = "goal: train it\ncommand: [train.py]\ntraining:\n  micro_batch: 8\nflags:\n  training.micro_batch: --batch-size\n"
+PLAN = (
+    "goal: train it\ncommand: [train.py]\ntraining:\n  micro_batch: 8\nflags:\n  training.micro_batch: --batch-size\n"
+)
 
 
 @pytest.fixture
@@ -148,3 +150,54 @@ def test_an_empty_log_is_said_to_be_empty(tmp_path: Path) -> None:
     code, _, err = told(tmp_path, str(log))
     assert code == 2
     assert "is empty" in err
+
+
+USAGE = "usage: train.py [-h] [--num-epochs N] [--lr LR]\ntrain.py: error: unrecognized arguments: "
+
+
+@pytest.mark.parametrize(("option", "meant"), [("--num_epochs 3", "--num-epochs"), ("--learning-rate 0.1", "--lr")])
+def test_an_option_that_the_usage_spells_otherwise_is_named_anew(option: str, meant: str, tmp_path: Path) -> None:
+    log, plan = tmp_path / "t.log", tmp_path / "plan.yaml"
+    log.write_text(f"{USAGE}{option}\n")
+    name = option.split()[0]
+    assert f"{name} → {meant}" in document(tmp_path, str(log))["fix"][0]
+    plan.write_text(f"goal: train it\ncommand: [train.py]\ntraining:\n  options: {{'{name}': '1'}}\n")
+    assert f"{name} → {meant}" in document(tmp_path, str(log), "--plan", str(plan))["fix"][0]
+
+
+def test_waiting_and_what_no_change_mends_are_told_with_a_plan_too(tmp_path: Path) -> None:
+    log, plan = tmp_path / "t.log", tmp_path / "plan.yaml"
+    plan.write_text(PLAN)
+    log.write_text(
+        'Evaluation "x" finished but failed to place all allocations:\n'
+        '    Task Group "train" (failed to place 1 allocation):\n      * Dimension "memory" exhausted on 3 nodes\n'
+    )
+    assert "Wait" in document(tmp_path, str(log), "--plan", str(plan))["fix"][0]
+    log.write_text("it went away\n")
+    out = told(tmp_path, str(log), "--plan", str(plan))[1]
+    assert "no change of the job mends it" in out
+    assert "nothing of this plan" not in out
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_a_log_in_another_encoding_is_read(encoding: str, tmp_path: Path) -> None:
+    log = tmp_path / "t.log"
+    log.write_bytes(OOM.encode(encoding))
+    assert document(tmp_path, str(log))["class"] == "cuda_oom"
+
+
+def test_zeros_of_a_lost_node_are_read_past(tmp_path: Path) -> None:
+    log = tmp_path / "t.log"
+    log.write_bytes(b"\0" * 40_000 + OOM.encode())
+    assert document(tmp_path, str(log))["class"] == "cuda_oom"
+
+
+@pytest.mark.parametrize(
+    "data", [bytes(range(256)) * 40, b"\x1f\x8b\x08\x00" + OOM.encode(), b"\x7fELF" + b"\1\2D" * 99]
+)
+def test_what_is_no_text_is_refused(data: bytes, tmp_path: Path) -> None:
+    log = tmp_path / "t.log"
+    log.write_bytes(data)
+    code, out, err = told(tmp_path, str(log))
+    assert (code, out) == (2, "")
+    assert "is no text" in err

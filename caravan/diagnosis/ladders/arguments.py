@@ -74,7 +74,8 @@ def _passed(case: Case, option: str) -> bool:
 def _near(case: Case, option: str) -> str | None:
     """The program's only option of nearly that name."""
     listed = [c.strip() for c in case.detail("choices").split(",")]
-    known = [c for c in listed if c.startswith("-")] or [o.flag for o in case.profile.options]
+    shown = [word for word in re.split(r"[\s,]+", case.detail("usage")) if word.startswith("-")]
+    known = [c for c in listed if c.startswith("-")] or [*shown, *(o.flag for o in case.profile.options)]
     known = [name for name in dict.fromkeys(known) if name != option]
     same = [name for name in known if same_name(name, option)]
     if not same and (field := _field(case, option)):

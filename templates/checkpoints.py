@@ -61,11 +61,12 @@ def candidates(directory: Path, kind: str, pattern) -> tuple:
     found, count, whole = [], 0, True
     for here, folders, names in os.walk(directory):
         inside = Path(here)
-        depth = len(inside.relative_to(directory).parts)
+        below = inside.relative_to(directory)
+        depth = len(below.parts)
         folders[:] = sorted(f for f in folders if f != OURS)
-        taken = {n for n in folders if is_one(n, kind, pattern, folder=True)}
+        taken = {n for n in folders if is_one((below / n).as_posix(), kind, pattern, folder=True)}
         found += [inside / n for n in sorted(taken)]
-        found += [inside / n for n in names if is_one(n, kind, pattern, folder=False)]
+        found += [inside / n for n in names if is_one((below / n).as_posix(), kind, pattern, folder=False)]
         folders[:] = [f for f in folders if f not in taken] if depth < DEPTH else []
         count += len(folders) + (len(names) if depth else 0)
         if count > MOST:
@@ -74,13 +75,17 @@ def candidates(directory: Path, kind: str, pattern) -> tuple:
     return sorted(found, key=lambda path: order(path, kind), reverse=True), whole
 
 
-def is_one(name: str, kind: str, pattern, folder: bool) -> bool:
-    """Whether the name is a checkpoint's."""
+def is_one(path: str, kind: str, pattern, folder: bool) -> bool:
+    """Whether a path below the output directory is a checkpoint's. A pattern of several parts tells the last ones."""
+    parts = path.split("/")
+    name = parts[-1]
     if kind == "trainer":
         return folder and re.fullmatch(r"checkpoint-\d+", name) is not None
     if kind == "lightning":
         return name.endswith(".ckpt")
-    return bool(pattern) and fnmatch.fnmatchcase(name, pattern)
+    wanted = [p for p in (pattern or "").split("/") if p not in ("", ".")]
+    last = parts[-len(wanted) :]
+    return bool(wanted) and len(last) == len(wanted) and all(map(fnmatch.fnmatchcase, last, wanted))
 
 
 def order(path: Path, kind: str) -> tuple:

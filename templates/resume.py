@@ -284,7 +284,9 @@ def fetch_once(options: argparse.Namespace) -> None:
         if {name: bound.get(name) for name in wanted} != wanted:
             say(f"the checkpoints of attempt {attempt} are of the training before a change")
             return
-        newest = sorted(units, key=lambda u: checkpoints.age(Path(u).name))[-FETCHED:]
+        if "/" in (options.pattern or "").strip("/"):  # what lies beside a file in its folder is of the same checkpoint
+            units = {u: [n for n in listed if n.startswith(f"{u.rpartition('/')[0]}/")] for u in units}
+        newest = sorted(units, key=lambda u: [checkpoints.age(p.name) for p in (Path(u), Path(u).parent)])[-FETCHED:]
         say(f"fetching {' and '.join(newest)} of attempt {attempt}")
         for name in (f"{OURS}/lineage.json", *(n for unit in newest for n in units[unit])):
             if name in listed:
@@ -307,10 +309,11 @@ def unit_of(name: str, kind: str, pattern) -> str:
     """The checkpoint that a file is or belongs to, empty for none."""
     parts = name.split("/")
     for n, part in enumerate(parts):
+        path = "/".join(parts[: n + 1])
         if part == OURS:
             return ""
-        if checkpoints.is_one(part, kind, pattern, folder=n + 1 < len(parts)):
-            return "/".join(parts[: n + 1])
+        if checkpoints.is_one(path, kind, pattern, folder=n + 1 < len(parts)):
+            return path
     return ""
 
 

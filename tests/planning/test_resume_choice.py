@@ -35,7 +35,8 @@ class Job:
         **lineage: Any,
     ) -> dict[str, Any]:
         words = ["choose", str(self.out), "--run", run, "--kind", kind, *options, *(["--leader"] if leader else [])]
-        words += [] if kind != "files" else ["--pattern=checkpoint-*.npz"]
+        told = any(word.startswith("--pattern=") for word in options)
+        words += [] if kind != "files" or told else ["--pattern=checkpoint-*.npz"]
         self.said = self._call(words, {**LINEAGE, **lineage})
         record: dict[str, Any] = json.loads((self.folder / "record.json").read_text())
         assert not same or (self.folder / "answer.txt").read_text() == (record["from"] or "")
@@ -266,3 +267,17 @@ def test_a_directory_too_large_to_be_looked_through_is_told(job: Job, tmp_path: 
     assert "holds more than can be looked through" in job.said
     job.write(5)
     assert job.choose()["name"] == "checkpoint-5.npz"
+
+
+def test_a_pattern_may_name_the_folder_too(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.choose("--pattern=checkpoint-*/state.json")
+    for step, at in ((9, 1000), (10, 2000)):
+        path = job.out / "runs" / f"checkpoint-{step}" / "state.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"step": step}))
+        os.utime(path, (at, at))
+    (job.out / "state.json").write_text("{}")
+    told = job.choose("--pattern=checkpoint-*/state.json")
+    assert told["name"] == "runs/checkpoint-10/state.json"
+    assert told["rejected"] == []

@@ -80,6 +80,8 @@ def _package(case: Case) -> str:
         return (
             f"{module} belongs to Python itself, which was built without it there: name another setup.python or image."
         )
+    if not case.detail("module"):
+        return f"Name {module} among the requirements, or with {_pip(case, module)}."
     name = distribution(module)
     if module in BUILT:
         return f"{module} must be built for the torch and CUDA of the job: use an image that has it."

@@ -46,6 +46,14 @@ _CLASS: Final = re.compile(
 _EXHAUSTED: Final = re.compile(r"\* Dimension \"(?P<why>.{0,1000})\" exhausted on (?P<count>\d{1,9}) nodes?")
 _QUOTA: Final = re.compile(r"\* Quota limit hit \"(?P<why>.{0,1000})\"")
 _NODES: Final = re.compile(r"(?<!\d)(\d{1,9}) nodes?\b")
+_METRIC: Final = re.compile(
+    r"(?i:\b(?P<name>(?:constraint|class)[_ ]?filtered|(?:dimension|quota)[_ ]?exhausted))[\"']?\s{0,3}[=:]?\s{0,3}"
+    r"(?:\[[\"'](?P<why>[^\"']{1,400})[\"']\]\s{0,3}[=:]\s{0,3}(?P<count>\d{1,9})"
+    r"|map\[(?P<map>[^\n]{1,1000}?)\](?=\s|$)"
+    r"|\{(?P<object>[^{}]{1,1000})\})"
+)
+_IN_MAP: Final = re.compile(r"([^:\s][^:]{0,400}):(\d{1,9})(?=\s|$)")
+_IN_OBJECT: Final = re.compile(r"[\"']([^\"']{1,400})[\"']\s{0,3}[:=]\s{0,3}(\d{1,9})")
 _REFUSAL: Final = re.compile(
     r"Unexpected response code: \d{3}|Error (?:submitting|parsing|validating|during plan)|http: request failed"
 )
@@ -118,8 +126,37 @@ def placements(text: str) -> Iterator[PlacementFailure]:
             dimension_exhausted=_counts(_EXHAUSTED.findall(said)),
             quota_exhausted=tuple(_QUOTA.findall(said)),
         )
+        if not (failure.constraint_filtered or failure.dimension_exhausted or failure.quota_exhausted):
+            failure = _metrics(said) or failure
         if parts[1::2] or failure.constraint_filtered or failure.dimension_exhausted or failure.quota_exhausted:
             yield failure
+
+
+def _by_name(text: str) -> Iterator[tuple[str, str, str]]:
+    """Name of a metric, why, and how many nodes, from how schedulers' logs and other tools print an evaluation."""
+    for match in _METRIC.finditer(text):
+        name = match["name"].lower().replace("_", "").replace(" ", "")
+        if match["why"]:
+            yield name, match["why"], match["count"]
+        for why, count in _IN_MAP.findall(match["map"] or "") + _IN_OBJECT.findall(match["object"] or ""):
+            yield name, why.strip(), count
+
+
+def _metrics(text: str) -> PlacementFailure | None:
+    counts: dict[str, list[tuple[str, str]]] = {}
+    for name, why, count in _by_name(text):
+        counts.setdefault(name, []).append((why, count))
+    if not counts:
+        return None
+    filtered, exhausted = _counts(counts.get("constraintfiltered", [])), _counts(counts.get("dimensionexhausted", []))
+    return PlacementFailure(
+        group="",
+        nodes_evaluated=max((n for some in (filtered, exhausted) for n in some.values()), default=0),
+        class_filtered=_counts(counts.get("classfiltered", [])),
+        constraint_filtered=filtered,
+        dimension_exhausted=exhausted,
+        quota_exhausted=tuple(why for why, _ in counts.get("quotaexhausted", [])),
+    )
 
 
 def _counts(found: Iterable[tuple[str, str]]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Final
 from caravan.diagnosis.details import usage
 from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.sentences import sentence
-from caravan.diagnosis.sign import ENDED_BADLY, NOT_FOR_MEMORY, Lines, Origin, Seen, Sign
+from caravan.diagnosis.sign import ENDED_BADLY, NOT_FOR_MEMORY, TOLD_BY_EVENTS, Lines, Origin, Seen, Sign
 from caravan.diagnosis.signs import SIEVE, SIGNS
 from caravan.diagnosis.taxonomy import advice
 from caravan.values.failure import Diagnosis, Evidence, FailureClass, PastCase, Stage
@@ -172,6 +172,7 @@ def lines_of(evidence: Evidence) -> Lines:
         "killed for memory": evidence.oom_killed,
         NOT_FOR_MEMORY: told_otherwise,
         ENDED_BADLY: _ended_badly(evidence),
+        TOLD_BY_EVENTS: evidence.stage is Stage.VERIFY and evidence.exit_code is None and not evidence.interrupted,
         "killed": told_otherwise and (evidence.signal == _SIGKILL or evidence.exit_code == 128 + _SIGKILL),
     }
     return {

@@ -45,6 +45,9 @@ JOB_CHANGED: Final = "Job changed by somebody else"
 NOT_FOR_MEMORY: Final = "not killed for memory"
 """A line of ours on an end of which the cluster would have told, had memory been the matter."""
 
+TOLD_BY_EVENTS: Final = "how it ended is told by its events"
+"""A line of ours on a task of which no exit code is known but what its events say."""
+
 ENDED_BADLY: Final = "ended badly"
 """A line of ours on an end of which the exit code or a signal says that it was no good one."""
 

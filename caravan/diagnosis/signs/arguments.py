@@ -187,6 +187,16 @@ ARGUMENT_SIGNS: Final[tuple[Sign, ...]] = (
         kind="missing",
         style="fire",
     ),
+    row(
+        r"\bflag --(?P<flag>[\w-]+)(?:=(?P<value>\S*))?: (?!unknown)|\bFlags parsing error\b|\bDocoptExit\b"
+        r"|\berror: [Uu]nrecognized (?:option|argument|key)s?:? ['\"]?(?P<option>-{0,2}[\w.-]+)"
+        r"|\b[Ss]ome (?:specified )?(?:keys|arguments) are not (?:used|recogni[sz]ed)\b",
+        _LOG,
+        _ARGS,
+        0.93,
+        _F.USER_CODE_BUG,
+        kind="value",
+    ),
     row(r"Unknown command line flag '(?P<flag>[^']+)'", _LOG, _ARGS, 0.95, kind="unknown"),
     row(
         r"\b(?:unrecognized|invalid|unknown|illegal) option (?:-- )?['‘]?(?P<option>-{0,2}\w[\w-]*)['’]?\s*$",

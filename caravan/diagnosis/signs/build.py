@@ -51,7 +51,8 @@ BUILD_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # A build that only warned of it, and then fell over what follows.
     row(
-        r"setup\.py:\d+: UserWarning: .*\b(?:nvcc|CUDA_HOME)\b.*not (?:found|set)|\brequested, but nvcc was not found",
+        r"setup\.py:\d+: UserWarning: .*\b(?:nvcc|CUDA_HOME)\b.*not (?:found|set)"
+        r"|\brequested, but nvcc was not found",
         _LOG,
         _BUILD,
         0.8,
@@ -82,7 +83,10 @@ BUILD_SIGNS: Final[tuple[Sign, ...]] = (
         program="ninja",
     ),
     row(
-        r"\b[Ff]ailed to find (?:a )?C compiler|\bNo CMAKE_(?:C|CXX|CUDA)_COMPILER could be found"
+        r"\b[Ff]ailed to find (?:a )?C compiler|\bNo working C(?:\+\+)? compiler found|\bInvalidCxxCompiler\b"
+        r"|\bCMAKE_(?:C|CXX|CUDA)_COMPILER not set|\bMicrosoft Visual C\+\+ [\d.]+ or greater is required"
+        r"|\b(?:C|CXX|C\+\+) compiler (?:was |is )?(?:not (?:found|installed|available)|missing)"
+        r"|\bNo CMAKE_(?:C|CXX|CUDA)_COMPILER could be found"
         r"|\bno acceptable C compiler found"
         r"|\bC compiler cannot create executables|\bNo C compiler found|\bUnknown compiler\(s\): \[",
         _LOG,

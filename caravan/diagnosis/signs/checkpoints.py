@@ -134,12 +134,47 @@ CHECKPOINT_SIGNS: Final[tuple[Sign, ...]] = (
         kind="corrupt",
     ),
     row(
-        r"does not contain the valid metadata|cloned a repository without having git-lfs|checkpoint path exists and is"
+        r"does not contain the valid metadata|cloned a repository without having git-lfs"
+        r"|checkpoint path exists and is"
         r" a directory|\bversion https://git-lfs\.github\.com",
         _LOG,
         _CKPT,
         0.9,
         _BUG,
+        kind="incomplete",
+    ),
+    row(
+        r"\bUnpicklingError: Weights only load failed|\bWeightsUnpickler error\b",
+        _LOG,
+        _CKPT,
+        0.72,
+        kind="corrupt",
+    ),
+    row(
+        r"^KeyError: ['\"](?:\w*state_dict|optimizer_states|lr_schedulers|pytorch-lightning_version"
+        r"|global_step)['\"]",
+        _LOG,
+        _CKPT,
+        0.75,
+        _BUG,
+        kind="incomplete",
+    ),
+    row(
+        r"(?i:\b(?:checkpoint|ckpt|snapshot)s?(?: dir(?:ectory)?| folder| file| path"
+        r"| index)?\b:? ?['\"`]?(?P<path>/?[\w./~-]*/[\w./~-]*)?['\"`]?"
+        r" ?(?:is |was |does |could )?(?:not found|not exist|not be found|missing|empty|incomplete)\b"
+        r"|\b(?:can't|cannot|could not|unable to|failed to|couldn't) (?:find|locate|load|read|open|restore"
+        r"|resume)\b.{0,30}"
+        r"\b(?:checkpoint|ckpt|snapshot|training state)\b"
+        r"|\brequested shape: .{0,60}\bstored shape\b|\brestore item\b.{0,80}\bdo(?:es)? not match\b"
+        r"|\bexpected \d+ (?:shards?|files|ranks|partitions)\b.{0,80}\b(?:found|got|have)\b)",
+        _LOG,
+        _CKPT,
+        0.84,
+        _BUG,
+        _F.DATA_PATH_MISSING,
+        _F.TRAINING_CONFIG_INVALID,
+        _F.USER_CODE_BUG,
         kind="incomplete",
     ),
     row(r"\bCheckpointException\b", _LOG, _CKPT, 0.88, kind="incomplete"),

@@ -11,7 +11,8 @@ _LOG: Final = Origin.LOG
 _DATA: Final = _F.DATA_PATH_MISSING
 
 _ERRNO: Final = (
-    r"\bFileNotFoundError: \[Errno 2\] (?:No such file or directory|Failed to open local file)[^']*: '(?P<path>[^']+)'"
+    r"\bFileNotFoundError: \[Errno 2\] (?:No such file or directory"
+    r"|Failed to open local file)[^']*: '(?P<path>[^']+)'"
 )
 # What the system, the drivers, compilers and libraries keep for themselves.
 _NO_DATA: Final = rf"(?!/(?:dev|proc|sys|run)/|[^']*/\.triton/|[^']*/\.cache/|[^']*\.lock'|(?:[^']*/)?(?:{TOOLCHAIN})')"
@@ -25,7 +26,8 @@ _PLACE: Final = r"['\"`(]?(?<![\w.~-])(?>(?P<path>[\w.~-]*+/[\w./~{}@%+=,*?-]*[\
 _GONE: Final = r"(?:does not exist|doesn't exist|not found|is missing|no such file)"
 
 _RAISED: Final = (
-    r"^(?:[\w.]+\.)?(?:FileNotFoundError|AssertionError|ValueError|OSError|RuntimeError|NotADirectoryError|Exception): "
+    r"^(?:[\w.]+\.)?(?:FileNotFoundError|AssertionError|ValueError|OSError|RuntimeError|NotADirectoryError"
+    r"|Exception): "
 )
 _ANY: Final = r"^(?:\w+\.)*\w*(?:Error|Exception): "
 _DATA_FILE: Final = r"\.(?:jsonl?|csv|tsv|txt|parquet|arrow|np[yz]|h5|hdf5|tfrecords?|lmdb|zip|tar|gz|zst)\b"
@@ -128,6 +130,45 @@ DATA_SIGNS: Final[tuple[Sign, ...]] = (
         _LOG,
         _DATA,
         0.82,
+        _F.USER_CODE_BUG,
+        kind="read",
+    ),
+    # Stores of objects, and what code says that looked and found nothing.
+    row(
+        r"\bNoSuch(?:Key|Bucket)\b|\b(?:specified|requested) (?:bucket|key|object|blob) does not exist\b"
+        r"|\(404\) when calling the (?:HeadObject|GetObject|ListObjects\w*) operation|\bBlobNotFound\b"
+        r"|\bNo such object: (?P<path>\S+)|\bNoSuchBucketError\b|\b404 GET https://storage\.googleapis\.com/",
+        _LOG,
+        _DATA,
+        0.88,
+        _F.USER_CODE_BUG,
+        kind="read",
+    ),
+    row(
+        r"^(?:[\w.]+\.)?(?:\w*Error|\w*Exception|Error|ERROR|SystemExit)\b:?.{0,40}"
+        r"(?!.*\b(?i:config\w*|models?|tokenizer|checkpoints?|ckpt|weights|columns?|module|package)\b)"
+        r"(?i:\bno (?:(?:supported|valid|matching|training|train|input|data|image|audio|video|text|parquet"
+        r"|jsonl?|csv|tar|arrow)"
+        r" ){0,3}(?:data|files?|shards?|images?|samples|examples|records|documents|audio|videos?|tars?|tfrecords?)\b"
+        r"|\b(?:could not|cannot|can't|unable to|failed to|couldn't) (?:find|locate|open) (?:any "
+        r"|the )?(?:\w+ ){0,3}?(?:data|files?"
+        r"|shards?|images?|samples|manifests?|corpus|index|annotations?|split)\b"
+        r"|\b(?:data|folder|directory|dir|path|root)\b.{0,80}\b(?:does not|doesn't) (?:contain|have|hold) any\b"
+        r"|\bcannot be found at the path\b)"
+        r"(?:[^/'\"]{0,60}['\"]?(?P<path>(?:[a-z]\w+:/|\.{0,2})/[\w./{}*-]*[\w*}])?)?",
+        _LOG,
+        _DATA,
+        0.78,
+        _F.USER_CODE_BUG,
+        _F.TRAINING_CONFIG_INVALID,
+        kind="read",
+    ),
+    row(
+        r"^\s*Resource \S*\b(?P<path>[\w-]+)\S* not found\.\s*$"
+        r"|\bPlease use the NLTK Downloader to obtain the resource",
+        _LOG,
+        _DATA,
+        0.85,
         _F.USER_CODE_BUG,
         kind="read",
     ),

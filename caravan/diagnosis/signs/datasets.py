@@ -177,6 +177,50 @@ DATASET_SIGNS: Final[tuple[Sign, ...]] = (
         _F.USER_CODE_BUG,
         kind="rows",
     ),
+    row(
+        r"\bUndefined dataset (?P<value>\S+) in\b|\b(?i:dataset|split|subset)\b.{0,60}\b(?:is|was|became) empty\b"
+        r"|\b(?i:no (?:training )?(?:examples|samples|rows|records|conversations|pairs)\b.{0,40}\b(?:left"
+        r"|remain\w*|after))"
+        r"|\bNo valid labels\b|\bimages may be unlabelled\b|\bis not valid (?i:jsonl?|csv|parquet|yaml|xml)\b"
+        r"|\b(?i:malformed|corrupt(?:ed)?|invalid|unparsable|bad) (?:JSON |data )?(?:line|row|record|sample"
+        r"|example|annotation"
+        r"|label|entry|image|audio file)s?\b",
+        _LOG,
+        _FORM,
+        0.82,
+        *_AFTER,
+        kind="rows",
+    ),
+    row(
+        r"\b(?:line|row|record|sample|example|item|entry) (?:no\. ?|number |#)?\d+\b.{0,60}\b(?i:not valid"
+        r"|invalid|malformed|missing"
+        r"|has no|lacks|without|cannot be parsed|can't be parsed|could not be parsed|unexpected|expected)\b",
+        _LOG,
+        _FORM,
+        0.8,
+        *_AFTER,
+        kind="rows",
+    ),
+    row(
+        r"^RuntimeError: stack expects each tensor to be equal size"
+        r"|^RuntimeError: each element in list of batch should be of"
+        r" equal size|\bdefault_collate: batch must contain tensors, .{0,60}; found\b"
+        r"|\bTrying to resize storage that is not resizable\b",
+        _LOG,
+        _FORM,
+        0.75,
+        _F.USER_CODE_BUG,
+        kind="feature",
+    ),
+    row(
+        r"^KeyError: ['\"](?P<column>[\w .-]+)['\"]",
+        _LOG,
+        _FORM,
+        0.78,
+        *_AFTER,
+        above=r"/(?:data|dataset|datasets|preprocess\w*|processors?|collat\w*|aligner\w*|prompts?|template)\w*(?:/\w+)*\.py\"|\.map\(",
+        kind="column",
+    ),
     # A reader that got no row at all had no file.
     row(
         r"\bSchemaInferenceError: Please pass `features` or at least one example",

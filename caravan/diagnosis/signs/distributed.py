@@ -28,7 +28,8 @@ _VARIABLES: Final = (
     r"(?:LOCAL_|GROUP_|NODE_)?RANK|(?:LOCAL_)?WORLD_SIZE|MASTER_ADDR|MASTER_PORT|SLURM_\w+|OMPI_\w+|PMI_\w+"
 )
 _STARTERS: Final = (
-    r"torchrun|accelerate launch|torch\.distributed\.(?:launch|run)|mpirun|mpiexec|horovodrun|deepspeed launcher|srun\b"
+    r"torchrun|accelerate launch|torch\.distributed\.(?:launch|run)|mpirun|mpiexec|horovodrun"
+    r"|deepspeed launcher|srun\b"
 )
 
 COLLECTIVE_SIGNS: Final[tuple[Sign, ...]] = (
@@ -106,6 +107,8 @@ COLLECTIVE_SIGNS: Final[tuple[Sign, ...]] = (
         kind="connect",
     ),
     row(r"\bpeer access is not supported between these two devices", _LOG, _NCCL, 0.8, _F.USER_CODE_BUG, kind="system"),
+    # An echo, where nothing else is known.
+    row(r"\bgloo/transport/\w+/\w+\.cc:\d+\] Connection (?:closed|reset) by peer", _LOG, _NCCL, 0.5, kind="connect"),
     row(r"\bncclSystemError\b|\bunhandled system error\b", _LOG, _NCCL, 0.75, kind="system"),
     row(
         r"\bnccl(?:Internal|Remote|InvalidUsage|InvalidArgument)\w*: |\bNCCL error (?:in|at|occurred)\b"
@@ -129,10 +132,15 @@ MEETING_SIGNS: Final[tuple[Sign, ...]] = (
         _NCCL,
     ),
     row(
-        r"another process is utilizing it|communication on port `(?P<port>\d+)`, but another process", _LOG, _PORT, 0.96
+        r"another process is utilizing it"
+        r"|communication on port `(?P<port>\d+)`, but another process",
+        _LOG,
+        _PORT,
+        0.96,
     ),
     row(
-        r"^(?:RuntimeError|(?:[\w.]+\.)?DistNetworkError|ValueError): .*(?:\bAddress already in use\b|\bEADDRINUSE\b)",
+        r"^(?:RuntimeError|(?:[\w.]+\.)?DistNetworkError|ValueError): .*(?:\bAddress already in use\b"
+        r"|\bEADDRINUSE\b)",
         _LOG,
         _PORT,
         0.93,
@@ -276,6 +284,22 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
         _LOG,
         _LAUNCH,
         0.9,
+        _F.CLI_ARGS_INVALID,
+        _F.USER_CODE_BUG,
+        kind="launcher",
+    ),
+    row(
+        r"^(?:[\w.]+\.)?(?:\w*Error|\w*Exception|SystemExit): .*(?i:\bFORCE_TORCHRUN\b|\bdistributed launch(?:er)?\b"
+        r"|\b(?:launch|start|run|invoke)(?:ed|ing)?\b.{0,60}\b(?:one|a single|multiple|\d) process(?:es)?\b"
+        r"|\b(?:needs?|must|should|has|have|requires?)\b.{0,40}\b(?:launched|started"
+        r"|run)\b.{0,40}\b(?:distributed|launcher"
+        r"|deepspeed|horovod|accelerate|mpi)\b)"
+        r"|\bLightning detected SLURM but `srun` was not used|\bhorovodrun: error: argument|: error: argument -np\b"
+        r"|\bno (?:hosts?|processes) (?:were )?(?:given|specified)\b.{0,60}\b(?:launch|mpirun|horovodrun)",
+        _LOG,
+        _LAUNCH,
+        0.85,
+        _F.TRAINING_CONFIG_INVALID,
         _F.CLI_ARGS_INVALID,
         _F.USER_CODE_BUG,
         kind="launcher",

@@ -59,7 +59,8 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
         kind="driver",
     ),
     row(
-        r"\bNVML(?:Error_|_ERROR_)(?:LibraryNotFound|LIBRARY_NOT_FOUND|DriverNotLoaded)|NVML Shared Library Not Found",
+        r"\bNVML(?:Error_|_ERROR_)(?:LibraryNotFound|LIBRARY_NOT_FOUND|DriverNotLoaded)"
+        r"|NVML Shared Library Not Found",
         _LOG,
         _NONE,
         0.8,
@@ -146,7 +147,8 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         rf"{_RAISED}.*\b(?:only|found|have|has|got|sees)\b\D{{0,20}}(?P<have>\d+)\D{{0,12}}\b(?:GPU|gpu"
         r"|CUDA device|device)s?\b"
-        r"\D{0,60}\b(?:needs?|required?|requires|requested|expect(?:ed|s)?|want(?:ed|s)?|asked)\b\D{0,30}(?P<want>\d+)",
+        r"\D{0,60}\b(?:needs?|required?|requires|requested|expect(?:ed|s)?|want(?:ed|s)?"
+        r"|asked)\b\D{0,30}(?P<want>\d+)",
         _LOG,
         _COUNT,
         0.88,
@@ -265,7 +267,8 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
         _F.NCCL_ERROR,
     ),
     row(
-        r"unsupported display driver / cuda driver combination|forward compatibility was attempted on non supported HW"
+        r"unsupported display driver / cuda driver combination"
+        r"|forward compatibility was attempted on non supported HW"
         r"|\bCUDA_ERROR_(?:SYSTEM_DRIVER_MISMATCH|COMPAT_NOT_SUPPORTED_ON_DEVICE)\b",
         _LOG,
         _OLD,
@@ -280,6 +283,25 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
         0.75,
         _NONE,
         mild=True,
+    ),
+    row(
+        r"Found CUDA version (?P<have>\d+), but JAX was built against version (?P<want>\d+), which is newer"
+        r"|Unsupported \.version (?P<want2>[\d.]+); current version is '(?P<have2>[\d.]+)'",
+        _LOG,
+        _OLD,
+        0.93,
+        _NONE,
+        mild=True,
+    ),
+    row(
+        r"(?i:\b(?:NVIDIA |GPU |CUDA |the )?driver(?:'s)?(?: version)?\b.{0,60}\b(?:too old|out ?dated"
+        r"|older than (?:required|the minimum)|insufficient|not recent enough|needs? to be (?:updated|upgraded))\b"
+        r"|\b(?:update|upgrade) your (?:GPU |NVIDIA |CUDA )?drivers?\b)",
+        _LOG,
+        _OLD,
+        0.82,
+        _NONE,
+        _F.USER_CODE_BUG,
     ),
     # The node's card or driver is at fault.
     row(
@@ -362,7 +384,8 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
         kind="uninitialised",
     ),
     row(
-        r"\bCUDA error: unknown error\b|\bCUDA_ERROR_UNKNOWN\b|\bCUDA error: hardware stack error|\bcudaErrorUnknown\b",
+        r"\bCUDA error: unknown error\b|\bCUDA_ERROR_UNKNOWN\b|\bCUDA error: hardware stack error"
+        r"|\bcudaErrorUnknown\b",
         _LOG,
         _NODE,
         0.9,

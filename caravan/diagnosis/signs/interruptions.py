@@ -111,6 +111,14 @@ INTERRUPTION_SIGNS: Final[tuple[Sign, ...]] = (
         0.93,
         kind="deadline",
     ),
+    row(
+        r"(?i:\bdeployment\b.{0,60}\b(?:has not become|did not become|never became|not) healthy\b"
+        r"|\bdeployment\b.{0,60}\b(?:timed out|deadline exceeded)\b)",
+        _SAID,
+        _DEADLINE,
+        0.88,
+        kind="deadline",
+    ),
     row(r"\bFailed due to unhealthy allocations\b", _SAID, _DEADLINE, 0.88, kind="unhealthy"),
     row(
         r"\b[Aa]lloc(?:ation)? [Uu]nhealthy\b|\bhealthy_deadline\b|\bnot (?:running"

@@ -39,7 +39,12 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"(?i:memory cgroup out of memory)|oom-kill:constraint=CONSTRAINT_MEMCG", _LOG, _HOST, 0.97, where="task"),
     row(r"\binvoked oom-killer\b|Out of memory: Killed process", _LOG, _HOST, 0.85, where="process"),
     row(
-        r"(?i:\boom[-_ ]kill(?:ed)?) event|some of the step tasks have been OOM Killed", _LOG, _HOST, 0.95, where="task"
+        r"(?i:\boom[-_ ]kill(?:ed)?) event"
+        r"|some of the step tasks have been OOM Killed",
+        _LOG,
+        _HOST,
+        0.95,
+        where="task",
     ),
     row(r"\"?\bOOMKilled\"?(?:: ?true)?(?!\w|\"?: ?false)", (Origin.EVENT, _LOG), _HOST, 0.95, where="task"),
     # Allocations that the host refused.
@@ -60,7 +65,8 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"\bunable to mmap \d+ bytes\b.*Cannot allocate memory|(?i:\bkilled due to memory pressure)"
         r"|\b[Oo]ut[- ]of[- ]memory killer"
-        r"|\bOOM[- ]killer\b|exit codes of the workers are \{.{0,80}SIGKILL\(-9\)|The node was low on resource: memory",
+        r"|\bOOM[- ]killer\b|exit codes of the workers are \{.{0,80}SIGKILL\(-9\)"
+        r"|The node was low on resource: memory",
         _LOG,
         _HOST,
         0.92,
@@ -128,6 +134,22 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
         _CUDA,
         0.92,
     ),
+    row(
+        r"\bcupy\S*\.OutOfMemoryError\b|\bOutOfMemoryError: Out of memory allocating (?P<tried_gib>[\d,]+ bytes)"
+        r"|\bExceeded (?:\w+ )?hbm capacity\b|\bran out of (?:gpu|device|video|hbm) memory\b|\bGPU out of memory\b",
+        _LOG,
+        _CUDA,
+        0.92,
+    ),
+    # A kernel that wants more of a processor's own memory than this GPU's have: another build or model of GPU serves.
+    row(
+        r"\bout of resource: (?:shared|tensor) memory\b",
+        _LOG,
+        _F.TORCH_BUILD_MISMATCH,
+        0.55,
+        _F.USER_CODE_BUG,
+        kind="capability",
+    ),
     row(r"No executable batch size found, reached zero", _LOG, _CUDA, 0.92),
     row(r"enough GPU RAM to fit the quantized model", _LOG, _CUDA, 0.75),
     row(
@@ -177,7 +199,7 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(
         r"CUDA-capable device\(s\) is/are busy or unavailable|\bCUDA_ERROR_DEVICE_UNAVAILABLE\b"
-        r"|Error 46: all CUDA-capable devices are busy|(?i:\b(?:gpu|device)\b.{0,60}\b(?:in use|held|occupied"
+        r"|\ball CUDA-capable devices are busy|(?i:\b(?:gpu|device)\b.{0,60}\b(?:in use|held|occupied"
         r"|used) by (?:another|other) process)",
         _LOG,
         _OTHERS,

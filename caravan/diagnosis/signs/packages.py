@@ -28,6 +28,37 @@ PACKAGE_SIGNS: Final[tuple[Sign, ...]] = (
     row(rf"(?:^|[\s:(])No module named '(?P<module>{LIBRARIES})'", _LOG, _MISSING, 0.8),
     row(rf"\brequires the {_NAME} library but it was not found in your environment", _LOG, _MISSING, 0.95),
     row(rf"{_FAILED}.*\brequires `{_NAME}`", _LOG, _MISSING, 0.9),
+    row(
+        rf"{_FAILED}.*\b(?:requires?|needs?|depends on) (?:the )?[`'\"]?{_NAME}[`'\"]? (?:python )?(?:package"
+        rf"|library|module)\b"
+        rf"|{_FAILED}.*\b(?:package|library|module) [`'\"]?{_NAME.replace('package', 'package2')}[`'\"]? (?:is "
+        rf"|was )?"
+        r"(?:not (?:installed|found|available)|required|missing)"
+        rf"|{_FAILED}[`'\"]?{_NAME.replace('package', 'package3')}[`'\"]? (?:is|was) not (?:installed|available)\b",
+        _LOG,
+        _MISSING,
+        0.86,
+        _F.USER_CODE_BUG,
+    ),
+    # A library of the system, for which a package without it exists.
+    row(
+        r"^ImportError: lib(?:GL|gthread-2\.0|SM|ICE|Xext|Xrender|X11|glib-2\.0"
+        r"|xcb)\.so\S*: cannot open shared object",
+        _LOG,
+        _MISSING,
+        0.8,
+        _VERSIONS,
+        package="opencv-python-headless",
+    ),
+    row(
+        r"^OSError: (?:sndfile library not found|cannot load library 'libsndfile\.so')"
+        r"|^OSError: libsndfile\S*: cannot open",
+        _LOG,
+        _MISSING,
+        0.75,
+        _VERSIONS,
+        package="soundfile",
+    ),
     row(r"need to install the following dependencies\['(?P<package>[^']+)'", _LOG, _MISSING, 0.95),
     row(r"\bMissing optional dependency '(?P<package>[^']+)'", _LOG, _MISSING, 0.92, mild=True),
     row(rf"{_FAILED}.*\brequires {_NAME} to be installed", _LOG, _MISSING, 0.92),

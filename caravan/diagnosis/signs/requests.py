@@ -40,7 +40,7 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
         _JOB,
         _GONE,
     ),
-    row(r"(?i:\bno path to region\b)", _SAID, _TARGET, 0.97, _JOB, _GONE, kind="region"),
+    row(r"(?i:\bno (?:path to|cluster) region\b)", _SAID, _TARGET, 0.97, _JOB, _GONE, kind="region"),
     # A token that is missing, wrong or has too little rights.
     row(
         r"\b403\b.{0,120}[Pp]ermission denied|[Pp]ermission denied.{0,120}\b403\b|^Permission denied$"
@@ -55,11 +55,17 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(r"\bACL token (?:not found|expired|is invalid)\b|URLNotAuthorizedNomadException", _SAID, _DENIED, 0.96, _JOB),
     row(
-        rf"{_API}.{{0,300}}(?:\b403\b|[Pp]ermission denied)|Unexpected response code: 403 \(", _LOG, _DENIED, 0.92, _JOB
+        rf"{_API}.{{0,300}}(?:\b403\b|[Pp]ermission denied)"
+        rf"|Unexpected response code: 403 \(",
+        _LOG,
+        _DENIED,
+        0.92,
+        _JOB,
     ),
     # An object that is not there, or whose id is none.
     row(
-        rf"(?i:\b(?:unknown|no) {_OBJECT}(?:\(s\)|s)? (?:ID|with (?:prefix|id))\b)(?:.{{0,20}}?\\?\"(?P<id>[^\"\\]+))?",
+        rf"(?i:\b(?:unknown|no) {_OBJECT}(?:\(s\)|s)? (?:ID|with (?:prefix"
+        rf"|id))\b)(?:.{{0,20}}?\\?\"(?P<id>[^\"\\]+))?",
         _SAID,
         _GONE,
         0.95,

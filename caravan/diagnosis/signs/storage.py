@@ -65,7 +65,8 @@ STORAGE_SIGNS: Final[tuple[Sign, ...]] = (
         _DENIED,
     ),
     row(
-        r"\bNot enough (?:free )?disk space\b.*(?:Needed|needed|required)|\bdatabase or disk is full\b|\bdisk is full\b"
+        r"\bNot enough (?:free )?disk space\b.*(?:Needed|needed|required)|\bdatabase or disk is full\b"
+        r"|\bdisk is full\b"
         r"|\bDisk [Rr]esources? [Ee]xceeded\b|\bephemeral-storage\b.{0,60}(?:exceed|low)"
         r"|\bnot enough space on (?:the )?(?:disk|device)"
         r"|\bCannot write: No space\b|\bOut of disk space\b|\bdon't have enough free space in\b"
@@ -153,6 +154,15 @@ STORAGE_SIGNS: Final[tuple[Sign, ...]] = (
         _LOG,
         _DENIED,
         0.9,
+        *_WORKS_ON,
+        kind="denied",
+    ),
+    row(
+        r"\battempt to write a readonly database\b|\bunable to open database file\b"
+        r"|\bCache directory \S+ is not writ",
+        _LOG,
+        _DENIED,
+        0.8,
         *_WORKS_ON,
         kind="denied",
     ),

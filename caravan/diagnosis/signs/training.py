@@ -174,7 +174,12 @@ CONFIG_SIGNS: Final[tuple[Sign, ...]] = (
         option="--max_steps",
     ),
     row(
-        r"You are using an untested ZeRO Optimizer|zero_allow_untested_optimizer", _LOG, _CONFIG, 0.9, kind="deepspeed"
+        r"You are using an untested ZeRO Optimizer"
+        r"|zero_allow_untested_optimizer",
+        _LOG,
+        _CONFIG,
+        0.9,
+        kind="deepspeed",
     ),
     row(
         r"[Tt]arget modules .{0,300} not found in the base model",
@@ -292,6 +297,48 @@ CONFIG_SIGNS: Final[tuple[Sign, ...]] = (
         _BUG,
         kind="strategy",
         option="--metric_for_best_model",
+    ),
+    row(
+        r"You can(?:'t|not) (?:train|fine-?tune) a model that has been loaded in \d-?bit",
+        _LOG,
+        _CONFIG,
+        0.88,
+        _BUG,
+        kind="lora",
+    ),
+    row(
+        r"\bValidationError: \d+ validation errors? for \w*(?:Config|Args|Arguments|Settings|Params)\w*",
+        _LOG,
+        _CONFIG,
+        0.85,
+        _BUG,
+        kind="refused",
+    ),
+    row(
+        rf"{_RAISED}(?!.*\b[A-Z]+_[A-Z_]+\b).*(?i:\b(?:please|you (?:should|must|need to"
+        rf"|have to)) (?:also )?(?:specify|set"
+        r"|enable|disable|turn (?:on|off)|increase|decrease|reduce|lower"
+        r"|raise)\b.{0,20}[`'\" ](?P<option>-{0,2}[a-z]\w*_\w+)\b"
+        r"|\b(?:is|are) only (?:valid|supported|available|allowed|applicable|compatible)\b"
+        r"|`\w+` (?:cannot|can't|must not|should not) be set\b|\btoo (?:small|large|short|long|few|many|high"
+        r"|low) (?:for|to)\b)",
+        _LOG,
+        _CONFIG,
+        0.72,
+        _BUG,
+        kind="refused",
+    ),
+    row(
+        rf"{_RAISED}.*\b(?P<option>(?:[a-z]\w*_)?(?:steps|length|size|len|tokens|epochs|ratio|rank|layers|heads"
+        rf"|workers"
+        r"|batches|stage|accum\w*|parallel\w*))\b.{0,40}(?i:\b(?:larger|greater|smaller|less|more|fewer|bigger"
+        r"|lower|higher"
+        r"|longer|shorter) than\b|\bexceeds?\b|\bmust be (?:positive|at least|between|non-?zero|>|<|a multiple))",
+        _LOG,
+        _CONFIG,
+        0.72,
+        _BUG,
+        kind="conflict",
     ),
     row(refused, _LOG, _CONFIG, 0.66, _BUG, kind="refused"),
 )

@@ -40,6 +40,8 @@ class Case:
             return Evidence(stage=Stage.VALIDATE, validation_errors=(self.text.strip(),))
         if self.origin == "api":
             return evidence_of_text(self.text.encode(), TextKind.NOMAD_API)
+        if self.origin == "allocevent":  # as `nomad alloc status` prints them
+            return evidence_of_text(self.text.encode(), TextKind.NOMAD_ALLOC_EVENT)
         if self.origin == "eval":
             return evidence_of_text(self.text.encode(), TextKind.NOMAD_EVAL)
         found = evidence_of_text(self.text.encode(), TextKind.TASK_STDERR)

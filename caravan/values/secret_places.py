@@ -40,10 +40,10 @@ KEYED: Final = re.compile(
 KEYED_RUN: Final = re.compile(r"[A-Za-z0-9+/]{16,}")
 # Keys that find something: a column, a cache's entry, a tensor, an object in a bucket.
 FINDS: Final = re.compile(
-    r"cache|hash|commit|sort|state|dict|primary|foreign|group|partition|finger|public|idempot|index|column|lookup|rout"
-    r"|object|bucket|data|text|label|image|video|audio|prompt|metric|monitor|store|file|path|job|task|run|trace|shard"
-    r"|node|param|weight|config|optim|module|layer|map|search|query|attn|version|id_|build|batch|feature|target|input"
-    r"|output|^-*key$|^(?!-).*\.key$",
+    r"(?:^|[^A-Za-z])(?:cache|hash|commit|sort|state|dict|primary|foreign|group|partition|fingerprint|public|idempotency"
+    r"|index|column|lookup|routing|route|object|bucket|data|dataset|text|label|image|video|audio|prompt|metric|monitor"
+    r"|store|file|path|job|task|run|trace|shard|node|param|weight|config|optimizer|module|layer|map|search|query|attn"
+    r"|version|id|build|batch|feature|target|input|output)s?(?=[^A-Za-z]|key)|^-*key$|^(?!-).*\.key$",
     re.IGNORECASE,
 )
 # A key in a sentence: `API key must be 40 characters long, yours was ...`, `Incorrect API key provided: ...`.

@@ -18,6 +18,7 @@ BODY = "\n".join((LETTERS * 2)[n : n + 64] for n in range(5))
         (f"--wandb_key {HEX}", f"--wandb_key {MASK}"),
         (f"--wandb-key={HEX}", f"--wandb-key={MASK}"),
         (f"--key {KEY}", f"--key {KEY}"),
+        (f"RUNPOD_KEY={KEY}", f"RUNPOD_KEY={MASK}"),
         (f"wandb_key: {HEX}", f"wandb_key: {MASK}"),
         (f"{{'comet_key': '{KEY}'}}", f"{{'comet_key': '{MASK}'}}"),
         (
@@ -62,6 +63,8 @@ def test_what_gives_a_secret_away_is_masked(text: str, masked: str) -> None:
         f"HEAD is now at {HEX[:7]} wandb login fixed",
         f"cache_key={HEX}",
         f"key={HEX}",
+        f"cacheKey: {HEX}",
+        f"--job_key {HEX}",
         "--key-frame 12345678901234567890",
         "--text_key prompt_2024_observation_images",
         "sort_key=created_at_2024_01_01_000000000001",

@@ -163,10 +163,16 @@ def _kill_everywhere(scenario: Scenario, nodes: set[str]) -> set[str]:
     expected, tried = _same(undisturbed), set()
     for point in [p for p in points if p.split("/")[0] in nodes and _worth_it(p)]:
         result, _, killed = scenario.run(point)
-        assert killed, point
+        assert killed or _by_the_clock(point), point
         assert _same(result) == expected, point
-        tried.add(point.split("/")[0])
+        if killed:
+            tried.add(point.split("/")[0])
     return tried
+
+
+def _by_the_clock(point: str) -> bool:
+    """Whether it is how often a watched job was looked at or stored that decides if there is such a point at all."""
+    return point.startswith("verify_deployment/") and not point.endswith("#1")
 
 
 def _worth_it(point: str) -> bool:

@@ -144,8 +144,10 @@ def gpu_named(name: str) -> Gpu | None:
 
 
 _MIG: Final = re.compile(r"\bmig[\s:-]+(\d)g\.(\d{1,3})gb(?:\+\w+)?\s*$", re.IGNORECASE)
-_SLICES: Final = {"a30": 4}
-"""Slices that a GPU is cut into, where it isn't 7: NVIDIA's MIG user guide."""
+_QUARTERS: Final = ("a30", "rtx pro 6000")
+"""How the names start of the types that are cut into quarters; others have 7 parts of processors and 8 of memory."""
+_MEMORY_PARTS: Final = {1: (1 / 8, 1 / 4), 2: (1 / 4,), 3: (1 / 2,), 4: (1 / 2,), 7: (1.0,)}
+"""Shares of the memory that a slice of so many parts of the processors may have; from NVIDIA's MIG user guide."""
 
 
 @lru_cache(maxsize=1024)
@@ -158,8 +160,8 @@ def gpu_like(name: str) -> Gpu | None:
     if known is not None or not _key(name):
         return known
     if (cut := _MIG.search(name)) is not None:
-        whole = gpu_like(name[: cut.start()])
-        return None if whole is None else _slice(whole, name, int(cut[1]), int(cut[2]))
+        able = _cut_from(name[: cut.start()], int(cut[1]), int(cut[2]))
+        return _slice(able, name, int(cut[1]), int(cut[2])) if able else None
     meant = [g for g in CATALOGUE if matches_model(name, g.name)]
     return min(meant, key=lambda g: (g.memory_mib, g.fp16_tflops, g.bandwidth_gbs), default=None)
 
@@ -167,25 +169,55 @@ def gpu_like(name: str) -> Gpu | None:
 def whole_of(name: str) -> tuple[str, float] | None:
     """Of which GPU that is a MIG slice, and the share of it that counts for a price; None: it is no slice."""
     cut = _MIG.search(name)
-    whole = gpu_like(name[: cut.start()]) if cut is not None else None
-    if cut is None or whole is None or (parts := _parts(whole, int(cut[1]), int(cut[2]))) is None:
+    if cut is None or not (able := _cut_from(name[: cut.start()], int(cut[1]), int(cut[2]))):
         return None
-    return name[: cut.start()].strip(), max(parts)
+    parts = _parts(able[0], int(cut[1]), int(cut[2]))
+    said = name[: cut.start()].strip()
+    return None if parts is None else (said if gpu_named(said) else able[0].name, max(parts))
+
+
+def _cut_from(name: str, compute: int, memory_gb: int) -> list[Gpu]:
+    """The GPUs of that name, or of those that a shorter name may mean, which are cut like that: the least first."""
+    if not _key(name):
+        return []
+    exact = gpu_named(name)
+    meant = [exact] if exact is not None else [g for g in CATALOGUE if matches_model(name, g.name)]
+    able = [g for g in meant if _parts(g, compute, memory_gb) is not None]
+    able = [g for g in able if _is_offered(g, compute, memory_gb)] or able
+    dearest = float("inf")
+    return sorted(able, key=lambda g: (g.memory_mib, g.fp16_tflops, g.bandwidth_gbs, g.usd_per_hour or dearest))
+
+
+def _quarters(whole: Gpu) -> bool:
+    return _key(whole.name).startswith(_QUARTERS)
+
+
+def _is_offered(whole: Gpu, compute: int, memory_gb: int) -> bool:
+    """Whether a slice of so many parts has that memory on that GPU: `3g.40gb` is the half of 80 GB, never of 40."""
+    shares = (compute / 4,) if _quarters(whole) else _MEMORY_PARTS.get(compute, ())
+    held = memory_gb * 1000 / (whole.memory_mib * 1.048576)
+    return any(0.88 * share <= held <= 1.06 * share for share in shares)  # names round, and some memory stays back
 
 
 def _parts(whole: Gpu, compute: int, memory_gb: int) -> tuple[float, float] | None:
     """The shares of processors and memory; None where no GPU of the type is cut like that."""
-    part = compute / _SLICES.get(_key(whole.name), 7)
+    part = compute / (4 if _quarters(whole) else 7)
     held = memory_gb * 1000 / (whole.memory_mib * 1.048576)
     return (part, min(held, 1.0)) if 0 < part <= 1 and 0 < held <= 1.05 else None
 
 
-def _slice(whole: Gpu, name: str, compute: int, memory_gb: int) -> Gpu | None:
-    """A slice has its part of the processors, and of the memory with its bandwidth; it talks to no other GPU."""
+def _slice(able: list[Gpu], name: str, compute: int, memory_gb: int) -> Gpu | None:
+    """A slice of the first of these GPUs: its part of the processors, and of the memory with its bandwidth.
+
+    It talks to no other GPU, and costs no more than the cheapest whole one that it can be cut from.
+    """
+    whole = able[0]
     parts = _parts(whole, compute, memory_gb)
     if parts is None:
         return None
     part, held = parts
+    wholes = [g.usd_per_hour for g in able if g.usd_per_hour is not None]
+    price = None if whole.usd_per_hour is None else round(min(whole.usd_per_hour * max(parts), *wholes), 4)
     return Gpu(
         name,
         whole.vendor,
@@ -195,7 +227,7 @@ def _slice(whole: Gpu, name: str, compute: int, memory_gb: int) -> Gpu | None:
         whole.fp32_tflops * part,
         whole.bandwidth_gbs * held,
         min(whole.link_gbs, 16),
-        None if whole.usd_per_hour is None else round(whole.usd_per_hour * max(parts), 4),
+        price,
     )
 
 

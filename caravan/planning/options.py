@@ -101,8 +101,7 @@ def _row(point: Point, best: Point | None, ground: Ground, *, loss: str = "", ch
         notes.append("more GPUs at once")
     if point.late():
         notes.append("longer than the time limit")
-    if speed is not None and speed < 0.95:
-        notes.append(f"{1 / speed:.2g} times as long")
+    notes += _longer(point, best)
     changes = () if chosen else _changes(point, best, ground)
     return Alternative(
         text=_words(point),
@@ -120,6 +119,16 @@ def _row(point: Point, best: Point | None, ground: Ground, *, loss: str = "", ch
         chosen=chosen,
         changes=changes,
     )
+
+
+def _longer(point: Point, best: Point | None) -> list[str]:
+    """How many times as long the whole run takes, by the times that are shown; where they aren't known, a step."""
+    if best is not None and point.seconds and best.seconds:
+        ratio, of = point.seconds / best.seconds, ""
+    else:
+        speed = _speed(point, best)
+        ratio, of = (1.0, "") if speed is None else (1 / speed, " a step")
+    return [f"{ratio:.2g} times as long{of}"] if ratio > 1.05 else []
 
 
 def _hourly(point: Point) -> float | None:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caravan.planning.batches import effective_batch
-from caravan.planning.catalogue import CATALOGUE
+from caravan.planning.catalogue import CATALOGUE, gpu_like, gpu_named, whole_of
 from caravan.planning.choose import Choice, choose, chosen
 from caravan.planning.draft import draft_plan
 from caravan.planning.estimate import estimate
@@ -222,3 +222,37 @@ def test_nothing_is_chosen_without_a_model_or_a_gpu() -> None:
             c.path for c in choose(plan, estimate(plan, facts, prices=Prices()), facts, profile=profile)
         }
         assert table(choice_of(plan, facts, profile)) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        ("A100 MIG 3g.40gb", "NVIDIA A100 80GB PCIe"),
+        ("A100 MIG 3g.20gb", "NVIDIA A100-PCIE-40GB"),
+        ("H100 MIG 1g.10gb", "NVIDIA H100 PCIe"),
+        ("RTX PRO 6000 MIG 1g.24gb", "NVIDIA RTX PRO 6000 Blackwell Server Edition"),
+        ("NVIDIA A100-SXM4-80GB MIG 3g.40gb", "NVIDIA A100-SXM4-80GB"),
+    ],
+)
+def test_a_slice_is_of_a_card_that_is_cut_like_that_and_costs_less_than_it(name: str, of: str) -> None:
+    part, whole, found = gpu_like(name), gpu_named(of), whole_of(name)
+    assert part is not None
+    assert whole is not None
+    assert found is not None
+    assert found[0] == of
+    assert part.usd_per_hour is not None
+    assert whole.usd_per_hour is not None
+    assert part.usd_per_hour < whole.usd_per_hour
+    assert part.memory_mib < whole.memory_mib
+
+
+def test_what_takes_longer_takes_as_much_longer_as_the_times_show() -> None:
+    facts, profile = nomad(node("a", A100), node("b", L4), node("c", T4)), profile_with()
+    plan = plan_of("fine-tune Qwen/Qwen2.5-0.5B", facts, profile, mine("training.max_steps", 20))
+    chosen_row, *others = table(choice_of(plan, facts, profile))
+    assert chosen_row.seconds
+    told = [r for r in others if "times as long" in r.gives_up]
+    for row in told:
+        assert row.seconds
+        assert f"{row.seconds / chosen_row.seconds:.2g} times as long" in row.gives_up
+        assert "a step" not in row.gives_up

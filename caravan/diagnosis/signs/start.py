@@ -144,8 +144,12 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"\bfork/exec (?P<path>\S+?): permission denied", _SAID, _START, 0.9, kind="permission"),
     # Neighbours that are repaired otherwise.
     row(r"^Failed Artifact Download: ", Origin.EVENT, _F.ARTIFACT_DOWNLOAD_FAILED, 0.95, _START, _F.IMAGE_NOT_FOUND),
+    # A script has no architecture: without a first line that names its interpreter no kernel starts it either.
+    row(r"(?i:(?P<path>[^\s\"']+\.(?:sh|bash|py))[\"']?: exec format error)", _SAID, _START, 0.65, kind="permission"),
+    row(r"(?i:\.(?:sh|bash|py)[\"']?: exec format error)", _SAID, _F.ARCH_MISMATCH, 0.6),
     row(
-        r"(?i:\bexec format error\b)|\brosetta error: failed to open elf|\bqemu-\w+: Could not open '/lib"
+        r"(?i:(?<!\.sh: )(?<!\.bash: )(?<!\.py: )(?<!\.sh\": )\bexec format error\b)"
+        r"|\brosetta error: failed to open elf|\bqemu-\w+: Could not open '/lib"
         r"|\bimage's architecture \((?P<image_arch>\w+)\) could not run on the host's \((?P<node_arch>\w+)\)"
         r"|: cannot execute(?: binary file|: required file not found)|\bwrong ELF class\b|\bELF: not found\b",
         _SAID,

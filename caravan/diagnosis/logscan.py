@@ -117,7 +117,8 @@ def unwrapped(raw: bytes) -> tuple[bytes, ...]:
         return (raw,)
     said = [words for name in _MESSAGES if (words := document.get(name)) and isinstance(words, str)][:1]
     traces = [words for name in _TRACES if "\n" in (words := _said(document.get(name)))]
-    if not traces and (not said or any("loss" in name.lower() for name in document)):
+    driver = "\n" in "".join(said)  # a log driver keeps a line's end; of a logger's one line the other fields tell more
+    if not traces and (not driver or any("loss" in name.lower() for name in document)):
         return (raw,)
     lines = "\n".join([*said, *traces]).split("\n")
     return tuple(line.encode("utf-8", "surrogatepass") for line in lines if line.strip()) or (raw,)

@@ -114,7 +114,7 @@ def test_the_document_has_all_that_is_asked_about(job: list[str], tmp_path: Path
     def with_state(record: RunRecord) -> None:
         create(record)
         state = SimpleNamespace(attempts=(), plan=asked().plan, estimate=asked().estimate, metrics={}, warnings=())
-        state.deployment = None
+        state.deployment = state.diagnosis = state.budget = None
         wiring.scripted.states[record.id] = state
 
     wiring.runs.create_run = with_state  # type: ignore[method-assign,assignment]
@@ -131,7 +131,7 @@ def ended(detail: str, *attempts: Attempt, status: RunStatus = RunStatus.ESCALAT
     now = FakeClock().now()
     request = RunRequest(prompt="train", source="/repo")
     record = RunRecord(id="x", created_at=now, updated_at=now, status=status, request=request, detail=detail)
-    state = SimpleNamespace(attempts=attempts, deployment=None, metrics={}, warnings=(), plan=None)
+    state = SimpleNamespace(attempts=attempts, deployment=None, metrics={}, warnings=(), plan=None, diagnosis=None)
     return "\n".join(result_lines(Result(record, state, None, Path("/nowhere"), None)))  # type: ignore[arg-type]
 
 

@@ -293,3 +293,14 @@ def test_logits_of_differing_lengths_go_where_activations_were() -> None:
     few = runtime_gib(Setting(varying=True, metric="reserved"), Sizes(logits=1e9))["allocator slack"]
     many = runtime_gib(Setting(varying=True, metric="reserved"), Sizes(passing=1e9, logits=1e9))["allocator slack"]
     assert many < few
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+def test_what_fsdp_copies_for_adapters_is_there_for_one_block_alone(checkpointing: bool) -> None:
+    setting = {"method": "lora", "micro_batch": 4, "seq_len": 1024, "grad_checkpointing": checkpointing}
+    deep = TOY.model_copy(update={"layers": 40, "params_b": 4.0})
+    more = [
+        parts(shape, gpus=2, parallel="fsdp", **setting)["activations"] - parts(shape, **setting)["activations"]
+        for shape in (TOY, deep)
+    ]
+    assert 0 <= more[1] <= more[0] + 0.001 * GIB  # not so much for each block

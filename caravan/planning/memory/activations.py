@@ -37,13 +37,15 @@ def block_of(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -> Bl
         + _attention(shape, setting, each)
         + _mlp(shape, setting, each)
         + _dropout(shape)
-        + _adapter_inputs(shape, setting, fitted)
+        + fitted.adapter_input * _adapted_inputs(shape, setting)
     )
     backward = (3 if shape.gated else 2) * each * _mlp_width(shape) + fitted.stream * each * shape.hidden
     if setting.compiled and shape.gated:  # a gate's activation and product, and norms in 32 bit, are recomputed
         kept, backward = kept * fitted.compiled, backward * fitted.compiled
     scores = _scores(shape, setting)
-    return Block(kept, max(backward, scores), each * shape.hidden)
+    units = setting.parallel == "fsdp" and setting.gpus > 1 and not setting.own_adapters
+    spread = fitted.sharded_adapter * _adapted_inputs(shape, setting) if units else 0.0
+    return Block(kept, max(backward, scores) + spread, each * shape.hidden)
 
 
 def stream_width(setting: Setting, fitted: Fitted = FITTED) -> float:
@@ -132,8 +134,8 @@ def _dropout(shape: ModelShape) -> float:
     return 2 * _MASK * shape.hidden
 
 
-def _adapter_inputs(shape: ModelShape, setting: Setting, fitted: Fitted) -> float:
-    """An adapter's own input: dropped out, cast to its type and back, for each adapted matrix."""
+def _adapted_inputs(shape: ModelShape, setting: Setting) -> float:
+    """Numbers of the inputs of all adapted matrices for each token: each is dropped out and cast for its adapter."""
     if not adapters(setting):
         return 0.0
     widths = {
@@ -146,6 +148,4 @@ def _adapter_inputs(shape: ModelShape, setting: Setting, fitted: Fitted) -> floa
         "down": _mlp_width(shape),
     }
     wanted = widths if "all" in setting.lora_targets else setting.lora_targets
-    units = setting.parallel == "fsdp" and setting.gpus > 1 and not setting.own_adapters
-    spread = fitted.sharded_adapter if units else 0.0
-    return (fitted.adapter_input + spread) * sum(widths.get(name, 0) for name in dict.fromkeys(wanted))
+    return sum(widths.get(name, 0.0) for name in dict.fromkeys(wanted))

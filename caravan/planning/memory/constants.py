@@ -20,9 +20,11 @@ class Fitted(NamedTuple):
 
     Left out: 0."""
     sharded_adapter: float = 13.0
-    """The same on top where FSDP spreads 32-bit adapters as units of their own: the input in 32 bit, dropped out.
+    """The same on top where FSDP spreads 32-bit adapters as units of their own, in the block that is at work alone.
 
-    Left out: 13 to 16."""
+    All figures that show it recompute their blocks, so it is counted for one block and never for all of them.
+
+    Left out: 13 to 16; one source alone shows it, and without that nothing tells its values apart."""
     compiled: float = 0.72
     """Share of a gated block's kept tensors that is left when it is compiled and cheap ones are recomputed.
 

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from caravan.planning.memory import Setting
-from caravan.planning.memory_plan import optimizer_kind
+from caravan.planning.memory.families import FOR_IMAGES, image_side
+from caravan.planning.memory_plan import ALL_TARGETS, DEFAULT_RANK, DEFAULT_SEQ, default_length, optimizer_kind
 from caravan.planning.model_shape import too_long
 from caravan.planning.rows import setting_of, shape_in
-from caravan.planning.shapes import shape_of
+from caravan.planning.shapes import guessed_shape, shape_of
 from caravan.values.base import Json
 from caravan.values.errors import UsageError
 from caravan.values.shape import MOST_PARAMS_B, Family, ModelShape
@@ -71,13 +72,17 @@ FIELDS: Final = (*_NUMBERS, *_WORDS, *_SWITCHES, "model", "optimizer", "quant_bi
 _OPTIMIZERS: Final = ("adam", "sgd", "lion", "adafactor", "galore", "apollo", "muon", "lomo", "lamb")
 _ASSUMED: Final = (
     ("method", "method taken as full fine-tuning, the costliest"),
-    ("seq_len", "sequence length taken as {seq_len} tokens"),
     ("micro_batch", "micro batch taken as 1"),
     ("optimizer", "optimizer taken as AdamW"),
     ("grad_checkpointing", "no gradient checkpointing"),
     ("flash_attention", "attention computed blockwise (SDPA or flash)"),
     ("compute_dtype", "weights and computation taken as bf16"),
 )
+
+
+_ADAPTERS: Final = ("lora", "qlora", "dora")
+_ALIKE: Final = 0.1
+"""By how much of its size a model's parameters, as a person gives them, may differ: names and cards round them."""
 
 
 class Described(NamedTuple):
@@ -120,6 +125,7 @@ def described(fields: Mapping[str, Json], known: ModelShape | None = None) -> De
     Raises UsageError for a value that can't be meant, and where the model's size is not known.
     """
     given = {name: _checked(name, value) for name, value in fields.items() if value is not None}
+    notes = [*_method_meant(given)]
     if given.get("method") == "qlora":
         given.setdefault("quant_bits", 4)
     elif given.get("quant_bits") in (4, 8) and given.get("method") == "lora":
@@ -128,13 +134,50 @@ def described(fields: Mapping[str, Json], known: ModelShape | None = None) -> De
         raise UsageError(
             "Weights in 4 or 8 bits can't be trained themselves.", hint="Give --method qlora, or leave quant_bits out."
         )
-    gpus = given.get("gpus")
+    notes += _spread_meant(given)
+    shape = _shape(given, known)
+    setting = setting_of(given | _defaults(given, shape))
+    notes = [shape.source and f"shape of the model: {shape.source}", *notes, *_assumed(given, setting, shape)]
+    return Described(shape, setting, tuple(n for n in (*notes, *too_long(setting.seq_len, shape)) if n))
+
+
+def _method_meant(given: dict[str, Json]) -> list[str]:
+    """Adapters are meant where their rank or place is given, and no method; that is said.
+
+    Raises UsageError where the method has none.
+    """
+    told = [name for name in ("lora_rank", "lora_targets") if name in given]
+    if not told or given.get("method") in _ADAPTERS:
+        return []
+    spelled = " and ".join(f"--{name.replace('_', '-')}" for name in told)
+    if given.get("method") is not None:
+        raise UsageError(
+            f"{spelled}: training with --method {given['method']} has no adapters.",
+            hint="Give --method lora, qlora or dora, or leave it out.",
+        )
+    given["method"] = "lora"
+    return [f"method taken as lora, by {spelled}"]
+
+
+def _spread_meant(given: dict[str, Json]) -> list[str]:
+    """Several GPUs without a word hold the model each. Raises UsageError for sharding over nobody says how many."""
+    gpus, parallel = given.get("gpus"), given.get("parallel")
     if isinstance(gpus, int) and gpus > 1:
         given.setdefault("parallel", "ddp")
-    shape = _shape(given, known)
-    setting = setting_of(given)
-    notes = [shape.source and f"shape of the model: {shape.source}", *_assumed(given, setting, shape)]
-    return Described(shape, setting, tuple(n for n in (*notes, *too_long(setting.seq_len, shape)) if n))
+    elif parallel not in (None, "none") and not given.get("offload"):
+        if gpus is None:
+            raise UsageError(f"--parallel {parallel}: over how many GPUs isn't said.", hint="Give --gpus N.")
+        return [f"one GPU alone: {parallel} spreads nothing"]
+    return []
+
+
+def _defaults(given: Mapping[str, Json], shape: ModelShape) -> dict[str, Json]:
+    """What a person leaves open, where a model's own size or this command's habit says it."""
+    found: dict[str, Json] = {"lora_rank": DEFAULT_RANK, "lora_targets": [*ALL_TARGETS]}
+    found["seq_len"] = default_length(shape)
+    if shape.family in FOR_IMAGES and shape.image_size:
+        found["image_size"] = shape.image_size
+    return {name: value for name, value in found.items() if name not in given}
 
 
 def _shape(given: Mapping[str, Json], known: ModelShape | None) -> ModelShape:
@@ -146,8 +189,17 @@ def _shape(given: Mapping[str, Json], known: ModelShape | None) -> ModelShape:
             hint="Give --model with a hub id that is known or tells its size (my-model-7b), or --params with billions "
             "of parameters; better also --set hidden=…, layers, heads, kv_heads, intermediate, vocab.",
         )
-    shape = shape_in(given, known)
     told = {"hidden", "layers", "heads", "vocab"} & given.keys()
+    params = given.get("params_b")
+    if named is not None and isinstance(params, float) and abs(params / named.params_b - 1) > _ALIKE:
+        if named.exact and not told:
+            raise UsageError(
+                f"{given['model']} has {named.params_b:.3g} B parameters ({named.source}), not {params:.3g} B.",
+                hint="Leave --params out, or name the model of that size, or give --params without --model.",
+            )
+        if not named.exact:
+            known = guessed_shape(params)
+    shape = shape_in(given, known)
     if named is None and {"hidden", "layers"} <= told:
         shape = shape.model_copy(update={"exact": True, "source": "as you give it"})
     if shape.heads and shape.kv_heads > shape.heads and "kv_heads" not in given:
@@ -156,14 +208,20 @@ def _shape(given: Mapping[str, Json], known: ModelShape | None) -> ModelShape:
 
 
 def _assumed(given: Mapping[str, Json], setting: Setting, shape: ModelShape) -> list[str]:
-    notes = [text.format(seq_len=setting.seq_len) for name, text in _ASSUMED if given.get(name) is None]
+    notes = [text for name, text in _ASSUMED if given.get(name) is None]
+    if shape.family in FOR_IMAGES:
+        if given.get("image_size") is None:
+            notes.insert(0, f"image side taken as {image_side(setting, shape)} pixels")
+    elif given.get("seq_len") is None:
+        longest = ", the model's longest" if setting.seq_len < DEFAULT_SEQ else ""
+        notes.insert(0, f"sequence length taken as {setting.seq_len} tokens{longest}")
     if not shape.exact:
         notes.insert(0, f"the model is sized by {shape.params_b:.3g} B parameters alone: the error may be 50 %")
-    if setting.method in ("lora", "qlora", "dora") and setting.trainable_params is None:
+    if setting.method in _ADAPTERS and setting.trainable_params is None:
         if given.get("lora_rank") is None:
             notes.append(f"LoRA rank taken as {setting.lora_rank}")
         if given.get("lora_targets") is None:
-            notes.append(f"adapters taken to be on {', '.join(setting.lora_targets)}")
+            notes.append("adapters taken to be on all matrices")
     if setting.parallel == "ddp":
         notes.append("every GPU holds the whole model (no sharding)")
     return notes

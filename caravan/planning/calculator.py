@@ -10,6 +10,7 @@ from caravan.planning.catalogue import CATALOGUE, Gpu, gpu_like
 from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.margin import high_of, holds
 from caravan.planning.memory import Setting, memory_parts
+from caravan.planning.memory_plan import ALL_TARGETS, DEFAULT_RANK
 from caravan.planning.prices import usd_per_hour
 from caravan.planning.speed import step_time
 from caravan.planning.trial import trial_work
@@ -30,6 +31,7 @@ MEANS: Final = {
     "gathered weights": "weights that are put together, or made whole from 4 or 8 bits, for a moment",
     "cast weights": "16-bit copies of 32-bit weights that autocast keeps",
     "averaged weights": "a running average of the weights, in 32 bit",
+    "other tensors": "rotary tables, masks, lists of the step, temporaries, rounding",
     "workspace": "cuBLAS's own",
     "allocator slack": "what torch reserves beyond what it uses",
     "CUDA context": "the driver's, with loaded kernels; outside of torch",
@@ -152,10 +154,12 @@ def steps(shape: ModelShape, setting: Setting, gpu: Gpu | None = None, gpus: int
 
     By how much slower it gets is said for that GPU type, where its speed is known.
     """
-    before = figure(shape, setting).gib
-    found = []
+    old = figure(shape, setting)
+    before, found = old.gib, []
     for name, changed, costs in _changes(setting, gpus or (setting.gpus if setting.gpus > 1 else 2)):
-        after = figure(shape, changed).gib
+        then = figure(shape, changed)
+        after = then.gib
+        costs += _widened(old, then) if changed.method == "qlora" and not changed.narrow else ""
         time = _slower(shape, setting, changed, gpu)
         if abs(before - after) >= 0.01:
             found.append(Step(name, changed, after, before - after, f"{costs}{time}"))
@@ -191,12 +195,24 @@ def _changes(setting: Setting, gpus: int) -> Iterator[tuple[str, Setting, str]]:
 def _methods(setting: Setting) -> Iterator[tuple[str, Setting, str]]:
     one = setting._replace(master_fp32=False, weights_dtype=setting.compute_dtype)
     if setting.method == "full":
-        every = ("q", "k", "v", "o", "gate", "up", "down")
-        one = one._replace(lora_targets=every, lora_rank=16, trainable_params=None)
-        yield "LoRA (rank 16)", one._replace(method="lora"), "trains adapters, not the model"
-        yield "QLoRA (rank 16)", one._replace(method="qlora", quant_bits=4), "adapters on a 4-bit model"
+        one = one._replace(lora_targets=ALL_TARGETS, lora_rank=DEFAULT_RANK, trainable_params=None)
+        how = f"rank {DEFAULT_RANK}, all matrices"
+        yield f"LoRA ({how})", one._replace(method="lora"), "trains adapters, not the model"
+        four, costs = one._replace(method="qlora", quant_bits=4), "adapters on a 4-bit model"
+        yield f"QLoRA ({how})", four, costs
     elif setting.quant_bits is None and setting.method in ("lora", "dora"):
-        yield "QLoRA", one._replace(method="qlora", quant_bits=4), "the base model in 4 bits"
+        four, costs = one._replace(method="qlora", quant_bits=4), "the base model in 4 bits"
+        yield "QLoRA", four, costs
+    else:
+        return
+    if not setting.grad_checkpointing:
+        yield "QLoRA with checkpointing", four._replace(grad_checkpointing=True), f"{costs}; recomputed"
+
+
+def _widened(before: Figure, after: Figure) -> str:
+    """Why 4 bits may take more: peft casts what isn't quantised to 32 bit, and with it what the blocks keep."""
+    old, new = (sum(p.gib for p in f.parts if p.name == "activations") for f in (before, after))
+    return f"; but peft keeps activations in 32 bit ({new - old:+.1f} GiB)" if new - old >= 0.05 else ""
 
 
 def _slower(shape: ModelShape, before: Setting, after: Setting, gpu: Gpu | None) -> str:

@@ -45,6 +45,13 @@ _SAYS_PACKING: Final = ("packing", "sample_packing", "pack_dataset", "packed")
 _SAYS_SAVING: Final = ("save_steps", "save_every", "save_interval", "checkpoint_every", "ckpt_interval")
 
 
+class Named(NamedTuple):
+    """How a person gives the data's size and the number of steps."""
+
+    rows: str = "dataset.examples"
+    steps: str = "training.max_steps"
+
+
 class RunTime(NamedTuple):
     """The seconds of a job, of one step, and the steps; None: not known, and the notes say why and what to give."""
 
@@ -63,9 +70,17 @@ class _Much(NamedTuple):
 
 
 def run_time(
-    plan: TrainingPlan, shape: ModelShape | None, setting: Setting, gpu: Gpu | None, data: DatasetSize | None
+    plan: TrainingPlan,
+    shape: ModelShape | None,
+    setting: Setting,
+    gpu: Gpu | None,
+    data: DatasetSize | None,
+    named: Named = Named(),  # noqa: B008 - a plain value
 ) -> RunTime:
-    """The time of the plan's job on GPUs of that type (None: on CPUs, or the type isn't known)."""
+    """The time of the plan's job on GPUs of that type (None: on CPUs, or the type isn't known).
+
+    `named`: what the notes call that which a person may give.
+    """
     if plan.resources.gpus and gpu is None:
         return RunTime(None, ("time isn't estimated: the speed of its GPU type isn't known; first steps tell it",))
     if shape is None:
@@ -77,7 +92,7 @@ def run_time(
     if step is None:
         why = f"models of this kind ({shape.family.value}) have no formula for it; first steps tell their speed"
         return RunTime(None, (f"time isn't estimated: {why}",))
-    steps, of_steps = _steps(plan, setting, data, length.likely if packed else 1.0)
+    steps, of_steps = _steps(plan, setting, data, length.likely if packed else 1.0, named)
     each = _Much(step.seconds, *_of_a_step(plan, work, kind, step.seconds, length))
     step_s = _range(each)
     said = f"{_short(step.seconds)} a step of {step.tokens:,} tokens ({step.tokens_per_s:,.0f} tokens/s)"
@@ -130,7 +145,7 @@ def work_of(plan: TrainingPlan, shape: ModelShape, setting: Setting, filled: flo
         shape=shape,
         full=not adapter and setting.method != "freeze",
         rank=min(setting.lora_rank, 1 << 20) if adapter else 0,
-        adapted=len(setting.lora_targets) or 7,
+        adapted=7 if "all" in setting.lora_targets else len(setting.lora_targets) or 7,
         dora=setting.method == "dora",
         trainable_b=trained_params(shape, setting) / 1e9,
         compute=setting.compute_dtype if plan.resources.gpus else "fp32",
@@ -186,14 +201,16 @@ def _of_a_step(plan: TrainingPlan, work: Work, kind: Gpu, likely: float, length:
     return _both(own, max(1.0, 1 / factors[0])), _both(own, max(1.0, factors[1]))
 
 
-def _steps(plan: TrainingPlan, setting: Setting, data: DatasetSize | None, packing: float) -> tuple[_Much | None, str]:
+def _steps(
+    plan: TrainingPlan, setting: Setting, data: DatasetSize | None, packing: float, named: Named
+) -> tuple[_Much | None, str]:
     """The steps of the training and what they come from; without them, what to give."""
     training = plan.training
     if training.max_steps is not None:
-        return _Much(training.max_steps), f"training.max_steps = {training.max_steps:,}"
+        return _Much(training.max_steps), f"{named.steps} = {training.max_steps:,}"
     rows = data.rows if data is not None else None
     if not rows:
-        give = "give dataset.examples or training.max_steps"
+        give = f"give {named.rows} or {named.steps}"
         return None, f"time isn't estimated: how many examples the data has isn't known; {give}"
     less = more = 1.0 if data is None or data.exact else _INEXACT
     epochs = training.epochs

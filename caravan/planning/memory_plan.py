@@ -3,18 +3,21 @@
 import re
 from typing import Final
 
+from caravan.planning.adapter_targets import ALL_TARGETS, rank_told, targets_told
 from caravan.planning.command import DISTRIBUTED
 from caravan.planning.memory import Setting
+from caravan.planning.memory.families import FOR_IMAGES, image_side
 from caravan.planning.memory.kernels import kernels_named
 from caravan.planning.memory.names import method_kind, optimizer_kind
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher, RepoProfile
 from caravan.values.shape import ModelShape
 
-__all__ = ["optimizer_kind", "setting_of_plan"]
+__all__ = ["ALL_TARGETS", "DEFAULT_RANK", "DEFAULT_SEQ", "optimizer_kind", "setting_of_plan"]
 
-_DEFAULT_SEQ: Final = 1024
-_ALL_TARGETS: Final = ("q", "k", "v", "o", "gate", "up", "down")
+DEFAULT_SEQ: Final = 1024
+DEFAULT_RANK: Final = 16
+_ALL: Final = "all matrices"
 _ADAPTERS: Final = ("lora", "qlora", "dora")
 _STAGE: Final = re.compile(r"zero[-_ ]?(?:stage)?[-_ =]?([123])|\bstage[\"']?\s*[:=]\s*([123])")
 
@@ -24,7 +27,7 @@ def setting_of_plan(
 ) -> tuple[Setting, list[str]]:
     """The plan's training as memory sees it, and a line for everything that nobody said."""
     training = plan.training
-    notes = list(_assumed(plan))
+    notes = list(_assumed(plan, shape))
     method = method_kind(training.method)
     quant = training.quant_bits or (4 if method == "qlora" else None)
     precision = training.precision or "bf16"
@@ -39,6 +42,16 @@ def setting_of_plan(
         notes.append("every GPU holds the whole model (no sharding found)")
     if training.max_len is not None and shape.max_positions and training.max_len > shape.max_positions:
         notes.append(f"{training.max_len} tokens a sequence is more than the {shape.max_positions} it was made for")
+    side = shape.image_size or None if shape.family in FOR_IMAGES else None
+    if shape.family in FOR_IMAGES:
+        notes.append(f"image side taken as {image_side(Setting(image_size=side), shape)} pixels")
+    targets: tuple[str, ...] = ()
+    rank, by = rank_told(profile)
+    if adapter:
+        if training.lora_rank is None:
+            notes.append(f"LoRA rank {rank} ({by})" if rank else f"LoRA rank taken as {DEFAULT_RANK}")
+        targets, where = targets_told(plan, profile)
+        notes.append(f"adapters are on {', '.join(targets)} ({where})" if where else f"adapters taken to be on {_ALL}")
     if not shape.gated and shape.exact:
         notes.append("MLP without a gate")
     return (
@@ -49,9 +62,9 @@ def setting_of_plan(
             quant_bits=quant,
             optimizer=optimizer_kind(training.optimizer),
             micro_batch=training.micro_batch or 1,
-            seq_len=training.max_len or _DEFAULT_SEQ,
-            lora_rank=training.lora_rank or 16,
-            lora_targets=_ALL_TARGETS if adapter else (),
+            seq_len=training.max_len or default_length(shape),
+            lora_rank=training.lora_rank or rank or DEFAULT_RANK,
+            lora_targets=targets,
             grad_checkpointing=bool(training.grad_checkpointing),
             fused_ce=kernels.fused_ce,
             in_place_ce=kernels.in_place_ce,
@@ -64,9 +77,15 @@ def setting_of_plan(
             grad_accum=training.grad_accum,
             offload=offload,
             varying=not _packed(plan),
+            image_size=side,
         ),
         notes,
     )
+
+
+def default_length(shape: ModelShape) -> int:
+    """Tokens of a sequence where nobody says it: no more than the model was made for."""
+    return min(DEFAULT_SEQ, shape.max_positions or DEFAULT_SEQ)
 
 
 def _packed(plan: TrainingPlan) -> bool:
@@ -77,17 +96,17 @@ def _packed(plan: TrainingPlan) -> bool:
     )
 
 
-def _assumed(plan: TrainingPlan) -> list[str]:
+def _assumed(plan: TrainingPlan, shape: ModelShape) -> list[str]:
     training = plan.training
     said = (
-        (training.max_len, f"sequence length taken as {_DEFAULT_SEQ}"),
+        (training.max_len, None if shape.family in FOR_IMAGES else f"sequence length taken as {default_length(shape)}"),
         (training.micro_batch, "batch size taken as 1"),
         (training.method, "method taken as full fine-tuning, the costliest"),
         (training.grad_checkpointing, "no gradient checkpointing"),
         (training.attn, "attention computed blockwise (SDPA or flash)"),
         (training.precision, "weights and computation taken as bf16"),
     )
-    return [text for value, text in said if value is None]
+    return [text for value, text in said if value is None and text]
 
 
 def _weights_dtype(plan: TrainingPlan, compute: str, parallel: str, *, adapter: bool) -> str:

@@ -340,7 +340,7 @@ def _unet(config: Mapping[str, Json], kind: str) -> dict[str, Any]:
     return {
         **{"hidden": max(wide), "layers": len(wide) * (2 * each + 1), "heads": 8, "kv_heads": 8, "vocab": 0},
         **{"intermediate": 4 * max(wide), "gated": True, "tied": True, "family": Family.UNET, "model_type": kind},
-        "image_size": _side(config, "sample_size"),
+        "image_size": _side(config, "sample_size") * _coded(config),
     }
 
 
@@ -348,11 +348,19 @@ def _diffusion(config: Mapping[str, Json], kind: str) -> dict[str, Any]:
     heads = n.needed(config, n.HEADS, n.MOST_WIDTH)
     each = n.needed(config, ("attention_head_dim",), n.MOST_WIDTH)
     layers = n.needed(config, n.LAYERS, n.MOST_BLOCKS) + n.optional(config, ("num_single_layers",), n.MOST_BLOCKS)
+    patch = _side(config, "patch_size")
     if heads * each > n.MOST_WIDTH:
         raise n.Senseless(f"its width of {heads * each} makes no sense")
     return {
         **{"hidden": heads * each, "layers": layers, "heads": heads, "kv_heads": heads, "head_dim": each, "vocab": 0},
         **{"intermediate": 4 * heads * each, "gated": False, "tied": True, "family": Family.DIT, "model_type": kind},
-        "image_size": _side(config, "sample_size"),
-        "patch_size": _side(config, "patch_size"),
+        "image_size": _side(config, "sample_size") * _coded(config),
+        "patch_size": (2 if patch == 1 else patch) * _coded(config),  # 1: two by two are joined before the network
     }
+
+
+def _coded(config: Mapping[str, Json]) -> int:
+    """Pixels of a side for each number that the network sees: 8 behind an autoencoder, whose codes have 4 channels or
+    more (Rombach et al. 2021, arXiv 2112.10752); 1 where it sees the image's own.
+    """
+    return 1 if config.get("in_channels") in (1, 3) else 8

@@ -18,6 +18,19 @@ from caravan.values.shape import MOST_PARAMS_B, Family, ModelShape
 
 _FAMILIES: Final = {"cnn-detector": Family.CNN, "cnn": Family.CNN} | {f.value: f for f in Family}
 _MOST: Final = 10**12
+_BESIDE: Final = (
+    *("id", "oom", "measured", "core", "peak_gib", "peak_nvml_gib", "peak_reserved_gib", "unit_note", "gpu", "note"),
+    *("throughput", "throughput_unit", "source", "source_group", "series", "quality"),
+)
+_READ: Final = (
+    *("model", "params_b", "hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocab", "tied"),
+    *("mlp_gated", "moe_experts", "moe_topk", "arch_family", "image_size", "method", "lora_rank", "lora_targets"),
+    *("trainable_params", "optimizer", "weights_dtype", "compute_dtype", "quant_bits", "quant_type", "master_fp32"),
+    *("grad_checkpointing", "flash_attention", "fused_ce", "compiled", "micro_batch", "grad_accum", "seq_len"),
+    *("seq_kind", "gpus", "parallel", "offload", "metric", "framework"),
+)
+ROW_FIELDS: Final = (*_READ, *_BESIDE)
+"""All fields of the contract: those that the estimate goes by, and those that say where a row is from."""
 _VARYING: Final = ("max_cap", "avg", "dataset_typical")
 
 
@@ -122,6 +135,8 @@ def _length(fields: Mapping[str, Json], fitted: Fitted) -> int | None:
 
 def _count(fields: Mapping[str, Json], name: str) -> int | None:
     number = _number(fields, name)
+    if number is not None and number != int(number):
+        raise _bad(fields, name, "must be a whole number")
     return None if number is None else int(number)
 
 

@@ -39,7 +39,7 @@ def trial_work(shape: ModelShape, setting: Setting) -> Work:
         shape=shape,
         full=setting.method == "full",
         rank=setting.lora_rank if adapter else 0,
-        adapted=len(setting.lora_targets) or 7,
+        adapted=7 if "all" in setting.lora_targets else len(setting.lora_targets) or 7,
         dora=setting.method == "dora",
         trainable_b=trained_params(shape, setting) / 1e9,
         compute=setting.compute_dtype,

@@ -19,18 +19,31 @@ if TYPE_CHECKING:
     from caravan.values.base import Json
 
 
+_MOST_TOLD = 20
+"""Unknown fields that are named; each is named once."""
+
+
 def print_rows(terminal: Terminal, file: str) -> int:
     """Estimate each row, in their order; exit code 2 where one could not be."""
-    bad = 0
+    bad, told = 0, set[str]()
     with _opened(file) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                terminal.out(json.dumps(_estimated(line), ensure_ascii=False, allow_nan=False))
+                answer, unknown = _estimated(line)
+                terminal.out(json.dumps(answer, ensure_ascii=False, allow_nan=False))
             except UsageError as error:
                 bad += 1
                 terminal.err(one_line(f"{file}, line {number}: {error.line()}", 400))
+                continue
+            for name in unknown:
+                if name not in told and len(told) < _MOST_TOLD:
+                    told.add(name)
+                    text = (
+                        f"{file}, line {number}: a training has no field {one_line(name, 60)}, so it changes nothing."
+                    )
+                    terminal.err(one_line(text, 400))
     if bad:
         terminal.err(f"{bad} line{'' if bad == 1 else 's'} could not be estimated; the others are above.")
     return UsageError.exit_code if bad else 0
@@ -47,9 +60,12 @@ def _opened(file: str) -> AbstractContextManager[Iterable[str]]:
         ) from error
 
 
-def _estimated(line: str) -> dict[str, Json]:
-    """The row's id, peak and breakdown. Raises UsageError, which names the row where it has an id."""
-    from caravan.planning.rows import estimate_row
+def _estimated(line: str) -> tuple[dict[str, Json], list[str]]:
+    """The row's id, peak and breakdown, and its fields that nobody knows.
+
+    Raises UsageError, which names the row where it has an id.
+    """
+    from caravan.planning.rows import ROW_FIELDS, estimate_row
 
     try:
         row = json.loads(line)
@@ -60,4 +76,5 @@ def _estimated(line: str) -> dict[str, Json]:
     if row.get("method") == "qlora" and row.get("quant_bits") is None:
         row["quant_bits"] = 4  # what the word means
     peak, parts = estimate_row(row)
-    return {"id": row.get("id"), "peak_gib": peak, "breakdown": {**parts}}
+    unknown = [name for name in row if name not in ROW_FIELDS]
+    return {"id": row.get("id"), "peak_gib": peak, "breakdown": {**parts}}, unknown

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from caravan.terminal.plan_view import DrawnUp
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
+    from caravan.values.estimate import Estimate
     from caravan.values.plan import TrainingPlan
     from caravan.values.repo import RepoProfile
     from caravan.values.shape import ModelShape
@@ -61,6 +62,8 @@ class Sheet(NamedTuple):
     plan: TrainingPlan
     data: DatasetSize | None
     notes: tuple[str, ...]
+    on_cpu: Estimate | None = None
+    """The plan's own estimate, where it asks for no GPU and names no model that one could hold."""
 
 
 def sheet_of_words(wiring: Wiring, asked: Typed) -> Sheet:
@@ -112,7 +115,9 @@ def sheet_of_plan(wiring: Wiring, asked: Typed, found: DrawnUp) -> Sheet:
     state = found.state
     if state is None or state.plan is None:
         raise UsageError("No plan was made of the repository.", hint="See what `plan` says of it.")
-    return _of_plan(wiring, asked, state.plan, state.profile, ())
+    sheet = _of_plan(wiring, asked, state.plan, state.profile, ())
+    without = sheet.shape is None and state.plan.resources.gpus == 0 and asked.gpu is None
+    return sheet._replace(on_cpu=state.estimate) if without else sheet
 
 
 def _of_plan(

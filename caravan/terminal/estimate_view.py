@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caravan.planning.calculator import MEANS, Offer, Step, holding, largest_batch, largest_length, steps
-from caravan.planning.duration import RunTime, bounded, run_time
+from caravan.planning.duration import Named, RunTime, bounded, run_time
 from caravan.planning.margin import holds
+from caravan.planning.memory.families import FOR_IMAGES, image_side
 from caravan.terminal.text import duration, money, one_line, span
 from caravan.values.estimate import Range
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from caravan.values.shape import ModelShape
 
 _SHOWN: Final = 8
+_OPTIONS: Final = Named(rows="--rows", steps="--max-steps")
 
 
 class Held(NamedTuple):
@@ -42,12 +44,16 @@ class Room(NamedTuple):
 
 def show_sheet(terminal: Terminal, sheet: Sheet, *, as_json: bool) -> int:
     """Print the answer: exit code 0, or 2 where the model isn't known."""
+    if sheet.on_cpu is not None:
+        from caravan.terminal.estimate_cpu import show_without_gpu
+
+        return show_without_gpu(terminal, sheet.name, sheet.on_cpu, as_json=as_json)
     if sheet.shape is None or sheet.needed is None:
         from caravan.values.errors import UsageError
 
         why = next((n for n in sheet.notes if "isn't estimated" in n), "GPU memory isn't estimated")
         hint = next((n for n in sheet.notes if n.startswith("to have it")), "")
-        raise UsageError(f"{one_line(why)}.", hint=one_line(hint))
+        raise UsageError(f"{one_line(why)}.", hint=one_line(hint[:1].upper() + hint[1:]))
     answer = _Answer(sheet, sheet.shape, sheet.needed)
     if as_json:
         terminal.document(answer.document())
@@ -62,15 +68,16 @@ class _Answer:
     def __init__(self, sheet: Sheet, shape: ModelShape, needed: Figure) -> None:
         self.sheet, self.shape, self.needed = sheet, shape, needed
         fitting = holding(self.needed, sheet.offers)
-        self.held = tuple(self._held(offer) for offer in fitting)
+        self.held = tuple(sorted((self._held(offer) for offer in fitting), key=_by_cost))  # else as offers are sorted
         self.room = self._room(sheet.named)
         kind = sheet.named.kind if sheet.named else None
         self.steps: tuple[Step, ...] = steps(shape, sheet.setting, kind)
         self.time = self._time(sheet.named) if sheet.named else None
 
     def _time(self, offer: Offer) -> RunTime:
-        found = run_time(self.sheet.plan, self.shape, self.sheet.setting, offer.kind, self.sheet.data)
-        return bounded(found, self.sheet.plan.limits.max_run_s)
+        sheet, limit = self.sheet, self.sheet.plan.limits.max_run_s
+        found = run_time(sheet.plan, self.shape, sheet.setting, offer.kind, sheet.data, _OPTIONS)
+        return found if limit is None else bounded(found, limit)
 
     def _held(self, offer: Offer) -> Held:
         seconds = self._time(offer).seconds
@@ -85,7 +92,8 @@ class _Answer:
         if offer is None:
             return None
         batch = largest_batch(self.shape, self.sheet.setting, offer.memory_gib)
-        length = largest_length(self.shape, self.sheet.setting, offer.memory_gib)
+        images = self.shape.family in FOR_IMAGES  # which have no length
+        length = 0 if images else largest_length(self.shape, self.sheet.setting, offer.memory_gib)
         return Room(offer, holds(offer.memory_gib, self.needed.high), batch, length)
 
     def notes(self) -> tuple[str, ...]:
@@ -137,7 +145,7 @@ class _Answer:
         from caravan.terminal.console import cell, draw, listing
 
         needed = self.needed
-        terminal.out(one_line(f"{self.sheet.name}: {_in_words(self.sheet.setting)}"))
+        terminal.out(one_line(f"{self.sheet.name}: {_in_words(self.sheet.setting, self.shape)}"))
         terminal.out()
         parts = listing("GPU memory", "GiB", "")
         parts.columns[1].justify = "right"
@@ -162,7 +170,7 @@ class _Answer:
         terminal.out(one_line(f"On {offer.name} ({offer.memory_gib:.1f} GiB{cost}): {fits}."))
         setting = self.sheet.setting
         if room.micro_batch:
-            terminal.out(f"  largest micro batch at {setting.seq_len} tokens: {room.micro_batch}")
+            terminal.out(f"  largest micro batch at {_size(setting, self.shape)}: {room.micro_batch}")
         if room.seq_len:
             longest = " (the model's longest)" if room.seq_len == self.shape.max_positions else ""
             terminal.out(f"  longest sequence at micro batch {setting.micro_batch}: {room.seq_len} tokens{longest}")
@@ -190,13 +198,15 @@ class _Answer:
         table = listing(f"GPUs of {where} that hold it", "GiB", "USD/h", "time", "cost")
         for number in (1, 2):
             table.columns[number].justify = "right"
-        for offer, seconds, cost in self.held[:_SHOWN]:
+        rows = _merged(self.held)
+        for (offer, seconds, cost), alike in rows[:_SHOWN]:
             hourly = "?" if offer.usd_per_hour is None else f"{offer.usd_per_hour * self.gpus:.2f}"
             time = duration(seconds.likely) if seconds else ""
-            table.add_row(cell(offer.name), f"{offer.memory_gib:.0f}", hourly, time, money(cost.likely) if cost else "")
+            name = f"{offer.name} (and {alike} alike)" if alike else offer.name
+            table.add_row(cell(name), f"{offer.memory_gib:.0f}", hourly, time, money(cost.likely) if cost else "")
         draw(terminal.stdout, table)
-        if len(self.held) > _SHOWN:
-            terminal.out(f"and {len(self.held) - _SHOWN} more (--json lists them all)")
+        if len(rows) > _SHOWN:
+            terminal.out(f"and {len(rows) - _SHOWN} more (--json lists them all)")
         terminal.out()
 
     def _show_steps(self, terminal: Terminal) -> None:
@@ -204,19 +214,40 @@ class _Answer:
 
         if not self.steps:
             return
-        table = listing("what would change it", "saves GiB", "then", "and costs")
+        table = listing("what would change it", "GiB more or less", "GiB then", "and costs")
         for number in (1, 2):
             table.columns[number].justify = "right"
         for step in self.steps:
-            table.add_row(cell(step.name), f"{step.saves:+.2f}", f"{step.gib:.2f}", cell(step.costs))
+            table.add_row(cell(step.name), f"{-step.saves:+.2f}", f"{step.gib:.2f}", cell(step.costs))
         draw(terminal.stdout, table)
         terminal.out()
 
 
-def _in_words(setting: Setting) -> str:
+def _by_cost(held: Held) -> tuple[bool, float]:
+    """The cheapest run first, those of unknown cost last."""
+    return held.cost_usd is None, held.cost_usd.likely if held.cost_usd else 0.0
+
+
+def _merged(held: tuple[Held, ...]) -> list[tuple[Held, int]]:
+    """Each that differs from those before it, and how many others have its memory, speed, time and price."""
+    found: dict[tuple[object, ...], list[Held]] = {}
+    for one in held:
+        kind, offer = one.offer.kind, one.offer
+        speed = (kind.bf16_tflops, kind.fp16_tflops, kind.bandwidth_gbs) if kind else (offer.name,)
+        key = (offer.memory_gib, offer.usd_per_hour, one.seconds and round(one.seconds.likely), *speed)
+        found.setdefault(key, []).append(one)
+    return [(same[0], len(same) - 1) for same in found.values()]
+
+
+def _size(setting: Setting, shape: ModelShape) -> str:
+    """What one sample is, in words."""
+    return f"{image_side(setting, shape)} pixels" if shape.family in FOR_IMAGES else f"{setting.seq_len} tokens"
+
+
+def _in_words(setting: Setting, shape: ModelShape) -> str:
     method = f"{setting.method} (rank {setting.lora_rank})" if "lora" in setting.method else setting.method
     parts = [method, setting.compute_dtype, setting.optimizer]
-    parts += [f"micro batch {setting.micro_batch}", f"{setting.seq_len} tokens"]
+    parts += [f"micro batch {setting.micro_batch}", _size(setting, shape)]
     parts += ["checkpointing"] if setting.grad_checkpointing else []
     parts += [f"{setting.parallel} over {setting.gpus} GPUs"] if setting.gpus > 1 else []
     return ", ".join(parts)

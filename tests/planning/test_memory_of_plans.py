@@ -41,7 +41,7 @@ def test_what_nobody_said_is_named() -> None:
     assert len(notes) == 6
     said = {"method": "lora", "micro_batch": 2, "max_len": 512, "grad_checkpointing": True, "attn": "sdpa"}
     _, notes = setting_of_plan(plan_of(said | {"precision": "bf16"}), TOY)
-    assert notes == []
+    assert notes == ["LoRA rank taken as 16", "adapters taken to be on all matrices"]
 
 
 def test_a_sequence_longer_than_the_models_is_told() -> None:

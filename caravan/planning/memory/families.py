@@ -33,6 +33,11 @@ _ASPECT: Final = 0.6
 """Of a detector's longest side, the share that the shorter one has (800 of 1333 pixels)."""
 
 
+def image_side(setting: Setting, shape: ModelShape) -> int:
+    """Side of an image in pixels: as the setting says, else what models of the family are usually trained with."""
+    return setting.image_size or _SIDE[shape.family]
+
+
 def average_bytes(shape: ModelShape, setting: Setting) -> float:
     """The running average of the weights in 32 bit, which fully trained diffusion models usually keep."""
     trains_all = setting.method == "full"
@@ -41,7 +46,7 @@ def average_bytes(shape: ModelShape, setting: Setting) -> float:
 
 def image_activation_bytes(shape: ModelShape, setting: Setting) -> float:
     """Bytes kept of one micro batch of images."""
-    side = float(setting.image_size or _SIDE[shape.family])
+    side = float(image_side(setting, shape))
     each = width(setting.compute_dtype)
     if shape.family is Family.CNN:
         grown = math.sqrt(max(0.25, shape.params_b / _RESNET50))

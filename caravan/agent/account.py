@@ -3,18 +3,21 @@
 Other agents see it there and count with it, and an agent that takes over knows what was spent before it came.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
 from caravan.agent.context import Context
-from caravan.agent.money import rooms
+from caravan.agent.money import reserve_more, rooms
 from caravan.agent.purse import Purse
 from caravan.agent.state import RunState
 from caravan.values.run import Snapshot
 
 TELL_S: Final = 30.0
 """Seconds between two times at which the store is told: of a job that vanishes at most so much goes uncounted."""
+
+_DUST: Final = 0.005
+"""US dollars: less than that buys nothing worth asking for."""
 
 
 @dataclass
@@ -33,7 +36,18 @@ class Account:
     def over(self, snapshot: Snapshot, now: datetime) -> str:
         """Why the job is to be ended now, in words; empty while there is money left."""
         self._tell(snapshot, now)
-        return self.purse.over(snapshot, now) or self._shared
+        return self._over(snapshot, now) or self._shared
+
+    def _over(self, snapshot: Snapshot, now: datetime) -> str:
+        """The purse's word, once no more of what is approved can be reserved."""
+        why = self.purse.over(snapshot, now)
+        while why:
+            more = reserve_more(self.state, self.context, self.purse.approved_usd)
+            if more <= self.purse.approved_usd + _DUST:
+                return why
+            self.purse = replace(self.purse, approved_usd=more)
+            why = self.purse.over(snapshot, now)
+        return ""
 
     def _tell(self, snapshot: Snapshot, now: datetime) -> None:
         if self._told is not None and 0 <= (now - self._told).total_seconds() < TELL_S:

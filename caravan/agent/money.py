@@ -17,6 +17,8 @@ from caravan.values.spending import Cap, Reservation, Room
 
 _SOMETHING: Final = 0.01
 """US dollars that must be left for a job whose cost is not known."""
+_MARGIN: Final = 0.25
+"""Of an estimate's dearer end what is reserved beside it, and so much of a reservation is asked for when it ends."""
 _DEAREST: Final = max(gpu.usd_per_hour or 0.0 for gpu in CATALOGUE)
 
 
@@ -57,14 +59,30 @@ def approved_usd(state: RunState, context: Context) -> float | None:
 
 
 def reserve(state: RunState, context: Context) -> Reservation:
-    """Reserve what is approved, or what is left of it if the attempt's dearest end fits in; one step over the store."""
-    estimate = state.need_estimate()
-    ahead = estimate.cost_usd.high if estimate.cost_usd is not None else _SOMETHING
-    need = state.spent_usd + ahead
-    want = max(need, approved_usd(state, context) or 0.0)
+    """Reserve the attempt's dearest end and a margin, of what is approved; one step over the store.
+
+    What is left is taken if the dearest end fits in. Where the cost is not known, it is all that is approved.
+    """
+    estimate, approved = state.need_estimate(), approved_usd(state, context) or 0.0
+    known = estimate.cost_usd
+    need = state.spent_usd + (known.high if known is not None else _SOMETHING)
+    margin = need + _MARGIN * known.high if known is not None else approved
+    want = max(need, min(approved, margin))
     if rate_of(state.need_plan(), estimate).usd_per_hour == 0:
         need = want = state.spent_usd  # it costs nothing: others need not wait for its money
     return context.store.reserve(state.run_id, need_usd=need, want_usd=want, caps=caps(state, context))
+
+
+def reserve_more(state: RunState, context: Context, reserved: float) -> float:
+    """What the running job may spend in all after more of what is approved was asked for: no less than `reserved`.
+
+    Others come first to what they have reserved: nothing is added that a shared limit does not leave.
+    """
+    want = min(reserved * (1 + _MARGIN), approved_usd(state, context) or reserved)
+    if want <= reserved:
+        return reserved
+    answer = context.store.reserve(state.run_id, need_usd=reserved, want_usd=want, caps=caps(state, context))
+    return max(reserved, answer.usd or 0.0)
 
 
 def cost_usd(state: RunState, context: Context, deployment: Deployment, last: Snapshot) -> float:

@@ -40,6 +40,26 @@ def look(plan: TrainingPlan, context: Context, alloc_id: str | None) -> Seen:
     return Seen(None, None)
 
 
+def checkpoint_there(plan: TrainingPlan, context: Context, alloc_id: str | None) -> bool | None:
+    """Whether the outputs hold what the training could go on from; None: that can't be seen from here."""
+    resume = plan.resume
+    if resume is None:
+        return False
+    if plan.outputs.kind == "path" and plan.training.output_dir is None and context.facts().shared_files:
+        pattern = resume.pattern or _CHECKPOINTS[resume.kind]
+        place = Path(plan.outputs.location)
+        try:
+            return any(_OURS not in found.relative_to(place).parts for found in place.rglob(pattern))
+        except (OSError, ValueError, NotImplementedError):  # not ours to read, or no pattern for paths
+            return None
+    summary = _summary(context, alloc_id) if alloc_id else None
+    return False if summary is not None and summary.files == 0 else None
+
+
+_CHECKPOINTS: Final = {"trainer": "checkpoint-*", "lightning": "*.ckpt", "files": "*"}
+"""What a checkpoint is called where the plan does not say it."""
+
+
 def place_of(plan: TrainingPlan, run_id: str) -> str:
     """The outputs' place in words."""
     sink = plan.outputs

@@ -69,6 +69,10 @@ class RunState(Value):
     fixes: int = 0
     interruptions: int = 0
     reached: float = Field(default=0.0, description="share of the training in its last checkpoint, where that is known")
+    written: bool | None = Field(
+        default=None,
+        description="whether its outputs hold a checkpoint to go on from; None: it can't be seen from here",
+    )
     exhausted: str = Field(
         default="", description="why a job that was well was ended: its time or its money was over; a person decides"
     )

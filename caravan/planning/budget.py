@@ -4,6 +4,7 @@ Pure: what runs have spent together and what is reserved was looked up before.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from caravan.values.estimate import BudgetVerdict, Estimate, Verdict
 from caravan.values.policy import Policies
@@ -56,7 +57,9 @@ def _of_the_run(estimate: Estimate, soft: float, hard: float, spent: float, *, n
             return BudgetVerdict(verdict=Verdict.OVER_HARD, text=text, limit=hard_name, **known)
         return BudgetVerdict(verdict=Verdict.OVER_SOFT, text=text, limit=soft_name, **known)
     total = spent + estimate.cost_usd.high
-    said = f"Up to {estimate.cost_usd.high:.2f} USD{before}" if total else "It costs nothing"
+    said = f"Up to {estimate.cost_usd.high:.2f} USD" if total else "It costs nothing"
+    if spent:
+        said = f"Up to {estimate.cost_usd.high:.2f} USD more, {total:.2f} USD in all with {spent:.2f} spent so far"
     if total <= soft:
         return BudgetVerdict(verdict=Verdict.WITHIN, text=f"{said}: within {soft:.2f} USD.", **known)
     if total <= hard:
@@ -71,19 +74,43 @@ def refusal(short: Room, ahead_usd: float | None) -> str:
     """Why a limit over several runs stands against a run, what is left and what to do. `ahead_usd` None: not known."""
     cost = "What it will cost isn't known" if ahead_usd is None else f"Up to {ahead_usd:.2f} USD"
     again = f"{renewed_at(short.cap):%Y-%m-%d} UTC"
-    advice = f"Plan smaller, wait until {again}, or ask whoever set it; --budget doesn't help."
+    wait = f"wait until {again}"
+    if ahead_usd is not None and ahead_usd <= short.left_usd + short.reserved_usd:
+        # What the others leave of their reservations at their ends is free then.
+        wait = f"try again when {_those_with_it(short)}"
+    advice = f"Plan smaller, {wait}, or ask whoever set it; --budget doesn't help."
     return f"{cost}: over {in_words(short)}. {advice}"
 
 
 def in_words(room: Room) -> str:
     """A limit over several runs, with what is left under it and where the rest is."""
     whose = f"of {room.cap.user or 'runs whose user is not known'}" if room.cap.user is not None else "of all runs"
-    held = f", {room.reserved_usd:.2f} reserved by runs that run now" if room.reserved_usd >= 0.005 else ""
+    held = f", {room.reserved_usd:.2f} reserved by {_named(room)}" if room.reserved_usd >= 0.005 else ""
     span = "this month" if room.cap.span == "month" else "today"
     return (
         f"the {room.left_usd:.2f} USD that are left {span} of the {room.cap.usd:.2f} USD {whose} ({room.cap.name}; "
         f"{room.spent_usd:.2f} spent{held})"
     )
+
+
+def _named(room: Room) -> str:
+    """Who has reserved what is not left: a few runs by their ids, more by their number."""
+    count = len(room.holders)
+    if not count:
+        return "runs that run now"
+    if count > _NAMED:
+        return f"{count} runs that run now"
+    return (
+        f"run{'s' if count > 1 else ''} {' and '.join(filter(None, (', '.join(room.holders[:-1]), room.holders[-1])))}"
+    )
+
+
+_NAMED: Final = 3
+"""Runs that are told by their ids."""
+
+
+def _those_with_it(room: Room) -> str:
+    return "that run has ended" if len(room.holders) == 1 else "those runs have ended"
 
 
 def shared_of(policies: Policies) -> tuple[SharedLimit, ...]:

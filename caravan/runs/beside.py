@@ -87,6 +87,7 @@ class StoreBeside:
                 update={
                     "spent_usd": one.spent_usd + other.spent_usd,
                     "reserved_usd": one.reserved_usd + other.reserved_usd,
+                    "holders": (*one.holders, *other.holders),
                 }
             )
             for one, other in both

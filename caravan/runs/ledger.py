@@ -71,6 +71,7 @@ def rooms(connection: sa.Connection, run_id: str, caps: Sequence[Cap]) -> tuple[
             cap=cap,
             spent_usd=max(0.0, _sum(connection, _spent_since(cap))),
             reserved_usd=max(0.0, _sum(connection, _reserved(cap, run_id))),
+            holders=_holders(connection, cap, run_id),
         )
         for cap in caps
     )
@@ -85,6 +86,14 @@ def _reserved(cap: Cap, run_id: str) -> sa.Select[Any]:
     joined = reservations.join(runs, runs.c.id == reservations.c.run_id)
     found = sa.select(sa.func.sum(_STILL)).select_from(joined).where(_RUNNING, runs.c.id != run_id)
     return found if cap.user is None else found.where(runs.c.user == cap.user)
+
+
+def _holders(connection: sa.Connection, cap: Cap, run_id: str) -> tuple[str, ...]:
+    """The other runs that may still spend some of it, whoever may spend most first."""
+    joined = reservations.join(runs, runs.c.id == reservations.c.run_id)
+    found = sa.select(runs.c.id).select_from(joined).where(_RUNNING, runs.c.id != run_id, _STILL > _DUST)
+    found = found if cap.user is None else found.where(runs.c.user == cap.user)
+    return tuple(connection.execute(found.order_by(_STILL.desc(), runs.c.id)).scalars())
 
 
 def _sum(connection: sa.Connection, query: sa.Select[Any]) -> float:

@@ -39,11 +39,15 @@ class Cap(Value):
 
 
 class Room(Value):
-    """What is left under a cap for one run. `reserved_usd`: what other running runs may still spend of it."""
+    """What is left under a cap for one run. `reserved_usd`: what other running runs may still spend of it.
+
+    `holders`: ids of those runs, whoever holds most first.
+    """
 
     cap: Cap
     spent_usd: float = 0.0
     reserved_usd: float = 0.0
+    holders: tuple[str, ...] = ()
 
     @property
     def left_usd(self) -> float:

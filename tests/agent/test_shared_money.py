@@ -88,10 +88,39 @@ def test_the_verdict_says_which_limit_what_is_left_and_what_to_do() -> None:
     said = judge_budget(known, soft_usd=25, hard_usd=250, spent_usd=0, budget_usd=400, rooms=rooms)
     assert said.text == (
         "Up to 5.00 USD: over the 4.00 USD that are left this month of the 10.00 USD of ada (CARAVAN_X; 2.00 spent, "
-        "4.00 reserved by runs that run now). Plan smaller, wait until 2026-12-01 UTC, or ask whoever set it; "
+        "4.00 reserved by runs that run now). Plan smaller, try again when those runs have ended, or ask whoever set "
+        "it; "
         "--budget doesn't help."
     )
     assert (said.limit, said.left_usd, said.shared) == ("CARAVAN_X", 4.0, True)
+
+
+def test_who_holds_the_rest_is_named_and_the_sum_in_all_is_told() -> None:
+    known = Estimate(cost_usd=Range(low=0, likely=5, high=5))
+    held = room(10, spent=2, reserved=4).model_copy(update={"holders": ("ee54",)})
+    said = judge_budget(known, soft_usd=25, hard_usd=250, spent_usd=0, budget_usd=None, rooms=(held,))
+    assert "4.00 reserved by run ee54)" in said.text
+    assert "try again when that run has ended" in said.text
+    full = judge_budget(known, soft_usd=25, hard_usd=250, spent_usd=0, budget_usd=None, rooms=(room(10, spent=9),))
+    assert "wait until 2026-12-01 UTC" in full.text
+    more = judge_budget(known, soft_usd=25, hard_usd=250, spent_usd=6, budget_usd=8.0)
+    assert more.text.startswith("Up to 5.00 USD more, 11.00 USD in all with 6.00 spent so far: over the budget given")
+
+
+def test_what_the_registration_refuses_is_told_in_the_verdict_and_is_no_deployment(tmp_path: Path) -> None:
+    world = World(tmp_path, lambda job: GOOD, gpus=1)
+    priced(world, MONTH)
+    record = world.start(yes=False, sets=ONE_GPU)
+    asked = world.drive(record)
+    while isinstance(asked, Ask) and asked.kind.value == "questions":
+        asked = world.drive(record, Reply())
+    other(world, "aaaa", reserved=9.0)
+    assert ended(world.drive(record, Reply(approved=True))).status is RunStatus.REJECTED
+    verdict = world.state(record).budget
+    assert (verdict.verdict, verdict.limit, verdict.shared) == (Verdict.OVER_HARD, "CARAVAN_MONTHLY_USD", True)
+    assert verdict.left_usd == pytest.approx(1.0)
+    assert "try again when that run has ended" in verdict.text
+    assert world.store.deployments(record.id) == ()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +147,7 @@ def test_a_run_reserves_what_is_approved_or_what_is_left_of_it(tmp_path: Path) -
     other(world, "aaaa", spent=3.0)
     record = world.start(sets=ONE_GPU)
     ended(world.drive(record))
-    assert world.store.reserved_usd(record.id) == pytest.approx(7.0)  # 25 USD were approved
+    assert world.store.reserved_usd(record.id) == pytest.approx(2.5)  # 25 USD were approved, 2 is the dearest end
     assert world.store.rooms("x", (MONTH.cap("", world.clock.now()),))[0].reserved_usd == 0  # it has ended
 
 

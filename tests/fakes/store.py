@@ -91,12 +91,13 @@ class MemoryStore:
             for (_, day), (user, usd, _) in self._spending.items()
             if day >= day_of(cap.since).date().isoformat() and cap.user in (None, user)
         ]
-        held = [
-            self._still(run)
+        held = {
+            run.id: self._still(run)
             for run in self._runs.values()
             if run.status is RunStatus.RUNNING and run.id != run_id and cap.user in (None, run.user)
-        ]
-        return Room(cap=cap, spent_usd=sum(spent), reserved_usd=sum(held))
+        }
+        holders = sorted((run for run, usd in held.items() if usd > 1e-6), key=lambda run: (-held[run], run))
+        return Room(cap=cap, spent_usd=sum(spent), reserved_usd=sum(held.values()), holders=tuple(holders))
 
     def _still(self, run: RunRecord) -> float:
         return max(0.0, self._reserved.get(run.id, 0.0) - run.cost_usd)

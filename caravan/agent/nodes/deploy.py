@@ -9,6 +9,7 @@ from caravan.agent.lawful import denied, require_policies
 from caravan.agent.learning import keep_first_steps
 from caravan.agent.logs import log_tail
 from caravan.agent.money import approved_usd, cost_usd, rate_of, reserve, seen_usd
+from caravan.agent.outputs import checkpoint_there
 from caravan.agent.purse import Purse
 from caravan.agent.resuming import reached, told_of, used_up
 from caravan.agent.smoke import measured, with_first_steps
@@ -20,6 +21,7 @@ from caravan.diagnosis.sign import BUDGET_OVER
 from caravan.planning.budget import refusal
 from caravan.values.base import Json
 from caravan.values.errors import ClusterError, JobConflict, JobRefused
+from caravan.values.estimate import Verdict
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import ClusterKind, RegisteredJob
 from caravan.values.run import (
@@ -38,14 +40,14 @@ _NEAR = 0.9  # share of its memory from which on a task may well have run out of
 
 
 def deploy_job(state: RunState, context: Context) -> Update:
-    """Store the intent, look whether the job is there already, register it only if it is certainly new.
+    """Look whether the job is there already, store the intent, register it only if it is certainly new.
 
     A job under our id with our SHA-256 is taken over (a crash came between registering and recording). One that was
     recorded as registered but is gone is lost: a person decides, it is never registered anew by itself.
     """
     if _stopped_by_user(state, context):
         return {"status": RunStatus.STOPPED, "detail": "stopped by the user before the job was deployed"}
-    deployment = context.store.intend(state.need_deployment())
+    deployment = _stored(state, context)
     found = context.cluster.find(deployment.job_id, deployment.namespace)
     if found is None and deployment.state is not DeploymentState.INTENDED:
         context.store.save_deployment(deployment.model_copy(update={"state": DeploymentState.UNKNOWN}))
@@ -59,6 +61,8 @@ def deploy_job(state: RunState, context: Context) -> Update:
         against = denied(state, context, Stage.DEPLOY, job)
         if against:
             return {"failure": against}
+        # Only now is it to be deployed: what a limit or a policy keeps back was never an attempt.
+        deployment = context.store.intend(deployment)
         try:
             found = context.cluster.register(job)
         except JobConflict:
@@ -68,6 +72,7 @@ def deploy_job(state: RunState, context: Context) -> Update:
     if found is None or found.spec_sha256 != deployment.spec_sha256:
         message = f"job id {deployment.job_id} is taken by a job that is not this run's"
         return {"failure": Evidence(stage=Stage.DEPLOY, message=message, validation_errors=(message,))}
+    deployment = context.store.intend(deployment)
     return _registered(state, context, deployment, found)
 
 
@@ -83,7 +88,12 @@ def _without_money(state: RunState, context: Context) -> Update | None:
     text = refusal(answer.short, cost.high if cost is not None else None)
     if has_begun(state):
         return {"exhausted": f"{BUDGET_OVER}: {text}", "turn": "estimate"}
-    return {"status": RunStatus.REJECTED, "detail": text}
+    update: Update = {"status": RunStatus.REJECTED, "detail": text}
+    if state.budget is not None:
+        told = {"limit": answer.short.cap.name, "left_usd": answer.short.left_usd, "shared": True}
+        verdict = {"verdict": Verdict.OVER_HARD, "text": text, "spent_usd": state.spent_usd, **told}
+        update["budget"] = state.budget.model_copy(update=verdict)
+    return update
 
 
 def _registered(state: RunState, context: Context, deployment: Deployment, job: RegisteredJob) -> Update:
@@ -135,12 +145,15 @@ def verify_deployment(state: RunState, context: Context) -> Update:
     outcome = _outcome(context, deployment, seen)
     finished = deployment.model_copy(update={"state": DeploymentState.FINISHED, "watched": seen.watched})
     context.store.save_deployment(finished)
+    over = used_up(state.need_plan(), outcome)
+    written = checkpoint_there(state.need_plan(), context, outcome.alloc_id) if over else None
     attempt = Attempt(
         number=deployment.attempt,
         job_id=deployment.job_id,
         hcl_path=deployment.hcl_path or "",
         plan_sha256=deployment.plan_sha256,
-        counts=outcome.kind is not OutcomeKind.INTERRUPTED and not used_up(state.need_plan(), outcome),
+        # What left nothing to go on from begins anew: that is one more attempt at the whole.
+        counts=outcome.kind is not OutcomeKind.INTERRUPTED and (over == "" or written is False),
         outcome=outcome,
         resumed=told_of(state.run_id, deployment.attempt, context),
     )
@@ -157,7 +170,8 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         update |= {"status": RunStatus.STOPPED, "detail": "stopped by the user"}
     elif not outcome.succeeded:
         log = log_tail(context, outcome.alloc_id) if outcome.alloc_id else b""
-        update["reached"] = reached(state, log)
+        update["reached"] = 0.0 if written is False else reached(state, log)
+        update["written"] = written
         evidence = _evidence(state, context, seen.last, outcome)
         update["failure"] = with_first_steps(evidence, seen.smoke, state.need_estimate().usd_per_hour)
     return update

@@ -5,9 +5,12 @@ from typing import Final
 from caravan.agent.resuming import used_up
 from caravan.agent.state import RunState, Update
 from caravan.diagnosis.sign import BUDGET_OVER
+from caravan.planning.config_files import reaches
 from caravan.planning.resume import goes_on
-from caravan.values.dialogue import Ask, Reply
+from caravan.values.base import Json
+from caravan.values.dialogue import Ask, PlanChoice, Reply
 from caravan.values.estimate import Verdict, held_fields, largest
+from caravan.values.failure import RetryElsewhere
 from caravan.values.guarded import kept_fields
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
 
@@ -25,11 +28,59 @@ def has_begun(state: RunState) -> bool:
 def more_money(state: RunState, job_id: str) -> str:
     """What is asked of a run whose time or money was over, with what it has reached."""
     done = f" About {state.reached:.0%} of the training is in its last checkpoint." if state.reached else ""
-    reason = state.exhausted.rstrip(".")
+    reason, again = state.exhausted.rstrip("."), f"Go on from its last checkpoint as {job_id}?"
+    if state.written is False:
+        done = f" No checkpoint was written: it starts anew.{_in_vain(state)}"
+        again = f"Deploy it again as {job_id}?"
+    elif state.written is None and not state.reached:
+        again = f"Go on as {job_id}, from its last checkpoint where it wrote one?"
+    if state.budget is not None and state.budget.shared:
+        return f"{reason}.{done} {again}"  # no sum for the run raises what runs share
     return (
-        f"{reason}.{done} Go on from its last checkpoint as {job_id}? "
+        f"{reason}.{done} {again} "
         f"(`main.py resume {state.run_id} --approve --budget USD` says what the whole run may cost.)"
     )
+
+
+def going_on(state: RunState) -> RetryElsewhere:
+    """The same plan once more, after its time or its money was over, in words that its outputs bear out."""
+    if state.written is False:
+        return RetryElsewhere(why="no checkpoint was written: it starts anew")
+    unseen = "" if state.written else ", where it wrote one"
+    return RetryElsewhere(why=f"it goes on from its last checkpoint{unseen}")
+
+
+def longer_or_less(state: RunState) -> Update:
+    """Other plans for one that its own time limit ended with nothing to go on from: a longer limit, fewer epochs."""
+    plan = state.need_plan()
+    seconds, epochs = plan.limits.max_run_s, plan.training.epochs
+    if not _at_its_limit(state) or seconds is None:
+        return {}
+    choices = [_choice(f"a time limit of {2 * seconds} s instead of {seconds} s", "limits.max_run_s", 2 * seconds)]
+    if epochs is not None and epochs >= _TWO and reaches(plan, "training.epochs"):
+        fewer = int(epochs / 2)
+        choices.append(_choice(f"{fewer} epoch{'' if fewer == 1 else 's'} of {epochs:g}", "training.epochs", fewer))
+    return {"choices": tuple(choices), "unplaced": plan}
+
+
+_TWO: Final = 2
+
+
+def _choice(text: str, path: str, value: Json) -> PlanChoice:
+    return PlanChoice(text=text, changes=(PlanChange(path=path, value=value, by=Author.USER, why=text),))
+
+
+def _at_its_limit(state: RunState) -> bool:
+    """Whether the plan's own time limit ended it, and nothing is there to go on from."""
+    limited = state.need_plan().limits.max_run_s is not None
+    return limited and state.written is False and not state.exhausted.startswith(BUDGET_OVER)
+
+
+def _in_vain(state: RunState) -> str:
+    if not _at_its_limit(state):
+        return ""
+    limit = state.need_plan().limits.max_run_s
+    return f" With the same limits.max_run_s of {limit} s it would end there again: take a higher one, or train less."
 
 
 def granted_more(state: RunState, ask: Ask, reply: Reply, *, hard_usd: float) -> Update | None:

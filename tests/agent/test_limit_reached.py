@@ -218,3 +218,24 @@ def test_a_run_that_can_go_on_waits_and_is_deployed_again_once_there_is_money(
     assert deployed[-1].attempt >= 2
     Application().store().update_run(record.id, status=RunStatus.STOPPED, detail="stopped by the test")
     drive(record, Quiet())  # its job is ended
+
+
+def test_without_a_checkpoint_it_says_so_counts_and_offers_a_longer_limit(home: Path, repository: Path) -> None:
+    (repository / "train.py").write_text(TRAIN.replace('    save(step)\n    print(f"saved', '    print(f"not saved'))
+    goes_on = 'resume={"kind": "files", "flag": "--resume_from_checkpoint", "pattern": "checkpoint-*/state.json"}'
+    record = start(repository, goes_on, "limits.max_run_s=3", "kill_timeout_s=2")
+    asked = drive(record, Quiet())
+    assert isinstance(asked, Ask)
+    assert "No checkpoint was written: it starts anew." in asked.text
+    assert "limits.max_run_s of 3 s it would end there again" in asked.text
+    assert "Go on from" not in asked.text
+    now = state(record)
+    assert (now.attempts[0].counts, now.written, now.reached) == (True, False, 0.0)
+    assert now.tried[-1].why == "no checkpoint was written: it starts anew"
+    assert [c.changes[0].value for c in asked.choices] == [6]
+    again = drive(record, Quiet(), Reply(choice=1))
+    assert isinstance(again, Ask)  # nothing longer than what was approved runs without a yes
+    assert again.plan is not None
+    assert again.plan.limits.max_run_s == 6
+    assert len(state(record).attempts) == 1
+    assert checkpoints(home, record) == []

@@ -102,6 +102,8 @@ def _chosen(state: RunState, context: Context, choice: PlanChoice, grants: Envel
     context.progress.note(f"Chosen instead: {choice.text}")
     held = {path: value for path, value in state.wished.items() if path not in {c.path for c in choice.changes}}
     update: Update = {"plan": plan, "wished": held, "turn": "estimate", **DECIDED}
+    if state.written is False:  # another plan than the one whose time was over, and it begins anew
+        update["exhausted"] = ""
     return update if state.unplaced is None else {**update, **_in_place_of_the_repair(repair, plan, state)}
 
 

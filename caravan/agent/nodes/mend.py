@@ -10,6 +10,7 @@ from functools import cache
 from caravan.agent.approval import objections
 from caravan.agent.context import Context
 from caravan.agent.fits import has_place, other_plans
+from caravan.agent.granting import going_on, longer_or_less
 from caravan.agent.lawful import denials
 from caravan.agent.learning import keep_out_of_memory, learned
 from caravan.agent.resuming import used_up
@@ -95,7 +96,7 @@ def fix_iteration(state: RunState, context: Context) -> Update:
         state = state.model_copy(update={"wished": state.wished or held_fields(plan, None)})
     toolbox = _LazyToolbox(lambda: context.toolbox(context.open_tree(state.request.source)))
     choices = _other_plans(state, context)
-    ladder: tuple[Repair, ...] = (_GO_ON,)
+    ladder: tuple[Repair, ...] = (going_on(state),)
     if not state.exhausted:
         ladder = context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox)
     outside: tuple[Repair, TrainingPlan] | None = None
@@ -114,13 +115,10 @@ def fix_iteration(state: RunState, context: Context) -> Update:
             if objections(state, context, mended, estimate):
                 outside = outside or (repair, mended)
                 continue
-        return _take(repair, mended, state, context)
+        return {**_take(repair, mended, state, context), **(longer_or_less(state) if state.exhausted else {})}
     if outside is not None:
         return {**_take(*outside, state, context), **_on_offer(choices, outside[1], plan)}
     return {"status": RunStatus.ESCALATED, "detail": f"{diagnosis.cause} {_told(state, context)}"}
-
-
-_GO_ON = RetryElsewhere(why="it goes on from its last checkpoint")
 
 
 def _other_plans(state: RunState, context: Context) -> tuple[PlanChoice, ...] | None:

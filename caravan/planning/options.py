@@ -6,19 +6,24 @@ Pure. The rows come from the chooser's grid; a person may take one, and nothing 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from caravan.planning.catalogue import USABLE_SHARE
+from caravan.planning.batches import ACCUMULATION, MICRO
+from caravan.planning.catalogue import USABLE_SHARE, matches_model
 from caravan.planning.choose import Choice
-from caravan.planning.grid import MODEL, Ground, Point, fewer_counts, points
+from caravan.planning.grid import CHECKPOINTING, KEPT, MODEL, PRECISION, Ground, Point, fewer_counts, points
 from caravan.planning.moves import adapters
 from caravan.values.base import Json
 from caravan.values.dialogue import PlanChoice
 from caravan.values.estimate import Alternative
-from caravan.values.plan import STANDING, Author, PlanChange
+from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan
 
 ROWS: Final = 8
 _TYPES: Final = 3
 _FASTER: Final = 1.25  # times as fast is worth a row of its own, though it costs more
 _METHOD: Final = "training.method"
+_NEAREST: Final = 4
+_FREED: Final = frozenset(
+    {MICRO, ACCUMULATION, CHECKPOINTING, MODEL, "resources.gpu_memory_mib", "resources.gpus", "launch.nproc"}
+)
 _ADAPTED: Final = "adapters are trained instead of the whole model"
 _QUANTISED: Final = "the base model is in 4 bits: a little of the quality"
 
@@ -26,14 +31,14 @@ _QUANTISED: Final = "the base model is in 4 bits: a little of the quality"
 def table(choice: Choice) -> tuple[Alternative, ...]:
     """The plan that was chosen first, then other GPU types, the fastest, other counts, smaller methods; or nothing.
 
-    Every row fits with the margin unless it says otherwise.
+    Every row fits with the margin unless it says otherwise. Where no plan fits, the nearest ones, which overrule what
+    was set and say so.
     """
     best, ground = choice.best, choice.ground
     if ground is None:
         return ()
-    if best is None:  # what would fit were it another training
-        smaller = ((p, loss) for m, loss in _methods(ground) for p in points(ground, None, (m,))[:1] if p.safe)
-        return tuple(_row(p, None, ground, loss=loss) for p, loss in smaller)
+    if best is None:
+        return tuple(_row(p, None, ground, loss=loss) for p, loss in _nearest(ground))[:ROWS]
     rows = [_row(best, best, ground, chosen=True)]
     seen = {_key(best)}
     for point, loss in _others(choice, best, ground):
@@ -46,6 +51,49 @@ def table(choice: Choice) -> tuple[Alternative, ...]:
 def as_choices(rows: Iterable[Alternative]) -> tuple[PlanChoice, ...]:
     """The rows that are not the plan itself, as a person may take them at the approval."""
     return tuple(PlanChoice(text=r.line(), changes=r.changes, cost_usd=r.cost_usd) for r in rows if not r.chosen)
+
+
+def _nearest(ground: Ground) -> Iterator[tuple[Point, str]]:
+    """What would fit were the fields free that no plan of the grid changes by itself, or were it another training."""
+    free = _freed(ground)
+    known = points(free)
+    safe = [p for p in known if p.safe] or known  # else without a margin, which its row says
+    found = sorted(safe, key=lambda p: (p.late(), len(_overruled(p, ground)), p.order()))
+    seen: list[frozenset[str]] = []
+    for point in found:
+        fields = frozenset(point.values) - {PRECISION}
+        if len(seen) < _NEAREST and not any(fields >= other for other in seen):
+            seen.append(fields)
+            told = [f"{path} = {_word(ground.plan.get(path))}" for path in _overruled(point, ground)]
+            yield point, f"not as it was set: {', '.join(told)}" if told else ""
+    for method, loss in _methods(ground):
+        of = next((g for g in (ground, free) if (p := points(g, None, (method,))[:1]) and p[0].safe), None)
+        if of is not None:
+            yield points(of, None, (method,))[0], loss
+
+
+def _freed(ground: Ground) -> Ground:
+    """The same where a person may be asked: nobody's word stands for the batch, checkpointing and the GPUs."""
+    plan, full = (_without(p) for p in (ground.plan, ground.full))
+    return ground._replace(plan=plan, full=full)
+
+
+def _word(value: object) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
+
+
+def _without(plan: TrainingPlan) -> TrainingPlan:
+    provenance = {path: origin for path, origin in plan.provenance.items() if path not in _FREED}
+    return plan.model_copy(update={"provenance": provenance})
+
+
+def _overruled(point: Point, ground: Ground) -> tuple[str, ...]:
+    """The fields that somebody has set and that the point has otherwise."""
+    changed = [path for path in point.values if ground.plan.set_by(path) in KEPT]
+    wanted = ground.plan.resources.gpu_model
+    if ground.plan.set_by(MODEL) in KEPT and wanted and not matches_model(wanted, point.offer.model):
+        changed.append(MODEL)
+    return tuple(changed)
 
 
 def _others(choice: Choice, best: Point, ground: Ground) -> Iterator[tuple[Point, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caravan.terminal.text import joined, one_line, words
@@ -12,7 +13,7 @@ from caravan.values.run import EXIT_CODES, RunRecord, RunStatus
 from caravan.values.target import NOWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from caravan.terminal.summary import Scene
     from caravan.values.base import Json
     from caravan.values.estimate import Estimate
+    from caravan.values.plan import PlanChange
     from caravan.values.repo import RepoProfile, SourceLine
     from caravan.values.run import RunRequest
 
@@ -29,6 +31,16 @@ _VALUE: Final = 60  # characters of a value that are shown
 _UNSHOWN: Final = frozenset({"goal", "command", "workdir", "flags", "config_keys"})
 _WAITS: Final = 3
 _HAZARDS: Final = 8
+_SETTABLE: Final = (
+    "resources.gpus",
+    "resources.gpu_model",
+    "training.micro_batch",
+    "training.grad_accum",
+    "training.grad_checkpointing",
+    "training.method",
+    "training.quant_bits",
+)
+"""Fields of which a nearest plan is made; the others follow from them."""
 _EVIDENCE: Final = {
     "command": "launch_command",
     "workdir": "launch_command",
@@ -144,7 +156,7 @@ def _document(found: DrawnUp, written: Path | None) -> dict[str, Json]:
         "command": command_line(plan) if plan else None,
         "plan": plan.model_dump(mode="json") if plan else None,
         "plan_sha256": plan.digest() if plan else None,
-        "estimate": state.estimate.model_dump(mode="json") if state and state.estimate else None,
+        "estimate": _runnable(state.estimate).model_dump(mode="json") if state and state.estimate else None,
         "asked": [q.model_dump(mode="json") for q in state.questions] if state else [],
         "answers": [a.model_dump(mode="json") for a in state.answers] if state else [],
         "not_known": not_known(found),
@@ -203,7 +215,9 @@ def _print(terminal: Terminal, found: DrawnUp, written: Path | None) -> None:
     terminal.out(one_line(f"Plan: {plan.goal}"))
     draw(terminal.stdout, _head(found, plan), _fields(plan, found.profile))
     if state.estimate is not None:
-        draw(terminal.stdout, estimate_table(state.estimate))
+        draw(terminal.stdout, estimate_table(_runnable(state.estimate)))
+        for line in _next(state.estimate):
+            terminal.out(one_line(line))
         if state.estimate.alternatives:
             draw(terminal.stdout, alternatives_table(state.estimate.alternatives))
         if found.request.cluster == NOWHERE and (sizes := _holding(state.estimate)):
@@ -215,6 +229,38 @@ def _print(terminal: Terminal, found: DrawnUp, written: Path | None) -> None:
         terminal.out(one_line(f"It can't run like this: {ended.detail}"))
     if written is not None:
         terminal.out(f"Written to {one_line(written)}. Change it, check it with `plan --check`, run it with --plan.")
+
+
+def _runnable(estimate: Estimate) -> Estimate:
+    """The estimate without time and cost where the plan doesn't fit: nothing that can't run has them."""
+    if estimate.fits is not False:
+        return estimate
+    grounds = tuple(a for a in estimate.assumptions if not a.startswith(("time", "price:", "costs nothing")))
+    left = tuple(a for a in grounds if " USD a " not in a)
+    said = ("time isn't estimated: the plan doesn't fit",)
+    return estimate.model_copy(update={"seconds": None, "cost_usd": None, "assumptions": (*left, *said)})
+
+
+def _next(estimate: Estimate) -> list[str]:
+    """What a person may do about a plan that doesn't fit."""
+    if estimate.fits is not False:
+        return []
+    if estimate.alternatives:
+        sets = _sets(estimate.alternatives[0].changes)
+        first = f" (the first with {sets})" if sets else ""
+        return [f"It doesn't fit. The nearest plans that do{first}:"]
+    holding = _holding(estimate)
+    where = f" It fits as it is {holding}." if holding else ""
+    ways = "a smaller micro batch or length, checkpointing, QLoRA, or a launcher with FSDP over more GPUs"
+    return [f"It doesn't fit, and no plan near it that the program has options for does.{where} Else give it {ways}."]
+
+
+def _sets(changes: Sequence[PlanChange]) -> str:
+    """The options of a command that lead to a plan; empty where an option can't say all of it."""
+    if any(c.path in ("training.options", "launch.args") for c in changes):
+        return ""
+    told = [(c.path, str(c.value).lower() if isinstance(c.value, bool) else str(c.value)) for c in changes]
+    return " ".join(f"--set {shlex.quote(f'{path}={value}')}" for path, value in told if path in _SETTABLE)
 
 
 def _holding(estimate: Estimate) -> str:

@@ -256,3 +256,20 @@ def test_what_takes_longer_takes_as_much_longer_as_the_times_show() -> None:
         assert row.seconds
         assert f"{row.seconds / chosen_row.seconds:.2g} times as long" in row.gives_up
         assert "a step" not in row.gives_up
+
+
+def test_where_nothing_fits_the_nearest_plans_say_what_of_the_users_they_change() -> None:
+    facts, profile = nomad(node("a", ("NVIDIA A10G", 23028, 4))), profile_with()
+    said = (mine("training.micro_batch", 4), mine("training.max_len", 2048))
+    more = (mine("training.grad_accum", 4, Author.REPOSITORY), mine("training.grad_checkpointing", False))
+    plan = plan_of("LoRA on Qwen/Qwen2.5-1.5B", facts, profile, *said, *more)
+    choice = choice_of(plan, facts, profile)
+    assert choice.best is None
+    rows = table(choice)
+    assert rows
+    assert not any(r.chosen for r in rows)
+    assert "not as it was set: training.micro_batch = 4, training.grad_checkpointing = no" in rows[0].gives_up
+    for offer in as_choices(rows):
+        taken = apply_changes(plan, offer.changes)
+        assert estimate(taken, facts, prices=Prices(), profile=profile).fits
+        assert effective_batch(taken) == effective_batch(plan)

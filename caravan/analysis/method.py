@@ -40,7 +40,8 @@ def method(entry: Entry, model: Found) -> Found:
     if asked and not (
         asked == "lora" and not _LORA.search(entry.sentence) and adapter is None and not _has(entry, asked)
     ):
-        return Found(asked, 0.9 if adapter or _has(entry, asked) else _UNSUPPORTED)
+        evidence = adapter.evidence if adapter and adapter.value not in _OF_ALL else ()
+        return Found(asked, 0.9 if adapter or _has(entry, asked) else _UNSUPPORTED, evidence)
     if adapter:
         return adapter
     name = " ".join(

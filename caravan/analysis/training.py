@@ -119,7 +119,9 @@ def _on_a_trainer(call: Call) -> bool:
 def adapters(module: Module) -> Iterator[Finding]:
     """`lora`, `qlora` or `4bit` for calls that make a low-rank adapter or load a model in four bits."""
     for call in module.calls:
-        if call.last in ("LoraConfig", "get_peft_model", "LoraModel", "AdaLoraConfig"):
+        if call.last in ("LoraConfig", "AdaLoraConfig"):  # whole, since it says rank and matrices, often on many lines
+            yield "lora", module.at(call.line).model_copy(update={"text": ast.unparse(call.node)[:300]})
+        elif call.last in ("get_peft_model", "LoraModel"):
             yield "lora", module.at(call.line)
         elif value_of(keyword(call.node, "load_in_4bit")) is True:
             yield "4bit", module.at(call.line)

@@ -92,7 +92,7 @@ def _answers(text: str) -> Iterator[str]:
 
 def kind_of(text: str) -> TextKind:
     """What a text is, by its form; a task's log where nothing says otherwise."""
-    if _GROUP.search(text) or '"FailedTGAllocs"' in text:
+    if _GROUP.search(text) or '"FailedTGAllocs"' in text or ("Traceback" not in text and _METRIC.search(text)):
         return TextKind.NOMAD_EVAL
     if len(_EVENT.findall(text)) > 1 and "Recent Events" in text:
         return TextKind.NOMAD_ALLOC_EVENT

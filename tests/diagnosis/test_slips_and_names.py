@@ -100,10 +100,11 @@ def test_a_complaint_that_goes_on_without_is_no_end() -> None:
     assert judged(f"{steps}Error: cannot go on\n").failure is not FailureClass.NO_FAILURE
 
 
-def test_a_script_has_no_architecture_unless_the_image_is_said_to_have_another() -> None:
+def test_a_script_fails_by_the_architecture_of_its_interpreter() -> None:
     platform = "WARNING: The requested image's platform (linux/amd64) does not match the detected host platform\n"
     script, program = "exec /app/start.sh: exec format error\n", "exec /usr/bin/tini: exec format error\n"
-    assert judged(script).failure is FailureClass.ENTRYPOINT_NOT_FOUND
+    assert judged(script).failure is FailureClass.ARCH_MISMATCH
+    assert judged(script).confidence < judged(program).confidence
     assert judged(program).failure is FailureClass.ARCH_MISMATCH
     assert judged(platform.replace("platform\n", "platform (linux/arm64/v8)\n") + script).failure is (
         FailureClass.ARCH_MISMATCH

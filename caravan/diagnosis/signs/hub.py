@@ -216,7 +216,7 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
         r"|\bCannot find callable (?P<value>\w+) in"
         r" hubconf|^RuntimeError: Unknown model \((?P<value2>[^)]+)\)|\bInvalid pretrained tag \((?P<value3>[^)]+)\)"
         r"|\bModel config for (?P<value4>\S+) not found|\bNotExistError\b"
-        r"|\bCannot find the requested files in the (?:disk |local )?cache"
+        r"|\bCannot find the requested files in the (?:disk |local )?cache(?! and outgoing)"
         r"|^RuntimeError: Model (?P<value5>\S+) not found",
         _LOG,
         _NAME,

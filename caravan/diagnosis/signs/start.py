@@ -144,9 +144,9 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"\bfork/exec (?P<path>\S+?): permission denied", _SAID, _START, 0.9, kind="permission"),
     # Neighbours that are repaired otherwise.
     row(r"^Failed Artifact Download: ", Origin.EVENT, _F.ARTIFACT_DOWNLOAD_FAILED, 0.95, _START, _F.IMAGE_NOT_FOUND),
-    # A script has no architecture: without a first line that names its interpreter no kernel starts it either.
-    row(r"(?i:(?P<path>[^\s\"']+\.(?:sh|bash|py))[\"']?: exec format error)", _SAID, _START, 0.65, kind="permission"),
-    row(r"(?i:\.(?:sh|bash|py)[\"']?: exec format error)", _SAID, _F.ARCH_MISMATCH, 0.6),
+    # A script's interpreter is of another architecture; less often its first line names none.
+    row(r"(?i:(?P<path>[^\s\"']+\.(?:sh|bash|py))[\"']?: exec format error)", _SAID, _START, 0.5, kind="permission"),
+    row(r"(?i:\.(?:sh|bash|py)[\"']?: exec format error)", _SAID, _F.ARCH_MISMATCH, 0.72),
     row(
         r"(?i:(?<!\.sh: )(?<!\.bash: )(?<!\.py: )(?<!\.sh\": )\bexec format error\b)"
         r"|\brosetta error: failed to open elf|\bqemu-\w+: Could not open '/lib"

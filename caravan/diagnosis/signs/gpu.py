@@ -384,8 +384,7 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
         kind="uninitialised",
     ),
     row(
-        r"\bCUDA error: unknown error\b|\bCUDA_ERROR_UNKNOWN\b|\bCUDA error: hardware stack error"
-        r"|\bcudaErrorUnknown\b",
+        r"\b(?:CUDA error: (?:unknown error\b|hardware stack error)|CUDA_ERROR_UNKNOWN\b|cudaErrorUnknown\b)",
         _LOG,
         _NODE,
         0.9,

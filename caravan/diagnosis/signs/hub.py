@@ -225,7 +225,7 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
         kind="repo",
     ),
     row(
-        r"\b401\b.{0,80}/api/whoami|/api/whoami.{0,80}\b401\b|\b403 Forbidden: (?!None\b)"
+        r"\b401\b.{0,80}/api/whoami|/api/whoami.{0,80}\b401\b|^(?!.*\bwandb\b).*\b403 Forbidden: (?!None\b)"
         r"|\byou don't have the rights to\b"
         r"|\bYou don't have the rights to (?:create|push|access)",
         _LOG,

@@ -227,7 +227,7 @@ def test_no_answer_before_the_registration_took_effect(world: World) -> None:
 
 def test_a_lost_job_is_asked_about_and_never_registered_under_its_id_again(world: World) -> None:
     record = world.start()
-    world.cluster.fail("find", ClusterUnreachable("down"))
+    world.cluster.fail("register", ClusterUnreachable("down"))
     with pytest.raises(ClusterUnreachable):
         world.drive(record)  # the intent is stored
     (intent,) = world.store.deployments(record.id)
@@ -242,7 +242,7 @@ def test_a_lost_job_is_asked_about_and_never_registered_under_its_id_again(world
 
 def test_a_lost_job_that_shall_not_run_again(world: World) -> None:
     record = world.start()
-    world.cluster.fail("find", ClusterUnreachable("down"))
+    world.cluster.fail("register", ClusterUnreachable("down"))
     with pytest.raises(ClusterUnreachable):
         world.drive(record)
     (intent,) = world.store.deployments(record.id)

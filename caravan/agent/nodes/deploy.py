@@ -48,6 +48,8 @@ def deploy_job(state: RunState, context: Context) -> Update:
     if _stopped_by_user(state, context):
         return {"status": RunStatus.STOPPED, "detail": "stopped by the user before the job was deployed"}
     deployment = _stored(state, context)
+    if deployment.spec_sha256 != state.need_deployment().spec_sha256:
+        context.store.intend(state.need_deployment())  # refuses an id that is stored with another specification
     found = context.cluster.find(deployment.job_id, deployment.namespace)
     if found is None and deployment.state is not DeploymentState.INTENDED:
         context.store.save_deployment(deployment.model_copy(update={"state": DeploymentState.UNKNOWN}))
@@ -62,7 +64,7 @@ def deploy_job(state: RunState, context: Context) -> Update:
         if against:
             return {"failure": against}
         # Only now is it to be deployed: what a limit or a policy keeps back was never an attempt.
-        deployment = context.store.intend(deployment)
+        deployment = context.store.intend(state.need_deployment())
         try:
             found = context.cluster.register(job)
         except JobConflict:
@@ -72,7 +74,7 @@ def deploy_job(state: RunState, context: Context) -> Update:
     if found is None or found.spec_sha256 != deployment.spec_sha256:
         message = f"job id {deployment.job_id} is taken by a job that is not this run's"
         return {"failure": Evidence(stage=Stage.DEPLOY, message=message, validation_errors=(message,))}
-    deployment = context.store.intend(deployment)
+    deployment = context.store.intend(state.need_deployment())
     return _registered(state, context, deployment, found)
 
 

@@ -159,7 +159,16 @@ def _of_count(ground: Ground, count: int) -> dict[str, Json]:
     asked = ground.plan.resources.gpus
     if count == asked:
         return {}
-    return {"resources.gpus": count, "launch.nproc": count, **per_gpu(ground.plan, count)}
+    amounts = {path: _in_room(ground, path, value, count) for path, value in per_gpu(ground.plan, count).items()}
+    return {"resources.gpus": count, "launch.nproc": count, **amounts}
+
+
+def _in_room(ground: Ground, path: str, value: Json, count: int) -> Json:
+    """A usual amount, or nine tenths of what the largest node with so many GPUs has, as a first plan takes it."""
+    nodes = with_driver(in_target(ground.plan, ground.facts), ground.plan.driver)
+    able = [n for n in nodes if most_gpus([n], ground.plan.resources.gpu_vendor) >= count]
+    most = max((getattr(n, path.rpartition(".")[2], 0) for n in able), default=0)
+    return min(value, int(most * 0.9)) if isinstance(value, int) and most * 0.9 >= 10 else value
 
 
 def offers_of(ground: Ground, values: Mapping[str, Json], count: int) -> tuple[GpuOffer, ...]:

@@ -50,7 +50,8 @@ def test_the_breakdown_adds_up_and_the_gpus_hold_the_high_end(tmp_path: Path) ->
 def test_a_person_sees_a_table_with_what_each_line_is(tmp_path: Path) -> None:
     code, out, _ = told(tmp_path, *WORDS, "--gpu", "A100-80GB", "--rows", "1000", "--epochs", "1")
     assert code == 0
-    for text in ("the model's weights", "in all", "high end", "largest micro batch", "whole training", "GiB more or less"):
+    shown = ("the model's weights", "in all", "high end", "largest micro batch", "whole training", "GiB more or less")
+    for text in shown:
         assert text in out
     assert "A100-80GB is taken as NVIDIA A100" in out
 

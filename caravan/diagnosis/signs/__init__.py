@@ -89,6 +89,7 @@ from caravan.diagnosis.signs.data import DATA_SIGNS
 from caravan.diagnosis.signs.datasets import DATASET_SIGNS
 from caravan.diagnosis.signs.distributed import DISTRIBUTED_SIGNS
 from caravan.diagnosis.signs.gpu import GPU_SIGNS
+from caravan.diagnosis.signs.gpu_nodes import GPU_NODE_SIGNS
 from caravan.diagnosis.signs.healthy import HEALTHY_SIGNS
 from caravan.diagnosis.signs.hub import HUB_SIGNS
 from caravan.diagnosis.signs.images import IMAGE_SIGNS
@@ -132,6 +133,7 @@ SIGNS: Final[tuple[Sign, ...]] = (
     *TRACKING_SIGNS,
     *NUMBER_SIGNS,
     *GPU_SIGNS,
+    *GPU_NODE_SIGNS,
     *KERNEL_SIGNS,
     *DISTRIBUTED_SIGNS,
     *TRAINING_SIGNS,

@@ -188,7 +188,8 @@ ARGUMENT_SIGNS: Final[tuple[Sign, ...]] = (
         style="fire",
     ),
     row(
-        r"\bflag --(?P<flag>[\w-]+)(?:=(?P<value>\S*))?: (?!unknown)|\bFlags parsing error\b(?!: Unknown)|\bDocoptExit\b"
+        r"\bflag --(?P<flag>[\w-]+)(?:=(?P<value>\S*))?: (?!unknown)|\bFlags parsing error\b(?!: Unknown)"
+        r"|\bDocoptExit\b"
         r"|\berror: [Uu]nrecognized (?:option|argument|key)s?:? ['\"]?(?P<option>-{0,2}[\w.-]+)"
         r"|\b[Ss]ome (?:specified )?(?:keys|arguments) are not (?:used|recogni[sz]ed)\b",
         _LOG,

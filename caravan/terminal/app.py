@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "plan": ("plan", "Show and write the plan for a repository, without a cluster or for one."),
     "estimate": ("estimate", "Say what a training needs: GPU memory line by line, GPUs that hold it, time and cost."),
     "diagnose": ("diagnose", "Say why a training failed, from its log alone."),
-    "runs": ("runs", "List the newest runs."),
+    "runs": ("runs", "List the newest runs, or with --spending what they have cost."),
     "show": ("show", "Show one run: attempts with cause and repair, plan, estimate."),
     "logs": ("logs", "Print the logs of a run's tasks."),
     "watch": ("watch", "Watch runs until they end; Ctrl-C leaves them alone."),

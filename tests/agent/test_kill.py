@@ -148,7 +148,7 @@ def _same(result: dict[str, Any]) -> dict[str, Any]:
     """What must not depend on being killed: not times, ids and allocations."""
     return {
         **{k: result[k] for k in ("status", "fixes", "jobs", "registrations", "executions", "events")},
-        "detail": re.sub(r"\bmain\.py logs [0-9a-f]{8}\b", "main.py logs RUN", result["detail"]),
+        "detail": re.sub(r"\bmain\.py (logs|resume) [0-9a-f]{8}\b", r"main.py \1 RUN", result["detail"]),
         "attempts": [
             (a["number"], a["counts"], a["outcome"]["kind"], a["outcome"]["exit_code"], a["repair"])
             for a in result["attempts"]

@@ -15,6 +15,7 @@ from caravan.agent.nodes.deploy import deploy_job
 from caravan.agent.nodes.validate import validate_spec
 from caravan.agent.state import RunState
 from caravan.values.errors import PlanError
+from caravan.values.estimate import Estimate
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.policy import Policies, Policy, PolicyFile
 from caravan.values.repo import RepoProfile
@@ -148,6 +149,7 @@ def test_no_job_outside_the_policy_is_ever_registered(changes: list[tuple[str, A
             request=record.request,
             plan=plan,
             profile=RepoProfile(root="r", tree_digest="0", is_training_repo=True),
+            estimate=Estimate(),
         )
         for node in (generate_spec, validate_spec):
             state = state.model_copy(update=node(state, context))

@@ -188,8 +188,10 @@ class _Reader:
                     if line:
                         self._line_at = number
                     yield number, writer, line, trouble
-            self._bar_at = start if self._bar else self._bar_at
-            self._bar = self._bar or before
+            # One that tells a loss is not replaced by one that tells none: of another loop, or a download.
+            newer = bool(self._bar) and ("loss" in self._bar or "loss" not in before)
+            self._bar_at = start if newer else self._bar_at
+            self._bar = self._bar if newer else before
 
     def bars(self) -> Iterator[tuple[int, str]]:
         """The last progress bar, as if it stood before the last line: where it is drawn says little."""

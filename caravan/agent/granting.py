@@ -7,8 +7,8 @@ from caravan.agent.state import RunState, Update
 from caravan.diagnosis.sign import BUDGET_OVER
 from caravan.planning.config_files import reaches
 from caravan.planning.resume import goes_on
-from caravan.values.base import Json
-from caravan.values.dialogue import Ask, PlanChoice, Reply
+from caravan.planning.savings import choice_of
+from caravan.values.dialogue import Ask, Reply
 from caravan.values.estimate import Verdict, held_fields, largest
 from caravan.values.failure import RetryElsewhere
 from caravan.values.guarded import kept_fields
@@ -56,18 +56,14 @@ def longer_or_less(state: RunState) -> Update:
     seconds, epochs = plan.limits.max_run_s, plan.training.epochs
     if not _at_its_limit(state) or seconds is None:
         return {}
-    choices = [_choice(f"a time limit of {2 * seconds} s instead of {seconds} s", "limits.max_run_s", 2 * seconds)]
+    choices = [choice_of(f"a time limit of {2 * seconds} s instead of {seconds} s", "limits.max_run_s", 2 * seconds)]
     if epochs is not None and epochs >= _TWO and reaches(plan, "training.epochs"):
         fewer = int(epochs / 2)
-        choices.append(_choice(f"{fewer} epoch{'' if fewer == 1 else 's'} of {epochs:g}", "training.epochs", fewer))
+        choices.append(choice_of(f"{fewer} epoch{'' if fewer == 1 else 's'} of {epochs:g}", "training.epochs", fewer))
     return {"choices": tuple(choices), "unplaced": plan}
 
 
 _TWO: Final = 2
-
-
-def _choice(text: str, path: str, value: Json) -> PlanChoice:
-    return PlanChoice(text=text, changes=(PlanChange(path=path, value=value, by=Author.USER, why=text),))
 
 
 def _at_its_limit(state: RunState) -> bool:

@@ -13,6 +13,7 @@ from caravan.planning.cluster_fit import GpuOffer, gpu_offers, in_target, most_g
 from caravan.planning.config_files import reaches
 from caravan.planning.documented import DISTRIBUTED
 from caravan.planning.duration import RunTime, run_time
+from caravan.planning.estimate import gpu_size_gib
 from caravan.planning.margin import high_of, holds
 from caravan.planning.memory import Setting, memory_parts
 from caravan.planning.memory_plan import setting_of_plan
@@ -182,13 +183,7 @@ def offers_of(ground: Ground, values: Mapping[str, Json], count: int) -> tuple[G
     if count != ground.plan.resources.gpus and not could_take(trial, ground.facts):
         return ()
     offers = gpu_offers(trial, ground.facts, ground.prices)
-    return tuple(o for o in offers if least is None or (_size(o) or 0) * 1024 >= least)
-
-
-def _size(offer: GpuOffer) -> float | None:
-    known = gpu_like(offer.model)
-    size = offer.memory_mib or (known.memory_mib if known else None)
-    return None if size is None else size / 1024
+    return tuple(o for o in offers if least is None or (gpu_size_gib(o) or 0) * 1024 >= least)
 
 
 def _batches(ground: Ground, count: int) -> Iterator[dict[str, Json]]:
@@ -246,7 +241,7 @@ def _on_types(
 ) -> Iterator[Point]:
     by_type: dict[str | None, _Need] = {}
     for offer in offers:
-        size, wanted = _size(offer), _precision(ground, offer, precise)
+        size, wanted = gpu_size_gib(offer), _precision(ground, offer, precise)
         if size is None or wanted is None:
             continue
         name = str(wanted.get(PRECISION))

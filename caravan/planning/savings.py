@@ -57,20 +57,21 @@ def _shorter(plan: TrainingPlan, known: Estimate, room_usd: float) -> Iterator[P
     if epochs is not None and epochs > 1 and share < 1 and reaches(plan, "training.epochs"):
         fewer = int(epochs * share)
         if fewer >= 1:
-            yield _choice(f"{fewer} epoch{'' if fewer == 1 else 's'} instead of {epochs:g}", "training.epochs", fewer)
+            yield choice_of(f"{fewer} epoch{'' if fewer == 1 else 's'} instead of {epochs:g}", "training.epochs", fewer)
     if steps is not None and share < 1 and reaches(plan, "training.max_steps"):
         less = int(steps * share)
         if less >= 1:
-            yield _choice(f"{less:,} steps instead of {steps:,}", "training.max_steps", less)
+            yield choice_of(f"{less:,} steps instead of {steps:,}", "training.max_steps", less)
     seconds = int(room_usd / known.usd_per_hour * 3600)
     if seconds >= _LEAST_S and (plan.limits.max_run_s is None or seconds < plan.limits.max_run_s):
         share_of = seconds / known.seconds.likely if known.seconds and known.seconds.likely else 1.0
         done = f", at about {share_of:.0%} of the training" if share_of < 1 else ""
         told = f"ended after {_span(seconds)}{done}, with its last checkpoint kept"
-        yield _choice(told, "limits.max_run_s", seconds)
+        yield choice_of(told, "limits.max_run_s", seconds)
 
 
-def _choice(text: str, path: str, value: Json) -> PlanChoice:
+def choice_of(text: str, path: str, value: Json) -> PlanChoice:
+    """Another plan that differs in one field, which a person takes by their own word."""
     return PlanChoice(text=text, changes=(PlanChange(path=path, value=value, by=Author.USER, why=text),))
 
 

@@ -22,6 +22,7 @@ from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
 from caravan.values.handover import Carried
 from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
 from caravan.values.measurement import Measurement
+from caravan.values.model import Message, ModelReply, ToolSpec
 from caravan.values.plan import CodeSource, ImageBuild, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Deployment, Outcome, RunEvent, RunRecord, RunStatus, Sentinel, Snapshot
@@ -172,6 +173,28 @@ class Reasoner(Protocol):
         toolbox: Toolbox,
     ) -> tuple[Repair, ...]:
         """The ladder: repairs in the order in which to try them. Empty: nothing can be mended here."""
+
+
+class ChatModel(Protocol):
+    """A language model behind an OpenAI-compatible server. It has no effects and sees only what it is given."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, for provenance and traces."""
+
+    def ask(
+        self,
+        messages: Sequence[Message],
+        *,
+        step: str,
+        schema: Json = None,
+        tools: Sequence[ToolSpec] = (),
+        thinking: bool = False,
+    ) -> ModelReply:
+        """One reply. `schema` (a JSON schema) asks the server for structured output; the text is not parsed here.
+
+        `step` names who asks, for budgets and traces. Raises ModelError, whose fault says why there is no reply.
+        """
 
 
 class Memory(Protocol):

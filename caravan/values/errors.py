@@ -15,12 +15,15 @@
     │   ├── JobConflict           4   the id is taken by a job that is not ours, or check-and-set failed
     │   └── JobNotFound           4   job, evaluation, allocation or file that is not there
     ├── ServiceError              5   another needed service can't be reached
+    │   └── ModelError            5   no usable reply of the language model; the rules go on
     └── Interrupted             130   the user pressed Ctrl-C
 
 A job that failed for good (exit code 1) is an outcome of a run, not an error.
 """
 
 from typing import ClassVar
+
+from caravan.values.model import ModelFault
 
 
 class CaravanError(Exception):
@@ -102,6 +105,14 @@ class ServiceError(CaravanError):
     """A needed service other than the cluster can't be reached."""
 
     exit_code = 5
+
+
+class ModelError(ServiceError):
+    """There is no usable reply of the language model; `fault` says why."""
+
+    def __init__(self, message: str, *, fault: ModelFault, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.fault = fault
 
 
 class Interrupted(CaravanError):

@@ -170,6 +170,13 @@ class Requery(Value):
 Repair = Annotated[ChangePlan | Wait | RetryElsewhere | Requery, Field(discriminator="kind")]
 
 
+class Scope(StrEnum):
+    """Who a lesson speaks to: runs of the same repository alone, or all of the tenant's."""
+
+    REPOSITORY = "repository"
+    TENANT = "tenant"
+
+
 class PastCase(Value):
     """A lesson that memory holds and why it was recalled. `changes` is what was tried; `worked` how it ended.
 
@@ -188,7 +195,8 @@ class PastCase(Value):
     succeeded: int = Field(default=0, description="sources in which it worked")
     failed: int = Field(default=0, description="sources in which it did not")
     last_seen: datetime | None = None
-    source: str = Field(default="", description="who told it last: run id and attempt, or `user`")
+    source: str = Field(default="", description="who told it last: run id and attempt, `user`, or `starter`")
+    scope: Scope = Scope.TENANT
     same: tuple[str, ...] = Field(default=(), description="keys of the context that agree with what was looked for")
     why: str = ""
     score: float = 0.0
@@ -204,4 +212,7 @@ class Lesson(Value):
     changes: tuple[PlanChange, ...] = ()
     before: dict[str, Json] = Field(default_factory=dict, description="value of each changed field before the change")
     worked: bool | None = None
-    source: str = Field(default="", description="run id and attempt, or `user` for a lesson added by hand")
+    source: str = Field(
+        default="", description="run id and attempt, `user` for one added by hand, `starter` for one that is shipped"
+    )
+    scope: Scope = Scope.TENANT

@@ -38,7 +38,8 @@ from caravan.lessons import (
 from caravan.ports import Clock, Memory
 from caravan.values.base import Json, sha256_text
 from caravan.values.errors import ServiceError, UsageError
-from caravan.values.failure import Diagnosis, Lesson, PastCase
+from caravan.values.failure import Diagnosis, Exported, Lesson, PastCase
+from caravan.vectors import notes
 from caravan.vectors.engine import FOREIGN, InUse, library_errors, likeness, locked, open_engine, release, scrub
 
 SCOPE: Final = "caravan"  # Mem0 wants a user for everything; all lessons are one user's
@@ -73,6 +74,7 @@ class Mem0Memory:
         if folder is None and url is None:
             raise UsageError("The memory needs a folder or the address of a Qdrant server.")
         self._path = None if url is not None or folder is None else folder / "qdrant"
+        self._notes = folder / "exports" if folder is not None else None
         self._url = url
         self._api_key = api_key
         self._clock = clock
@@ -134,6 +136,18 @@ class Mem0Memory:
         """Every lesson as a record, the oldest first. What is known to be secret now is masked, too."""
         found = sorted(self._everything(), key=lambda c: (c.stored.first_seen, c.id))
         return tuple(masked("", to_record(candidate.stored), self._secrets) for candidate in found)
+
+    def note_export(self, path: Path) -> None:
+        """Note that every lesson is in the file at `path` now. Without a folder nothing is noted."""
+        ids = [candidate.id for candidate in self._everything()]
+        with _noting():
+            if self._notes is not None and ids:
+                notes.write_note(self._notes, path, ids, self._clock.now())
+
+    def exports_of(self, case_id: str) -> tuple[Exported, ...]:
+        """The files to which the lesson was exported from here, the oldest first."""
+        with _noting():
+            return notes.exports_of(self._notes, case_id) if self._notes is not None else ()
 
     def restore(self, record: Json) -> bool:
         """Store an exported lesson or merge it into the equal one that is there; whether it is new comes back."""
@@ -268,6 +282,14 @@ class KeepingMemory:
         self._take_in()
         return self._memory.export()
 
+    def note_export(self, path: Path) -> None:
+        """As the memory does."""
+        self._memory.note_export(path)
+
+    def exports_of(self, case_id: str) -> tuple[Exported, ...]:
+        """As the memory does."""
+        return self._memory.exports_of(case_id)
+
     def restore(self, record: Json) -> bool:
         """As the memory does."""
         return self._memory.restore(record)
@@ -332,12 +354,30 @@ class NullMemory:
         """Nothing."""
         return ()
 
+    def note_export(self, path: Path) -> None:
+        """Nothing is exported."""
+
+    def exports_of(self, case_id: str) -> tuple[Exported, ...]:  # noqa: ARG002
+        """None."""
+        return ()
+
     def restore(self, record: Json) -> bool:  # noqa: ARG002
         """Nothing is stored."""
         return False
 
     def close(self) -> None:
         """There is nothing to let go of."""
+
+
+@contextmanager
+def _noting() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ServiceError(
+            f"The notes of exports in the memory's folder can't be used ({error.strerror}).",
+            hint="Make CARAVAN_HOME/memory readable and writable.",
+        ) from error
 
 
 def _candidates(engine: Any, sought: Sought, query: str, limit: int) -> list[Candidate]:

@@ -18,7 +18,7 @@ from caravan.values.datasets import DatasetAnswer
 from caravan.values.delivery import Parcel
 from caravan.values.dialogue import Question
 from caravan.values.environment import ImageAnswer, Resolution
-from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
+from caravan.values.failure import Diagnosis, Evidence, Exported, Lesson, PastCase, Repair
 from caravan.values.handover import Carried
 from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
 from caravan.values.measurement import Measurement
@@ -216,6 +216,12 @@ class Memory(Protocol):
 
     def export(self) -> tuple[dict[str, Json], ...]:
         """Every lesson as a record that `restore` takes, with its counts, times and sources; the oldest first."""
+
+    def note_export(self, path: Path) -> None:
+        """Note that all lessons are written to that file now; told before it is written, so that no copy is missed."""
+
+    def exports_of(self, case_id: str) -> tuple[Exported, ...]:
+        """The files to which the lesson was exported from here, the oldest first; also once it is forgotten."""
 
     def restore(self, record: Json) -> bool:
         """Store an exported lesson: True when it is new, False when it was merged into the equal one that is there.

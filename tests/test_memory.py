@@ -73,7 +73,7 @@ def memory_of(kind: str, folder: Path, clock: StillClock) -> Iterator[Memory]:
             made = Mem0Memory(folder, clock=clock, secrets=secrets)
         elif kind == "server":
             url = held.enter_context(qdrant_server(QdrantState("a-key")))
-            made = Mem0Memory(None, url, api_key="a-key", clock=clock, secrets=secrets)
+            made = Mem0Memory(folder, url, api_key="a-key", clock=clock, secrets=secrets)
         else:
             made = FakeMemory(clock, secrets=secrets)
         if kind == "kept":
@@ -344,6 +344,20 @@ def test_a_lesson_of_many_is_found_by_its_structure(memory: Memory) -> None:
     wanted = memory.remember(lesson(text="quite other words about bananas"))
     found = memory.recall(text="no space left on device", diagnosis=diagnosis(), context={}, limit=3)
     assert found[0].id == wanted
+
+
+def test_exports_are_told_also_of_what_is_forgotten(memory: Memory, tmp_path: Path, clock: StillClock) -> None:
+    old = memory.remember(lesson())
+    memory.note_export(tmp_path / "a.jsonl")
+    clock.sleep(60)
+    new = memory.remember(lesson(fingerprint="host_memory_oom:new"))
+    (tmp_path / "b.jsonl").write_text("{}")
+    memory.note_export(tmp_path / "b.jsonl")
+    assert memory.forget(old)
+    told = [(Path(row.path).name, row.there) for row in memory.exports_of(old)]
+    assert told == [("a.jsonl", False), ("b.jsonl", True)]
+    assert [Path(row.path).name for row in memory.exports_of(new)] == ["b.jsonl"]
+    assert memory.exports_of("no id at all") == ()
 
 
 # Lessons that can't be stored now

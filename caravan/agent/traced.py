@@ -9,12 +9,13 @@ Nothing is decided here.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from caravan.ports import Clock, Cluster, Memory, Reasoner, Span, Toolbox, Tracer
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.errors import CaravanError
-from caravan.values.failure import Diagnosis, Evidence, Lesson, PastCase, Repair
+from caravan.values.failure import Diagnosis, Evidence, Exported, Lesson, PastCase, Repair
 from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
 from caravan.values.plan import PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
@@ -282,6 +283,14 @@ class TracedMemory:
             records = self._memory.export()
             span.set(found=len(records))
             return records
+
+    def note_export(self, path: Path) -> None:
+        """No span: a note is no call of the run's."""
+        self._memory.note_export(path)
+
+    def exports_of(self, case_id: str) -> tuple[Exported, ...]:
+        """No span, as for the note."""
+        return self._memory.exports_of(case_id)
 
     def restore(self, record: Json) -> bool:
         """As the memory answers."""

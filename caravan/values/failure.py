@@ -202,6 +202,14 @@ class PastCase(Value):
     score: float = 0.0
 
 
+class Exported(Value):
+    """A file to which lessons were exported, one of them the one asked for. `there`: the file is there still."""
+
+    path: str
+    at: datetime
+    there: bool = True
+
+
 class Lesson(Value):
     """What a run teaches: the cause, the plan's context, what was changed and whether it worked."""
 

@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Sequence
+from pathlib import Path
 
 from caravan.lessons import (
     Candidate,
@@ -22,7 +23,7 @@ from caravan.lessons import (
 from caravan.ports import Clock
 from caravan.values.base import Json
 from caravan.values.errors import ServiceError
-from caravan.values.failure import Diagnosis, Lesson, PastCase
+from caravan.values.failure import Diagnosis, Exported, Lesson, PastCase
 
 
 class FakeMemory:
@@ -33,6 +34,7 @@ class FakeMemory:
         self.secrets = tuple(secrets)
         self.down = False
         self.stored: dict[str, StoredLesson] = {}
+        self.exported: dict[str, tuple[Exported, frozenset[str]]] = {}
         self.closed = False
 
     def recall(
@@ -72,6 +74,17 @@ class FakeMemory:
     def export(self) -> tuple[dict[str, Json], ...]:
         self._answer()
         return tuple(to_record(s) for s in sorted(self.stored.values(), key=lambda s: s.first_seen))
+
+    def note_export(self, path: Path) -> None:
+        self._answer()
+        if self.stored:
+            place = str(path.absolute())
+            self.exported[place] = Exported(path=place, at=self.clock.now()), frozenset(self.stored)
+
+    def exports_of(self, case_id: str) -> tuple[Exported, ...]:
+        rows = [row for row, ids in self.exported.values() if case_id in ids]
+        rows = [row.model_copy(update={"there": Path(row.path).exists()}) for row in rows]
+        return tuple(sorted(rows, key=lambda row: (row.at, row.path)))
 
     def restore(self, record: Json) -> bool:
         self._answer()

@@ -25,6 +25,7 @@ class Question(Value):
     evidence: tuple[SourceLine, ...] = ()
     required: bool = Field(default=False, description="there is no default that a plan could be made with")
     cost_of_wrong: float = Field(default=0.0, description="rank: what a wrong guess would cost, higher first")
+    by: str = Field(default="", description="`worded by` or `asked by` which language model; empty: the rules")
 
 
 class Answer(Value):

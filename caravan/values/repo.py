@@ -145,6 +145,9 @@ class RepoProfile(Value):
     candidates: tuple[EntryCandidate, ...] = ()
     evidence: dict[str, tuple[SourceLine, ...]] = Field(default_factory=dict)
     confidence: dict[str, Confidence] = Field(default_factory=dict)
+    refined: dict[str, str] = Field(
+        default_factory=dict, description="fields that a language model has corrected: which one, and why"
+    )
     environment: RepoEnvironment | None = Field(
         default=None, description="what the entry needs to be installed, and where the files say so"
     )

@@ -13,6 +13,7 @@ from caravan.values.job import (
     Affinity,
     ArtifactBlock,
     DeviceRequest,
+    HealthCheck,
     JobSpec,
     Lifecycle,
     LogPolicy,
@@ -33,6 +34,7 @@ from caravan.values.plan import Constraint
 
 _SECOND: Final = 10**9
 _PROGRESS_DEFAULT: Final = 600  # seconds, of a service
+_HEALTHY_DEFAULT: Final = 300  # seconds, likewise
 _CPU_DEFAULT: Final = 100  # MHz, where neither cpu nor cores is asked for
 Node = dict[str, Any]
 
@@ -90,8 +92,27 @@ def _spreads(node: Node) -> tuple[SpreadBlock, ...]:
 
 def _services(group: Node) -> tuple[ServiceBlock, ...]:
     return tuple(
-        ServiceBlock(name=s["Name"], port=s["PortLabel"], tags=tuple(s.get("Tags") or ()), provider=s["Provider"])
+        ServiceBlock(
+            name=s["Name"],
+            port=s["PortLabel"],
+            tags=tuple(s.get("Tags") or ()),
+            provider=s["Provider"],
+            checks=tuple(_check(c) for c in s.get("Checks") or ()),
+        )
         for s in group.get("Services") or ()
+    )
+
+
+def _check(node: Node) -> HealthCheck:
+    again = node.get("CheckRestart") or {}
+    return HealthCheck(
+        name=node["Name"],
+        type=node["Type"],
+        path=node.get("Path") or "",
+        interval_s=node["Interval"] // _SECOND,
+        timeout_s=node["Timeout"] // _SECOND,
+        restart_limit=again.get("Limit") or 0,
+        grace_s=(again.get("Grace") or 0) // _SECOND,
     )
 
 
@@ -123,12 +144,24 @@ def _group(group: Node) -> TaskGroup:
         ),
         reschedule=ReschedulePolicy(attempts=again.get("Attempts") or 0, unlimited=again.get("Unlimited") or False),
         max_run_s=_seconds(group.get("MaxRunDuration")),
-        progress_deadline_s=_progress(_seconds((group.get("Update") or {}).get("ProgressDeadline"))),
+        sticky_disk=group["EphemeralDisk"].get("Sticky") or False,
+        **_deadlines(group.get("Update") or {}),
     )
+
+
+def _deadlines(update: Node) -> dict[str, int | None]:
+    progress = _progress(_seconds(update.get("ProgressDeadline")))
+    healthy = _seconds(update.get("HealthyDeadline")) if progress is not None else None
+    return {"progress_deadline_s": progress, "healthy_deadline_s": _healthy(healthy, progress)}
 
 
 def _progress(seconds: int | None) -> int | None:
     return seconds if seconds != _PROGRESS_DEFAULT else None
+
+
+def _healthy(seconds: int | None, progress: int | None) -> int | None:
+    """None where it is what the template says by itself; without a deadline for progress none is written."""
+    return seconds if progress is not None and seconds != min(_HEALTHY_DEFAULT, progress // 2) else None
 
 
 def _ports(group: Node) -> tuple[NetworkPort, ...]:
@@ -224,6 +257,8 @@ def normal_form(spec: JobSpec) -> JobSpec:
         g.model_copy(
             update={
                 "progress_deadline_s": _progress(g.progress_deadline_s),
+                "healthy_deadline_s": _healthy(g.healthy_deadline_s, _progress(g.progress_deadline_s)),
+                "services": tuple(s.model_copy(update={"checks": _plain(s.checks)}) for s in g.services),
                 "ports": tuple(sorted(g.ports, key=lambda p: p.static is None)),
                 "volumes": tuple(sorted(g.volumes, key=lambda v: v.name)),
                 "tasks": tuple(t.model_copy(update=_normal_task(t)) for t in g.tasks),
@@ -239,6 +274,16 @@ def normal_form(spec: JobSpec) -> JobSpec:
         "groups": groups,
     }
     return JobSpec.model_validate(_composed(spec.model_copy(update=update).model_dump(mode="json")))
+
+
+def _plain(checks: tuple[HealthCheck, ...]) -> tuple[HealthCheck, ...]:
+    """Without what says nothing: a tcp check's path, the grace of a check that restarts nothing."""
+    return tuple(
+        c.model_copy(
+            update={"path": c.path if c.type == "http" else "", "grace_s": c.grace_s if c.restart_limit else 0}
+        )
+        for c in checks
+    )
 
 
 def _normal_task(task: Task) -> dict[str, Any]:

@@ -19,14 +19,13 @@ if TYPE_CHECKING:
 TEMPLATE = "job.nomad.hcl.j2"
 
 
-def render_hcl(spec: JobSpec, *, templates: Path) -> str:
-    """The job file of a spec. `templates` is the folder of `job.nomad.hcl.j2`.
+def render_hcl(spec: JobSpec, *, templates: Path, template: str = TEMPLATE) -> str:
+    """The job file of a spec. `templates` is the folder of `job.nomad.hcl.j2`, `template` another one that extends it.
 
     Raises HclError for a spec that HCL can't say: an option of a driver or artifact whose name is no identifier.
     """
-    template = _environment(templates).get_template(TEMPLATE)
     made_for = {"run": spec.meta.get(META_RUN), "attempt": spec.meta.get(META_ATTEMPT)}
-    return template.render(job=spec, made_for=made_for)
+    return _environment(templates).get_template(template).render(job=spec, made_for=made_for)
 
 
 @cache

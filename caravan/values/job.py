@@ -116,6 +116,18 @@ class SpreadBlock(Value):
     weight: int = Field(default=50, ge=0, le=100)
 
 
+class HealthCheck(Value):
+    """A check of a service. After `restart_limit` failures in a row, once `grace_s` is over, its task is restarted."""
+
+    name: str
+    type: Literal["http", "tcp"] = "http"
+    path: str = Field(default="", description="of an http check")
+    interval_s: int = Field(default=10, ge=1)
+    timeout_s: int = Field(default=2, ge=1)
+    restart_limit: int = Field(default=0, ge=0, description="0: a failing check restarts nothing")
+    grace_s: int = Field(default=0, ge=0, description="after a start, for which failures don't count")
+
+
 class ServiceBlock(Value):
     """A service of Nomad's own provider, by which the allocations of a group find each other."""
 
@@ -123,6 +135,7 @@ class ServiceBlock(Value):
     port: str
     tags: tuple[str, ...] = ()
     provider: Literal["nomad", "consul"] = "nomad"
+    checks: tuple[HealthCheck, ...] = ()
 
 
 class Lifecycle(Value):
@@ -187,6 +200,10 @@ class TaskGroup(Value):
     progress_deadline_s: int | None = Field(
         default=None, ge=60, description="of a service's update; None: Nomad's own of ten minutes"
     )
+    healthy_deadline_s: int | None = Field(
+        default=None, ge=1, description="within it: half of it, at most five minutes, where it is None"
+    )
+    sticky_disk: bool = Field(default=False, description="the next allocation on the same node gets what is on it")
 
 
 class JobSpec(Value):

@@ -9,6 +9,7 @@ from caravan.values.job import (
     Affinity,
     ArtifactBlock,
     DeviceRequest,
+    HealthCheck,
     JobSpec,
     Lifecycle,
     LogPolicy,
@@ -137,6 +138,16 @@ TASKS = st.builds(
     ).map(tuple),
     logs=st.builds(LogPolicy, max_files=st.integers(1, 99), max_file_size_mb=st.integers(1, 99)),
 )
+CHECKS = st.builds(
+    HealthCheck,
+    name=TEXT.filter(bool),
+    type=st.sampled_from(("http", "tcp")),
+    path=TEXT,
+    interval_s=st.integers(1, 999),
+    timeout_s=st.integers(1, 999),
+    restart_limit=st.integers(0, 9),
+    grace_s=SECONDS,
+)
 GROUPS = st.builds(
     TaskGroup,
     name=TEXT,
@@ -152,9 +163,12 @@ GROUPS = st.builds(
             port=TEXT,
             tags=st.lists(TEXT, max_size=2).map(tuple),
             provider=st.sampled_from(("nomad", "consul")),
+            checks=st.lists(CHECKS, max_size=2).map(tuple),
         ),
         max_size=2,
     ).map(tuple),
+    sticky_disk=st.booleans(),
+    healthy_deadline_s=st.none() | SECONDS.filter(bool),
     ephemeral_disk_mb=st.integers(0, 10**6),
     volumes=st.lists(
         st.builds(

@@ -1,7 +1,7 @@
 """The ports: what the agent needs from outside, as Protocols. Each has a real and a fake implementation.
 
 A port speaks in our values and raises our errors (`caravan.values.errors`); what is foreign stays behind it.
-Implementations: Cluster in `caravan/cluster/`, Reasoner in `caravan/agent/`, Memory in `memory.py`, Tracer in
+Implementations: Cluster in `caravan/cluster/`, Reasoner and Adviser in `caravan/agent/`, Memory in `memory.py`, Tracer in
 `observability.py`, Store and RunFolder in `caravan/runs/`, PromptBook in `prompts.py`, Toolbox in `tools.py`,
 Clock and Progress in `caravan/terminal/` and `main.py`.
 """
@@ -173,6 +173,31 @@ class Reasoner(Protocol):
         toolbox: Toolbox,
     ) -> tuple[Repair, ...]:
         """The ladder: repairs in the order in which to try them. Empty: nothing can be mended here."""
+
+
+class Adviser(Protocol):
+    """What only a language model can add. No method has effects or raises; nothing to say is an empty answer.
+
+    What it says is a proposal as a reasoner's is.
+    """
+
+    def further_repairs(
+        self,
+        diagnosis: Diagnosis,
+        plan: TrainingPlan,
+        profile: RepoProfile,
+        cases: Sequence[PastCase],
+        facts: ClusterFacts,
+        toolbox: Toolbox,
+        tried: Sequence[Repair],
+    ) -> tuple[Repair, ...]:
+        """Repairs to try when no repair of the reasoner can be taken; `tried` are those of this run."""
+
+    def patch(self, diagnosis: Diagnosis, evidence: Evidence, toolbox: Toolbox) -> tuple[str, str]:
+        """A change of the user's code as a unified diff, and what it follows from in a sentence; twice empty: none."""
+
+    def summary(self, report: str) -> str:
+        """A few sentences about a run for the person who asked for it, from its report."""
 
 
 class ChatModel(Protocol):

@@ -1,7 +1,10 @@
 """One scenario of the fault benchmark: a repository, an inventory, a fault in them, and what must happen.
 
 A scenario's tasks read their real arguments, environment, files and limits, and fail until these change; nothing in
-them may know which attempt it is. What needs a GPU is played by a stand-in trainer (`stand_in`) that computes its need
+them may know which attempt it is. In `files`, `sets`, `answers`, `environment`, `prompt` and `inventory` these words
+stand for what the runner makes: @SERVER@ the address of a loopback server, @WORK@ a directory of the scenario's own
+beside the repository. Besides SCENARIOS a module may hold WHEELS: `distribution==version` → path → text, which pip finds
+offline. What needs a GPU is played by a stand-in trainer (`stand_in`) that computes its need
 from its arguments, prints what PyTorch prints, and is counted apart.
 """
 
@@ -42,3 +45,4 @@ class Scenario:
     outputs: tuple[str, ...] = ()  # files that a run that ended well must have left, by name
     stand_in: bool = False  # a GPU is played
     seconds: int = 180  # after which it counts as hung
+    disturbed: str = ""  # words in a task's log after which its allocation is stopped from outside, once

@@ -58,6 +58,8 @@ def document(result: Result) -> dict[str, Json]:
         "exit_code": EXIT_CODES[record.status],
         "detail": record.detail,
         "attempts": [a.model_dump(mode="json") for a in state.attempts] if state else [],
+        "diagnosis": _unsolved(record, state),
+        "repairs": [r.model_dump(mode="json") for r in state.tried] if state else [],
         "plan": plan.model_dump(mode="json") if plan else None,
         "estimate": state.estimate.model_dump(mode="json") if state and state.estimate else None,
         "outputs": plan.outputs.model_dump(mode="json") if plan else None,
@@ -72,6 +74,13 @@ def document(result: Result) -> dict[str, Json]:
         "trace_url": result.trace_url,
         "question": _question(result.ask) if result.ask else None,
     }
+
+
+def _unsolved(record: RunRecord, state: RunState | None) -> Json:
+    """The cause that ended the run or that a repair is asked about, also of a failure before anything was deployed."""
+    found = (state.diagnosis or state.answered) if state and record.status is not RunStatus.SUCCEEDED else None
+    cause: Json = found.model_dump(mode="json") if found else None
+    return cause
 
 
 def _question(ask: Ask) -> dict[str, Json]:

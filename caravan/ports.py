@@ -1,8 +1,8 @@
 """The ports: what the agent needs from outside, as Protocols. Each has a real and a fake implementation.
 
 A port speaks in our values and raises our errors (`caravan.values.errors`); what is foreign stays behind it.
-Implementations: Cluster in `caravan/cluster/`, Reasoner and Adviser in `caravan/agent/`, Memory in `memory.py`, Tracer in
-`observability.py`, Store and RunFolder in `caravan/runs/`, PromptBook in `prompts.py`, Toolbox in `tools.py`,
+Implementations: Cluster in `caravan/cluster/`, Reasoner and Adviser in `caravan/agent/`, Memory in `memory.py`,
+Tracer in `observability.py`, Store and RunFolder in `caravan/runs/`, PromptBook in `prompts.py`, Toolbox in `tools.py`,
 Clock and Progress in `caravan/terminal/` and `main.py`.
 """
 
@@ -20,7 +20,15 @@ from caravan.values.dialogue import Question
 from caravan.values.environment import ImageAnswer, Resolution
 from caravan.values.failure import Diagnosis, Evidence, Exported, Lesson, PastCase, Repair
 from caravan.values.handover import Carried
-from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
+from caravan.values.job import (
+    CheckResult,
+    ClusterFacts,
+    DryRun,
+    FileEntry,
+    RegisteredJob,
+    ServiceAddress,
+    TokenFacts,
+)
 from caravan.values.measurement import Measurement
 from caravan.values.model import Message, ModelReply, ToolSpec
 from caravan.values.plan import CodeSource, ImageBuild, PlanChange, TrainingPlan
@@ -61,8 +69,8 @@ class Cluster(Protocol):
     def find(self, job_id: str, namespace: str = "default") -> RegisteredJob | None:
         """The job registered under that id, also a stopped one, or None."""
 
-    def register(self, job: Json) -> RegisteredJob:
-        """Register a job under an id that must be new (check-and-set on index 0).
+    def register(self, job: Json, *, replaces: int = 0) -> RegisteredJob:
+        """Register a job under an id that must be new, or in place of the one of that modify index (check-and-set).
 
         Raises JobConflict when the id is taken, JobRefused when it is invalid, ClusterUnreachable when no answer
         came: then it may have been registered, and `find` tells.
@@ -77,6 +85,12 @@ class Cluster(Protocol):
         Yields the last snapshot again at least every few seconds, so that the caller can look at its deadlines.
         Short outages of the cluster are ridden out; a long one raises ClusterUnreachable.
         """
+
+    def services(self, name: str, namespace: str = "default") -> tuple[ServiceAddress, ...]:
+        """Where the service of that name (of Nomad's own provider) is registered; empty: nowhere."""
+
+    def checks(self, alloc_id: str) -> tuple[CheckResult, ...]:
+        """What the checks of an allocation's services (of Nomad's own provider) said last."""
 
     def logs(self, alloc_id: str, task: str, stream: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         """Up to `limit` bytes of `stdout` or `stderr` from `offset` on; empty when there is nothing more (yet)."""
@@ -193,8 +207,13 @@ class Adviser(Protocol):
     ) -> tuple[Repair, ...]:
         """Repairs to try when no repair of the reasoner can be taken; `tried` are those of this run."""
 
-    def patch(self, diagnosis: Diagnosis, evidence: Evidence, toolbox: Toolbox) -> tuple[str, str]:
-        """A change of the user's code as a unified diff, and what it follows from in a sentence; twice empty: none."""
+    def patch(
+        self, diagnosis: Diagnosis, evidence: Evidence, files: Sequence[str], read: Callable[[str], str | None]
+    ) -> tuple[str, str]:
+        """A change of the user's code as a unified diff, and what it follows from in a sentence; twice empty: none.
+
+        `files` are the paths that may be changed, `read` gives the text of one as it is.
+        """
 
     def summary(self, report: str) -> str:
         """A few sentences about a run for the person who asked for it, from its report."""

@@ -9,7 +9,15 @@ from contextlib import contextmanager
 from caravan.ports import Cluster
 from caravan.values.base import Json
 from caravan.values.errors import CaravanError
-from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
+from caravan.values.job import (
+    CheckResult,
+    ClusterFacts,
+    DryRun,
+    FileEntry,
+    RegisteredJob,
+    ServiceAddress,
+    TokenFacts,
+)
 from caravan.values.masking import mask
 from caravan.values.run import Allocation, Snapshot, TaskEvent, TaskState
 
@@ -68,10 +76,21 @@ class MaskedCluster:
         with self._words():
             return self._cluster.find(job_id, namespace)
 
-    def register(self, job: Json) -> RegisteredJob:
+    def register(self, job: Json, *, replaces: int = 0) -> RegisteredJob:
         """As the cluster answers."""
         with self._words():
-            return self._cluster.register(job)
+            return self._cluster.register(job, replaces=replaces)
+
+    def services(self, name: str, namespace: str = "default") -> tuple[ServiceAddress, ...]:
+        """As the cluster answers."""
+        with self._words():
+            return self._cluster.services(name, namespace)
+
+    def checks(self, alloc_id: str) -> tuple[CheckResult, ...]:
+        """As the cluster answers, its words masked."""
+        with self._words():
+            found = self._cluster.checks(alloc_id)
+        return tuple(c.model_copy(update={"output": self._plain(c.output)}) for c in found)
 
     def snapshot(self, job_id: str, namespace: str = "default") -> Snapshot:
         """As the cluster answers, its words masked."""

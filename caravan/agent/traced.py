@@ -16,7 +16,15 @@ from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.errors import CaravanError
 from caravan.values.failure import Diagnosis, Evidence, Exported, Lesson, PastCase, Repair
-from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
+from caravan.values.job import (
+    CheckResult,
+    ClusterFacts,
+    DryRun,
+    FileEntry,
+    RegisteredJob,
+    ServiceAddress,
+    TokenFacts,
+)
 from caravan.values.plan import PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Phase, Snapshot
@@ -71,12 +79,26 @@ class TracedCluster:
             span.set(found=found.status if found else "no")
             return found
 
-    def register(self, job: Json) -> RegisteredJob:
+    def register(self, job: Json, *, replaces: int = 0) -> RegisteredJob:
         """As the cluster answers."""
         with self._call("register", job=_job_id(job)) as span:
-            registered = self._cluster.register(job)
+            registered = self._cluster.register(job, replaces=replaces)
             span.set(modify_index=registered.modify_index)
             return registered
+
+    def services(self, name: str, namespace: str = "default") -> tuple[ServiceAddress, ...]:
+        """As the cluster answers."""
+        with self._look("services", service=name) as span:
+            found = self._cluster.services(name, namespace)
+            span.set(found=len(found))
+            return found
+
+    def checks(self, alloc_id: str) -> tuple[CheckResult, ...]:
+        """As the cluster answers."""
+        with self._look("checks", alloc=alloc_id[:8]) as span:
+            found = self._cluster.checks(alloc_id)
+            span.set(checks=_few(f"{c.name}: {c.status}" for c in found))
+            return found
 
     def snapshot(self, job_id: str, namespace: str = "default") -> Snapshot:
         """As the cluster answers."""

@@ -26,7 +26,15 @@ from caravan.values.errors import (
     JobRefused,
     UsageError,
 )
-from caravan.values.job import ClusterFacts, DryRun, FileEntry, RegisteredJob, TokenFacts
+from caravan.values.job import (
+    CheckResult,
+    ClusterFacts,
+    DryRun,
+    FileEntry,
+    RegisteredJob,
+    ServiceAddress,
+    TokenFacts,
+)
 from caravan.values.run import Snapshot
 
 
@@ -170,11 +178,11 @@ class NomadCluster:
         except JobNotFound:
             return None
 
-    def register(self, job: Json) -> RegisteredJob:
-        """Register a job under a new id. Never repeated: without an answer it may have taken effect."""
+    def register(self, job: Json, *, replaces: int = 0) -> RegisteredJob:
+        """Register a job under a new id, or in place of one. Never repeated: unanswered it may have taken effect."""
         job = self._placed(job)
         what = f"register the job {job['ID']}"
-        body = {"Job": job, "EnforceIndex": True, "JobModifyIndex": 0}
+        body = {"Job": job, "EnforceIndex": True, "JobModifyIndex": replaces}
         answer = self._ask(lambda: self._jobs.register_job(body), dict, what, repeat=False)
         with self._connection.reading(what):
             return RegisteredJob(
@@ -192,6 +200,41 @@ class NomadCluster:
     def watch(self, job_id: str, namespace: str = "default") -> Iterator[Snapshot]:
         """Snapshots until the job has ended or is gone; the last one again as a heartbeat, in an outage too."""
         return self._watcher.watch(job_id, namespace)
+
+    def services(self, name: str, namespace: str = "default") -> tuple[ServiceAddress, ...]:
+        """Where a service is registered."""
+        what = f"find the service {name}"
+        path = f"/v1/service/{quote(name, safe='')}"
+        found = self._listed(path, what, list, {"namespace": namespace})
+        with self._connection.reading(what):
+            return tuple(
+                ServiceAddress(address=one["Address"], port=one["Port"], alloc_id=one.get("AllocID") or "")
+                for one in found or ()
+            )
+
+    def checks(self, alloc_id: str) -> tuple[CheckResult, ...]:
+        """What an allocation's checks said last."""
+        what = "read the checks"
+        found = self._listed(f"/v1/client/allocation/{quote(alloc_id, safe='')}/checks", what, dict, {})
+        with self._connection.reading(what):
+            return tuple(
+                CheckResult(
+                    name=one.get("Check") or "",
+                    service=one.get("Service") or "",
+                    status=one["Status"],
+                    output=one_line(one.get("Output") or "", 500),
+                )
+                for _, one in sorted((found or {}).items())
+            )
+
+    def _listed(self, path: str, what: str, kind: type, params: dict[str, str]) -> Any:
+        """The answer to a GET, or None where there is no such thing."""
+        try:
+            response = self._connection.send("GET", path, what=what, params=params, repeat=True)
+            answer = self._connection.call(response.json, what=what)
+        except JobNotFound:
+            return None
+        return None if answer is None else self._connection.shape(answer, kind, what)
 
     def logs(self, alloc_id: str, task: str, stream: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         """Bytes of a task's log from `offset` on, counted from the oldest log file that the client still keeps."""

@@ -8,7 +8,16 @@ from typing import NoReturn
 
 from caravan.values.base import Json
 from caravan.values.errors import ClusterError
-from caravan.values.job import ClusterFacts, ClusterKind, DryRun, FileEntry, RegisteredJob, TokenFacts
+from caravan.values.job import (
+    CheckResult,
+    ClusterFacts,
+    ClusterKind,
+    DryRun,
+    FileEntry,
+    RegisteredJob,
+    ServiceAddress,
+    TokenFacts,
+)
 from caravan.values.run import Snapshot
 
 
@@ -38,9 +47,17 @@ class NoCluster:
         """Refused."""
         _refuse(job_id, namespace)
 
-    def register(self, job: Json) -> RegisteredJob:
+    def register(self, job: Json, *, replaces: int = 0) -> RegisteredJob:
         """Refused."""
-        _refuse(job)
+        _refuse(job, replaces)
+
+    def services(self, name: str, namespace: str = "default") -> tuple[ServiceAddress, ...]:
+        """Refused."""
+        _refuse(name, namespace)
+
+    def checks(self, alloc_id: str) -> tuple[CheckResult, ...]:
+        """Refused."""
+        _refuse(alloc_id)
 
     def snapshot(self, job_id: str, namespace: str = "default") -> Snapshot:
         """Refused."""

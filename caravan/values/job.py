@@ -354,6 +354,28 @@ class DryRun(Value):
     failures: tuple[PlacementFailure, ...] = ()
 
 
+class ServiceAddress(Value):
+    """Where a service of Nomad's own provider is registered."""
+
+    address: str
+    port: int
+    alloc_id: str = ""
+
+    @property
+    def host(self) -> str:
+        """Host and port as they stand in a URL."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+class CheckResult(Value):
+    """What a service's check said last: `success`, `failure` or `pending`, with its output."""
+
+    name: str
+    service: str = ""
+    status: str = "pending"
+    output: str = ""
+
+
 class RegisteredJob(Value):
     """A job that the cluster knows."""
 

@@ -128,9 +128,9 @@ class StoppedMeanwhile(FakeCluster):
 
     store: Any = None
 
-    def register(self, job: Any) -> RegisteredJob:
+    def register(self, job: Any, *, replaces: int = 0) -> RegisteredJob:
         self.store.update_run(job["ID"].split("-")[1], status=RunStatus.STOPPED, detail="stopped by the user")
-        super().register(job)
+        super().register(job, replaces=replaces)
         raise KeyboardInterrupt
 
 

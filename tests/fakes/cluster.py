@@ -17,6 +17,7 @@ from caravan.values.base import Json
 from caravan.values.errors import CaravanError, JobConflict, JobNotFound, JobRefused
 from caravan.values.job import (
     META_SHA,
+    CheckResult,
     ClusterFacts,
     ClusterKind,
     DeviceGroup,
@@ -25,6 +26,7 @@ from caravan.values.job import (
     FileEntry,
     NodeFacts,
     RegisteredJob,
+    ServiceAddress,
     TokenFacts,
 )
 from caravan.values.run import Phase, Snapshot
@@ -51,6 +53,7 @@ class Script:
     stuck: tuple[
         tuple[str, str], ...
     ] = ()  # events (type, message), one with each look, before a start that never comes
+    unhealthy: str = ""  # what the checks of its services say, which fail
     sentinel: bool = True  # the launch script writes its result file
     stdout: bytes = b""
     stderr: bytes = b""
@@ -157,11 +160,12 @@ class FakeCluster:
             entry = self._jobs.get((namespace, job_id))
             return to_registered(self._documents(entry)[0]) if entry else None
 
-    def register(self, job: Json) -> RegisteredJob:
+    def register(self, job: Json, *, replaces: int = 0) -> RegisteredJob:
         with self._call("register"):
             key = (job.get("Namespace") or "default", job["ID"])
-            if key in self._jobs:
-                raise JobConflict("Enforcing job modify index 0: job already exists")
+            there = self._jobs[key].job["JobModifyIndex"] if key in self._jobs else 0
+            if there != replaces:
+                raise JobConflict(f"Enforcing job modify index {replaces}: job exists with another")
             if errors := _invalid(job):
                 raise JobRefused("\n".join(errors))
             self._index += 10
@@ -173,6 +177,35 @@ class FakeCluster:
             self.registrations.append(job)
             return RegisteredJob(
                 id=key[1], namespace=key[0], status="pending", modify_index=self._index, meta=job.get("Meta") or {}
+            )
+
+    def services(self, name: str, namespace: str = "default") -> tuple[ServiceAddress, ...]:
+        with self._call("services"):
+            running = [
+                (entry, group)
+                for (space, _), entry in self._jobs.items()
+                for group in entry.job["TaskGroups"]
+                if space == namespace and entry.stage == RUNNING and not entry.job.get("Stop")
+            ]
+            return tuple(
+                ServiceAddress(address="127.0.0.1", port=8000, alloc_id=alloc["ID"])
+                for entry, group in running
+                if any(service["Name"] == name for service in group["Services"] or ())
+                for alloc in self._documents(entry)[1]
+            )
+
+    def checks(self, alloc_id: str) -> tuple[CheckResult, ...]:
+        with self._call("checks"):
+            entry = self._of(alloc_id)
+            if entry is None:
+                raise JobNotFound(f'Unknown allocation "{alloc_id}"')
+            said = entry.script.unhealthy
+            status = "pending" if entry.stage < RUNNING else "failure" if said else "success"
+            return tuple(
+                CheckResult(name=check["Name"], service=service["Name"], status=status, output=said)
+                for group in entry.job["TaskGroups"]
+                for service in group["Services"] or ()
+                for check in service["Checks"] or ()
             )
 
     def snapshot(self, job_id: str, namespace: str = "default") -> Snapshot:

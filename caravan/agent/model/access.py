@@ -5,6 +5,7 @@ Pure: opens nothing, reads no environment. An address or a key that must not be 
 
 import ipaddress
 import re
+from pathlib import Path
 from typing import Final, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -57,6 +58,7 @@ class ModelAccess(Value):
     prompt_usd: float | None = Field(default=None, ge=0)
     completion_usd: float | None = Field(default=None, ge=0)
     proxy: SecretStr | None = None
+    ca: Path | None = Field(default=None, description="certificates that the server is verified by, PEM")
 
     @classmethod
     def at(cls, url: str, **known: object) -> Self:

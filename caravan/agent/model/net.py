@@ -1,0 +1,196 @@
+"""The way to one server: an HTTP client that goes to no other host, and holds a call to its deadline and its bytes.
+
+The deadline is counted below HTTP, at each operation of the socket, so that a server that sends a byte now and then,
+in a header or in a body, does not outlast it. Names are looked up by the system, under its own time-out. It must not
+know what is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import httpcore2
+import httpx2
+
+from caravan.values.errors import ModelError
+from caravan.values.model import ModelFault
+
+if TYPE_CHECKING:
+    from caravan.agent.model.access import ModelAccess
+    from caravan.ports import Clock
+
+AGENT: Final = "caravan"
+_KEPT_S: Final = 4.0  # an idle connection is used again: shorter than servers keep one (uvicorn, vLLM's: 5 s)
+_SENT: Final = frozenset({"host", "content-type", "content-length", "transfer-encoding", "accept", "authorization"})
+"""The headers that go out. The OpenAI library adds others: organisation, project, operating system, own headers that
+the environment names."""
+
+
+class Call:
+    """One call's deadline and bytes, while it goes on. `begun` is set at the first sign of a reply."""
+
+    def __init__(self, access: ModelAccess, clock: Clock) -> None:
+        self._clock, self._access = clock, access
+        self._start = self._sent = clock.monotonic()
+        self._bytes = 0
+        self.begun = False
+
+    @property
+    def seconds(self) -> float:
+        """How long it has gone on."""
+        return max(0.0, self._clock.monotonic() - self._start)
+
+    def left(self) -> float:
+        """Seconds that may still pass; always more than 0. Raises ModelError where none are left."""
+        left = self._access.timeout_s - self.seconds
+        if not self.begun:
+            left = min(left, self._access.first_token_s - (self._clock.monotonic() - self._sent))
+        if left <= 0:
+            raise self.late()
+        return left
+
+    def left_in_all(self) -> float:
+        """Seconds until the deadline, whatever has come; 0 or less: it has passed."""
+        return self._access.timeout_s - self.seconds
+
+    def again(self) -> None:
+        """The request is sent once more: the wait for its first sign begins anew, the deadline does not."""
+        self._bytes, self.begun, self._sent = 0, False, self._clock.monotonic()
+
+    def count(self, size: int) -> None:
+        """So many bytes came. Raises ModelError beyond the limit."""
+        self._bytes += size
+        if self._bytes > self._access.reply_bytes:
+            most = self._access.reply_bytes / 1e6
+            raise ModelError(f"The model's answer is longer than {most:g} MB.", fault=ModelFault.TOO_LONG)
+
+    def late(self) -> ModelError:
+        """What a call that has no time left raises."""
+        if self.begun:
+            said = f"The model's reply was not complete within {self._access.timeout_s:g} s."
+        else:
+            first = min(self._access.first_token_s, self._access.timeout_s)
+            said = f"The model did not begin to reply within {first:g} s."
+        return ModelError(said, fault=ModelFault.TIMED_OUT, hint="Raise CARAVAN_MODEL_TIMEOUT_S, or look at its load.")
+
+
+_current: ContextVar[Call | None] = ContextVar("caravan_model_call", default=None)
+
+
+@contextmanager
+def in_call(call: Call) -> Iterator[Call]:
+    """Like `under`, but inside of another call that one's deadline holds."""
+    outer = _current.get()
+    if outer is not None:
+        yield outer
+        return
+    with under(call):
+        yield call
+
+
+@contextmanager
+def under(call: Call) -> Iterator[Call]:
+    """What is read from the network inside the block counts for that call."""
+    token = _current.set(call)
+    try:
+        yield call
+    finally:
+        _current.reset(token)
+
+
+def _bounded(timeout: float | None) -> float | None:
+    call = _current.get()
+    if call is None:
+        return timeout
+    return call.left() if timeout is None else min(timeout, call.left())
+
+
+class _Stream(httpcore2.NetworkStream):
+    """A connection whose every read and write is bounded by the call that is under way."""
+
+    def __init__(self, inner: httpcore2.NetworkStream) -> None:
+        self._inner = inner
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        data = self._inner.read(max_bytes, _bounded(timeout))
+        call = _current.get()
+        if call is not None:
+            call.count(len(data))
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, _bounded(timeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, _bounded(timeout)))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Backend(httpcore2.SyncBackend):
+    """Opens connections that are bounded so."""
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        return _Stream(super().connect_tcp(host, port, _bounded(timeout), local_address, socket_options))
+
+
+class _Transport(httpx2.HTTPTransport):
+    """The library's transport over such connections; requests to another origin, and other headers, don't leave it."""
+
+    def __init__(self, access: ModelAccess) -> None:
+        super().__init__(trust_env=False)
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=httpx2.create_ssl_context(verify=str(access.ca) if access.ca else True, trust_env=False),
+            proxy=_proxy(access.proxy.get_secret_value()) if access.proxy else None,
+            max_connections=None,  # who waits for a free connection would wait for another run's reply
+            max_keepalive_connections=4,
+            keepalive_expiry=_KEPT_S,
+            network_backend=_Backend(),
+        )
+        self._origin = _origin(httpx2.URL(access.url))
+        self._has_key = access.key is not None
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if _origin(request.url) != self._origin:
+            raise ModelError("A request would have gone to another host.", fault=ModelFault.UNREACHABLE)
+        for name in list(request.headers):
+            if name not in _SENT or (name == "authorization" and not self._has_key):
+                del request.headers[name]
+        request.headers["user-agent"] = AGENT
+        request.headers["accept-encoding"] = "identity"  # what is packed has no length before it is unpacked
+        response = super().handle_request(request)
+        if response.headers.get("content-encoding", "identity") != "identity":
+            response.close()
+            raise ModelError("The model's server packs its answers unasked.", fault=ModelFault.SERVER_ERROR)
+        return response
+
+
+def _proxy(text: str) -> httpcore2.Proxy:
+    url = httpx2.Proxy(text)
+    return httpcore2.Proxy(str(url.url), auth=url.raw_auth)
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def http_client(access: ModelAccess) -> httpx2.Client:
+    """An HTTP client for that server alone: no redirects, nothing taken from the environment."""
+    limits = httpx2.Timeout(access.timeout_s, connect=min(access.connect_s, access.timeout_s))
+    return httpx2.Client(transport=_Transport(access), timeout=limits, trust_env=False, follow_redirects=False)

@@ -129,6 +129,7 @@ def case_context(state: RunState) -> dict[str, Json]:
         "code_digest": state.code_digest or None,
         "tree_digest": profile.tree_digest,
         "launch_command": profile.launch_command,
+        **state.known_by,
     }
     if plan is None:
         return context

@@ -14,7 +14,7 @@ from caravan.values.base import Json, sha256_text
 from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import UsageError
 from caravan.values.failure import PastCase
-from caravan.values.lesson_fields import name_of
+from caravan.values.lesson_fields import depends_on_nothing_else, name_of
 from caravan.values.masking import MASK, mask_json
 from caravan.values.plan import PlanChange
 from caravan.values.run import RunEvent, RunRecord, RunStatus
@@ -121,11 +121,13 @@ def _with_default(question: Question, value: Json, where: str) -> Question:
 
 
 def _taught(question: Question, cases: Sequence[PastCase]) -> tuple[Json, str] | None:
-    """What worked in this very code."""
+    """What worked in this very code, or in what of it the field depends on."""
     for case in cases:
-        if case.worked is not True or "code_digest" not in case.same:
+        if case.worked is not True:
             continue
         for change in case.changes:
+            if not depends_on_nothing_else(case, change.path):
+                continue
             if change.path == question.path and MASK not in str(change.value) and _fits(question, change.value):
                 when = f" on {case.last_seen:%Y-%m-%d}" if case.last_seen else ""
                 return change.value, f"what worked{when} ({name_of(case)})"

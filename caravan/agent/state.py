@@ -36,6 +36,7 @@ class RunState(Value):
     answers: tuple[Answer, ...] = ()
     asked_back: tuple[str, ...] = Field(default=(), description="ids of contradictions that a person was shown")
     code_digest: str = Field(default="", description="by which the same training code is known again")
+    known_by: dict[str, Json] = Field(default_factory=dict, description="digests of where it is and of its parts")
     cases: tuple[PastCase, ...] = ()
     remembered: tuple[PastCase, ...] = Field(default=(), description="cases that the first plan was changed by")
 

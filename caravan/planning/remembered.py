@@ -5,6 +5,7 @@ own program touches are taken over, only where the plan stands as it stood then,
 reads values only; what is stored, and which cases come first, is the memory's business.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -19,7 +20,7 @@ from caravan.values.base import Json
 from caravan.values.errors import PlanError
 from caravan.values.failure import FailureClass, PastCase
 from caravan.values.job import ClusterFacts
-from caravan.values.lesson_fields import name_of, never
+from caravan.values.lesson_fields import CODE, PACKAGES, depends_on_nothing_else, name_of, never
 from caravan.values.masking import MASK
 from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
@@ -29,13 +30,15 @@ ROOM: Final = ("resources.memory_mb", "resources.disk_mb", "shm_mb", "kill_timeo
 
 OF_THE_PROGRAM: Final = (
     *("training.", "launch.", "command", "workdir", "env.", "flags.", "config_overlays", "model.", "dataset."),
-    *("setup.pip", "setup.apt", "setup.requirements", "setup.python"),
+    *PACKAGES,
 )
 """Fields that speak of the repository's own program. Where the job runs and what comes from outside (image, mounts,
 commands of the set-up) is decided anew in each run."""
 
-_LISTS: Final = ("setup.pip", "setup.apt")
+_LISTS: Final = ("setup.pip", "setup.apt", "setup.cmd", "exclude_nodes")
 """Lists of which each item counts for itself."""
+_FOLDER: Final = re.compile(r"mkdir -p -- (?!-)(?:[\w-][\w.-]*/?)+")
+"""The one command of the set-up that is taken over: a folder of the job's own, which the program wants to write to."""
 
 _BATCH, _ACCUMULATION, _CHECKPOINTING = "training.micro_batch", "training.grad_accum", "training.grad_checkpointing"
 _LIKE_TRAINING: Final = (_BATCH, _ACCUMULATION, _CHECKPOINTING)  # the same training in other steps
@@ -62,12 +65,13 @@ def remembered_changes(
     valid plan, or one that the cluster or the program can't follow, none of them is made.
     """
     found: list[PlanChange] = []
+    short = _seen_too_little(cases)
     for case in cases:
         if case.worked is not True or MASK in str([c.value for c in case.changes]):
             continue
         if any(never(change.path) for change in case.changes):
             continue
-        changes = tuple(_fitted(case, plan, profile, facts))
+        changes = tuple(c for c in _fitted(case, plan, profile, facts) if _may(c, plan, short))
         try:
             changed = apply_changes(plan, changes)
             new_problems = set(check_plan(changed, facts)) - set(check_plan(plan, facts))
@@ -87,12 +91,35 @@ def used_cases(plan: TrainingPlan, cases: Iterable[PastCase]) -> tuple[PastCase,
     return tuple(case for case in named if all(_holds(plan, case, change) for change in case.changes))
 
 
+def _seen_too_little(cases: Iterable[PastCase]) -> dict[str, int]:
+    """The most of each room with which this training was seen to fail: path → amount."""
+    short: dict[str, int] = {}
+    for case in cases:
+        for change in case.changes:
+            if change.path not in ROOM or not depends_on_nothing_else(case, change.path):
+                continue
+            had = change.value if case.worked is False else case.before.get(change.path)
+            if isinstance(had, int) and not isinstance(had, bool):
+                short[change.path] = max(had, short.get(change.path, 0))
+    return short
+
+
+def _may(change: PlanChange, plan: TrainingPlan, short: dict[str, int]) -> bool:
+    """Whether what a person set leaves it to memory: room that is no more than what failed, and further packages."""
+    if plan.set_by(change.path) not in STANDING or change.path not in ROOM:
+        return True  # of packages the plan itself sees to it
+    now = plan.get(change.path)
+    return isinstance(now, int) and now <= short.get(change.path, -1)
+
+
 def _fitted(case: PastCase, plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts) -> Iterator[PlanChange]:
     if case.failure in GPU_MEMORY:
         if _same_training(case, plan) and _same_gpu(case, plan, profile, facts):
             yield from _fitting_gpu(case, plan, facts)
         return
-    if "code_digest" not in case.same or case.context.get("entry_point") != profile.entry_point:
+    if case.context.get("entry_point") != profile.entry_point:
+        return
+    if not all(depends_on_nothing_else(case, change.path) for change in case.changes):
         return
     if not all(_stands(case, plan, change) for change in case.changes):
         return
@@ -100,7 +127,7 @@ def _fitted(case: PastCase, plan: TrainingPlan, profile: RepoProfile, facts: Clu
         now = _now(plan, change.path)
         if change.path in ROOM:
             value = _room(change, now, plan, facts) if _same_training(case, plan) else now
-        elif change.path.startswith(OF_THE_PROGRAM):
+        elif change.path.startswith(OF_THE_PROGRAM) or _is_folders(case, change):
             value = _moved(change.path, now, case.before.get(change.path, now), change.value)
         else:
             continue
@@ -115,6 +142,15 @@ def _stands(case: PastCase, plan: TrainingPlan, change: PlanChange) -> bool:
     return _now(plan, change.path) in (case.before[change.path], change.value)
 
 
+def _is_folders(case: PastCase, change: PlanChange) -> bool:
+    """Whether all that the change adds to the set-up is folders of the job's own."""
+    if change.path != "setup.cmd" or not isinstance(change.value, list):
+        return False
+    had = case.before.get(change.path) or []
+    new = [item for item in change.value if not isinstance(had, list) or item not in had]
+    return bool(new) and all(isinstance(item, str) and _FOLDER.fullmatch(item) for item in new)
+
+
 def _same_training(case: PastCase, plan: TrainingPlan) -> bool:
     """Whether model and method are those of the case; what neither names is the same program's own."""
     return _equal(case.context.get("base_model"), plan.model.id) and _equal(
@@ -124,7 +160,7 @@ def _same_training(case: PastCase, plan: TrainingPlan) -> bool:
 
 def _same_gpu(case: PastCase, plan: TrainingPlan, profile: RepoProfile, facts: ClusterFacts) -> bool:
     """Whether the plan would get the case's type of GPU, and, with other code, trains a named model as it did."""
-    if "code_digest" not in case.same and None in (plan.model.id, plan.training.method):
+    if CODE not in case.same and None in (plan.model.id, plan.training.method):
         return False
     lengths = case.context.get("max_len"), plan.training.max_len
     if None not in lengths and lengths[0] != lengths[1]:
@@ -159,7 +195,7 @@ def _smaller(case: PastCase, plan: TrainingPlan) -> Iterator[PlanChange]:
     batch, fitting = plan.training.micro_batch, values.get(_BATCH)
     if _set(plan, _BATCH, _ACCUMULATION):
         pass
-    elif batch is None and "code_digest" in case.same:  # the program's own batch, whatever it is: as it was then
+    elif batch is None and CODE in case.same:  # the program's own batch, whatever it is: as it was then
         yield from (_by_memory(case, path, values[path]) for path in (_BATCH, _ACCUMULATION) if values.get(path))
     elif isinstance(fitting, int) and batch is not None and fitting < batch:
         smaller = max(n for n in range(1, fitting + 1) if batch % n == 0)

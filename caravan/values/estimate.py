@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import Field
 
+from caravan.values import plan_parts
 from caravan.values.base import Confidence, Json, Value
 from caravan.values.errors import PlanError
 from caravan.values.guarded import not_kept, shown
@@ -13,16 +14,9 @@ from caravan.values.plan import Author, Mount, PlanChange, TrainingPlan
 from caravan.values.run import SmokeResult
 from caravan.values.shape import ModelShape
 
-ROOM: Final = (
-    "resources.memory_mb",
-    "resources.memory_max_mb",
-    "resources.disk_mb",
-    "shm_mb",
-    "kill_timeout_s",
-    "image_pull_timeout_s",
-)
+ROOM: Final = plan_parts.ROOM
 """Fields that give room: more of it makes the training no other one, so a repair may raise it unasked."""
-GROWING: Final = ("setup.pip", "setup.apt", "setup.cmd", "exclude_nodes", "secrets", "mounts")
+GROWING: Final = plan_parts.GROWING
 """Lists that a repair may add to unasked; what is added to packages and mounts is looked at for itself."""
 MOST_KILL_S: Final = 600
 """How long a task may take to its end unasked: enough to write a large checkpoint, and paid for each time."""

@@ -6,6 +6,15 @@ from typing import Final
 from caravan.values.estimate import ROOM
 from caravan.values.failure import PastCase
 
+CODE: Final = "code_digest"
+"""Key of a lesson's context: all training code, wherever it lies."""
+REPOSITORY: Final = "repository"
+"""Key: where the repository is."""
+PROGRAM: Final = "program_digest"
+"""Key: the entry point, its options, its documented command and the configuration that it reads."""
+DEPENDENCIES: Final = "dependencies_digest"
+"""Key: the files that say what is installed."""
+
 NEVER: Final = (
     *("code", "driver", "user", "secrets", "outputs", "limits", "namespace", "region", "node_pool", "datacenters"),
     *("network_mode", "mounts", "artifacts", "templates", "docker", "job_type", "priority", "goal", "target"),
@@ -19,6 +28,9 @@ MAY: Final = (
     *("image_pull_timeout_s", "resources", "shm_mb", "exclude_nodes", "kill_timeout_s"),
 )
 """Fields that one may speak of; whether it is asked about is another matter. Every field is in one of the two lists."""
+
+PACKAGES: Final = ("setup.pip", "setup.apt", "setup.requirements", "setup.python")
+"""Fields that say what is installed."""
 
 _SOURCES: Final = re.compile(
     r"(?i)(?:pip|uv)_(?!cache_dir$|no_cache|link_mode$|.*timeout$|.*retries$).*"
@@ -44,3 +56,17 @@ def never(path: str) -> bool:
 def name_of(case: PastCase) -> str:
     """How the reason of a change names the lesson that it is by."""
     return f"lesson {case.id[:8]}"
+
+
+def depends_on_nothing_else(case: PastCase, path: str) -> bool:
+    """Whether what the case says of the field holds for the run that recalled it, by what such a field depends on.
+
+    The same code always does. In the same repository after an edit: for room that the repository is the same, for
+    packages that the files which ask for them are, for all else that the program is.
+    """
+    same = set(case.same)
+    if CODE in same:
+        return True
+    if REPOSITORY not in same:
+        return False
+    return path in ROOM or (DEPENDENCIES if path in PACKAGES else PROGRAM) in same

@@ -46,6 +46,7 @@ from caravan.values.plan_parts import (
     Training,
     VariableName,
     Wish,
+    only_more,
 )
 
 __all__ = [
@@ -224,14 +225,14 @@ def apply_changes(plan: TrainingPlan, changes: Iterable[PlanChange]) -> Training
     """The plan with the changes made in order and provenance recorded, validated as a whole.
 
     A change by an author without standing (rule, estimate, memory, model) to a field that the user, an answer or a
-    repair has set is left out. Raises PlanError, naming the field, for an unknown path or an invalid value; then
-    nothing is changed.
+    repair has set is left out; memory may add to it (`only_more`). Raises PlanError, naming the field, for an unknown
+    path or an invalid value; then nothing is changed.
     """
     document = plan.model_dump(mode="json", exclude={"provenance"})
     provenance = dict(plan.provenance)
     current = plan
     for change in changes:
-        if change.by not in STANDING and current.set_by(change.path) in STANDING:
+        if change.by not in STANDING and current.set_by(change.path) in STANDING and not _adds(current, change):
             continue
         current.get(change.path)  # raises for a path that no plan has
         _put(document, split_path(change.path), change.value)
@@ -247,6 +248,10 @@ def apply_changes(plan: TrainingPlan, changes: Iterable[PlanChange]) -> Training
         if not _in_64_bits(current.get(change.path)):
             raise PlanError(f"{change.path}: no computer counts that far (got {str(change.value)[:50]}).")
     return current
+
+
+def _adds(plan: TrainingPlan, change: PlanChange) -> bool:
+    return change.by is Author.MEMORY and only_more(change.path, plan.get(change.path), change.value)
 
 
 def _in_64_bits(value: Json) -> bool:

@@ -4,7 +4,7 @@ Field paths follow the failure taxonomy's vocabulary. Nothing here knows how a p
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -43,6 +43,30 @@ class Author(StrEnum):
 
 STANDING = frozenset({Author.ANSWER, Author.USER, Author.REPAIR})
 """Authors whose fields no rule, estimate, memory or model may change afterwards."""
+
+ROOM: Final = (
+    "resources.memory_mb",
+    "resources.memory_max_mb",
+    "resources.disk_mb",
+    "shm_mb",
+    "kill_timeout_s",
+    "image_pull_timeout_s",
+)
+"""Fields that give room: more of it makes the training no other one."""
+GROWING: Final = ("setup.pip", "setup.apt", "setup.cmd", "exclude_nodes", "secrets", "mounts")
+"""Lists of which a longer one still does what the shorter one said."""
+_BY_MEMORY: Final = ("setup.pip", "setup.apt")
+"""Those of them that memory may add to where a person set them."""
+
+
+def only_more(path: str, now: Json, value: Json) -> bool:
+    """Whether the value is no other one than a person set but more of it, which a repair needs no question for: more
+    room, or further packages."""
+    if path in ROOM:
+        return isinstance(now, int) and isinstance(value, int) and not isinstance(value, bool) and value > now
+    if path not in _BY_MEMORY or not isinstance(now, list) or not isinstance(value, list):
+        return False
+    return all(item in value for item in now)
 
 
 class Provenance(Value):

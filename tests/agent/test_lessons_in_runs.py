@@ -76,14 +76,37 @@ def test_a_renamed_copy_with_other_data_is_known_again(tmp_path: Path) -> None:
     assert len(attempts(world, record)) == 1
 
 
-def test_other_code_learns_for_itself(tmp_path: Path) -> None:
+def test_other_code_elsewhere_learns_for_itself(tmp_path: Path) -> None:
     world = World(tmp_path, needs(4000))
     run(world)
-    (world.repo / "train.py").write_text(TRAIN + "\nprint('done')\n")
-    record = run(world)
+    other = tmp_path / "other"
+    shutil.copytree(world.repo, other)
+    (other / "train.py").write_text(TRAIN + "\nprint('done')\n")
+    record = run(world, source=str(other))
     assert len(attempts(world, record)) == 2
     assert not any(p.by is Author.MEMORY for p in world.state(record).plan.provenance.values())
     assert not any("Remembered" in note for note in world.progress.notes)
+
+
+def test_room_is_known_after_an_edit_of_the_repository(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    run(world)
+    (world.repo / "train.py").write_text(TRAIN + "\nprint('done')\n")
+    assert len(attempts(world, run(world))) == 1
+
+
+def test_room_that_a_person_set_is_raised_where_it_was_seen_to_be_too_little(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    ladder(world, 3000, 4000)
+    sets = (PlanChange(path=MEMORY, value=2000, by=Author.USER),)
+    assert attempts(world, run(world, sets=sets)) == [2000, 3000, 4000]
+    record = run(world, sets=sets)
+    assert attempts(world, record) == [4000]
+    assert world.state(record).plan.provenance[MEMORY].by is Author.MEMORY
+    assert attempts(world, run(world, sets=(sets[0].model_copy(update={"value": 2900}),))) == [4000]
+    mine = world.start(sets=(sets[0].model_copy(update={"value": 3500}),))  # nobody knows that this fails
+    world.drive(mine)
+    assert attempts(world, mine)[0] == 3500
 
 
 def test_of_a_chain_of_repairs_the_one_that_worked_is_used(tmp_path: Path) -> None:

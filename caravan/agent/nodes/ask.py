@@ -7,6 +7,7 @@ from langgraph.types import interrupt
 
 from caravan.agent.context import Context
 from caravan.agent.lessons import case_context
+from caravan.agent.parts import with_parts
 from caravan.agent.recalled import answered_before, before, told_lines
 from caravan.agent.state import RunState, Update, joined
 from caravan.planning.answers import answers_to_changes, changes_from, given_answers, with_defaults
@@ -55,10 +56,10 @@ def generate_questions(state: RunState, context: Context) -> Update:
 
 def _cases(state: RunState, context: Context) -> tuple[PastCase, ...]:
     """What memory knows of this code. Losing memory loses no question: `recall` says so later."""
+    known = case_context(state)
     try:
-        return context.memory.recall(
-            text=state.request.prompt, diagnosis=None, context=case_context(state), limit=_RECALLED
-        )
+        found = context.memory.recall(text=state.request.prompt, diagnosis=None, context=known, limit=_RECALLED)
+        return with_parts(found, known)
     except ServiceError:
         return ()
     finally:

@@ -7,7 +7,8 @@ from caravan.agent.environment import environment_told, offered_images
 from caravan.agent.hub import with_hub
 from caravan.agent.lessons import case_context, code_digest, standing_cases
 from caravan.agent.nodes.ask import clock_of, said_by_people, standing_sets
-from caravan.agent.recalled import keep_answers
+from caravan.agent.parts import known_by, with_parts
+from caravan.agent.recalled import identities, keep_answers
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.there import doubtful
 from caravan.analysis import analyze
@@ -40,7 +41,8 @@ def analyze_codebase(state: RunState, context: Context) -> Update:
         + (f"; trains with {profile.entry_point}" if profile.entry_point else "; no training entry point found")
     )
     warnings = tuple(h.text for h in profile.hazards)
-    return {"profile": profile, "code_digest": code_digest(tree, profile), "warnings": warnings}
+    known = known_by(tree, profile, identities(state.model_copy(update={"profile": profile})))
+    return {"profile": profile, "code_digest": code_digest(tree, profile), "known_by": known, "warnings": warnings}
 
 
 def recall(state: RunState, context: Context) -> Update:
@@ -48,7 +50,7 @@ def recall(state: RunState, context: Context) -> Update:
     known = case_context(state)
     text = state.diagnosis.cause if state.diagnosis else state.request.prompt
     try:
-        cases = context.memory.recall(text=text, diagnosis=state.diagnosis, context=known, limit=_RECALLED)
+        found = context.memory.recall(text=text, diagnosis=state.diagnosis, context=known, limit=_RECALLED)
     except ServiceError as error:
         warning = f"memory was not used: {error.message}"
         if warning not in state.warnings:  # it is asked again after each failure; once is enough to say so
@@ -56,6 +58,7 @@ def recall(state: RunState, context: Context) -> Update:
         return {"cases": (), "warnings": joined(state.warnings, (warning,))}
     finally:
         context.memory.close()  # an embedded memory has one owner: held for moments, other agents get it too
+    cases = with_parts(found, known)
     _trace_cases(context, cases)
     return {"cases": cases}
 

@@ -216,7 +216,7 @@ class Adviser(Protocol):
         """
 
     def summary(self, report: str) -> str:
-        """A few sentences about a run for the person who asked for it, from its report."""
+        """The report with a few sentences at its head for the person who asked for the run, or as it is."""
 
 
 class ChatModel(Protocol):

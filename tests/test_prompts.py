@@ -15,9 +15,10 @@ BOOK = LocalPromptBook(Path(__file__).parents[1] / "templates" / "prompts")
 EXPECTED = {
     "diagnose": ("cases", "classes", "evidence", "plan"),
     "plan": ("cases", "facts", "plan", "profile"),
-    "questions": ("cases", "facts", "limit", "profile", "prompt"),
+    "patch": ("diagnosis", "evidence", "files"),
+    "questions": ("cases", "facts", "limit", "profile", "prompt", "questions"),
     "refine_profile": ("profile", "prompt"),
-    "repair": ("cases", "diagnosis", "facts", "plan"),
+    "repair": ("cases", "diagnosis", "facts", "plan", "profile", "tried"),
     "report_summary": ("report",),
 }
 

@@ -1,0 +1,37 @@
+"""A run's summary in a model's words: what it says in figures, names and commands must stand in the report."""
+
+import re
+from typing import Final
+
+LONGEST: Final = 900
+_SENTENCES: Final = 6
+_FIGURE: Final = re.compile(r"\d+(?:[.,:]\d+)*")
+_NAME: Final = re.compile(r"[\w.-]*(?:://|[/_=@])[\w./:@=-]*|--[\w-]+|`[^`]+`")
+_SPECIAL: Final = re.compile(r"([\\`*_\[\]|~#])")
+
+
+def checked(summary: str, report: str) -> tuple[str, str]:
+    """The summary on one line where it stands, else empty; and why it does not."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in summary).split())
+    if not text:
+        return "", "it says nothing"
+    if len(text) > LONGEST or len(re.findall(r"[.!?](?:\s|$)", text)) > _SENTENCES:
+        return "", "it is no summary: too long"
+    known = set(_FIGURE.findall(report))
+    invented = next((f for f in _FIGURE.findall(text) if f not in known), None)
+    if invented is not None:
+        return "", f"the report does not say {invented}"
+    plain = report.replace("\\", "")
+    foreign = next((n for n in _NAME.findall(text) if n.strip("`.,:;") not in plain), None)
+    return ("", f"the report does not name {foreign[:60]!r}") if foreign is not None else (text, "")
+
+
+def into(report: str, summary: str, model: str) -> str:
+    """The report with the summary before its first section; nothing in it is Markdown or HTML."""
+    if not summary:
+        return report
+    said = _SPECIAL.sub(r"\\\1", summary.replace("&", "&amp;")).replace("<", "&lt;").replace(">", "&gt;")
+    by = _SPECIAL.sub(r"\\\1", model).replace("<", "&lt;")
+    head, section, rest = report.partition("\n## ")
+    told = f"## Summary\n\n{said}\n\n(In the words of {by}; the rest of the report is not.)"
+    return f"{head.rstrip()}\n\n{told}\n{section}{rest}"

@@ -1,0 +1,235 @@
+"""A model server on the cluster: proved, registered once, followed until it is healthy, looked at, ended.
+
+It knows no terminal and no file: what was decided and approved is handed in. Nothing here reads the API key.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from caravan.agent.ending import has_ended
+from caravan.diagnosis.serving import Reason, why_not_served
+from caravan.hcl import mismatches, parse_hcl, render_hcl
+from caravan.planning.jobspec import knows_max_run
+from caravan.planning.policy import job_denials
+from caravan.planning.serving_job import META_SERVES, TASK, TEMPLATE, key_path
+from caravan.ports import Clock, Cluster
+from caravan.values.base import Json, sha256_text
+from caravan.values.errors import ClusterDenied, ClusterError, ClusterUnreachable, JobConflict, JobNotFound, JobRefused
+from caravan.values.job import META_SHA, JobSpec, RegisteredJob
+from caravan.values.policy import Policies
+from caravan.values.run import Allocation, Phase, Snapshot
+from caravan.values.serving import KEY_ITEM
+
+_LOG: Final = 64 << 10  # bytes of the server's log that are looked at for a cause
+_ASK_S: Final = 2.0  # seconds between two looks at the checks
+_KEY_BYTES: Final = 32
+
+
+class Served(NamedTuple):
+    """How a server stands. `url` is empty while it is registered nowhere; `reason` says why it is not healthy."""
+
+    healthy: bool
+    url: str = ""
+    node: str = ""
+    phase: Phase = Phase.GONE
+    reason: str = ""
+    known: Reason | None = None
+    restarts: int = 0
+    job: RegisteredJob | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether it will not come up by itself."""
+        return self.phase in (Phase.ENDED, Phase.GONE) or (self.known is not None and self.known.final)
+
+
+def new_key() -> str:
+    """An API key, at random."""
+    return secrets.token_urlsafe(_KEY_BYTES)
+
+
+def mark_of(key: str) -> str:
+    """What tells one key from another and tells nothing of either: they have 256 bits."""
+    return sha256_text(key)[:16]
+
+
+def prove(spec: JobSpec, cluster: Cluster, policies: Policies, templates: Path) -> tuple[str, dict[str, Json]]:
+    """The job's HCL and JSON as they are registered. Raises JobRefused for what policies or cluster do not take."""
+    hcl = render_hcl(spec, templates=templates, template=TEMPLATE)
+    different = mismatches(spec, parse_hcl(hcl))
+    if different:
+        raise JobRefused(f"The job reads back differently: {different[0]}.")
+    if policies.trouble:
+        raise JobRefused(f"Nothing is deployed: {policies.trouble}")
+    job = cluster.parse(hcl)
+    different = mismatches(spec, job)
+    if different:
+        raise JobRefused(f"The cluster reads the job differently: {different[0]}.")
+    denials = job_denials(job, policies, timed=knows_max_run(cluster.facts().version))
+    if denials:
+        raise JobRefused(" ".join(denial.line() for denial in denials[:4]), hint="Ask whoever administers the policy.")
+    dry = cluster.check(job)
+    if dry.errors:
+        raise JobRefused(f"The cluster does not take the job: {dry.errors[0]}.")
+    return hcl, dict(job)
+
+
+def waits_for(job: dict[str, Json], cluster: Cluster) -> tuple[str, ...]:
+    """Why the job would have no place now, a line each; empty: it has one."""
+    return tuple(failure.line() for failure in cluster.check(job).failures)
+
+
+def there(cluster: Cluster, name: str, namespace: str) -> RegisteredJob | None:
+    """The server's job, if it lives. Raises JobConflict for a job of that name that serves no model of ours."""
+    found = cluster.find(name, namespace)
+    if found is not None and META_SERVES not in found.meta:
+        raise JobConflict(
+            f"The job {name} in the namespace {namespace} is somebody else's.", hint="Give another --name."
+        )
+    return found
+
+
+def lives(job: RegisteredJob | None) -> bool:
+    """Whether the job has not ended."""
+    return job is not None and not job.stopped and not has_ended(job)
+
+
+def write_key(cluster: Cluster, name: str, namespace: str, key: str) -> None:
+    """Write the API key to the variable that the job alone may read, by check-and-set."""
+    cluster.write_variable(key_path(name), {KEY_ITEM: key}, namespace)
+
+
+def has_key(cluster: Cluster, name: str, namespace: str) -> bool:
+    """Whether the variable is there with a key. The key itself is not read."""
+    return KEY_ITEM in (cluster.variable_names(key_path(name), namespace) or ())
+
+
+def register(cluster: Cluster, spec: JobSpec, job: Mapping[str, Json], before: RegisteredJob | None) -> RegisteredJob:
+    """Register the job once, in place of what was seen before; what is there already as this one is taken over.
+
+    Raises JobConflict when somebody else registered meanwhile.
+    """
+    namespace = spec.namespace or "default"
+    try:
+        return cluster.register(job, replaces=before.modify_index if before else 0)
+    except (JobConflict, ClusterUnreachable) as error:
+        found = cluster.find(spec.id, namespace)  # it may have been our own registration, whose answer was lost
+        if found is not None and found.spec_sha256 == spec.meta[META_SHA] and lives(found):
+            return found
+        if isinstance(error, ClusterUnreachable):
+            raise
+        raise JobConflict(
+            f"The job {spec.id} was changed by somebody else meanwhile.", hint="Look at it, then try again."
+        ) from error
+
+
+def follow(
+    cluster: Cluster, name: str, namespace: str, clock: Clock, *, limit_s: float, told: Callable[[Served], None]
+) -> Served:
+    """Watch the server until it is healthy, will not come up, or the time is over. `told` sees each change."""
+    until, ask_at = clock.monotonic() + limit_s, clock.monotonic()
+    last: Served | None = None
+    for snapshot in cluster.watch(name, namespace):
+        now = clock.monotonic()
+        if now >= ask_at or snapshot.phase in (Phase.ENDED, Phase.GONE):
+            ask_at = now + _ASK_S
+            seen = _judged(cluster, name, namespace, snapshot)
+            if last is None or seen[:6] != last[:6]:
+                told(seen)
+            last = seen
+            if seen.healthy or seen.broken:
+                return seen
+        if now >= until:
+            break
+    return last or Served(False)
+
+
+def look(cluster: Cluster, name: str, namespace: str) -> Served:
+    """How the server stands now."""
+    seen = _judged(cluster, name, namespace, cluster.snapshot(name, namespace))
+    return seen._replace(job=cluster.find(name, namespace))
+
+
+def stop(cluster: Cluster, name: str, namespace: str, *, free_key: bool) -> bool:
+    """End the server; whether there was one. `free_key` removes its Nomad variable too, or empties it."""
+    found = there(cluster, name, namespace)
+    if found is not None:
+        cluster.stop(name, namespace)
+    if free_key:
+        try:
+            cluster.remove_variable(key_path(name), namespace)
+        except ClusterDenied:  # a right of its own
+            cluster.write_variable(key_path(name), {KEY_ITEM: ""}, namespace)
+    return lives(found)
+
+
+def _judged(cluster: Cluster, name: str, namespace: str, snapshot: Snapshot) -> Served:
+    allocation = _newest(snapshot)
+    seen = Served(False, phase=snapshot.phase, reason=snapshot.reason)
+    if allocation is None:
+        return seen
+    state = next((t for t in allocation.tasks if t.name == TASK), None)
+    seen = seen._replace(node=allocation.node_name, restarts=state.restarts if state else 0)
+    ended = allocation.client_status in ("failed", "lost") or (state is not None and state.failed)
+    if ended or seen.restarts or snapshot.phase is Phase.STARTING:
+        known = why_not_served([*_events(allocation), *(_log(cluster, allocation) if ended or seen.restarts else ())])
+        seen = seen._replace(known=known)
+        if ended or seen.restarts:
+            return seen
+    if allocation.client_status != "running" or snapshot.phase not in (Phase.RUNNING, Phase.STARTING):
+        return seen
+    return _checked(cluster, name, namespace, allocation, seen)
+
+
+def _checked(cluster: Cluster, name: str, namespace: str, allocation: Allocation, seen: Served) -> Served:
+    try:
+        checks = cluster.checks(allocation.id)
+        places = cluster.services(name, namespace)
+    except JobNotFound:  # gone since
+        return seen
+    place = next((p for p in places if p.alloc_id in ("", allocation.id)), None)
+    if place is not None:
+        seen = seen._replace(url=f"http://{place.host}/v1")
+    bad = next((c for c in checks if c.status != "success"), None)
+    if checks and bad is None and place is not None:
+        return seen._replace(healthy=True, reason="")
+    if bad is not None and bad.status == "pending":
+        return seen._replace(reason="it has started and is asked for the first time")
+    if bad is not None:
+        return seen._replace(reason=f"it has started and does not answer yet ({bad.output or bad.name})")
+    return seen._replace(reason="it has started and is registered nowhere yet")
+
+
+def _newest(snapshot: Snapshot) -> Allocation | None:
+    wanted = [a for a in snapshot.allocations if a.desired_status == "run"] or list(snapshot.allocations)
+    return wanted[-1] if wanted else None
+
+
+def _events(allocation: Allocation) -> Iterator[str]:
+    for task in allocation.tasks:
+        for event in task.events:
+            yield event.message
+            yield from (text for name, text in event.details.items() if name in ("driver_error", "exit_message"))
+    yield allocation.client_description
+
+
+def _log(cluster: Cluster, allocation: Allocation) -> list[str]:
+    """The last lines of both of the task's logs; what can't be had is left out."""
+    lines: list[str] = []
+    for stream in ("stdout", "stderr"):
+        try:
+            data = _tail(cluster, allocation.id, stream)
+        except ClusterError:  # never started, or collected
+            continue
+        lines += data.decode("utf-8", "replace").splitlines()
+    return lines
+
+
+def _tail(cluster: Cluster, alloc_id: str, stream: str) -> bytes:
+    kept, offset = b"", 0
+    while data := cluster.logs(alloc_id, TASK, stream, offset=offset):
+        offset += len(data)
+        kept = (kept + data)[-_LOG:]
+    return kept

@@ -23,7 +23,7 @@ A job that failed for good (exit code 1) is an outcome of a run, not an error.
 
 from typing import ClassVar
 
-from caravan.values.model import ModelFault
+from caravan.values.model import ModelFault, Usage
 
 
 class CaravanError(Exception):
@@ -108,11 +108,12 @@ class ServiceError(CaravanError):
 
 
 class ModelError(ServiceError):
-    """There is no usable reply of the language model; `fault` says why."""
+    """There is no usable reply of the language model; `fault` says why, `usage` what was used all the same if known."""
 
-    def __init__(self, message: str, *, fault: ModelFault, hint: str = "") -> None:
+    def __init__(self, message: str, *, fault: ModelFault, hint: str = "", usage: Usage | None = None) -> None:
         super().__init__(message, hint=hint)
         self.fault = fault
+        self.usage = usage
 
 
 class Interrupted(CaravanError):

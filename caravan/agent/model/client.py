@@ -125,15 +125,27 @@ class OpenAiModel:
         return known
 
     def _once(self, question: _Question, call: Call) -> ModelReply:
-        from caravan.agent.model.faults import FOREIGN, fault_of
-        from caravan.agent.model.reading import Heard, hear, outcome
-        from caravan.agent.model.request import options, spoken
+        from caravan.agent.model.reading import Heard
 
         name = self._named()
         estimate = prompt_tokens(question.messages, schema=question.schema, tools=question.tools)
         window = self._window_of(name)
         room = None if window is None else window - estimate
         heard = Heard()
+        try:
+            return self._heard(name, question, room, call, heard, estimate)
+        except ModelError as error:
+            if heard.text or heard.calls or heard.finish:  # what was said is paid for, whatever became of it
+                error.usage = self._usage(heard, estimate, call)
+            raise
+
+    def _heard(
+        self, name: str, question: _Question, room: int | None, call: Call, heard: Heard, estimate: int
+    ) -> ModelReply:
+        from caravan.agent.model.faults import FOREIGN, fault_of
+        from caravan.agent.model.reading import hear, outcome
+        from caravan.agent.model.request import options, spoken
+
         try:
             chat = self._opened()
             asked = options(
@@ -149,7 +161,7 @@ class OpenAiModel:
         except FOREIGN as error:
             begun = bool(heard.text or heard.calls)
             raise fault_of(error, self._access.host, begun=begun, now=self._clock.now()) from error
-        model = heard.model[:_MOST_NAME] or name
+        model = "".join(c for c in heard.model[:_MOST_NAME] if c.isprintable()) or name
         return ModelReply(text=text, calls=calls, model=model, usage=self._usage(heard, estimate, call))
 
     def _usage(self, heard: Heard, estimate: int, call: Call) -> Usage:

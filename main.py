@@ -307,6 +307,12 @@ class Application:
 
         return find_site(request, self._profiles)
 
+    def limits_usd(self, request: RunRequest) -> tuple[float, float]:
+        """Soft and hard limit on the request's cluster."""
+        from profiles import find_site, limits_usd
+
+        return limits_usd(self._settings, find_site(request, self._profiles))
+
     def policies(self, request: RunRequest) -> Policies:
         """The policies in force for a run."""
         from policies import load_policies

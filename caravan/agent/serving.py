@@ -126,13 +126,26 @@ def register(cluster: Cluster, spec: JobSpec, job: Mapping[str, Json], before: R
 
 
 def follow(
-    cluster: Cluster, name: str, namespace: str, clock: Clock, *, limit_s: float, told: Callable[[Served], None]
+    cluster: Cluster,
+    name: str,
+    namespace: str,
+    clock: Clock,
+    *,
+    queue_s: float,
+    start_s: float,
+    told: Callable[[Served], None],
 ) -> Served:
-    """Watch the server until it is healthy, will not come up, or the time is over. `told` sees each change."""
-    until, ask_at = clock.monotonic() + limit_s, clock.monotonic()
+    """Watch the server until it is healthy, will not come up, or the time is over. `told` sees each change.
+
+    `queue_s`: seconds to wait for a place; `start_s`: then, to be healthy.
+    """
+    ask_at = clock.monotonic()
+    until, placed = ask_at + queue_s, False
     last: Served | None = None
     for snapshot in cluster.watch(name, namespace):
         now = clock.monotonic()
+        if not placed and snapshot.phase in (Phase.STARTING, Phase.RUNNING):
+            until, placed = now + start_s, True
         if now >= ask_at or snapshot.phase in (Phase.ENDED, Phase.GONE):
             ask_at = now + _ASK_S
             seen = _judged(cluster, name, namespace, snapshot)

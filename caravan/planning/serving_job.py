@@ -40,6 +40,9 @@ PORT: Final = "http"
 HEALTH: Final = "/health"
 """Where vLLM says that it is up: without a key, which it asks for below /v1 alone."""
 TEMPLATE: Final = "serve-qwen.nomad.hcl.j2"
+IMAGE: Final = "vllm/vllm-openai:v0.32.0"
+"""vLLM's own image, of the version that requirements-serve.txt names (a test compares)."""
+DEFAULT_NAME: Final = "caravan-model"
 NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,48}[a-z0-9])?")
 """What such a job may be called: it is a service's name too, and those have the form of a host's."""
 

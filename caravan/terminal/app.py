@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "pull": ("pull", "Fetch a run's outputs and logs into a folder."),
     "report": ("logs", "Print a run's report (Markdown)."),
     "traces": ("traces", "Print a run's steps with their time and status."),
+    "serve-model": ("serve_model", "Serve Qwen on the cluster: vLLM as a Nomad service job."),
     "doctor": ("doctor", "Check settings, services, and the cluster with the token's rights."),
     "config": ("config", "Show the settings and where each comes from."),
 }
@@ -91,7 +92,8 @@ def _typer() -> typer.Typer:
 
 
 def _load(module: str, name: str) -> Callable[..., int | None]:
-    return cast("Callable[..., int | None]", getattr(import_module(f"caravan.terminal.{module}"), name))
+    found = getattr(import_module(f"caravan.terminal.{module}"), name.replace("-", "_"))
+    return cast("Callable[..., int | None]", found)
 
 
 def _not_loaded() -> None:

@@ -136,6 +136,9 @@ class Wiring(Protocol):
     def prices(self, request: RunRequest) -> Prices:
         """What is paid on the request's cluster."""
 
+    def limits_usd(self, request: RunRequest) -> tuple[float, float]:
+        """What `--yes` may spend, and what nothing may without a budget, in US dollars."""
+
     def policies(self, request: RunRequest) -> Policies:
         """The policies in force for such a run."""
 

@@ -225,6 +225,9 @@ class FakeWiring:
     def prices(self, request: RunRequest) -> Prices:
         return Prices()
 
+    def limits_usd(self, request: RunRequest) -> tuple[float, float]:
+        return 25.0, 250.0
+
     def policies(self, request: RunRequest) -> Policies:
         return self.law
 

@@ -7,6 +7,8 @@ from caravan.lessons.merging import first, lesson_key, merge, merge_stored
 from caravan.lessons.ranking import Candidate, Sought, as_case, rank
 from caravan.lessons.records import (
     CODE,
+    REPOSITORY,
+    STARTER,
     StoredLesson,
     from_metadata,
     from_record,
@@ -20,6 +22,8 @@ from caravan.lessons.records import (
 
 __all__ = [
     "CODE",
+    "REPOSITORY",
+    "STARTER",
     "Candidate",
     "Sought",
     "StoredLesson",

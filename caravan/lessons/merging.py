@@ -1,14 +1,17 @@
 """When two lessons are the same one, and how an equal lesson is merged into a stored one.
 
-Counting is by source: what one run says counts once, however often it says it (a node may run twice).
+Counting is by source: what one run says counts once, however often it says it (a node may run twice). Merging two
+stored forms of a lesson gives the same in either order, and merging one in again changes nothing.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from caravan.lessons.records import CONTEXT_KEYS, StoredLesson, Vote
-from caravan.values.base import canonical_json, sha256_text
-from caravan.values.failure import FailureClass, Lesson
+from caravan.lessons.records import CONTEXT_KEYS, REPOSITORY, STARTER, StoredLesson, Vote
+from caravan.lessons.versions import seen_together
+from caravan.values.base import Json, canonical_json, sha256_text
+from caravan.values.failure import FailureClass, Lesson, Scope
 from caravan.values.fingerprint import shape
 
 BY_GPU: Final = frozenset(
@@ -27,16 +30,19 @@ _VOTES: Final = 64  # sources remembered for each lesson; a run repeats itself s
 def lesson_key(lesson: Lesson) -> str:
     """The identity of a lesson: class, fingerprint, what is trained how by which code, and what was changed.
 
-    Where it ran counts only for causes that the GPU's type decides, and how much it had counts nowhere: other amounts
-    are other changes. A lesson without class and fingerprint is what somebody wrote down: then its words count too.
+    Where it ran counts only for causes that the GPU's type decides, and how much it had, and under which versions,
+    counts nowhere: other amounts are other changes. What speaks to one repository alone is never one with what
+    another taught. A lesson without class and fingerprint is what somebody wrote down: then its words count too.
     """
     keys = (*CONTEXT_KEYS, "gpu_model") if lesson.failure in BY_GPU else CONTEXT_KEYS
-    identity = {
+    identity: dict[str, Json] = {
         "failure": lesson.failure,
         "fingerprint": lesson.fingerprint,
         "context": {key: lesson.context[key] for key in keys if lesson.context.get(key) is not None},
         "changes": [[change.path, change.value] for change in lesson.changes],
     }
+    if lesson.scope is Scope.REPOSITORY:
+        identity["scope"] = [lesson.scope, lesson.context.get(REPOSITORY)]
     if lesson.failure is None and not lesson.fingerprint:
         identity["text"] = shape(lesson.text).casefold()
     return sha256_text(canonical_json(identity))
@@ -44,57 +50,120 @@ def lesson_key(lesson: Lesson) -> str:
 
 def first(lesson: Lesson, now: datetime) -> StoredLesson:
     """A lesson seen for the first time."""
+    worked, failed, shipped = lesson.worked is True, lesson.worked is False, lesson.source == STARTER
     return StoredLesson(
         lesson=lesson,
-        worked=int(lesson.worked is True),
-        failed=int(lesson.worked is False),
+        worked=int(worked),
+        failed=int(failed),
+        elsewhere_worked=int(worked and shipped),
+        elsewhere_failed=int(failed and shipped),
         first_seen=now,
         last_seen=now,
-        votes=(Vote(source=lesson.source, worked=lesson.worked),),
+        votes=(Vote(source=lesson.source, worked=lesson.worked, at=now, elsewhere=shipped),),
     )
 
 
 def merge(stored: StoredLesson, lesson: Lesson, now: datetime) -> StoredLesson:
-    """The stored lesson after an equal one came.
+    """The stored lesson after an equal one came; the versions of both are kept.
 
     From a source that has spoken already, only a changed outcome changes anything: it replaces the earlier one.
     """
     earlier = next((v for v in stored.votes if v.source == lesson.source), None)
     if earlier is not None and lesson.worked in (None, earlier.worked):
         return stored
-    others = tuple(v for v in stored.votes if v is not earlier)
-    document = {
-        "times": stored.times + (earlier is None),
-        "worked": stored.worked + (lesson.worked is True) - (earlier is not None and earlier.worked is True),
-        "failed": stored.failed + (lesson.worked is False) - (earlier is not None and earlier.worked is False),
-        "last_seen": max(stored.last_seen, now),
-        "votes": (*others, Vote(source=lesson.source, worked=lesson.worked))[-_VOTES:],
+    vote = Vote(source=lesson.source, worked=lesson.worked, at=now, elsewhere=lesson.source == STARTER)
+    counted = {
+        "worked": stored.worked + _is(vote, True) - _is(earlier, True),
+        "failed": stored.failed + _is(vote, False) - _is(earlier, False),
+        "elsewhere_worked": max(stored.elsewhere_worked + _theirs(vote, True) - _theirs(earlier, True), 0),
+        "elsewhere_failed": max(stored.elsewhere_failed + _theirs(vote, False) - _theirs(earlier, False), 0),
     }
-    return stored.model_copy(update=document)
+    others = tuple(v for v in stored.votes if v is not earlier)
+    context = _context(stored.lesson.context, lesson.context)
+    return stored.model_copy(
+        update={
+            **counted,
+            "lesson": stored.lesson.model_copy(update={"context": context}),
+            "times": stored.times + (earlier is None),
+            "last_seen": max(stored.last_seen, now),
+            "votes": (*others, vote)[-_VOTES:],
+        }
+    )
 
 
 def merge_stored(stored: StoredLesson, other: StoredLesson) -> StoredLesson:
     """The stored lesson after the record of an equal one came from elsewhere; the same record twice changes nothing.
 
-    Sources that both know count once, with the word of the record that was seen last. Sources that a record counts but
-    does not name any more can't be told apart, so that then the larger count stands.
+    Sources that both know count once, with their later word. Sources that a record counts but does not name any more
+    can't be told apart, so that then the larger count stands. What either knows to be of its own runs stays so.
     """
-    newer = other.last_seen > stored.last_seen
-    words = {v.source: v for v in other.votes}
-    mine = [words.get(v.source, v) if newer else v for v in stored.votes]
-    new = [vote for source, vote in words.items() if source not in {v.source for v in mine}]
-    votes = (*mine, *new) if newer else (*new, *mine)
-    counted = {"times": len(votes)} | {
-        name: sum(v.worked is outcome for v in votes) for name, outcome in (("worked", True), ("failed", False))
-    }
+    if stored == other:
+        return stored
+    votes = _joined(stored, other)
+    counts = {name: sum(_is(v, outcome) for v in votes) for name, outcome in (("worked", True), ("failed", False))}
+    own = {name: sum(_is(v, outcome) - _theirs(v, outcome) for v in votes) for name, outcome in _OUTCOMES}
+    times = len(votes)
     if any(len(record.votes) < record.times for record in (stored, other)):
-        known = {name: max(count, getattr(stored, name), getattr(other, name)) for name, count in counted.items()}
-        counted = known | {"times": max(known["times"], known["worked"] + known["failed"])}
-    return stored.model_copy(
+        both = (stored.own(), other.own())
+        counts = {name: max(count, getattr(stored, name), getattr(other, name)) for name, count in counts.items()}
+        own = {name: max(own[name], *(record[n] for record in both)) for n, (name, _) in enumerate(_OUTCOMES)}
+        times = max(times, stored.times, other.times, counts["worked"] + counts["failed"])
+    older = min((stored, other), key=lambda s: (s.first_seen, s.lesson.canonical()))
+    before, latest = sorted((stored, other), key=lambda s: (s.last_seen, canonical_json(s.lesson.context)))
+    context = _context(before.lesson.context, latest.lesson.context)
+    return older.model_copy(
         update={
-            **counted,
+            **counts,
+            "lesson": older.lesson.model_copy(update={"context": context}),
+            "elsewhere_worked": counts["worked"] - own["worked"],
+            "elsewhere_failed": counts["failed"] - own["failed"],
+            "times": times,
             "first_seen": min(stored.first_seen, other.first_seen),
             "last_seen": max(stored.last_seen, other.last_seen),
-            "votes": votes[-_VOTES:],
+            "votes": tuple(votes[-_VOTES:]),
         }
     )
+
+
+_OUTCOMES: Final = (("worked", True), ("failed", False))
+
+
+def _joined(stored: StoredLesson, other: StoredLesson) -> list[Vote]:
+    """The votes of both, each source's later word, in the order in which they were given."""
+    found: dict[str, tuple[tuple[datetime, str], Vote]] = {}
+    words = [(vote, record) for record in (stored, other) for vote in record.votes]
+    # Told before not told, then the later one; of equals the worse, so that the order in which they come is none.
+    words.sort(
+        key=lambda w: (w[0].worked is not None, w[0].at or w[1].last_seen, w[0].worked is False, w[0].canonical())
+    )
+    for vote, record in words:
+        known = found.get(vote.source)
+        elsewhere = vote.elsewhere and (known is None or known[1].elsewhere)
+        kept = vote.model_copy(update={"elsewhere": elsewhere})
+        found[vote.source] = ((vote.at or record.last_seen, vote.source), kept)
+    return [vote for _, vote in sorted(found.values(), key=lambda f: f[0])]
+
+
+def _context(before: dict[str, Json], latest: dict[str, Json]) -> dict[str, Json]:
+    """The later context over the earlier one, with the versions of both."""
+    joined = {**before, **{key: value for key, value in latest.items() if value is not None}}
+    seen = seen_together(before, latest)
+    return {**joined, "versions_seen": seen} if seen else joined
+
+
+def _is(vote: Vote | None, outcome: bool) -> int:
+    return int(vote is not None and vote.worked is outcome)
+
+
+def _theirs(vote: Vote | None, outcome: bool) -> int:
+    return int(vote is not None and vote.elsewhere and vote.worked is outcome)
+
+
+def tally(lessons: Iterable[StoredLesson]) -> tuple[int, int]:
+    """How often lessons worked and failed in all, each lesson's word from elsewhere as one at most."""
+    worked = failed = 0
+    for stored in lessons:
+        own_worked, own_failed = stored.own()
+        worked += own_worked + int(stored.elsewhere_worked > stored.elsewhere_failed)
+        failed += own_failed + int(stored.elsewhere_failed > stored.elsewhere_worked)
+    return worked, failed

@@ -1,26 +1,39 @@
-"""Which past cases fit: by structure first (cause, fingerprint, context), by likeness of text second.
+"""Which past cases fit: by structure first (cause, what it names, fingerprint, context), by likeness of text second.
 
 Likeness alone misleads: the scores of right and wrong neighbours overlap, so it only orders what the structure leaves
-equal, and fills up the end. Age weakens a case within its tier; what a person wrote down does not age.
+equal, and fills up the end. Age and other versions weaken a case within its tier; what a person wrote down does not
+age by its days.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import Field
 
-from caravan.lessons.records import CODE, COMPARED_KEYS, StoredLesson
+from caravan.lessons.facets import another_thing, likeness, same_thing
+from caravan.lessons.merging import tally
+from caravan.lessons.records import CODE, COMPARED_KEYS, REPOSITORY, STARTER, StoredLesson
+from caravan.lessons.versions import HALF_STEPS, apart
+from caravan.lessons.weights import BY_CONTEXT, weights
+from caravan.lessons.wording import likeness as alike_words
 from caravan.values.base import Json, Value
-from caravan.values.failure import FailureClass, PastCase
+from caravan.values.failure import FailureClass, PastCase, Scope
 
 HALF_LIFE_DAYS: Final = 180.0
-"""Days after which a case weighs half. A choice, not a measurement: images and libraries turn over in about a year."""
+"""Days after which half of what age takes is gone. A choice, not a measurement: images and libraries turn over in
+about a year."""
+FRESH: Final = 0.4
+"""The share of a case's weight that age and other versions take at most: an old case of this very failure says more
+than a fresh one of another."""
 
-# Shares of the weight inside a tier: context, how often it worked, likeness of the text. They add up to 1.
-_CONTEXT, _SUCCESS, _LIKENESS = 0.4, 0.35, 0.25
-_TIERS: Final = 4
-_NAMES: Final = {CODE: "code", "gpu_model": "GPU"}
+# Shares of the weight inside a tier. They add up to 1.
+_FIT, _TEXT, _SUCCESS = 0.45, 0.35, 0.2
+_FIT_BY_WORDS, _TEXT_BY_WORDS = 0.3, 0.5  # where the words say which failure it is
+_TIERS: Final = 5
+_LIKE, _VERY_LIKE = 0.5, 0.72
+_PRIOR: Final = 1.0  # the weight of not knowing: a fit of one half
+_NAMES: Final = {CODE: "code", "gpu_model": "GPU", "base_model": "model", "entry_point": "entry point"}
 # Causes that say nothing in common: two failures of unknown cause are alike only by their fingerprint.
 _NO_CAUSE: Final = frozenset({FailureClass.UNKNOWN, FailureClass.NO_FAILURE})
 
@@ -34,25 +47,35 @@ class Candidate(Value):
 
 
 class Sought(Value):
-    """What is looked for: the cause and fingerprint of a failure (None before anything failed) and the context."""
+    """What is looked for: the cause and fingerprint of a failure (None before anything failed), context and text."""
 
     failure: FailureClass | None = None
     fingerprint: str = ""
     context: dict[str, Json] = Field(default_factory=dict)
+    text: str = ""
+
+
+class _Looked(NamedTuple):
+    candidate: Candidate
+    tier: int
+    fit: float
+    words: float = 0.0
 
 
 def rank(candidates: Iterable[Candidate], sought: Sought, now: datetime, *, limit: int = 5) -> tuple[PastCase, ...]:
     """The `limit` most fitting cases, the best first, each with its score (0 to 1) and why it is here.
 
     A case of a higher tier stands before every case of a lower one, whatever their age and text. Candidates that share
-    neither structure nor words with what is sought are left out.
+    neither structure nor words with what is sought are left out, and so is what speaks to another repository alone. A
+    change that failed more often than it worked in contexts like this one counts as one that does not work.
     """
-    cases = []
-    for candidate in {c.id: c for c in candidates}.values():
-        tier = _tier(candidate.stored, sought)
-        if tier == 0 and (candidate.similarity or 0.0) <= 0.0:
-            continue
-        cases.append(_case(candidate, sought, tier, now))
+    heard = [c for c in {c.id: c for c in candidates}.values() if _speaks_to(c.stored, sought)]
+    looked = [_look(candidate, sought) for candidate in heard]
+    looked = [x for x in looked if x.tier > 0 or (x.candidate.similarity or 0.0) > 0.0 or sought.text]
+    looked = _with_words(_first_tiers(looked, limit), sought)
+    looked = [x for x in looked if x.tier > 0 or (x.candidate.similarity or 0.0) > 0.0 or x.words > 0.0]
+    against = _failed_alike(looked)
+    cases = [_case(x, sought, now, against) for x in looked]
     return tuple(sorted(cases, key=lambda c: (-c.score, c.id))[: max(limit, 0)])
 
 
@@ -73,46 +96,145 @@ def as_case(candidate: Candidate, now: datetime) -> PastCase:
         failed=stored.failed,
         last_seen=stored.last_seen,
         source=stored.votes[-1].source if stored.votes else stored.lesson.source,
+        scope=stored.lesson.scope,
         why=", ".join(_record(stored, now)),
     )
 
 
-def _case(candidate: Candidate, sought: Sought, tier: int, now: datetime) -> PastCase:
-    stored = candidate.stored
+def _speaks_to(stored: StoredLesson, sought: Sought) -> bool:
+    """Whether a lesson may be told here: one of a repository only in that repository."""
+    if stored.lesson.scope is not Scope.REPOSITORY:
+        return True
+    here = sought.context.get(REPOSITORY)
+    return here is not None and stored.lesson.context.get(REPOSITORY) == here
+
+
+def _look(candidate: Candidate, sought: Sought) -> _Looked:
+    fit = _fit(candidate.stored, sought)
+    return _Looked(candidate, _tier(candidate.stored, sought, fit), fit)
+
+
+def _fit(stored: StoredLesson, sought: Sought) -> float:
+    """How alike the contexts are in what the cause depends on, 0 to 1; one half where nothing is known."""
+    share = weights(sought.failure)
+    found = likeness(stored.lesson.context, sought.context)
+    if found.get("code") == 1.0:
+        return 1.0
+    known = {facet: value for facet, value in found.items() if facet in share and facet != "code"}
+    total = sum(share[facet] for facet in known) + _PRIOR
+    return (sum(share[facet] * value for facet, value in known.items()) + 0.5 * _PRIOR) / total
+
+
+def _tier(stored: StoredLesson, sought: Sought, fit: float) -> int:
+    """How much the structures have in common, 4 to 0.
+
+    After a failure: 4: the same failure in a like context; 3: the same failure elsewhere; 2: the same cause; 1: the
+    same cause of another thing, or the same fingerprint by another cause; 0: neither. The same failure is told by its
+    fingerprint or by what it names; where every failure of a cause reads alike, by the context.
+    Before one: 4: the same code; 3: the same repository, or a context very like this one; 2: a like one; 1: a part.
+    """
+    have = stored.lesson.context
+    if sought.failure is None:
+        return _tier_of_plan(stored, sought, fit)
+    same_print = bool(sought.fingerprint) and stored.lesson.fingerprint == sought.fingerprint
+    if sought.failure in _NO_CAUSE or stored.lesson.failure is not sought.failure:
+        same_cause = stored.lesson.failure is sought.failure
+        return (4 if same_cause else 1) if same_print else 0
+    if another_thing(have, sought.context):
+        return 1
+    if sought.failure in BY_CONTEXT:
+        return 4 if fit >= _VERY_LIKE else 3 if fit >= _LIKE or same_print else 2
+    if same_print or same_thing(have, sought.context):
+        return 4 if fit >= _LIKE else 3
+    return 2
+
+
+def _tier_of_plan(stored: StoredLesson, sought: Sought, fit: float) -> int:
+    have, want = stored.lesson.context, sought.context
+    if _same(have, want, CODE):
+        return 4
     same, compared = _context(stored, sought)
-    share = len(same) / len(compared) if compared else 0.0
-    success = (stored.worked + 1) / (stored.worked + stored.failed + 2)  # Laplace's rule of succession
-    likeness = min(max(candidate.similarity or 0.0, 0.0), 1.0)
-    weight = (_CONTEXT * share + _SUCCESS * success + _LIKENESS * likeness) * _decay(stored, now)
+    if _same(have, want, REPOSITORY) or (len(same) > 1 and fit >= _VERY_LIKE) or (same and same == compared):
+        return 3
+    if same and fit >= _LIKE:
+        return 2
+    return int(bool(same))
+
+
+def _same(have: dict[str, Json], want: dict[str, Json], key: str) -> bool:
+    return want.get(key) is not None and have.get(key) == want.get(key)
+
+
+def _first_tiers(looked: Sequence[_Looked], limit: int) -> list[_Looked]:
+    """Those of the highest tiers that hold enough of them: no other can be among the first."""
+    kept: list[_Looked] = []
+    for tier in sorted({x.tier for x in looked}, reverse=True):
+        if len(kept) >= limit:
+            break
+        kept += [x for x in looked if x.tier == tier]
+    return kept
+
+
+def _with_words(looked: Sequence[_Looked], sought: Sought) -> list[_Looked]:
+    if not sought.text.strip():
+        return list(looked)
+    scores = alike_words(sought.text, [x.candidate.stored.lesson.text for x in looked])
+    return [x._replace(words=score) for x, score in zip(looked, scores, strict=True)]
+
+
+def _failed_alike(looked: Sequence[_Looked]) -> dict[str, tuple[int, int]]:
+    """Changes that failed at least once in a like context of the same cause → how often they worked and failed."""
+    failed = {_signature(x.candidate.stored) for x in looked if x.candidate.stored.failed and _is_like(x)}
+    failed.discard("")
+    return {
+        signature: tally(
+            x.candidate.stored for x in looked if _is_like(x) and _signature(x.candidate.stored) == signature
+        )
+        for signature in failed
+    }
+
+
+def _is_like(looked: _Looked) -> bool:
+    return looked.tier >= 2 and looked.fit >= _LIKE
+
+
+def _signature(stored: StoredLesson) -> str:
+    return "\n".join(sorted(f"{change.path}={change.value!r}" for change in stored.lesson.changes))
+
+
+def _case(looked: _Looked, sought: Sought, now: datetime, against: dict[str, tuple[int, int]]) -> PastCase:
+    candidate, stored = looked.candidate, looked.candidate.stored
+    worked, failed = tally([stored])
+    alike = against.get(_signature(stored)) if _is_like(looked) else None
+    if alike is not None:
+        worked, failed = alike
+    success = (worked + 1) / (worked + failed + 2)  # Laplace's rule of succession
+    by_words = sought.failure not in BY_CONTEXT
+    shares = (_FIT_BY_WORDS, _TEXT_BY_WORDS) if by_words else (_FIT, _TEXT)
+    told = _text(looked)
+    fresh = 1.0 - FRESH * (1.0 - _decay(stored, sought, now))
+    weight = (shares[0] * looked.fit + shares[1] * told + _SUCCESS * success) * fresh
     case = as_case(candidate, now)
-    why = [*_likeness(candidate, sought, same), case.why]
+    same, _ = _context(stored, sought)
+    refuted = alike is not None and failed > worked and case.worked is not False
+    notes = [f"not followed: the same change failed {failed} of {worked + failed} times in like contexts"]
+    why = [*_likeness(candidate, sought, same), case.why, *(notes if refuted else []), *_aged(stored, sought)]
     return case.model_copy(
         update={
-            "score": (tier + weight) / _TIERS,
+            "score": (looked.tier + weight) / _TIERS,
+            "worked": None if refuted else case.worked,
             "same": tuple(same),
             "why": ", ".join(w for w in why if w),
         }
     )
 
 
-def _tier(stored: StoredLesson, sought: Sought) -> int:
-    """3: same cause and fingerprint; 2: same cause; 1: same fingerprint, or some of the context; 0: neither.
-
-    Before anything failed there is no cause: then the same code counts as 3 and the whole context as 2.
-    """
-    same_print = bool(sought.fingerprint) and stored.lesson.fingerprint == sought.fingerprint
-    if sought.failure is not None:
-        if stored.lesson.failure is sought.failure and same_print:
-            return 3
-        if stored.lesson.failure is sought.failure and sought.failure not in _NO_CAUSE:
-            return 2
-        return int(same_print)
-    same, compared = _context(stored, sought)
-    if CODE in same:
-        return 3
-    if same and len(same) == len(compared):
-        return 2
-    return int(bool(same) or same_print)
+def _text(looked: _Looked) -> float:
+    """How alike the texts are: by meaning, and by the rare words that they share."""
+    cosine = min(max(looked.candidate.similarity or 0.0, 0.0), 1.0)
+    if looked.candidate.similarity is None:
+        return looked.words
+    return 0.4 * cosine + 0.6 * looked.words if looked.words else cosine
 
 
 def _context(stored: StoredLesson, sought: Sought) -> tuple[list[str], list[str]]:
@@ -122,10 +244,11 @@ def _context(stored: StoredLesson, sought: Sought) -> tuple[list[str], list[str]
     return [k for k in compared if str(have[k]).casefold() == str(sought.context[k]).casefold()], compared
 
 
-def _decay(stored: StoredLesson, now: datetime) -> float:
-    if any(vote.source == "user" for vote in stored.votes):
-        return 1.0
-    return float(0.5 ** (_days(stored, now) / HALF_LIFE_DAYS))
+def _decay(stored: StoredLesson, sought: Sought, now: datetime) -> float:
+    """What is left of a case by its age in days and in versions, 1 to 0."""
+    steps = apart(stored.lesson.context, sought.context, sought.failure or stored.lesson.failure)
+    days = 0.0 if any(vote.source in ("user", STARTER) for vote in stored.votes) else _days(stored, now)
+    return float(0.5 ** (days / HALF_LIFE_DAYS + steps / HALF_STEPS))
 
 
 def _days(stored: StoredLesson, now: datetime) -> float:
@@ -142,6 +265,8 @@ def _likeness(candidate: Candidate, sought: Sought, same: list[str]) -> list[str
         why.append(f"another cause ({lesson.failure})")
     if sought.fingerprint and lesson.fingerprint == sought.fingerprint:
         why.append("same fingerprint")
+    if another_thing(lesson.context, sought.context):
+        why.append(f"of another thing ({str(lesson.context.get('subject'))[:60]})")
     if same:
         why.append(f"same {' and '.join(_NAMES.get(k, k.replace('_', ' ')) for k in same)}")
     if candidate.similarity is not None:
@@ -156,9 +281,24 @@ def _likeness(candidate: Candidate, sought: Sought, same: list[str]) -> list[str
 def _record(stored: StoredLesson, now: datetime) -> list[str]:
     """How the lesson fared so far, in words."""
     told = stored.worked + stored.failed
+    own = sum(stored.own())
+    shipped = stored.lesson.source == STARTER
     record = [f"worked {stored.worked} of {told} times" if told else "outcome not known"]
+    if shipped and not own:
+        record = ["a starter lesson that no run here has tried"]
+    elif told and not own:
+        record.append("elsewhere, not in runs here")
+    if stored.fallen():
+        record.append("not followed any more: it failed here as often as it worked, or more")
     if stored.times > 1:
         record.append(f"seen {stored.times} times")
     days = int(_days(stored, now))
-    record.append("seen today" if days == 0 else f"last seen {days} day{'s' if days != 1 else ''} ago")
+    if not shipped or own:
+        record.append("seen today" if days == 0 else f"last seen {days} day{'s' if days != 1 else ''} ago")
     return record
+
+
+def _aged(stored: StoredLesson, sought: Sought) -> list[str]:
+    """That it was learned under other versions, where this takes half of its weight or more."""
+    steps = apart(stored.lesson.context, sought.context, sought.failure or stored.lesson.failure)
+    return ["learned under other versions"] if steps >= HALF_STEPS else []

@@ -19,43 +19,73 @@ from caravan.values.masking import mask
 
 CODE: Final = "code_digest"
 """The key of the context that says which training code it was; it outlives a renamed folder and other data."""
+REPOSITORY: Final = "repository"
+"""The key of the context that says where the repository is, as a digest: lessons of its scope are for it alone."""
 CONTEXT_KEYS: Final = ("framework", "base_model", "method", "entry_point", CODE)
 """The parts of a lesson's context by which lessons are told apart: what is trained, how, and by which code."""
-COMPARED_KEYS: Final = (*CONTEXT_KEYS, "gpu_model", "driver")
-"""The parts by which lessons are compared. Others are kept and shown only."""
+COMPARED_KEYS: Final = (*CONTEXT_KEYS, REPOSITORY, "gpu_model", "driver", "image", "subject")
+"""The parts of which a recalled lesson says whether they are the same as what was looked for."""
+STARTER: Final = "starter"
+"""The source of lessons that are shipped."""
 _WORDS: Final = ("framework", "base_model", "method")  # of the context, those that are words
 
 _OURS: Final = re.compile(rf"(?:{'|'.join(FailureClass)}):(?:-|[0-9a-f]{{12}})")
 """A fingerprint as it is made here."""
 
 _RECORD: Final = "caravan-lesson"
-_VERSION: Final = 1
+_VERSION: Final = 2  # since then votes say when they were given
+_READ: Final = (1, 2)
 _RECORD_LIMIT: Final = 200_000  # characters of an exported lesson that is taken; ours have about a thousand
 _LONGEST: Final = 8000  # characters of a text that is stored: a page, more is a log and no lesson
 _TEXT_LIMIT: Final = 4000  # characters of a text that is embedded; the embedder averages words, more only blurs
 
 
 class Vote(Value):
-    """What one source (a run, or `user`) said of a lesson: whether it worked, None where that is not known."""
+    """What one source (a run, or `user`) said of a lesson and when: whether it worked, None where that is not known.
+
+    `elsewhere`: no run of this tenant said it; it came with the lesson, shipped or imported.
+    """
 
     source: str
     worked: bool | None = None
+    at: AwareDatetime | None = None
+    elsewhere: bool = False
 
 
 class StoredLesson(Value):
-    """A lesson with how often it was seen, worked and failed. `votes` are the latest sources, the newest last."""
+    """A lesson with how often it was seen, worked and failed. `votes` are the latest sources, the newest last.
+
+    `elsewhere_worked` and `elsewhere_failed` are the parts of the tallies that came with it, shipped or imported.
+    """
 
     lesson: Lesson
     times: int = Field(default=1, ge=1)
     worked: int = Field(default=0, ge=0)
     failed: int = Field(default=0, ge=0)
+    elsewhere_worked: int = Field(default=0, ge=0)
+    elsewhere_failed: int = Field(default=0, ge=0)
     first_seen: AwareDatetime
     last_seen: AwareDatetime
     votes: tuple[Vote, ...] = ()
 
+    def own(self) -> tuple[int, int]:
+        """How often it worked and failed in this tenant's own runs."""
+        return max(self.worked - self.elsewhere_worked, 0), max(self.failed - self.elsewhere_failed, 0)
+
+    def standing(self) -> int:
+        """How much it is worth: its own runs' successes without their failures, and at most one for all others say."""
+        worked, failed = self.own()
+        theirs = self.elsewhere_worked - self.elsewhere_failed
+        return worked - failed + (theirs > 0) - (theirs < 0)
+
     def verdict(self) -> bool | None:
-        """Whether it worked more often than not; None when it is even or was never told."""
-        return None if self.worked == self.failed else self.worked > self.failed
+        """Whether it is worth following; None when it worked as often as it failed, or was never told."""
+        standing = self.standing()
+        return None if standing == 0 else standing > 0
+
+    def fallen(self) -> bool:
+        """Whether it is not followed any more, because of what this tenant's own runs made of it."""
+        return self.own()[1] > 0 and self.standing() <= 0
 
 
 def prepared(lesson: Lesson, secrets: Sequence[str] = ()) -> Lesson:
@@ -111,6 +141,7 @@ def marks(failure: FailureClass | None, fingerprint: str, context: dict[str, Jso
     """What a lesson is found by without its words, by the name of the field; what is not known is left out."""
     known = {"fingerprint": fingerprint, "failure": failure, "code": context.get(CODE)}
     known["model"] = context.get("base_model")
+    known["repository"] = context.get(REPOSITORY)
     return {name: str(value).casefold() for name, value in known.items() if value}
 
 
@@ -126,17 +157,25 @@ def from_metadata(metadata: dict[str, Json]) -> StoredLesson | None:
 
 
 def to_record(stored: StoredLesson) -> dict[str, Json]:
-    """The lesson as a record that says what it is; `from_record` reads it, also on another machine."""
-    document: dict[str, Json] = stored.model_dump(mode="json")
+    """The lesson as a record that says what it is; `from_record` reads it, also on another machine.
+
+    It does not say which of its votes came from elsewhere: wherever it is read, all of them do.
+    """
+    votes = tuple(vote.model_copy(update={"elsewhere": False}) for vote in stored.votes)
+    told = stored.model_copy(update={"votes": votes, "elsewhere_worked": 0, "elsewhere_failed": 0})
+    document: dict[str, Json] = told.model_dump(mode="json")
     return {"record": _RECORD, "version": _VERSION, **document}
 
 
 def from_record(record: Json, secrets: Sequence[str] = (), *, now: datetime) -> StoredLesson:
-    """The lesson of a record, masked anew, seen at the latest now. Raises UsageError for what is no such record."""
+    """The lesson of a record, masked anew, seen at the latest now. Raises UsageError for what is no such record.
+
+    Its tallies are others': they give it little standing, which this tenant's own runs raise or take away.
+    """
     if not isinstance(record, dict) or record.get("record") != _RECORD:
         raise UsageError("It is no exported lesson.", hint="`memory export` writes them.")
-    if record.get("version") != _VERSION:
-        raise UsageError(f"It is a lesson of version {record.get('version')!r}; version {_VERSION} can be read.")
+    if record.get("version") not in _READ:
+        raise UsageError(f"It is a lesson of version {record.get('version')!r}; versions up to {_VERSION} can be read.")
     document = {name: value for name, value in record.items() if name not in ("record", "version")}
     try:
         stored = StoredLesson.model_validate(document)
@@ -148,6 +187,15 @@ def from_record(record: Json, secrets: Sequence[str] = (), *, now: datetime) -> 
         raise UsageError("The lesson's counts don't add up.")
     if len(stored.canonical()) > _RECORD_LIMIT:
         raise UsageError(f"The lesson is longer than {_RECORD_LIMIT} characters.")
-    votes = tuple(v.model_copy(update={"source": str(masked("", v.source, secrets))}) for v in stored.votes)
     times = {"first_seen": min(stored.first_seen, now), "last_seen": min(stored.last_seen, now)}
-    return stored.model_copy(update={"lesson": prepared(stored.lesson, secrets), "votes": votes, **times})
+    theirs = {"elsewhere_worked": stored.worked, "elsewhere_failed": stored.failed}
+    votes = tuple(_of_others(vote, secrets, now) for vote in stored.votes)
+    return stored.model_copy(
+        update={"lesson": prepared(stored.lesson, secrets), "votes": votes, **times, **theirs},
+    )
+
+
+def _of_others(vote: Vote, secrets: Sequence[str], now: datetime) -> Vote:
+    """The vote of a record: whoever it names as its source, it was not given here."""
+    at = min(vote.at, now) if vote.at else None
+    return vote.model_copy(update={"source": str(masked("", vote.source, secrets)), "at": at, "elsewhere": True})

@@ -8,6 +8,7 @@ from caravan.agent.state import RunState
 from caravan.analysis.tree import SourceTree
 from caravan.planning.catalogue import Prices
 from caravan.ports import (
+    Adviser,
     Clock,
     Cluster,
     Courier,
@@ -58,7 +59,7 @@ class Context:
     reasoner look at it. `secrets` are values to mask; `secret_of` gives a secret of this environment by its name, to be
     sent to the cluster and kept nowhere. `policies` are the administrators'. `smoke`: whether jobs begin with some
     steps that are measured; None: where they cost money. `own` is the run's directory where it began, if that was
-    elsewhere.
+    elsewhere. `adviser`: a language model, where there is one.
     """
 
     cluster: Cluster
@@ -92,6 +93,7 @@ class Context:
     registry: ImageRegistry | None = None
     hub: ModelHub | None = None
     own: str = ""
+    adviser: Adviser | None = None
 
 
 def recent(cluster: Cluster, clock: Clock, *, seconds: float = 15.0) -> Callable[[], ClusterFacts]:

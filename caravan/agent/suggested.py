@@ -9,7 +9,7 @@ from caravan.agent.context import Context
 from caravan.agent.state import RunState
 from caravan.diagnosis.patches import Patch, Sources, suggest
 from caravan.values.errors import UsageError
-from caravan.values.failure import FailureClass
+from caravan.values.failure import Evidence, FailureClass
 
 _OF_CODE: Final = frozenset(
     {
@@ -23,7 +23,7 @@ _MOST_FILES: Final = 3000
 
 
 def suggested(state: RunState, context: Context) -> Patch | None:
-    """The change that follows for certain from the failure and the repository; None where there is none.
+    """The change that follows for certain from the failure and the repository, or that a model suggests; None: none.
 
     The repository may be gone since, or be another one than ran: then nothing is suggested.
     """
@@ -41,4 +41,13 @@ def suggested(state: RunState, context: Context) -> Patch | None:
             return None
 
     files = tuple(e.path for e in tree.files() if e.path.endswith(".py") and e.size < _MOST_BYTES)
-    return suggest(state.failure.log_lines, Sources(files[:_MOST_FILES], read), context.secrets)
+    known = Sources(files[:_MOST_FILES], read)
+    return suggest(state.failure.log_lines, known, context.secrets) or _by_model(state.failure, known, state, context)
+
+
+def _by_model(evidence: Evidence, known: Sources, state: RunState, context: Context) -> Patch | None:
+    """What a language model suggests where nothing follows for certain."""
+    if context.adviser is None or state.diagnosis is None:
+        return None
+    diff, why = context.adviser.patch(state.diagnosis, evidence, known.files, known.read)
+    return Patch("", 0, diff, why) if diff else None

@@ -123,7 +123,8 @@ def report(state: RunState, context: Context) -> Update:
     status = state.status if state.status in ENDED else RunStatus.PLANNED
     detail = state.detail or ("planned; nothing was deployed" if status is RunStatus.PLANNED else "")
     ended = state.model_copy(update={"status": status, "detail": detail})
-    context.folder.save_report(context.render_report(ended, context))
+    text = context.render_report(ended, context)
+    context.folder.save_report(context.adviser.summary(text) if context.adviser else text)
     context.store.add_event(state.run_id, RunEvent(at=_ended_at(state, context), kind=status.value, text=detail))
     # Last, because a run that is marked as ended is not driven on after a crash.
     context.store.update_run(state.run_id, status=status, detail=detail, cost_usd=state.spent_usd)

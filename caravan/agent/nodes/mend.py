@@ -3,15 +3,16 @@
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from functools import cache
+from itertools import chain
 
 from caravan.agent.approval import objections
 from caravan.agent.context import Context
 from caravan.agent.fits import has_place, other_plans
 from caravan.agent.granting import going_on, longer_or_less
 from caravan.agent.lawful import denials
+from caravan.agent.lazy_toolbox import LazyToolbox
 from caravan.agent.learning import keep_out_of_memory, learned
 from caravan.agent.resuming import used_up
 from caravan.agent.rules import looks_of
@@ -94,13 +95,13 @@ def fix_iteration(state: RunState, context: Context) -> Update:
         raise AssertionError("no diagnosis yet")
     if state.envelope is None:  # nothing is approved yet: what a person set stands until they agree to a change of it
         state = state.model_copy(update={"wished": state.wished or held_fields(plan, None)})
-    toolbox = _LazyToolbox(lambda: context.toolbox(context.open_tree(state.request.source)))
+    toolbox = LazyToolbox(lambda: context.toolbox(context.open_tree(state.request.source)))
     choices = _other_plans(state, context)
     ladder: tuple[Repair, ...] = (going_on(state),)
     if not state.exhausted:
         ladder = context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox)
     outside: tuple[Repair, TrainingPlan] | None = None
-    for repair in (*ladder, *(_as_repair(choice) for choice in choices or () if choice.changes)):
+    for repair in chain(ladder, map(_as_repair, _changing(choices)), _further(diagnosis, state, context, toolbox)):
         mended = _mended(repair, state)
         if mended is None:
             continue
@@ -135,6 +136,19 @@ def _unplaced(state: RunState) -> bool:
     return state.outcome is not None and state.outcome.kind is OutcomeKind.NOT_PLACED
 
 
+def _changing(choices: tuple[PlanChoice, ...] | None) -> Iterator[PlanChoice]:
+    return (choice for choice in choices or () if choice.changes)
+
+
+def _further(diagnosis: Diagnosis, state: RunState, context: Context, toolbox: Toolbox) -> Iterator[Repair]:
+    """What a language model proposes, which is asked only once nothing of the ladder can be taken unasked."""
+    if context.adviser is None or state.exhausted:
+        return
+    plan, profile = state.need_plan(), state.need_profile()
+    known = (diagnosis, plan, profile, state.cases, context.facts(), toolbox, state.tried)
+    yield from context.adviser.further_repairs(*known)
+
+
 def _as_repair(choice: PlanChoice) -> ChangePlan:
     changes = tuple(c.model_copy(update={"by": Author.REPAIR}) for c in choice.changes)
     return ChangePlan(changes=changes, why=choice.text)
@@ -146,29 +160,6 @@ def _on_offer(choices: tuple[PlanChoice, ...] | None, taken: TrainingPlan, plan:
         return {}
     others = tuple(c for c in choices if c.changes and apply_changes(plan, c.changes).digest() != taken.digest())
     return {"choices": others, "unplaced": plan}
-
-
-class _LazyToolbox:
-    """The port Toolbox over a repository that is opened on first use.
-
-    It may be gone since it was packed. Then each look raises the UsageError of opening it, and who looks finds nothing:
-    a repair that needs no look is still taken.
-    """
-
-    def __init__(self, opened: Callable[[], Toolbox]) -> None:
-        self._opened = cache(opened)
-
-    def read_file(self, path: str, *, start: int = 1, lines: int = 200) -> str:
-        return self._opened().read_file(path, start=start, lines=lines)
-
-    def list_directory(self, path: str = ".") -> tuple[str, ...]:
-        return self._opened().list_directory(path)
-
-    def search(self, text: str, *, limit: int = 50) -> tuple[str, ...]:
-        return self._opened().search(text, limit=limit)
-
-    def find(self, name: str, *, limit: int = 20) -> tuple[str, ...]:
-        return self._opened().find(name, limit=limit)
 
 
 def _mended(repair: Repair, state: RunState) -> TrainingPlan | None:

@@ -9,6 +9,7 @@ from caravan.agent.lessons import case_context, code_digest, standing_cases
 from caravan.agent.nodes.ask import clock_of, said_by_people, standing_sets
 from caravan.agent.parts import known_by, with_parts
 from caravan.agent.recalled import identities, keep_answers
+from caravan.agent.refined import about_its_entry, marked
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.there import doubtful
 from caravan.analysis import analyze
@@ -35,7 +36,8 @@ def analyze_codebase(state: RunState, context: Context) -> Update:
     """Read the repository and let the reasoner refine what was found."""
     tree = context.open_tree(state.request.source)
     profile = analyze(tree, state.request.prompt)
-    profile = context.reasoner.refine_profile(profile, state.request.prompt, context.toolbox(tree))
+    better = context.reasoner.refine_profile(profile, state.request.prompt, context.toolbox(tree))
+    profile = about_its_entry(profile, better, lambda entry: analyze(tree, state.request.prompt, entry=entry))
     context.progress.note(
         f"{profile.files} files read"
         + (f"; trains with {profile.entry_point}" if profile.entry_point else "; no training entry point found")
@@ -90,6 +92,7 @@ def make_plan(state: RunState, context: Context) -> Update:
         now=now,
         images=offered_images(context),
     )
+    plan = marked(plan, profile)
     plan = apply_changes(plan, site_changes(plan, site.profile, site.name) if site else ())
     if state.request.namespace != "default":
         plan = apply_changes(plan, [_namespace(state.request.namespace)])

@@ -10,12 +10,13 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import main
+from machine import SystemClock
 
 SHORTER = 40
 _STEP_S = 5.0  # a sleep as long is a part of a repair's wait; shorter ones are between two looks at the cluster
 
 
-class HurriedClock(main.SystemClock):
+class HurriedClock(SystemClock):
     """The real time, and what was left out of the waits."""
 
     def __init__(self) -> None:

@@ -14,24 +14,28 @@ from pathlib import Path
 from typing import Any
 
 SERVER = "@SERVER@"
+PORT = "@PORT@"
 WORK = "@WORK@"
 
-_BUSY_S = 8.0  # for how long after its first request a path of /busy/ refuses
+_BUSY_S = 8.0  # for how long after its first request a path of /busy/ or /late/ is of no use
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """/missing/X is not there, /busy/X answers 429 for some seconds after its first request, /file/X is a text."""
+    """/file/X is a text, /secret/X for nobody, /missing/X not there; for some seconds after its first request
+    /busy/X answers 429 and /late/X ends the connection without an answer.
+    """
 
     server: "_Server"
 
     def do_GET(self) -> None:
-        if self.path.startswith("/busy/"):
+        if self.path.startswith(("/busy/", "/late/")):
             first = self.server.firsts.setdefault(self.path, time.monotonic())
-            left = _BUSY_S - (time.monotonic() - first)
-            if left > 0:
-                self._answer(429, "Too Many Requests\n", {"Retry-After": "300"})
+            if time.monotonic() - first < _BUSY_S:
+                if self.path.startswith("/busy/"):
+                    self._answer(429, "Too Many Requests\n", {"Retry-After": "300"})
+                self.close_connection = True
                 return
-        if self.path.startswith(("/busy/", "/file/")):
+        if self.path.startswith(("/busy/", "/late/", "/file/")):
             self._answer(200, "x,y\n" + "".join(f"{n / 8},{n / 4 + 0.5}\n" for n in range(-8, 9)), {})
             return
         if self.path.startswith("/secret/"):

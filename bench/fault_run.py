@@ -19,10 +19,13 @@ from typing import Any
 import psutil
 import requests
 
-from bench.fault_places import SERVER, WORK, placed
+from bench.fault_places import PORT, SERVER, WORK, placed
 from bench.fault_score import Record
 from bench.scenario import Scenario
+from caravan.cluster.local import control
+from caravan.cluster.local.control import LocalCluster
 from caravan.runs.store import SqlStore
+from caravan.values.errors import CaravanError
 from machine import SystemClock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +46,7 @@ class World:
         shutil.rmtree(place, ignore_errors=True)
         for folder in (self.home / "caravan", self.repo, self.work):
             folder.mkdir(parents=True)
-        places = {SERVER: server, WORK: str(self.work)}
+        places = {SERVER: server, PORT: server.rpartition(":")[2], WORK: str(self.work)}
         for path, text in placed(dict(scenario.files), places).items():
             file = self.repo / path
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +92,8 @@ class World:
 def run_scenario(world: World, arm: str, *, patience: float, over: Event) -> Record | None:
     """Run it; None when `over` was set meanwhile."""
     begun = time.monotonic()
-    cluster = _cluster_up(world)
+    home = world.home / "caravan" / "cluster"
+    cluster = control.start(home, inventory=world.place / "inventory.json", environment=world.environment)
     try:
         out, err = world.place / "out.json", world.place / "err.txt"
         with out.open("wb") as told, err.open("wb") as said:
@@ -103,19 +107,10 @@ def run_scenario(world: World, arm: str, *, patience: float, over: Event) -> Rec
         seconds = time.monotonic() - begun
         return _record(world, arm, child.returncode, seconds, hung=hung)
     finally:
-        _end(world, int(cluster["pid"]))
+        _end(world, cluster)
 
 
-def _cluster_up(world: World) -> dict[str, Any]:
-    command = [sys.executable, "main.py", "cluster", "up", "--inventory", str(world.place / "inventory.json"), "--json"]
-    done = subprocess.run(command, cwd=ROOT, env=world.environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{world.scenario.name}: the cluster does not come up: {done.stderr.strip()}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _wait(child: subprocess.Popen[bytes], world: World, cluster: dict[str, Any], limit: float, over: Event) -> bool:
+def _wait(child: subprocess.Popen[bytes], world: World, cluster: LocalCluster, limit: float, over: Event) -> bool:
     """Wait for the child's end; True: it was ended because it took too long."""
     end, disturbed = time.monotonic() + limit, not world.scenario.disturbed
     while child.poll() is None:
@@ -131,25 +126,23 @@ def _wait(child: subprocess.Popen[bytes], world: World, cluster: dict[str, Any],
     return False
 
 
-def _disturb(world: World, cluster: dict[str, Any]) -> bool:
+def _disturb(world: World, cluster: LocalCluster) -> bool:
     """Stop the allocation whose task has said the scenario's words; whether it was done."""
     for log in world.logs():
         if world.scenario.disturbed in log.read_text(errors="replace"):
-            token = Path(cluster["token_file"]).read_text().strip()
-            address = f"{cluster['address']}/v1/allocation/{log.parents[2].name}/stop"
-            requests.post(address, headers={"X-Nomad-Token": token}, timeout=30).raise_for_status()
+            address = f"{cluster.address}/v1/allocation/{log.parents[2].name}/stop"
+            requests.post(address, headers={"X-Nomad-Token": cluster.token()}, timeout=30).raise_for_status()
             return True
     return False
 
 
-def _end(world: World, cluster: int) -> None:
+def _end(world: World, cluster: LocalCluster) -> None:
     """End the cluster and whatever is left of the scenario: processes whose directory or words name its place."""
-    command = [sys.executable, "main.py", "cluster", "down"]
-    with suppress(subprocess.TimeoutExpired):
-        subprocess.run(command, cwd=ROOT, env=world.environment, capture_output=True, check=False, timeout=60)
+    with suppress(CaravanError):
+        control.stop(world.home / "caravan" / "cluster")
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         words = [*(process.info["cmdline"] or ()), process.info["cwd"] or ""]
-        ours = process.pid == cluster or any(f"{world.place}/" in f"{word}/" for word in words)
+        ours = process.pid == cluster.pid or any(f"{world.place}/" in f"{word}/" for word in words)
         if ours and process.pid != os.getpid():
             with suppress(psutil.Error):
                 process.kill()

@@ -125,8 +125,8 @@ def _fixed(scenario: Scenario, record: Record) -> Verdict:
     if used > min(scenario.within, LIMIT):
         return Verdict(False, f"{used} attempts: {', '.join(causes(record))}", beside=beside)
     right = {scenario.failure, *scenario.also}
-    if told := [c for c in causes(record)[:1] if c not in right]:
-        return Verdict(False, f"fixed, but for another cause: {told[0]}", beside=beside)
+    if other := [c for c in causes(record)[:1] if c not in right]:
+        return Verdict(False, f"fixed, but for another cause: {other[0]}", beside=beside)
     return Verdict(True, beside=beside)
 
 

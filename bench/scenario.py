@@ -1,11 +1,12 @@
 """One scenario of the fault benchmark: a repository, an inventory, a fault in them, and what must happen.
 
 A scenario's tasks read their real arguments, environment, files and limits, and fail until these change; nothing in
-them may know which attempt it is. In `files`, `sets`, `answers`, `environment`, `prompt` and `inventory` these words
-stand for what the runner makes: @SERVER@ the address of a loopback server, @WORK@ a directory of the scenario's own
-beside the repository. Besides SCENARIOS a module may hold WHEELS: `distribution==version` → path → text, which pip finds
-offline. What needs a GPU is played by a stand-in trainer (`stand_in`) that computes its need
-from its arguments, prints what PyTorch prints, and is counted apart.
+them may know which attempt it is. In `files`, `sets`,
+`answers`, `environment`, `prompt` and `inventory` these words stand for what the runner makes: @SERVER@ the address of
+a loopback server, @PORT@ its port, @WORK@ a directory of the scenario's own beside the repository, where a file called
+`../work/NAME` comes to lie. Besides SCENARIOS a module may hold WHEELS: `distribution==version` → path → text, which
+pip finds offline. What needs a GPU is played by a stand-in trainer (`stand_in`) that computes its need from its
+arguments, prints what PyTorch prints, and is counted apart.
 """
 
 from collections.abc import Mapping

@@ -1,58 +1,106 @@
-"""Healthy runs, some of which look ill: they must be left alone."""
+"""Healthy runs, most of which look ill: they must be left alone."""
+
+from typing import Any
 
 from bench.scenario import Expected, Scenario
-from bench.scenarios.machines import inventory
+from bench.scenarios.machines import docker, inventory, node
+from bench.scenarios.trainers import line, reviews, rings
 from caravan.values.failure import FailureClass
 
-PLAIN = {
-    "README.md": "# Slope\n\n    python train.py --data points.csv --epochs 200\n",
-    "points.csv": "x,y\n" + "".join(f"{n / 8},{n / 4 + 0.5}\n" for n in range(-8, 9)),
-    "train.py": '''"""Fits a line by gradient descent."""
 
-import argparse
-import csv
-import json
-import pathlib
+def healthy(name: str, files: dict[str, str], output: str, **more: Any) -> Scenario:
+    usual: dict[str, Any] = {"inventory": inventory(), "outputs": (output,)}
+    return Scenario(name, FailureClass.NO_FAILURE, Expected.UNTOUCHED, files, **{**usual, **more})
 
 
-class SGD:
-    def __init__(self, weights, lr):
-        self.weights, self.lr = weights, lr
-
-    def step(self, gradients):
-        for name, gradient in gradients.items():
-            self.weights[name] -= self.lr * gradient
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", default="points.csv")
-    parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--learning-rate", type=float, default=0.1)
-    parser.add_argument("--output-dir", default="out")
-    args = parser.parse_args()
-    with open(args.data, newline="") as file:
-        points = [(float(row["x"]), float(row["y"])) for row in csv.DictReader(file)]
-    weights = {"slope": 0.0, "offset": 0.0}
-    optimizer = SGD(weights, lr=args.learning_rate)
-    for epoch in range(args.epochs):
-        errors = [weights["slope"] * x + weights["offset"] - y for x, y in points]
-        if epoch % 20 == 0:
-            print(f"epoch {epoch} loss {sum(e * e for e in errors) / len(errors):.6g}", flush=True)
-        slope = 2 * sum(e * x for e, (x, _) in zip(errors, points)) / len(points)
-        optimizer.step({"slope": slope, "offset": 2 * sum(errors) / len(points)})
-    out = pathlib.Path(args.output_dir)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "weights.json").write_text(json.dumps(weights))
-
-
-if __name__ == "__main__":
-    main()
-''',
-}
-
+CAUGHT = """
+try:
+    with open("cache/points.pkl", "rb") as file:
+        raise AssertionError(file)
+except FileNotFoundError:
+    traceback.print_exc()
+    print("no cache yet, reading the source", file=sys.stderr)
+"""
+AGAIN = """
+for attempt in range(3):
+    try:
+        if attempt < 2:
+            raise ConnectionError("HTTPSConnectionPool(host='huggingface.co', port=443): Read timed out.")
+        break
+    except ConnectionError as error:
+        print(f"WARNING download failed ({error}), retrying", file=sys.stderr)
+"""
+SHRINK = """
+if args.batch_size > 4:
+    print("CUDA out of memory at batch size", args.batch_size, "in an earlier session: this one uses the CPU")
+    print("RuntimeError: CUDA error: out of memory (ignored, no GPU is used)", file=sys.stderr)
+"""
+RETRY = """#!/bin/bash
+# Starts the training again by itself when the warm-up was not ready.
+set -u
+for n in 1 2 3; do
+  if [ -e warm.txt ]; then break; fi
+  echo "attempt $n: warm-up not ready, exit code 1" >&2
+  python -c 'open("warm.txt", "w").write("yes")' && false || true
+done
+python train.py --epochs 100 "$@"
+"""
 SCENARIOS = (
-    Scenario(
-        "control-plain", FailureClass.NO_FAILURE, Expected.UNTOUCHED, PLAIN, inventory(), outputs=("weights.json",)
+    healthy("control-plain", line("python train.py --data points.csv --epochs 200"), "model.json"),
+    healthy("control-click", reviews("python finetune.py --num-epochs 25 --lr 0.4"), "classifier.npy"),
+    healthy("control-yaml", rings(), "weights.npz"),
+    healthy("control-traceback-caught", line(IMPORTS="import sys\nimport traceback", START=CAUGHT), "model.json"),
+    healthy("control-retries-by-itself", line(IMPORTS="import sys", START=AGAIN), "model.json"),
+    healthy("control-talks-of-memory", line(IMPORTS="import sys", START=SHRINK), "model.json"),
+    healthy(
+        "control-warnings",
+        rings(
+            IMPORTS="import warnings",
+            START='warnings.warn("lr_scheduler.step() called before optimizer.step(); this will raise an error")\n'
+            'warnings.warn("Some weights were not initialized: expect error rates to be high")',
+        ),
+        "weights.npz",
+    ),
+    healthy(
+        "control-nan-in-another-column",
+        line(EPOCH='print(f"epoch {epoch} valid_loss nan (no validation split), ignored_ratio inf", flush=True)'),
+        "model.json",
+    ),
+    healthy(
+        "control-slow-start",
+        reviews(IMPORTS="import time", START='print("indexing", flush=True)\ntime.sleep(12)'),
+        "classifier.npy",
+        sets=("limits.silence_s=60",),
+    ),
+    healthy(
+        "control-error-counters",
+        reviews(EPOCH='print(f"errors: 0 failed: 0 killed: 0 error_rate={train_loss / 2:.3f}")'),
+        "classifier.npy",
+    ),
+    healthy(
+        "control-loss-rises-once",
+        rings("epochs: 24\nbatch_size: 16\nlearning_rate: 0.9"),
+        "weights.npz",
+    ),
+    healthy(
+        "control-shell-tries-again",
+        {**line("bash run.sh"), "run.sh": RETRY},
+        "model.json",
+    ),
+    healthy(
+        "control-in-an-image",
+        line("python train.py --epochs 80"),
+        "model.json",
+        inventory=inventory(node("box", drivers=docker("local/python:3.11"))),
+        sets=("image=local/python:3.11",),
+    ),
+    healthy(
+        "control-child-dies",
+        line(
+            IMPORTS="import subprocess\nimport sys",
+            START='probe = subprocess.run([sys.executable, "-c", "import os; os.abort()"], capture_output=True)\n'
+            'print(f"feature probe ended with {probe.returncode} (Aborted): slow path", file=sys.stderr)',
+        ),
+        "model.json",
     ),
 )

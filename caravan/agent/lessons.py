@@ -6,34 +6,28 @@ Also by what a run is known again: its context, and the digest of its training c
 import hashlib
 import json
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from caravan.agent.case_context import PLACES, SUBJECT, case_context, named, plan_context, subject_of
 from caravan.agent.state import RunState
 from caravan.analysis.tree import MAX_TEXT, SourceTree
+from caravan.diagnosis.ladders.remembered import WORKED
 from caravan.values.base import Json
-from caravan.values.errors import UsageError
+from caravan.values.errors import PlanError, UsageError
 from caravan.values.estimate import ROOM
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, Lesson, PastCase
-from caravan.values.plan import Author, PlanChange
+from caravan.values.lesson_fields import name_of
+from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt
+
+__all__ = ["case_context", "code_digest", "lessons_of", "standing_cases"]
 
 _CODE: Final = (".py", ".pyx", ".ipynb", ".sh", ".bash", ".cu", ".cuh", ".c", ".cc", ".cpp", ".h", ".hpp", ".jl", ".r")
 _CONFIG: Final = (".yaml", ".yml", ".toml", ".cfg", ".ini")
 _CONFIG_BYTES: Final = 200_000  # what is longer and says `yaml` is data
-_SUBJECT: Final = ("module", "package", "option", "path", "program", "image")
-"""What a diagnosis names that tells two failures of one cause apart: another missing package is another failure."""
 _SAID_SO: Final = 0.85  # how sure a cause is that a log or the cluster names in so many words
-_PLACES: Final = {
-    "driver": "driver",
-    "gpu_model": "resources.gpu_model",
-    "gpus": "resources.gpus",
-    "memory_mb": "resources.memory_mb",
-    "micro_batch": "training.micro_batch",
-    "max_len": "training.max_len",
-}
-"""Parts of the context that are the plan's and that a repair may change → the plan's field."""
 
 
 def code_digest(tree: SourceTree, profile: RepoProfile) -> str:
@@ -118,35 +112,14 @@ _ALWAYS_FILES: Final = ("workdir", "setup.requirements")
 _FILE_CAUSES: Final = (FailureClass.DATA_PATH_MISSING, FailureClass.ENTRYPOINT_NOT_FOUND)
 
 
-def case_context(state: RunState) -> dict[str, Json]:
-    """By what a case is found again: the code, what is trained how, and what the plan asks for."""
-    profile, plan = state.need_profile(), state.plan
-    context: dict[str, Json] = {
-        "framework": profile.framework,
-        "method": plan.training.method if plan else profile.method,
-        "base_model": plan.model.id if plan else profile.base_model,
-        "entry_point": profile.entry_point,
-        "code_digest": state.code_digest or None,
-        "tree_digest": profile.tree_digest,
-        "launch_command": profile.launch_command,
-        **state.known_by,
-    }
-    if plan is None:
-        return context
-    context |= {name: plan.get(path) for name, path in _PLACES.items()}
-    if plan.resources.gpus and context["gpu_model"] is None and state.estimate:
-        context["gpu_model"] = state.estimate.gpu  # the type it gets, though the plan leaves the choice open
-    return context
-
-
 def lessons_of(state: RunState) -> tuple[Lesson, ...]:
-    """What the run's diagnosed attempts teach, and its word on the lessons that its first plan followed.
+    """What the run's diagnosed attempts teach, and its word on the lessons that its first plan or a repair followed.
 
     A run without a failure that followed no lesson teaches nothing. `worked` is None where no repair was tried, or
     nothing came after it. A repair that worked is told with those before it against the same failure: together they
     made the plan that worked.
     """
-    return (*_from_attempts(state), *_confirmed(state))
+    return (*_from_attempts(state), *_followed(state), *_confirmed(state))
 
 
 def _from_attempts(state: RunState) -> Iterator[Lesson]:
@@ -164,7 +137,7 @@ def _from_attempts(state: RunState) -> Iterator[Lesson]:
             failure=diagnosis.failure,
             fingerprint=diagnosis.fingerprint,
             text=_text(attempt),
-            context=_context_at(state, attempts.index(chain[0])) | _subject_of(diagnosis),
+            context=_context_at(state, attempts.index(chain[0])) | named(diagnosis),
             changes=changes,
             before=before,
             worked=worked,
@@ -225,7 +198,7 @@ def _same(one: Diagnosis | None, other: Diagnosis) -> bool:
         return False
     if other.failure is FailureClass.UNKNOWN:
         return one.fingerprint == other.fingerprint
-    return all(one.details[k] == other.details[k] for k in _SUBJECT if k in one.details and k in other.details)
+    return all(one.details[k] == other.details[k] for k in SUBJECT if k in one.details and k in other.details)
 
 
 def _after(state: RunState) -> dict[tuple[int, str], Json]:
@@ -260,15 +233,47 @@ def _together(
 
 def _context_at(state: RunState, index: int) -> dict[str, Json]:
     """The context as it was in the attempt at `index`: the plan's parts walked back over the repairs since."""
-    context = case_context(state)
-    for attempt in reversed(state.attempts[index:]):
-        context |= {name: attempt.changed[path][0] for name, path in _PLACES.items() if path in attempt.changed}
-    return context
+    repairs = [attempt.changed for attempt in reversed(state.attempts[index:])]
+    before = {path: was for changed in repairs for path, (was, _) in changed.items()}
+    context = plan_context(state.model_copy(update={"plan": _with_packages(state.need_plan(), before)}))
+    return context | {name: before[path] for name, path in PLACES.items() if path in before}
 
 
-def _subject_of(diagnosis: Diagnosis) -> dict[str, Json]:
-    named = [f"{name}={diagnosis.details[name]}" for name in _SUBJECT if name in diagnosis.details]
-    return {"subject": named[0]} if named else {}
+def _with_packages(plan: TrainingPlan, before: Mapping[str, Json]) -> TrainingPlan:
+    """The plan with the packages and the image that it had: under their versions the failure came."""
+    had = [PlanChange(path=path, value=before[path], by=Author.REPAIR) for path in _VERSIONED if path in before]
+    try:
+        return apply_changes(plan, had)
+    except PlanError:  # the plan of an earlier version of this program
+        return plan
+
+
+_VERSIONED: Final = ("setup.pip", "image")
+
+
+def _followed(state: RunState) -> Iterator[Lesson]:
+    """The run's word on each lesson that a repair of it followed: whether that mended the failure."""
+    for index, attempt in enumerate(state.attempts):
+        why = attempt.repair.why if isinstance(attempt.repair, ChangePlan) else ""
+        worked = _worked(state.attempts, index) if why.startswith(WORKED) else None
+        if worked is not None:
+            cases = (case for case in state.cases if name_of(case) in why)
+            yield from (_word_on(case, worked, f"{state.run_id}/{attempt.number}") for case in cases)
+
+
+def _word_on(case: PastCase, worked: bool, source: str) -> Lesson:
+    """A lesson as memory has it, with a further source's word: it is merged into that one."""
+    return Lesson(
+        failure=case.failure,
+        fingerprint=case.fingerprint,
+        text=case.text,
+        context=case.context,
+        changes=case.changes,
+        before=case.before,
+        worked=worked,
+        source=source,
+        scope=case.scope,
+    )
 
 
 def _confirmed(state: RunState) -> Iterator[Lesson]:
@@ -280,16 +285,7 @@ def _confirmed(state: RunState) -> Iterator[Lesson]:
         worked = _confirmation(told, case)
         if worked is None:
             continue  # it ended of something else: nothing is known
-        yield Lesson(
-            failure=case.failure,
-            fingerprint=case.fingerprint,
-            text=case.text,
-            context=case.context,
-            changes=case.changes,
-            before=case.before,
-            worked=worked,
-            source=f"{state.run_id}/plan",
-        )
+        yield _word_on(case, worked, f"{state.run_id}/plan")
 
 
 def _confirmation(told: Sequence[Attempt], case: PastCase) -> bool | None:
@@ -311,7 +307,7 @@ def _early(attempt: Attempt) -> bool:
 
 
 def _of_case(diagnosis: Diagnosis, case: PastCase) -> bool:
-    subject, known = _subject_of(diagnosis).get("subject"), case.context.get("subject")
+    subject, known = subject_of(diagnosis).get("subject"), case.context.get("subject")
     return diagnosis.failure is case.failure and (None in (subject, known) or subject == known)
 
 

@@ -127,6 +127,7 @@ def likeness(have: Context, want: Context) -> dict[str, float]:
     found = {
         "code": _equal(have, want, "code_digest"),
         "repository": _equal(have, want, "repository"),
+        "program": _equal(have, want, "program_digest"),
         "framework": _framework(have, want),
         "method": _method(have, want),
         "model": _model(have, want),

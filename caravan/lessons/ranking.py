@@ -19,6 +19,7 @@ from caravan.lessons.weights import BY_CONTEXT, weights
 from caravan.lessons.wording import likeness as alike_words
 from caravan.values.base import Json, Value
 from caravan.values.failure import FailureClass, PastCase, Scope
+from caravan.values.lesson_fields import PROGRAM
 
 HALF_LIFE_DAYS: Final = 180.0
 """Days after which half of what age takes is gone. A choice, not a measurement: images and libraries turn over in
@@ -118,9 +119,9 @@ def _fit(stored: StoredLesson, sought: Sought) -> float:
     """How alike the contexts are in what the cause depends on, 0 to 1; one half where nothing is known."""
     share = weights(sought.failure)
     found = likeness(stored.lesson.context, sought.context)
-    if found.get("code") == 1.0:
-        return 1.0
-    known = {facet: value for facet, value in found.items() if facet in share and facet != "code"}
+    if 1.0 in (found.get("code"), found.get("program")):
+        return 1.0  # an edit of other files, or another place, makes it no other training
+    known = {facet: value for facet, value in found.items() if facet in share and facet not in ("code", "program")}
     total = sum(share[facet] for facet in known) + _PRIOR
     return (sum(share[facet] * value for facet, value in known.items()) + 0.5 * _PRIOR) / total
 
@@ -131,7 +132,8 @@ def _tier(stored: StoredLesson, sought: Sought, fit: float) -> int:
     After a failure: 4: the same failure in a like context; 3: the same failure elsewhere; 2: the same cause; 1: the
     same cause of another thing, or the same fingerprint by another cause; 0: neither. The same failure is told by its
     fingerprint or by what it names; where every failure of a cause reads alike, by the context.
-    Before one: 4: the same code; 3: the same repository, or a context very like this one; 2: a like one; 1: a part.
+    Before one: 4: the same code or program; 3: the same repository, or a context very like this one; 2: a like one;
+    1: a part.
     """
     have = stored.lesson.context
     if sought.failure is None:
@@ -151,7 +153,7 @@ def _tier(stored: StoredLesson, sought: Sought, fit: float) -> int:
 
 def _tier_of_plan(stored: StoredLesson, sought: Sought, fit: float) -> int:
     have, want = stored.lesson.context, sought.context
-    if _same(have, want, CODE):
+    if _same(have, want, CODE) or _same(have, want, PROGRAM):
         return 4
     same, compared = _context(stored, sought)
     if _same(have, want, REPOSITORY) or (len(same) > 1 and fit >= _VERY_LIKE) or (same and same == compared):

@@ -9,9 +9,11 @@ from typing import Any
 from caravan.agent.lessons import case_context, code_digest, lessons_of, standing_cases
 from caravan.agent.state import RunState
 from caravan.analysis import analyze, open_source
+from caravan.diagnosis.ladders.remembered import WORKED
 from caravan.values.base import Json
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, PastCase, Wait
-from caravan.values.plan import Author, PlanChange, Resources, TrainingPlan
+from caravan.values.lesson_fields import name_of
+from caravan.values.plan import Author, PlanChange, Resources, Setup, TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt, Outcome, OutcomeKind, RunRequest
 
@@ -260,3 +262,47 @@ def test_a_lesson_about_files_stands_while_the_tree_stands_so(tmp_path: Path) ->
     assert not stands("dataset.path", "data/all.jsonl", launch_command=["python", "other.py"])
     assert stands(MEMORY, 1, OOM, launch_command=["python", "other.py"])
     assert stands("training.options.--schedule", "cosine", FailureClass.CLI_ARGS_INVALID)
+
+
+def test_the_run_has_its_word_on_the_lesson_that_a_repair_followed() -> None:
+    change: Changed = {"training.num_workers": (4, 0)}
+    hang = FailureClass.PROCESS_HANG
+    case = PastCase(id="0123456789", failure=hang, fingerprint="other", text="t", context={"framework": "jax"})
+    tried = failed(hang, change)
+    why = f"{WORKED} ({name_of(case)}: seen today)"
+    tried = tried.model_copy(
+        update={
+            "repair": ChangePlan(
+                changes=tuple(PlanChange(path=p, value=n, by=Author.REPAIR) for p, (_, n) in change.items()), why=why
+            )
+        }
+    )
+    for end, worked in ((WELL, True), (failed(hang), False)):
+        found = lessons_of(state(tried, end, cases=(case,)))
+        (word,) = [lesson for lesson in found if lesson.fingerprint == "other"]
+        assert (word.context, word.worked, word.source) == (case.context, worked, "r1/1")
+        assert found[0].worked is worked
+
+
+def test_the_context_holds_the_versions_under_which_it_failed() -> None:
+    pins: Changed = {"setup.pip": (["transformers==4.30.0", "numpy"], ["transformers==4.46.3", "numpy"])}
+    conflict = FailureClass.PACKAGE_VERSION_CONFLICT
+    plan = TrainingPlan(
+        goal="g",
+        command=("t.py",),
+        image="registry.internal:5000/pytorch/pytorch:2.4.0-cuda12.1-cudnn9-runtime@sha256:0",
+        setup=Setup(pip=("transformers==4.46.3", "numpy")),
+    )
+    told_state = state(failed(conflict, pins, package="transformers", kind="import"), WELL)
+    (lesson,) = lessons_of(told_state.model_copy(update={"plan": plan}))
+    assert lesson.context["versions"] == {"cuda": "12.1", "torch": "2.4.0", "transformers": "4.30.0"}
+    assert lesson.context["image"] == "pytorch/pytorch:2.4.0-cuda12.1-cudnn9-runtime"
+    assert lesson.context["subject"] == "package=transformers"
+    assert lesson.context["kind"] == "import"
+
+
+def test_the_context_of_a_failure_names_what_the_failure_names() -> None:
+    known = state(failed(PACKAGE, package="einops"))
+    assert "subject" not in case_context(known)
+    diagnosis = known.attempts[0].diagnosis
+    assert case_context(known.model_copy(update={"diagnosis": diagnosis}))["subject"] == "package=einops"

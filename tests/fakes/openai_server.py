@@ -255,6 +255,12 @@ def _handler(server: ScriptedOpenAi) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
             self.wfile.flush()
 
+        def handle_one_request(self) -> None:
+            try:
+                super().handle_one_request()
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True  # the client went away between two requests
+
         def _wait(self, seconds: float) -> None:
             if seconds:
                 server.closing.wait(seconds)

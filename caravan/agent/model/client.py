@@ -5,6 +5,7 @@ Nothing is opened before the first question. What is asked and what is done with
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -91,6 +92,7 @@ class OpenAiModel:
         from caravan.agent.model.net import Call, under
 
         question = _Question(tuple(messages), schema, tuple(tools), thinking)
+        self._opened()  # before the deadline begins: it loads the library
         with under(Call(self._access, self._clock)) as call:
             return self._repeated(question, call)
 
@@ -203,14 +205,19 @@ class OpenAiModel:
         from langchain_openai import ChatOpenAI
         from pydantic import SecretStr
 
+        from caravan.agent.model.net import no_async_client
+
         http = self._http_opened()
         with self._lock:
             if self._chat is None:
+                # Said of a body that is no reply, on the way to the error that it ends in.
+                warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
                 self._chat = ChatOpenAI(
                     model=self._access.name or "unset",
                     base_url=self._access.url,
                     api_key=self._access.key or SecretStr("none"),
                     http_client=http,
+                    http_async_client=no_async_client(),
                     openai_proxy=None,
                     organization=None,
                     timeout=http.timeout,

@@ -56,7 +56,7 @@ def fault_of(error: BaseException, where: str, *, begun: bool, now: datetime | N
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
         if isinstance(error.__cause__, httpx2.ConnectTimeout):
             said = f"The model's server at {where} can't be reached (no connection in time)."
-            return Refusal(said, fault=ModelFault.UNREACHABLE)
+            return Refusal(said, fault=ModelFault.TIMED_OUT, hint="Start it, or correct CARAVAN_MODEL_URL.")
         return Refusal(f"The model's server at {where} did not answer in time.", fault=ModelFault.TIMED_OUT)
     if isinstance(error, openai.APIConnectionError | httpx2.TransportError):
         if begun:

@@ -7,14 +7,16 @@ know what is asked.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpcore2
 import httpx2
 
+from caravan.agent.model.sse import joined
 from caravan.values.errors import ModelError
 from caravan.values.model import ModelFault
 
@@ -115,8 +117,13 @@ class _Stream(httpcore2.NetworkStream):
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        data = self._inner.read(max_bytes, _bounded(timeout))
         call = _current.get()
+        try:
+            data = self._inner.read(max_bytes, _bounded(timeout))
+        except httpcore2.ReadTimeout as error:
+            if call is None:
+                raise
+            raise call.late() from error
         if call is not None:
             call.count(len(data))
         return data
@@ -154,9 +161,9 @@ class _Transport(httpx2.HTTPTransport):
     """The library's transport over such connections; requests to another origin, and other headers, don't leave it."""
 
     def __init__(self, access: ModelAccess) -> None:
-        super().__init__(trust_env=False)
+        super().__init__(verify=False, trust_env=False)  # its own pool is never used
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=httpx2.create_ssl_context(verify=str(access.ca) if access.ca else True, trust_env=False),
+            ssl_context=_certificates(access),
             proxy=_proxy(access.proxy.get_secret_value()) if access.proxy else None,
             max_connections=None,  # who waits for a free connection would wait for another run's reply
             max_keepalive_connections=4,
@@ -178,7 +185,54 @@ class _Transport(httpx2.HTTPTransport):
         if response.headers.get("content-encoding", "identity") != "identity":
             response.close()
             raise ModelError("The model's server packs its answers unasked.", fault=ModelFault.SERVER_ERROR)
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            return httpx2.Response(
+                status_code=response.status_code,
+                headers=response.headers,
+                stream=_Events(cast(httpx2.SyncByteStream, response.stream)),
+                extensions=response.extensions,
+            )
         return response
+
+
+class _Events(httpx2.SyncByteStream):
+    """A reply's stream with its small pieces joined. A second event means that tokens are made."""
+
+    def __init__(self, inner: httpx2.SyncByteStream) -> None:
+        self._inner = inner
+        self._seen = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return joined(self._inner, self._saw)
+
+    def _saw(self) -> None:
+        """The first event may say no more than that an assistant speaks."""
+        self._seen += 1
+        call = _current.get()
+        if call is not None and self._seen > 1:
+            call.begun = True
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _certificates(access: ModelAccess) -> ssl.SSLContext | None:
+    """What the server is verified by; nothing for one that speaks no TLS: reading all certificates takes time."""
+    if not access.url.startswith("https://") and access.proxy is None:
+        return None
+    return httpx2.create_ssl_context(verify=str(access.ca) if access.ca else True, trust_env=False)
+
+
+class _Closed(httpx2.AsyncBaseTransport):
+    """The way nowhere: the library makes a client for asynchronous calls as well, of which there are none."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("there are no asynchronous calls", request=request)
+
+
+def no_async_client() -> httpx2.AsyncClient:
+    """A client that goes nowhere."""
+    return httpx2.AsyncClient(transport=_Closed(), trust_env=False)
 
 
 def _proxy(text: str) -> httpcore2.Proxy:

@@ -38,12 +38,10 @@ class Heard:
 
 def hear(chunks: Iterable[BaseMessageChunk], call: Call, heard: Heard) -> None:
     """Read a stream to its end. Raises ModelError CUT where it ends before the model said that it was done."""
-    for number, chunk in enumerate(chunks):
-        # The first chunk may say no more than that an assistant speaks; one after it means that tokens are made, also
-        # where they are thinking that the server keeps apart.
-        call.begun = call.begun or number > 0 or _says_something(chunk)
+    for chunk in chunks:
         call.left()
         if isinstance(chunk.content, str) and chunk.content:
+            call.begun = True
             heard.text.append(chunk.content)
         for part in getattr(chunk, "tool_call_chunks", None) or ():
             _add(heard.calls, part)
@@ -64,11 +62,6 @@ def outcome(heard: Heard) -> tuple[str, tuple[ToolCall, ...]]:
     if not text and not calls:
         raise ModelError("The model's reply is empty.", fault=ModelFault.EMPTY)
     return text, calls
-
-
-def _says_something(chunk: BaseMessageChunk) -> bool:
-    more = chunk.additional_kwargs or chunk.response_metadata.get("finish_reason")
-    return bool(chunk.content or getattr(chunk, "tool_call_chunks", None) or more)
 
 
 def _add(calls: dict[object, dict[str, str]], part: Any) -> None:

@@ -50,15 +50,11 @@ def fetch(url):
 '''
 AWAY = """
 def fetch(url):
-    host = urllib.parse.urlsplit(url).hostname
     try:
-        socket.create_connection(("127.0.0.1", 9), timeout=5)
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.read().decode()
     except OSError as error:
-        raise ConnectionError(
-            f"HTTPSConnectionPool(host='{host}', port=443): Max retries exceeded with url: /rings.npz (Caused by "
-            f"NewConnectionError('<urllib3.connection.HTTPSConnection object>: Failed to establish a new connection: "
-            f"{error}'))"
-        ) from error
+        raise ConnectionError(f"('Connection aborted.', {error!r})") from error
 
 """
 TRACKED = """
@@ -125,16 +121,18 @@ SCENARIOS = (
         outputs=("classifier.npy",),
     ),
     Scenario(
-        "network-that-is-away",
+        "network-that-comes-back",
         F.NETWORK_UNREACHABLE,
-        Expected.ESCALATED,
+        Expected.FIXED,
         line(
-            IMPORTS="import socket\nimport urllib.parse",
+            IMPORTS="import os\nimport urllib.request",
             BEFORE=AWAY,
-            START='fetch("https://data.example.org/rings.npz")',
+            START='print(len(fetch(os.environ["ROWS"] + "/late/rows.csv")), "bytes", flush=True)',
         ),
         inventory(),
+        sets=("env.ROWS=@SERVER@",),
         changed=("wait",),
+        outputs=("model.json",),
     ),
     Scenario(
         "tracker-without-a-login",

@@ -15,11 +15,12 @@ EXTRA = 'parser.add_argument("--extra", default="extra", help="folder with more 
 SCENARIOS = (
     Scenario(
         "datacenter-that-is-not-there",
-        F.PLACEMENT_CONSTRAINT_FILTERED,
+        F.CLUSTER_TARGET_MISMATCH,
         Expected.ESCALATED,
         line(),
         inventory(),
         sets=('datacenters=["eu-west"]',),
+        also=(F.PLACEMENT_CONSTRAINT_FILTERED,),
     ),
     Scenario(
         "constraint-that-no-node-meets",

@@ -113,9 +113,11 @@ def check_image(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:
     """The problem of an image that is not named, or that no node has and none can pull."""
     if plan.driver != "docker" or (plan.build is not None and plan.image):  # it will be in a registry
         return ()
-    if not plan.image:
-        return ("The driver is docker, but no image is named: set CARAVAN_IMAGE or image.",)
-    nodes = with_driver(in_target(plan, facts), "docker")
+    aimed_at = in_target(plan, facts)
+    if not plan.image:  # where there is no node at all, the driver is nobody's choice: only that is told
+        told = "The driver is docker, but no image is named: set CARAVAN_IMAGE or image."
+        return (told,) if aimed_at else ()
+    nodes = with_driver(aimed_at, "docker")
     known = [n.drivers["docker"].images for n in nodes]
     if known and all(images is not None and plan.image not in images for images in known):
         have = sorted({i for images in known for i in images or ()})

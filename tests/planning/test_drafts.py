@@ -175,6 +175,7 @@ def test_what_is_impossible_is_said_with_what_is_near() -> None:
     assert "there are nodes in datacenters dc1, in pools default" in problems(datacenters=["dc9"])
     assert "no node that takes new work" in problems(nomad())
     assert "no image is named" in problems(driver="docker")
+    assert "image" not in problems(driver="docker", datacenters=["dc9"])
     assert "can't see the code on this machine" in problems(code__kind="archive", code__location="/x.tgz")
     assert problems(builtin(node("a")), code__kind="archive", code__location="/x.tgz") == ""
     assert "NUL" in problems(command=["a\0b"])

@@ -57,7 +57,7 @@ class ScriptedChat:
         return ModelReply(text=text, model=self._name, usage=Usage(calls=1, prompt_tokens=10, completion_tokens=5))
 
 
-def calls(name: str, **arguments: Json) -> ModelReply:
+def calls(name: str, /, **arguments: Json) -> ModelReply:
     """A reply that asks for one tool call."""
     return ModelReply(calls=(ToolCall(id=f"{name}-1", name=name, arguments=arguments),), model="Qwen/Qwen3-8B")
 

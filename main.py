@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
     from caravan.agent.masked import MaskedCluster
+    from caravan.agent.model.client import OpenAiModel
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.nomad import NomadCluster
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _ANSWER_S = 15.0  # seconds that a cluster has for an answer
 _PROBE_S = 5.0  # the same for `doctor`
+_MODEL_S = 30.0  # likewise a language model for a reply
 
 
 def _parse(address: str) -> str:
@@ -306,6 +308,23 @@ class Application:
         from profiles import find_site
 
         return find_site(request, self._profiles)
+
+    @contextmanager
+    def model_servers(self) -> Iterator[Sequence[OpenAiModel]]:
+        """The language models of the settings, each asked with less patience than a run has."""
+        from contextlib import ExitStack
+
+        from adapters import model_access
+        from caravan.agent.model.client import OpenAiModel
+
+        with ExitStack() as held:
+            servers = []
+            for access in model_access(self._settings):
+                patience = min(access.timeout_s, _MODEL_S)
+                hurried = access.model_copy(update={"timeout_s": patience, "first_token_s": patience})
+                servers.append(OpenAiModel(hurried, clock=self.clock))
+                held.callback(servers[-1].close)
+            yield servers
 
     def limits_usd(self, request: RunRequest) -> tuple[float, float]:
         """Soft and hard limit on the request's cluster."""

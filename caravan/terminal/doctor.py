@@ -72,7 +72,7 @@ def _all(wiring: Wiring, cluster: str | None) -> Iterator[Finding]:
     if settings.level is Level.FAILURE:
         return  # everything else is made from them
     secrets = wiring.secrets()
-    for part in (_home(wiring), _services(wiring), _cluster(wiring, cluster)):
+    for part in (_home(wiring), _services(wiring), _models(wiring), _cluster(wiring, cluster)):
         for finding in part:
             safe = {"text": one_line(mask(finding.text, secrets)), "hint": one_line(mask(finding.hint, secrets))}
             yield finding.model_copy(update=safe)
@@ -147,6 +147,16 @@ def _services(wiring: Wiring) -> Iterator[Finding]:
     if found.level is Level.FAILURE and "switched off" in found.text:
         found = found.model_copy(update={"level": Level.OK, "hint": ""})
     yield found
+
+
+def _models(wiring: Wiring) -> Iterator[Finding]:
+    from caravan.terminal.model_checks import model_findings
+
+    try:
+        with wiring.model_servers() as servers:
+            yield from model_findings(servers)
+    except CaravanError as error:  # an address or a key file that can't be used
+        yield _failed(Area.SETTINGS, "model", error)
 
 
 def _cluster(wiring: Wiring, name: str | None) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from caravan.agent.driver import Driver
     from caravan.analysis.tree import SourceTree
     from caravan.ports import Clock, Cluster, Memory, ModelHub, Progress, RunFolder, Store, Toolbox
+    from caravan.terminal.model_checks import Server
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
     from caravan.values.environment import ImageAnswer
@@ -135,6 +136,12 @@ class Wiring(Protocol):
 
     def prices(self, request: RunRequest) -> Prices:
         """What is paid on the request's cluster."""
+
+    def model_servers(self) -> AbstractContextManager[Sequence[Server]]:
+        """The language models that are set, each on its server, the first one first; none: the rules are alone.
+
+        Raises UsageError for an address or a key that can't be used.
+        """
 
     def limits_usd(self, request: RunRequest) -> tuple[float, float]:
         """What `--yes` may spend, and what nothing may without a budget, in US dollars."""

@@ -170,6 +170,7 @@ class FakeWiring:
         self.folders: dict[str, PlainFolder] = {}
         self.opened: list[str] = []
         self.models: ModelHub | None = None
+        self.servers: list[Any] = []
         self.clusters: list[str] = []
         self.traced: Trace | None = None
         self.examination: Examination | None = None
@@ -224,6 +225,10 @@ class FakeWiring:
 
     def prices(self, request: RunRequest) -> Prices:
         return Prices()
+
+    @contextmanager
+    def model_servers(self) -> Iterator[Sequence[Any]]:
+        yield self.servers
 
     def limits_usd(self, request: RunRequest) -> tuple[float, float]:
         return 25.0, 250.0

@@ -5,6 +5,7 @@ users already have set.
 """
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ def user_config_folder() -> Path:
 _PORTABLE = frozenset(
     {"soft_limit_usd", "hard_limit_usd", "monthly_usd", "user_monthly_usd"}
     | {"max_archive_mb", "max_log_mb", "max_data_gb", "code_store", "data_store"}
+    | {"model_url", "model_name", "model_window", "model_timeout_s", "model_prompt_usd", "model_completion_usd"}
+    | {"model_run_tokens", "model_step_tokens", "model_run_seconds", "model_step_seconds"}
+    | {"model_fallback_url", "model_fallback_name"}
     | {"registry", "image", "look_up", "usd_per_gpu_hour", "qdrant_url", "smoke", "memory", "trace"}
 )
 
@@ -177,10 +181,10 @@ class Settings(BaseSettings):
     )
     nomad_skip_verify: bool = _env("NOMAD_SKIP_VERIFY", default=False, description="don't verify the server (unsafe)")
     http_proxy: str | None = _env(
-        "HTTP_PROXY", description="proxy for an http address of the Nomad cluster", repr=False
+        "HTTP_PROXY", description="proxy for http addresses: the Nomad cluster, the model", repr=False
     )
     https_proxy: str | None = _env(
-        "HTTPS_PROXY", description="proxy for an https address of the Nomad cluster", repr=False
+        "HTTPS_PROXY", description="proxy for https addresses: the Nomad cluster, the model", repr=False
     )
     no_proxy: str | None = _env("NO_PROXY", description="hosts, domains and networks that are reached without a proxy")
 
@@ -204,6 +208,80 @@ class Settings(BaseSettings):
         "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", description="token of the hub, for what is shown to nobody without"
     )
     hf_offline: bool = _env("HF_HUB_OFFLINE", default=False, description="don't ask the hub, as its own library has it")
+    model_url: str | None = _env(
+        "CARAVAN_MODEL_URL",
+        description="base URL of an OpenAI-compatible server with a language model, ending in /v1; unset: rules alone",
+        repr=False,
+    )
+    model_name: str | None = _env(
+        "CARAVAN_MODEL", description="name of the model on that server; unset: the only one that it offers"
+    )
+    model_api_key: SecretStr | None = _env("CARAVAN_MODEL_API_KEY", description="key of the model's server")
+    model_api_key_file: Path | None = _env(
+        "CARAVAN_MODEL_API_KEY_FILE",
+        description="file of its owner alone that holds that key, as `serve-model` writes it; where the key is unset",
+    )
+    model_cacert: Path | None = _env(
+        "CARAVAN_MODEL_CACERT", description="CA certificate of the model's servers, where the public ones don't do"
+    )
+    model_window: int | None = _env(
+        "CARAVAN_MODEL_WINDOW",
+        ge=1024,
+        description="tokens of the model's window, prompt and reply; unset: as the server says",
+    )
+    model_timeout_s: float = _env(
+        "CARAVAN_MODEL_TIMEOUT_S",
+        gt=0,
+        allow_inf_nan=False,
+        default=120.0,
+        description="how long a reply of the model may take in all, in seconds",
+    )
+    model_run_tokens: int = _env(
+        "CARAVAN_MODEL_RUN_TOKENS", ge=0, default=1_000_000, description="tokens of the model that one run may use"
+    )
+    model_step_tokens: int = _env(
+        "CARAVAN_MODEL_STEP_TOKENS",
+        ge=0,
+        default=250_000,
+        description="tokens of the model that one step of a run may use",
+    )
+    model_run_seconds: float = _env(
+        "CARAVAN_MODEL_RUN_SECONDS",
+        ge=0,
+        allow_inf_nan=False,
+        default=1800.0,
+        description="how long one run may wait for the model in all, in seconds",
+    )
+    model_step_seconds: float = _env(
+        "CARAVAN_MODEL_STEP_SECONDS",
+        ge=0,
+        allow_inf_nan=False,
+        default=600.0,
+        description="how long one step of a run may wait for the model, in seconds",
+    )
+    model_prompt_usd: float | None = _env(
+        "CARAVAN_MODEL_PROMPT_USD",
+        ge=0,
+        allow_inf_nan=False,
+        description="price of a million tokens of prompt, in US dollars; unset, as the next: the model costs nothing",
+    )
+    model_completion_usd: float | None = _env(
+        "CARAVAN_MODEL_COMPLETION_USD",
+        ge=0,
+        allow_inf_nan=False,
+        description="price of a million tokens of reply, in US dollars",
+    )
+    model_fallback_url: str | None = _env(
+        "CARAVAN_MODEL_FALLBACK_URL",
+        description="the same for a second model, asked when the first is down, slow or out of its window",
+        repr=False,
+    )
+    model_fallback_name: str | None = _env(
+        "CARAVAN_MODEL_FALLBACK", description="name of the second model; unset: the only one of its server"
+    )
+    model_fallback_api_key: SecretStr | None = _env(
+        "CARAVAN_MODEL_FALLBACK_API_KEY", description="key of the second model's server"
+    )
     smoke: bool | None = _env(
         "CARAVAN_SMOKE", description="measure some steps before the rest of a job begins; unset: where it costs money"
     )
@@ -220,6 +298,14 @@ class Settings(BaseSettings):
             return home.expanduser().absolute()
         except (RuntimeError, OSError) as error:  # ~nobody; a working directory that was removed
             raise ValueError(f"can't be found ({error})") from error
+
+    @field_validator("model_url", "model_fallback_url", mode="after")
+    @classmethod
+    def _bare(cls, url: str | None) -> str | None:
+        """An address without a key in it: settings are shown."""
+        if url is not None and any(sign in url for sign in "@?#"):
+            raise ValueError("holds a user name, a key or a query; keys are settings of their own")
+        return url
 
     def secrets(self) -> tuple[str, ...]:
         """Values that may be written nowhere: those of the secret settings, and what the environment calls a secret."""
@@ -271,11 +357,30 @@ def _variable(field: FieldInfo) -> str:
 def load_settings() -> Settings:
     """The settings of this process. Raises UsageError naming the variable whose value can't be used."""
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         said = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise UsageError(f"{first['loc'][0]}: {said}.", hint="Correct this environment variable.") from error
+    if settings.model_api_key is None and settings.model_api_key_file is not None:
+        return settings.model_copy(update={"model_api_key": SecretStr(_key_in(settings.model_api_key_file))})
+    return settings
+
+
+def _key_in(path: Path) -> str:
+    """The key in a file. Raises UsageError where it can't be read, is empty, or others can read it."""
+    try:
+        mode = path.stat().st_mode
+        key = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not plain text"
+        hint = "`main.py serve-model --status` names the file; CARAVAN_MODEL_API_KEY_FILE points to it."
+        raise UsageError(f"The model's key file {path} can't be read ({reason}).", hint=hint) from error
+    if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+        raise UsageError(f"The model's key file {path} can be read or changed by others.", hint=f"chmod 600 {path}")
+    if not key:
+        raise UsageError(f"The model's key file {path} is empty.", hint="Take it anew: serve-model --key-file FILE.")
+    return key
 
 
 def process_environment() -> dict[str, str]:

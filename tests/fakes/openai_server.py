@@ -198,7 +198,11 @@ def _handler(server: ScriptedOpenAi) -> type[BaseHTTPRequestHandler]:
 
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else {}
+            data = self.rfile.read(length) if length else b""
+            if len(data) < length:
+                self.close_connection = True  # the client went away before it had said all
+                return
+            body = json.loads(data) if data else {}
             headers = {name.lower(): value for name, value in self.headers.items()}
             asked = Asked(self.path.partition("?")[0], headers, body)
             server.asked.append(asked)

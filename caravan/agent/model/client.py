@@ -112,7 +112,8 @@ class OpenAiModel:
             except ModelError as error:
                 words = getattr(error, "words", "")
                 status = getattr(error, "status", 0)
-                if status in (400, 422) and learned < _MOST_LEARNED and self._learned(question, words):
+                refused = status in (400, 422) and error.fault is ModelFault.SERVER_ERROR
+                if refused and learned < _MOST_LEARNED and self._learned(question, words):
                     learned += 1
                 else:
                     pause = _pause(error, tried)

@@ -54,14 +54,14 @@ def fault_of(error: BaseException, where: str, *, begun: bool, now: datetime | N
     if isinstance(error, openai.APIStatusError):
         return _refused(error.status_code, error.response, _words(error), where, now or datetime.now(UTC))
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-        if isinstance(error.__cause__, httpx2.ConnectTimeout):
+        if any(isinstance(e, httpx2.ConnectTimeout) for e in _causes(error)):
             said = f"The model's server at {where} can't be reached (no connection in time)."
             return Refusal(said, fault=ModelFault.TIMED_OUT, hint="Start it, or correct CARAVAN_MODEL_URL.")
         return Refusal(f"The model's server at {where} did not answer in time.", fault=ModelFault.TIMED_OUT)
     if isinstance(error, openai.APIConnectionError | httpx2.TransportError):
         if begun:
             return Refusal(f"The model's reply from {where} broke off.", fault=ModelFault.CUT)
-        cause = _line(str(error.__cause__ or error))
+        cause = _line(str(_causes(error)[-1]))
         said = f"The model's server at {where} can't be reached ({cause})."
         return Refusal(said, fault=ModelFault.UNREACHABLE, hint="Start it, or correct CARAVAN_MODEL_URL.")
     if isinstance(error, openai.APIError):  # an error inside a stream
@@ -110,6 +110,14 @@ def retry_after(text: str | None, now: datetime) -> float | None:
     except (ValueError, TypeError):
         return None
     return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what it was raised from, the first cause last."""
+    found = [error]
+    while found[-1].__cause__ is not None and len(found) < 16:
+        found.append(found[-1].__cause__)
+    return found
 
 
 def _words(error: openai.APIError) -> str:

@@ -39,7 +39,6 @@ class Heard:
 def hear(chunks: Iterable[BaseMessageChunk], call: Call, heard: Heard) -> None:
     """Read a stream to its end. Raises ModelError CUT where it ends before the model said that it was done."""
     for chunk in chunks:
-        call.left()
         if isinstance(chunk.content, str) and chunk.content:
             call.begun = True
             heard.text.append(chunk.content)
@@ -50,6 +49,7 @@ def hear(chunks: Iterable[BaseMessageChunk], call: Call, heard: Heard) -> None:
             heard.prompt, heard.completion = usage["input_tokens"], usage["output_tokens"]
         heard.finish = str(chunk.response_metadata.get("finish_reason") or heard.finish)
         heard.model = str(chunk.response_metadata.get("model_name") or heard.model)
+        call.left()
     if (heard.text or heard.calls) and not heard.finish:
         raise ModelError("The model's reply broke off.", fault=ModelFault.CUT)
 

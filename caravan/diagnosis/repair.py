@@ -26,7 +26,7 @@ from caravan.diagnosis.ladders import (
     versions,
 )
 from caravan.diagnosis.ladders.case import Case, Rung
-from caravan.diagnosis.ladders.remembered import changed, failed_before, followed_in_vain, remembered
+from caravan.diagnosis.ladders.remembered import followed_in_vain, put_last, remembered
 from caravan.values.errors import PlanError
 from caravan.values.failure import ChangePlan, FailureClass, Repair
 from caravan.values.plan import TrainingPlan, apply_changes
@@ -98,15 +98,13 @@ def ladder(case: Case) -> tuple[Repair, ...]:
     """The repairs to try against a cause, the most promising first; empty where nothing can be mended here.
 
     What memory knows to have worked comes first, whatever the cause, but once in a run; a change that failed before
-    under the same fingerprint comes last.
+    in a like case comes last.
     """
     if case.diagnosis.escalate:
         return ()
     known = tuple(_new(case, (r for build in LADDERS.get(case.diagnosis.failure, ()) for r in build(case))))
     lessons = tuple(_in_its_own_name(case, remembered(case, known), known))
-    rungs = tuple(_new(case, (*known, *lessons) if followed_in_vain(case) else (*lessons, *known)))
-    failed = failed_before(case)
-    return tuple(sorted(rungs, key=lambda r: isinstance(r, ChangePlan) and changed(r.changes) in failed))
+    return put_last(case, tuple(_new(case, (*known, *lessons) if followed_in_vain(case) else (*lessons, *known))))
 
 
 def mendable(failure: FailureClass) -> bool:

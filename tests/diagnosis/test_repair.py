@@ -2,6 +2,7 @@
 
 import pytest
 
+from caravan.diagnosis.ladders.remembered import FAILED
 from caravan.diagnosis.repair import LADDERS, ladder, mendable
 from caravan.values.failure import FailureClass, PastCase, RetryElsewhere, Wait
 from caravan.values.plan import Author
@@ -226,8 +227,46 @@ def change(path: str, value: object) -> dict[str, object]:
 def test_a_change_that_failed_before_is_still_there_but_last() -> None:
     start = plan({"training.micro_batch": 8, "resources.memory_mb": 1024})
     usual = rungs(F.HOST_MEMORY_OOM, start, fingerprint="f")
-    after = rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(past(False, usual[0]),))
-    assert after == (*usual[1:], usual[0])
+    after = rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(past(False, usual[0], failed=1),))
+    assert after[:-1] == usual[1:]
+    assert diffs(after[-1:], start) == diffs(usual[:1], start)
+    assert after[-1].why == f"{usual[0].why} ({FAILED}: lesson 1)"
+
+
+def test_room_that_was_too_little_here_comes_after_other_repairs_and_less_of_it_too() -> None:
+    start = plan({"training.micro_batch": 8, "resources.memory_mb": 1024})
+    few = past(
+        False, change("resources.memory_mb", 3000), failed=1, fingerprint="g", same=("repository", "entry_point")
+    )
+    assert diffs(rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(few,)), start)[-1] == memory(memory_mb=2048)
+    elsewhere = few.model_copy(update={"same": ("entry_point", "framework", "driver")})
+    usual = rungs(F.HOST_MEMORY_OOM, start, fingerprint="f")
+    assert rungs(F.HOST_MEMORY_OOM, start, fingerprint="f", cases=(elsewhere,)) == usual
+    alone = plan(memory(memory_mb=1024))  # nothing else is left: it is tried all the same
+    only = rungs(F.HOST_MEMORY_OOM, alone, fingerprint="f", cases=(few,))
+    assert diffs(only, alone)[-1] == memory(memory_mb=2048)
+
+
+def test_what_worked_elsewhere_stands_behind_what_failed_here_alone() -> None:
+    start = plan({"setup.python": "python3.9"})
+    right = past(
+        True, change("setup.python", "python3.11"), before={"setup.python": "python3.9"}, failure=F.UNKNOWN, id="2" * 8
+    )
+    wrong = past(False, change("setup.python", "python3.11"), failure=F.UNKNOWN, failed=1)
+    (found,) = rungs(F.UNKNOWN, start, fingerprint="f", cases=(right, wrong))
+    assert FAILED not in found.why
+    here = wrong.model_copy(update={"same": CODE})
+    (found,) = rungs(F.UNKNOWN, start, fingerprint="f", cases=(right, here))
+    assert "lesson 22222222" in found.why
+    assert found.why.endswith(f"({FAILED}: lesson 1)")
+
+
+def test_nodes_of_another_cluster_are_not_left_out() -> None:
+    start = plan()
+    lesson = past(True, change("exclude_nodes", ["n7"]), before={"exclude_nodes": []}, failure=F.UNKNOWN)
+    assert rungs(F.UNKNOWN, start, facts(node("n1"), node("n2")), fingerprint="f", cases=(lesson,)) == ()
+    here = facts(node("n7"), node("n2"))
+    assert diffs(rungs(F.UNKNOWN, start, here, fingerprint="f", cases=(lesson,)), start) == [{"exclude_nodes": ["n7"]}]
 
 
 @pytest.mark.parametrize(("remembered", "taken"), [(6000, 6000), (1500, 2048), (900_000, 64_000)])

@@ -13,7 +13,7 @@ from caravan.values.base import Json
 from caravan.values.errors import PlanError
 from caravan.values.estimate import ROOM
 from caravan.values.failure import ChangePlan, FailureClass, PastCase, Repair
-from caravan.values.lesson_fields import name_of, never
+from caravan.values.lesson_fields import CODE, PROGRAM, REPOSITORY, depends_on_nothing_else, name_of, never
 from caravan.values.masking import MASK
 from caravan.values.plan import Author, PlanChange
 
@@ -30,10 +30,13 @@ _DOWN: Final = {
 """Fields that a repair of the cause only lowers."""
 WORKED: Final = "worked before against the same cause"
 """How the reason of a change begins that a lesson has given."""
-_CODE: Final = "code_digest"
-_ALIKE: Final = ({_CODE}, {"base_model", "method"}, {"entry_point", "framework", "driver"})
-"""Keys of the context; a case is alike where all of one of these sets agree with the run."""
-_ALIKE_TRAINING: Final = ({_CODE}, {"base_model", "method"})
+FAILED: Final = "it failed before against the same cause"
+"""What is added to the reason of a repair that is tried last."""
+_HERE: Final = ({CODE}, {REPOSITORY, "entry_point"})
+"""Keys of the context; all of one of these sets agree with the run where the case is of the same training."""
+_ALIKE: Final = (*_HERE, {"base_model", "method"}, {"entry_point", "framework", "driver"})
+"""The same for cases that are alike."""
+_ALIKE_TRAINING: Final = ({CODE}, {REPOSITORY, PROGRAM}, {"base_model", "method"})
 """The same for what a lesson says of the training itself: an equal name of a file and framework is too little."""
 _BATCH, _ACCUMULATION = _BATCHES = "training.micro_batch", "training.grad_accum"
 _GPU_MEMORY: Final = (FailureClass.CUDA_OOM, FailureClass.GPU_MEMORY_CONTENDED)
@@ -56,10 +59,40 @@ def followed_in_vain(case: Case) -> bool:
     return any(p.by is Author.REPAIR and p.why.startswith(WORKED) for p in case.plan.provenance.values())
 
 
-def failed_before(case: Case) -> list[list[tuple[str, Json]]]:
-    """The changes that were tried under the same fingerprint and did not help."""
-    print_ = case.diagnosis.fingerprint
-    return [changed(c.changes) for c in case.cases if c.worked is False and print_ and c.fingerprint == print_]
+def put_last(case: Case, repairs: Sequence[Repair]) -> tuple[Repair, ...]:
+    """The repairs in their order, those after the others that a like case tried in vain, with the lesson that says it.
+
+    None is left out: where nothing else is left, it is tried once more. What worked in another training is put behind
+    only by what failed in this one.
+    """
+    failures = [past for past in case.cases if past.worked is not True and past.failed and past.changes]
+    first, last = list[Repair](), list[Repair]()
+    for repair in repairs:
+        known = next((past for past in failures if _in_vain(case, past, repair)), None)
+        if known is None:
+            first.append(repair)
+        else:
+            last.append(repair.model_copy(update={"why": f"{repair.why} ({FAILED}: {name_of(known)})"}))
+    return (*first, *last)
+
+
+def _in_vain(case: Case, past: PastCase, repair: Repair) -> bool:
+    """Whether the case tried what the repair would change, or, of room, no less, and it did not help."""
+    if not isinstance(repair, ChangePlan) or not _fits_here(case, past):
+        return False
+    here = any(keys <= set(past.same) for keys in _HERE)
+    if repair.why.startswith(WORKED) and not here:
+        return False
+    told = dict(changed(past.changes))
+    if {change.path for change in repair.changes} != told.keys():
+        return False
+    return all(_no_more(change, told[change.path], here=here) for change in repair.changes)
+
+
+def _no_more(change: PlanChange, failed: Json, *, here: bool) -> bool:
+    if change.value == failed:
+        return True
+    return here and change.path in ROOM and _number(change.value) and _number(failed) and change.value <= failed
 
 
 def changed(changes: Iterable[PlanChange]) -> list[tuple[str, Json]]:
@@ -81,7 +114,7 @@ def _fitted(case: Case, past: PastCase, offered: dict[str, Json]) -> dict[str, J
     """The lesson's values as this plan can take them; empty where one of them can't be taken: it counts as a whole."""
     values: dict[str, Json] = {}
     for change in past.changes:
-        if not _may_speak(past, change.path):
+        if not _may_speak(past, change.path) or not _there(case, change):
             return {}
         try:
             now = case.plan.get(change.path)
@@ -110,9 +143,16 @@ def _fitted(case: Case, past: PastCase, offered: dict[str, Json]) -> dict[str, J
 def _may_speak(past: PastCase, path: str) -> bool:
     """Whether the lesson may say anything of a field here: every kill and every NaN has the same fingerprint, so that
     this alone says nothing of how something else is trained."""
-    if never(path) or (path.startswith(_OWN) and _CODE not in past.same):
+    if never(path) or (path.startswith(_OWN) and not depends_on_nothing_else(past, path)):
         return False
     return not path.startswith("training.") or any(keys <= set(past.same) for keys in _ALIKE_TRAINING)
+
+
+def _there(case: Case, change: PlanChange) -> bool:
+    """Whether the nodes that a change leaves out are this cluster's: those of another say nothing here."""
+    if change.path != "exclude_nodes" or not isinstance(change.value, list):
+        return True
+    return {str(name) for name in change.value} <= {node.name for node in case.facts.nodes}
 
 
 def _in_smaller_steps(case: Case, past: PastCase) -> dict[str, Json] | None:
@@ -139,7 +179,7 @@ def _scaled(past: PastCase, change: PlanChange, now: Json) -> Json:
 def _room(case: Case, past: PastCase, change: PlanChange, now: Json, offered: Json) -> Json:
     """The larger of what is remembered for this code and what would be tried without memory, within the largest
     node."""
-    told = change.value if _CODE in past.same else None
+    told = change.value if depends_on_nothing_else(past, change.path) else None
     amounts = [a for a in (told, offered) if isinstance(a, int) and not isinstance(a, bool)]
     if not amounts:
         return now

@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from caravan.diagnosis.details import gib
-from caravan.diagnosis.series import STRETCH, losses
+from caravan.diagnosis.series import HELD_OUT, STRETCH, losses
 from caravan.diagnosis.sign import Seen, is_mild, is_warning
 from caravan.diagnosis.tracebacks import own_frame
 
@@ -43,7 +43,11 @@ def lost_numbers(lines: tuple[str, ...]) -> Seen | None:
     """A loss whose last value is no finite number, in a log that no other exception ended."""
     if _ended_otherwise(lines):
         return None
-    for name, values in _values(lines).items():
+    series = _values(lines)
+    learnt = any(math.isfinite(values[-1][0]) for name, values in series.items() if not HELD_OUT.search(name))
+    for name, values in series.items():
+        if learnt and HELD_OUT.search(name) and not any(math.isfinite(value) for value, _ in values):
+            continue  # it never was a number: nothing was measured there, and the training itself went on
         if not math.isfinite(values[-1][0]):
             first = next(index for value, index in values if not math.isfinite(value))
             return Seen((lines[first],), first, {"metric": name, **_step(lines[first])})

@@ -24,6 +24,8 @@ _NO_MEASUREMENT: Final = re.compile(
 _LONGEST: Final = 4096  # characters of a line that are read
 _NAME: Final = 60  # characters before the word that belong to a loss's name
 _NAMES: Final = 3  # series that are followed; a program logs a few losses
+HELD_OUT: Final = re.compile(r"val|eval|test|dev(?!i)", re.IGNORECASE)
+"""Names of losses over data that is not trained on: where there is none, programs log a value that is no number."""
 STRETCH: Final = 3  # values that make a level: one alone is noise
 
 

@@ -587,6 +587,20 @@ def test_a_finished_job_is_not_yet_a_success(tmp_path: Path, log: bytes, target:
     assert words in result.detail
 
 
+@pytest.mark.parametrize(
+    ("log", "well"),
+    [
+        (b"loss=0.9\nvalid_loss=nan\nloss=0.5\nvalid_loss=nan\n", True),  # there is no held-out data
+        (b"loss=0.9\nvalid_loss=0.8\nloss=0.5\nvalid_loss=nan\n", False),
+        (b"loss=nan\nvalid_loss=nan\n", False),
+        (b"loss=nan\neval_loss=0.5\n", False),
+    ],
+)
+def test_a_held_out_loss_that_never_was_a_number_says_nothing(tmp_path: Path, log: bytes, well: bool) -> None:
+    world = World(tmp_path, lambda job: Script(stdout=log))
+    assert (ended(world.drive(world.start())).status is RunStatus.SUCCEEDED) is well
+
+
 def test_the_namespace_of_the_run_is_the_jobs(world: World) -> None:
     record = world.start(namespace="ml")
     assert ended(world.drive(record)).status is RunStatus.SUCCEEDED

@@ -121,3 +121,11 @@ def test_losses_are_not_why_another_exception_came() -> None:
     assert lost_numbers(lines) is None
     assert lost_numbers(lines[1:]) is not None
     assert lost_numbers(("ValueError: input contains NaN", *lines[1:])) is not None
+
+
+def test_a_held_out_loss_that_never_was_a_number_is_no_divergence() -> None:
+    never = ("epoch 0 loss 2.0", "epoch 0 valid_loss nan (no split)", "epoch 1 loss 1.5", "epoch 1 valid_loss nan")
+    assert lost_numbers(never) is None
+    assert lost_numbers(("epoch 0 valid_loss 1.9", *never)) is not None  # it was one
+    assert lost_numbers((*never, "epoch 2 loss nan")) is not None  # the training's own is none either
+    assert lost_numbers(("step 1 loss nan", "step 1 eval_loss 2.5")) is not None

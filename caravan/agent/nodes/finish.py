@@ -7,12 +7,13 @@ from caravan.agent.context import Context
 from caravan.agent.learning import keep_run
 from caravan.agent.lessons import lessons_of
 from caravan.agent.logs import log_tail
-from caravan.agent.metrics import last_metrics, of_training
+from caravan.agent.metrics import last_metrics, metric_rows, of_training
 from caravan.agent.outputs import look, place_of, told
 from caravan.agent.reopening import REOPENED
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
 from caravan.diagnosis.logtext import digest
+from caravan.diagnosis.series import HELD_OUT
 from caravan.planning.config_files import reaches
 from caravan.values.errors import ServiceError
 from caravan.values.failure import Stage
@@ -32,7 +33,7 @@ def evaluate(state: RunState, context: Context) -> Update:
     seen = look(plan, context, outcome.alloc_id if outcome else None)
     keep_run(state, context, outcome, text)
     empty, place = seen.empty is True, place_of(plan, state.run_id)
-    objection = _diverged(metrics) or _missed(plan, metrics) or _no_outputs(plan, place, empty)
+    objection = _diverged(metrics, _never_numbers(text)) or _missed(plan, metrics) or _no_outputs(plan, place, empty)
     if not objection and not metrics and empty and _ends_in_traceback(log, context):
         objection = (
             "the program ended with exit code 0, but an error is the last that it printed, it logged no metric and "
@@ -78,9 +79,23 @@ def _ends_in_traceback(log: bytes, context: Context) -> bool:
     return bool(read.chain and read.tail and read.tail[-1] in read.chain[-1])
 
 
-def _diverged(metrics: dict[str, float]) -> str:
-    """Whether a loss ended as no number."""
-    lost = [name for name, value in metrics.items() if "loss" in name.lower() and not math.isfinite(value)]
+def _never_numbers(text: str) -> frozenset[str]:
+    """Held-out losses that were no number from the first to the last line: nothing was ever measured there."""
+    seen: dict[str, bool] = {}
+    for row in metric_rows(text.splitlines()):
+        for name, value in row.items():
+            if "loss" in name.lower() and HELD_OUT.search(name):
+                seen[name] = seen.get(name, False) or math.isfinite(value)
+    return frozenset(name for name, ever in seen.items() if not ever)
+
+
+def _diverged(metrics: dict[str, float], never: frozenset[str]) -> str:
+    """Whether a loss ended as no number. A held-out one that never was any tells nothing where the
+    training's own ended as one.
+    """
+    losses = {name: value for name, value in metrics.items() if "loss" in name.lower()}
+    learnt = any(math.isfinite(value) for name, value in losses.items() if not HELD_OUT.search(name))
+    lost = [name for name, value in losses.items() if not math.isfinite(value) and not (learnt and name in never)]
     return f"the last {lost[0]} is {metrics[lost[0]]}: the training diverged" if lost else ""
 
 

@@ -87,7 +87,10 @@ def named(diagnosis: Diagnosis) -> dict[str, Json]:
 
 def subject_of(diagnosis: Diagnosis) -> dict[str, Json]:
     """What the failure names first, as one entry of a context; empty where it names nothing."""
-    told = [f"{name}={diagnosis.details[name]}"[:_LONGEST] for name in _NAMED if name in diagnosis.details]
+    details = diagnosis.details
+    told = [f"{name}={details[name]}"[:_LONGEST] for name in _NAMED if name in details]
+    if "module" in details and "symbol" in details:  # of one module many things may be missing
+        told = [f"symbol={details['module']}.{details['symbol']}"[:_LONGEST]]
     return {"subject": told[0]} if told else {}
 
 

@@ -110,6 +110,17 @@ def subject(context: Context) -> tuple[str, str] | None:
     return kind, name
 
 
+def kin(context: Context) -> str:
+    """What is trained how on what, roughly: method, parameters to the nearest doubling, generation of the GPU.
+
+    Empty where two of them are not known.
+    """
+    size = billions(context)
+    told = (context.get("method"), None if size is None else round(math.log2(size)), generation(context))
+    known = [str(part) for part in told if part is not None]
+    return "/".join(known) if len(known) > 1 else ""
+
+
 def another_thing(have: Context, want: Context) -> bool:
     """Whether both name something, of a kind that tells failures apart, and not the same."""
     a, b = subject(have), subject(want)

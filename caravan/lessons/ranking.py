@@ -14,7 +14,7 @@ from pydantic import Field
 from caravan.lessons.facets import another_thing, likeness, same_thing
 from caravan.lessons.merging import tally
 from caravan.lessons.records import CODE, COMPARED_KEYS, REPOSITORY, STARTER, StoredLesson
-from caravan.lessons.versions import HALF_STEPS, apart
+from caravan.lessons.versions import HALF_STEPS, apart, holds
 from caravan.lessons.weights import BY_CONTEXT, weights
 from caravan.lessons.wording import likeness as alike_words
 from caravan.values.base import Json, Value
@@ -142,7 +142,7 @@ def _tier(stored: StoredLesson, sought: Sought, fit: float) -> int:
     if sought.failure in _NO_CAUSE or stored.lesson.failure is not sought.failure:
         same_cause = stored.lesson.failure is sought.failure
         return (4 if same_cause else 1) if same_print else 0
-    if another_thing(have, sought.context):
+    if another_thing(have, sought.context) or not holds(have, sought.context):
         return 1
     if sought.failure in BY_CONTEXT:
         return 4 if fit >= _VERY_LIKE else 3 if fit >= _LIKE or same_print else 2
@@ -218,13 +218,16 @@ def _case(looked: _Looked, sought: Sought, now: datetime, against: dict[str, tup
     weight = (shares[0] * looked.fit + shares[1] * told + _SUCCESS * success) * fresh
     case = as_case(candidate, now)
     same, _ = _context(stored, sought)
-    refuted = alike is not None and failed > worked and case.worked is not False
-    notes = [f"not followed: the same change failed {failed} of {worked + failed} times in like contexts"]
-    why = [*_likeness(candidate, sought, same), case.why, *(notes if refuted else []), *_aged(stored, sought)]
+    notes = []
+    if alike is not None and failed > worked and case.worked is not False:
+        notes.append(f"not followed: the same change failed {failed} of {worked + failed} times in like contexts")
+    if not holds(stored.lesson.context, sought.context):
+        notes.append("not followed: it holds for other versions")
+    why = [*_likeness(candidate, sought, same), case.why, *notes, *_aged(stored, sought)]
     return case.model_copy(
         update={
             "score": (looked.tier + weight) / _TIERS,
-            "worked": None if refuted else case.worked,
+            "worked": None if notes else case.worked,
             "same": tuple(same),
             "why": ", ".join(w for w in why if w),
         }
@@ -243,7 +246,10 @@ def _context(stored: StoredLesson, sought: Sought) -> tuple[list[str], list[str]
     """The context keys on which both agree, and those that both have."""
     have = stored.lesson.context
     compared = [k for k in COMPARED_KEYS if have.get(k) is not None and sought.context.get(k) is not None]
-    return [k for k in compared if str(have[k]).casefold() == str(sought.context[k]).casefold()], compared
+    equal = [k for k in compared if str(have[k]).casefold() == str(sought.context[k]).casefold()]
+    if "subject" not in equal and same_thing(have, sought.context):
+        equal.append("subject")
+    return equal, compared
 
 
 def _decay(stored: StoredLesson, sought: Sought, now: datetime) -> float:

@@ -11,6 +11,7 @@ from typing import Final
 
 from pydantic import AwareDatetime, Field, ValidationError
 
+from caravan.lessons.facets import family, kin, subject
 from caravan.values.base import Json, Value
 from caravan.values.errors import UsageError
 from caravan.values.failure import FailureClass, Lesson
@@ -142,6 +143,8 @@ def marks(failure: FailureClass | None, fingerprint: str, context: dict[str, Jso
     known = {"fingerprint": fingerprint, "failure": failure, "code": context.get(CODE)}
     known["model"] = context.get("base_model")
     known["repository"] = context.get(REPOSITORY)
+    known |= {"subject": "=".join(subject(context) or ()), "family": family(str(context.get("base_model") or ""))}
+    known["kin"] = kin(context)
     return {name: str(value).casefold() for name, value in known.items() if value}
 
 

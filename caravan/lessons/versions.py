@@ -12,6 +12,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion
+
 from caravan.values.base import Json
 from caravan.values.failure import FailureClass as F
 
@@ -109,6 +112,21 @@ def spread(have: Context, want: Context) -> float | None:
         return None
     least = [min(steps(a, b, name) for a in mine[name] for b in theirs[name]) for name in shared]
     return float(sum(0.5 ** (s / HALF_STEPS) for s in least) / len(least))
+
+
+def holds(have: Context, want: Context) -> bool:
+    """Whether a lesson holds under the versions of what is sought: inside the bounds that it names (`holds`), where
+    they are known. One that is for a single version needs to know that it is this one."""
+    known = versions_of(want)
+    for name, bounds in _mapping(have.get("holds")).items():
+        try:
+            allowed = SpecifierSet(str(bounds))
+            inside = [allowed.contains(version, prereleases=True) for version in known.get(name, ())[:1]]
+        except (InvalidSpecifier, InvalidVersion):
+            continue
+        if False in inside or (not inside and "==" in str(bounds)):
+            return False
+    return True
 
 
 def _other_image(have: Context, want: Context) -> bool:

@@ -126,11 +126,12 @@ def make_tracer(settings: Settings, path: Path, run_id: str, *, clock: Clock, se
 
 def make_memory(settings: Settings, folder: Path, *, clock: Clock, secrets: tuple[str, ...]) -> Memory:
     """The long-term memory, embedded in `folder` where the settings name no server."""
-    from memory import KeepingMemory, Mem0Memory, NullMemory
+    from keeping import KeepingMemory, NullMemory
+    from memory import Mem0Memory
 
     if not settings.memory:
         return NullMemory()
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
-    embedded = None if settings.qdrant_url else folder
-    store = Mem0Memory(embedded, settings.qdrant_url, api_key=key, clock=clock, secrets=secrets)
+    tenant = settings.tenant_name()
+    store = Mem0Memory(folder, settings.qdrant_url, clock=clock, tenant=tenant, api_key=key, secrets=secrets)
     return KeepingMemory(store, folder / "pending", clock=clock, secrets=secrets)

@@ -190,6 +190,10 @@ class Settings(BaseSettings):
 
     qdrant_url: str | None = _env("QDRANT_URL", description="Qdrant server for the memory; unset: embedded")
     qdrant_api_key: SecretStr | None = _env("QDRANT_API_KEY", description="key of the Qdrant server")
+    tenant: str | None = _env(
+        "CARAVAN_TENANT",
+        description="whose lessons these are, on a Qdrant server that several share; unset: as CARAVAN_USER",
+    )
     notify_url: SecretStr | None = _env(
         "CARAVAN_NOTIFY_URL", description="webhook that is told of a run's end and of what it asks (POST, JSON)"
     )
@@ -324,12 +328,18 @@ class Settings(BaseSettings):
         except KeyError:  # a container may run under a number alone
             return f"uid-{os.getuid()}"
 
+    def tenant_name(self) -> str:
+        """Whose lessons these are."""
+        return (self.tenant or "").strip() or self.user_name()
+
     def portable(self) -> dict[str, str]:
         """The settings that hold for an agent elsewhere too, by their variables: no paths, no connections, no secrets.
 
         Only those that the environment says; a value that holds a secret stays here.
         """
         found = {}
+        if self.qdrant_url and mask(self.tenant_name(), self.secrets()) == self.tenant_name():
+            found["CARAVAN_TENANT"] = self.tenant_name()  # an agent elsewhere runs as another user of its system
         for name in _PORTABLE & self.model_fields_set:
             value = getattr(self, name)
             text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)

@@ -9,12 +9,13 @@ written answers without them.
 """
 
 import threading
-import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
+from urllib.parse import quote
 
 from caravan.lessons import (
     Candidate,
@@ -25,7 +26,6 @@ from caravan.lessons import (
     from_metadata,
     from_record,
     lesson_key,
-    marks,
     masked,
     merge,
     merge_stored,
@@ -35,30 +35,31 @@ from caravan.lessons import (
     to_metadata,
     to_record,
 )
-from caravan.ports import Clock, Memory
-from caravan.values.base import Json, sha256_text
+from caravan.ports import Clock
+from caravan.values.base import Json
 from caravan.values.errors import ServiceError, UsageError
-from caravan.values.failure import Diagnosis, Exported, Lesson, PastCase
+from caravan.values.failure import Diagnosis, Exported, Lesson, PastCase, Scope
 from caravan.vectors import notes
-from caravan.vectors.engine import FOREIGN, InUse, library_errors, likeness, locked, open_engine, release, scrub
+from caravan.vectors.engine import FOREIGN, library_errors, open_engine, release
+from caravan.vectors.finding import Rows, found_for
+from caravan.vectors.shard import Shard
+from caravan.vectors.shared import InUse, SharedShard, turn
+from caravan.vectors.takeover import take_over
 
-SCOPE: Final = "caravan"  # Mem0 wants a user for everything; all lessons are one user's
+EARLIER_TENANT: Final = "caravan"
+"""Whose lessons all were before there were tenants. In an embedded store they belong to whoever opens it."""
 
-_WAIT_S: Final = 2.5  # for another process's lock: agents hold it for moments, so waiting mostly helps
-_LOOK_S: Final = 0.1  # between two looks at it
-_AWAY_S: Final = 30.0  # after a failure lessons are kept at once, without trying each one
-_EVERYTHING: Final = 100_000  # more lessons than a store will hold: Mem0 lists only with a bound
-_STRUCTURED: Final = 500  # cases of one cause, fingerprint, code or model that are looked at
-_ALIKE: Final = 50  # cases that are looked at for the likeness of their text alone
 _QUERY_LIMIT: Final = 4000  # characters of a query that are embedded
+_EVERYONE: Final = "*"  # the mark of lessons that speak to all of the tenant's runs
 
 
 class Mem0Memory:
     """The port Memory on Mem0 2 over Qdrant: embedded in `folder`, or on the server at `url`.
 
     Constructing it costs nothing and touches nothing. `close` lets go of the store; the next call opens it again. An
-    embedded store belongs to one process at a time. Every method may raise ServiceError; callers go on without memory.
-    `secrets` are values that must not be stored.
+    embedded store has one owner at a time, which answers other processes. With a `url`, `folder` holds the notes of
+    exports only. Lessons of other tenants are neither seen nor touched. Every method may raise ServiceError; callers go
+    on without memory. `secrets` are values that must not be stored.
     """
 
     def __init__(
@@ -67,22 +68,28 @@ class Mem0Memory:
         url: str | None = None,
         *,
         clock: Clock,
+        tenant: str = EARLIER_TENANT,
         api_key: str | None = None,
         secrets: Sequence[str] = (),
         timeout_s: int = 5,
     ) -> None:
         if folder is None and url is None:
             raise UsageError("The memory needs a folder or the address of a Qdrant server.")
-        self._path = None if url is not None or folder is None else folder / "qdrant"
+        self._folder = folder
+        self._path = None if url is not None or folder is None else folder / "edge"
+        self._earlier = None if folder is None else folder / "qdrant"
         self._notes = folder / "exports" if folder is not None else None
         self._url = url
         self._api_key = api_key
         self._clock = clock
+        self._tenant = quote(tenant, safe="@+")  # Mem0 takes no white space in a user's name
         self._secrets = tuple(secrets)
         self._timeout_s = timeout_s
-        self._lock = threading.RLock()  # the embedded store loses writes when threads share it
+        self._lock = threading.RLock()
         self._engine: Any = None
+        self._shared: SharedShard | None = None
         self._closer: weakref.finalize[..., Mem0Memory] | None = None
+        self._forgot = False  # and the files are not clean yet
 
     def recall(
         self, *, text: str, diagnosis: Diagnosis | None, context: dict[str, Json], limit: int = 5
@@ -94,8 +101,14 @@ class Mem0Memory:
             context=context,
         )
         query = str(masked("", text.strip() or (diagnosis.cause if diagnosis else ""), self._secrets))[:_QUERY_LIMIT]
+        sought = sought.model_copy(update={"text": query})
         with self._store(read_only=True) as engine:
-            found = _candidates(engine, sought, query, limit) if engine is not None else []
+            if engine is None:
+                return ()
+            # Only what speaks to this repository: a point that says nothing of it was stored before there were scopes.
+            here = [_EVERYONE, *(str(context[k]).casefold() for k in ("repository",) if context.get(k))]
+            rows = Rows(engine, {"user_id": self._tenant, "NOT": [{"only": {"nin": here}}]})
+            found = list(_readable(found_for(rows, sought, query.strip(), limit)))
         return rank(found, sought, self._clock.now(), limit=limit)
 
     def remember(self, lesson: Lesson) -> str:
@@ -106,18 +119,34 @@ class Mem0Memory:
     def _put(self, lesson: Lesson, becomes: Callable[[StoredLesson | None], StoredLesson]) -> tuple[str, bool]:
         """Store what an equal lesson that is there (None: there is none) becomes: its id, and whether it is new."""
         key = lesson_key(lesson)
-        with self._store() as engine:
-            for found in _marked(engine, {"lesson_key": key})[:1]:
-                stored = from_metadata(found.get("metadata") or {})
-                if stored is None:
-                    continue
-                merged = becomes(stored)
-                if merged != stored:
-                    engine.update(found["id"], metadata=to_metadata(merged, key))
-                return str(found["id"]), False
-            metadata = to_metadata(becomes(None), key)
-            added = engine.add(search_text(lesson), user_id=SCOPE, metadata=metadata, infer=False)
-            return str(added["results"][0]["id"]), True
+        with self._store() as engine, self._turn():
+            there = self._equal(engine, key)
+            if there is not None:
+                merged = becomes(there.stored)
+                if merged != there.stored:
+                    engine.update(there.id, metadata=_metadata(merged, key))
+                return there.id, False
+            metadata = _metadata(becomes(None), key)
+            added = engine.add(search_text(lesson), user_id=self._tenant, metadata=metadata, infer=False)
+            # An agent on another machine may have stored an equal one at the same moment.
+            equal = self._equal(engine, key) if self._url is not None else None
+            return equal.id if equal is not None else str(added["results"][0]["id"]), True
+
+    def _equal(self, engine: Any, key: str) -> Candidate | None:
+        """The stored lesson of that key. Several, stored at the same moment from several machines, become one."""
+        rows = Rows(engine, {"user_id": self._tenant, "lesson_key": key}).listed({}, 20)
+        found = sorted(_readable(rows), key=lambda c: c.id)
+        if not found:
+            return None
+        kept, stored = found[0], found[0].stored
+        for other in found[1:]:
+            stored = merge_stored(stored, other.stored)
+        if len(found) > 1:
+            engine.update(kept.id, metadata=_metadata(stored, key))
+            for other in found[1:]:
+                engine.delete(other.id)
+            self._forgot = self._path is not None
+        return kept.model_copy(update={"stored": stored})
 
     def all(self, *, limit: int = 1000) -> tuple[PastCase, ...]:
         """What is stored, the last seen first."""
@@ -127,10 +156,7 @@ class Mem0Memory:
 
     def _everything(self) -> list[Candidate]:
         with self._store(read_only=True) as engine:
-            if engine is None:
-                return []
-            rows = engine.get_all(filters={"user_id": SCOPE}, top_k=_EVERYTHING, show_expired=True)["results"]
-        return list(_readable(rows))
+            return list(_readable(Rows(engine, {"user_id": self._tenant}).listed({}))) if engine is not None else []
 
     def export(self) -> tuple[dict[str, Json], ...]:
         """Every lesson as a record, the oldest first. What is known to be secret now is masked, too."""
@@ -155,218 +181,96 @@ class Mem0Memory:
         return self._put(lesson.lesson, lambda there: merge_stored(there, lesson) if there else lesson)[1]
 
     def forget(self, case_id: str) -> bool:
-        """Remove a lesson, its vector and every trace of its text; False when there is none of that id."""
+        """Remove a lesson with its vector; False when there is none of that id.
+
+        What it left in the embedded store's files goes when the memory is closed, at the latest when it is opened
+        next: the store is then written anew, once for all lessons that were forgotten.
+        """
         if not _is_id(case_id):
             return False
         with self._store(read_only=True) as engine:
-            found = engine.get(case_id) if engine is not None else None
-            if not found or found.get("user_id") != SCOPE:
+            if engine is None:
                 return False
-            engine.delete(case_id)
-            # Mem0 writes what it deletes into its history. Ours lives in this process only, but it lives.
-            engine.db.connection.execute("DELETE FROM history WHERE memory_id = ?", (case_id,))
-            engine.db.connection.commit()
-            if self._path is not None:
-                scrub(self._path)
+            with self._turn():
+                found = engine.get(case_id)
+                if not found or found.get("user_id") != self._tenant:
+                    return False
+                self._forgot = self._path is not None
+                engine.delete(case_id)
             return True
 
     def close(self) -> None:
         """Let go of the store, so that another process may have it. The next call opens it again."""
         with self._lock:
-            self._engine = None
-            if self._closer is not None:
-                self._closer()
-                self._closer = None
+            try:
+                if self._forgot and self._shared is not None:
+                    with self._mapped():
+                        self._shared.call("scrub")
+                    self._forgot = False
+            finally:
+                self._engine = self._shared = None
+                if self._closer is not None:
+                    self._closer()
+                    self._closer = None
 
     @contextmanager
     def _store(self, *, read_only: bool = False) -> Iterator[Any]:
         """The open Mem0 under the lock, with foreign exceptions mapped; None when nothing was ever written."""
-        with self._lock:
+        with self._lock, self._mapped():
+            places = [place for place in (self._path, self._earlier) if place is not None]
+            if read_only and self._path is not None and not any(place.is_dir() for place in places):
+                yield None
+                return
+            if self._engine is None:
+                self._open()
             try:
-                if read_only and self._path is not None and not self._path.is_dir():
-                    yield None
-                    return
-                if self._engine is None:
-                    self._open()
                 yield self._engine
-            except InUse as error:
-                raise ServiceError(
-                    f"The memory at {self._path} is in use by another process.",
-                    hint="Wait until it has ended, or share a Qdrant server between agents (QDRANT_URL).",
-                ) from error
-            except FOREIGN as error:
-                raise self._refused(error) from error
-            except library_errors() as error:
-                raise self._refused(error) from error
+            finally:
+                # Mem0 writes every text into its history. Ours lives in this process only, but it lives.
+                if self._engine is not None:
+                    self._engine.db.connection.execute("DELETE FROM history")
+                    self._engine.db.connection.commit()
 
     def _open(self) -> None:
-        lock = self._waited_for(self._path) if self._path is not None else None
-        try:
-            self._engine = open_engine(self._path, self._url, self._api_key, self._timeout_s)
-        except BaseException:
-            if lock is not None:
-                lock.close()
-            raise
-        # Closing at the interpreter's very end would be too late for Qdrant's client.
-        self._closer = weakref.finalize(self, release, self._engine, lock)
+        if self._path is not None and self._earlier is not None:
+            self._shared = SharedShard(
+                self._path, self._clock, partial(_opened, self._path, self._earlier, self._tenant)
+            )
+        self._engine = open_engine(self._shared, self._url, self._api_key, self._timeout_s)
+        # Closing at the interpreter's very end would be too late for threads and clients.
+        self._closer = weakref.finalize(self, release, self._engine, self._shared)
 
-    def _waited_for(self, path: Path) -> IO[str]:
-        """The store's lock, once whoever holds it has let go. Raises InUse after a short while."""
-        end = self._clock.monotonic() + _WAIT_S
-        while True:
-            try:
-                return locked(path)
-            except InUse:
-                if self._clock.monotonic() >= end:
-                    raise
-                self._clock.sleep(_LOOK_S)
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """No other process on this machine reads and then writes meanwhile."""
+        with turn(self._folder, self._clock) if self._folder is not None else nullcontext():
+            yield
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except InUse as error:
+            raise ServiceError(
+                f"The memory at {self._folder} is in use by another process that does not answer.",
+                hint="End that process, or share a Qdrant server between machines (QDRANT_URL).",
+            ) from error
+        except FOREIGN as error:
+            raise self._refused(error) from error
+        except library_errors() as error:
+            raise self._refused(error) from error
 
     def _refused(self, error: BaseException) -> ServiceError:
-        where = self._url or str(self._path)
-        reason = str(masked("", f"{type(error).__name__}: {error}", (*self._secrets, self._api_key or "")))[:300]
-        hint = "Is QDRANT_URL right and the server up?" if self._url else "Move the folder away to start afresh."
+        where = self._url or str(self._folder)
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = str(masked("", said, (*self._secrets, self._api_key or "")))[:300]
+        hint = "Are QDRANT_URL and QDRANT_API_KEY right, and is the server up?" if self._url else _MOVE_AWAY
         return ServiceError(
             f"The memory at {where} can't be used ({reason}).", hint=f"{hint} CARAVAN_MEMORY=0 goes on without it."
         )
 
 
-class KeepingMemory:
-    """A memory that loses no lesson: what can't be stored now is kept as a file in `folder`, and stored later.
-
-    The next call that reaches the memory, of whichever agent, takes the files in. Kept or stored twice is once,
-    because a lesson says which run told it.
-    """
-
-    def __init__(self, memory: Memory, folder: Path, *, clock: Clock, secrets: Sequence[str] = ()) -> None:
-        self._memory = memory
-        self._folder = folder
-        self._clock = clock
-        self._secrets = tuple(secrets)
-        self._away: tuple[float, ServiceError] | None = None  # since when it is away, on the monotonic clock, and why
-
-    def recall(
-        self, *, text: str, diagnosis: Diagnosis | None, context: dict[str, Json], limit: int = 5
-    ) -> tuple[PastCase, ...]:
-        """As the memory does."""
-        self._take_in()
-        cases = self._memory.recall(text=text, diagnosis=diagnosis, context=context, limit=limit)
-        self._away = None
-        return cases
-
-    def remember(self, lesson: Lesson) -> str:
-        """As the memory does. Where it can't, the lesson is kept, and the ServiceError says so."""
-        now = self._clock.monotonic()
-        away = self._away if self._away and now - self._away[0] < _AWAY_S else None
-        try:
-            if away:
-                raise away[1]
-            return self._memory.remember(lesson)
-        except ServiceError as error:
-            self._away = away or (now, error)
-            self._keep(lesson, error)
-            message = f"{error.message.rstrip('.')}; lessons are kept in {self._folder} until it can be used."
-            raise ServiceError(message, hint=error.hint) from error
-
-    def all(self, *, limit: int = 1000) -> tuple[PastCase, ...]:
-        """As the memory does."""
-        self._take_in()
-        return self._memory.all(limit=limit)
-
-    def forget(self, case_id: str) -> bool:
-        """As the memory does."""
-        self._take_in()
-        return self._memory.forget(case_id)
-
-    def export(self) -> tuple[dict[str, Json], ...]:
-        """As the memory does."""
-        self._take_in()
-        return self._memory.export()
-
-    def note_export(self, path: Path) -> None:
-        """As the memory does."""
-        self._memory.note_export(path)
-
-    def exports_of(self, case_id: str) -> tuple[Exported, ...]:
-        """As the memory does."""
-        return self._memory.exports_of(case_id)
-
-    def restore(self, record: Json) -> bool:
-        """As the memory does."""
-        return self._memory.restore(record)
-
-    def close(self) -> None:
-        """As the memory does."""
-        self._memory.close()
-
-    def _keep(self, lesson: Lesson, why: ServiceError) -> None:
-        text = prepared(lesson, self._secrets).canonical()
-        path = self._folder / f"{sha256_text(text)[:32]}.json"
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            partly = path.with_suffix(f".{uuid.uuid4().hex}")
-            partly.touch(mode=0o600, exist_ok=False)
-            partly.write_text(text, encoding="utf-8")
-            partly.replace(path)
-        except OSError as error:
-            raise ServiceError(
-                f"{why.message.rstrip('.')}, and {self._folder} takes no lessons ({error.strerror}): they are lost.",
-                hint=why.hint,
-            ) from error
-
-    def _take_in(self) -> None:
-        """Store what was kept. Raises ServiceError while the memory still can't be used; then the files stay."""
-        for path in self._kept():
-            try:
-                lesson = Lesson.model_validate_json(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):  # gone, because another agent took it, or of a later version: left alone
-                continue
-            self._memory.remember(lesson)
-            with suppress(OSError):  # it stays, and is merged into itself the next time
-                path.unlink(missing_ok=True)
-
-    def _kept(self) -> list[Path]:
-        try:
-            return sorted(self._folder.glob("*.json"))
-        except OSError as error:
-            raise ServiceError(f"Lessons kept in {self._folder} can't be read ({error.strerror}).") from error
-
-
-class NullMemory:
-    """Memory switched off: it knows nothing and keeps nothing."""
-
-    def recall(self, **_: object) -> tuple[PastCase, ...]:
-        """Nothing."""
-        return ()
-
-    def remember(self, lesson: Lesson) -> str:  # noqa: ARG002
-        """Nothing is stored: the id is empty."""
-        return ""
-
-    def all(self, *, limit: int = 1000) -> tuple[PastCase, ...]:  # noqa: ARG002
-        """Nothing."""
-        return ()
-
-    def forget(self, case_id: str) -> bool:  # noqa: ARG002
-        """There is nothing to forget."""
-        return False
-
-    def export(self) -> tuple[dict[str, Json], ...]:
-        """Nothing."""
-        return ()
-
-    def note_export(self, path: Path) -> None:
-        """Nothing is exported."""
-
-    def exports_of(self, case_id: str) -> tuple[Exported, ...]:  # noqa: ARG002
-        """None."""
-        return ()
-
-    def restore(self, record: Json) -> bool:  # noqa: ARG002
-        """Nothing is stored."""
-        return False
-
-    def close(self) -> None:
-        """There is nothing to let go of."""
+_MOVE_AWAY: Final = "Move the folder away to start afresh."
 
 
 @contextmanager
@@ -380,58 +284,48 @@ def _noting() -> Iterator[None]:
         ) from error
 
 
-def _candidates(engine: Any, sought: Sought, query: str, limit: int) -> list[Candidate]:
-    """What may fit, each lesson once: those with a mark in common, then, where these are few, those of like words.
-
-    As few questions to the store as will do, because the embedded one looks at every lesson for each of them.
-    """
-    found: dict[str, Candidate] = {}
-    if sought.failure or sought.fingerprint:
-        known = marks(sought.failure, sought.fingerprint, {})
-        # Equal fingerprints have equal causes, so one mark finds both.
-        rows = _marked(engine, {"failure": known["failure"]} if sought.failure else known)
-        if len(rows) >= _STRUCTURED:  # more than are looked at: of the most telling none may be missing
-            rows += _marked(engine, known)
-    else:
-        # Two questions are quicker than one with an "or", which asks for both marks of every lesson.
-        rows = [row for name, mark in marks(None, "", sought.context).items() for row in _marked(engine, {name: mark})]
-    found = {candidate.id: candidate for candidate in _readable(_with_likeness(rows, query))}
-    if query.strip() and len(found) < (limit if sought.failure else 1):
-        # No threshold: what is structured alike stands first whatever its words.
-        alike = {"filters": {"user_id": SCOPE}, "top_k": _ALIKE, "threshold": 0.0, "show_expired": True}
-        rows = engine.search(query, **alike)["results"]
-        found = {candidate.id: candidate for candidate in _readable(rows)} | found
-    elif not found:
-        rows = engine.get_all(filters={"user_id": SCOPE}, top_k=_STRUCTURED, show_expired=True)["results"]
-        found = {candidate.id: candidate for candidate in _readable(rows)}
-    return list(found.values())
+def _opened(path: Path, earlier: Path, tenant: str) -> Shard:
+    """The embedded store, with what an earlier version stored."""
+    shard = Shard(path)
+    try:
+        take_over(shard, path, earlier, partial(_renewed, tenant))
+    except BaseException:
+        shard.close()
+        raise
+    return shard
 
 
-def _marked(engine: Any, wanted: dict[str, Any]) -> list[dict[str, Any]]:
-    # The user last: the embedded store tries one condition after the other, and every lesson is this user's.
-    filters = {**wanted, "user_id": SCOPE}
-    rows: list[dict[str, Any]] = engine.get_all(filters=filters, top_k=_STRUCTURED, show_expired=True)["results"]
-    return rows
+def _renewed(tenant: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a point as they are written now."""
+    user = payload.get("user_id")
+    payload = {**payload, "user_id": tenant if user == EARLIER_TENANT else user}
+    stored = from_metadata(payload)
+    return payload if stored is None else {**payload, **_metadata(stored, lesson_key(stored.lesson))}
 
 
-def _with_likeness(rows: list[dict[str, Any]], query: str) -> list[dict[str, Any]]:
-    """The rows with the likeness of their texts, where there is a text to compare with."""
-    if not query.strip():
-        return rows
-    return [
-        {**row, "score": score}
-        for row, score in zip(rows, likeness(query, [str(row["memory"]) for row in rows]), strict=True)
-    ]
+def _metadata(stored: StoredLesson, key: str) -> dict[str, Json]:
+    """The fields beside the text, with whom the lesson speaks to."""
+    lesson = stored.lesson
+    of = str(lesson.context.get("repository") or "").casefold() if lesson.scope is Scope.REPOSITORY else _EVERYONE
+    return {**to_metadata(stored, key), "only": of}
 
 
 def _readable(rows: Sequence[dict[str, Any]]) -> Iterator[Candidate]:
     for row in rows:
-        stored = from_metadata(row.get("metadata") or {})
+        stored = _read(str((row.get("metadata") or {}).get("record") or ""))
         if stored is not None:
             yield Candidate(id=str(row["id"]), stored=stored, similarity=row.get("score"))
 
 
+@lru_cache(maxsize=2048)
+def _read(record: str) -> StoredLesson | None:
+    """The stored lesson: reading one takes longer than finding it, and the same ones are found again and again."""
+    return from_metadata({"record": record})
+
+
 def _is_id(text: str) -> bool:
+    import uuid
+
     try:
         uuid.UUID(text)
     except ValueError:

@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "notify": frozenset({"values", "ports"}),
     "lending": frozenset({"values", "config"}),
     "adapters": frozenset(
-        {"values", "ports", "config", "profiles", "cluster", "runs", "analysis", "memory", "observability"}
+        {"values", "ports", "config", "profiles", "cluster", "runs", "agent", "analysis", "memory"}
+        | {"keeping", "observability"}
     ),
     "profiles": frozenset({"values", "config"}),
     "policies": frozenset({"values", "config", "profiles"}),
@@ -29,6 +30,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "prompts": frozenset({"values", "ports"}),
     "tools": frozenset({"values", "ports", "analysis"}),
     "memory": frozenset({"values", "ports", "lessons", "vectors"}),
+    "keeping": frozenset({"values", "ports", "lessons"}),
     "observability": frozenset({"values", "ports"}),
     "values": frozenset(),
     "ports": frozenset({"values"}),
@@ -37,7 +39,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "hcl": frozenset({"values"}),
     "diagnosis": frozenset({"values"}),
     "lessons": frozenset({"values"}),
-    "vectors": frozenset({"values"}),
+    "vectors": frozenset({"values", "ports", "lessons"}),
     "training": frozenset({"values"}),
     "cluster": frozenset({"values", "ports", "hcl"}),
     "runs": frozenset({"values", "ports"}),
@@ -59,10 +61,23 @@ TOP = frozenset(
         "prompts",
         "tools",
         "memory",
+        "keeping",
         "observability",
     }
 )
-HEAVY = ("langgraph", "mem0", "sqlalchemy", "rich", "jinja2", "lark", "nomad", "langchain_core", "qdrant_client")
+HEAVY = (
+    "langgraph",
+    "mem0",
+    "sqlalchemy",
+    "rich",
+    "jinja2",
+    "lark",
+    "nomad",
+    "langchain_core",
+    "qdrant_client",
+    "openai",
+    "langchain_openai",
+)
 
 FILES = sorted([*ROOT.glob("*.py"), *(ROOT / "caravan").rglob("*.py")])
 

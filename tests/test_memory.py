@@ -1,49 +1,27 @@
-"""The port Memory: one contract for the fake, Mem0 over embedded Qdrant and on a server, and what only these have.
+"""The port Memory: one contract for the fake, Mem0 over embedded Qdrant and on a server; and what is kept for later.
 
 The server is a stand-in that answers the REST calls over the loopback.
 """
 
 import json
-import logging
-import os
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from caravan.ports import Memory
 from caravan.values.errors import ServiceError, UsageError
-from caravan.values.failure import Diagnosis, FailureClass, Lesson
+from caravan.values.failure import FailureClass, Lesson
 from caravan.values.plan import Author, PlanChange
 from config import prepare_third_party_environment
-from memory import KeepingMemory, Mem0Memory, NullMemory
+from keeping import KeepingMemory, NullMemory
+from memory import Mem0Memory
+from tests.fakes.lessons import OOM, StillClock, diagnosis, lesson
 from tests.fakes.memory import FakeMemory
 from tests.fakes.qdrant_http import QdrantState, qdrant_server
 
-ROOT = Path(__file__).resolve().parents[1]
 KNOWN_SECRET = "correct-horse-battery"
-OOM = FailureClass.HOST_MEMORY_OOM
-
-
-class StillClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.at = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at.timestamp()
-
-    def sleep(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
 
 
 @pytest.fixture(autouse=True)
@@ -85,31 +63,6 @@ def memory_of(kind: str, folder: Path, clock: StillClock) -> Iterator[Memory]:
 def memory(request: pytest.FixtureRequest, tmp_path: Path, clock: StillClock) -> Iterator[Memory]:
     with memory_of(request.param, tmp_path / "memory", clock) as made:
         yield made
-
-
-@pytest.fixture
-def real(tmp_path: Path, clock: StillClock) -> Iterator[Mem0Memory]:
-    made = Mem0Memory(tmp_path / "memory", clock=clock)
-    yield made
-    made.close()
-
-
-def lesson(**fields: object) -> Lesson:
-    base: dict[str, object] = {
-        "failure": OOM,
-        "fingerprint": "host_memory_oom:abc",
-        "text": "The task was killed at its memory limit of 2048 MB.",
-        "context": {"framework": "pytorch", "base_model": "tiny", "method": "lora"},
-        "changes": (PlanChange(path="resources.memory_mb", value=4096, by=Author.REPAIR),),
-        "worked": True,
-        "source": "run-1/1",
-    }
-    return Lesson.model_validate(base | fields)
-
-
-def diagnosis(**fields: object) -> Diagnosis:
-    base: dict[str, object] = {"failure": OOM, "confidence": 1.0, "cause": "memory ran out", "fingerprint": "x"}
-    return Diagnosis.model_validate(base | fields)
 
 
 # The contract
@@ -222,7 +175,14 @@ def test_lone_surrogates_and_long_texts_are_taken(memory: Memory) -> None:
 
 
 def test_what_people_write_down_is_kept_apart_by_its_words(memory: Memory) -> None:
-    first = {"failure": None, "fingerprint": "", "changes": (), "context": {}, "source": "user", "worked": None}
+    first: dict[str, object] = {
+        "failure": None,
+        "fingerprint": "",
+        "changes": (),
+        "context": {},
+        "source": "user",
+        "worked": None,
+    }
     memory.remember(lesson(**first, text="Use bf16 on the A100 nodes."))
     memory.remember(lesson(**first, text="Use bf16 on the A100  nodes."))
     memory.remember(lesson(**first, text="Never use node 7 for images."))
@@ -460,139 +420,7 @@ def test_a_memory_that_is_away_is_not_asked_for_every_lesson(tmp_path: Path, clo
     assert [c.times for c in memory.all()] == [4]
 
 
-# What only the real one has
-
-
-class OpeningClock(StillClock):
-    """A clock that does something after some waits."""
-
-    def __init__(self, waits: int, act: Callable[[], None]) -> None:
-        super().__init__()
-        self.waits, self.act = waits, act
-
-    def sleep(self, seconds: float) -> None:
-        super().sleep(seconds)
-        self.waits -= 1
-        if self.waits == 0:
-            self.act()
-
-
-def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path: Path, clock: StillClock) -> None:
-    holder = Mem0Memory(tmp_path, clock=clock)
-    holder.remember(lesson())
-    patient = OpeningClock(3, holder.close)
-    start = patient.now()
-    second = Mem0Memory(tmp_path, clock=patient)
-    assert len(second.all()) == 1
-    assert patient.waits == 0
-    assert (patient.now() - start).total_seconds() < 1
-    second.close()
-
-
-def test_a_lock_that_stays_is_waited_for_a_short_while(tmp_path: Path, clock: StillClock) -> None:
-    holder = Mem0Memory(tmp_path, clock=clock)
-    holder.remember(lesson())
-    start = clock.now()
-    with pytest.raises(ServiceError, match="in use by another process"):
-        Mem0Memory(tmp_path, clock=clock).all()
-    assert 2 <= (clock.now() - start).total_seconds() <= 3
-    holder.close()
-
-
-def test_lessons_outlive_the_process_that_stored_them(tmp_path: Path, clock: StillClock) -> None:
-    one = Mem0Memory(tmp_path, clock=clock)
-    case_id = one.remember(lesson())
-    one.close()
-    one.close()
-    other = Mem0Memory(tmp_path, clock=clock)
-    assert [c.id for c in other.all()] == [case_id]
-    other.close()
-    assert [c.id for c in one.all()] == [case_id]  # a closed memory opens again
-    one.close()
-
-
-def test_a_store_in_use_by_another_process_is_said_in_one_line(tmp_path: Path, clock: StillClock) -> None:
-    holder = Mem0Memory(tmp_path, clock=clock)
-    holder.remember(lesson())
-    second = Mem0Memory(tmp_path, clock=clock)
-    with pytest.raises(ServiceError, match="in use by another process") as caught:
-        second.recall(text="x", diagnosis=None, context={})
-    assert "QDRANT_URL" in caught.value.line()
-    holder.close()
-    assert len(second.all()) == 1
-    second.close()
-
-
-def test_nothing_of_a_forgotten_lesson_stays_on_disk(real: Mem0Memory, tmp_path: Path) -> None:
-    case_id = real.remember(lesson(text="the marmalade incident"))
-    real.remember(lesson(fingerprint="host_memory_oom:kept"))
-    stored = b"".join(f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
-    assert b"marmalade" in stored
-    assert real.forget(case_id)
-    stored = b"".join(f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
-    assert b"marmalade" not in stored
-    assert len(real.all()) == 1
-
-
-def test_the_folder_is_private(real: Mem0Memory, tmp_path: Path) -> None:
-    real.remember(lesson())
-    assert (tmp_path / "memory" / "qdrant").stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize("damage", [b"", b"not a database at all, by no means" * 50])
-def test_a_damaged_store_is_a_service_error(tmp_path: Path, clock: StillClock, damage: bytes) -> None:
-    real = Mem0Memory(tmp_path, clock=clock)
-    real.remember(lesson())
-    real.close()
-    (tmp_path / "qdrant" / "meta.json").write_bytes(damage or b"{")
-    if damage:
-        next(tmp_path.rglob("storage.sqlite")).write_bytes(damage)
-    with pytest.raises(ServiceError, match="can't be used"):
-        real.all()
-    real.close()
-
-
-def test_a_file_in_the_folders_place_is_a_service_error(tmp_path: Path, clock: StillClock) -> None:
-    (tmp_path / "memory").write_text("in the way")
-    with pytest.raises(ServiceError, match="can't be used") as caught:
-        Mem0Memory(tmp_path / "memory", clock=clock).remember(lesson())
-    assert "CARAVAN_MEMORY=0" in caught.value.line()
-
-
-def test_a_server_that_is_not_there_is_a_service_error(clock: StillClock) -> None:
-    memory = Mem0Memory(None, "http://127.0.0.1:9", clock=clock, timeout_s=1)  # the discard port: nobody listens
-    with pytest.raises(ServiceError, match="can't be used") as caught:
-        memory.recall(text="x", diagnosis=None, context={})
-    assert caught.value.exit_code == 5
-    assert "QDRANT_URL" in caught.value.line()
-    memory.close()
-
-
-def test_threads_lose_nothing(real: Mem0Memory) -> None:
-    failed: list[BaseException] = []
-
-    def work(thread: int) -> None:
-        try:
-            for number in range(5):
-                real.remember(lesson(fingerprint=f"f:{thread}:{number}", source=f"run-{thread}"))
-                real.recall(text="memory", diagnosis=diagnosis(), context={})
-        except ServiceError as error:  # pragma: no cover
-            failed.append(error)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
-    assert len(real.all()) == 20
-
-
-def test_logging_is_left_alone(real: Mem0Memory) -> None:
-    root = logging.getLogger()
-    before = list(root.handlers), root.level
-    real.remember(lesson())
-    assert (list(root.handlers), root.level) == before
+# None
 
 
 def test_a_memory_needs_a_place(clock: StillClock) -> None:
@@ -608,41 +436,3 @@ def test_memory_switched_off_keeps_nothing() -> None:
     assert off.all() == off.recall(text="x", diagnosis=None, context={}) == ()
     assert off.forget("x") is False
     off.close()
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from datetime import UTC, datetime
-from caravan.values.failure import Lesson
-from config import prepare_third_party_environment
-home = Path(sys.argv[1])
-prepare_third_party_environment(home)
-from memory import Mem0Memory
-class Clock:
-    def now(self): return datetime(2026, 1, 1, tzinfo=UTC)
-    def monotonic(self): return 0.0
-made = Mem0Memory(home / "memory", clock=Clock())
-assert made.recall(text="x", diagnosis=None, context={}) == () and made.all() == ()
-heavy = {"mem0", "qdrant_client", "wordllama", "langchain_core", "httpx"} & set(sys.modules)
-assert not heavy, heavy
-if sys.argv[2] == "write":
-    made.remember(Lesson(text="left open on purpose"))
-    assert "openai" not in sys.modules
-"""
-
-
-@pytest.mark.parametrize("what", ["read", "write"])
-def test_an_unwritten_store_imports_nothing_and_an_open_one_ends_quietly(tmp_path: Path, what: str) -> None:
-    environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(tmp_path / "home")}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT, str(tmp_path), what],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert not (tmp_path / "home" / ".mem0").exists()
-    assert not (tmp_path / "home" / ".cache" / "wordllama").exists()

@@ -1,4 +1,4 @@
-"""Mem0 over Qdrant, as `memory.py` opens it: the client, the embedded store's lock, the bundled embedder.
+"""Mem0 over Qdrant, as `memory.py` opens it: a server's client, or the embedded engine and who owns it; the embedder.
 
-It knows nothing of lessons and runs. Nothing is imported before it is needed: the libraries take seconds.
+It knows nothing of runs. Nothing is imported before it is needed: the libraries take seconds.
 """

@@ -9,22 +9,26 @@ import logging
 import pickle
 import sqlite3
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from caravan.values.errors import ServiceError
+from caravan.vectors.shard import DIMENSION, FIELDS, EngineError
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
+    from caravan.vectors.shared import SharedShard
+
 COLLECTION: Final = "lessons"
-DIMENSION: Final = 256  # of the embedding model that wordllama's package brings
+_EMBEDDED: Final = "qdrant_edge"  # our provider's name in Mem0's factory
 
 FOREIGN: Final = (
     ArithmeticError,
     AttributeError,
+    EngineError,
     EOFError,
     ImportError,
     LookupError,
@@ -39,10 +43,6 @@ FOREIGN: Final = (
 own exceptions: pickled points and SQLite files that are damaged may raise nearly anything of these."""
 
 
-class InUse(Exception):
-    """Another process holds the embedded store."""
-
-
 def library_errors() -> tuple[type[Exception], ...]:
     """The exceptions of Mem0, Qdrant and httpx that are not built-in ones. By now they are imported, or nothing is."""
     from httpx import HTTPError, InvalidURL
@@ -53,27 +53,58 @@ def library_errors() -> tuple[type[Exception], ...]:
     return HTTPError, InvalidURL, Mem0Error, ApiException, QdrantException
 
 
-def open_engine(path: Path | None, url: str | None, api_key: str | None, timeout_s: int) -> Any:
+def open_engine(shared: "SharedShard | None", url: str | None, api_key: str | None, timeout_s: int) -> Any:
     """An open Mem0 without telemetry and without a language model that could be called."""
     with _quiet_imports():
         from langchain_core.language_models.fake_chat_models import FakeListChatModel
         from mem0 import Memory
+        from mem0.configs.base import MemoryConfig
         from mem0.memory import telemetry
     if telemetry.MEM0_TELEMETRY:
         raise ServiceError("Mem0 was imported with its telemetry on.", hint="CARAVAN_MEMORY=0 goes on without it.")
-    vectors: dict[str, Any] = {"collection_name": COLLECTION, "embedding_model_dims": DIMENSION, "path": str(path)}
-    if url is not None:
-        vectors["client"] = _server(url, api_key, timeout_s)  # then the path, which Mem0 insists on, is not used
-    else:
-        vectors["on_disk"] = True
-    config = {
-        "vector_store": {"provider": "qdrant", "config": vectors},
+    settings = {
         "embedder": {"provider": "langchain", "config": {"model": _embeddings(), "embedding_dims": DIMENSION}},
         # Mem0 wants a model even where none is used (infer=False); this one can't answer.
         "llm": {"provider": "langchain", "config": {"model": FakeListChatModel(responses=[])}},
         "history_db_path": ":memory:",  # a file would keep the texts of forgotten lessons
     }
-    return Memory.from_config(config)
+    if url is None:
+        config = MemoryConfig(**settings)
+        config.vector_store = _embedded(shared)
+        return Memory(config)
+    client = _server(url, api_key, timeout_s)
+    vectors = {"collection_name": COLLECTION, "embedding_model_dims": DIMENSION, "client": client}
+    vectors["path"] = "unused"  # Mem0 insists on one
+    engine = Memory(MemoryConfig(vector_store={"provider": "qdrant", "config": vectors}, **settings))
+    _check_dimension(client)
+    for field in FIELDS[1:]:  # Mem0 makes that of the user
+        client.create_payload_index(COLLECTION, field, field_schema="keyword")
+    return engine
+
+
+def _embedded(shared: "SharedShard | None") -> Any:
+    """The configuration of a vector store of ours. Mem0's factory makes it; only its list of names is closed."""
+    from types import SimpleNamespace
+
+    from mem0.utils.factory import VectorStoreFactory
+    from mem0.vector_stores.configs import VectorStoreConfig
+
+    VectorStoreFactory.provider_to_class[_EMBEDDED] = "caravan.vectors.provider.EmbeddedStore"
+    config = {"collection_name": COLLECTION, "shared": shared}
+    made = SimpleNamespace(**config, model_dump=lambda: config)
+    return VectorStoreConfig.model_construct(provider=_EMBEDDED, config=made)
+
+
+def _check_dimension(client: Any) -> None:
+    """Raises ServiceError where the server's collection holds vectors of another length."""
+    vectors = client.get_collection(COLLECTION).config.params.vectors
+    size = getattr(vectors, "size", None)
+    if size != DIMENSION:
+        raise ServiceError(
+            f"The collection {COLLECTION!r} on the Qdrant server holds vectors of {size or 'another kind'}, "
+            f"not of {DIMENSION}: it is not Caravan's.",
+            hint="Use another server, or rename that collection. CARAVAN_MEMORY=0 goes on without memory.",
+        )
 
 
 def _server(url: str, api_key: str | None, timeout_s: int) -> Any:
@@ -85,30 +116,13 @@ def _server(url: str, api_key: str | None, timeout_s: int) -> Any:
         return QdrantClient(url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False)
 
 
-def locked(path: Path) -> IO[str]:
-    """The embedded store's lock, held while the file that comes back is open. Raises InUse.
-
-    Qdrant has a lock of its own, but reads the points before it takes it: what another process adds meanwhile would
-    be missing here.
-    """
-    import portalocker
-
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    file = (path / "owner.lock").open("a", encoding="utf-8")
-    try:
-        portalocker.lock(file, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-    except portalocker.exceptions.LockException as error:
-        file.close()
-        raise InUse from error
-    return file
-
-
-def release(engine: Any, lock: IO[str] | None) -> None:
-    """Close an engine and let go of its lock."""
+def release(engine: Any, shared: "SharedShard | None") -> None:
+    """Close an engine, and let go of its store."""
     engine.close()
-    engine.vector_store.client.close()  # Mem0's own close leaves it open
-    if lock is not None:
-        lock.close()
+    if shared is not None:
+        shared.close()
+    else:
+        engine.vector_store.client.close()  # Mem0's own close leaves it open
 
 
 @functools.cache
@@ -120,6 +134,10 @@ def _embeddings() -> "Embeddings":
 
     model = wordllama.WordLlama.load(dim=DIMENSION, cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 
+    @functools.lru_cache(maxsize=64)  # one recall asks several questions with the same words
+    def embedded(text: str) -> tuple[float, ...]:
+        return tuple(model.embed([text])[0].tolist())
+
     class BundledEmbeddings(Embeddings):
         """LangChain's face of the bundled model."""
 
@@ -128,7 +146,7 @@ def _embeddings() -> "Embeddings":
             return vectors
 
         def embed_query(self, text: str) -> list[float]:
-            return self.embed_documents([text])[0]
+            return [*embedded(text)]
 
     return BundledEmbeddings()
 
@@ -143,21 +161,3 @@ def _quiet_imports() -> Iterator[None]:
         yield
     finally:
         root.removeHandler(placeholder)
-
-
-def scrub(path: Path) -> None:
-    """Overwrite what a deletion left in the embedded store's file."""
-    with closing(sqlite3.connect(path / "collection" / COLLECTION / "storage.sqlite")) as file:
-        file.execute("VACUUM")
-
-
-def likeness(query: str, texts: Sequence[str]) -> list[float]:
-    """The cosine between a text and each of the others, -1 to 1, by the embedder that the store uses."""
-    if not texts:
-        return []
-    import numpy as np
-
-    vectors = np.asarray(_embeddings().embed_documents([query, *texts]), dtype=np.float64)
-    lengths = np.linalg.norm(vectors, axis=1)
-    vectors /= np.where(lengths > 0, lengths, 1.0)[:, None]
-    return [float(cosine) for cosine in vectors[1:] @ vectors[0]]

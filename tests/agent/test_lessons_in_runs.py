@@ -18,7 +18,7 @@ from caravan.values.failure import Diagnosis, FailureClass, Lesson, PastCase
 from caravan.values.lesson_fields import name_of
 from caravan.values.plan import Author, PlanChange, apply_changes
 from caravan.values.run import RunRecord, RunStatus
-from memory import KeepingMemory
+from keeping import KeepingMemory
 from tests.agent.test_loop import TRAIN, Ladder, World, ended, memory_change, needs
 from tests.fakes.cluster import FakeCluster, Script, one_node
 from tests.fakes.memory import FakeMemory

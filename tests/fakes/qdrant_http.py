@@ -1,7 +1,7 @@
 """A stand-in for a Qdrant server: the REST calls that Mem0's adapter makes, over a dictionary, on the loopback.
 
 Written after the public REST reference; answers have its shape (`result`, `status`, `time`). Filters know `must`,
-`should`, `must_not` and `match` by value or any of several; distances are cosines.
+`should`, `must_not` and `match` by value, any of several or none of several; distances are cosines.
 """
 
 import json
@@ -153,8 +153,11 @@ def _passes(payload: dict[str, Any], condition: dict[str, Any] | None) -> bool:
         return True
     if "key" in condition:
         value, match = payload.get(condition["key"]), condition["match"]
+        values = [] if value is None else value if isinstance(value, list) else [value]
+        if "except" in match:  # a point without the field has no value that could be another one
+            return any(v not in match["except"] for v in values)
         wanted = match["any"] if "any" in match else [match["value"]]
-        return any(v in wanted for v in (value if isinstance(value, list) else [value]))
+        return any(v in wanted for v in values)
     must, should = condition.get("must") or [], condition.get("should") or []
     return (
         all(_passes(payload, c) for c in must)

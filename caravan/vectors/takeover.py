@@ -1,0 +1,51 @@
+"""Taking over what an earlier version stored: the folder of Qdrant's local mode (SQLite with pickled points), once.
+
+The old folder is first moved into the new store's, so that no earlier version writes to it any more, and removed when
+all its points are stored: lessons that are forgotten later must not live on in it. Killed at any moment, the next
+opening goes on with it. It knows nothing of lessons: what becomes of a point's fields is handed in.
+"""
+
+import pickle
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from caravan.vectors.shard import DIMENSION, Shard
+from caravan.vectors.shared import InUse, locked
+
+_MOVED: Final = "earlier-"
+_POINTS: Final = Path("collection", "lessons", "storage.sqlite")
+
+
+def take_over(shard: Shard, folder: Path, earlier: Path, renewed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Store in `shard` (open, in `folder`) what the local mode left in `earlier`, if it did, and remove that.
+
+    Raises InUse while an earlier version has it open, and sqlite3.Error, pickle.PickleError, ValueError and the like
+    for one that is damaged: then nothing is stored or lost.
+    """
+    if earlier.is_dir():
+        lock = locked(earlier / "owner.lock")
+        if lock is None:
+            raise InUse
+        with lock:
+            earlier.rename(folder / f"{_MOVED}{uuid.uuid4().hex}")
+    for moved in sorted(folder.glob(f"{_MOVED}*")):
+        if (moved / _POINTS).exists():
+            shard.take_in([{**point, "payload": renewed(point["payload"])} for point in _points(moved / _POINTS)])
+        shutil.rmtree(moved)
+
+
+def _points(file: Path) -> Iterator[dict[str, Any]]:
+    """The points as the local mode stored them; their ids are in the points as they were given."""
+    with closing(sqlite3.connect(file)) as database:
+        rows = database.execute("SELECT point FROM points").fetchall()
+    for (data,) in rows:
+        point = pickle.loads(data)  # noqa: S301 - written by ourselves, in a folder that is its user's alone
+        vector = point.vector.get("") if isinstance(point.vector, dict) else point.vector
+        if vector is None or len(vector) != DIMENSION:
+            raise ValueError(f"a point of the earlier store has no vector of {DIMENSION} numbers")
+        yield {"id": str(point.id), "vector": [float(x) for x in vector], "payload": dict(point.payload or {})}

@@ -17,6 +17,7 @@ from caravan.values.failure import PastCase
 from caravan.values.lesson_fields import depends_on_nothing_else, name_of
 from caravan.values.masking import MASK, mask_json
 from caravan.values.plan import PlanChange
+from caravan.values.repo import GitState
 from caravan.values.run import RunEvent, RunRecord, RunStatus
 
 KIND: Final = "answered"
@@ -37,8 +38,12 @@ class Before(NamedTuple):
 
 def identities(state: RunState) -> tuple[str, ...]:
     """By what the repository is known again, as digests: where it is, and where its git remote is."""
-    git = state.need_profile().git
-    places = [state.request.source]
+    return digests_of(state.request.source, state.need_profile().git)
+
+
+def digests_of(source: str, git: GitState | None) -> tuple[str, ...]:
+    """The digests of a repository's place and, where it has one, of its git remote, which is the surer."""
+    places = [source]
     if git is not None and git.remote_url:
         places.append(f"{git.remote_url.removesuffix('.git')}#{git.prefix}")
     return tuple(sha256_text(place) for place in places)

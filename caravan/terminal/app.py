@@ -53,6 +53,7 @@ CLUSTER_COMMANDS: Final = ("up", "down", "status")
 MEMORY_COMMANDS: Final = {
     "list": "list_lessons",
     "search": "search",
+    "show": "show",
     "add": "add",
     "forget": "forget",
     "export": "export",
@@ -82,7 +83,9 @@ def build_app(wanted: Collection[str] | None = None) -> typer.Typer:
     memory = _typer()
     for name, function in MEMORY_COMMANDS.items() if wanted is None or "memory" in wanted else ():
         memory.command(name)(_load("memory", function))
-    app.add_typer(memory, name="memory", help="What earlier runs taught: list, search, add, forget, export, import.")
+    app.add_typer(
+        memory, name="memory", help="What earlier runs taught: list, search, show, add, forget, export, import."
+    )
     return app
 
 

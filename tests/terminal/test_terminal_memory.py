@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from caravan.agent.recalled import digests_of
 from caravan.agent.state import RunState
 from caravan.ports import Memory
 from caravan.terminal.app import MEMORY_COMMANDS, build_app, run
@@ -18,7 +19,7 @@ from caravan.terminal.console import OurConsole
 from caravan.terminal.memory_files import numbered_lines, take_in
 from caravan.terminal.streams import Terminal
 from caravan.values.errors import ServiceError
-from caravan.values.failure import FailureClass, Lesson
+from caravan.values.failure import FailureClass, Lesson, Scope
 from caravan.values.plan import Author, PlanChange
 from caravan.values.repo import RepoProfile
 from caravan.values.run import RunRequest
@@ -172,6 +173,15 @@ def test_a_lesson_for_the_trainings_of_a_run(wiring: FakeWiring) -> None:
         ["add", "x", "--set", "training.lr=much"],
         ["forget"],
         ["forget", "abc", "--all"],
+        ["forget", "--all", "--class", "cuda_oom"],
+        ["forget", "abc", "--repository", "/nowhere"],
+        ["forget", "--class", "no_such_cause"],
+        ["forget", "--class", "host_memory_oom"],
+        ["show"],
+        ["show", "zz"],
+        ["list", "--scope", "everyone"],
+        ["add", "x", "--scope", "repository"],
+        ["add", "x", "--set", "driver=docker"],
         ["list", "--limit", "0"],
         ["import", "/nowhere/x.jsonl"],
         ["import", "/"],
@@ -199,8 +209,10 @@ def test_forgetting_by_the_beginning_of_an_id(wiring: FakeWiring) -> None:
     assert "aa12-" in err
     code, out, err = call(wiring, "forget", "aa11", "cc")  # one of them is wrong: none is forgotten
     assert (code, len(memory.stored)) == (2, 3)
-    assert call(wiring, "forget", "AA11", "aa11-1") == (0, "1 lesson forgotten.\n", "")
-    assert document(wiring, "forget", "bb") == {"forgotten": ["bb-3"]}
+    code, out, err = call(wiring, "forget", "AA11", "aa11-1")
+    assert (code, out.splitlines()[-1], err) == (0, "1 lesson forgotten.", "")
+    assert out.startswith("aa11-1  host memory oom: resources.memory_mb 2048 → 8192")
+    assert document(wiring, "forget", "bb") == {"forgotten": ["bb-3"], "exports": []}
     assert set(memory.stored) == {"aa12-2"}
 
 
@@ -215,9 +227,9 @@ def test_forgetting_everything_asks(wiring: FakeWiring) -> None:
         assert "Forget 1 lesson for good?" in err
         assert "Nothing was forgotten." in err
     assert len(wiring.lessons.all()) == 1
-    assert call(wiring, "forget", "--all", terminal=person("y"))[:2] == (0, "1 lesson forgotten.\n")
+    assert call(wiring, "forget", "--all", terminal=person("y"))[1].endswith("\n1 lesson forgotten.\n")
     wiring.lessons.remember(lesson())
-    assert call(wiring, "forget", "--all", "--yes")[:2] == (0, "1 lesson forgotten.\n")
+    assert call(wiring, "forget", "--all", "--yes")[1].endswith("\n1 lesson forgotten.\n")
     assert wiring.lessons.all() == ()
 
 
@@ -282,6 +294,7 @@ def test_any_file_is_read_without_an_accident(data: bytes) -> None:
 COMMANDS = (
     ["list"],
     ["search", "x"],
+    ["show", "x"],
     ["add", "x"],
     ["forget", "--all", "--yes"],
     ["export"],
@@ -347,3 +360,74 @@ def test_every_command_has_its_help(wiring: FakeWiring, capsys: pytest.CaptureFi
     (group,) = [g for g in build_app(["memory"]).registered_groups if g.name == "memory"]
     assert group.typer_instance is not None
     assert [c.name for c in group.typer_instance.registered_commands] == list(MEMORY_COMMANDS)
+
+
+def test_forgetting_says_which_exports_still_hold_it(wiring: FakeWiring, tmp_path: Path) -> None:
+    case_id = wiring.lessons.remember(lesson())
+    file, gone = tmp_path / "kept.jsonl", tmp_path / "gone.jsonl"
+    for path in (file, gone):
+        assert call(wiring, "export", str(path))[0] == 0
+    gone.unlink()
+    later = wiring.lessons.remember(lesson(failure=FailureClass.DISK_FULL))
+    code, out, err = call(wiring, "forget", case_id[:8])
+    assert (code, err) == (0, "")
+    told = {line.partition(" (exported")[0]: line for line in out.splitlines() if "(exported" in line}
+    assert set(told) == {str(file), str(gone)}
+    assert "still holds 1 lesson of these" in told[str(file)]
+    assert "is not there any more" in told[str(gone)]
+    said = document(wiring, "forget", later)
+    assert (said["forgotten"], said["exports"]) == ([later], [])
+
+
+def test_forgetting_by_cause_and_by_repository(wiring: FakeWiring, tmp_path: Path) -> None:
+    here, away = tmp_path / "here", tmp_path / "gone"
+    here.mkdir()
+    (here / "train.py").write_text("print(1)\n")
+    places = {path: digests_of(str(path), None)[-1] for path in (here, away)}
+
+    def remembered() -> list[str]:
+        return sorted(str(case.failure) for case in wiring.lessons.all())
+
+    for path, cause in ((here, OOM), (here, FailureClass.CUDA_OOM), (away, OOM), (away, FailureClass.DISK_FULL)):
+        wiring.lessons.remember(lesson(failure=cause, context={"repository": places[path], "entry_point": path.name}))
+    assert [c["failure"] for c in document(wiring, "list", "--repository", str(away), "--class", "disk_full")] == [
+        "disk_full"
+    ]
+    assert call(wiring, "forget", "--repository", str(here), "--class", "cuda-oom", "--yes")[0] == 0
+    assert remembered() == ["disk_full", "host_memory_oom", "host_memory_oom"]
+    assert call(wiring, "forget", "--class", "host_memory_oom", terminal=person("n"))[1] == ""
+    assert call(wiring, "forget", "--repository", str(away), terminal=person("y"))[0] == 0
+    assert remembered() == ["host_memory_oom"]
+    assert call(wiring, "forget", "--class", "disk_full", "--yes")[1] == "No lesson is like that.\n"
+    assert call(wiring, "forget", "--class", "host_memory_oom", "--yes")[0] == 0
+    assert remembered() == []
+
+
+def test_one_lesson_whole_with_who_said_what_when(wiring: FakeWiring, tmp_path: Path) -> None:
+    case_id = wiring.lessons.remember(lesson(context={"entry_point": "train.py", "base_model": None}))
+    wiring.lessons.remember(lesson(context={"entry_point": "train.py"}, source="ef56/1", worked=False))
+    assert call(wiring, "export", str(tmp_path / "x.jsonl"))[0] == 0
+    code, out, err = call(wiring, "show", case_id[:6])
+    assert (code, err) == (0, "")
+    assert out.startswith(f"lesson {case_id}\ncause: host memory oom\n")
+    assert "  resources.memory_mb 2048 → 8192" in out
+    assert "run ab12cd34/1: worked" in out
+    assert "run ef56/1: failed" in out
+    assert "  entry_point: train.py" in out
+    assert "base_model" not in out
+    assert "all runs of this tenant" in out
+    assert f"exported to {tmp_path / 'x.jsonl'}" in out
+    said = document(wiring, "show", case_id)
+    assert [(v["source"], v["worked"]) for v in said["history"]] == [("ab12cd34/1", True), ("ef56/1", False)]
+    assert said["id"] == case_id
+    assert len(said["exports"]) == 1
+
+
+def test_whom_a_lesson_speaks_to_and_what_is_shipped_is_shown(wiring: FakeWiring) -> None:
+    wiring.lessons.remember(lesson(context={"repository": "r" * 64}, scope=Scope.REPOSITORY))
+    wiring.lessons.remember(lesson(failure=FailureClass.DISK_FULL, source="starter", text="Disks fill up."))
+    out = call(wiring, "list")[1]
+    assert "for its repository alone" in out
+    assert "a starter lesson" in out
+    assert [c["failure"] for c in document(wiring, "list", "--scope", "repository")] == ["host_memory_oom"]
+    assert [c["failure"] for c in document(wiring, "list", "--scope", "Tenant")] == ["disk_full"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Final
 
-from caravan.agent.model.window import HasWindow
+from caravan.agent.model.window import HasConnections, HasWindow
 from caravan.ports import ChatModel, Clock
 from caravan.values.base import Json
 from caravan.values.errors import ModelError
@@ -82,6 +82,11 @@ class Guarded:
         with self._lock:
             self._faults, self._lost, self._rest, self._until = 0, 0.0, REST_S, None
         return reply
+
+    def close(self) -> None:
+        """Let go of the model's connections."""
+        if isinstance(self._chat, HasConnections):
+            self._chat.close()
 
     def _resting(self) -> ModelError | None:
         with self._lock:

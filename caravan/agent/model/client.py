@@ -6,6 +6,7 @@ Nothing is opened before the first question. What is asked and what is done with
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -236,6 +237,7 @@ class OpenAiModel:
         with self._lock:
             if self._http is None:
                 self._http = http_client(self._access)
+                weakref.finalize(self, self._http.close)  # for who does not close it
             if self._refused is None:
                 self._refused = Refused()
             return self._http

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from caravan.agent.model.breaker import SERVERS_OWN
-from caravan.agent.model.window import HasWindow
+from caravan.agent.model.window import HasConnections, HasWindow
 from caravan.ports import ChatModel
 from caravan.values.base import Json
 from caravan.values.errors import ModelError
@@ -69,3 +69,9 @@ class WithFallback:
                 raise ModelError(error.message, fault=error.fault, hint=hint, usage=both) from other
             usage = reply.usage if error.usage is None else reply.usage.plus(error.usage)
             return reply.model_copy(update={"usage": usage})
+
+    def close(self) -> None:
+        """Let go of both models' connections."""
+        for chat in (self._first, self._second):
+            if isinstance(chat, HasConnections):
+                chat.close()

@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import Field, ValidationError
 
 from caravan.agent.model.tokens import prompt_tokens
-from caravan.agent.model.window import HasWindow
+from caravan.agent.model.window import HasConnections, HasWindow
 from caravan.ports import ChatModel, Clock, Span, Store, Tracer
 from caravan.values.base import Json, Value
 from caravan.values.errors import ModelError
@@ -84,6 +84,11 @@ class Metered:
                 raise
             self._keep(step, reply.model or self.name, reply.usage, span)
             return reply
+
+    def close(self) -> None:
+        """Let go of the model's connections."""
+        if isinstance(self._chat, HasConnections):
+            self._chat.close()
 
     def _hold(self, step: str, need: int) -> None:
         """Raise OVER_BUDGET where a budget has no room for a prompt of `need` tokens."""

@@ -4,13 +4,17 @@ Whatever the text is, a value comes back or a ValueError. Nothing is invented: w
 """
 
 import json
+import math
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from caravan.values.base import Json
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _FENCE: Final = re.compile(r"```[ \t]*(?:json[c5]?|JSON)?[ \t]*\r?\n(.*?)(?:\r?\n[ \t]*```|\Z)", re.DOTALL)
+_SIGNS: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|[{}\[\]]')
+_MOST_SPANS: Final = 40
 _LONGEST: Final = 400_000  # characters that are mended; a longer text is parsed as it stands or not at all
 _DEEPEST: Final = 60
 
@@ -43,30 +47,45 @@ def parsed(text: str) -> tuple[Json, tuple[str, ...]]:
         for inner in fences:
             if (found := _loaded(inner)) is not None:
                 return found, (*done, "a fence around the JSON was left out")
-        rest = max(fences, key=len, default=rest)
-        begin = min((i for i in (rest.find("{"), rest.find("[")) if i >= 0), default=-1)
-        if begin < 0:
-            raise ValueError("there is no JSON in it")
-        found, how = _within(rest[begin:])
+        found, how = _within(max(fences, key=len, default=rest))
         done.append(how)
     return found, tuple(done)
 
 
 def _within(text: str) -> tuple[Json, str]:
-    """The value at the beginning of the text, as it stands or mended."""
-    try:
-        found, _ = json.JSONDecoder(parse_constant=_constant).raw_decode(text)
-    except (ValueError, RecursionError):
-        return _mended(text), "the JSON was mended"
-    if not found:  # `[]` or `{}` in a sentence is no answer
-        return _mended(text), "the JSON was mended"
-    return found, "text around the JSON was left out"
+    """The value inside a text: the longest that stands there as JSON, else the longest stretch in brackets, mended."""
+    spans = sorted(_spans(text), key=lambda span: span[0] - span[1])
+    if not spans:
+        raise ValueError("there is no JSON in it")
+    for begin, end in spans[:_MOST_SPANS]:
+        if found := _loaded(text[begin:end]):  # `[]` or `{}` in a sentence is no answer
+            return found, "text around the JSON was left out"
+    begin, end = spans[0]
+    return _mended(text[begin:end]), "the JSON was mended"
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where brackets open and close again, brackets within others and within strings not counted; an open one last."""
+    begin = depth = 0
+    for match in _SIGNS.finditer(text):
+        sign = match[0]
+        if sign[0] == '"':
+            continue
+        if sign in "{[":
+            begin = begin if depth else match.start()
+            depth += 1
+        elif depth:
+            depth -= 1
+            if not depth:
+                yield begin, match.end()
+    if depth:
+        yield begin, len(text)
 
 
 def _loaded(text: str) -> Json:
     """The value of a text that is JSON, when it is an object or a list; else None."""
     try:
-        found = json.loads(text, parse_constant=_constant)
+        found = json.loads(text, parse_constant=_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict | list) else None
@@ -78,8 +97,8 @@ def _mended(text: str) -> Json:
     if len(text) > _LONGEST or _depth(text) > _DEEPEST:
         raise ValueError("it is too long or too deep to be mended")
     try:
-        # the library's own number of a NaN would be no JSON
-        found = json.loads(repair_json(text, skip_json_loads=True, ensure_ascii=False), parse_constant=_constant)
+        mended = repair_json(text, skip_json_loads=True, ensure_ascii=False)
+        found = json.loads(mended, parse_constant=_constant, parse_float=_finite)
     except (RecursionError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("it can't be mended") from error
     if not isinstance(found, dict | list) or not found:
@@ -101,3 +120,10 @@ def _depth(text: str) -> int:
 
 def _constant(name: str) -> Json:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number

@@ -54,6 +54,14 @@ class HasWindow(Protocol):
         """Tokens of prompt and reply together; None: unknown."""
 
 
+@runtime_checkable
+class HasConnections(Protocol):
+    """A model that holds connections open."""
+
+    def close(self) -> None:
+        """Let go of them; a later call opens them again."""
+
+
 def window_of(chat: ChatModel) -> int:
     """The model's window in tokens, or what is counted on where it is unknown."""
     known = chat.window if isinstance(chat, HasWindow) else None

@@ -1,4 +1,4 @@
-"""The adapters as settings make them: clusters, memory, tracer, courier. When they are made is `main.py`'s to say.
+"""The adapters as settings make them: clusters, memory, tracer, courier, models. When: `main.py` says.
 
 Each loads its libraries when it is made, so that a help page costs no more than the command line itself.
 """
@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from caravan.agent.model.access import ModelAccess
+    from caravan.agent.model.metered import Metered
     from caravan.cluster.nomad import NomadCluster
-    from caravan.ports import Clock, Courier, ImageRegistry, Memory, ModelHub, Resolver, Tracer
+    from caravan.ports import ChatModel, Clock, Courier, ImageRegistry, Memory, ModelHub, Resolver, Store, Tracer
     from caravan.values.base import Json
     from config import Settings
     from profiles import Access
@@ -126,8 +128,7 @@ def make_tracer(settings: Settings, path: Path, run_id: str, *, clock: Clock, se
 
 def make_memory(settings: Settings, folder: Path, *, clock: Clock, secrets: tuple[str, ...]) -> Memory:
     """The long-term memory, embedded in `folder` where the settings name no server."""
-    from keeping import KeepingMemory, NullMemory
-    from memory import Mem0Memory
+    from memory import KeepingMemory, Mem0Memory, NullMemory
 
     if not settings.memory:
         return NullMemory()
@@ -135,3 +136,77 @@ def make_memory(settings: Settings, folder: Path, *, clock: Clock, secrets: tupl
     tenant = settings.tenant_name()
     store = Mem0Memory(folder, settings.qdrant_url, clock=clock, tenant=tenant, api_key=key, secrets=secrets)
     return KeepingMemory(store, folder / "pending", clock=clock, secrets=secrets)
+
+
+def model_access(settings: Settings) -> tuple[ModelAccess, ...]:
+    """How the language models of the settings are reached: the first, then the one to fall back on. Empty: none is set.
+
+    Raises UsageError for an address that must not be used.
+    """
+    if not settings.model_url:
+        return ()
+    from caravan.agent.model.access import ModelAccess
+
+    rows = [(settings.model_url, settings.model_name, settings.model_api_key)]
+    if settings.model_fallback_url:
+        rows.append((settings.model_fallback_url, settings.model_fallback_name, settings.model_fallback_api_key))
+    # Window and prices are the first model's: the second's window is as its server says, and it is taken to be free.
+    first = {
+        "window": settings.model_window,
+        "prompt_usd": settings.model_prompt_usd,
+        "completion_usd": settings.model_completion_usd,
+    }
+    return tuple(
+        ModelAccess.at(
+            url,
+            name=name or "",
+            key=key,
+            timeout_s=settings.model_timeout_s,
+            first_token_s=min(60.0, settings.model_timeout_s),
+            ca=settings.model_cacert,
+            proxy=_model_proxy(url, settings),
+            **({} if number else first),
+        )
+        for number, (url, name, key) in enumerate(rows)
+    )
+
+
+def _model_proxy(url: str, settings: Settings) -> str | None:
+    from caravan.agent.model.access import checked_url
+    from caravan.cluster.addresses import Proxies, parse_address, proxy_for
+
+    proxies = Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or "")
+    return proxy_for(parse_address(checked_url(url)), proxies)
+
+
+def model_of(settings: Settings, *, clock: Clock, told: Callable[[str], None] | None = None) -> ChatModel | None:
+    """The language model of the settings, or None where none is set: then nothing of it is loaded.
+
+    `told` hears when the fallback model is asked. Raises UsageError for an address that must not be used.
+    """
+    accesses = model_access(settings)
+    if not accesses:
+        return None
+    from caravan.agent.model.breaker import Guarded
+    from caravan.agent.model.client import OpenAiModel
+    from caravan.agent.model.fallback import WithFallback
+
+    chats = [Guarded(OpenAiModel(access, clock=clock), clock=clock) for access in accesses]
+    if len(chats) == 1:
+        return chats[0]
+    return WithFallback(chats[0], chats[1], told=told or (lambda _: None))
+
+
+def metered_model(
+    chat: ChatModel, settings: Settings, store: Store, run_id: str, *, clock: Clock, tracer: Tracer
+) -> Metered:
+    """A model that is counted for one run, and held to the budgets of the settings."""
+    from caravan.agent.model.metered import Metered, ModelLimits
+
+    limits = ModelLimits(
+        run_tokens=settings.model_run_tokens,
+        step_tokens=settings.model_step_tokens,
+        run_seconds=settings.model_run_seconds,
+        step_seconds=settings.model_step_seconds,
+    )
+    return Metered(chat, store, run_id, clock=clock, limits=limits, tracer=tracer)

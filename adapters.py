@@ -128,7 +128,8 @@ def make_tracer(settings: Settings, path: Path, run_id: str, *, clock: Clock, se
 
 def make_memory(settings: Settings, folder: Path, *, clock: Clock, secrets: tuple[str, ...]) -> Memory:
     """The long-term memory, embedded in `folder` where the settings name no server."""
-    from memory import KeepingMemory, Mem0Memory, NullMemory
+    from keeping import KeepingMemory, NullMemory
+    from memory import Mem0Memory
 
     if not settings.memory:
         return NullMemory()

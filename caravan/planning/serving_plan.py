@@ -76,12 +76,11 @@ def _pair(text: str) -> tuple[str, Json]:
         near = difflib.get_close_matches(field, list(ServeOptions.model_fields), n=1, cutoff=0.0)
         raise UsageError(f"A served model has no field {field!r}.", hint=f"Did you mean {near[0]}? See docs/model.md.")
     try:
-        value = yaml.safe_load(said) if said.strip() else ""
+        if field in _WORDS and not said.lstrip().startswith("["):
+            return field, shlex.split(said)
+        return field, yaml.safe_load(said) if said.strip() else ""
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"--set {field}: the value can't be read.", hint="Quote it as in JSON.") from error
-    if field in _WORDS and isinstance(value, str):
-        value = shlex.split(value)
-    return field, value
 
 
 def _valid(given: Mapping[str, Any]) -> ServeOptions:

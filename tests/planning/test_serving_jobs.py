@@ -211,6 +211,7 @@ def test_without_gpus_and_without_a_program(said: dict[str, Any], why: str) -> N
         ("args=--api-key abc", "stands in the job file"),
         ("gpu_memory_utilization=2", "gpu_memory_utilization"),
         ("args=[", "can't be read"),
+        ("args=--x 'y", "can't be read"),
         ("served_name=hf_abcdefghijklmnopqrstuvwxyz0123456789", "secret"),
     ],
 )

@@ -56,7 +56,7 @@ def test_it_is_deployed_followed_and_told(wiring: FakeWiring) -> None:
     assert len(wiring.nomad.registrations) == 1
     key = key_of(wiring)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
-    assert wiring.nomad.variable_names(KEY_PATH) == {"VLLM_API_KEY"}
+    assert wiring.nomad.variable_names(KEY_PATH) == frozenset({"VLLM_API_KEY"})
     secret = key.read_text().strip()
     assert len(secret) >= 43
     assert secret not in out + err
@@ -207,7 +207,7 @@ def test_a_server_that_never_answers_is_given_up(wiring: FakeWiring) -> None:
 
 def test_what_served_before_is_not_stopped_for_a_bad_change(wiring: FakeWiring) -> None:
     said(wiring, "--yes")
-    wiring.nomad._script = lambda job: Script(hangs=True, unhealthy="503")  # type: ignore[method-assign]
+    wiring.nomad._script = lambda job: Script(hangs=True, unhealthy="503")
     code, out, _ = said(wiring, "--yes", "--context", "16384", "--set", "start_s=60")
     assert code == 1
     assert "It was stopped" not in out
@@ -258,7 +258,7 @@ def test_it_is_stopped_and_served_again(wiring: FakeWiring) -> None:
     said(wiring, "--yes")
     code, out, _ = said(wiring, "--stop")
     assert (code, "was told to end" in out) == (0, True)
-    assert wiring.nomad.variable_names(KEY_PATH) == {"VLLM_API_KEY"}
+    assert wiring.nomad.variable_names(KEY_PATH) == frozenset({"VLLM_API_KEY"})
     assert "No model was served" in said(wiring, "--stop")[1]
     assert said(wiring, "--status")[0] == 1
     assert said(wiring, "--yes")[0] == 0

@@ -177,6 +177,23 @@ def test_a_value_is_spelled_as_the_program_wants_it() -> None:
     assert refused("choice", "--optim", start, details={"value": "adam", "choices": "adamw, adamax"}) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "choices", "taken"),
+    [
+        ("cosin", "constant, linear, cosine", "cosine"),
+        ("constnat", "constant, linear, constant_with_warmup", "constant"),
+        ("bfloat16", "float16, float32", None),  # what a number tells apart is no slip
+        ("adam", "adamw, sgd", None),  # too short for one
+        ("linearly", "linear_up, linear_down", None),
+    ],
+)
+def test_a_slip_in_a_choice_is_mended_where_only_one_is_meant(given: str, choices: str, taken: str | None) -> None:
+    start = plan(command=("train.py", "--optim", given))
+    repo = profile(ScriptOption(flag="--optim"))
+    found = refused("choice", "--optim", start, repo=repo, details={"value": given, "choices": choices})
+    assert found == ([{"training.options.--optim": taken}] if taken else [])
+
+
 def entry(of, files=(), **details):  # type: ignore[no-untyped-def]
     return diffs(rungs(F.ENTRYPOINT_NOT_FOUND, of, details=details, files=files), of)
 

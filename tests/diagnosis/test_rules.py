@@ -176,3 +176,13 @@ def test_what_the_jobs_own_script_says_last_is_the_cause() -> None:
     assert "sha256sum failed" in ours.cause
     theirs = diagnose(Evidence(stage=Stage.VERIFY, exit_code=1, log_lines=log), PLAN, ())
     assert "sha256sum failed" not in theirs.cause
+
+
+def test_a_training_that_left_nothing_where_it_was_told_to_write_has_no_outputs() -> None:
+    evidence = Evidence(
+        stage=Stage.EVALUATE,
+        exit_code=0,
+        message="the training ended well but wrote nothing to /runs/x/outputs",
+        log_lines=("epoch 30 loss 0.1", "done, nothing is saved without --save-model"),
+    )
+    assert diagnose(evidence, PLAN, ()).failure is FailureClass.OUTPUTS_MISSING

@@ -134,7 +134,7 @@ def _missing(case: Case, options: list[str]) -> Iterable[Repair]:
 
 
 def _respelled(case: Case, option: str) -> Iterable[Repair]:
-    """The same value as the program spells it: a whole number without its point, a choice in its own case."""
+    """The same value as the program spells it: whole numbers without a point, choices in their case, without a slip."""
     given = case.detail("value")
     flag = option if option.startswith("-") or place(case.plan.command, option) else None
     known = case.profile.option(option)
@@ -145,12 +145,26 @@ def _respelled(case: Case, option: str) -> Iterable[Repair]:
         listed = [c.strip().strip("'\"") for c in case.detail("choices").split(",")]
         choices = [c for c in listed if c] or list(known.choices if known else ())
         same = [c for c in dict.fromkeys(choices) if _letters(c) == _letters(given)]
+        same = same or _misspelt(given, choices)
         value: Json = same[0] if len(same) == 1 else None
     else:
         value = _whole(given) if known is None or known.type in (None, "int") else None
     if value is None or str(value) == given:
         return ()
     return case.change({f"training.options.{flag}": value}, f"{flag} {value} instead of {given}")
+
+
+def _misspelt(given: str, choices: list[str]) -> list[str]:
+    """The choices that a word of letters alone is nearly: a number in it tells things apart, and so do short words."""
+    words = {_letters(c): c for c in choices if _letters(c).isalpha()}
+    word = _letters(given)
+    if len(word) < _LONG or not word.isalpha():
+        return []
+    return [words[near] for near in difflib.get_close_matches(word, list(words), n=2, cutoff=_SLIP)]
+
+
+_LONG: Final = 5  # letters
+_SLIP: Final = 0.86  # a letter more, less or another in such a word
 
 
 def _letters(text: str) -> str:

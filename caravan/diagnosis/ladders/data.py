@@ -3,8 +3,10 @@
 import posixpath
 import shlex
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from caravan.diagnosis.ladders.case import Case, from_workdir, moved, with_item
+from caravan.diagnosis.ladders.settings import checkpoint
 from caravan.values.failure import Repair
 from caravan.values.plan import Mount
 
@@ -18,7 +20,15 @@ def missing_path(case: Case) -> Iterator[Repair]:
         yield from _make_directory(case, path)
         return
     yield from _found(case, path)
+    yield from _checkpoint(case, path)
     yield from _volumes(case, path)
+
+
+def _checkpoint(case: Case, path: str) -> Iterator[Repair]:
+    """From the start, where what is missing is no data but the checkpoint that the training should go on from."""
+    given = case.plan.training.resume_from
+    if given and _same_path(str(given), path):
+        yield from islice(checkpoint(case), 1)
 
 
 def _make_directory(case: Case, path: str) -> Iterable[Repair]:

@@ -46,6 +46,7 @@ HEALTHY_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # It ended well, and left nothing behind.
     row(nothing_written, _LOG, _F.OUTPUTS_MISSING, 0.9, _F.NO_FAILURE, _F.DATA_PATH_MISSING, _F.CHECKPOINT_UNUSABLE),
+    row(r"^the training ended well but wrote nothing to (?P<path>.+)", Origin.JUDGED, _F.OUTPUTS_MISSING, 0.95),
     row(nothing_saved, _LOG, _F.OUTPUTS_MISSING, 0.72, _F.NO_FAILURE),
     row(goes_on, _LOG, _F.NO_FAILURE, 0.6, unless=ENDED_BADLY),
 )

@@ -36,6 +36,39 @@ def settings() -> str:
     return "\n".join(rows)
 
 
+def model_sizes() -> str:
+    """Which model is chosen for which GPUs, with what it needs."""
+    from caravan.planning.serving_table import usual_sizes
+
+    head = "| GPUs | memory | chosen | needed of vLLM's share, each | context | room in the cache |"
+    rows = [head, "|---|---|---|---|---|---|"]
+    for row in usual_sizes():
+        if row.fit is None:
+            rows.append(f"| {row.gpus} × {row.gpu} | {row.memory_gib:.0f} GiB | nothing | | | |")
+            continue
+        need = row.fit.memory
+        cells = (
+            f"{row.fit.seat.gpus} × {row.gpu}",
+            f"{row.memory_gib:.0f} GiB",
+            f"`{row.fit.model.repo}`",
+            f"{need.needed:.1f} of {need.budget or 0:.1f} GiB",
+            f"{row.context}",
+            f"{need.kv_tokens or 0:,} tokens",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def model_fields() -> str:
+    """What `serve-model --set` takes."""
+    from caravan.values.serving import ServeOptions
+
+    rows = ["| field | default | meaning |", "|---|---|---|"]
+    for name, field in ServeOptions.model_fields.items():
+        rows.append(f"| `{name}` | {_default(field.default)} | {field.description} |")
+    return "\n".join(rows)
+
+
 def base_images() -> str:
     """The images that jobs may start from, with what is counted on in them."""
     from config import BASE_IMAGES
@@ -417,6 +450,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "base-images": base_images,
     "cuda": cuda,
     "plan": plan,
+    "model-sizes": model_sizes,
+    "model-fields": model_fields,
     "causes": causes,
     "help": help_page,
     "rights": rights,

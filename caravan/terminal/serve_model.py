@@ -54,6 +54,7 @@ def serve_model(
     stop: Annotated[bool, typer.Option("--stop", help="End the server.")] = False,
     forget_key: Annotated[bool, typer.Option("--forget-key", help="With --stop: remove the API key too.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Say how the server stands, and where it is.")] = False,
+    sizes: Annotated[bool, typer.Option("--sizes", help="Show which model fits which GPU; ask no cluster.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Serve Qwen on the cluster: vLLM as a Nomad service job.
@@ -68,6 +69,11 @@ def serve_model(
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     _agree(stop=stop, status=status, dry_run=dry_run, forget_key=forget_key, gpus=gpus)
+    if sizes:
+        from caravan.terminal.serve_view import show_sizes
+
+        show_sizes(terminal, as_json=as_json)
+        return 0
     place = Place(wiring, terminal, cluster, namespace, name, as_json=as_json)
     if stop:
         return place.stop(forget_key=forget_key)

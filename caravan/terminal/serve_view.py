@@ -123,6 +123,36 @@ def _others(fits: Iterable[Fit]) -> list[Json]:
     ]
 
 
+def show_sizes(terminal: Terminal, *, as_json: bool) -> None:
+    """Which model is chosen for which GPUs."""
+    from caravan.planning.serving_table import usual_sizes
+
+    rows = usual_sizes()
+    if as_json:
+        found: list[Json] = [
+            {
+                "gpu": row.gpu,
+                "gpus": row.gpus,
+                "memory_gib": round(row.memory_gib, 1),
+                "model": row.fit.model.repo if row.fit else None,
+                "context": row.context,
+                "needed_gib": round(row.fit.memory.needed, 1) if row.fit else None,
+                "cache_tokens": row.fit.memory.kv_tokens if row.fit else None,
+            }
+            for row in rows
+        ]
+        terminal.document({"sizes": found, "exit_code": 0})
+        return
+    for row in rows:
+        said = "nothing"
+        if row.fit is not None:
+            memory = row.fit.memory
+            said = (
+                f"{row.fit.model.repo:<22}{memory.needed:>6.1f} of {memory.budget or 0:.1f} GiB, context {row.context}"
+            )
+        terminal.out(f"{row.gpus} × {row.gpu:<26}{row.memory_gib:>6.0f} GiB  {said}")
+
+
 def state_document(seen: Served) -> dict[str, Json]:
     """How a server stands, for a program."""
     return {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from machine import BackgroundAgents, LocalControl, SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from caravan.agent.driver import Driver
     from caravan.agent.masked import MaskedCluster
     from caravan.agent.model.client import OpenAiModel
+    from caravan.agent.qwen.reasoner import ModelReasoner
+    from caravan.agent.rules import RuleReasoner
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.nomad import NomadCluster
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from caravan.values.checkup import Examination
     from caravan.values.environment import ImageAnswer
     from caravan.values.handover import AgentPlace, Carried
+    from caravan.values.job import ClusterFacts
     from caravan.values.policy import Policies
     from caravan.values.prices import Prices
     from caravan.values.run import RunRecord, RunRequest
@@ -384,10 +387,13 @@ class Application:
             memory = TracedMemory(held.enter_context(closing(self._memory())), tracer)
             plain = held.enter_context(closing(self.cluster(record.request)))
             cluster = TracedCluster(plain, tracer, self.clock)
+            facts, rules = recent(cluster, self.clock), RuleReasoner(prices, image=image, images=images)
+            thinking = self._thinking(rules, record.id, facts, memory, tracer, progress)
             yield Context(
                 cluster=cluster,
-                facts=recent(cluster, self.clock),
-                reasoner=TracedReasoner(RuleReasoner(prices, image=image, images=images), tracer),
+                facts=facts,
+                reasoner=TracedReasoner(thinking or rules, tracer),
+                adviser=thinking,
                 memory=memory,
                 tracer=tracer,
                 store=self._store,
@@ -421,6 +427,34 @@ class Application:
                 hub=make_hub(settings, self.home, site.profile.hf_endpoint if site else None),
                 secret_of=lambda name: process_environment().get(name) or None,
             )
+
+    def _thinking(
+        self,
+        rules: RuleReasoner,
+        run_id: str,
+        facts: Callable[[], ClusterFacts],
+        memory: Memory,
+        tracer: Tracer,
+        progress: Progress,
+    ) -> ModelReasoner | None:
+        """The rules, refined by the language model that the settings name; None where they name none."""
+        from adapters import metered_model, model_of
+
+        chat = model_of(self._settings, clock=self.clock, told=progress.note)
+        if chat is None:
+            return None
+        from caravan import TEMPLATES
+        from caravan.agent.qwen.asking import Asker
+        from caravan.agent.qwen.reasoner import ModelReasoner
+        from caravan.agent.qwen.told import Voice
+        from caravan.agent.qwen.tools import Sight, cases_of
+        from prompts import LocalPromptBook
+
+        store, secrets = self._store, self._secrets
+        metered = metered_model(chat, self._settings, store, run_id, clock=self.clock, tracer=tracer)
+        voice = Voice(progress, tracer, store, self.clock, run_id, secrets)
+        asker = Asker(metered, LocalPromptBook(TEMPLATES / "prompts"), voice, secrets)
+        return ModelReasoner(rules, asker, Sight(facts, cases_of(memory), self.folder(run_id).log_files))
 
     def _tracer(self, run_id: str) -> Tracer:
         from adapters import make_tracer

@@ -11,9 +11,9 @@ from typing import Final
 
 from caravan.agent.model.ask import Tool
 from caravan.agent.qwen.views import cases_view, facts_view
-from caravan.ports import Toolbox
+from caravan.ports import Memory, Toolbox
 from caravan.values.base import Json
-from caravan.values.errors import UsageError
+from caravan.values.errors import ServiceError, UsageError
 from caravan.values.failure import PastCase
 from caravan.values.job import ClusterFacts
 from caravan.values.model import ToolSpec
@@ -46,6 +46,20 @@ class Sight:
     facts: Callable[[], ClusterFacts | None] = _nothing_known
     cases: Callable[[str], Sequence[PastCase]] = _no_cases
     logs: Callable[[], Sequence[Path]] = _no_logs
+
+
+def cases_of(memory: Memory) -> Callable[[str], Sequence[PastCase]]:
+    """What memory knows about something; nothing where it is down."""
+
+    def recalled(text: str) -> Sequence[PastCase]:
+        try:
+            return memory.recall(text=text[:500], diagnosis=None, context={}, limit=5)
+        except ServiceError:
+            return ()
+        finally:
+            memory.close()
+
+    return recalled
 
 
 def of_repository(toolbox: Toolbox) -> tuple[Tool, ...]:

@@ -136,7 +136,13 @@ def make_memory(settings: Settings, folder: Path, *, clock: Clock, secrets: tupl
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
     tenant = settings.tenant_name()
     store = Mem0Memory(folder, settings.qdrant_url, clock=clock, tenant=tenant, api_key=key, secrets=secrets)
-    return KeepingMemory(store, folder / "pending", clock=clock, secrets=secrets)
+    kept = KeepingMemory(store, folder / "pending", clock=clock, secrets=secrets)
+    if not settings.memory_starters:
+        return kept
+    from caravan.lessons.starters import starters
+    from starting import StartingMemory
+
+    return StartingMemory(kept, starters, folder / "starters", clock=clock)
 
 
 def model_access(settings: Settings) -> tuple[ModelAccess, ...]:

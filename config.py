@@ -7,7 +7,7 @@ users already have set.
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -42,6 +42,7 @@ _PORTABLE = frozenset(
     | {"model_run_tokens", "model_step_tokens", "model_run_seconds", "model_step_seconds"}
     | {"model_fallback_url", "model_fallback_name"}
     | {"registry", "image", "look_up", "usd_per_gpu_hour", "qdrant_url", "smoke", "memory", "trace"}
+    | {"memory_scope", "memory_starters"}
 )
 
 
@@ -290,6 +291,12 @@ class Settings(BaseSettings):
         "CARAVAN_SMOKE", description="measure some steps before the rest of a job begins; unset: where it costs money"
     )
     memory: bool = _env("CARAVAN_MEMORY", default=True, description="use the long-term memory")
+    memory_scope: Literal["tenant", "repository"] = _env(
+        "CARAVAN_MEMORY_SCOPE",
+        default="tenant",
+        description="whom a run's lessons speak to: all runs of the tenant, or `repository`: its repository alone",
+    )
+    memory_starters: bool = _env("CARAVAN_MEMORY_STARTERS", default=True, description="know the shipped lessons")
     trace: bool = _env("CARAVAN_TRACE", default=True, description="write a local trace file for each run")
 
     @field_validator("home", mode="after")

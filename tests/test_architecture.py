@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "lending": frozenset({"values", "config"}),
     "adapters": frozenset(
         {"values", "ports", "config", "profiles", "cluster", "runs", "agent", "analysis", "memory"}
-        | {"keeping", "observability"}
+        | {"keeping", "lessons", "observability", "starting"}
     ),
     "profiles": frozenset({"values", "config"}),
     "policies": frozenset({"values", "config", "profiles"}),
@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "tools": frozenset({"values", "ports", "analysis"}),
     "memory": frozenset({"values", "ports", "lessons", "vectors"}),
     "keeping": frozenset({"values", "ports", "lessons"}),
+    "starting": frozenset({"values", "ports", "lessons"}),
     "observability": frozenset({"values", "ports"}),
     "values": frozenset(),
     "ports": frozenset({"values"}),
@@ -62,6 +63,7 @@ TOP = frozenset(
         "tools",
         "memory",
         "keeping",
+        "starting",
         "observability",
     }
 )

@@ -26,6 +26,7 @@ from caravan.ports import (
 )
 from caravan.values.delivery import Shipping
 from caravan.values.environment import BaseImage
+from caravan.values.failure import Scope
 from caravan.values.job import ClusterFacts
 from caravan.values.policy import Policies
 from caravan.values.run import Sentinel, Snapshot
@@ -59,7 +60,7 @@ class Context:
     reasoner look at it. `secrets` are values to mask; `secret_of` gives a secret of this environment by its name, to be
     sent to the cluster and kept nowhere. `policies` are the administrators'. `smoke`: whether jobs begin with some
     steps that are measured; None: where they cost money. `own` is the run's directory where it began, if that was
-    elsewhere. `adviser`: a language model, where there is one.
+    elsewhere. `adviser`: a language model, where there is one. `lesson_scope`: whom the run's lessons speak to.
     """
 
     cluster: Cluster
@@ -94,6 +95,7 @@ class Context:
     hub: ModelHub | None = None
     own: str = ""
     adviser: Adviser | None = None
+    lesson_scope: Scope = Scope.TENANT
 
 
 def recent(cluster: Cluster, clock: Clock, *, seconds: float = 15.0) -> Callable[[], ClusterFacts]:

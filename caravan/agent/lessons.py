@@ -16,7 +16,7 @@ from caravan.diagnosis.ladders.remembered import WORKED
 from caravan.values.base import Json
 from caravan.values.errors import PlanError, UsageError
 from caravan.values.estimate import ROOM
-from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, Lesson, PastCase
+from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, Lesson, PastCase, Scope
 from caravan.values.lesson_fields import name_of
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
@@ -112,14 +112,15 @@ _ALWAYS_FILES: Final = ("workdir", "setup.requirements")
 _FILE_CAUSES: Final = (FailureClass.DATA_PATH_MISSING, FailureClass.ENTRYPOINT_NOT_FOUND)
 
 
-def lessons_of(state: RunState) -> tuple[Lesson, ...]:
+def lessons_of(state: RunState, scope: Scope = Scope.TENANT) -> tuple[Lesson, ...]:
     """What the run's diagnosed attempts teach, and its word on the lessons that its first plan or a repair followed.
 
     A run without a failure that followed no lesson teaches nothing. `worked` is None where no repair was tried, or
     nothing came after it. A repair that worked is told with those before it against the same failure: together they
-    made the plan that worked.
+    made the plan that worked. `scope`: whom the attempts' lessons speak to; those that were followed keep theirs.
     """
-    return (*_from_attempts(state), *_followed(state), *_confirmed(state))
+    taught = (lesson.model_copy(update={"scope": scope}) for lesson in _from_attempts(state))
+    return (*taught, *_followed(state), *_confirmed(state))
 
 
 def _from_attempts(state: RunState) -> Iterator[Lesson]:

@@ -11,10 +11,10 @@ import pytest
 from caravan.agent.approval import objections
 from caravan.diagnosis.ladders.remembered import WORKED
 from caravan.planning.catalogue import Prices
-from caravan.values.base import Json
+from caravan.values.base import Json, sha256_text
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.errors import ServiceError
-from caravan.values.failure import Diagnosis, FailureClass, Lesson, PastCase
+from caravan.values.failure import Diagnosis, FailureClass, Lesson, PastCase, Scope
 from caravan.values.lesson_fields import name_of
 from caravan.values.plan import Author, PlanChange, apply_changes
 from caravan.values.run import RunRecord, RunStatus
@@ -349,3 +349,19 @@ def test_of_a_lesson_of_others_only_room_and_numbers_of_the_training_go_unasked(
     told = objections(asked, context, apply_changes(state.need_plan(), changes), state.need_estimate())
     of_others = [text for text in told if "which no run here has taught" in text]
     assert [path in text and MEMORY not in text for text in of_others] == ([] if ours else [True])
+
+
+def test_lessons_of_a_repository_alone_speak_to_no_other(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    alone = {"lesson_scope": Scope.REPOSITORY}
+    assert ended(world.drive(world.start(), **alone)).status is RunStatus.SUCCEEDED
+    (case,) = world.memory.all()
+    assert (case.scope, case.context["repository"]) == (Scope.REPOSITORY, sha256_text(str(world.repo)))
+    again = world.start()
+    assert ended(world.drive(again)).status is RunStatus.SUCCEEDED
+    assert len(attempts(world, again)) == 1
+    (case,) = world.memory.all()  # what followed it has its word on it, whatever the setting is now
+    assert (case.scope, case.succeeded) == (Scope.REPOSITORY, 2)
+    copy = tmp_path / "copy"
+    shutil.copytree(world.repo, copy)
+    assert len(attempts(world, run(world, source=str(copy)))) == 2

@@ -121,7 +121,7 @@ def _no_outputs(plan: TrainingPlan, place: str, empty: bool) -> str:
 def remember(state: RunState, context: Context) -> Update:
     """Store the run's lessons. Memory that is down costs a warning, not the run."""
     failed: ServiceError | None = None
-    for lesson in lessons_of(state):
+    for lesson in lessons_of(state, context.lesson_scope):
         try:
             context.memory.remember(lesson)
         except ServiceError as error:  # the others are tried all the same: each may be kept for later

@@ -62,9 +62,11 @@ class KeepingMemory:
         return self._memory.all(limit=limit)
 
     def forget(self, case_id: str) -> bool:
-        """As the memory does."""
+        """As the memory does; what is kept is stored first, so that no copy stays among it."""
         self._take_in()
-        return self._memory.forget(case_id)
+        forgotten = self._memory.forget(case_id)
+        self._sweep()
+        return forgotten
 
     def export(self) -> tuple[dict[str, Json], ...]:
         """As the memory does."""
@@ -112,6 +114,14 @@ class KeepingMemory:
             self._memory.remember(lesson)
             with suppress(OSError):  # it stays, and is merged into itself the next time
                 path.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what agents that were killed left half written: it may hold a forgotten lesson's text."""
+        before = self._clock.now().timestamp() - _LEFT_S
+        with suppress(OSError):
+            for path in self._folder.iterdir():
+                if path.suffix != ".json" and path.is_file() and path.stat().st_mtime < before:
+                    path.unlink(missing_ok=True)
 
     def _kept(self) -> list[Path]:
         try:

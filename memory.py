@@ -95,12 +95,13 @@ class Mem0Memory:
         self, *, text: str, diagnosis: Diagnosis | None, context: dict[str, Json], limit: int = 5
     ) -> tuple[PastCase, ...]:
         """Cases like this one, the most fitting first: those of the same cause and shape before those of like words."""
+        query = str(masked("", text.strip() or (diagnosis.cause if diagnosis else ""), self._secrets))[:_QUERY_LIMIT]
         sought = Sought(
             failure=diagnosis.failure if diagnosis else None,
             fingerprint=diagnosis.fingerprint if diagnosis else "",
             context=context,
+            text=query,
         )
-        query = str(masked("", text.strip() or (diagnosis.cause if diagnosis else ""), self._secrets))[:_QUERY_LIMIT]
         sought = sought.model_copy(update={"text": query})
         with self._store(read_only=True) as engine:
             if engine is None:

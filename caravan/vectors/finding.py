@@ -9,7 +9,7 @@ from typing import Any, Final
 from caravan.lessons import Sought, marks
 
 _NARROW: Final = 15  # rows that share a cause and something of the context: Mem0 reads four times as many, 60 at least
-_BROAD: Final = 25  # rows that share the cause alone
+_BROAD: Final = 40  # rows that share the cause alone
 _EVERYTHING: Final = 100_000  # more lessons than a store will hold: Mem0 lists only with a bound
 
 

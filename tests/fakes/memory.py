@@ -45,6 +45,7 @@ class FakeMemory:
             failure=diagnosis.failure if diagnosis else None,
             fingerprint=diagnosis.fingerprint if diagnosis else "",
             context=context,
+            text=text.strip() or (diagnosis.cause if diagnosis else ""),
         )
         words = _words(text or (diagnosis.cause if diagnosis else ""))
         found = [

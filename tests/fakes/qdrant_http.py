@@ -23,11 +23,16 @@ class QdrantState:
         self.key = key
         self.collections: dict[str, Points] = {}
         self.requests: list[str] = []
+        self.bodies: list[tuple[str, dict[str, Any]]] = []
+        self.size = 256  # numbers of a vector in collections that are there
+        self.fails: int | None = None  # every request is answered with that status
+        self.garbles = False  # every answer is no JSON
         self.lock = threading.Lock()
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """The status and the `result` of one request."""
         self.requests.append(f"{method} {path}")
+        self.bodies.append((path, body))
         if path == "/collections":
             return 200, {"collections": [{"name": name} for name in self.collections]}
         match = re.fullmatch(r"/collections/([^/]+)(/.*)?", path)
@@ -66,7 +71,7 @@ class QdrantState:
             "points_count": len(self.collections[name]),
             "indexed_vectors_count": 0,
             "config": {
-                "params": {"vectors": {"size": 256, "distance": "Cosine"}},
+                "params": {"vectors": {"size": self.size, "distance": "Cosine"}},
                 "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
                 "optimizer_config": {
                     "deleted_threshold": 0.2,
@@ -176,13 +181,16 @@ def qdrant_server(state: QdrantState) -> Iterator[str]:
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else {}
-            if state.key is not None and self.headers.get("api-key") != state.key:
+            if state.fails is not None:
+                status, result = state.fails, None
+            elif state.key is not None and self.headers.get("api-key") != state.key:
                 status, result = 403, None
             else:
                 with state.lock:
                     status, result = state.answer(self.command, self.path.partition("?")[0], body)
             said = "ok" if status == 200 else {"error": "Not found" if status == 404 else "forbidden"}
-            data = json.dumps({"result": result, "status": said, "time": 0.0}).encode()
+            document = {"result": result, "status": said, "time": 0.0}
+            data = b"<html>a gateway</html>" if state.garbles else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

@@ -37,9 +37,9 @@ def main() -> int:
         if options.concurrency:
             return _together(options)
         if options.quality:
-            from bench import memory_quality
+            from bench.memory_quality import main as quality
 
-            return int(memory_quality.main([]) or 0)
+            return quality(["--json"] if options.json else [])
         return _speed(options)
 
 

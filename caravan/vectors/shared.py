@@ -23,7 +23,9 @@ from caravan.values.base import Json
 from caravan.vectors.shard import EngineError, Shard
 
 _WAIT_S: Final = 10.0  # for an owner that neither answers nor lets go, such as one on another machine
-_ANSWER_S: Final = 30.0  # for one answer: writing 10,000 lessons anew takes some seconds
+_ANSWER_S: Final = (
+    60.0  # for one answer, or one turn: writing 10,000 lessons anew takes seconds, on a busy machine many
+)
 _LOOK_S: Final = 0.005
 _LONGEST: Final = 1 << 30  # bytes of a message
 _SOCKET_PATH: Final = 100  # characters; the systems take 104 or 108

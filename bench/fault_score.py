@@ -3,6 +3,7 @@
 Pure: a record in, a verdict out. It starts nothing and reads no file.
 """
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,6 +135,9 @@ def _escalated(scenario: Scenario, record: Record) -> Verdict:
     if _succeeded(record):
         return Verdict(False, "said to have succeeded", false_success=True)
     right, told = {scenario.failure, *scenario.also}, causes(record)
+    asked = record.document.get("question") or {}
+    if scenario.asks and not record.deployed and not told and scenario.asks in json.dumps(asked):
+        return Verdict(record.code == 3, "" if record.code == 3 else _ended(record))
     if not told or told[-1] not in right:
         return Verdict(False, _ended(record))
     if record.code != 3:

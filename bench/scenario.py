@@ -46,4 +46,5 @@ class Scenario:
     outputs: tuple[str, ...] = ()  # files that a run that ended well must have left, by name
     stand_in: bool = False  # a GPU is played
     seconds: int = 180  # after which it counts as hung
+    asks: str = ""  # ESCALATED by a question before anything fails: a word that it must hold
     disturbed: str = ""  # words in a task's log after which its allocation is stopped from outside, once

@@ -133,6 +133,7 @@ SCENARIOS = (
         sets=("env.ROWS=@SERVER@",),
         changed=("wait",),
         outputs=("model.json",),
+        within=3,
     ),
     Scenario(
         "tracker-without-a-login",

@@ -137,5 +137,6 @@ SCENARIOS = (
         reviews(IMPORTS="import os", START='print("as", len(os.environ["LABELS_TOKEN"]), flush=True)'),
         inventory(),
         sets=('secrets=["LABELS_TOKEN"]',),
+        asks="LABELS_TOKEN",
     ),
 )

@@ -27,6 +27,11 @@ with open("logs/curve.csv", "a") as notes:
     notes.write(f"{epoch},{train_loss}\\n")
 """
 
+
+def without(files: dict[str, str], name: str) -> dict[str, str]:
+    return {path: text for path, text in files.items() if path != name}
+
+
 SCENARIOS = (
     Scenario(
         "data-in-another-folder",
@@ -44,7 +49,7 @@ SCENARIOS = (
         "data-of-the-authors-machine",
         PATH,
         Expected.ESCALATED,
-        line("python train.py --data /home/lena/datasets/slope/points-2019.csv"),
+        without(line("python train.py --data /home/lena/datasets/slope/points-2019.csv"), "points.csv"),
         inventory(),
     ),
     Scenario(
@@ -72,10 +77,11 @@ SCENARIOS = (
         FORMAT,
         Expected.FIXED,
         line(
-            "python train.py --target-column target",
-            OPTIONS='parser.add_argument("--target-column", default="y")',
+            "python train.py --target-column targets",
+            OPTIONS='parser.add_argument("--target-column", default="target")',
             START=COLUMN,
-        ),
+        )
+        | {"points.csv": POINTS.replace("x,y\n", "x,y,target\n").replace(".5\n", ".5,1\n")},
         inventory(),
         changed=("command", "dataset", "training.options", "flags"),
         outputs=("model.json",),
@@ -152,7 +158,7 @@ SCENARIOS = (
         "data-on-a-volume-that-is-asked-for",
         PATH,
         Expected.ESCALATED,
-        line("python train.py --data /data/points.csv"),
+        without(line("python train.py --data /data/points.csv"), "points.csv"),
         inventory(
             node(host_volumes={"datasets": {"path": "/data", "read_only": True, "files": {"points.csv": POINTS}}}),
         ),

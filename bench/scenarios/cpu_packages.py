@@ -62,7 +62,7 @@ SCENARIOS = (
         outputs=("weights.npz",),
     ),
     Scenario(
-        "package-that-an-extra-names",
+        "package-that-an-environment-names",
         MISSING,
         Expected.FIXED,
         {
@@ -70,8 +70,8 @@ SCENARIOS = (
                 IMPORTS="import importlib",
                 START='loader = importlib.import_module("loom" + "_data")\nprint("loader", loader.__name__)',
             ),
-            "pyproject.toml": '[project]\nname = "reviews"\nversion = "0.1"\ndependencies = ["numpy", "click"]\n\n'
-            '[project.optional-dependencies]\ntrain = ["loom-data>=2"]\n',
+            "environment.yml": "name: reviews\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n      - click\n"
+            "      - numpy\n      - loom-data>=2\n",
         },
         inventory(),
         changed=("setup",),
@@ -89,17 +89,15 @@ SCENARIOS = (
         MISSING,
         Expected.FIXED,
         {
-            "README.md": "# Words\n\n    python tools/fit.py --num-epochs 12\n",
-            "tools/fit.py": reviews(IMPORTS="from shared_parts.words import split", START='split("a b")')[
-                "finetune.py"
-            ],
+            "README.md": "# Words\n\n    python tools/fit.py --epochs 12\n",
+            "tools/fit.py": line(IMPORTS="from shared_parts.words import split", START='split("a b")')["train.py"],
             "src/shared_parts/__init__.py": "",
             "src/shared_parts/words.py": "def split(text):\n    return text.split()\n",
-            "reviews.jsonl": reviews()["reviews.jsonl"],
+            "points.csv": line()["points.csv"],
         },
         inventory(),
         changed=("env.PYTHONPATH", "setup", "workdir"),
-        outputs=("classifier.npy",),
+        outputs=("model.json",),
     ),
     Scenario(
         "package-pinned-to-nothing",
@@ -126,14 +124,12 @@ SCENARIOS = (
     Scenario(
         "package-pins-that-fight",
         VERSION,
-        Expected.FIXED,
+        Expected.ESCALATED,
         {
             **reviews("python finetune.py --num-epochs 10", IMPORTS="from gridfold import fold"),
             "requirements.txt": "numpy\nclick\ngridfold==1.4.0\ngridbase==2.2.0\n",
         },
         inventory(),
-        changed=("setup", "config_overlays"),
-        outputs=("classifier.npy",),
         also=(MISSING,),
     ),
 )

@@ -137,9 +137,9 @@ SCENARIOS = (
         "memory-beyond-every-node",
         MEMORY,
         Expected.ESCALATED,
-        line(IMPORTS="import time", START=HELD.format(blocks=420)),
+        reviews(IMPORTS="import time", START=HELD.format(blocks=420)),
         inventory(node("closet", memory_mb=200)),
-        sets=("resources.memory_mb=190",),
+        sets=("resources.memory_mb=200",),
         also=(FailureClass.PLACEMENT_RESOURCES_EXHAUSTED,),
     ),
     Scenario(
@@ -173,13 +173,14 @@ SCENARIOS = (
         inventory(),
         changed=("training.save_total_limit", "command", "flags"),
         outputs=("model.json",),
+        within=3,
     ),
     Scenario(
         "device-that-is-full",
         DISK,
         Expected.ESCALATED,
         rings(SAVE='with open("/dev/full", "w") as mirror:\n    mirror.write("weights")'),
-        inventory(),
+        inventory(node(disk_mb=2048)),
     ),
     Scenario(
         "shared-memory-of-the-loaders",

@@ -231,6 +231,7 @@ def reviews(command: str = "python finetune.py", **places: str) -> dict[str, str
 def rings(config: str = "", command: str = "python main.py --config config.yaml", **places: str) -> dict[str, str]:
     """A whole repository of the YAML kind; `config`: the lines of its part `training`."""
     lines = config or "epochs: 20\nbatch_size: 16\nlearning_rate: 0.2\n"
+    lines = f"{lines.strip()}\noutput_dir: runs/rings\n"
     text = "training:\n" + "".join(f"  {row}\n" for row in lines.strip().splitlines())
     return {"README.md": readme("Rings", command), "main.py": yaml_trainer(**places), "config.yaml": text}
 

@@ -33,14 +33,21 @@ def shared_memory(case: Case) -> Iterator[Repair]:
 
 
 def disk_full(case: Case) -> Iterator[Repair]:
-    """More disk within the largest node, caches in the allocation, fewer checkpoints, another node."""
+    """More disk within the largest node, caches in the allocation, fewer checkpoints, another node.
+
+    Where more disk did not help, it may be another place that is full: then fewer checkpoints come before still more.
+    """
     if case.detail("kind") == "pull":
         yield from elsewhere(case)
         return
-    yield from _more_disk(case)
+    in_vain = case.mended("resources.disk_mb")
+    if not in_vain:
+        yield from _more_disk(case)
     if case.plan.driver == "docker" or "HF_HOME" in case.plan.env:
         yield from _caches_here(case)
     yield from _fewer_checkpoints(case)
+    if in_vain:
+        yield from _more_disk(case)
     yield from _next_node(case, "its disk is full")
 
 

@@ -9,16 +9,18 @@ from caravan.agent.context import Context
 from caravan.agent.lawful import denials
 from caravan.agent.learning import learned
 from caravan.agent.nodes.commit import job_spec
-from caravan.agent.state import RunState
+from caravan.agent.state import RunState, joined
 from caravan.hcl import render_hcl
 from caravan.planning.alternatives import nearest
 from caravan.planning.checks import check_plan
+from caravan.planning.cluster_fit import takers
 from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.savings import cheaper
 from caravan.values.dialogue import PlanChoice
 from caravan.values.errors import JobRefused
 from caravan.values.estimate import Estimate, Verdict
-from caravan.values.job import DryRun, PlacementFailure
+from caravan.values.failure import RetryElsewhere
+from caravan.values.job import ClusterFacts, DryRun, PlacementFailure
 from caravan.values.plan import TrainingPlan
 
 
@@ -104,4 +106,14 @@ def other_plans(
         failures=failures,
         placed=lambda candidate: has_place(candidate, state, context, now=waits),
         allowed=lambda candidate: not denials(candidate, estimated(candidate), state, context),
+    )
+
+
+def all_avoided(repair: RetryElsewhere, plan: TrainingPlan, state: RunState, facts: ClusterFacts) -> bool:
+    """Whether the node that it leads away from is the last: it failed on each that could take the plan."""
+    avoided = joined(state.avoid_nodes, repair.avoid_nodes)
+    return (
+        bool(repair.avoid_nodes)
+        and bool(state.avoid_nodes)
+        and not any(node.name not in avoided for node in takers(plan, facts))
     )

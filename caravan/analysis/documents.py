@@ -71,6 +71,10 @@ class Documented:
         return f"{own} {self.by.command.context}" if self.by else own
 
 
+_SENTENCE: Final = re.compile(r"(?m)^.*\s(?:\.\.\.|…)[ \t]+[A-Za-z]+[ \t]+[A-Za-z].*$")
+"""A line that goes on in words where its command was cut short: it tells of the command, and is none."""
+
+
 def documented(
     sources: Sources, scripts: Mapping[str, str], packages: Collection[str] = frozenset()
 ) -> list[Documented]:
@@ -143,6 +147,7 @@ def _heads(sources: Sources, scripts: Mapping[str, str]) -> Iterator[Documented]
         name = basename(dirname(path)) if stem.startswith("__") else stem
         if name in text and _STARTED.search(text):
             shell = re.sub(r"(?m)^[ \t]*#+ ?|^[ \t]*(?:[$>]\s+|\"\"\"|r?'''|Usage:|- )+", "", text)
+            shell = _SENTENCE.sub("", shell)
             for command in read_commands(shell, path):
                 if command.kind in ("script", "module") and command.launcher not in (Launcher.BASH, Launcher.NOTEBOOK):
                     found = _resolved(command, sources, scripts, "check" if ASIDE.search(path) else "head")

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+PROGRESS: Final = r"\b\d{1,3}%\||\bstep[ =:]*\d+|\bepoch[ =:]*\d|\bsaving\b|\bcheckpoint|tokeniz|\bevaluat|\bMap:"
+"""A line that shows that a training, or what comes before it, goes on."""
 NAMES: Final = frozenset(
     {
         *("where", "limit_mb", "tried_gib", "total_gib", "free_gib", "module", "package", "kind", "option", "value"),

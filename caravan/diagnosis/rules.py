@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from caravan.diagnosis.details import usage
+from caravan.diagnosis.details import PROGRESS, usage
 from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.sentences import sentence
 from caravan.diagnosis.sign import ENDED_BADLY, NOT_FOR_MEMORY, TOLD_BY_EVENTS, Lines, Origin, Seen, Sign
@@ -71,6 +71,8 @@ def diagnose(
         details["standing"] = "never"  # what only has to wait is no failure there
     lines = _unique(line for f in same for line in f.seen.lines)
     message = best.seen.lines[0] if best.origin is Origin.LOG else evidence.message or best.seen.lines[0]
+    if failure is FailureClass.NCCL_TIMEOUT:  # whether one of them still worked decides what helps
+        lines = _unique((*lines[: _QUOTED - 1], *_progress(evidence.log_lines)))
     return Diagnosis(
         failure=failure,
         confidence=best.sign.confidence,
@@ -82,6 +84,11 @@ def diagnose(
         fingerprint=fingerprint(failure, (*best.seen.lines[:1], *_identity(details))),
         node_name=evidence.node_name,
     )
+
+
+def _progress(lines: Sequence[str]) -> tuple[str, ...]:
+    """The last line by which something went on, where there is one."""
+    return tuple([line for line in lines if re.search(PROGRESS, line, re.IGNORECASE)][-1:])
 
 
 def _details(same: Sequence[Finding], plan: TrainingPlan) -> dict[str, str]:

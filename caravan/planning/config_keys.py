@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from caravan.planning import flags as parser
 from caravan.planning.command import Documented, told_by
-from caravan.planning.flag_names import KEY_FIELDS, is_steps, of_tracker
+from caravan.planning.flag_names import CHECKPOINTING, KEY_FIELDS, is_steps, of_tracker
 from caravan.planning.flags import known_flags
 from caravan.values.base import Json
 from caravan.values.plan import ConfigKey
@@ -50,10 +50,7 @@ _SWITCHES: Final[dict[str, tuple[str, ...]]] = {
     "training.precision=bf16": ("bf16",),
     "training.precision=fp16": ("fp16",),
     "training.tf32=True": ("tf32",),
-    "training.grad_checkpointing=True": (
-        *("gradient_checkpointing", "grad_checkpointing", "use_gradient_checkpointing"),
-        *("enable_activation_checkpointing", "activation_checkpointing"),
-    ),
+    "training.grad_checkpointing=True": CHECKPOINTING,
     "training.quant_bits=4": ("load_in_4bit",),
     "training.quant_bits=8": ("load_in_8bit",),
 }

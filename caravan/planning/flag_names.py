@@ -81,10 +81,17 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
     "launch.nodes": ("num_nodes", "nnodes", "num_machines", "n_nodes"),
 }
 """Plan paths → names of the options that take their values, the surest first."""
+CHECKPOINTING: Final = (
+    *("gradient_checkpointing", "grad_checkpointing", "use_gradient_checkpointing", "use_grad_checkpointing"),
+    *("enable_gradient_checkpointing", "activation_checkpointing", "use_activation_checkpointing"),
+    *("enable_activation_checkpointing", "checkpoint_activations", "recompute_activations"),
+    *("gradient_checkpoint", "grad_checkpoint", "activation_checkpoint", "grad_ckpt", "gradient_ckpt"),
+)
+"""Names of switches by which activations are computed anew instead of kept."""
 SWITCHES: Final[dict[str, tuple[str, ...]]] = {
     "training.precision=bf16": ("bf16",),
     "training.precision=fp16": ("fp16",),
-    "training.grad_checkpointing=True": ("gradient_checkpointing", "grad_checkpointing"),
+    "training.grad_checkpointing=True": CHECKPOINTING,
     "training.tf32=True": ("tf32",),
     "training.quant_bits=4": ("load_in_4bit", "use_4bit_quantization", "use_4bit"),
     "training.quant_bits=8": ("load_in_8bit", "use_8bit"),

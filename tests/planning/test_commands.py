@@ -34,6 +34,13 @@ def test_an_option_for_a_file_is_not_given_a_directory(default: str | None, dire
     assert known_flags(profile).get("training.output_dir") == ("--out" if directory else None)
 
 
+@pytest.mark.parametrize("flag", ["--grad-checkpoint", "--use_grad_checkpointing", "--checkpoint-activations"])
+def test_activations_computed_anew_have_many_names(flag: str) -> None:
+    options = (ScriptOption(flag=flag, type="store_true", default=False, switch="on"),)
+    profile = RepoProfile(root="/", tree_digest="d", is_training_repo=True, options=options)
+    assert known_flags(profile).get("training.grad_checkpointing=True") == flag
+
+
 @pytest.mark.parametrize(
     ("text", "launcher", "args", "command", "nproc"),
     [

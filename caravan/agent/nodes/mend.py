@@ -9,7 +9,7 @@ from itertools import chain
 
 from caravan.agent.approval import objections
 from caravan.agent.context import Context
-from caravan.agent.fits import has_place, other_plans
+from caravan.agent.fits import all_avoided, has_place, other_plans
 from caravan.agent.granting import going_on, longer_or_less
 from caravan.agent.lawful import denials
 from caravan.agent.lazy_toolbox import LazyToolbox
@@ -61,7 +61,8 @@ def diagnose(state: RunState, context: Context) -> Update:
         read_on = f"{diagnosis.advice} `main.py logs {state.run_id}` shows it."
         diagnosis = diagnosis.model_copy(update={"advice": read_on})
     if not diagnosis.escalate:  # what ends the run is told at its end, once
-        context.progress.note(f"Cause: {diagnosis.cause}")
+        by = "" if diagnosis.by == "rules" else f" (by {diagnosis.by})"
+        context.progress.note(f"Cause: {diagnosis.cause}{by}")
     update: Update = {"diagnosis": diagnosis, "exhausted": exhausted}
     if evidence.stage in (Stage.VERIFY, Stage.EVALUATE) and state.attempts:
         last = state.attempts[-1].model_copy(update={"diagnosis": diagnosis})
@@ -102,7 +103,7 @@ def fix_iteration(state: RunState, context: Context) -> Update:
         ladder = context.reasoner.repairs(diagnosis, plan, state.need_profile(), state.cases, facts, toolbox)
     outside: tuple[Repair, TrainingPlan] | None = None
     for repair in chain(ladder, map(_as_repair, _changing(choices)), _further(diagnosis, state, context, toolbox)):
-        mended = _mended(repair, state)
+        mended = _mended(repair, state, facts)
         if mended is None:
             continue
         if isinstance(repair, ChangePlan):
@@ -162,7 +163,7 @@ def _on_offer(choices: tuple[PlanChoice, ...] | None, taken: TrainingPlan, plan:
     return {"choices": others, "unplaced": plan}
 
 
-def _mended(repair: Repair, state: RunState) -> TrainingPlan | None:
+def _mended(repair: Repair, state: RunState, facts: ClusterFacts) -> TrainingPlan | None:
     """The plan after the repair, or None when it is nothing new: an invalid change, or a plan deployed before."""
     plan = state.need_plan()
     if isinstance(repair, ChangePlan):
@@ -175,6 +176,8 @@ def _mended(repair: Repair, state: RunState) -> TrainingPlan | None:
     if _unplaced(state) and isinstance(repair, Wait):
         return None  # it has waited as long as the user lets it wait: waiting again would be to ignore that
     interrupted = state.failure is not None and state.failure.interrupted  # has an allowance of its own
+    if isinstance(repair, RetryElsewhere) and not interrupted and all_avoided(repair, plan, state, facts):
+        return None
     return None if state.tried.count(repair) >= _REPEATS and not interrupted else plan
 
 

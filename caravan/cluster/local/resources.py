@@ -1,7 +1,8 @@
 """What a group takes of a node and what is left there: CPU, cores, memory, disk, ports, devices. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 from caravan.cluster.local import constraints
 from caravan.cluster.local.inventory import Device, Node
@@ -66,7 +67,7 @@ def fit(node: Node, group: JsonDict, used: Usage) -> JsonDict | str:
 
     The answer: `{"tasks": {name: AllocatedTaskResources}, "ports": [...], "cpu": MHz, "memory": MB}`.
     """
-    ports = _take_ports(group, used.ports)
+    ports = _take_ports(node, group, used.ports)
     if isinstance(ports, str):
         return ports
     taken_devices, taken_cores = set(used.devices), set(used.cores)
@@ -111,7 +112,7 @@ def _take_cores(node: Node, count: int, taken: set[int]) -> list[int] | None:
     return free
 
 
-def _take_ports(group: JsonDict, used: set[int]) -> list[JsonDict] | str:
+def _take_ports(node: Node, group: JsonDict, used: set[int]) -> list[JsonDict] | str:
     taken, given = set(used), []
     for network in group["Networks"] or []:
         for port in network.get("ReservedPorts") or []:
@@ -122,12 +123,18 @@ def _take_ports(group: JsonDict, used: set[int]) -> list[JsonDict] | str:
             taken.add(port["Value"])
             given.append({"HostIP": "127.0.0.1", "Label": port["Label"], "Value": port["Value"]})
         for port in network.get("DynamicPorts") or []:
-            value = next((p for p in PORTS if p not in taken), None)
+            value = next((p for p in _dynamic_ports(node) if p not in taken), None)
             if value is None:
                 return "network: dynamic port selection failed"
             taken.add(value)
             given.append({"HostIP": "127.0.0.1", "Label": port["Label"], "Value": value})
     return given
+
+
+def _dynamic_ports(node: Node) -> Iterator[int]:
+    """All dynamic ports, from another one on at each node: those of several clusters may be of one machine."""
+    start = int(node.id[:8], 16) % len(PORTS)
+    return chain(PORTS[start:], PORTS[:start])
 
 
 def _take_devices(node: Node, requests: list[JsonDict], taken: set[str]) -> list[JsonDict] | None:

@@ -17,7 +17,7 @@ from caravan.values.errors import PlanError
 from caravan.values.failure import ChangePlan, Diagnosis, PastCase, Repair
 from caravan.values.job import ClusterFacts, NodeFacts
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
-from caravan.values.repo import RepoProfile
+from caravan.values.repo import RepoProfile, ScriptOption
 
 SAID: Final = frozenset({Author.USER, Author.ANSWER})
 """Authors that are a person: what they set is changed only after asking."""
@@ -112,6 +112,11 @@ class Case:
         """The program's own spelling of its first option with one of these names, or None."""
         found = self.profile.option(*names)
         return found.flag if found else None
+
+    def taker(self, path: str) -> ScriptOption | None:
+        """The program's option that takes the field, also where each of its values is spelled out; or None."""
+        told = self.plan.flag(path) or next((f for p, f in self.plan.flags.items() if p.startswith(f"{path}=")), "")
+        return self.profile.option(told.split(" ")[0].rstrip("="))
 
     def as_option(self, value: Json, *names: str) -> dict[str, Json]:
         """The value for the program's first option with one of these names, where it would be told something new."""

@@ -48,9 +48,9 @@ def no_device(case: Case) -> Iterator[Repair]:
     runtimes = [d.runtimes for n in case.outlook.takers(plan) if (d := n.drivers.get("docker"))]
     if plan.driver == "docker" and plan.docker.runtime is None and any("nvidia" in names for names in runtimes):
         yield from case.change({"docker.runtime": "nvidia"}, "the nvidia runtime, by which a container sees its GPUs")
-    hidden = case.plan.env.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None:
+    if case.plan.env.get("CUDA_VISIBLE_DEVICES") is not None:
         yield from case.change({"env.CUDA_VISIBLE_DEVICES": None}, "the GPUs that the cluster gives, not a fixed list")
+        return  # on another node the list would hide them as well
     yield from elsewhere(case)
 
 

@@ -1,16 +1,17 @@
 """Against processes that don't find or don't hear each other: NCCL, the rendezvous, and the launcher."""
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 
-from caravan.diagnosis.ladders.case import Case
+from caravan.diagnosis.details import PROGRESS
+from caravan.diagnosis.ladders.case import Case, same_name
 from caravan.values.base import Json, sha256_text
 from caravan.values.failure import Repair, RetryElsewhere
 from caravan.values.repo import Launcher
 
 _LONG_S: Final = 7200
 _FIRST_PORT, _PORTS = 20_000, 10_000  # below the ports that Linux hands out by itself (32768 to 60999)
-_PROGRESS: Final = r"\b\d{1,3}%\||\bstep[ =:]*\d+|\bepoch[ =:]*\d|\bsaving\b|\bcheckpoint|tokeniz|\bevaluat|\bMap:"
 _FABRIC: Final = r"\bibv?_|\binfini|\bNET/IB\b|\bmlx\d|\bRoCE\b|\bGID\b|\bEFA\b|\blibfabric\b|NCCL_IB"
 _PEERS: Final = r"peer access|\bp2p\b|cudaIpc|\bIPC\b|NVLS|nvlink"
 _SHARED: Final = r"\bdev/shm|shmem|shm_open|shared memory"
@@ -20,7 +21,7 @@ _LAUNCHED: Final = (Launcher.TORCHRUN, Launcher.ACCELERATE, Launcher.DEEPSPEED)
 def collective_timeout(case: Case) -> Iterator[Repair]:
     """Once elsewhere with NCCL's own words in the log; longer only where the log shows progress; fewer loaders."""
     yield from _once_elsewhere(case)
-    if case.says(_PROGRESS):
+    if case.says(PROGRESS):
         now = case.number("timeout_s") or case.plan.training.ddp_timeout or 0
         longer = int(max(_LONG_S, 4 * now))
         yield from case.change(
@@ -77,6 +78,8 @@ def port_in_use(case: Case) -> Iterator[Repair]:
     port = _other_port(case, taken)
     option = case.option("master_port", "main_process_port", "dist_port", "init_port")
     told = [o for o in plan.training.options if option and o.lstrip("-") == option.lstrip("-")]
+    if option and taken and _stands(case, option, taken):  # over whatever the launcher or a variable says
+        yield from case.change(case.heard({f"training.options.{option}": port}), f"{option} {port} instead of {taken}")
     if launch.launcher in _LAUNCHED:
         if launch.master_port is not None:
             yield from case.change({"launch.master_port": None}, "the launcher finds a free port")
@@ -87,6 +90,13 @@ def port_in_use(case: Case) -> Iterator[Repair]:
         values = case.heard({f"training.options.{told[0] if told else option}": port})
         yield from case.change(values, f"{option} {port} instead of {taken}")
     yield RetryElsewhere(avoid_nodes=tuple(filter(None, [case.diagnosis.node_name])), why="a port of the node is taken")
+
+
+def _stands(case: Case, option: str, value: str) -> bool:
+    """Whether the program is told that value by that option."""
+    words = case.outlook.words(case.plan)
+    pairs = {*pairwise(words), *((w.partition("=")[0], w.partition("=")[2]) for w in words)}
+    return any(same_name(name, option) and said == value for name, said in pairs)
 
 
 def _other_port(case: Case, taken: str) -> int:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from caravan.diagnosis.ladders.case import Case, same_name
+from caravan.diagnosis.ladders.case import Case, plain, same_name
 from caravan.diagnosis.ladders.room import HERE
 from caravan.values.base import Json
 from caravan.values.failure import Repair
@@ -75,10 +75,14 @@ def _batch_product(case: Case, match: re.Match[str]) -> Iterator[tuple[Values, s
         yield case.heard(values), f"{total // world} samples per GPU make {total} on {world} GPUs"
 
 
-def _divisible(case: Case, _: re.Match[str]) -> Iterator[tuple[Values, str]]:
+_FIRST_NUMBER: Final = re.compile(r"(?<![\w.])\d{1,9}(?![\w.])")
+
+
+def _divisible(case: Case, said: re.Match[str]) -> Iterator[tuple[Values, str]]:
     """A micro batch that divides the batch of an update."""
     training, ranks = case.plan.training, case.plan.launch.nproc * case.plan.launch.nodes
-    whole = training.global_batch or int(case.number("have") or 0)
+    named = _FIRST_NUMBER.search(said[0])  # `batch_size (30) must be divisible by micro_batch_size (8)`
+    whole = training.global_batch or int(case.number("have") or 0) or (int(named[0]) if named else 0)
     micro = training.micro_batch or whole
     for size in range(min(micro, whole), 0, -1):
         if whole % (size * ranks) == 0 and size != micro:
@@ -162,7 +166,7 @@ def checkpoint(case: Case) -> Iterator[Repair]:
     plan, given = case.plan, case.plan.training.resume_from
     if given is not None:
         why = f"not from {given}: from the last whole checkpoint of this run, or from the start"
-        yield from case.change({"training.resume_from": None}, why)
+        yield from case.change({"training.resume_from": None, **_untold(case, str(given))}, why)
     option = case.profile.option("resume_from_checkpoint", "resume_from", "resume", "resume_path", "ckpt_path")
     told = next((o for o in plan.training.options if option and same_name(o, option.flag)), None)
     if told:
@@ -172,6 +176,20 @@ def checkpoint(case: Case) -> Iterator[Repair]:
     fresh = f"{HERE}/outputs-anew"
     if plan.training.output_dir != fresh:
         yield from case.change(case.heard({"training.output_dir": fresh}), "into a fresh directory, from the start")
+
+
+def _untold(case: Case, given: str) -> dict[str, Json]:
+    """The command without the option for the checkpoint, where it stands there: an unset field leaves it as it is."""
+    flag, words = plain(case.plan.flag("training.resume_from") or "resume_from_checkpoint"), list(case.plan.command)
+    for n, word in enumerate(words):
+        name, joined, value = word.partition("=")
+        if (
+            plain(name) == flag
+            and name.startswith("-")
+            and (value if joined else "".join(words[n + 1 : n + 2])) == given
+        ):
+            return {"command": words[:n] + words[n + (1 if joined else 2) :]}
+    return {}
 
 
 def columns(case: Case) -> Iterator[Repair]:

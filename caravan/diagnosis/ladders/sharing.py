@@ -46,7 +46,7 @@ def small_states(case: Case) -> dict[str, Json]:
     training = case.plan.training
     if (training.method or case.profile.method or "full") not in ("full", "sft", "finetune", "pretrain"):
         return {}
-    option = case.profile.option(case.plan.flag("training.optimizer") or "")
+    option = case.taker("training.optimizer")
     if option is None or str(training.optimizer or option.default or "adamw").lower() not in _ADAM:
         return {}
     offered = [o for o in _SMALL_ADAM if o in option.choices]

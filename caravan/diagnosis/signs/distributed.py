@@ -132,8 +132,7 @@ MEETING_SIGNS: Final[tuple[Sign, ...]] = (
         _NCCL,
     ),
     row(
-        r"another process is utilizing it"
-        r"|communication on port `(?P<port>\d+)`, but another process",
+        r"another process is utilizing it|communication on port `(?P<port>\d+)`, but another process",
         _LOG,
         _PORT,
         0.96,

@@ -82,7 +82,7 @@ MEMORY_SIGNS: Final[tuple[Sign, ...]] = (
         where="process",
     ),
     row(
-        r"\bCannot allocate memory\b|\bBrokenProcessPool\b|process pool was terminated abruptly",
+        r"^(?!.*\bibv_).*\bCannot allocate memory\b|\bBrokenProcessPool\b|process pool was terminated abruptly",
         _LOG,
         _HOST,
         0.72,

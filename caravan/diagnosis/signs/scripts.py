@@ -38,4 +38,11 @@ SCRIPT_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(r"^caravan: can't make the output directory (?P<path>.+)$", _LOG, _F.OUTPUT_PERMISSION_DENIED, 0.7),
     row(r"^caravan: this member of \d+ can't begin: .*missing: rank", _LOG, _F.RENDEZVOUS_UNREACHABLE, 0.9),
+    row(
+        r"^caravan: this member of \d+ can't begin: can't listen at port (?P<port>\d+): .*in use",
+        _LOG,
+        _F.RENDEZVOUS_PORT_IN_USE,
+        0.93,
+        _F.RENDEZVOUS_UNREACHABLE,
+    ),
 )

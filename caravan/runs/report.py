@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from caravan.runs.plan_file import shown_fields
+from caravan.values import model_usage
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Question
 from caravan.values.estimate import Estimate
@@ -99,6 +100,7 @@ def render_report(
     }
     environment.filters.update(filters)
     known = tuple(secrets)
+    shown = [event for event in events if event.kind != model_usage.CALL]
     text = environment.get_template("report.md.j2").render(
         run=_plain(record, known),
         reserved=reserved_usd,
@@ -116,8 +118,10 @@ def render_report(
         metrics=sorted((metrics or {}).items()),
         warnings=mask_json(list(warnings), known),
         trace=mask(trace, known) if trace else None,
-        events=[_plain(event, known) for event in events[-_MOST_EVENTS:]],
-        earlier=max(0, len(events) - _MOST_EVENTS),
+        model=[row._asdict() for row in model_usage.rows(events)],
+        model_line=model_usage.line(model_usage.used(events)),
+        events=[_plain(event, known) for event in shown[-_MOST_EVENTS:]],
+        earlier=max(0, len(shown) - _MOST_EVENTS),
     )
     return re.sub(r"\n{3,}", "\n\n", text)
 

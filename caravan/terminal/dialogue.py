@@ -92,7 +92,8 @@ def what_now(terminal: Terminal, job_id: str, interrupts: Interrupts) -> Wish:
 
 def question_lines(question: Question, number: int, total: int) -> list[str]:
     """A question as it is shown: text, why it is asked with its evidence, choices."""
-    lines = [f"{number}/{total}  {one_line(question.text)}"]
+    by = f" ({one_line(question.by)})" if question.by else ""
+    lines = [f"{number}/{total}  {one_line(question.text)}{by}"]
     places = ", ".join(one_line(f"{e.file}:{e.line}" if e.line else e.file) for e in question.evidence)
     why = " ".join(part for part in (one_line(question.reason), f"({places})" if places else "") if part)
     if why:

@@ -24,6 +24,7 @@ from caravan.terminal.summary import scene_of
 from caravan.values.dialogue import Answer, Ask, AskKind, Reply
 from caravan.values.errors import CaravanError, Interrupted, UsageError
 from caravan.values.estimate import Verdict
+from caravan.values.model_usage import document as usage_document
 from caravan.values.run import EXIT_CODES, DeploymentState, RunRecord, RunStatus
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def drive_run(
             trace_url=context.tracer.url(),
             cluster=scene_of(record, context.facts).cluster if record.status in _SHOWN else "",
             reserved_usd=context.store.reserved_usd(record.id),
+            used=usage_document(context.store.events(record.id)),
         )
     if drive.goes is not Goes.HERE and record.status is RunStatus.RUNNING:
         _let_go(wiring, terminal, result, replace(how, goes=drive.goes), as_json=as_json)

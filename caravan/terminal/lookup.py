@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.results import Result
+from caravan.values.model_usage import document as usage_document
 from caravan.values.run import ENDED
 
 _ALLOC_DIGITS: Final = 8
@@ -56,4 +57,5 @@ def look_up(wiring: Wiring, record: RunRecord) -> Result:
         trace_url=str(trace) if trace.is_file() else None,
         cluster=record.request.cluster,
         reserved_usd=wiring.store().reserved_usd(record.id),
+        used=usage_document(wiring.store().events(record.id)),
     )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from caravan.terminal.text import joined, money, one_line, words
 from caravan.values.base import Json
 from caravan.values.dialogue import AskKind
+from caravan.values.model import Usage
+from caravan.values.model_usage import line as usage_line
 from caravan.values.run import EXIT_CODES, DeploymentState, RunStatus
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ _INDENT: Final = 13  # columns before the values
 class Result:
     """A run as it stands. `state` is None before its first checkpoint, `ask` when it waits for nothing.
 
-    `cluster` says in a line where it runs, `reserved_usd` what the whole run may spend beside others.
+    `cluster` says in a line where it runs, `reserved_usd` what the whole run may spend beside others, `used` what it
+    has used of language models.
     """
 
     record: RunRecord
@@ -38,6 +41,7 @@ class Result:
     trace_url: str | None
     cluster: str = "the default cluster"
     reserved_usd: float | None = None
+    used: Json = None
 
     @property
     def report(self) -> Path | None:
@@ -68,6 +72,7 @@ def document(result: Result) -> dict[str, Json]:
         "warnings": list(state.warnings) if state else [],
         "cost_usd": record.cost_usd,
         "reserved_usd": result.reserved_usd,
+        "model": result.used,
         "user": record.user,
         "budget": state.budget.model_dump(mode="json") if state and state.budget else None,
         "report_path": str(result.report) if result.report else None,
@@ -144,12 +149,22 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
         rows.append(("outputs", one_line(joined((plan.outputs.kind, plan.outputs.location), ": "))))
     if record.cost_usd:
         rows.append(("cost", money(record.cost_usd)))
+    rows.append(("model", model_line(result.used)))
     if result.reserved_usd and record.status is RunStatus.RUNNING:
         rows.append(("reserved", f"{money(result.reserved_usd)} for the whole run"))
     rows += [("report", str(result.report or "")), ("trace", result.trace_url or "")]
     patch = state.diagnosis.patch if state and state.diagnosis and record.status is not RunStatus.SUCCEEDED else ""
     told = [f"  {name:<10} {value}" for name, value in rows if value]
     return lines + told + ([f"  {'suggested':<10} not applied:", *_patch_lines(patch)] if patch else [])
+
+
+def model_line(used: Json) -> str:
+    """What was used of language models, in a line; empty where none was asked."""
+    if used is None:
+        return ""
+    known = {name: value for name, value in used.items() if name in Usage.model_fields}
+    names = ", ".join(dict.fromkeys(str(step["model"]) for step in used["steps"]))
+    return one_line(f"{names}: {usage_line(Usage.model_validate(known))}")
 
 
 def _patch_lines(patch: str) -> list[str]:

@@ -17,7 +17,7 @@ from caravan.terminal.console import cell, console_on, draw, listing
 from caravan.terminal.text import duration, joined, money, one_line, span, words
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
-from caravan.values.plan import STANDING, Author
+from caravan.values.plan import STANDING, Author, Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,12 +71,23 @@ def show_approval(terminal: Terminal, ask: Ask, scene: Scene) -> None:
         pictures.append(estimate_table(ask.estimate))
         pictures += [alternatives_table(ask.estimate.alternatives)] if ask.estimate.alternatives else []
     rows = [("budget", ask.budget.text if ask.budget else ""), *grant_rows(ask)]
+    rows += [("by the model", text) for text in (model_lines(ask.plan) if ask.plan else ())]
     rows += [("asked because", text) for text in ask.objections]
     rows += [("warning", text) for text in ask.warnings]
     rows += choice_rows(ask.choices)
     rows.append(("job file", ask.hcl_path))
     pictures.append(_table([(name, value, "") for name, value in rows if value]))
     draw(terminal.stderr, *pictures)
+
+
+def model_lines(plan: TrainingPlan) -> list[str]:
+    """The fields that a language model has set, each with its reason: what a person should look at twice."""
+    marked = {path: said for path, said in plan.provenance.items() if _of_model(said)}
+    return [one_line(f"{path} = {words(plan.get(path))}: {said.why}", 160) for path, said in sorted(marked.items())]
+
+
+def _of_model(said: Provenance) -> bool:
+    return said.by is Author.MODEL or (said.by is Author.REPAIR and said.why.startswith("by "))
 
 
 def grant_rows(ask: Ask) -> list[tuple[str, str]]:

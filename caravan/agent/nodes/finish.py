@@ -17,6 +17,7 @@ from caravan.diagnosis.series import HELD_OUT
 from caravan.planning.config_files import reaches
 from caravan.values.errors import ServiceError
 from caravan.values.failure import Stage
+from caravan.values.model_usage import used
 from caravan.values.plan import TrainingPlan
 from caravan.values.run import ENDED, RunEvent, RunStatus
 
@@ -142,7 +143,8 @@ def report(state: RunState, context: Context) -> Update:
     context.folder.save_report(context.adviser.summary(text) if context.adviser else text)
     context.store.add_event(state.run_id, RunEvent(at=_ended_at(state, context), kind=status.value, text=detail))
     # Last, because a run that is marked as ended is not driven on after a crash.
-    context.store.update_run(state.run_id, status=status, detail=detail, cost_usd=state.spent_usd)
+    asked = used(context.store.events(state.run_id)).usd or 0.0
+    context.store.update_run(state.run_id, status=status, detail=detail, cost_usd=state.spent_usd + asked)
     return {"status": status, "detail": detail}
 
 

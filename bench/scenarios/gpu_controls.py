@@ -1,6 +1,6 @@
 """Healthy trainings on a played card that look as if something were wrong: they must be left alone."""
 
-from typing import Final
+from typing import Any, Final
 
 from bench.scenario import Expected
 from bench.scenarios.stand_in import gpu_node
@@ -9,7 +9,7 @@ from caravan.values.failure import FailureClass
 
 _4090: Final = gpu_node("desk", "NVIDIA GeForce RTX 4090", 24564)
 _T4: Final = gpu_node("old", "Tesla T4", 15360)
-_WELL: Final = {"expected": Expected.UNTOUCHED, "failure": FailureClass.NO_FAILURE}
+_WELL: Final[dict[str, Any]] = {"expected": Expected.UNTOUCHED, "failure": FailureClass.NO_FAILURE}
 
 _WORDS: Final = """
     print("If you see 'torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB', lower the "

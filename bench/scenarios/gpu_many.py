@@ -248,7 +248,7 @@ def _ddp(
     return played(name, text, command, *nodes, script="train_ddp.py", files={**files, **more.pop("files", {})}, **more)
 
 
-_TWO: Final = {"sets": ("resources.gpus=2",)}
+_TWO: Final[dict[str, Any]] = {"sets": ("resources.gpus=2",)}
 _TORCHRUN: Final = "torchrun --nproc_per_node=2 train_ddp.py"
 _MONITOR: Final = """
     parser.add_argument("--dist_port", type=int, default=29500, help="where the processes meet")

@@ -33,7 +33,7 @@ training:
 _CONF: Final = {
     "model": "models/own",
     "output_dir": "out",
-    "train": {"batch_size": 8, "max_len": 2048, "precision": "bf16", "grad_ckpt": False, "lr": 0.1, "epochs": 12},
+    "train": {"batch_size": 8, "max_len": 1024, "precision": "bf16", "grad_ckpt": False, "lr": 0.1, "epochs": 12},
 }
 _SHELL: Final = """#!/bin/bash
 # Usage: BATCH_SIZE=4 bash run.sh

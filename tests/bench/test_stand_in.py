@@ -33,10 +33,15 @@ def needed(module: Any, **more: Any) -> float:
     card = module.Card("desk", 0, "any", 10**7)
     peaks: list[float] = []
     take = card.take
-    card.take = lambda size: (take(size), peaks.append(card.used))
+
+    def watched(size: float) -> None:
+        take(size)
+        peaks.append(card.used)
+
+    card.take = watched
     usual = {"batch": 4, "length": 1024, "precision": "fp16"}
     module.occupy(card, module.shape_of("gpt2-medium"), **{**usual, **more})
-    return max(peaks) / module.GIB
+    return float(max(peaks) / module.GIB)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from bench.memory_problems import PROBLEMS, Problem  # noqa: E402
 from caravan.agent.case_context import named  # noqa: E402
 from caravan.diagnosis.rules import diagnose  # noqa: E402
 from caravan.lessons import Candidate, Sought, StoredLesson, first, lesson_key, prepared, rank, search_text  # noqa: E402
+from caravan.lessons.facets import same_thing  # noqa: E402
 from caravan.values.base import Json, sha256_text  # noqa: E402
 from caravan.values.failure import Diagnosis, Evidence, Lesson, Stage  # noqa: E402
 from caravan.values.plan import Author, PlanChange, TrainingPlan  # noqa: E402
@@ -214,7 +215,10 @@ def ranked(lessons: Sequence[StoredLesson], labels: Sequence[str], queries: Sequ
         asked = np.asarray(model.embed_query(query.diagnosis.cause), dtype=np.float32)
         scores = vectors @ (asked / (np.linalg.norm(asked) + 1e-9))
         near = {int(n) for n in np.argsort(-scores)[:50]}
-        chosen = [n for n, s in enumerate(lessons) if s.lesson.failure is query.diagnosis.failure or n in near]
+        named_too = {n for n, s in enumerate(lessons) if same_thing(s.lesson.context, query.context)}
+        chosen = [
+            n for n, s in enumerate(lessons) if s.lesson.failure is query.diagnosis.failure or n in near | named_too
+        ]
         candidates = [Candidate(id=f"{n:06}", stored=lessons[n], similarity=float(scores[n])) for n in chosen]
         sought = Sought(
             failure=query.diagnosis.failure,

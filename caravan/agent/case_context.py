@@ -18,7 +18,7 @@ from caravan.values.repo import RepoProfile
 
 SUBJECT: Final = ("module", "package", "option", "path", "program", "image")
 """What a diagnosis names that tells two failures of one cause apart: another missing package is another failure."""
-_NAMED: Final = (*SUBJECT, "symbol", "library", "column", "variable", "dtype", "dimension", "repo")
+_NAMED: Final = ("column", *SUBJECT, "symbol", "library", "variable", "dtype", "dimension", "repo")
 """What else it may name that a case is found again by."""
 PLACES: Final = {
     "driver": "driver",

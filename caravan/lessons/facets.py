@@ -55,7 +55,7 @@ _MEMORY: Final = (
     ("k80", 12),
 )
 _DECIDING: Final = frozenset(
-    {"module", "package", "option", "program", "symbol", "library", "variable", "dtype", "dimension", "column"}
+    {"module", "package", "option", "program", "symbol", "variable", "dtype", "dimension", "column"}
 )
 """Kinds of things whose names tell two failures of one cause apart. Paths, images and hosts are named as everybody
 likes, so that another name says nothing."""
@@ -80,7 +80,11 @@ def billions(context: Context) -> float | None:
 
 def generation(context: Context) -> str | None:
     """Who the GPU's kin are (`ampere`), by its model's name; None where that is not known."""
-    name = _gpu(context)
+    return _generation(_gpu(context))
+
+
+@functools.lru_cache(maxsize=1024)
+def _generation(name: str) -> str | None:
     return next((kin for kin, parts in _GENERATIONS if any(p in name for p in parts)), None) if name else None
 
 
@@ -96,7 +100,12 @@ def gpu_memory(context: Context) -> float | None:
 
 def subject(context: Context) -> tuple[str, str] | None:
     """What the failure names, as kind and name in one spelling: `module=flash_attn` is package `flash-attn`."""
-    kind, equals, name = str(context.get("subject") or "").partition("=")
+    return _read_subject(str(context.get("subject") or ""))
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_subject(told: str) -> tuple[str, str] | None:
+    kind, equals, name = told.partition("=")
     if not equals or not name.strip():
         return None
     name = name.strip().casefold()
@@ -105,6 +114,8 @@ def subject(context: Context) -> tuple[str, str] | None:
         return "package", normal(requirement_name(distribution(top) or top) or top)
     if kind == "option":
         return kind, name.split(" ")[0].partition("=")[0].lstrip("-+").replace("-", "_")
+    if kind == "symbol" and name.startswith("_z"):
+        return None  # a compiler's name, another one with each build
     if kind in ("path", "program", "image"):
         return kind, name.rstrip("/").rpartition("/")[2].partition("@")[0]
     return kind, name
@@ -183,7 +194,7 @@ def _framework(have: Context, want: Context) -> float | None:
 def _method(have: Context, want: Context) -> float | None:
     equal = _equal(have, want, "method")
     names = {str(c.get("method")).casefold() for c in (have, want)}
-    return 0.5 if equal == 0.0 and names <= _ADAPTERS else equal
+    return 0.3 if equal == 0.0 and names <= _ADAPTERS else equal
 
 
 def _model(have: Context, want: Context) -> float | None:

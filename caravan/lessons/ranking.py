@@ -24,7 +24,7 @@ from caravan.values.lesson_fields import PROGRAM
 HALF_LIFE_DAYS: Final = 180.0
 """Days after which half of what age takes is gone. A choice, not a measurement: images and libraries turn over in
 about a year."""
-FRESH: Final = 0.4
+FRESH: Final = 0.2
 """The share of a case's weight that age and other versions take at most: an old case of this very failure says more
 than a fresh one of another."""
 
@@ -129,9 +129,10 @@ def _fit(stored: StoredLesson, sought: Sought) -> float:
 def _tier(stored: StoredLesson, sought: Sought, fit: float) -> int:
     """How much the structures have in common, 4 to 0.
 
-    After a failure: 4: the same failure in a like context; 3: the same failure elsewhere; 2: the same cause; 1: the
-    same cause of another thing, or the same fingerprint by another cause; 0: neither. The same failure is told by its
-    fingerprint or by what it names; where every failure of a cause reads alike, by the context.
+    After a failure: 4: the same failure in a like context; 3: the same failure elsewhere; 2: the same cause, or the
+    same thing by another cause; 1: the same cause of another thing, or the same fingerprint by another cause; 0:
+    neither. The same failure is told by its fingerprint or by what it names; where every failure of a cause reads
+    alike, by the context.
     Before one: 4: the same code or program; 3: the same repository, or a context very like this one; 2: a like one;
     1: a part.
     """
@@ -140,8 +141,9 @@ def _tier(stored: StoredLesson, sought: Sought, fit: float) -> int:
         return _tier_of_plan(stored, sought, fit)
     same_print = bool(sought.fingerprint) and stored.lesson.fingerprint == sought.fingerprint
     if sought.failure in _NO_CAUSE or stored.lesson.failure is not sought.failure:
-        same_cause = stored.lesson.failure is sought.failure
-        return (4 if same_cause else 1) if same_print else 0
+        if same_print:
+            return 4 if stored.lesson.failure is sought.failure else 1
+        return 2 if same_thing(have, sought.context) else 0
     if another_thing(have, sought.context) or not holds(have, sought.context):
         return 1
     if sought.failure in BY_CONTEXT:

@@ -21,9 +21,12 @@
 A job that failed for good (exit code 1) is an outcome of a run, not an error.
 """
 
-from typing import ClassVar
+from __future__ import annotations
 
-from caravan.values.model import ModelFault, Usage
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:  # a help page knows the errors and loads no values
+    from caravan.values.model import ModelFault, Usage
 
 
 class CaravanError(Exception):

@@ -103,4 +103,9 @@ SCENARIOS = (
         ),
         "model.json",
     ),
+    healthy(
+        "control-writes-where-only-its-code-says",
+        {**rings(), "config.yaml": "training:\n  epochs: 20\n  batch_size: 16\n  learning_rate: 0.2\n"},
+        "weights.npz",
+    ),
 )

@@ -161,7 +161,7 @@ SCENARIOS = (
     ),
     Scenario(
         "longer-than-approved",
-        F.RUN_TOO_LONG,
+        F.INTERRUPTED_EXTERNALLY,
         Expected.ESCALATED,
         line(
             "python train.py --epochs 4000",
@@ -170,6 +170,7 @@ SCENARIOS = (
         ),
         inventory(),
         sets=("limits.max_run_s=15", "kill_timeout_s=3"),
+        also=(F.RUN_TOO_LONG,),
     ),
     Scenario(
         "stopped-from-outside",

@@ -363,6 +363,7 @@ class Application:
         from caravan.cluster.sentinel import read_sentinel
         from caravan.cluster.watch import judge
         from caravan.planning.site import mirrored_images
+        from caravan.values.failure import Scope
         from caravan.values.handover import Carried
         from config import process_environment
         from observability import setup_logging
@@ -394,6 +395,7 @@ class Application:
                 facts=facts,
                 reasoner=TracedReasoner(thinking or rules, tracer),
                 adviser=thinking,
+                lesson_scope=Scope(settings.memory_scope),
                 memory=memory,
                 tracer=tracer,
                 store=self._store,

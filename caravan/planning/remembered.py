@@ -84,6 +84,57 @@ def remembered_changes(
     return tuple(found)
 
 
+def foreseen(plan: TrainingPlan, profile: RepoProfile, cases: Iterable[PastCase]) -> tuple[str, ...]:
+    """What is told before the plan costs anything: that this code failed with settings like these, and that nothing is
+    known that mends it. What came from outside the job, and causes that the plan now meets otherwise, are left out."""
+    told = []
+    for case in cases:
+        if case.worked is True or case.failure is None or case.failure in _FROM_OUTSIDE or CODE not in case.same:
+            continue
+        if case.context.get("launch_command") != profile.launch_command or not _as_it_failed(case, plan):
+            continue
+        when = f" on {case.last_seen:%Y-%m-%d}" if case.last_seen else ""
+        tried = " and what was tried then did not help" if case.changes else ""
+        told.append(
+            f"memory: with settings like these this code failed{when} with {case.failure.replace('_', ' ')}{tried}, "
+            f"and nothing is known that mends it: {case.text.partition(chr(10))[0][:200]} ({name_of(case)})"
+        )
+    return tuple(dict.fromkeys(told))[:_FORESEEN]
+
+
+def _as_it_failed(case: PastCase, plan: TrainingPlan) -> bool:
+    """Whether what is known of the plan that failed is what this plan says, in room no more than that."""
+    if any(_now(plan, path) != value for path, value in case.before.items() if path not in ROOM):
+        return False
+    for name, path in _SETTINGS.items():
+        had, now = case.context.get(name), _now(plan, path)
+        if had is not None and had != now and not (path in ROOM and isinstance(had, int) and isinstance(now, int)):
+            return False
+        if path in ROOM and isinstance(had, int) and isinstance(now, int) and now > had:
+            return False
+    return True
+
+
+_SETTINGS: Final = {
+    **{"driver": "driver", "gpus": "resources.gpus", "memory_mb": "resources.memory_mb", "image": "image"},
+    **{"micro_batch": _BATCH, "max_len": "training.max_len", "method": "training.method", "base_model": "model.id"},
+}
+"""Parts of a lesson's context that say how the plan was set → the plan's field."""
+_FORESEEN: Final = 3
+_F = FailureClass
+_FROM_OUTSIDE: Final = frozenset(
+    (
+        *(_F.INTERRUPTED_EXTERNALLY, _F.NO_FAILURE, _F.NOMAD_API_UNREACHABLE, _F.NOMAD_OBJECT_NOT_FOUND),
+        *(_F.POLICY_DENIED, _F.ACL_PERMISSION_DENIED, _F.REGISTRY_AUTH_DENIED, _F.TEMPLATE_SECRET_UNAVAILABLE),
+        *(_F.PLACEMENT_RESOURCES_EXHAUSTED, _F.PLACEMENT_GPU_UNAVAILABLE, _F.PLACEMENT_CONSTRAINT_FILTERED),
+        *(_F.IMAGE_PULL_TRANSIENT, _F.GPU_NODE_BROKEN, _F.GPU_MEMORY_CONTENDED, _F.PORT_CONFLICT, _F.NCCL_TIMEOUT),
+        *(_F.CONTAINER_NAME_CONFLICT, _F.HF_GATED_AUTH, _F.HUB_RATE_LIMITED, _F.NETWORK_UNREACHABLE),
+        *(_F.RENDEZVOUS_PORT_IN_USE, _F.DEPLOY_PROGRESS_DEADLINE),
+    )
+)
+"""Causes that lie outside the job: the next time they may be gone."""
+
+
 def used_cases(plan: TrainingPlan, cases: Iterable[PastCase]) -> tuple[PastCase, ...]:
     """The cases that the plan follows in full: all that they changed holds, and something of it is by memory."""
     said = [p.why for p in plan.provenance.values() if p.by is Author.MEMORY]

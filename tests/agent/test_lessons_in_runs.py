@@ -17,6 +17,7 @@ from caravan.values.errors import ServiceError
 from caravan.values.failure import Diagnosis, FailureClass, Lesson, PastCase, Scope
 from caravan.values.lesson_fields import name_of
 from caravan.values.plan import Author, PlanChange, apply_changes
+from caravan.values.policy import LimitRules, Policies, Policy, PolicyFile
 from caravan.values.run import RunRecord, RunStatus
 from keeping import KeepingMemory
 from tests.agent.test_loop import TRAIN, Ladder, World, ended, memory_change, needs
@@ -365,3 +366,33 @@ def test_lessons_of_a_repository_alone_speak_to_no_other(tmp_path: Path) -> None
     copy = tmp_path / "copy"
     shutil.copytree(world.repo, copy)
     assert len(attempts(world, run(world, source=str(copy)))) == 2
+
+
+def test_a_plan_that_failed_and_was_never_mended_is_told_before_it_is_deployed(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(10**9))
+    ladder(world)
+    assert ended(world.drive(world.start())).status is RunStatus.ESCALATED
+    assert not any("with settings like these" in note for note in world.progress.notes)
+    (case,) = world.memory.all()
+    record = world.start(yes=False)
+    ask = world.drive(record)
+    while isinstance(ask, Ask) and ask.questions:
+        ask = world.drive(record, Reply())
+    assert isinstance(ask, Ask)
+    (told,) = [warning for warning in ask.warnings if "with settings like these" in warning]
+    assert "host memory oom" in told
+    assert name_of(case) in told
+    assert sum("with settings like these" in note for note in world.progress.notes) == 1
+    more = world.start(sets=(PlanChange(path=MEMORY, value=3000, by=Author.USER),), dry_run=True)
+    world.drive(more)  # another plan than the one that failed
+    assert not any("with settings like these" in warning for warning in world.state(more).warnings)
+
+
+def test_memory_makes_no_plan_that_a_policy_denies(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(4000))
+    first = run(world)
+    rules = Policies(files=(PolicyFile(path="policy.toml", policy=Policy(limits=LimitRules(memory_mb=3000))),))
+    record = world.start()
+    world.drive(record, policies=rules)
+    assert attempts(world, record)[0] == attempts(world, first)[0]
+    assert not any(p.by is Author.MEMORY for p in world.state(record).plan.provenance.values())

@@ -17,9 +17,9 @@ from caravan.planning.answers import answers_to_changes, changes_from
 from caravan.planning.derived import derived_notes, with_derived
 from caravan.planning.draft import draft_plan, with_fitting_flags
 from caravan.planning.outputs import settled
-from caravan.planning.policy import fill, within
+from caravan.planning.policy import fill, plan_denials, within
 from caravan.planning.program import chosen_script
-from caravan.planning.remembered import used_cases
+from caravan.planning.remembered import foreseen, used_cases
 from caravan.planning.resume import resume_changes
 from caravan.planning.site import place_changes, site_changes
 from caravan.planning.spoken import spoken
@@ -100,7 +100,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     plan = apply_changes(plan, standing_sets(state))  # once more: an answer may touch further fields than its own
     profile = with_hub(plan, profile, context)
     cases = standing_cases(state.cases, tree, profile)
-    plan = apply_changes(plan, context.reasoner.propose(plan, profile, facts, cases))
+    plan = apply_changes(plan, _allowed(context.reasoner.propose(plan, profile, facts, cases), plan, context))
     plan = settled(with_derived(with_fitting_flags(plan, profile), profile, request.prompt), facts)
     plan = with_delivery(plan, chosen, tree, context)
     plan = apply_changes(plan, resume_changes(plan, profile))
@@ -110,12 +110,27 @@ def make_plan(state: RunState, context: Context) -> Update:
     _tell_remembered(plan, state, context)
     told = (*chosen.warnings, *needed_but_left_out(plan, tree), *not_sent(plan), *doubtful(plan, tree, context))
     told = (*told, *environment_told(plan, profile, context), *derived_notes(plan, profile))
+    known = foreseen(plan, profile, cases)
+    for text in known:
+        context.progress.note(text)
+    told = (*told, *known)
     return {
         "plan": plan,
         "profile": profile,
         "remembered": used_cases(plan, cases),
         "warnings": joined(state.warnings, told),
     }
+
+
+def _allowed(changes: tuple[PlanChange, ...], plan: TrainingPlan, context: Context) -> tuple[PlanChange, ...]:
+    """The changes without memory's where those would bring the plan against a policy: a lesson makes no denial."""
+
+    def denied(given: tuple[PlanChange, ...]) -> set[str]:
+        changed = apply_changes(plan, given)
+        return {d.rule for d in plan_denials(changed, context.facts(), context.policies)}
+
+    without = tuple(change for change in changes if change.by is not Author.MEMORY)
+    return without if without != changes and denied(changes) - denied(without) else changes
 
 
 def _tell_remembered(plan: TrainingPlan, state: RunState, context: Context) -> None:

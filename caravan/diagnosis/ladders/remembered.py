@@ -60,12 +60,12 @@ def followed_in_vain(case: Case) -> bool:
 
 
 def put_last(case: Case, repairs: Sequence[Repair]) -> tuple[Repair, ...]:
-    """The repairs in their order, those after the others that a like case tried in vain, with the lesson that says it.
+    """The repairs in their order, then those that failed more often than not in a like case, each with its lesson.
 
     None is left out: where nothing else is left, it is tried once more. What worked in another training is put behind
     only by what failed in this one.
     """
-    failures = [past for past in case.cases if past.worked is not True and past.failed and past.changes]
+    failures = [past for past in case.cases if past.worked is False and past.changes]
     first, last = list[Repair](), list[Repair]()
     for repair in repairs:
         known = next((past for past in failures if _in_vain(case, past, repair)), None)

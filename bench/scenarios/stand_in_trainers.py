@@ -332,5 +332,5 @@ def played(
         changed=changed,
         within=within,
         stand_in=True,
-        **more,
+        **{"seconds": 300, **more},
     )

@@ -111,9 +111,6 @@ def other_plans(
 
 def all_avoided(repair: RetryElsewhere, plan: TrainingPlan, state: RunState, facts: ClusterFacts) -> bool:
     """Whether the node that it leads away from is the last: it failed on each that could take the plan."""
-    avoided = joined(state.avoid_nodes, repair.avoid_nodes)
-    return (
-        bool(repair.avoid_nodes)
-        and bool(state.avoid_nodes)
-        and not any(node.name not in avoided for node in takers(plan, facts))
-    )
+    avoided, nodes = joined(state.avoid_nodes, repair.avoid_nodes), takers(plan, facts)
+    led_away = bool(repair.avoid_nodes) and bool(state.avoid_nodes)
+    return led_away and bool(nodes) and all(node.name in avoided for node in nodes)

@@ -376,3 +376,9 @@ def test_a_secret_in_a_documented_command_is_left_out_and_said(tmp_path):
     documented = read_command(profile.launch_command)
     assert documented.command == ("train.py", "--epochs", "2", "--lr", "1e-4")
     assert documented.gaps == ()
+
+
+def test_a_sentence_about_a_command_at_a_files_front_is_no_command(tmp_path):
+    front = '"""python train.py key=value ... over the defaults in conf.json."""\n'
+    files = {"train.py": front + script(ARGPARSE), "README.md": "# X\n\n    python train.py --lr 0.1\n"}
+    assert profile_of(tmp_path, files).launch_command == "python train.py --lr 0.1"

@@ -6,6 +6,7 @@ context (`memory_quality.CONTEXTS`), and `subject` where the words name one of `
 are numbers, sizes and paths, other ones each time.
 """
 
+# ruff: noqa: E501 -- the lines of logs are kept whole
 from typing import NamedTuple
 
 

@@ -9,6 +9,8 @@ are numbers, sizes and paths, other ones each time.
 # ruff: noqa: E501 -- the lines of logs are kept whole
 from typing import NamedTuple
 
+from bench.memory_names import OPTIONS, PACKAGES, PROGRAMS, SYMBOLS
+
 
 class Problem(NamedTuple):
     """One problem: its name, the repair's plan field, what decides, and its words."""
@@ -21,47 +23,6 @@ class Problem(NamedTuple):
     held: tuple[str, ...]
     subjects: tuple[str, ...] = ()
 
-
-_PACKAGES = (
-    *(
-        "einops",
-        "peft",
-        "bitsandbytes",
-        "deepspeed",
-        "xformers",
-        "sentencepiece",
-        "datasets",
-        "evaluate",
-        "rouge_score",
-    ),
-    *("wandb", "tensorboard", "timm", "librosa", "soundfile", "nltk", "spacy", "sklearn", "cv2", "yaml", "omegaconf"),
-    *(
-        "hydra",
-        "accelerate",
-        "trl",
-        "tiktoken",
-        "jsonlines",
-        "seqeval",
-        "sacrebleu",
-        "torchmetrics",
-        "lightning",
-        "diffusers",
-    ),
-    *("optuna", "ray", "mlflow", "fire", "typer", "rich", "pandas", "scipy", "matplotlib", "seaborn"),
-)
-_OPTIONS = (
-    *("--use_flash_attn", "--lora_r", "--deepspeed_config", "--bf16", "--gradient_checkpointing", "--max_seq_length"),
-    *("--per_device_batch", "--eval_strategy", "--warmup_ratio", "--packing", "--load_in_4bit", "--report_to"),
-    *("--save_safetensors", "--num_epochs", "--optim", "--group_by_length", "--neftune_alpha", "--lr_schedule"),
-    *("--train_file", "--dataset_name", "--model_id", "--seed_all", "--tf32", "--torch_compile"),
-)
-_SYMBOLS = (
-    *("transformers.AdamW", "transformers.BitsAndBytesConfig", "peft.PeftConfigX", "trl.SFTConfig", "trl.DPOConfig"),
-    *("datasets.load_metric", "huggingface_hub.cached_download", "torch._six", "accelerate.clear_device_cache"),
-    *("transformers.LlamaFlashAttention2", "transformers.HybridCache", "trl.create_reference_model", "diffusers.DiT"),
-    *("peft.get_peft_config", "transformers.GenerationMixin", "accelerate.DataLoaderConfiguration", "jinja2.escape"),
-)
-_PROGRAMS = ("gcc", "g++", "cmake", "ninja", "nvcc", "git", "ffmpeg", "cargo", "make", "swig", "pkg-config", "wget")
 
 PROBLEMS: tuple[Problem, ...] = (
     Problem(
@@ -158,7 +119,7 @@ PROBLEMS: tuple[Problem, ...] = (
             "ModuleNotFoundError: No module named '{s}'\n\nThe above exception was the direct cause of the following exception:\n\nRuntimeError: Failed to import transformers.trainer because of the following error (look up to see its traceback): No module named '{s}'",
         ),
         ("ModuleNotFoundError: No module named '{s}.utils'", "/opt/conda/bin/python: No module named {s}"),
-        _PACKAGES,
+        PACKAGES,
     ),
     Problem(
         "option is not known",
@@ -170,7 +131,7 @@ PROBLEMS: tuple[Problem, ...] = (
             "ValueError: Some specified arguments are not used by the HfArgumentParser: ['{s}', '{n}']",
             "error: unrecognized arguments: {s}={n}",
         ),
-        _OPTIONS,
+        OPTIONS,
     ),
     Problem(
         "name is not in the module",
@@ -182,7 +143,7 @@ PROBLEMS: tuple[Problem, ...] = (
             "ImportError: cannot import name '{b}' from '{a}' (unknown location)",
             "AttributeError: module {a} has no attribute {b}",
         ),
-        _SYMBOLS,
+        SYMBOLS,
     ),
     Problem(
         "program of the build is missing",
@@ -191,7 +152,7 @@ PROBLEMS: tuple[Problem, ...] = (
         ("unable to execute '{s}': No such file or directory\nerror: command '{s}' failed: No such file or directory",),
         ("/bin/sh: 1: {s}: not found",),
         ("FileNotFoundError: [Errno 2] No such file or directory: '{s}'", "bash: line {n}: {s}: command not found"),
-        _PROGRAMS,
+        PROGRAMS,
     ),
     Problem(
         "cuda's compiler is missing",

@@ -24,7 +24,7 @@ def candidate(
     *,
     similarity: float | None = 0.5,
     days: float = 0,
-    context: dict[str, str] | None = None,
+    context: dict[str, Any] | None = None,
     worked: int = 0,
     failed: int = 0,
     source: str = "run",

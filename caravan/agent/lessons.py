@@ -297,9 +297,20 @@ def _confirmation(told: Sequence[Attempt], case: PastCase) -> bool | None:
     undone = any(spoken & a.changed.keys() for a in told)
     if any(a.diagnosis is None for a in told) and not undone:
         return True
+    if first and spoken and first.failure in _OF_THE_PROGRAM and all(a.diagnosis for a in told):
+        return False  # another failure of the program itself, and nothing ended well: what was followed is suspect
     stage = _stage(first.failure) if first and first.failure is not case.failure else None
     ended_early = stage is not None and stage <= _START and bool(spoken)
     return False if ended_early and (undone or all(_early(a) for a in told)) else None
+
+
+_OF_THE_PROGRAM: Final = frozenset(
+    (
+        *(_F.UNKNOWN, _F.USER_CODE_BUG, _F.TRAINING_CONFIG_INVALID, _F.INDEX_OUT_OF_RANGE, _F.NUMERIC_DIVERGENCE),
+        *(_F.PROCESS_CRASH_NATIVE, _F.PROCESS_HANG, _F.OUTPUTS_MISSING, _F.DATASET_FORMAT_ERROR),
+    )
+)
+"""Causes that a wrong setting of the program may have; those that lie outside it say nothing of a lesson."""
 
 
 def _early(attempt: Attempt) -> bool:

@@ -306,3 +306,25 @@ def test_the_context_of_a_failure_names_what_the_failure_names() -> None:
     assert "subject" not in case_context(known)
     diagnosis = known.attempts[0].diagnosis
     assert case_context(known.model_copy(update={"diagnosis": diagnosis}))["subject"] == "package=einops"
+
+
+def test_a_followed_lesson_after_which_nothing_ends_well_loses_its_standing() -> None:
+    case = PastCase(
+        id="1",
+        failure=FailureClass.CLI_ARGS_INVALID,
+        text="t",
+        changes=(PlanChange(path="training.micro_batch", value=3, by=Author.REPAIR),),
+        worked=True,
+        source="far/1",
+    )
+
+    def word(*attempts: Attempt) -> list[bool | None]:
+        found = lessons_of(state(*attempts, remembered=(case,)))
+        return [lesson.worked for lesson in found if lesson.source.endswith("/plan")]
+
+    assert word(failed(FailureClass.UNKNOWN)) == [False]
+    assert word(failed(FailureClass.UNKNOWN), failed(FailureClass.USER_CODE_BUG)) == [False]
+    assert word(failed(FailureClass.UNKNOWN), WELL) == [True]
+    assert word(failed(FailureClass.NETWORK_UNREACHABLE)) == []
+    room = case.model_copy(update={"changes": (PlanChange(path=MEMORY, value=3, by=Author.REPAIR),)})
+    assert [x for x in lessons_of(state(failed(FailureClass.UNKNOWN), remembered=(room,))) if "plan" in x.source] == []

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from caravan.agent.approval import objections
+from caravan.agent.case_context import case_context
 from caravan.diagnosis.ladders.remembered import WORKED
+from caravan.lessons import first as first_seen
+from caravan.lessons import to_record
 from caravan.planning.catalogue import Prices
 from caravan.values.base import Json, sha256_text
 from caravan.values.dialogue import Ask, Reply
@@ -396,3 +399,31 @@ def test_memory_makes_no_plan_that_a_policy_denies(tmp_path: Path) -> None:
     world.drive(record, policies=rules)
     assert attempts(world, record)[0] == attempts(world, first)[0]
     assert not any(p.by is Author.MEMORY for p in world.state(record).plan.provenance.values())
+
+
+def test_a_poisoned_lesson_costs_one_attempt_and_is_not_followed_again(tmp_path: Path) -> None:
+    def script(job: Json) -> Script:
+        told = [t["EmbeddedTmpl"] for t in job["TaskGroups"][0]["Tasks"][0]["Templates"]]
+        wrong = any(re.search(r"--batch-size[ =]3\b", text) for text in told)
+        return Script(exit_code=1, stderr=b"it does not go like that\n") if wrong else Script()
+
+    world = World(tmp_path, script)
+    lesson = Lesson(
+        failure=FailureClass.HOST_MEMORY_OOM,
+        text="Smaller batches are always better.",
+        context=case_context(world.state(run(world))),
+        changes=(PlanChange(path="training.micro_batch", value=3, by=Author.REPAIR),),
+        worked=True,
+        source="far/1",
+    )
+    praised = first_seen(lesson, world.clock.now()).model_copy(update={"worked": 9, "times": 9})
+    assert world.memory.restore(to_record(praised))
+    poisoned = world.start(yes=True)
+    world.drive(poisoned)
+    assert world.state(poisoned).plan.training.micro_batch == 3
+    assert len(attempts(world, poisoned)) == 1
+    (case,) = (c for c in world.memory.all() if c.source.startswith(poisoned.id) and c.changes)
+    assert case.worked is not True
+    again = run(world)
+    assert len(attempts(world, again)) == 1
+    assert world.state(again).plan.training.micro_batch != 3

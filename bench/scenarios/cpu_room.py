@@ -132,6 +132,7 @@ SCENARIOS = (
         sets=("resources.memory_mb=200",),
         changed=("resources.memory_mb", "training.num_workers", "config_overlays"),
         outputs=("weights.npz",),
+        within=3,
     ),
     Scenario(
         "memory-beyond-every-node",

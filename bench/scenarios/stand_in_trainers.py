@@ -5,6 +5,7 @@ Each has a loss that is really computed, an output that is really written, and a
 for the card. Only the standard library is imported, so that a job needs no environment of its own.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -301,6 +302,11 @@ def own(
     return filled(OWN, {**values, "PRECISION": precision})
 
 
+def written(trainer: str) -> tuple[str, ...]:
+    """The names of the files of weights that a trainer's text writes at its end."""
+    return tuple(dict.fromkeys(re.findall(r'\(out / "(model\.\w+)"\)', trainer)))
+
+
 def played(
     name: str,
     trainer: str,
@@ -331,6 +337,7 @@ def played(
         environment={"CARAVAN_USD_PER_GPU_HOUR": "0.5"},
         changed=changed,
         within=within,
+        outputs=written(trainer),
         stand_in=True,
         **{"seconds": 300, **more},
     )

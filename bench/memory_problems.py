@@ -22,6 +22,7 @@ class Problem(NamedTuple):
     tune: tuple[str, ...]
     held: tuple[str, ...]
     subjects: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
 
 
 PROBLEMS: tuple[Problem, ...] = (

@@ -1,12 +1,13 @@
 """Whether the right lesson is found: the memory's recall beside plain Mem0 search, on the same store and texts.
 
-    python bench/memory_quality.py [--held-out] [--size 10000] [--cases 300] [--seed 12] [--no-store] [--json]
+    python bench/memory_quality.py [--held-out | --blind] [--size 10000] [--cases 300] [--seed 12] [--no-store] [--json]
 
 Lessons are made of problems (`memory_problems`) in contexts: what the log says in one of its wordings, read by the
 rules, with a repair. A case looks for one of them in a wording that no stored lesson has, in another repository, with
 other numbers and versions. Right is a lesson of the same problem where what decides (`by`) is the same, and of these
 each case has one in the store; all others are distractors, of the same causes first. `--held-out` takes the wordings on
-which nothing was tuned.
+which no weight was tuned, but whose misses were looked at; `--blind` those of `memory_blind`, written before the last
+changes and looked at for nothing but a figure.
 
 `ranked` orders all lessons of the store, without looks that leave some out; `recall` is the memory as runs ask it.
 `plain log` is Mem0's search for the lines of the log, `plain text` for what the lessons' own text is made of.
@@ -29,6 +30,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.memory_blind import problems as with_blind  # noqa: E402
 from bench.memory_problems import PROBLEMS, Problem  # noqa: E402
 from caravan.agent.case_context import named  # noqa: E402
 from caravan.diagnosis.rules import diagnose  # noqa: E402
@@ -99,7 +101,11 @@ class Maker:
         rng, subject = self.random, situation["subject"]
         module, _, symbol = subject.rpartition(".")
         told = {"s": subject, "a": module or subject, "b": symbol, "n": rng.randint(1, 997), "m": rng.randint(16, 9000)}
-        told |= {"g": round(rng.uniform(1, 80), 2), "p": f"/home/u{rng.randint(1, 99)}/r{rng.randint(1, 999)}"}
+        told |= {
+            "o": subject.lstrip("-"),
+            "g": round(rng.uniform(1, 80), 2),
+            "p": f"/home/u{rng.randint(1, 99)}/r{rng.randint(1, 999)}",
+        }
         return wording.format(**told)
 
     def told(self, problem: Problem, situation: Situation) -> str:
@@ -153,12 +159,14 @@ def label(problem: Problem, situation: Situation) -> str:
     return "|".join([problem.name, *(f"{part}={situation[part]}" for part in problem.by)])
 
 
-def made(size: int, cases: int, seed: int, *, held: bool) -> tuple[list[StoredLesson], list[str], list[Query]]:
-    """The lessons, their labels, and the queries, each with one right lesson in the store."""
+def made(size: int, cases: int, seed: int, words: str) -> tuple[list[StoredLesson], list[str], list[Query]]:
+    """The lessons, their labels, and the queries, each with one right lesson in the store. `words`: `tune`, `held` or
+    `blind`."""
+    problems = with_blind() if words == "blind" else PROBLEMS
     maker, queries = Maker(seed), list[Query]()
     lessons, labels, taken = list[StoredLesson](), list[str](), Counter[str]()
     for number in range(cases * 20):
-        problem = PROBLEMS[number % len(PROBLEMS)]
+        problem = problems[number % len(problems)]
         situation = maker.situation(problem)
         name = label(problem, situation)
         if name in taken or len(queries) >= cases:
@@ -168,10 +176,10 @@ def made(size: int, cases: int, seed: int, *, held: bool) -> tuple[list[StoredLe
         labels.append(name)
         asked = maker.situation(problem) | {part: situation[part] for part in problem.by}
         asked = asked | {"model": situation["model"]} if {"size", "family"} & {*problem.by} else asked
-        log = maker.log(maker.random.choice(problem.held if held else problem.tune), asked)
+        log = maker.log(maker.random.choice(getattr(problem, words)), asked)
         queries.append(Query(name, log, read(log), maker.context(asked, read(log))))
     while len(lessons) < size:
-        problem = maker.random.choice(PROBLEMS)
+        problem = maker.random.choice(problems)
         situation = maker.situation(problem)
         if label(problem, situation) not in taken:
             lessons.append(maker.lesson(problem, situation))
@@ -288,7 +296,9 @@ def missed(queries: Sequence[Query], found: Found) -> dict[str, int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--held-out", action="store_true", help="wordings on which nothing was tuned")
+    groups = parser.add_mutually_exclusive_group()
+    groups.add_argument("--held-out", action="store_const", dest="words", const="held", default="tune")
+    groups.add_argument("--blind", action="store_const", dest="words", const="blind")
     parser.add_argument("--size", type=int, default=10_000)
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--seed", type=int, default=12)
@@ -297,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as home:
         prepare_third_party_environment(Path(home))
-        lessons, labels, queries = made(options.size, options.cases, options.seed, held=options.held_out)
+        lessons, labels, queries = made(options.size, options.cases, options.seed, options.words)
         found = {"ranked": ranked(lessons, labels, queries)}
         if not options.no_store:
             found |= stored(lessons, labels, queries)
@@ -306,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps({"lessons": len(lessons), "cases": len(queries), "figures": figures, "missed": misses}))
         return 0
-    print(f"{len(lessons)} lessons, {len(queries)} cases, {'held-out' if options.held_out else 'tuned'} wordings")
+    print(f"{len(lessons)} lessons, {len(queries)} cases, wordings: {options.words}")
     for name, row in figures.items():
         print(f"{name:11} first {row['top1']:6.1%}   among three {row['top3']:6.1%}   MRR {row['mrr']:.3f}")
     print("ranked missed:", misses or "nothing")

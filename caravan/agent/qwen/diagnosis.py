@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from caravan.agent.qwen.replies import DiagnosisReply
+from caravan.agent.qwen.words import misleads
 from caravan.diagnosis.entry import Fixable
 from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.taxonomy import TAXONOMY
@@ -58,7 +59,9 @@ def judged(
         return rules, why
     failure = FailureClass(reply.failure)
     lines = tuple(" ".join(line.split()) for line in reply.lines if line.strip())[:_QUOTED]
+    known = "\n".join(lines)
     said = _plain(reply.cause)
+    advice = _plain(reply.advice)
     return (
         Diagnosis(
             failure=failure,
@@ -67,7 +70,7 @@ def judged(
             lines=lines,
             details=_details(reply.details, lines),
             escalate=not mendable(failure) or (reply.escalate and TAXONOMY[failure].fixable is not Fixable.YES),
-            advice=_plain(reply.advice) or rules.advice,
+            advice=rules.advice if not advice or misleads(advice, known) else advice,
             fingerprint=fingerprint(failure, lines[:1]),
             node_name=evidence.node_name,
             by=model,
@@ -86,6 +89,8 @@ def _refusal(reply: DiagnosisReply, rules: Diagnosis, evidence: Evidence, log: I
         return f"{failure.value} is not a model's to say"
     if not reply.cause.strip():
         return "it says no cause"
+    if why := misleads(_plain(reply.cause), "\n".join(" ".join(line.split()) for line in reply.lines)):
+        return why
     missing = unquoted(reply.lines, evidence, log)
     if missing is not None:
         return missing

@@ -1,7 +1,8 @@
 """What a language model may propose of a plan, and what never, with the reason. Pure; shared by all its steps.
 
-The model reads texts that strangers wrote, so it has less right than a rule: it tunes how the same program trains the
-same model on the same data, and chooses nothing that reaches outside, opens a right, runs a command or costs more.
+The model reads texts that strangers wrote, so it has less right than a rule: of the fields that `allowed` names it
+tunes how the same program trains the same model on the same data, and chooses nothing that reaches outside, opens a
+right, runs a command or costs more.
 What passes here is still a proposal: checks, policies, estimate, budget and approval come after it.
 """
 
@@ -10,8 +11,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from caravan.agent.qwen.allowed import (
+    COUNTED,
+    FIELDS,
+    LENGTH,
+    MAPPINGS,
+    MOST,
+    allowed,
+    counts,
+    longer,
+    names_what,
+    option_of,
+    pairs,
+    value_of,
+    word,
+)
 from caravan.values.base import Json
-from caravan.values.distributions import requirement_name
+from caravan.values.distributions import is_known, normal, requirement_name
 from caravan.values.errors import PlanError
 from caravan.values.estimate import MOST_KILL_S
 from caravan.values.guarded import program_of
@@ -29,6 +45,7 @@ _PLACE: Final = "where the job may run is not the model's to say"
 _RUNS: Final = "which image and which commands run is not the model's to say"
 _MONEY: Final = "limits, goals and money are the user's to say"
 _SECRET: Final = "secrets are not the model's to name"
+_GUARDED: Final = "that field is not among those that the model may propose"
 _BLOCKS: Final = "fields are proposed one by one, not whole blocks"
 
 REASONS: Final[dict[str, str]] = {
@@ -46,13 +63,10 @@ REASONS: Final[dict[str, str]] = {
 }
 """Fields and blocks that a model never sets, and why."""
 
-TUNED: Final = (
-    *("training", "env", "flags", "resources", "launch", "model", "dataset", "command", "setup"),
-    *("shm_mb", "kill_timeout_s", "image_pull_timeout_s", "exclude_nodes"),
-)
-"""Blocks of which it may propose what `REASONS` does not name. Every field of a plan is in one of the two."""
+TUNED: Final = tuple(dict.fromkeys(path.partition(".")[0] for path in (*FIELDS, *MAPPINGS)))
+"""Blocks of which it may propose something: what `allowed` names, and nothing else."""
 
-ESSENCE: Final = ("model.id", "model.source", "model.revision", "dataset.path", "training.method", "training.max_len")
+ESSENCE: Final = ("model.id", "dataset.path", "training.method", "training.max_len")
 """What is trained: the model may fill what is open, and changes nothing of it."""
 
 _MORE: Final = ("resources.gpus", "launch.nodes", "launch.nproc")
@@ -68,6 +82,11 @@ ENVIRONMENT: Final = frozenset(
     }
 )
 """Variables that it may set: how libraries work, none that names a place, a source or a program."""
+_ROOM: Final = {
+    **{"resources.memory_mb": "memory_mb", "resources.memory_max_mb": "memory_mb", "shm_mb": "memory_mb"},
+    **{"resources.disk_mb": "disk_mb", "resources.cpu_mhz": "cpu_mhz", "resources.cores": "cores"},
+}
+"""Amounts of which no node gives more than it has."""
 _PLAIN: Final = re.compile(r"[\w.,:=+ -]{1,200}", re.ASCII)
 _PACKAGE: Final = re.compile(r"[\w.\[\],<>=!~ -]{1,200}", re.ASCII)
 
@@ -138,8 +157,9 @@ def _forbidden(path: str) -> str:
     reason = REASONS.get(path) or REASONS.get(block) or REASONS.get(".".join(path.split(".")[:2]))
     if reason or no_lesson(path) or block not in TUNED:
         return reason or _REACH
-    whole = ("training", "env", "flags", "resources", "launch", "model", "dataset", "setup", "training.options")
-    return _BLOCKS if path in whole or (block in whole and not rest) else ""
+    if f"{path}." in MAPPINGS or (not rest and path not in FIELDS):
+        return _BLOCKS
+    return "" if allowed(path) else _GUARDED
 
 
 def _by_a_person(path: str, ground: Ground) -> str:
@@ -155,27 +175,35 @@ def _secret(path: str, value: Json) -> str:
 
 def _of_field(path: str, value: Json, before: Json, ground: Ground) -> str:
     """What is looked at field by field."""
-    if path in ESSENCE:
-        return _essence(path, value, before, ground)
-    if path in _MORE:
-        more = isinstance(value, int) and isinstance(before, int) and value > before
-        return f"more than {before} costs more: that is the user's to say" if more or value is None else ""
-    if path == "kill_timeout_s":
-        return f"at most {MOST_KILL_S}" if isinstance(value, int) and value > MOST_KILL_S else ""
+    why = word(path, value) or _amount(path, value, before, ground)
+    if why or path in ESSENCE:
+        return why or _essence(path, value, before, ground)
+    if path in LENGTH:
+        return longer(value, before, ground.plan.goal)
     if path == "exclude_nodes":
         return _nodes(value, ground)
     if path == "setup.pip":
-        return _packages(value, before)
+        return _packages(value, before, ground.profile)
     if path == "command":
         return _command(value, ground)
     block, _, rest = path.partition(".")
     if block == "env":
         return _variable(rest, value)
     if path.startswith("training.options."):
-        return _option(path.removeprefix("training.options."), ground)
-    if block == "flags":
-        return _option(str(value), ground)
-    return ""
+        return _option(path.removeprefix("training.options."), value, before, ground)
+    return _flag(rest, value, before, ground) if block == "flags" else ""
+
+
+def _amount(path: str, value: Json, before: Json, ground: Ground) -> str:
+    """Why an amount is more than a model may ask for: of what costs by the piece, of time, of what a node has."""
+    if path in _MORE:
+        more = isinstance(value, int) and isinstance(before, int) and value > before
+        return f"more than {before} costs more: that is the user's to say" if more or value is None else ""
+    most = MOST.get(path, MOST_KILL_S if path == "kill_timeout_s" else None)
+    if path in _ROOM and ground.facts is not None:
+        has = max((getattr(node, _ROOM[path]) for node in ground.facts.usable_nodes()), default=0)
+        most = has or None  # a node that does not say what it has
+    return f"at most {most}" if most is not None and isinstance(value, int | float) and value > most else ""
 
 
 def _essence(path: str, value: Json, before: Json, ground: Ground) -> str:
@@ -185,8 +213,13 @@ def _essence(path: str, value: Json, before: Json, ground: Ground) -> str:
         return "which model is trained on which data is the user's to say"
     if before is not None:
         return f"it is {before!r} already: what is trained is the user's to change"
-    named = path not in ("model.id", "dataset.path") or str(value).lower() in ground.plan.goal.lower()
+    named = path not in ("model.id", "dataset.path") or _said(str(value), ground.plan.goal)
     return "" if named else "neither the user's words nor the repository name it"
+
+
+def _said(value: str, goal: str) -> bool:
+    """Whether the user's words hold the value, as a whole word."""
+    return bool(re.search(rf"(?<![\w./~-]){re.escape(value)}(?![\w/-]|\.\w)", goal, re.IGNORECASE)) and value != "."
 
 
 def _nodes(value: Json, ground: Ground) -> str:
@@ -198,14 +231,18 @@ def _nodes(value: Json, ground: Ground) -> str:
     return "no node would be left" if set(map(str, value)) >= names else ""
 
 
-def _packages(value: Json, before: Json) -> str:
-    """Plain names with versions, beside those that are there: a source is never the model's to name."""
+def _packages(value: Json, before: Json, profile: RepoProfile) -> str:
+    """Plain names with versions, beside those that are there, of packages that are well known or that the code
+    imports: neither a source nor a name that only a text has is the model's to name."""
+    own = {normal(name) for name in profile.libraries}
     lines, had = _texts(value), _texts(before)
     if lines is None or not set(had or ()) <= set(lines):
         return "packages of the plan stay"
     for line in lines:
         if line not in (had or ()) and (not _PACKAGE.fullmatch(line) or requirement_name(line) is None):
             return f"{_short(line)} is no plain package name with a version"
+        if line not in (had or ()) and not is_known(line) and requirement_name(line) not in own:
+            return f"{_short(line)} is neither well known nor the repository's own"
     return ""
 
 
@@ -219,12 +256,27 @@ def _command(value: Json, ground: Ground) -> str:
     same = program_of(words) == program_of(now) and words[0] == now[0]
     if not same and not (words[0].endswith((".py", ".sh")) and ground.entries(words[0])):
         return f"{_short(words[0])} is no file of the repository"
-    known = {*now}
-    for word in words[1:]:
-        name = word.partition("=")[0]
-        if word not in known and name.startswith("-") and not _has(name, ground.profile):
+    return _arguments(words[1:], list(now[1:]), ground)
+
+
+def _arguments(words: list[str], now: list[str], ground: Ground) -> str:
+    """Only options that a model may set are other ones; what the program does not know may go or be respelled."""
+    alone, given = pairs(words)
+    stood, had = pairs(now)
+    if not set(alone) <= set(stood):
+        return "what stands alone in a command stays"
+    lost = {name: value for name, value in had.items() if name not in given}
+    spelled = [value for name, value in lost.items() if not _has(name, ground.profile)]
+    for name, value in given.items():
+        if name in had and had[name] == value:
+            continue
+        if not _has(name, ground.profile):
             return f"the program has no option {_short(name)}"
-    return ""
+        why = "" if value in spelled else _option(name, value, had.get(name), ground)
+        if why:
+            return f"{_short(name)}: {why}"
+    gone = next((name for name in lost if _has(name, ground.profile) and names_what(name)), None)
+    return f"{_short(gone)} stays: what is trained is the user's to say" if gone is not None else ""
 
 
 def _variable(name: str, value: Json) -> str:
@@ -233,20 +285,53 @@ def _variable(name: str, value: Json) -> str:
     return "" if value is None or _PLAIN.fullmatch(str(value)) else "the value holds more than a plain word"
 
 
-def _option(name: str, ground: Ground) -> str:
-    return "" if _has(name.partition("=")[0], ground.profile) else f"the program has no option {_short(name)}"
+def _option(name: str, value: Json, now: Json, ground: Ground) -> str:
+    """An option as the field whose value it takes, where it takes one; else by its name and its value."""
+    option = option_of(name.partition("=")[0], ground.profile)
+    if option is None:
+        return f"the program has no option {_short(name)}"
+    spelled = (option.flag, *option.aliases)
+    field = next((_field(path) for path, flag in ground.plan.flags.items() if flag.rstrip("= ") in spelled), "")
+    if not field:
+        return value_of(option, value, now, ground.plan.goal)
+    try:
+        before = ground.plan.get(field)
+    except PlanError:
+        return "that option is another field's"
+    why = _forbidden(field) or _by_a_person(field, ground)
+    return why or _of_field(field, value, option.default if before is None else before, ground)
+
+
+def _flag(path: str, value: Json, before: Json, ground: Ground) -> str:
+    """Numbers and switches of the training may be passed by an option that takes such; nothing else."""
+    if before is not None or _field(path) not in COUNTED:
+        return "how the program is told that is read from the repository"
+    option = option_of(str(value), ground.profile)
+    if option is None:
+        return f"the program has no option {_short(str(value))}"
+    return "" if counts(option) else f"{_short(option.flag)} takes something else"
+
+
+def _field(path: str) -> str:
+    """The field that an entry of a plan's `flags` is about."""
+    return path.partition("=")[0].partition(":")[0]
 
 
 def _has(name: str, profile: RepoProfile) -> bool:
     """Whether the parser has the option, by any of its spellings."""
-    return any(name in (o.flag, *o.aliases) for o in profile.options if not o.flag.startswith("$"))
+    return option_of(name, profile) is not None
 
 
 def _led_out(before: TrainingPlan, after: TrainingPlan) -> str:
     """What leads out of the job now and did not before; what was led out may only be closed."""
     known = {(o.path, str(o.essence)) for o in outlets(before)}
-    new = next((o for o in outlets(after) if o.essence is not None and (o.path, str(o.essence)) not in known), None)
-    return f"{_short(new.path)} would lead out of the job" if new is not None else ""
+    now = tuple(outlets(after))
+    new = next((o for o in now if o.essence is not None and (o.path, str(o.essence)) not in known), None)
+    if new is not None:
+        return f"{_short(new.path)} would lead out of the job"
+    there = {o.path for o in now}
+    opened = next((o for o in outlets(before) if o.essence is None and o.path not in there), None)
+    return f"{_short(opened.path)} would no longer be closed" if opened is not None else ""
 
 
 def _texts(value: Json) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from caravan.agent.qwen.guard import Ground, Refused, judged
 from caravan.agent.qwen.replies import FieldProposal, PlanReply
+from caravan.agent.qwen.words import misleads
 from caravan.values.plan import Author, PlanChange
 
 _WHY = 200  # characters of a reason
@@ -23,7 +24,8 @@ def change_of(said: FieldProposal, model: str, by: Author) -> PlanChange:
 def reason(why: str, model: str) -> str:
     """Who says it, and why, in a line."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in why).split())
-    return f"by {model}: {plain[:_WHY]}".rstrip(": ")
+    told = "(its words are left out)" if misleads(plain) else plain[:_WHY]
+    return f"by {model}: {told}".rstrip(": ")
 
 
 def told(changes: tuple[PlanChange, ...]) -> tuple[str, ...]:

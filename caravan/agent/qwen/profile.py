@@ -11,6 +11,7 @@ from typing import Final
 
 from caravan.agent.qwen.guard import Refused
 from caravan.agent.qwen.replies import FieldChange, ProfileReply
+from caravan.agent.qwen.words import misleads
 from caravan.ports import Toolbox
 from caravan.values.base import Json
 from caravan.values.errors import UsageError
@@ -27,6 +28,14 @@ SURE: Final = 0.9
 """From here on a finding of the rules stands."""
 _CONFIDENCE: Final = 0.6  # of what a model says
 _LAUNCHERS: Final = (Launcher.PYTHON, Launcher.TORCHRUN, Launcher.ACCELERATE, Launcher.DEEPSPEED)
+_SHAPES: Final = {
+    **dict.fromkeys(("base_model", "dataset"), re.compile(r"\w[\w.-]*(?:/\w[\w.-]*){0,7}", re.ASCII)),
+    **dict.fromkeys(("framework", "method", "distributed"), re.compile(r"[\w+ -]{1,60}", re.ASCII)),
+    "python_requires": re.compile(r"[\w.,<>=!~* ]{1,60}", re.ASCII),
+    "metrics_logged": re.compile(r"[\w./@%-]{1,60}", re.ASCII),
+}
+"""How values may look: names of the hub or paths inside the repository, no addresses, nothing a shell reads."""
+_EXACT: Final = ("base_model", "dataset")
 _ROW: Final = re.compile(r"^(\d+): ?(.*)$")
 
 
@@ -43,7 +52,7 @@ def refined(
         if after is None:
             refused.append(Refused(change.field[:60], why or "the field does not take that value"))
         else:
-            taken.append(f"{change.field} = {change.value} ({change.file}:{change.line}: {change.why[:120]})")
+            taken.append(f"{change.field} = {change.value} ({change.file}:{change.line}: {_why(change.why)[:120]})")
             profile = after
     return profile, tuple(taken), tuple(refused)
 
@@ -80,11 +89,17 @@ def _no_line(change: FieldChange, toolbox: Toolbox) -> str:
         return ""  # the file itself is the evidence
     wanted = posixpath.basename(str(change.value)) if change.field == "entry_point" else change.value
     values = wanted if isinstance(wanted, list | tuple) else [wanted]
+    if change.field in _EXACT:
+        return "" if str(wanted) in text else f"{change.file[:80]}:{change.line} does not say {str(wanted)[:60]!r}"
     missing = next((str(v) for v in values if _bare(str(v)) not in _bare(text)), None)
     return "" if missing is None else f"{change.file[:80]}:{change.line} does not say {missing[:60]!r}"
 
 
 def _of_field(change: FieldChange, profile: RepoProfile, toolbox: Toolbox) -> str:
+    shape = _SHAPES.get(change.field)
+    values = change.value if isinstance(change.value, list | tuple) else [change.value]
+    if shape is not None and not all(shape.fullmatch(str(value)) for value in values):
+        return "it is no plain name"
     check = _CHECKS.get(change.field)
     return check(change.value, profile, toolbox) if check else ""
 
@@ -133,7 +148,7 @@ def _changed(profile: RepoProfile, change: FieldChange, model: str) -> RepoProfi
         change.field: _typed(change),
         "evidence": {**profile.evidence, change.field: (place,)},
         "confidence": {**profile.confidence, change.field: _CONFIDENCE},
-        "refined": {**profile.refined, change.field: f"{model}: {_plain(change.why)[:200] or place.text_of()}"},
+        "refined": {**profile.refined, change.field: f"{model}: {_why(change.why) or place.text_of()}"},
     }
     try:
         return RepoProfile.model_validate({**profile.model_dump(), **known})
@@ -158,6 +173,11 @@ def _squeezed(text: str) -> str:
 def _bare(text: str) -> str:
     """Letters and figures alone: `LoraConfig` says `lora`, `>= 3.10` says `>=3.10`."""
     return re.sub(r"[^0-9a-z]+", "", text.lower())
+
+
+def _why(text: str) -> str:
+    plain = _plain(text)
+    return "" if misleads(plain) else plain
 
 
 def _plain(value: Json) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from caravan.agent.qwen.guard import ESSENCE, Ground, Refused, refusal
 from caravan.agent.qwen.replies import AskedQuestion, QuestionsReply
+from caravan.agent.qwen.words import misleads
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.errors import PlanError
@@ -66,14 +67,14 @@ def _ranked(order: Sequence[Question]) -> tuple[Question, ...]:
 
 
 def _bad_words(said: AskedQuestion, mine: Question) -> str:
-    if _unfit(said.text):
-        return _unfit(said.text)
+    if why := _led(said.text, mine.text):
+        return why
     lost = next((w for w in _telling(mine.text) if w.lower() not in said.text.lower()), None)
     return f"its words lose {lost!r}" if lost else ""
 
 
 def _bad_question(said: AskedQuestion, others: Sequence[Question], ground: Ground) -> str:
-    if why := _unfit(f"{said.text} {said.reason}"):
+    if why := _led(" ".join((said.text, said.reason, *(str(v) for v in (said.default, *said.choices))))):
         return why
     if any(q.path == said.path for q in others):
         return f"{said.path[:40]} is asked about already"
@@ -94,6 +95,11 @@ def _unfit(text: str) -> str:
     if not text.strip() or len(text) > _LONGEST * 2 or not all(c.isprintable() for c in text):
         return "its words are none that can be shown"
     return "nobody is asked for a secret" if _SECRET.search(text) else ""
+
+
+def _led(text: str, known: str = "") -> str:
+    """Why a question would lead a person astray."""
+    return _unfit(text) or misleads(text, known)
 
 
 def _telling(text: str) -> list[str]:

@@ -3,12 +3,14 @@
     outputs.py check URL
     outputs.py probe URL
     outputs.py copy DIRECTORY URL --end FILE --told FILE [--grace SECONDS] [--stopped]
-    outputs.py summary DIRECTORY ANSWER [--code DIR --since FILE] [--told FILE]
+    outputs.py keep DIRECTORY ANSWER --code DIR --since FILE
+    outputs.py summary DIRECTORY ANSWER [--code DIR --since FILE] [--told FILE] [--kept FILE]
 
 `check` says by its exit code whether this Python can write to such a URL; `probe` writes there and removes it again.
 `copy` copies while the training runs (a folder that has not changed for some seconds), and when the file `--end`
 appears what is left and last of all the manifest; after a SIGTERM, or with `--stopped` at once, it has `--grace`
-seconds. `summary` needs the standard library alone, the others fsspec. Credentials come from the job's environment.
+seconds. `keep` brings what the training wrote beside its code into an output directory that is empty. `keep` and
+`summary` need the standard library alone, the others fsspec. Credentials come from the job's environment.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -32,6 +35,9 @@ TRIES = 5
 OURS = ".caravan"  # in the output directory: what its checkpoints are bound to; no output
 LARGE = 1_000_000  # bytes: smaller files beside the code are caches and logs
 MOST_FILES = 200_000
+MOST_KEPT = 10_000  # files beside the code that are kept: more are a dataset that was unpacked, or a cache
+NO_CODE = (".git", "__pycache__", ".caravan-cache")
+PASSED_OVER = (".pyc", ".pyo", ".lock", ".tmp", ".part")
 WALK_S = 10.0
 # Here a file needs no folder, and asking for one may mean to make a bucket.
 WITHOUT_FOLDERS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "memory"}
@@ -52,12 +58,15 @@ def main() -> int:
     copy.add_argument("--told", type=Path, required=True)
     copy.add_argument("--grace", type=float, default=20.0)
     copy.add_argument("--stopped", action="store_true")
+    keep = doing.add_parser("keep")
     summary = doing.add_parser("summary")
-    summary.add_argument("directory", type=Path)
-    summary.add_argument("answer", type=Path)
-    summary.add_argument("--code", type=Path)
-    summary.add_argument("--since", type=Path)
+    for one in (keep, summary):
+        one.add_argument("directory", type=Path)
+        one.add_argument("answer", type=Path)
+        one.add_argument("--code", type=Path, required=one is keep)
+        one.add_argument("--since", type=Path, required=one is keep)
     summary.add_argument("--told", type=Path)
+    summary.add_argument("--kept", type=Path)
     options = parser.parse_args()
     if options.what == "check":
         return check(options.url)
@@ -65,6 +74,8 @@ def main() -> int:
         return probe(options.url)
     if options.what == "summary":
         return summarise(options)
+    if options.what == "keep":
+        return keep_left(options)
     copier = Copier(options.directory, options.url, options.end, options.told, options.grace)
     if options.stopped:
         copier.on_stop()
@@ -396,14 +407,89 @@ def summarise(options: argparse.Namespace) -> int:
         "newest": {"name": printable(newest[0]), "at": newest[1]} if newest else None,
         "elsewhere": elsewhere(options, until),
         "copied": None,
+        "kept": None,
         "whole": whole,
     }
-    if options.told and options.told.is_file():
-        with contextlib.suppress(OSError, ValueError):
-            document["copied"] = json.loads(options.told.read_text(encoding="utf-8"))
+    for name, file in (("copied", options.told), ("kept", options.kept)):
+        if file and file.is_file():
+            with contextlib.suppress(OSError, ValueError):
+                document[name] = json.loads(file.read_text(encoding="utf-8"))
     options.answer.parent.mkdir(parents=True, exist_ok=True)
     write_whole(options.answer, document)
     return 0
+
+
+def keep_left(options: argparse.Namespace) -> int:
+    """Bring what the training wrote beside its code into the output directory, if that is empty; tell what was kept."""
+    if any(looks is not None for _, looks in walk(options.directory, time.monotonic() + WALK_S, (OURS,))):
+        return 0
+    left = left_beside(options)
+    names = [printable(path.as_posix())[:200] for path, _ in sorted(left, key=lambda one: -one[1])[:5]]
+    document = {"files": 0, "bytes": 0, "left": len(left), "largest": names, "error": ""}
+    if left:
+        write_whole(options.answer, document)  # a stop meanwhile leaves what is true then
+    if len(left) > MOST_KEPT:
+        document["error"] = f"more than {MOST_KEPT} files are new"
+        left = []
+    for path, size in left:
+        try:
+            take(options.code / path, options.directory / path)
+        except OSError as error:
+            document["error"] = words(error)[:300]
+            break
+        document["files"] += 1
+        document["bytes"] += size
+        document["left"] -= 1
+    if names:
+        write_whole(options.answer, document)
+    return 0
+
+
+def take(source: Path, target: Path) -> None:
+    """A second name for the file, or where that can't be a copy of it, which has its name when it is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            shutil.copy2(source, part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def left_beside(options: argparse.Namespace) -> list:
+    """Files that came into the code's directory since the training's start, with their bytes: no caches, no hidden
+    ones, no environments of Python, nothing that was unpacked before it began.
+    """
+    code, out = options.code.resolve(), options.directory.resolve()
+    if code == Path(code.anchor) or code.is_relative_to(out) or not options.since.is_file():
+        return []
+    start = options.since.stat().st_mtime_ns
+    found = []
+    for here, folders, names in os.walk(code):
+        folders[:] = [name for name in folders if is_written(Path(here) / name, out)]
+        for name in names:
+            path = Path(here) / name
+            if name.startswith(".") or name.endswith(PASSED_OVER) or path.is_symlink():
+                continue
+            with contextlib.suppress(OSError):
+                looks = path.stat()
+                # Not when it was changed by its own account: what is copied with its times is as new.
+                if stat.S_ISREG(looks.st_mode) and looks.st_ctime_ns > start:
+                    found.append((path.relative_to(code), looks.st_size))
+        if len(found) > MOST_KEPT:
+            break
+    return sorted(found)
+
+
+def is_written(folder: Path, out: Path) -> bool:
+    """Whether a training's results may be in a folder beside its code."""
+    if folder.name.startswith(".") or folder.name in (*NO_CODE, "node_modules") or folder.name.endswith(".egg-info"):
+        return False
+    marks = ("pyvenv.cfg", "CACHEDIR.TAG")
+    return folder != out and not any((folder / mark).exists() for mark in marks)
 
 
 def walk(directory: Path, until: float, leave_out: tuple = ()):
@@ -429,7 +515,7 @@ def elsewhere(options: argparse.Namespace, until: float) -> dict:
     code = options.code.resolve() if options.code else None
     if code is not None and code != Path(code.anchor) and options.since and options.since.is_file():
         start = options.since.stat().st_mtime_ns
-        leave_out = (".git", "__pycache__", ".caravan-cache", options.directory.resolve())
+        leave_out = (*NO_CODE, options.directory.resolve())
         for path, looks in walk(code, until, leave_out):
             if looks is not None and looks.st_size >= LARGE and looks.st_mtime_ns > start:
                 found.append((looks.st_size, printable(path.relative_to(code).as_posix())))

@@ -37,7 +37,7 @@ SCENARIOS = (
         reviews(),
         inventory(),
         sets=("node_pool=training",),
-        also=(F.NOMAD_OBJECT_NOT_FOUND, F.JOBSPEC_INVALID),
+        also=(F.CLUSTER_TARGET_MISMATCH, F.NOMAD_OBJECT_NOT_FOUND, F.JOBSPEC_INVALID),
     ),
     Scenario(
         "more-memory-than-any-node",

@@ -8,10 +8,11 @@ from typing import Final, NamedTuple
 
 from caravan.agent.context import Context
 from caravan.planning.command import sink_dir
+from caravan.planning.outputs import goes_with_job
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
 from caravan.values.masking import mask_json
-from caravan.values.outputs import SUMMARY_PATH, OutputSummary, parse_summary
+from caravan.values.outputs import SUMMARY_PATH, Kept, OutputSummary, parse_summary
 from caravan.values.plan import TrainingPlan
 
 IN_ALLOCATION: Final = "alloc/data/outputs"
@@ -71,11 +72,36 @@ def place_of(plan: TrainingPlan, run_id: str) -> str:
     return f"{sink.location}/{run_id}" if sink.kind == "url" else sink_dir(sink)
 
 
+def unkept(plan: TrainingPlan, place: str, seen: Seen) -> str:
+    """What the training left beside its code and would be lost with the job, in words; empty where nothing is."""
+    summary = seen.summary
+    if summary is None:
+        return ""
+    kept = summary.kept or Kept()
+    if kept.left:
+        names = ", ".join(kept.largest[:3])
+        why = f" ({kept.error})" if kept.error else ""
+        lost = (
+            f"{kept.left} of {kept.files + kept.left} files beside its code ({names}) could not be brought there{why}"
+        )
+    elif summary.files == 0 and summary.elsewhere.files and goes_with_job(plan):
+        lost = f"it left {', '.join(f.name for f in summary.elsewhere.largest[:3])} beside its code"
+    else:
+        return ""
+    return f"the training ended well but wrote nothing to {place}: {lost}"
+
+
 def told(plan: TrainingPlan, context: Context, seen: Seen, run_id: str) -> tuple[str, ...]:
     """What a person should know of outputs that are not where they last."""
     found = []
     summary = seen.summary
-    if summary is not None and summary.elsewhere.files:
+    kept = summary.kept if summary is not None else None
+    if kept is not None and kept.files:
+        found.append(
+            f"nothing told the program where to write: what it left beside its code ({_counted(kept)}) "
+            f"is kept in {place_of(plan, run_id)}"
+        )
+    elif summary is not None and summary.elsewhere.files:
         names = ", ".join(f.name for f in summary.elsewhere.largest[:3])
         count, size = summary.elsewhere.files, f"{summary.elsewhere.bytes / 1e6:.0f} MB"
         beside = f"{count} large file{'s' if count > 1 else ''} ({size}) written beside the code and not to"
@@ -90,6 +116,12 @@ def told(plan: TrainingPlan, context: Context, seen: Seen, run_id: str) -> tuple
             f"`main.py pull {run_id}` fetches them before that"
         )
     return tuple(found)
+
+
+def _counted(kept: Kept) -> str:
+    """How many files were kept, and the largest by name."""
+    more = ", …" if kept.files > len(kept.largest[:3]) else ""
+    return f"{kept.files} file{'s' if kept.files > 1 else ''}: {', '.join(kept.largest[:3])}{more}"
 
 
 def _summary(context: Context, alloc_id: str) -> OutputSummary | None:

@@ -109,6 +109,11 @@ def packages_for(url: str) -> tuple[str, ...]:
     return (FSSPEC, *PACKAGES.get(url.partition("://")[0], ()))
 
 
+def goes_with_job(plan: TrainingPlan) -> bool:
+    """Whether what the training writes beside its code goes with the job: the code is the job's own copy."""
+    return plan.code.kind != "mount"
+
+
 def writable_volumes(nodes: Iterable[NodeFacts], facts: ClusterFacts) -> tuple[str, ...]:
     """Names of the host volumes that one of the nodes has writable, then ids of the cluster's CSI volumes."""
     host = sorted({name for n in nodes for name, v in n.host_volumes.items() if not v.read_only})

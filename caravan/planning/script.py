@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from caravan.planning.command import DISTRIBUTED, RUN, output_dir
-from caravan.planning.config_files import copies, with_copies
+from caravan.planning.config_files import copies, reaches, with_copies
 from caravan.planning.environments import environment_words, hands_over, prepares
 from caravan.planning.fetching import delivery_words
 from caravan.planning.launchers import launch_words
-from caravan.planning.outputs import packages_for
+from caravan.planning.outputs import goes_with_job, packages_for
 from caravan.planning.overlays import overlays_of, targets
 from caravan.planning.resume import config_key, goes_on, resume_words, without_checkpoint
 from caravan.planning.smoke import SmokePhase
@@ -65,6 +65,7 @@ def launch_script(
         output_dir=out,
         output_base=None if out.startswith(("/", "${")) else _base(plan),
         in_run_dir=RUN in out,
+        keeps=goes_with_job(plan) and not reaches(plan, "training.output_dir"),
         url=plan.outputs.location.rstrip("/") if plan.outputs.kind == "url" else "",
         packages=packages_for(plan.outputs.location) if plan.outputs.kind == "url" else (),
         grace_s=max(1, plan.kill_timeout_s - _MARGIN_S),

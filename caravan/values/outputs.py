@@ -58,6 +58,18 @@ class Copied(_Said):
     error: str = ""
 
 
+class Kept(_Said):
+    """Files that the training wrote beside its code and that the job brought into the output directory, which was
+    empty. `left`: those that it could not bring, and `error` why. `largest`: names of the largest of all.
+    """
+
+    files: int = Field(default=0, ge=0)
+    bytes: int = Field(default=0, ge=0)
+    left: int = Field(default=0, ge=0)
+    largest: tuple[str, ...] = ()
+    error: str = ""
+
+
 class OutputSummary(_Said):
     """The output directory as the job saw it at its end. `whole` False: too many files to count them all."""
 
@@ -67,6 +79,7 @@ class OutputSummary(_Said):
     newest: NewestFile | None = None
     elsewhere: Elsewhere = Elsewhere()
     copied: Copied | None = None
+    kept: Kept | None = None
     whole: bool = True
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from caravan.agent.context import Context
 from caravan.values.dialogue import Ask
 from caravan.values.errors import ClusterDenied
+from caravan.values.failure import FailureClass
 from caravan.values.job import ClusterFacts
 from caravan.values.outputs import SUMMARY_PATH
 from caravan.values.plan import Author, OutputSink, PlanChange
@@ -69,6 +70,27 @@ def test_large_files_beside_the_code_are_told(tmp_path: Path) -> None:
     result, state = seen(tmp_path, OutputSink(), files=summary(elsewhere=beside))
     assert result.status is RunStatus.SUCCEEDED
     assert any("2 large files (9 MB)" in w and "model.bin" in w for w in state.warnings)
+
+
+def test_what_the_job_kept_is_told(tmp_path: Path) -> None:
+    kept = {"files": 2, "bytes": 9, "largest": ["runs/model.bin", "runs/log.txt"]}
+    result, state = seen(tmp_path, OutputSink(), files=summary(files=2, kept=kept))
+    assert result.status is RunStatus.SUCCEEDED
+    assert any("2 files: runs/model.bin, runs/log.txt" in w and "is kept in" in w for w in state.warnings)
+
+
+def test_weights_that_go_with_the_job_are_no_success(tmp_path: Path) -> None:
+    """Neither what could not be kept, nor what lies beside the code while nothing is where the outputs are."""
+    beside = {"files": 1, "bytes": 9_000_000, "largest": [{"name": "model.bin", "bytes": 9_000_000}]}
+    kept = {"files": 0, "left": 1, "largest": ["model.bin"], "error": "No space left on device"}
+    for fields in ({"kept": kept}, {"elsewhere": beside}):
+        place = tmp_path / next(iter(fields))
+        place.mkdir()
+        result, state = seen(place, OutputSink(), files=summary(files=0, **fields))
+        assert result.status is not RunStatus.SUCCEEDED
+        assert state.diagnosis is not None
+        assert state.diagnosis.failure is FailureClass.OUTPUTS_MISSING
+        assert "model.bin" in state.diagnosis.model_dump_json()
 
 
 def test_a_secret_in_a_files_name_is_not_kept(tmp_path: Path) -> None:

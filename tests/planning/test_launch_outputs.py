@@ -157,12 +157,64 @@ def test_a_volume_has_a_directory_for_each_run(place: Place, tmp_path: Path) -> 
     assert summary(place).directory == str(volume / "r1")
 
 
+BESIDE = WRITE + "open('model.bin', 'wb').write(b'0' * 2_000_000)\nopen('small.txt', 'w').write('x')\n"
+
+
 def test_large_files_beside_the_outputs_are_counted(place: Place) -> None:
-    text = WRITE + "open('model.bin', 'wb').write(b'0' * 2_000_000)\nopen('small.txt', 'w').write('x')\n"
-    status, _, _ = place.run(place.plan(place.pack(train_py=text), "train.py"))
+    plan = place.plan(place.pack(train_py=BESIDE), "train.py", "--out", "x", flags={"training.output_dir": "--out"})
+    status, _, _ = place.run(plan)
     told = summary(place)
     assert (status, told.files, told.elsewhere.files, told.elsewhere.bytes) == (0, 0, 1, 2_000_000)
     assert told.elsewhere.largest[0].name == "model.bin"
+    assert told.kept is None
+
+
+LEFT = """
+import os, pathlib, sys
+for name in "runs/tiny/model.bin runs/log.txt .cache/hub __pycache__/train.pyc env/pyvenv.cfg env/lib.so".split():
+    path = pathlib.Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("abc")
+os.utime("runs/log.txt", (1, 1))
+os.symlink("/etc/hostname", "runs/link")
+"""
+
+
+def test_what_nothing_told_where_to_write_is_kept(place: Place) -> None:
+    """New files alone: not the code, no caches, no hidden folders, no environment of Python, no links."""
+    code = place.pack(train_py=LEFT, README_md="# An old one")
+    status, _, err = place.run(place.plan(code, "train.py"))
+    assert (status, err) == (0, "")
+    kept = [p.relative_to(place.outputs).as_posix() for p in place.outputs.rglob("*") if p.is_file()]
+    assert sorted(kept) == ["runs/log.txt", "runs/tiny/model.bin"]
+    told = summary(place)
+    assert told.kept is not None
+    assert (told.files, told.kept.files, told.kept.left, told.kept.bytes) == (2, 2, 0, 6)
+    assert set(told.kept.largest) == set(kept)
+
+
+def test_what_is_kept_is_copied_to_a_url_too(place: Place, shared: Path) -> None:
+    status, _, _ = place.run(plan_to(place, shared, LEFT))
+    assert status == 0
+    assert (shared / "runs" / "r1" / "1" / "runs" / "tiny" / "model.bin").read_text() == "abc"
+
+
+@pytest.mark.parametrize("end", ["open(out + '/w', 'w').write('w')", "sys.exit(3)"])
+def test_nothing_is_kept_beside_outputs_nor_of_a_failure(place: Place, end: str) -> None:
+    """What a failed attempt left in the shared outputs would look to the next one as if it had been written there."""
+    status, _, _ = place.run(place.plan(place.pack(train_py=WRITE + LEFT + end), "train.py"))
+    assert status == (3 if "exit" in end else 0)
+    assert not (place.outputs / "runs").exists()
+    assert summary(place).kept is None
+
+
+def test_what_cant_be_kept_is_told(place: Place) -> None:
+    place.helper = place.helper.replace("MOST_KEPT = 10_000", "MOST_KEPT = 1")
+    status, _, _ = place.run(place.plan(place.pack(train_py=LEFT), "train.py"))
+    told = summary(place)
+    assert (status, told.files) == (0, 0)
+    assert told.kept is not None
+    assert (told.kept.files, told.kept.left, told.kept.error) == (0, 2, "more than 1 files are new")
 
 
 def test_a_relative_directory_is_where_the_command_sees_it(place: Place) -> None:

@@ -8,7 +8,7 @@ from caravan.agent.learning import keep_run
 from caravan.agent.lessons import lessons_of
 from caravan.agent.logs import log_tail
 from caravan.agent.metrics import last_metrics, metric_rows, of_training
-from caravan.agent.outputs import look, place_of, told
+from caravan.agent.outputs import look, place_of, told, unkept
 from caravan.agent.reopening import REOPENED
 from caravan.agent.state import RunState, Update, joined
 from caravan.diagnosis.evidence import evidence_of
@@ -35,6 +35,7 @@ def evaluate(state: RunState, context: Context) -> Update:
     keep_run(state, context, outcome, text)
     empty, place = seen.empty is True, place_of(plan, state.run_id)
     objection = _diverged(metrics, _never_numbers(text)) or _missed(plan, metrics) or _no_outputs(plan, place, empty)
+    objection = objection or unkept(plan, place, seen)
     if not objection and not metrics and empty and _ends_in_traceback(log, context):
         objection = (
             "the program ended with exit code 0, but an error is the last that it printed, it logged no metric and "

@@ -34,8 +34,9 @@ sys.path.insert(0, str(ROOT))
 from caravan.agent.model.access import ModelAccess  # noqa: E402
 from caravan.agent.model.breaker import Guarded  # noqa: E402
 from caravan.agent.model.client import OpenAiModel  # noqa: E402
-from caravan.agent.model.metered import KIND, Metered, ModelLimits, usage_of  # noqa: E402
-from caravan.values.model import Message, Usage  # noqa: E402
+from caravan.agent.model.metered import Metered, ModelLimits  # noqa: E402
+from caravan.values.model import Message  # noqa: E402
+from caravan.values.model_usage import CALL, used  # noqa: E402
 
 NAME = "scripted"
 AIM_MS = 5.0
@@ -225,15 +226,14 @@ def one_run(repo: Path, url: str | None) -> dict[str, Any]:
         try:
             document = json.loads(done.stdout)
             store = SqlStore(Path(folder) / "caravan.db", _Clock())
-            events = [event for event in store.events(document["run_id"]) if event.kind == KIND]
+            events = [event for event in store.events(document["run_id"]) if event.kind == CALL]
             store.close()
         finally:
             down = [sys.executable, "main.py", "cluster", "down"]
             subprocess.run(down, cwd=ROOT, env=env, capture_output=True, check=False)
-    total = Usage()
+    total = used(events)
     steps: dict[str, int] = {}
     for event in events:
-        total = total.plus(usage_of(event))
         step = str(event.data["step"])
         steps[step] = steps.get(step, 0) + 1
     faults = [str(event.data["fault"]) for event in events if "fault" in event.data]

@@ -119,7 +119,7 @@ def render_report(
         warnings=mask_json(list(warnings), known),
         trace=mask(trace, known) if trace else None,
         model=[row._asdict() for row in model_usage.rows(events)],
-        model_line=model_usage.line(model_usage.used(events)),
+        model_line=model_usage.line(model_usage.used(events), sum(row.failed for row in model_usage.rows(events))),
         events=[_plain(event, known) for event in shown[-_MOST_EVENTS:]],
         earlier=max(0, len(shown) - _MOST_EVENTS),
     )

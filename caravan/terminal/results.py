@@ -164,7 +164,9 @@ def model_line(used: Json) -> str:
         return ""
     known = {name: value for name, value in used.items() if name in Usage.model_fields}
     names = ", ".join(dict.fromkeys(str(step["model"]) for step in used["steps"]))
-    return one_line(f"{names}: {usage_line(Usage.model_validate(known))}")
+    return one_line(
+        f"{names}: {usage_line(Usage.model_validate(known), sum(step['failed'] for step in used['steps']))}"
+    )
 
 
 def _patch_lines(patch: str) -> list[str]:

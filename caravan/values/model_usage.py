@@ -31,7 +31,7 @@ def rows(events: Iterable[RunEvent]) -> tuple[Row, ...]:
         step, model = str(event.data.get("step", "")), str(event.data.get("model", ""))
         before = found.get((step, model), Row(step, model, Usage(), 0))
         failed = before.failed + ("fault" in event.data)
-        found[step, model] = Row(step, model, before.usage.plus(_used(event)), failed)
+        found[step, model] = Row(step, model, before.usage.plus(usage_of(event)), failed)
     return tuple(found.values())
 
 
@@ -55,17 +55,20 @@ def document(events: Iterable[RunEvent]) -> Json:
     return {**total.model_dump(mode="json"), "steps": steps}
 
 
-def line(usage: Usage) -> str:
-    """The sum in a line; empty where no model was asked."""
+def line(usage: Usage, failed: int = 0) -> str:
+    """The sum in a line, with the calls that had no usable reply; empty where no model was asked."""
     if not usage.calls:
         return ""
     about = "about " if usage.estimated else ""
     price = f", {usage.usd:.4f} USD" if usage.usd is not None else ""
     calls = f"{usage.calls} call{'' if usage.calls == 1 else 's'}"
+    if failed:
+        calls += " without a reply" if failed >= usage.calls else f" ({failed} without a reply)"
     return f"{calls}, {about}{usage.prompt_tokens} + {usage.completion_tokens} tokens, {usage.seconds:.1f} s{price}"
 
 
-def _used(event: RunEvent) -> Usage:
+def usage_of(event: RunEvent) -> Usage:
+    """What a call used, from its event; nothing where the event holds no counts."""
     try:
         return Usage.model_validate({name: event.data[name] for name in Usage.model_fields if name in event.data})
     except ValidationError:

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from caravan.agent.model.metered import KIND
 from caravan.values.model_usage import CALL, document, line, rows, used
 from caravan.values.run import RunEvent
 
@@ -13,10 +12,6 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
 def call(step: str, model: str = "m", **data: Any) -> RunEvent:
     known = {"calls": 1, "prompt_tokens": 100, "completion_tokens": 10, "seconds": 1.5, "usd": 0.25}
     return RunEvent(at=AT, kind=CALL, data={"step": step, "model": model, **known, **data})
-
-
-def test_it_reads_the_events_that_calls_leave() -> None:
-    assert CALL == KIND
 
 
 def test_calls_count_by_step_and_model_and_together() -> None:

@@ -47,6 +47,7 @@ class ModelAccess(Value):
     key: SecretStr | None = None
     window: int | None = Field(default=None, ge=1024)
     connect_s: float = Field(default=5.0, gt=0)
+    look_s: float = Field(default=10.0, gt=0, description="the wait for what the server offers")
     first_token_s: float = Field(default=60.0, gt=0)
     timeout_s: float = Field(default=120.0, gt=0)
     reply_tokens: int = Field(default=4096, ge=16, description="most tokens of a reply without thinking")

@@ -11,7 +11,7 @@ from caravan.agent.model.window import HasConnections, HasWindow
 from caravan.ports import ChatModel, Clock
 from caravan.values.base import Json
 from caravan.values.errors import ModelError
-from caravan.values.model import Message, ModelFault, ModelReply, ToolSpec
+from caravan.values.model import Message, ModelFault, ModelReply, ToolSpec, Usage
 
 SERVERS_OWN: Final = frozenset(
     {
@@ -35,7 +35,8 @@ LONGEST_REST_S: Final = 600.0
 class Guarded:
     """The port ChatModel on another, which is left alone after three faults in a row, or 30 s lost by them.
 
-    What will not change by itself (a key, a name) counts at once. The rest is a minute, doubled with each question
+    What will not change by itself (a key, a name) counts at once, and so does a server that was waited for in vain and
+    has never answered. The rest is a minute, doubled with each question
     after it that fails again, up to ten minutes; meanwhile a question gets the last fault without being asked.
     """
 
@@ -44,6 +45,7 @@ class Guarded:
         self._lock = Lock()
         self._faults = 0
         self._lost = 0.0
+        self._answered = False
         self._rest = REST_S
         self._until: float | None = None
         self._last: ModelError | None = None
@@ -80,7 +82,7 @@ class Guarded:
             self._failed(error, self._clock.monotonic() - begin)
             raise
         with self._lock:
-            self._faults, self._lost, self._rest, self._until = 0, 0.0, REST_S, None
+            self._well()
         return reply
 
     def close(self) -> None:
@@ -94,18 +96,22 @@ class Guarded:
                 return None
             left = round(self._until - self._clock.monotonic())
             said = f"The model {self._chat.name} is left alone for {left} s more: {self._last.message}"
-            return ModelError(said, fault=self._last.fault, hint=self._last.hint)
+            return ModelError(said, fault=self._last.fault, hint=self._last.hint, usage=Usage())
+
+    def _well(self) -> None:
+        self._faults, self._lost, self._rest, self._until, self._answered = 0, 0.0, REST_S, None, True
 
     def _failed(self, error: ModelError, seconds: float) -> None:
         with self._lock:
             if error.fault not in SERVERS_OWN:
-                self._faults, self._lost, self._rest, self._until = 0, 0.0, REST_S, None  # the server answered
+                self._well()  # the server answered
                 return
             tried_again = self._until is not None
             self._last = error
             self._faults += 1
             self._lost += seconds
-            lasting = error.fault in _LASTING or tried_again
+            in_vain = error.fault is ModelFault.TIMED_OUT and not self._answered
+            lasting = error.fault in _LASTING or tried_again or in_vain
             if lasting or self._faults >= MOST_FAULTS or self._lost >= MOST_SECONDS:
                 self._rest = min(LONGEST_REST_S, self._rest * 2) if tried_again else self._rest
                 self._until = self._clock.monotonic() + self._rest

@@ -29,6 +29,9 @@ _PAUSE_S: Final = 0.5  # before a request goes out again that was refused or fai
 _BUSY_S: Final = (1.0, 3.0)  # before it goes out again after a 429 that names no time
 _MOST_LEARNED: Final = 6  # requests of one call that only leave out what the server refused
 _MOST_NAME: Final = 200
+_AT_ONCE_S: Final = 10.0  # what fails later is not asked again
+_FRESH_S: Final = 60.0  # how long it is known that a server was waited for in vain
+_GONE: Final = (ModelFault.UNREACHABLE, ModelFault.TIMED_OUT)
 
 
 class Served(NamedTuple):
@@ -41,7 +44,8 @@ class Served(NamedTuple):
 class OpenAiModel:
     """The port ChatModel on the server of `access`. One may be used by several threads.
 
-    Repeated within the deadline: once after a refused connection, once after a 5xx, after a 429 when it fits.
+    Repeated within the deadline: once after a refused connection, once after a 5xx, after a 429 when it fits. A server
+    that has not answered yet, or no more, is asked first what it offers: it says so at once, or is not there.
     """
 
     def __init__(self, access: ModelAccess, *, clock: Clock) -> None:
@@ -51,6 +55,8 @@ class OpenAiModel:
         self._chat: ChatOpenAI | None = None
         self._served: tuple[Served, ...] | None = None
         self._refused: Any = None
+        self._answers = False
+        self._vain: tuple[float, ModelError] | None = None
 
     @property
     def name(self) -> str:
@@ -64,9 +70,14 @@ class OpenAiModel:
         """Tokens of prompt and reply together: as set, else as the server says; None where nobody does."""
         if self._access.window is not None:
             return self._access.window
+        begin = self._clock.monotonic()
         try:
             return next((s.window for s in self.served() if s.name == self.name), None)
-        except ModelError:
+        except ModelError as error:
+            if error.fault is ModelFault.TIMED_OUT:
+                now = self._clock.monotonic()
+                error.usage = Usage(calls=1, seconds=max(0.0, now - begin))
+                self._vain = now, error
             return None
 
     @property
@@ -95,7 +106,15 @@ class OpenAiModel:
         question = _Question(tuple(messages), schema, tuple(tools), thinking)
         self._opened()  # before the deadline begins: it loads the library
         with under(Call(self._access, self._clock)) as call:
-            return self._repeated(question, call)
+            try:
+                reply = self._repeated(question, call)
+            except ModelError as error:
+                self._answers = self._answers and error.fault not in _GONE
+                if error.usage is None:
+                    error.usage = Usage(calls=1, seconds=call.seconds)
+                raise
+        self._answers = True
+        return reply
 
     def close(self) -> None:
         """Let go of the connections; a later call opens them again."""
@@ -117,7 +136,7 @@ class OpenAiModel:
                 if refused and learned < _MOST_LEARNED and self._learned(question, words):
                     learned += 1
                 else:
-                    pause = _pause(error, tried)
+                    pause = _pause(error, tried, call.seconds)
                     if pause is None or pause >= call.left_in_all():
                         raise
                     tried.append(error.fault)
@@ -131,6 +150,7 @@ class OpenAiModel:
     def _once(self, question: _Question, call: Call) -> ModelReply:
         from caravan.agent.model.reading import Heard
 
+        self._look()
         name = self._named()
         estimate = prompt_tokens(question.messages, schema=question.schema, tools=question.tools)
         window = self._window_of(name)
@@ -204,9 +224,9 @@ class OpenAiModel:
 
     def _opened(self) -> ChatOpenAI:
         """The library's client, made at the first question: importing it takes two seconds."""
-        from langchain_openai import ChatOpenAI
         from pydantic import SecretStr
 
+        from caravan.agent.model.direct import DirectChat
         from caravan.agent.model.net import no_async_client
 
         http = self._http_opened()
@@ -214,7 +234,7 @@ class OpenAiModel:
             if self._chat is None:
                 # Said of a body that is no reply, on the way to the error that it ends in.
                 warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
-                self._chat = ChatOpenAI(
+                self._chat = DirectChat(
                     model=self._access.name or "unset",
                     base_url=self._access.url,
                     api_key=self._access.key or SecretStr("none"),
@@ -242,14 +262,29 @@ class OpenAiModel:
                 self._refused = Refused()
             return self._http
 
+    def _look(self) -> None:
+        """See whether a server is there that has not answered yet, or no more. Raises ModelError where it is not."""
+        if self._answers:
+            return
+        vain, self._vain = self._vain, None
+        if vain is not None and self._clock.monotonic() - vain[0] < _FRESH_S:
+            raise vain[1]
+        try:
+            self._served = self._ask_served()
+        except ModelError as error:  # a server need not tell what it offers
+            if error.fault in _GONE:
+                raise
+
     def _ask_served(self) -> tuple[Served, ...]:
         from caravan.agent.model.faults import FOREIGN, fault_of, refused
-        from caravan.agent.model.net import Call, in_call
+        from caravan.agent.model.net import Call, left_over, under
 
         key = self._access.key.get_secret_value() if self._access.key else None
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            with in_call(Call(self._access, self._clock)):
+            seconds = min(self._access.look_s, left_over())
+            hurried = self._access.model_copy(update={"timeout_s": seconds, "first_token_s": seconds})
+            with under(Call(hurried, self._clock)):
                 response = self._http_opened().get(f"{self._access.url}/models", headers=headers)
             if response.status_code != 200:
                 raise refused(response, self._access.host, self._clock.now())
@@ -270,11 +305,11 @@ def _whole(value: Json) -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
-def _pause(error: ModelError, tried: list[ModelFault]) -> float | None:
-    """Seconds to wait before the request goes out again; None: it does not."""
+def _pause(error: ModelError, tried: list[ModelFault], seconds: float) -> float | None:
+    """Seconds to wait before the request goes out again; None: it does not. `seconds`: what it has taken so far."""
     after = getattr(error, "after", None)
     if error.fault is ModelFault.RATE_LIMITED:
         times = tried.count(ModelFault.RATE_LIMITED)
         return None if times >= len(_BUSY_S) else after if after is not None else _BUSY_S[times]
-    again = error.fault is ModelFault.UNREACHABLE or getattr(error, "status", 0) >= 500
+    again = (error.fault is ModelFault.UNREACHABLE or getattr(error, "status", 0) >= 500) and seconds < _AT_ONCE_S
     return (after if after is not None else _PAUSE_S) if again and error.fault not in tried else None

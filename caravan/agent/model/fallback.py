@@ -30,8 +30,9 @@ class WithFallback:
     """The port ChatModel: `first`, and where that has no reply, `second`."""
 
     def __init__(self, first: ChatModel, second: ChatModel, *, told: Callable[[str], None] = _silent) -> None:
-        """`told` hears, in one line each time, why the second was asked."""
+        """`told` hears in a line why the second is asked, once for each kind of fault in a row."""
         self._first, self._second, self._told = first, second, told
+        self._why: ModelFault | None = None
 
     @property
     def name(self) -> str:
@@ -55,11 +56,15 @@ class WithFallback:
     ) -> ModelReply:
         """A reply of the first that has one. Raises the first's ModelError, with the second's words in its hint."""
         try:
-            return self._first.ask(messages, step=step, schema=schema, tools=tools, thinking=thinking)
+            reply = self._first.ask(messages, step=step, schema=schema, tools=tools, thinking=thinking)
+            self._why = None
+            return reply
         except ModelError as error:
             if error.fault not in PASSED_ON:
                 raise
-            self._told(f"{self._second.name} was asked in place of {self._first.name}: {error.message}")
+            if error.fault is not self._why:
+                self._told(f"{self._second.name} is asked in place of {self._first.name}: {error.message}")
+            self._why = error.fault
             try:
                 reply = self._second.ask(messages, step=step, schema=schema, tools=tools, thinking=thinking)
             except ModelError as other:

@@ -6,9 +6,8 @@ counts, names and faults, and nothing of what was said.
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from caravan.agent.model.tokens import prompt_tokens
 from caravan.agent.model.window import HasConnections, HasWindow
@@ -16,9 +15,8 @@ from caravan.ports import ChatModel, Clock, Span, Store, Tracer
 from caravan.values.base import Json, Value
 from caravan.values.errors import ModelError
 from caravan.values.model import Message, ModelFault, ModelReply, ToolSpec, Usage
+from caravan.values.model_usage import CALL, usage_of
 from caravan.values.run import RunEvent
-
-KIND: Final = "model_call"
 
 
 class ModelLimits(Value):
@@ -34,7 +32,8 @@ class Metered:
     """The port ChatModel on another, counted for one run. Questions of one step, by its name, count together.
 
     A question that the budget has no room for is not asked. One that is under way is not cut off for it: a run may use
-    what one reply takes more. A process that dies during a question leaves that one uncounted.
+    what one reply takes more. A question that is interrupted is counted by its prompt; a process that is killed during
+    one leaves that one uncounted. A model that is left alone was not asked: that is no call.
     """
 
     def __init__(
@@ -76,14 +75,20 @@ class Metered:
         asked: dict[str, Json] = {"messages": len(messages), "tools": len(tools), "structured": schema is not None}
         with self._tracer.span(f"model {step}", "generation", step=step, thinking=thinking, **asked) as span:
             begin = self._clock.monotonic()
+            used: Usage | None = None  # as long as nobody has said it
+            fault, model = "interrupted", ""
             try:
                 reply = self._chat.ask(messages, step=step, schema=schema, tools=tools, thinking=thinking)
+                used, fault, model = reply.usage, "", reply.model
+                return reply
             except ModelError as error:
-                waited = Usage(calls=1, seconds=max(0.0, self._clock.monotonic() - begin))
-                self._keep(step, self.name, error.usage or waited, span, error.fault)
+                used = error.usage or Usage(calls=1, seconds=max(0.0, self._clock.monotonic() - begin))
+                fault = error.fault.value
                 raise
-            self._keep(step, reply.model or self.name, reply.usage, span)
-            return reply
+            finally:
+                seconds = max(0.0, self._clock.monotonic() - begin)
+                used = used or Usage(calls=1, prompt_tokens=need, seconds=seconds, estimated=True)
+                self._keep(step, model or self.name, used, span, fault)
 
     def close(self) -> None:
         """Let go of the model's connections."""
@@ -111,17 +116,20 @@ class Metered:
                 hint=f"Raise CARAVAN_MODEL_{scope}_{unit}.",
             )
 
-    def _keep(self, step: str, model: str, usage: Usage, span: Span, fault: ModelFault | None = None) -> None:
+    def _keep(self, step: str, model: str, usage: Usage, span: Span, fault: str) -> None:
+        if not usage.calls:
+            span.set(fault=fault)
+            return
         with self._lock:
             number = self._sum(None).calls + 1
             used = self._steps()
             used[step] = used.get(step, Usage()).plus(usage)
         counts: dict[str, Json] = usage.model_dump(mode="json")
-        data = {"step": step, "model": model, **counts} | ({"fault": fault.value} if fault else {})
+        data = {"step": step, "model": model, **counts} | ({"fault": fault} if fault else {})
         span.set(**{key: value for key, value in data.items() if key != "step" and value is not None})
-        end = f"no reply ({fault.value})" if fault else f"{usage.prompt_tokens} + {usage.completion_tokens} tokens"
+        end = f"no reply ({fault})" if fault else f"{usage.prompt_tokens} + {usage.completion_tokens} tokens"
         text = f"Question {number} to {model}, for {step}: {end}, {usage.seconds:.1f} s"
-        self._store.add_event(self._run_id, RunEvent(at=self._clock.now(), kind=KIND, text=text, data=data))
+        self._store.add_event(self._run_id, RunEvent(at=self._clock.now(), kind=CALL, text=text, data=data))
 
     def _sum(self, step: str | None) -> Usage:
         steps = self._steps()
@@ -137,15 +145,7 @@ class Metered:
         if self._used is None:
             self._used = {}
             for event in self._store.events(self._run_id):
-                if event.kind == KIND:
+                if event.kind == CALL:
                     step = str(event.data.get("step", ""))
                     self._used[step] = self._used.get(step, Usage()).plus(usage_of(event))
         return self._used
-
-
-def usage_of(event: RunEvent) -> Usage:
-    """What a call used, from its event; nothing where the event holds no counts."""
-    try:
-        return Usage.model_validate({name: event.data[name] for name in Usage.model_fields if name in event.data})
-    except ValidationError:
-        return Usage()

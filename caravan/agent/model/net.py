@@ -7,16 +7,17 @@ know what is asked.
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpcore2
 import httpx2
 
-from caravan.agent.model.sse import joined
+from caravan.agent.model.sse import events_of, is_done, joined
 from caravan.values.errors import ModelError
 from caravan.values.model import ModelFault
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from caravan.ports import Clock
 
 AGENT: Final = "caravan"
+_END_S: Final = 0.2  # the wait for what ends a stream after its last event
 _KEPT_S: Final = 4.0  # an idle connection is used again: shorter than servers keep one (uvicorn, vLLM's: 5 s)
 _SENT: Final = frozenset({"host", "content-type", "content-length", "transfer-encoding", "accept", "authorization"})
 """The headers that go out. The OpenAI library adds others: organisation, project, operating system, own headers that
@@ -32,13 +34,14 @@ the environment names."""
 
 
 class Call:
-    """One call's deadline and bytes, while it goes on. `begun` is set at the first sign of a reply."""
+    """One call's deadline and bytes, while it goes on. `begun`: a sign of a reply was there; `over`: its last event."""
 
     def __init__(self, access: ModelAccess, clock: Clock) -> None:
         self._clock, self._access = clock, access
         self._start = self._sent = clock.monotonic()
         self._bytes = 0
         self.begun = False
+        self.over = False
 
     @property
     def seconds(self) -> float:
@@ -50,6 +53,8 @@ class Call:
         left = self._access.timeout_s - self.seconds
         if not self.begun:
             left = min(left, self._access.first_token_s - (self._clock.monotonic() - self._sent))
+        if self.over:
+            left = min(left, _END_S)
         if left <= 0:
             raise self.late()
         return left
@@ -60,7 +65,7 @@ class Call:
 
     def again(self) -> None:
         """The request is sent once more: the wait for its first sign begins anew, the deadline does not."""
-        self._bytes, self.begun, self._sent = 0, False, self._clock.monotonic()
+        self._bytes, self.begun, self.over, self._sent = 0, False, False, self._clock.monotonic()
 
     def count(self, size: int) -> None:
         """So many bytes came. Raises ModelError beyond the limit."""
@@ -83,17 +88,6 @@ _current: ContextVar[Call | None] = ContextVar("caravan_model_call", default=Non
 
 
 @contextmanager
-def in_call(call: Call) -> Iterator[Call]:
-    """Like `under`, but inside of another call that one's deadline holds."""
-    outer = _current.get()
-    if outer is not None:
-        yield outer
-        return
-    with under(call):
-        yield call
-
-
-@contextmanager
 def under(call: Call) -> Iterator[Call]:
     """What is read from the network inside the block counts for that call."""
     token = _current.set(call)
@@ -101,6 +95,12 @@ def under(call: Call) -> Iterator[Call]:
         yield call
     finally:
         _current.reset(token)
+
+
+def left_over() -> float:
+    """Seconds that the call under way has left; endless where none is. Raises ModelError where none are left."""
+    call = _current.get()
+    return math.inf if call is None else call.left()
 
 
 def _bounded(timeout: float | None) -> float | None:
@@ -203,7 +203,28 @@ class _Events(httpx2.SyncByteStream):
         self._seen = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        return joined(self._inner, self._saw)
+        return joined(self._events(), self._saw)
+
+    def _events(self) -> Iterator[bytes]:
+        """The events; after the last of them the stream is read to its end.
+
+        The library leaves there, and a connection whose answer was not read to its end is not used again.
+        """
+        events = events_of(self._inner)
+        for event in events:
+            if is_done(event):
+                self._finish(events)
+            yield event
+
+    @staticmethod
+    def _finish(events: Iterator[bytes]) -> None:
+        call = _current.get()
+        if call is None:
+            return
+        call.over = True
+        with suppress(ModelError, httpx2.TransportError):
+            next(events, None)  # a stream that goes on is left
+        call.over = False
 
     def _saw(self) -> None:
         """The first event may say no more than that an assistant speaks."""

@@ -8,12 +8,13 @@ import pytest
 
 from caravan.agent.model.breaker import LONGEST_REST_S, REST_S, Guarded
 from caravan.agent.model.fallback import WithFallback
-from caravan.agent.model.metered import KIND, Metered, ModelLimits
-from caravan.ports import Clock, Store
+from caravan.agent.model.metered import Metered, ModelLimits
+from caravan.ports import ChatModel, Clock, Store
 from caravan.runs.store import SqlStore
 from caravan.values.base import Json
 from caravan.values.errors import ModelError
 from caravan.values.model import Message, ModelFault, ModelReply, ToolSpec, Usage
+from caravan.values.model_usage import CALL
 from caravan.values.run import RunEvent, RunRecord, RunRequest
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import MemoryStore
@@ -25,7 +26,7 @@ HELLO = (Message(role="user", text="Say hello to sk-proj-0123456789abcdefghij012
 class Model:
     """The port ChatModel: each reply costs 10 + 5 tokens and two seconds; `faults` are raised first."""
 
-    def __init__(self, name: str, clock: Clock, *faults: ModelFault, seconds: float = 2.0) -> None:
+    def __init__(self, name: str, clock: Clock, *faults: ModelFault | None, seconds: float = 2.0) -> None:
         self.name, self._clock, self.faults, self._seconds = name, clock, list(faults), seconds
         self.asked = 0
         self.window: int | None = 1000
@@ -41,8 +42,9 @@ class Model:
     ) -> ModelReply:
         self.asked += 1
         self._clock.sleep(self._seconds)
-        if self.faults:
-            raise ModelError("It failed.", fault=self.faults.pop(0), usage=Usage(calls=1, prompt_tokens=7))
+        fault = self.faults.pop(0) if self.faults else None
+        if fault is not None:
+            raise ModelError("It failed.", fault=fault, usage=Usage(calls=1, prompt_tokens=7))
         usage = Usage(calls=1, prompt_tokens=10, completion_tokens=5, seconds=self._seconds, usd=0.001)
         return ModelReply(text="hello", model=self.name, usage=usage)
 
@@ -54,7 +56,7 @@ def stored(store: Store) -> Store:
     return store
 
 
-def metered(chat: Model, store: Store, clock: FakeClock, **limits: float) -> Metered:
+def metered(chat: ChatModel, store: Store, clock: FakeClock, **limits: float) -> Metered:
     return Metered(
         chat, store, "r1", clock=clock, limits=ModelLimits.model_validate(limits), tracer=MemoryTracer(clock)
     )
@@ -71,7 +73,7 @@ def test_calls_are_counted_through_resumes(tmp_path: Path) -> None:
     again.ask(HELLO, step="plan")
     assert again.usage("plan").calls == 2
     assert again.usage().tokens == 45
-    events = [e for e in store.events("r1") if e.kind == KIND]
+    events = [e for e in store.events("r1") if e.kind == CALL]
     assert [e.text for e in events][-1] == "Question 3 to m, for plan: 10 + 5 tokens, 2.0 s"
     store.add_event("r1", events[0])  # told once more after a crash
     assert metered(Model("m", clock), store, clock).usage().calls == 3
@@ -129,7 +131,7 @@ def test_beyond_a_budget_nothing_is_asked(limits: dict[str, float], calls: int, 
 def test_events_of_another_version_count_nothing() -> None:
     clock = FakeClock()
     store = stored(MemoryStore(clock))
-    store.add_event("r1", RunEvent(at=clock.now(), kind=KIND, data={"step": "x", "calls": "many"}))
+    store.add_event("r1", RunEvent(at=clock.now(), kind=CALL, data={"step": "x", "calls": "many"}))
     store.add_event("r1", RunEvent(at=clock.now(), kind="other", data={"calls": 4}))
     assert metered(Model("m", clock), store, clock).usage() == Usage()
 
@@ -184,12 +186,39 @@ def test_what_will_not_change_by_itself_counts_at_once() -> None:
 
 def test_a_slow_model_costs_a_run_half_a_minute() -> None:
     clock = FakeClock()
-    model = Model("m", clock, *[ModelFault.TIMED_OUT] * 9, seconds=20)
+    model = Model("m", clock, None, *[ModelFault.TIMED_OUT] * 9, seconds=20)
     chat = Guarded(model, clock=clock)
+    chat.ask(HELLO, step="s")
     for _ in range(9):
         with pytest.raises(ModelError):
             chat.ask(HELLO, step="s")
-    assert model.asked == 2
+    assert model.asked == 3
+
+
+def test_who_never_answers_is_waited_for_once_and_is_no_call_after_that() -> None:
+    clock = FakeClock()
+    model = Model("m", clock, *[ModelFault.TIMED_OUT] * 9, seconds=10)
+    chat = metered(Guarded(model, clock=clock), stored(MemoryStore(clock)), clock)
+    for _ in range(4):
+        with pytest.raises(ModelError) as caught:
+            chat.ask(HELLO, step="s")
+    assert model.asked == chat.usage().calls == 1
+    assert "left alone" in caught.value.line()
+
+
+def test_a_question_that_is_interrupted_is_counted() -> None:
+    class Interrupted(Model):
+        def ask(self, messages: Sequence[Message], **_: object) -> ModelReply:
+            raise KeyboardInterrupt
+
+    clock = FakeClock()
+    store = stored(MemoryStore(clock))
+    chat = metered(Interrupted("m", clock), store, clock)
+    with pytest.raises(KeyboardInterrupt):
+        chat.ask(HELLO, step="plan")
+    assert (chat.usage().calls, chat.usage().estimated) == (1, True)
+    assert chat.usage().prompt_tokens > 0
+    assert store.events("r1")[0].data["fault"] == "interrupted"
 
 
 def test_faults_of_a_question_are_not_the_servers() -> None:
@@ -216,7 +245,7 @@ def test_the_second_answers_for_the_first(fault: ModelFault) -> None:
     reply = chat.ask(HELLO, step="s")
     assert (reply.model, chat.name, chat.window) == ("small", "big", 1000)
     assert reply.usage.prompt_tokens == 17  # what the first used is not forgotten
-    assert told == ["small was asked in place of big: It failed."]
+    assert told == ["small is asked in place of big: It failed."]
     assert chat.ask(HELLO, step="s").model == "big"
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from caravan.agent.model.repair import parsed, without_thinking
-from caravan.agent.model.sse import joined
+from caravan.agent.model.sse import events_of, joined
 from caravan.values.base import Json
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -94,7 +94,7 @@ def event(**delta: Json) -> bytes:
 def read(data: bytes, size: int) -> tuple[list[bytes], int]:
     seen: list[int] = []
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
-    out = list(joined(pieces, lambda: seen.append(1)))
+    out = list(joined(events_of(pieces), lambda: seen.append(1)))
     return out, len(seen)
 
 
@@ -104,9 +104,29 @@ def test_pieces_of_text_are_joined_and_none_is_lost(texts: list[str], size: int)
     out, seen = read(data, size)
     found = [json.loads(e[6:])["choices"][0]["delta"] for e in b"".join(out).split(b"\n\n") if e[6:].startswith(b"{")]
     assert "".join(d.get("content") or "" for d in found) == "".join(texts)
-    assert len(found) <= 2
+    assert len(found) == 1
     assert seen == len(texts) + 2
     assert b"".join(out).endswith(b"data: [DONE]\n\n")
+
+
+def test_a_whole_reply_is_one_event_and_nothing_of_it_is_lost() -> None:
+    end = json.dumps({"id": "1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    usage = json.dumps({"id": "1", "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})
+    data = event(role="assistant", content="") + event(content="a") + event(content="b")
+    data += f"data: {end}\n\ndata: {usage}\n\ndata: [DONE]\n\n".encode()
+    (whole, done), seen = read(data, 9)
+    found = json.loads(whole[6:])
+    (choice,) = found["choices"]
+    assert (choice["delta"], choice["finish_reason"]) == ({"content": "ab"}, "stop")
+    assert found["usage"] == {"prompt_tokens": 1, "completion_tokens": 2}
+    assert (done, seen) == (b"data: [DONE]\n\n", 6)
+
+
+def test_what_comes_after_an_end_is_not_taken_into_it() -> None:
+    end = json.dumps({"id": "1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    data = event(content="a") + f"data: {end}\n\n".encode() + event(content="b") + f"data: {end}\n\n".encode()
+    out, _ = read(data, 50)
+    assert [json.loads(e[6:])["choices"][0]["delta"] for e in out] == [{"content": "a"}, {"content": "b"}]
 
 
 def test_pieces_of_calls_are_joined_by_their_index() -> None:

@@ -30,6 +30,15 @@ class EmbeddedStore(VectorStoreBase):  # type: ignore[misc]
         """The nearest points, with their cosines as scores."""
         return [_row(r) for r in self._call("search", vector=list(vectors), filters=filters, top_k=top_k) or ()]
 
+    def find(self, vector: Any, asks: Any, fields: Any) -> Any:
+        """The answers to several questions `(filters, top_k)` at once, every point once (`shard.Shard.find`).
+
+        It is none of Mem0's: a recall asks ten questions, and Mem0 asks one at a time, each for 60 points or more.
+        """
+        asked = [{"filters": filters, "top_k": most} for filters, most in asks]
+        vector = None if vector is None else list(vector)
+        return [_row(row) for row in self._call("find", vector=vector, asks=asked, fields=list(fields)) or ()]
+
     def keyword_search(self, query: str, top_k: int = 5, filters: Any = None) -> None:
         """There is none: None tells Mem0 so."""
 

@@ -18,8 +18,12 @@ from typing import Any, Final
 from caravan.values.base import Json
 
 DIMENSION: Final = 256  # of the embedding model that wordllama's package brings
-FIELDS: Final = ("user_id", "lesson_key", "failure", "fingerprint", "code", "model", "repository", "only")
-"""Fields of a point by which it is found; the engine keeps an index of each."""
+FIELDS: Final = (
+    *("user_id", "lesson_key", "only", "failure", "fingerprint"),
+    *("code", "model", "repository", "subject", "family", "kin"),
+)
+"""Fields of a point by which it is found; the engine keeps an index of each. Asked for by a field without one, it reads
+every point: 100 ms among 10,000."""
 
 _CURRENT: Final = "current"
 _FORGETTING: Final = "forgetting"  # there while deleted text may still be in the files
@@ -44,14 +48,26 @@ class _engine_errors(AbstractContextManager[None]):  # noqa: N801 - it reads as 
 
 
 class Shard:
-    """One open store. Threads may share it. Every method may raise EngineError or OSError."""
+    """One open store. Threads may share it. Every method may raise EngineError or OSError.
 
-    def __init__(self, folder: Path) -> None:
+    `renewed` gives the fields of a point as they are written now: points of a store that has not an index of each of
+    `FIELDS` were written before there was that field.
+    """
+
+    def __init__(
+        self, folder: Path, renewed: Callable[[dict[str, Any]], dict[str, Any]] = lambda fields: fields
+    ) -> None:
         self._folder = folder
         self._lock = threading.RLock()
         self._name, self._open = self._opened()
-        if (folder / _FORGETTING).exists():  # whoever forgot was killed before the files were clean
-            self.scrub()
+        try:
+            if not set(FIELDS) <= self._open.info().payload_schema.keys():
+                self._renew(renewed)
+            if (folder / _FORGETTING).exists():  # whoever forgot was killed before the files were clean
+                self.scrub()
+        except BaseException:
+            self._open.close()
+            raise
 
     def run(self, operation: str, arguments: dict[str, Any]) -> Json:
         """The answer to one request. Raises ValueError for what is none."""
@@ -73,6 +89,30 @@ class Shard:
             limit=top_k, query=edge.Query.Nearest(list(vector)), filter=_filter(filters), with_payload=True
         )
         return [{"id": str(p.id), "score": p.score, "payload": p.payload or {}} for p in self._open.query(asked)]
+
+    def find(
+        self, vector: Sequence[float] | None, asks: Sequence[dict[str, Any]], fields: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """The answers to several questions `{filters, top_k}` at once: every point once, with those fields.
+
+        With a vector the nearest that pass, with their cosine as score; without one any that pass, without score. The
+        engine finds points in a fraction of the time that it takes to read them, so each is read once.
+        """
+        import qdrant_edge as edge
+
+        found: dict[str, float | None] = {}
+        for ask in asks:
+            passing, most = _filter(ask["filters"]), ask["top_k"]
+            if vector is None:
+                scroll = edge.ScrollRequest(limit=most, filter=passing, with_payload=False)
+                found |= {str(record.id): None for record in self._open.scroll(scroll)[0]}
+            else:
+                nearest = edge.Query.Nearest(list(vector))
+                asked = edge.QueryRequest(limit=most, query=nearest, filter=passing, with_payload=False)
+                found |= {str(point.id): point.score for point in self._open.query(asked)}
+        read = self._open.retrieve(list(found), with_payload=list(fields), with_vector=False) if found else ()
+        payloads = {str(record.id): record.payload or {} for record in read}
+        return [{"id": i, "score": score, "payload": payloads[i]} for i, score in found.items() if i in payloads]
 
     def rows(self, filters: dict[str, Any] | None, top_k: int) -> list[dict[str, Any]]:
         """Points that pass, in no order that means anything."""
@@ -119,6 +159,11 @@ class Shard:
         with self._lock, _engine_errors():
             there = {row["id"]: row for row in _read(self._open, None, None, with_vector=True)}
             self._replace([*({row["id"]: row for row in points} | there).values()])
+
+    def _renew(self, renewed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        with self._lock, _engine_errors():
+            rows = _read(self._open, None, None, with_vector=True)
+            self._replace([{**row, "payload": renewed(row["payload"])} for row in rows])
 
     def close(self) -> None:
         """Write out and let go of the files."""
@@ -169,7 +214,8 @@ class Shard:
 
 
 _OPERATIONS: Final[dict[str, Callable[..., Json]]] = {
-    name: getattr(Shard, name) for name in ("insert", "search", "rows", "get", "update", "delete", "count", "scrub")
+    name: getattr(Shard, name)
+    for name in ("insert", "search", "find", "rows", "get", "update", "delete", "count", "scrub")
 }
 
 

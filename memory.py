@@ -22,6 +22,7 @@ from caravan.lessons import (
     Sought,
     StoredLesson,
     as_case,
+    asked_text,
     first,
     from_metadata,
     from_record,
@@ -101,8 +102,9 @@ class Mem0Memory:
             fingerprint=diagnosis.fingerprint if diagnosis else "",
             context=context,
             text=query,
+            confidence=diagnosis.confidence if diagnosis else 1.0,
         )
-        sought = sought.model_copy(update={"text": query})
+        query = asked_text(query, context)[:_QUERY_LIMIT]
         with self._store(read_only=True) as engine:
             if engine is None:
                 return ()
@@ -287,9 +289,10 @@ def _noting() -> Iterator[None]:
 
 def _opened(path: Path, earlier: Path, tenant: str) -> Shard:
     """The embedded store, with what an earlier version stored."""
-    shard = Shard(path)
+    renewed = partial(_renewed, tenant)
+    shard = Shard(path, renewed)
     try:
-        take_over(shard, path, earlier, partial(_renewed, tenant))
+        take_over(shard, path, earlier, renewed)
     except BaseException:
         shard.close()
         raise

@@ -44,6 +44,7 @@ class StartingMemory:
             failure=diagnosis.failure if diagnosis else None,
             fingerprint=diagnosis.fingerprint if diagnosis else "",
             context=context,
+            confidence=diagnosis.confidence if diagnosis else 1.0,
         )
         shipped = rank(self._candidates(text), sought, self._clock.now(), limit=limit)
         known = {_key(case) for case in cases}

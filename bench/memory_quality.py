@@ -34,7 +34,7 @@ from bench.memory_blind import problems as with_blind  # noqa: E402
 from bench.memory_problems import PROBLEMS, Problem  # noqa: E402
 from caravan.agent.case_context import named  # noqa: E402
 from caravan.diagnosis.rules import diagnose  # noqa: E402
-from caravan.lessons import Candidate, Sought, StoredLesson, first, lesson_key, prepared, rank, search_text  # noqa: E402
+from caravan.lessons import Candidate, Sought, StoredLesson, asked_text, first, lesson_key, prepared, rank, search_text  # noqa: E402
 from caravan.lessons.facets import same_thing  # noqa: E402
 from caravan.values.base import Json, sha256_text  # noqa: E402
 from caravan.values.failure import Diagnosis, Evidence, Lesson, Stage  # noqa: E402
@@ -220,7 +220,7 @@ def ranked(lessons: Sequence[StoredLesson], labels: Sequence[str], queries: Sequ
     vectors /= np.linalg.norm(vectors, axis=1)[:, None] + 1e-9
     places = []
     for query in queries:
-        asked = np.asarray(model.embed_query(query.diagnosis.cause), dtype=np.float32)
+        asked = np.asarray(model.embed_query(asked_text(query.diagnosis.cause, query.context)), dtype=np.float32)
         scores = vectors @ (asked / (np.linalg.norm(asked) + 1e-9))
         near = {int(n) for n in np.argsort(-scores)[:50]}
         named_too = {n for n, s in enumerate(lessons) if same_thing(s.lesson.context, query.context)}
@@ -233,6 +233,7 @@ def ranked(lessons: Sequence[StoredLesson], labels: Sequence[str], queries: Sequ
             fingerprint=query.diagnosis.fingerprint,
             context=query.context,
             text=query.diagnosis.cause,
+            confidence=query.diagnosis.confidence,
         )
         cases = rank(candidates, sought, NOW, limit=10)
         places.append(place([labels[int(c.id)] for c in cases], query.label))

@@ -13,6 +13,7 @@ from caravan.agent.state import RunState
 from caravan.values.base import Json
 from caravan.values.distributions import normal
 from caravan.values.failure import Diagnosis
+from caravan.values.fingerprint import shape
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import RepoProfile
 
@@ -38,6 +39,7 @@ _PACKAGES: Final = frozenset(
     | {"triton", "torchvision", "timm", "sentence-transformers", "unsloth", "vllm", "safetensors", "huggingface-hub"}
 )
 """Packages whose versions decide whether a repair of then is one now."""
+_LINES, _LINE = 3, 300  # decisive lines of a failure, and characters of each, that it is found again by
 _LONGEST: Final = 120  # characters of an image's name and of a subject
 
 
@@ -79,8 +81,12 @@ def plan_context(state: RunState) -> dict[str, Json]:
 
 
 def named(diagnosis: Diagnosis) -> dict[str, Json]:
-    """What the failure names (`subject`, `package=einops`) and of which kind of its cause it is."""
+    """What the failure names (`subject`, `package=einops`), of which kind of its cause it is, and the shapes of its
+    decisive lines (`said`), so that it is found again where it is read as another cause."""
     found = subject_of(diagnosis)
+    said = list(dict.fromkeys(s for s in (shape(line)[:_LINE] for line in diagnosis.lines[:_LINES]) if s))
+    if said:
+        found["said"] = said
     kind = diagnosis.details.get("kind") or diagnosis.details.get("where")
     return found | ({"kind": kind[:_LONGEST]} if kind else {})
 

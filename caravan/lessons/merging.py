@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from caravan.lessons.records import CONTEXT_KEYS, REPOSITORY, STARTER, StoredLesson, Vote
+from caravan.lessons.records import CODE, CONTEXT_KEYS, REPOSITORY, STARTER, StoredLesson, Vote
 from caravan.lessons.versions import seen_together
 from caravan.values.base import Json, canonical_json, sha256_text
 from caravan.values.failure import FailureClass, Lesson, Scope
@@ -24,17 +24,24 @@ BY_GPU: Final = frozenset(
     }
 )
 """Causes whose repair on one type of GPU says little of another."""
+CODES: Final = "codes_seen"
+"""The key of the context that says in which states of the code a lesson was seen, where there were several."""
+_CODES: Final = 16  # states of the code that are remembered
 _VOTES: Final = 64  # sources remembered for each lesson; a run repeats itself soon or not at all
 
 
 def lesson_key(lesson: Lesson) -> str:
-    """The identity of a lesson: class, fingerprint, what is trained how by which code, and what was changed.
+    """The identity of a lesson: class, fingerprint, what is trained how in which repository, and what was changed.
 
-    Where it ran counts only for causes that the GPU's type decides, and how much it had, and under which versions,
-    counts nowhere: other amounts are other changes. What speaks to one repository alone is never one with what
+    The state of the code tells lessons apart only where the repository is not known: what helped before an edit and
+    after it is one lesson with two votes, which remembers under which states of the code it was seen. Where it ran
+    counts only for causes that the GPU's type decides, and how much it had, and under which versions, counts nowhere:
+    other amounts are other changes. What speaks to one repository alone is never one with what
     another taught. A lesson without class and fingerprint is what somebody wrote down: then its words count too.
     """
     keys = (*CONTEXT_KEYS, "gpu_model") if lesson.failure in BY_GPU else CONTEXT_KEYS
+    if lesson.context.get(REPOSITORY) is not None:
+        keys = (REPOSITORY, *(key for key in keys if key != CODE))
     identity: dict[str, Json] = {
         "failure": lesson.failure,
         "fingerprint": lesson.fingerprint,
@@ -148,7 +155,18 @@ def _context(before: dict[str, Json], latest: dict[str, Json]) -> dict[str, Json
     """The later context over the earlier one, with the versions of both."""
     joined = {**before, **{key: value for key, value in latest.items() if value is not None}}
     seen = seen_together(before, latest)
+    codes = sorted({*codes_of(before), *codes_of(latest)})
+    if len(codes) > 1:
+        now = str(joined.get(CODE) or codes[-1])
+        joined[CODES] = sorted([*[code for code in codes if code != now][1 - _CODES :], now])
     return {**joined, "versions_seen": seen} if seen else joined
+
+
+def codes_of(context: dict[str, Json]) -> tuple[str, ...]:
+    """The digests of all code in which the lesson was seen, as far as they are remembered."""
+    seen = context.get(CODES)
+    known = [context.get(CODE), *(seen if isinstance(seen, list | tuple) else ())]
+    return tuple(dict.fromkeys(str(code) for code in known if code is not None))
 
 
 def _is(vote: Vote | None, outcome: bool) -> int:

@@ -12,11 +12,13 @@ from typing import Final, NamedTuple
 from pydantic import Field
 
 from caravan.lessons.facets import another_thing, likeness, same_thing
-from caravan.lessons.merging import tally
-from caravan.lessons.records import CODE, COMPARED_KEYS, REPOSITORY, STARTER, StoredLesson
+from caravan.lessons.merging import codes_of, tally
+from caravan.lessons.neighbours import NO_CAUSE, near
+from caravan.lessons.records import CODE, COMPARED_KEYS, REPOSITORY, STARTER, StoredLesson, said
 from caravan.lessons.versions import HALF_STEPS, apart, holds
 from caravan.lessons.weights import BY_CONTEXT, weights
 from caravan.lessons.wording import likeness as alike_words
+from caravan.lessons.wording import words as words_of
 from caravan.values.base import Json, Value
 from caravan.values.failure import FailureClass, PastCase, Scope
 from caravan.values.lesson_fields import PROGRAM
@@ -24,19 +26,21 @@ from caravan.values.lesson_fields import PROGRAM
 HALF_LIFE_DAYS: Final = 180.0
 """Days after which half of what age takes is gone. A choice, not a measurement: images and libraries turn over in
 about a year."""
-FRESH: Final = 0.2
+FRESH: Final = 0.1
 """The share of a case's weight that age and other versions take at most: an old case of this very failure says more
 than a fresh one of another."""
 
 # Shares of the weight inside a tier. They add up to 1.
 _FIT, _TEXT, _SUCCESS = 0.45, 0.35, 0.2
 _FIT_BY_WORDS, _TEXT_BY_WORDS = 0.3, 0.5  # where the words say which failure it is
+_FIT_ELSEWHERE, _TEXT_ELSEWHERE = 0.15, 0.65  # of another cause: nothing but the words says that it is this failure
 _TIERS: Final = 5
 _LIKE, _VERY_LIKE = 0.5, 0.72
 _PRIOR: Final = 1.0  # the weight of not knowing: a fit of one half
 _NAMES: Final = {CODE: "code", "gpu_model": "GPU", "base_model": "model", "entry_point": "entry point"}
-# Causes that say nothing in common: two failures of unknown cause are alike only by their fingerprint.
-_NO_CAUSE: Final = frozenset({FailureClass.UNKNOWN, FailureClass.NO_FAILURE})
+_SURE: Final = 0.9  # from here on a diagnosis says its cause in so many words
+# How alike the decisive lines must be for a lesson of another cause to stand beside those of the same one.
+_SAME_WORDS, _SAME_WORDS_FAR = 0.4, 0.7
 
 
 class Candidate(Value):
@@ -54,6 +58,7 @@ class Sought(Value):
     fingerprint: str = ""
     context: dict[str, Json] = Field(default_factory=dict)
     text: str = ""
+    confidence: float = Field(default=1.0, description="how sure the cause is, 0 to 1")
 
 
 class _Looked(NamedTuple):
@@ -71,9 +76,7 @@ def rank(candidates: Iterable[Candidate], sought: Sought, now: datetime, *, limi
     change that failed more often than it worked in contexts like this one counts as one that does not work.
     """
     heard = [c for c in {c.id: c for c in candidates}.values() if _speaks_to(c.stored, sought)]
-    looked = [_look(candidate, sought) for candidate in heard]
-    looked = [x for x in looked if x.tier > 0 or (x.candidate.similarity or 0.0) > 0.0 or sought.text]
-    looked = _with_words(_first_tiers(looked, limit), sought)
+    looked = _first_tiers([_look(c, w, sought) for c, w in zip(heard, _words(heard, sought), strict=True)], limit)
     looked = [x for x in looked if x.tier > 0 or (x.candidate.similarity or 0.0) > 0.0 or x.words > 0.0]
     against = _failed_alike(looked)
     cases = [_case(x, sought, now, against) for x in looked]
@@ -110,14 +113,14 @@ def _speaks_to(stored: StoredLesson, sought: Sought) -> bool:
     return here is not None and stored.lesson.context.get(REPOSITORY) == here
 
 
-def _look(candidate: Candidate, sought: Sought) -> _Looked:
+def _look(candidate: Candidate, words: float, sought: Sought) -> _Looked:
     fit = _fit(candidate.stored, sought)
-    return _Looked(candidate, _tier(candidate.stored, sought, fit), fit)
+    return _Looked(candidate, _tier(candidate.stored, sought, fit, words), fit, words)
 
 
 def _fit(stored: StoredLesson, sought: Sought) -> float:
     """How alike the contexts are in what the cause depends on, 0 to 1; one half where nothing is known."""
-    share = weights(sought.failure)
+    share = weights(stored.lesson.failure if sought.failure in NO_CAUSE else sought.failure)
     found = likeness(stored.lesson.context, sought.context)
     if 1.0 in (found.get("code"), found.get("program")):
         return 1.0  # an edit of other files, or another place, makes it no other training
@@ -126,13 +129,14 @@ def _fit(stored: StoredLesson, sought: Sought) -> float:
     return (sum(share[facet] * value for facet, value in known.items()) + 0.5 * _PRIOR) / total
 
 
-def _tier(stored: StoredLesson, sought: Sought, fit: float) -> int:
+def _tier(stored: StoredLesson, sought: Sought, fit: float, words: float) -> int:
     """How much the structures have in common, 4 to 0.
 
     After a failure: 4: the same failure in a like context; 3: the same failure elsewhere; 2: the same cause, or the
-    same thing by another cause; 1: the same cause of another thing, or the same fingerprint by another cause; 0:
-    neither. The same failure is told by its fingerprint or by what it names; where every failure of a cause reads
-    alike, by the context.
+    same thing or the same words by another cause; 1: the same cause of another thing, or the same fingerprint by
+    another cause; 0: neither. The same failure is told by its fingerprint, by its decisive line or by what it names;
+    where every failure of a cause reads alike, by the context. A cause that is not sure, or not known, may have been
+    taken for a neighbour of it: then the same line or the same thing by that one is the same failure, too.
     Before one: 4: the same code or program; 3: the same repository, or a context very like this one; 2: a like one;
     1: a part.
     """
@@ -140,10 +144,11 @@ def _tier(stored: StoredLesson, sought: Sought, fit: float) -> int:
     if sought.failure is None:
         return _tier_of_plan(stored, sought, fit)
     same_print = bool(sought.fingerprint) and stored.lesson.fingerprint == sought.fingerprint
-    if sought.failure in _NO_CAUSE or stored.lesson.failure is not sought.failure:
-        if same_print:
-            return 4 if stored.lesson.failure is sought.failure else 1
-        return 2 if same_thing(have, sought.context) else 0
+    if sought.failure in NO_CAUSE or stored.lesson.failure is not sought.failure:
+        if same_print and stored.lesson.failure is sought.failure:
+            return 4
+        return max(int(same_print), _tier_across(stored, sought, words))
+    same_print = same_print or _same_line(have, sought.context)
     if another_thing(have, sought.context) or not holds(have, sought.context):
         return 1
     if sought.failure in BY_CONTEXT:
@@ -153,9 +158,29 @@ def _tier(stored: StoredLesson, sought: Sought, fit: float) -> int:
     return 2
 
 
+def _tier_across(stored: StoredLesson, sought: Sought, words: float) -> int:
+    """The same for a lesson of another cause, or where the cause is not known."""
+    have, want = stored.lesson.context, sought.context
+    if another_thing(have, want):
+        return 0
+    kin = near(stored.lesson.failure, sought.failure)
+    doubtful = sought.failure in NO_CAUSE or sought.confidence < _SURE
+    if same_thing(have, want):
+        return 3 if kin else 2
+    if _same_line(have, want):
+        return 3 if kin and doubtful else 2
+    return 2 if words >= (_SAME_WORDS if kin and doubtful else _SAME_WORDS_FAR) else 0
+
+
+def _same_line(have: dict[str, Json], want: dict[str, Json]) -> bool:
+    """Whether the first decisive line of both is the same, but for what varies."""
+    mine, theirs = said(have), said(want)
+    return bool(mine) and mine[:1] == theirs[:1] and len(words_of(mine[0])) > 1
+
+
 def _tier_of_plan(stored: StoredLesson, sought: Sought, fit: float) -> int:
     have, want = stored.lesson.context, sought.context
-    if _same(have, want, CODE) or _same(have, want, PROGRAM):
+    if _same_code(have, want) or _same(have, want, PROGRAM):
         return 4
     same, compared = _context(stored, sought)
     if _same(have, want, REPOSITORY) or (len(same) > 1 and fit >= _VERY_LIKE) or (same and same == compared):
@@ -163,6 +188,10 @@ def _tier_of_plan(stored: StoredLesson, sought: Sought, fit: float) -> int:
     if same and fit >= _LIKE:
         return 2
     return int(bool(same))
+
+
+def _same_code(have: dict[str, Json], want: dict[str, Json]) -> bool:
+    return want.get(CODE) is not None and want[CODE] in codes_of(have)
 
 
 def _same(have: dict[str, Json], want: dict[str, Json], key: str) -> bool:
@@ -179,11 +208,15 @@ def _first_tiers(looked: Sequence[_Looked], limit: int) -> list[_Looked]:
     return kept
 
 
-def _with_words(looked: Sequence[_Looked], sought: Sought) -> list[_Looked]:
-    if not sought.text.strip():
-        return list(looked)
-    scores = alike_words(sought.text, [x.candidate.stored.lesson.text for x in looked])
-    return [x._replace(words=score) for x, score in zip(looked, scores, strict=True)]
+def _words(candidates: Sequence[Candidate], sought: Sought) -> list[float]:
+    """How alike the words are of each, 0 to 1: of the decisive lines where both have them, else of the texts."""
+    lessons = [c.stored.lesson for c in candidates]
+    asked = "\n".join(said(sought.context))
+    texts = alike_words(sought.text, [x.text for x in lessons]) if sought.text.strip() else [0.0] * len(lessons)
+    if not asked:
+        return texts
+    lines = alike_words(asked, ["\n".join(said(x.context)) for x in lessons])
+    return [max(line, text) for line, text in zip(lines, texts, strict=True)]
 
 
 def _failed_alike(looked: Sequence[_Looked]) -> dict[str, tuple[int, int]]:
@@ -213,11 +246,9 @@ def _case(looked: _Looked, sought: Sought, now: datetime, against: dict[str, tup
     if alike is not None:
         worked, failed = alike
     success = (worked + 1) / (worked + failed + 2)  # Laplace's rule of succession
-    by_words = sought.failure not in BY_CONTEXT
-    shares = (_FIT_BY_WORDS, _TEXT_BY_WORDS) if by_words else (_FIT, _TEXT)
-    told = _text(looked)
+    fit_share, text_share = _shares(stored, sought)
     fresh = 1.0 - FRESH * (1.0 - _decay(stored, sought, now))
-    weight = (shares[0] * looked.fit + shares[1] * told + _SUCCESS * success) * fresh
+    weight = (fit_share * looked.fit + text_share * _text(looked) + _SUCCESS * success) * fresh
     case = as_case(candidate, now)
     same, _ = _context(stored, sought)
     notes = []
@@ -236,6 +267,13 @@ def _case(looked: _Looked, sought: Sought, now: datetime, against: dict[str, tup
     )
 
 
+def _shares(stored: StoredLesson, sought: Sought) -> tuple[float, float]:
+    """How much the fit of the contexts and the likeness of the texts count."""
+    if sought.failure is not None and (sought.failure in NO_CAUSE or stored.lesson.failure is not sought.failure):
+        return _FIT_ELSEWHERE, _TEXT_ELSEWHERE
+    return (_FIT, _TEXT) if sought.failure in BY_CONTEXT else (_FIT_BY_WORDS, _TEXT_BY_WORDS)
+
+
 def _text(looked: _Looked) -> float:
     """How alike the texts are: by meaning, and by the rare words that they share."""
     cosine = min(max(looked.candidate.similarity or 0.0, 0.0), 1.0)
@@ -249,6 +287,8 @@ def _context(stored: StoredLesson, sought: Sought) -> tuple[list[str], list[str]
     have = stored.lesson.context
     compared = [k for k in COMPARED_KEYS if have.get(k) is not None and sought.context.get(k) is not None]
     equal = [k for k in compared if str(have[k]).casefold() == str(sought.context[k]).casefold()]
+    if CODE not in equal and _same_code(have, sought.context):
+        equal.insert(0, CODE)
     if "subject" not in equal and same_thing(have, sought.context):
         equal.append("subject")
     return equal, compared

@@ -24,6 +24,8 @@ REPOSITORY: Final = "repository"
 """The key of the context that says where the repository is, as a digest: lessons of its scope are for it alone."""
 CONTEXT_KEYS: Final = ("framework", "base_model", "method", "entry_point", CODE)
 """The parts of a lesson's context by which lessons are told apart: what is trained, how, and by which code."""
+SAID: Final = "said"
+"""The key of the context that holds the shapes of a failure's decisive lines: no paths, numbers or quoted words."""
 COMPARED_KEYS: Final = (*CONTEXT_KEYS, REPOSITORY, "gpu_model", "driver", "image", "subject")
 """The parts of which a recalled lesson says whether they are the same as what was looked for."""
 STARTER: Final = "starter"
@@ -126,9 +128,21 @@ def _valid(text: str) -> str:
 def search_text(lesson: Lesson) -> str:
     """The text that is embedded: cause, what was seen, where, and what was changed."""
     parts = [lesson.failure.replace("_", " ") if lesson.failure else "", lesson.text]
+    parts += said(lesson.context)
     parts += [str(lesson.context[key]) for key in _WORDS if lesson.context.get(key)]
     parts += [f"{change.path} {change.value}" for change in lesson.changes]
     return ". ".join(part.strip() for part in parts if part.strip())[:_TEXT_LIMIT] or "lesson"
+
+
+def said(context: dict[str, Json]) -> list[str]:
+    """The decisive lines of the failure, without what varies, the most decisive first."""
+    lines = context.get(SAID)
+    return [str(line) for line in lines] if isinstance(lines, list | tuple) else []
+
+
+def asked_text(text: str, context: dict[str, Json]) -> str:
+    """The text that lessons are looked for by: what is told of the failure, and its decisive lines."""
+    return "\n".join(dict.fromkeys(part for part in (text.strip(), *said(context)) if part))
 
 
 def to_metadata(stored: StoredLesson, key: str) -> dict[str, Json]:

@@ -41,7 +41,7 @@ WEIGHTS: Final[dict[F, dict[str, float]]] = {
     F.SHM_TOO_SMALL: {"driver": 2.0, "framework": 3.0, "method": 0.3, "gpus": 0.7, "kind": 1.5, "image": 0.7},
     F.BF16_UNSUPPORTED: {"gpu": 5.0, "framework": 1.0, "method": 0.5, "kind": 1.0, "versions": 0.5, "model": 0.3},
     # What is built fits a GPU, an image and versions, or not.
-    F.FLASH_ATTN_UNUSABLE: _BUILD,
+    F.FLASH_ATTN_UNUSABLE: _BUILD | {"gpu": 5.0},  # its kernels are written for generations of GPUs
     F.BITSANDBYTES_SETUP: _BUILD,
     F.TORCH_BUILD_MISMATCH: _BUILD | {"gpu": 5.0, "versions": 3.0, "framework": 0.5, "method": 0.2},
     F.CUDA_DRIVER_TOO_OLD: {"versions": 5.0, "image": 2.0, "gpu": 1.0, "framework": 0.3, "kind": 1.0},

@@ -46,6 +46,7 @@ class FakeMemory:
             fingerprint=diagnosis.fingerprint if diagnosis else "",
             context=context,
             text=text.strip() or (diagnosis.cause if diagnosis else ""),
+            confidence=diagnosis.confidence if diagnosis else 1.0,
         )
         words = _words(text or (diagnosis.cause if diagnosis else ""))
         found = [

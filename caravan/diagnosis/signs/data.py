@@ -3,7 +3,7 @@
 from typing import Final
 
 from caravan.diagnosis.sign import Origin, Sign, row
-from caravan.diagnosis.signs.names import TOOLCHAIN
+from caravan.diagnosis.signs.names import PROGRAMS, TOOLCHAIN
 from caravan.values.failure import FailureClass
 
 _F = FailureClass
@@ -174,6 +174,14 @@ DATA_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(r"\bAssertion failed\) !_src\.empty\(\)", _LOG, _DATA, 0.75, _F.USER_CODE_BUG, kind="read"),
     # Neighbours that are repaired otherwise.
+    row(
+        rf"\bFileNotFoundError: \[Errno 2\] No such file or directory: '(?P<program>{PROGRAMS})'",
+        _LOG,
+        _F.ENTRYPOINT_NOT_FOUND,
+        0.93,
+        _DATA,
+        kind="program",
+    ),
     row(
         rf"No such file or directory: '(?:[^']*/)?(?:{TOOLCHAIN})'|CUDA_HOME environment variable is not set"
         rf"|error: command '\S*(?:{TOOLCHAIN})' failed: No such file|(?:^|: )(?:{TOOLCHAIN}): (?:command )?not found",

@@ -19,6 +19,13 @@ _ROW: Final = (
     r"\b(?:examples?|ex|rows?|samples?|batch|records?|items?|entry|features?|line|obj|datum|d|x|element|instance)\["
 )
 
+_COLUMNS: Final = (
+    "texts?|sentences?|sentence[12]|sentence_[ab]|questions?|answers?|contexts?|prompts?|completions?|instructions?"
+    "|chosen|rejected|messages|conversations?|dialogues?|documents?|article|highlights|summary|labels?|ner_tags|premise"
+    "|hypothesis|translation|transcription|passages?|quer(?:y|ies)|pixel_values|input_ids|attention_mask"
+)
+"""Names that public data sets give their columns."""
+
 DATASET_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"\bCouldn't cast(?: array of type)?|\bbecause column names don't match"
@@ -219,6 +226,14 @@ DATASET_SIGNS: Final[tuple[Sign, ...]] = (
         0.78,
         *_AFTER,
         above=r"/(?:data|dataset|datasets|preprocess\w*|processors?|collat\w*|aligner\w*|prompts?|template)\w*(?:/\w+)*\.py\"|\.map\(",
+        kind="column",
+    ),
+    # Without a frame that says where: what columns of texts and examples are usually called.
+    row(
+        rf"^KeyError: ['\"](?P<column>{_COLUMNS})['\"]\s*$",
+        _LOG,
+        _FORM,
+        0.6,
         kind="column",
     ),
     # A reader that got no row at all had no file.

@@ -189,7 +189,7 @@ MEETING_SIGNS: Final[tuple[Sign, ...]] = (
     row(r"\bRendezvousTimeoutError\b|\bRendezvousClosedError\b", _LOG, _MEET, 0.85),
     row(
         r"\bwaiting for clients\. \d+/\d+ clients joined|[Tt]imed out initializing process group in store based ba"
-        r"rrier",
+        r"rrier|\bconnect\(\) timed out\. Original timeout was \d+",
         _LOG,
         _MEET,
         0.9,

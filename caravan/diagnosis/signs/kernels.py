@@ -75,7 +75,9 @@ KERNEL_SIGNS: Final[tuple[Sign, ...]] = (
     # flash-attn.
     row(
         r"FlashAttention(?:-\d)? (?:only supports|forward only supports|backward only supports) (?:Ampere|Turing"
-        r"|Hopper|SM\d+|sm\d+)[^.]{0,40}|FlashAttention backward for head dim > \d+ requires",
+        r"|Hopper|SM\d+|sm\d+)[^.]{0,40}|FlashAttention backward for head dim > \d+ requires"
+        r"|FlashAttention(?:-\d)? is (?:only|not) (?:supported|available) (?:on|for|with) [^.]{0,60}?"
+        r"\b(?:GPUs?|compute capability|Ampere|Turing|Volta)\b",
         _LOG,
         _FLASH,
         0.97,

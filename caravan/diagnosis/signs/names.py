@@ -21,3 +21,9 @@ OWN_FOLDERS: Final = (
 
 TOOLCHAIN: Final = r"nvcc|gcc|g\+\+|cc|c\+\+|clang|cmake|make|ninja|rustc|cargo|hipcc"
 """Programs that build packages."""
+
+PROGRAMS: Final = (
+    "aria2c|aws|curl|docker|espeak(?:-ng)?|ffmpeg|ffprobe|gcloud|git|git-lfs|gsutil|java|lspci|nvidia-smi|perl"
+    "|pkg-config|rclone|rsync|sox|ssh|swig|tesseract|unzip|wget|zip"
+)
+"""Programs that a training calls by their bare name, so that a missing file of that name is the program."""

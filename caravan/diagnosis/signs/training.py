@@ -206,12 +206,12 @@ CONFIG_SIGNS: Final[tuple[Sign, ...]] = (
         kind="fsdp",
     ),
     row(
-        r"Expected to have finished reduction in the prior iteration|Expected to mark a variable ready only once",
+        r"Expected to have finished reduction in the prior iteration|Expected to mark a variable ready only once"
+        r"|[Mm]odule has parameters that were not used in producing (?:the )?loss",
         _LOG,
         _CONFIG,
         0.85,
         _BUG,
-        above=_LIBRARY,
         kind="ddp",
         option="--ddp_find_unused_parameters",
     ),

@@ -193,8 +193,8 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
         kind="python",
     ),
     row(
-        rf"\bAttributeError: (?:partially initialized )?module '(?P<module>(?:{LIBRARIES}|collections"
-        rf"|inspect|pkgutil|typing|asyncio|ast|distutils|cv2|PIL|google)[\w.]*)' has no attribute '(?P<symbol>\w+)'",
+        rf"\bAttributeError: (?:partially initialized )?module '?(?P<module>(?:{LIBRARIES}|collections"
+        rf"|inspect|pkgutil|typing|asyncio|ast|distutils|cv2|PIL|google)[\w.]*)'? has no attribute '?(?P<symbol>\w+)",
         _LOG,
         _FIT,
         0.92,

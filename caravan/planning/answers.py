@@ -260,9 +260,15 @@ def answers_to_changes(questions: Sequence[Question], answers: Sequence[Answer])
     return tuple(changes)
 
 
+_ASKED: Final = "asked by "
+"""How `by` of a question begins that a language model has added: nobody's word but its own stands for the default."""
+
+
 def _by(question: Question, answer: Answer) -> tuple[Author, str]:
     if answer.recalled:
         return Author.MEMORY, answer.recalled
+    if not answer.by_user and question.by.startswith(_ASKED):
+        return Author.MODEL, f"by {question.by.removeprefix(_ASKED)}: default of its question: {question.text}"
     if not answer.by_user:
         return Author.DEFAULT, f"default of: {question.text}"
     return Author.ANSWER, answer.words or f"answer to: {question.text}"

@@ -14,6 +14,7 @@ from caravan.agent.qwen.words import misleads
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.errors import PlanError
+from caravan.values.job import ClusterFacts
 from caravan.values.plan import Author, PlanChange, TrainingPlan
 from caravan.values.repo import RepoProfile
 
@@ -29,12 +30,17 @@ _OPEN: Final = TrainingPlan(goal="", command=("train",))
 
 
 def worded(
-    questions: Sequence[Question], profile: RepoProfile, prompt: str, reply: QuestionsReply, model: str
+    questions: Sequence[Question],
+    profile: RepoProfile,
+    prompt: str,
+    reply: QuestionsReply,
+    model: str,
+    facts: ClusterFacts | None = None,
 ) -> tuple[tuple[Question, ...], tuple[str, ...], tuple[Refused, ...]]:
     """The questions to ask, what of them is the model's, and what is not taken."""
     known, order = {q.id: q for q in questions}, list[Question]()
     taken, refused = list[str](), list[Refused]()
-    ground = Ground(_OPEN.model_copy(update={"goal": prompt}), profile)
+    ground = Ground(_OPEN.model_copy(update={"goal": prompt}), profile, facts)
     for said in reply.questions:
         if any(q.id == said.id for q in order):
             continue

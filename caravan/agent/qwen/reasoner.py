@@ -90,7 +90,7 @@ class ModelReasoner:
         answer = self.asker.ask(step, "questions", QuestionsReply, parts)
         if answer is None:
             return found
-        better, taken, refused = asked.worded(found, profile, prompt, *answer)
+        better, taken, refused = asked.worded(found, profile, prompt, *answer, facts)
         self._told(step, answer[1], taken, refused)
         return better
 

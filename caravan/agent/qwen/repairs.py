@@ -70,13 +70,15 @@ def _same(one: Repair, other: Repair) -> bool:
     """Whether both do the same, whatever they say of it."""
     if isinstance(one, ChangePlan) and isinstance(other, ChangePlan):
         return {(c.path, str(c.value)) for c in one.changes} == {(c.path, str(c.value)) for c in other.changes}
+    if isinstance(one, Wait) and isinstance(other, Wait):
+        return True  # waiting once more, whatever for how long, is no other repair
     plain = {"why": ""}
     return one.model_copy(update=plain) == other.model_copy(update=plain)
 
 
 def told(repairs: Sequence[Repair]) -> tuple[str, ...]:
     """A line for each."""
-    return tuple(f"{r.kind}{_changes(r)}: {r.why}" for r in repairs)
+    return tuple(f"{r.kind}{_changes(r)}: {r.why.partition(': ')[2] or r.why}" for r in repairs)
 
 
 def _changes(repair: Repair) -> str:

@@ -83,6 +83,17 @@ def one_node(*, gpus: int = 0, memory_mb: int = 16384, builtin: bool = True) -> 
     )
 
 
+def _node_for(job: Json, facts: ClusterFacts) -> NodeFacts | None:
+    """The first node that the job does not keep away from by its name; of those rather one that it is not against."""
+
+    def named(kind: str) -> set[str]:
+        rules = [r for r in job.get(kind) or () if r["LTarget"] == "${node.unique.name}"]
+        return {r["RTarget"] for r in rules if r["Operand"] == "!=" or r.get("Weight", 0) < 0}
+
+    nodes = [n for n in facts.nodes if n.name not in named("Constraints")] or list(facts.nodes)
+    return next((n for n in nodes if n.name not in named("Affinities")), nodes[0] if nodes else None)
+
+
 @dataclass
 class _Entry:
     job: Json
@@ -370,13 +381,14 @@ class FakeCluster:
         failed = ended and not entry.killed and _fails(script)
         status = {STARTING: "pending", RUNNING: "running"}.get(entry.stage, "failed" if failed else "complete")
         outside = ended and not entry.killed and script.interrupted
+        node = _node_for(entry.job, self._facts)
         return {
             "ID": str(uuid5(NAMESPACE_URL, f"{key}/{group}/{number}")),
             "JobID": entry.job["ID"],
             "Name": f"{entry.job['ID']}.{group}[{number}]",
             "TaskGroup": group,
-            "NodeID": self._facts.nodes[0].id if self._facts.nodes else "",
-            "NodeName": self._facts.nodes[0].name if self._facts.nodes else "",
+            "NodeID": node.id if node else "",
+            "NodeName": node.name if node else "",
             "ClientStatus": "lost" if outside == "lost" else status,
             "ClientDescription": "allocation exceeded max_run_duration" if ended and script.expires else "",
             "DesiredStatus": "stop" if entry.killed or outside == "lost" else (outside or "run"),

@@ -6,6 +6,7 @@ from caravan.agent.money import rooms
 from caravan.agent.resuming import for_the_rest, left_of
 from caravan.agent.smoke import gate
 from caravan.agent.state import RunState, Update, joined
+from caravan.agent.troubled import spared
 from caravan.hcl import mismatches, parse_hcl, render_hcl
 from caravan.planning.budget import judge_budget
 from caravan.planning.choose import chosen as cheapest
@@ -15,7 +16,7 @@ from caravan.planning.options import table
 from caravan.planning.policy import fill, within
 from caravan.planning.smoke import smoke_changes
 from caravan.values.failure import Evidence, Stage
-from caravan.values.job import ClusterFacts, JobSpec
+from caravan.values.job import JobSpec
 from caravan.values.plan import TrainingPlan, apply_changes
 from caravan.values.run import Deployment
 
@@ -109,8 +110,10 @@ def generate_spec(state: RunState, context: Context) -> Update:
 def job_spec(state: RunState, context: Context) -> JobSpec:
     """The job of this sequence number: a pure function of the state and the cluster's facts."""
     plan, facts = state.need_plan(), context.facts()
+    # The newest trouble first, as far as that leaves nodes to run on.
+    avoided = spared(plan, facts, tuple(reversed(state.avoid_nodes)))
     return to_job_spec(
-        plan.model_copy(update={"exclude_nodes": joined(plan.exclude_nodes, _avoidable(state, facts))}),
+        plan.model_copy(update={"exclude_nodes": joined(plan.exclude_nodes, avoided)}),
         facts,
         run_id=state.run_id,
         attempt=state.sequence,
@@ -119,15 +122,3 @@ def job_spec(state: RunState, context: Context) -> JobSpec:
         templates=context.templates,
         gate=gate(plan, state, context),
     )
-
-
-def _avoidable(state: RunState, facts: ClusterFacts) -> tuple[str, ...]:
-    """The nodes to keep away from, the newest trouble first, as far as that leaves another node to run on."""
-    excluded = state.need_plan().exclude_nodes
-    left = {n.name for n in facts.usable_nodes() if n.name not in excluded}
-    avoided = []
-    for name in reversed(state.avoid_nodes):
-        if left - {name}:
-            left.discard(name)
-            avoided.append(name)
-    return tuple(avoided)

@@ -11,6 +11,7 @@ from caravan.agent.metrics import last_metrics, metric_rows, of_training
 from caravan.agent.outputs import look, place_of, told, unkept
 from caravan.agent.reopening import REOPENED
 from caravan.agent.state import RunState, Update, joined
+from caravan.agent.troubled import keep_well
 from caravan.diagnosis.evidence import evidence_of
 from caravan.diagnosis.logtext import digest
 from caravan.diagnosis.series import HELD_OUT
@@ -51,6 +52,7 @@ def evaluate(state: RunState, context: Context) -> Update:
             secrets=context.secrets,
         )
         return {"metrics": finite, "failure": evidence}
+    keep_well(state, context)
     detail, warnings = _checked(place, metrics, empty=empty)
     warnings = (*warnings, *told(plan, context, seen, state.run_id))
     return {

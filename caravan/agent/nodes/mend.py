@@ -18,6 +18,7 @@ from caravan.agent.resuming import used_up
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.suggested import suggested
+from caravan.agent.troubled import keep_trouble
 from caravan.diagnosis.entry import Fixable
 from caravan.diagnosis.handover import handover, needs_code, words_to_go_on
 from caravan.diagnosis.ladders.case import Case
@@ -69,6 +70,7 @@ def diagnose(state: RunState, context: Context) -> Update:
         update |= {"attempts": (*state.attempts[:-1], last), "ran": plan}
     if evidence.interrupted and not exhausted:  # a person decides each time whether it goes on
         update["interruptions"] = state.interruptions + 1
+    keep_trouble(state, context, diagnosis, _when(state, context))
     if diagnosis.failure is FailureClass.CUDA_OOM and state.estimate is not None:
         update["memory_beyond"] = beyond_formula(state.estimate, diagnosis.details, state.memory_beyond)
         keep_out_of_memory(state, context, update["memory_beyond"])

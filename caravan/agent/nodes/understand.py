@@ -12,6 +12,7 @@ from caravan.agent.recalled import identities, keep_answers
 from caravan.agent.refined import about_its_entry, marked
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.there import doubtful
+from caravan.agent.troubled import preferring_others
 from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, changes_from
 from caravan.planning.derived import derived_notes, with_derived
@@ -105,6 +106,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     plan = with_delivery(plan, chosen, tree, context)
     plan = apply_changes(plan, resume_changes(plan, profile))
     plan = apply_changes(plan, fill(plan, facts, context.policies))
+    plan = apply_changes(plan, _allowed(preferring_others(plan, state, context), plan, context))
     context.folder.save_plan(plan)
     keep_answers(state, said_by_people(state, spoken(profile, request.prompt, facts)), context)
     _tell_remembered(plan, state, context)
@@ -139,7 +141,7 @@ def _tell_remembered(plan: TrainingPlan, state: RunState, context: Context) -> N
     # The run's own time, so that a node that runs twice stores one event.
     at = context.store.run(state.run_id).created_at
     for path, said in told.items():
-        text = f"{path} = {plan.get(path)}: {said.why}"
+        text = said.why if path == "affinities" else f"{path} = {plan.get(path)}: {said.why}"
         context.progress.note(f"Remembered: {text}")
         context.store.add_event(state.run_id, RunEvent(at=at, kind="remembered", text=text, data={"path": path}))
 

@@ -440,7 +440,7 @@ class Application:
         progress: Progress,
     ) -> ModelReasoner | None:
         """The rules, refined by the language model that the settings name; None where they name none."""
-        from adapters import metered_model, model_of
+        from adapters import metered_model, model_access, model_of
 
         chat = model_of(self._settings, clock=self.clock, told=progress.note)
         if chat is None:
@@ -454,7 +454,8 @@ class Application:
 
         store, secrets = self._store, self._secrets
         metered = metered_model(chat, self._settings, store, run_id, clock=self.clock, tracer=tracer)
-        voice = Voice(progress, tracer, store, self.clock, run_id, secrets)
+        where = ", else ".join(a.where for a in model_access(self._settings))
+        voice = Voice(progress, tracer, store, self.clock, run_id, secrets, where)
         asker = Asker(metered, LocalPromptBook(TEMPLATES / "prompts"), voice, secrets)
         return ModelReasoner(rules, asker, Sight(facts, cases_of(memory), self.folder(run_id).log_files))
 

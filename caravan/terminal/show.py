@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from caravan.terminal.picture import Glyphs
     from caravan.terminal.results import Result
     from caravan.terminal.streams import Terminal
-    from caravan.values.failure import Diagnosis
     from caravan.values.run import Attempt, Deployment, Outcome, RunEvent
 
 _TIME = "%Y-%m-%d %H:%M"
@@ -95,11 +94,6 @@ def _print_run(
         draw(terminal.stdout, cell(title, "bold"), picture)
 
 
-def said_by(diagnosis: Diagnosis) -> str:
-    """Which language model says it; empty for the rules."""
-    return "" if diagnosis.by == "rules" else f" (by {one_line(diagnosis.by, 60)})"
-
-
 def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs, label: str = "repair") -> list[Text]:
     """An attempt in rows: how it ended, the cause with its evidence, what memory had to say, the repair as a diff.
 
@@ -118,7 +112,7 @@ def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs, label: str = "re
     rows += marked(" ", _ended(attempt, outcome), width) if outcome else marked(" ", "not judged yet", width)
     if diagnosis is not None:
         sure = f" ({diagnosis.failure.value}, {diagnosis.confidence:.0%} sure, by {one_line(diagnosis.by)})"
-        cause = Text.assemble(("Cause: ", NAME), one_line(diagnosis.cause), sure, said_by(diagnosis))
+        cause = Text.assemble(("Cause: ", NAME), one_line(diagnosis.cause), sure)
         rows += marked(" ", cause, width)
         for line in diagnosis.lines[:_EVIDENCE]:
             rows += marked(glyphs("│", "|"), one_line(line), width, indent=4)

@@ -82,6 +82,11 @@ class ModelAccess(Value):
         """The server's host and port."""
         return urlsplit(self.url).netloc
 
+    @property
+    def where(self) -> str:
+        """The model, if it is named, and its server, for people."""
+        return f"{self.name} at {self.host}" if self.name else self.host
+
     def usd(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """What these tokens cost; None where no price is known. One price that is not set counts as zero."""
         if self.prompt_usd is None and self.completion_usd is None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from langchain_core.language_models import LanguageModelInput
 from langchain_openai import ChatOpenAI
 
-_ARGUMENTS: Final = frozenset({"model", "stream", "stream_options", "extra_body"})
+_ARGUMENTS: Final = frozenset({"model", "stream", "extra_body"})
 """What the library looks at itself."""
 
 

@@ -17,6 +17,7 @@ from caravan.planning.policy import fill, within
 from caravan.planning.smoke import smoke_changes
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import JobSpec
+from caravan.values.model_usage import used
 from caravan.values.plan import TrainingPlan, apply_changes
 from caravan.values.run import Deployment
 
@@ -78,11 +79,16 @@ def budget_gate(state: RunState, context: Context) -> Update:
         state.need_estimate(),
         soft_usd=context.limits.soft_usd,
         hard_usd=context.limits.hard_usd,
-        spent_usd=state.spent_usd,
+        spent_usd=state.spent_usd + _asked_usd(state, context),
         budget_usd=_cost_limit(state.need_plan(), state),
         rooms=rooms(state, context),
     )
     return {"budget": verdict}
+
+
+def _asked_usd(state: RunState, context: Context) -> float:
+    """What the run has spent on language models: a part of its cost like the rest."""
+    return used(context.store.events(state.run_id)).usd or 0.0
 
 
 def generate_spec(state: RunState, context: Context) -> Update:

@@ -20,7 +20,8 @@ _MOST: Final = 8  # lines of one step
 
 @dataclass
 class Voice:
-    """Tells of one run; without a run's store, as for a command, the notes alone. `secrets` are values to mask."""
+    """Tells of one run; without a run's store, as for a command, the notes alone. `secrets` are values to mask,
+    `where` is the model and its server: what a run is about goes there, so the first question is told."""
 
     progress: Progress | None = None
     tracer: Tracer | None = None
@@ -28,7 +29,9 @@ class Voice:
     clock: Clock | None = None
     run_id: str = ""
     secrets: tuple[str, ...] = ()
+    where: str = ""
     _said: set[str] = field(default_factory=set)
+    _begun: bool = False
 
     def by_rules(self, step: str, error: ModelError) -> None:
         """A step that the model could not do goes by the rules: a line for the first of a kind, an event for each."""
@@ -53,6 +56,9 @@ class Voice:
     def asked(self, step: str, prompt: str, version: str) -> None:
         """The model is asked with this version of a prompt."""
         self._trace("model asked", step=step, prompt=prompt, version=version)
+        if self.where and not self._begun:
+            self._note(f"A language model is asked too: {self._plain(self.where)}.")
+        self._begun = True
 
     def mended(self, line: str) -> None:
         """What was mended or dropped of a reply before it was one."""

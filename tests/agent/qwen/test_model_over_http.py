@@ -12,6 +12,7 @@ from caravan.agent.qwen.asking import Asker
 from caravan.agent.qwen.reasoner import ModelReasoner
 from caravan.agent.qwen.told import Voice
 from caravan.agent.qwen.tools import Sight
+from caravan.values.estimate import Verdict
 from caravan.values.failure import FailureClass
 from caravan.values.model_usage import used
 from caravan.values.run import RunStatus
@@ -33,10 +34,11 @@ class Served(World):
     """A world whose model is behind HTTP."""
 
     url = ""
+    prompt_usd: float | None = None
 
     def context(self, run_id: str) -> Context:
         plain = super().context(run_id)
-        chat = OpenAiModel(ModelAccess.at(self.url, name="qwen3-8b"), clock=SystemClock())
+        chat = OpenAiModel(ModelAccess.at(self.url, name="qwen3-8b", prompt_usd=self.prompt_usd), clock=SystemClock())
         limits = ModelLimits(run_tokens=10**6)
         metered = Metered(chat, self.store, run_id, clock=self.clock, limits=limits, tracer=self.tracer)
         voice = Voice(self.progress, self.tracer, self.store, self.clock, run_id)
@@ -56,3 +58,20 @@ def test_an_unknown_failure_is_mended_over_http_and_its_tokens_are_counted(tmp_p
         total = used(world.store.events(record.id))
         assert total.calls == len(server.chats)
         assert total.tokens > 0
+
+
+def test_what_the_model_costs_counts_against_the_budget_before_anything_is_deployed(tmp_path: Path) -> None:
+    class Priced(Served):
+        prompt_usd = 1e6  # a dollar for each token
+
+    with ScriptedOpenAi(answers) as server:
+        world = Priced(tmp_path)
+        world.url = server.url
+        record = world.start(budget_usd=5)
+        world.drive(record)
+        state = world.state(record)
+        asked = used(world.store.events(record.id)).usd
+        assert asked is not None
+        assert asked > 5
+        assert state.budget.verdict is Verdict.OVER_HARD
+        assert not state.attempts

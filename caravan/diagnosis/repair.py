@@ -148,11 +148,19 @@ def _mended(case: Case, repair: ChangePlan) -> TrainingPlan | None:
         return None
     if mended.digest() == case.plan.digest() or _too_large(case, mended):
         return None
+    if _half_unknown_to_the_gpu(case, mended):
+        return None
     told = all(change.path.startswith(_TOLD) for change in repair.changes)
     if told and case.outlook.words(mended) == case.outlook.words(case.plan):
         return None
     paths = {change.path for change in repair.changes if change.value is not None}
     return None if paths & set(case.outlook.unheard(mended)) else mended
+
+
+def _half_unknown_to_the_gpu(case: Case, mended: TrainingPlan) -> bool:
+    """Whether the change brings in bf16 where the GPUs are known not to compute in it: a lesson may be of others."""
+    brought = mended.training.precision == "bf16" != case.plan.training.precision
+    return brought and case.outlook.bf16(mended) is False
 
 
 def _too_large(case: Case, mended: TrainingPlan) -> bool:

@@ -9,6 +9,7 @@ from typing import Final
 
 from caravan.diagnosis.ladders.case import Case, with_item
 from caravan.diagnosis.ladders.devices import newer_gpus
+from caravan.diagnosis.ladders.packages import requirement_lines
 from caravan.diagnosis.ladders.versions import repinned
 from caravan.values.base import Json
 from caravan.values.distributions import requirement_name
@@ -105,7 +106,13 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def old_driver(case: Case) -> Iterator[Repair]:
-    """An image of an older CUDA, an older torch, then another node, whose driver may be newer."""
+    """Nodes whose driver is known to be newer: the training stays as it is. Else an image of an older CUDA, an older
+    torch, then another node, whose driver may be newer; the node first where the job installs no torch."""
+    newer = _newer_drivers(case)
+    yield from case.change(newer, "only nodes whose GPU driver is newer")
+    elsewhere = tuple(_other_node(case))
+    if not _installs(case, "torch"):
+        yield from elsewhere
     bound = case.outlook.torch_below(case.plan)
     for image in case.outlook.images(case.plan):
         if image.cuda and image.image != case.plan.image:
@@ -113,7 +120,45 @@ def old_driver(case: Case) -> Iterator[Repair]:
             break
     if bound:
         yield from case.change(repinned(case, "torch", f"torch<{bound}"), f"torch older than {bound}, for the driver")
-    yield from case.change(case.avoiding(), f"another node than {case.diagnosis.node_name}, whose driver is too old")
+    yield from elsewhere
+
+
+def _other_node(case: Case) -> Iterable[Repair]:
+    """Another node, unless all of them are known to have no newer driver."""
+    here, others = _driver_of(case, case.diagnosis.node_name), case.others()
+    told = [_driver_of(case, node.name) for node in others]
+    if here and told and all(driver and driver <= here for driver in told):
+        return ()
+    return case.change(case.avoiding(), f"another node than {case.diagnosis.node_name}, whose driver is too old")
+
+
+def _newer_drivers(case: Case) -> dict[str, Json]:
+    """The nodes left out whose driver is no newer than the one that was too old; nothing where none is known newer."""
+    here = _driver_of(case, case.diagnosis.node_name)
+    told = {node.name: _driver_of(case, node.name) for node in case.others()}
+    if not here or not any(driver and driver > here for driver in told.values()):
+        return {}
+    old = [name for name, driver in told.items() if driver and driver <= here]
+    out = dict.fromkeys((*case.plan.exclude_nodes, case.diagnosis.node_name, *old))
+    return {"exclude_nodes": list(out)} if len(out) > len(case.plan.exclude_nodes) else {}
+
+
+def _driver_of(case: Case, name: str) -> tuple[int, ...]:
+    """The oldest driver of the node's NVIDIA GPUs as numbers; empty: not known."""
+    node = next((n for n in case.facts.nodes if n.name == name), None)
+    if node is None:
+        return ()
+    own = node.attributes.get("driver.nvidia.version", "")
+    told = [d.driver or own for d in node.devices if d.type == "gpu" and d.vendor == "nvidia"]
+    known = [tuple(map(int, text.split("."))) for text in told if text and re.fullmatch(r"\d{1,9}(?:\.\d{1,9})*", text)]
+    return min(known, default=())
+
+
+def _installs(case: Case, name: str) -> bool:
+    """Whether the job or a file of the repository that says what to install asks for the package."""
+    files = dict.fromkeys((*filter(None, (case.plan.setup.requirements,)), *case.looks.dependencies()))
+    lines = (line for file in files for line in requirement_lines(file, case.looks.read(file)))
+    return any(requirement_name(line) == name for line in (*case.plan.setup.pip, *lines))
 
 
 def attention(case: Case) -> Iterator[Repair]:

@@ -79,8 +79,9 @@ def rank(candidates: Iterable[Candidate], sought: Sought, now: datetime, *, limi
     looked = _first_tiers([_look(c, w, sought) for c, w in zip(heard, _words(heard, sought), strict=True)], limit)
     looked = [x for x in looked if x.tier > 0 or (x.candidate.similarity or 0.0) > 0.0 or x.words > 0.0]
     against = _failed_alike(looked)
-    cases = [_case(x, sought, now, against) for x in looked]
-    return tuple(sorted(cases, key=lambda c: (-c.score, c.id))[: max(limit, 0)])
+    scored = [(_score(x, sought, now, against), x) for x in looked]
+    scored.sort(key=lambda s: (-s[0], s[1].candidate.id))
+    return tuple(_case(score, x, sought, now, against) for score, x in scored[: max(limit, 0)])
 
 
 def as_case(candidate: Candidate, now: datetime) -> PastCase:
@@ -221,14 +222,11 @@ def _words(candidates: Sequence[Candidate], sought: Sought) -> list[float]:
 
 def _failed_alike(looked: Sequence[_Looked]) -> dict[str, tuple[int, int]]:
     """Changes that failed at least once in a like context of the same cause → how often they worked and failed."""
-    failed = {_signature(x.candidate.stored) for x in looked if x.candidate.stored.failed and _is_like(x)}
-    failed.discard("")
-    return {
-        signature: tally(
-            x.candidate.stored for x in looked if _is_like(x) and _signature(x.candidate.stored) == signature
-        )
-        for signature in failed
-    }
+    alike: dict[str, list[StoredLesson]] = {}
+    for x in looked:
+        if _is_like(x):
+            alike.setdefault(_signature(x.candidate.stored), []).append(x.candidate.stored)
+    return {what: tally(those) for what, those in alike.items() if what and any(stored.failed for stored in those)}
 
 
 def _is_like(looked: _Looked) -> bool:
@@ -239,27 +237,39 @@ def _signature(stored: StoredLesson) -> str:
     return "\n".join(sorted(f"{change.path}={change.value!r}" for change in stored.lesson.changes))
 
 
-def _case(looked: _Looked, sought: Sought, now: datetime, against: dict[str, tuple[int, int]]) -> PastCase:
-    candidate, stored = looked.candidate, looked.candidate.stored
-    worked, failed = tally([stored])
-    alike = against.get(_signature(stored)) if _is_like(looked) else None
-    if alike is not None:
-        worked, failed = alike
+def _told(looked: _Looked, against: dict[str, tuple[int, int]]) -> tuple[int, int]:
+    """How often it worked and failed: its change in like contexts, where that failed, else the lesson alone."""
+    alike = against.get(_signature(looked.candidate.stored)) if _is_like(looked) else None
+    return tally([looked.candidate.stored]) if alike is None else alike
+
+
+def _score(looked: _Looked, sought: Sought, now: datetime, against: dict[str, tuple[int, int]]) -> float:
+    """How fitting it is, 0 to 1."""
+    stored = looked.candidate.stored
+    worked, failed = _told(looked, against)
     success = (worked + 1) / (worked + failed + 2)  # Laplace's rule of succession
     fit_share, text_share = _shares(stored, sought)
     fresh = 1.0 - FRESH * (1.0 - _decay(stored, sought, now))
     weight = (fit_share * looked.fit + text_share * _text(looked) + _SUCCESS * success) * fresh
+    return (looked.tier + weight) / _TIERS
+
+
+def _case(
+    score: float, looked: _Looked, sought: Sought, now: datetime, against: dict[str, tuple[int, int]]
+) -> PastCase:
+    candidate, stored = looked.candidate, looked.candidate.stored
+    worked, failed = _told(looked, against)
     case = as_case(candidate, now)
     same, _ = _context(stored, sought)
     notes = []
-    if alike is not None and failed > worked and case.worked is not False:
+    if _is_like(looked) and _signature(stored) in against and failed > worked and case.worked is not False:
         notes.append(f"not followed: the same change failed {failed} of {worked + failed} times in like contexts")
     if not holds(stored.lesson.context, sought.context):
         notes.append("not followed: it holds for other versions")
     why = [*_likeness(candidate, sought, same), case.why, *notes, *_aged(stored, sought)]
     return case.model_copy(
         update={
-            "score": (looked.tier + weight) / _TIERS,
+            "score": score,
             "worked": None if notes else case.worked,
             "same": tuple(same),
             "why": ", ".join(w for w in why if w),

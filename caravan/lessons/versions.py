@@ -8,6 +8,7 @@ The reason: libraries rename and remove with minor and major releases, so that a
 name what is no more, or mend what does not fail any more. Days alone don't tell that: a plan may pin old versions.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -76,6 +77,7 @@ def seen_together(one: Context, other: Context) -> dict[str, Json]:
     return {name: sorted(seen, key=_order)[-SEEN:] for name, seen in both.items() if len(seen) > 1}
 
 
+@functools.lru_cache(maxsize=16_384)  # one recall compares the same few versions with those of every candidate
 def steps(a: str, b: str, name: str = "") -> float:
     """How many steps two versions are apart, by the rule above."""
     x, y = _numbers(a), _numbers(b)

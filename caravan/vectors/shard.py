@@ -20,7 +20,7 @@ from caravan.values.base import Json
 DIMENSION: Final = 256  # of the embedding model that wordllama's package brings
 FIELDS: Final = (
     *("user_id", "lesson_key", "only", "failure", "fingerprint"),
-    *("code", "model", "repository", "subject", "family", "kin"),
+    *("code", "model", "repository", "subject", "family", "kin", "gpu", "framework", "gpus"),
 )
 """Fields of a point by which it is found; the engine keeps an index of each. Asked for by a field without one, it reads
 every point: 100 ms among 10,000."""

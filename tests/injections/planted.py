@@ -228,8 +228,8 @@ class Planted(World):
                 asks.append(result)
                 reply = Reply() if result.kind is AskKind.QUESTIONS else Reply(approved=False, why="no")
                 result = driver.drive(self.store.run(record.id), context, reply)
-            state = driver.state(record.id)
-        self.tracer.close()  # type: ignore[attr-defined]
+            state: Any = driver.state(record.id)
+        self.tracer.close()
         folder = self.tmp / "home"
         files = {
             str(f.relative_to(folder)).replace(record.id, "RUN"): f.read_bytes()

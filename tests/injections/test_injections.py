@@ -194,7 +194,7 @@ def _memory(kept: Kept) -> None:
     for lesson in kept.lessons:
         if f"{kept.record.id}" in json.dumps(lesson):
             changes = lesson["changes"] if isinstance(lesson.get("changes"), list) else []
-            assert all(allowed(change["path"]) for change in changes)  # type: ignore[index,call-overload,union-attr]
+            assert all(allowed(change["path"]) for change in changes)
             assert not any(evil in json.dumps(changes) for evil in _EVIL)
 
 

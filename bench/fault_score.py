@@ -147,6 +147,8 @@ def _escalated(scenario: Scenario, record: Record) -> Verdict:
     )
     if first and record.deployed > first and not scenario.changed:
         return Verdict(False, f"deployed again after the cause was told: {_ended(record)}", needless=done(record))
+    if first and record.deployed >= first + scenario.within:
+        return Verdict(False, f"tried more than once after the cause was told: {_ended(record)}")
     return Verdict(True)
 
 

@@ -182,6 +182,7 @@ SCENARIOS = (
         Expected.ESCALATED,
         rings(SAVE='with open("/dev/full", "w") as mirror:\n    mirror.write("weights")'),
         inventory(node(disk_mb=2048)),
+        changed=("resources.disk_mb",),  # no message names the place: the room that is there is tried once
     ),
     Scenario(
         "shared-memory-of-the-loaders",

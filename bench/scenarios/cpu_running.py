@@ -121,6 +121,7 @@ SCENARIOS = (
         rings(IMPORTS="import threading", EPOCH="if epoch == 4:\n    threading.Event().wait()"),
         inventory(),
         sets=("limits.silence_s=10", "kill_timeout_s=5"),
+        changed=("env", "retry_elsewhere"),  # loaders and locks are ruled out once: silence says no more
     ),
     Scenario(
         "loaders-that-crash",

@@ -20,7 +20,7 @@ from caravan.values.base import Json
 from caravan.values.errors import PlanError
 from caravan.values.failure import FailureClass, PastCase
 from caravan.values.job import ClusterFacts
-from caravan.values.lesson_fields import CODE, PACKAGES, depends_on_nothing_else, name_of, never
+from caravan.values.lesson_fields import CODE, LISTS, PACKAGES, depends_on_nothing_else, name_of, never
 from caravan.values.masking import MASK
 from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile
@@ -35,8 +35,6 @@ OF_THE_PROGRAM: Final = (
 """Fields that speak of the repository's own program. Where the job runs and what comes from outside (image, mounts,
 commands of the set-up) is decided anew in each run."""
 
-_LISTS: Final = ("setup.pip", "setup.apt", "setup.cmd", "exclude_nodes")
-"""Lists of which each item counts for itself."""
 _FOLDER: Final = re.compile(r"mkdir -p -- (?!-)(?:[\w-][\w.-]*/?)+")
 """The one command of the set-up that is taken over: a folder of the job's own, which the program wants to write to."""
 
@@ -188,7 +186,7 @@ def _fitted(case: PastCase, plan: TrainingPlan, profile: RepoProfile, facts: Clu
 
 def _stands(case: PastCase, plan: TrainingPlan, change: PlanChange) -> bool:
     """Whether the plan stands as it stood when the lesson was taught; packages are added to whatever is there."""
-    if change.path in (*ROOM, *_LISTS) or not change.path.startswith(OF_THE_PROGRAM) or change.path not in case.before:
+    if change.path in (*ROOM, *LISTS) or not change.path.startswith(OF_THE_PROGRAM) or change.path not in case.before:
         return True
     return _now(plan, change.path) in (case.before[change.path], change.value)
 
@@ -277,7 +275,7 @@ def _moved(path: str, now: Json, before: Json, after: Json) -> Json:
     """The value after the same change: set where the plan stands as it stood, lists added to, else left as it is."""
     if now == before:
         return after
-    if path in _LISTS and isinstance(now, list) and isinstance(after, list):
+    if path in LISTS and isinstance(now, list) and isinstance(after, list):
         had = before if isinstance(before, list) else []
         return [*now, *(item for item in after if item not in had and item not in now)]
     return now

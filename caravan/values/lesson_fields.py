@@ -32,6 +32,9 @@ MAY: Final = (
 PACKAGES: Final = ("setup.pip", "setup.apt", "setup.requirements", "setup.python")
 """Fields that say what is installed."""
 
+LISTS: Final = ("setup.pip", "setup.apt", "setup.cmd", "exclude_nodes")
+"""Lists of which each item counts for itself; any other (a command) is what it is as a whole."""
+
 _SOURCES: Final = re.compile(
     r"(?i)(?:pip|uv)_(?!cache_dir$|no_cache|link_mode$|.*timeout$|.*retries$).*"
     r"|.*(?:_proxy|_url|_uri|_endpoint|endpoint_url_\w+)"

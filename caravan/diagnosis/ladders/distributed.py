@@ -74,15 +74,16 @@ def _off(case: Case, variable: str, told: str) -> Iterable[Repair]:
 def port_in_use(case: Case) -> Iterator[Repair]:
     """Another port for the rendezvous, in the launcher, the environment or the program's own option."""
     plan, launch = case.plan, case.plan.launch
-    taken = case.detail("port") or str(launch.master_port or "")
+    option = case.option(*_PORT_OPTIONS)
+    typed = _typed(case, option) if option else ""
+    taken = case.detail("port") or str(launch.master_port or typed)
     port = _other_port(case, taken)
-    option = case.option("master_port", "main_process_port", "dist_port", "init_port")
     told = [o for o in plan.training.options if option and o.lstrip("-") == option.lstrip("-")]
-    if option and taken and _stands(case, option, taken):  # over whatever the launcher or a variable says
+    if option and typed and typed == taken:  # over whatever the launcher or a variable says
         yield from case.change(case.heard({f"training.options.{option}": port}), f"{option} {port} instead of {taken}")
     if launch.launcher in _LAUNCHED:
-        if launch.master_port is not None:
-            yield from case.change({"launch.master_port": None}, "the launcher finds a free port")
+        fixed = {f"launch.{n}": None for n in ("master_port", "rdzv_endpoint") if getattr(launch, n) is not None}
+        yield from case.change(dict(fixed), "the launcher finds a free port")
         yield from case.change({"launch.master_port": port}, f"port {port} for the rendezvous instead of {taken}")
     if plan.env.get("MASTER_PORT") is not None or launch.launcher not in _LAUNCHED:
         yield from case.change({"env.MASTER_PORT": str(port)}, f"port {port} for the rendezvous instead of {taken}")
@@ -92,11 +93,14 @@ def port_in_use(case: Case) -> Iterator[Repair]:
     yield RetryElsewhere(avoid_nodes=tuple(filter(None, [case.diagnosis.node_name])), why="a port of the node is taken")
 
 
-def _stands(case: Case, option: str, value: str) -> bool:
-    """Whether the program is told that value by that option."""
+_PORT_OPTIONS: Final = ("master_port", "main_process_port", "dist_port", "init_port", "rdzv_port", "port")
+
+
+def _typed(case: Case, option: str) -> str:
+    """The port that the program is told by that option; empty where it is told none."""
     words = case.outlook.words(case.plan)
-    pairs = {*pairwise(words), *((w.partition("=")[0], w.partition("=")[2]) for w in words)}
-    return any(same_name(name, option) and said == value for name, said in pairs)
+    pairs = [*pairwise(words), *((w.partition("=")[0], w.partition("=")[2]) for w in words)]
+    return next((said for name, said in pairs if same_name(name, option) and said.isdigit()), "")
 
 
 def _other_port(case: Case, taken: str) -> int:

@@ -13,7 +13,7 @@ from caravan.values.base import Json
 from caravan.values.errors import PlanError
 from caravan.values.estimate import ROOM
 from caravan.values.failure import ChangePlan, FailureClass, PastCase, Repair
-from caravan.values.lesson_fields import CODE, PROGRAM, REPOSITORY, depends_on_nothing_else, name_of, never
+from caravan.values.lesson_fields import CODE, LISTS, PROGRAM, REPOSITORY, depends_on_nothing_else, name_of, never
 from caravan.values.masking import MASK
 from caravan.values.plan import Author, PlanChange
 
@@ -129,7 +129,7 @@ def _fitted(case: Case, past: PastCase, offered: dict[str, Json]) -> dict[str, J
             if not _lower(now, value):
                 return {}
         else:
-            value = _moved(now, past.before.get(change.path, now), change.value)
+            value = _moved(change.path, now, past.before.get(change.path, now), change.value)
         if value != now:
             values[change.path] = value
     batches = _in_smaller_steps(case, past)
@@ -191,9 +191,9 @@ def _room(case: Case, past: PastCase, change: PlanChange, now: Json, offered: Js
     return max(most, now) if isinstance(now, int) else most
 
 
-def _moved(now: Json, before: Json, after: Json) -> Json:
+def _moved(path: str, now: Json, before: Json, after: Json) -> Json:
     """The value after the same change: lists are added to; others are set where the plan stands as it stood."""
-    if isinstance(now, list) and isinstance(after, list):
+    if path in LISTS and isinstance(now, list) and isinstance(after, list):
         had = before if isinstance(before, list) and before != now else []
         return [*now, *(item for item in after if item not in had and item not in now)]
     return after if now == before else now

@@ -89,3 +89,13 @@ def test_a_lesson_of_another_command_says_nothing_of_this_one() -> None:
     then = plan(command=tuple(before))
     taken = rungs(F.CLI_ARGS_INVALID, then, details={**details, "option": "--batch_size"}, cases=(past,))
     assert diffs(taken, then)[0] == {"command": after}
+
+
+def test_a_folder_that_another_program_wanted_is_not_made() -> None:
+    made = PlanChange(path="setup.cmd", value=["mkdir -p -- logs"], by=Author.REPAIR)
+    alike = ("entry_point", "framework", "driver")
+    past = PastCase(id="1", text="t", failure=F.DATA_PATH_MISSING, worked=True, same=alike, changes=(made,))
+    missing = {"path": "corpus/train.jsonl", "kind": "read"}
+    assert rungs(F.DATA_PATH_MISSING, plan(), details=missing, cases=(past,)) == ()
+    own = past.model_copy(update={"same": ("code_digest",)})
+    assert len(rungs(F.DATA_PATH_MISSING, plan(), details=missing, cases=(own,))) == 1

@@ -19,7 +19,7 @@ from caravan.values.plan import Author, PlanChange
 
 _OWN: Final = (
     *("command", "workdir", "flags.", "training.options.", "env.PYTHONPATH", "dataset.path", "setup.requirements"),
-    *("launch.", "config_overlays"),
+    *("launch.", "config_overlays", "setup.cmd"),
 )
 """Fields that speak of one program's own files and options."""
 _DOWN: Final = {

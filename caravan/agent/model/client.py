@@ -276,7 +276,7 @@ class OpenAiModel:
                 raise
 
     def _ask_served(self) -> tuple[Served, ...]:
-        from caravan.agent.model.faults import FOREIGN, fault_of, refused
+        from caravan.agent.model.faults import FOREIGN, GONE, fault_of, refused
         from caravan.agent.model.net import Call, left_over, under
 
         key = self._access.key.get_secret_value() if self._access.key else None
@@ -290,6 +290,11 @@ class OpenAiModel:
                 raise refused(response, self._access.host, self._clock.now())
             rows = response.json()["data"]
             return tuple(Served(str(row["id"])[:_MOST_NAME], _whole(row.get("max_model_len"))) for row in rows)
+        except ModelError as error:
+            if error.fault is not ModelFault.TIMED_OUT:
+                raise
+            said = f"The model's server at {self._access.host} says nothing within {seconds:g} s."
+            raise ModelError(said, fault=error.fault, hint=GONE) from error
         except FOREIGN as error:
             raise fault_of(error, self._access.host, begun=False, now=self._clock.now()) from error
 

@@ -28,7 +28,7 @@ _CONTEXT: Final = re.compile(
     re.IGNORECASE,
 )
 _QUOTED: Final = 200
-_GONE: Final = "Start it, or correct CARAVAN_MODEL_URL: `serve-model --status` says where one on the cluster is now."
+GONE: Final = "Start it, or correct CARAVAN_MODEL_URL: `serve-model --status` says where one on the cluster is now."
 
 
 class Refusal(ModelError):
@@ -57,14 +57,14 @@ def fault_of(error: BaseException, where: str, *, begun: bool, now: datetime | N
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
         if any(isinstance(e, httpx2.ConnectTimeout) for e in _causes(error)):
             said = f"The model's server at {where} can't be reached (no connection in time)."
-            return Refusal(said, fault=ModelFault.TIMED_OUT, hint=_GONE)
+            return Refusal(said, fault=ModelFault.TIMED_OUT, hint=GONE)
         return Refusal(f"The model's server at {where} did not answer in time.", fault=ModelFault.TIMED_OUT)
     if isinstance(error, openai.APIConnectionError | httpx2.TransportError):
         if begun:
             return Refusal(f"The model's reply from {where} broke off.", fault=ModelFault.CUT)
         cause = _line(str(_causes(error)[-1]))
         said = f"The model's server at {where} can't be reached ({cause})."
-        return Refusal(said, fault=ModelFault.UNREACHABLE, hint=_GONE)
+        return Refusal(said, fault=ModelFault.UNREACHABLE, hint=GONE)
     if isinstance(error, openai.APIError):  # an error inside a stream
         words = _words(error)
         fault = ModelFault.CONTEXT_EXCEEDED if _CONTEXT.search(words) else ModelFault.SERVER_ERROR

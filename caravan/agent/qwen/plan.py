@@ -30,4 +30,4 @@ def reason(why: str, model: str) -> str:
 
 def told(changes: tuple[PlanChange, ...]) -> tuple[str, ...]:
     """A line for each."""
-    return tuple(f"{c.path} = {c.value} ({c.why})" for c in changes)
+    return tuple(f"{c.path} = {c.value} ({c.why.partition(': ')[2] or c.why})" for c in changes)

@@ -313,14 +313,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.no_store:
             found |= stored(lessons, labels, queries)
     figures = {name: way.figures() for name, way in found.items()}
-    misses = missed(queries, found["ranked"])
+    misses = {name: missed(queries, found[name]) for name in ("ranked", "recall") if name in found}
     if options.json:
         print(json.dumps({"lessons": len(lessons), "cases": len(queries), "figures": figures, "missed": misses}))
         return 0
     print(f"{len(lessons)} lessons, {len(queries)} cases, wordings: {options.words}")
     for name, row in figures.items():
         print(f"{name:11} first {row['top1']:6.1%}   among three {row['top3']:6.1%}   MRR {row['mrr']:.3f}")
-    print("ranked missed:", misses or "nothing")
+    for name, problems in misses.items():
+        if options.words != "blind":  # looked at, they would be blind no more
+            print(f"{name} missed:", problems or "nothing")
     return 0
 
 

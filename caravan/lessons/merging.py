@@ -39,7 +39,7 @@ def lesson_key(lesson: Lesson) -> str:
     other amounts are other changes. What speaks to one repository alone is never one with what
     another taught. A lesson without class and fingerprint is what somebody wrote down: then its words count too.
     """
-    keys = (*CONTEXT_KEYS, "gpu_model") if lesson.failure in BY_GPU else CONTEXT_KEYS
+    keys: tuple[str, ...] = (*CONTEXT_KEYS, "gpu_model") if lesson.failure in BY_GPU else CONTEXT_KEYS
     if lesson.context.get(REPOSITORY) is not None:
         keys = (REPOSITORY, *(key for key in keys if key != CODE))
     identity: dict[str, Json] = {

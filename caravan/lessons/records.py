@@ -152,6 +152,11 @@ def to_metadata(stored: StoredLesson, key: str) -> dict[str, Json]:
     return {"lesson_key": key, **found, "record": stored.canonical()}
 
 
+DECIDING: Final = {"gpu": "gpu_model", "framework": "framework", "gpus": "gpus"}
+"""Marks that many lessons share, so that they are asked for only where the cause depends on them → the context's key;
+their names are those of the facets in `weights`."""
+
+
 def marks(failure: FailureClass | None, fingerprint: str, context: dict[str, Json]) -> dict[str, str]:
     """What a lesson is found by without its words, by the name of the field; what is not known is left out."""
     known = {"fingerprint": fingerprint, "failure": failure, "code": context.get(CODE)}
@@ -159,6 +164,7 @@ def marks(failure: FailureClass | None, fingerprint: str, context: dict[str, Jso
     known["repository"] = context.get(REPOSITORY)
     known |= {"subject": "=".join(subject(context) or ()), "family": family(str(context.get("base_model") or ""))}
     known["kin"] = kin(context)
+    known |= {name: context.get(key) for name, key in DECIDING.items()}
     return {name: str(value).casefold() for name, value in known.items() if value}
 
 

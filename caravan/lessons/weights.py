@@ -1,5 +1,6 @@
 """Which facets of a context decide whether a repair of one run helps in another, by cause: a table."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from caravan.values.failure import FailureClass as F
@@ -78,6 +79,15 @@ PLAN: Final = {
     **{"framework": 1.0, "gpus": 0.5, "batch": 0.5, "length": 0.5, "versions": 0.7, "driver": 0.5},
 }
 """Before anything failed: what is trained how by which code."""
+
+
+def deciding(failure: F | None, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the facets that a repair against the cause depends on more than on most."""
+    share = weights(failure)
+    return tuple(name for name in names if share.get(name, 0.0) >= _MUCH)
+
+
+_MUCH: Final = 2.5
 
 
 def weights(failure: F | None) -> dict[str, float]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from caravan.lessons import Sought, marks
+from caravan.lessons.records import DECIDING
+from caravan.lessons.weights import deciding
 
 Ask = tuple[Mapping[str, Any], int]
 """Filters, and how many of the rows that pass are wanted."""
@@ -58,7 +60,8 @@ def found_for(rows: Rows, sought: Sought, query: str, limit: int) -> list[dict[s
 def _asks(sought: Sought) -> list[Ask]:
     """What is asked by structure. Each by one mark: by any of several at once the engine looks at every lesson."""
     named = marks(None, "", sought.context)
-    about = [{name: mark} for name, mark in named.items()]
+    asked = {*named} - {*DECIDING} | {*deciding(sought.failure, DECIDING)}
+    about = [{name: mark} for name, mark in named.items() if name in asked]
     known = marks(sought.failure, sought.fingerprint, {})
     if not known:
         return [(one, _NARROW) for one in about]

@@ -103,3 +103,25 @@ def test_a_lesson_without_fingerprint_gets_that_of_its_text() -> None:
     one = prepared(Lesson(failure=FailureClass.DISK_FULL, text="No space left on '/a/b' after 12 s"))
     other = prepared(Lesson(failure=FailureClass.DISK_FULL, text="No space left on '/c' after 999 s"))
     assert one.fingerprint == other.fingerprint != ""
+
+
+def test_a_repair_proven_through_edits_of_a_repository_is_one_lesson() -> None:
+    def taught(number: int, repository: str = "here") -> Lesson:
+        return Lesson(
+            failure=FailureClass.CLI_ARGS_INVALID,
+            fingerprint="f",
+            text="An option is not known.",
+            context={"repository": repository, "code_digest": f"edit-{number}", "entry_point": "train.py"},
+            changes=(PlanChange(path="training.options.packing", value=None, by=Author.REPAIR),),
+            worked=True,
+            source=f"run-{number}/1",
+        )
+
+    assert len({lesson_key(taught(n)) for n in range(5)}) == 1
+    assert lesson_key(taught(0)) != lesson_key(taught(0, "elsewhere"))
+    stored = first(taught(0), NOW)
+    for number in range(1, 5):
+        stored = merge(stored, taught(number), NOW)
+    assert (stored.times, stored.worked) == (5, 5)
+    assert stored.lesson.context["code_digest"] == "edit-4"
+    assert stored.lesson.context["codes_seen"] == [f"edit-{n}" for n in range(5)]

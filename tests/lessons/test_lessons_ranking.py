@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from caravan.lessons import Candidate, Sought, StoredLesson, as_case, first, merge, rank
 from caravan.lessons.facets import billions, family, generation, gpu_memory
+from caravan.lessons.neighbours import NO_CAUSE, near
 from caravan.lessons.records import Vote
 from caravan.lessons.wording import likeness
 from caravan.values.failure import FailureClass, Lesson, Scope
@@ -224,3 +225,31 @@ def test_families_sizes_and_gpus_are_read_from_names() -> None:
     assert billions({"base_model": "x/Llama-2-7b", "params_b": 6.7}) == 6.7
     assert gpu_memory({"gpu_model": "NVIDIA A100-SXM4-80GB"}) == 80
     assert (generation({"gpu_model": "Tesla T4"}), generation({"gpu_model": "L40S"})) == ("turing", "ada")
+
+
+def _told(line: str, **more: str) -> dict[str, Any]:
+    return {"said": [line], **more}
+
+
+def test_a_failure_read_as_none_or_as_a_neighbour_is_found_by_its_line_and_by_what_it_names() -> None:
+    line = "RuntimeError: the frobnicator needs a newer toolchain than the one installed"
+    missing, entry = FailureClass.MISSING_PYTHON_PACKAGE, FailureClass.ENTRYPOINT_NOT_FOUND
+    cases = [
+        candidate("same line", FailureClass.BUILD_TOOLCHAIN_MISSING, "g", context=_told(line)),
+        candidate("other line", FailureClass.BUILD_TOOLCHAIN_MISSING, "g", context=_told("OSError: no quota is left")),
+    ]
+    sought = Sought(failure=FailureClass.UNKNOWN, fingerprint="x", context=_told(line), confidence=0.0)
+    assert ids(cases, sought)[0] == "same line"
+    cases = [
+        candidate("cause", entry, "g", similarity=0.9, worked=9),
+        candidate("thing", missing, "h", context={"subject": "package=sacrebleu"}, similarity=0.0),
+        candidate("far", DISK, "i", context=_told("OSError: no quota is left"), similarity=0.9, worked=9),
+    ]
+    assert ids(cases, Sought(failure=entry, fingerprint="x", context={"subject": "module=sacrebleu"}))[0] == "thing"
+
+
+def test_which_causes_are_taken_for_one_another_is_symmetric_and_not_all() -> None:
+    pairs = [(a, b) for a in FailureClass for b in FailureClass]
+    assert all(near(a, b) == near(b, a) for a, b in pairs)
+    known = [pair for pair in pairs if not {*pair} & NO_CAUSE and pair[0] is not pair[1]]
+    assert 0 < sum(near(*pair) for pair in known) < len(known) / 4

@@ -47,7 +47,8 @@ BUILD_SIGNS: Final[tuple[Sign, ...]] = (
         r"\bCUDA_HOME environment variable is not set|\bCUDA_HOME does not exist, unable to compile"
         r"|\bMissingCUDAException\b"
         r"|\bCould not find (?:a )?CUDA[_ ](?:toolkit|HOME|TOOLKIT_ROOT_DIR)|\bCUDA_TOOLKIT_ROOT_DIR not found"
-        r"|\b(?:[Ff]ailed to|[Cc]ould not|[Cc]ouldn't|[Cc]annot|[Cc]an't|[Uu]nable to) (?:find|locate) nvcc\b|\bnvcc (?:was |could )?not (?:be )?found"
+        r"|\b(?:[Ff]ailed to|[Cc]ould not|[Cc]ouldn't|[Cc]annot|[Cc]an't|[Uu]nable to) (?:find|locate) nvcc\b"
+        r"|\bnvcc (?:was |could )?not (?:be )?found"
         r"|\bCalledProcessError: Command '\['[^']*/(?:gcc|cc|g\+\+|c\+\+|clang)'"
         r"|\bCould NOT find CUDA\b|\bNo CUDA toolset found"
         r"|\bCUDA_HOME\b.{0,40}(?:not (?:set|found|defined)|undefined|is None)",

@@ -14,6 +14,7 @@ NAMES: Final = frozenset(
         *("where", "limit_mb", "tried_gib", "total_gib", "free_gib", "module", "package", "kind", "option", "value"),
         *("choices", "style", "program", "path", "image", "metric", "step", "dimension", "asked", "largest"),
         "job",  # a job's id
+        "when",  # "loading" where the GPU's memory ran out while the model came to it
         *(
             "needed",
             "needed_s",

@@ -67,6 +67,8 @@ def diagnose(
     details = _details(same, plan)
     if failure is FailureClass.CLI_ARGS_INVALID and (named := usage(evidence.log_lines)):
         details["usage"] = named
+    if failure is FailureClass.CUDA_OOM and _while_loading(best.seen.lines[0], evidence.log_lines):
+        details["when"] = "loading"
     if failure is FailureClass.PLACEMENT_RESOURCES_EXHAUSTED and evidence.stage is Stage.VALIDATE:
         details["standing"] = "never"  # what only has to wait is no failure there
     lines = _unique(line for f in same for line in f.seen.lines)
@@ -84,6 +86,20 @@ def diagnose(
         fingerprint=fingerprint(failure, (*best.seen.lines[:1], *_identity(details))),
         node_name=evidence.node_name,
     )
+
+
+_LOADING: Final = re.compile(
+    r"\.from_pretrained\(|\bself\._apply\(convert\)|\bmodule\._apply\(fn\)"
+    r"|, in (?:from_pretrained|load_state_dict|_load_state_dict_into_(?:meta_)?model|set_module_tensor_to_device)\b"
+)
+"""Frames of a traceback in which a model's weights come to the device: no step was taken yet."""
+_ABOVE: Final = 10  # lines of a traceback above its exception
+
+
+def _while_loading(message: str, lines: Sequence[str]) -> bool:
+    """Whether the frames above that message are those of a model that comes to the device."""
+    at = lines.index(message) if message in lines else 0
+    return any(_LOADING.search(line) for line in lines[max(0, at - _ABOVE) : at])
 
 
 def _progress(lines: Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ from caravan.values.failure import Repair
 from caravan.values.plan import TrainingPlan
 
 _SHORTEST: Final = 128  # tokens: below that a language model learns another task
+_MICRO: Final = "training.micro_batch"
+_ACCUMULATION: Final = "training.grad_accum"
 _NONE: Final[Mapping[str, Json]] = {}
 _FAR_OFF: Final = 1.25  # a need this many times the GPU is not mended by half the batch
 
@@ -68,8 +70,13 @@ def cuda_memory(case: Case) -> Iterator[Repair]:
     """A smaller batch at equal effective batch, checkpointing, optimiser states in eight bits, a larger GPU, several,
     a quantised model, shorter sequences; before all, unbroken segments where the memory was only cut up."""
     checkpointing, quantised = _checkpointing(case), _quantised(case)
+    if case.detail("when") == "loading":
+        yield from _for_the_weights(case, quantised)
+        return
     segments, states = whole_segments(case), small_states(case)
     yield from _told(case, segments, "the free memory was enough, but in pieces")
+    if _alone(case):
+        yield from _with_batch(case, {**checkpointing, **segments} if checkpointing else {}, "gradient checkpointing")
     yield from _fitting_batch(case, segments) or _smaller_batch(case, checkpointing, segments)
     yield from _with_batch(case, {**checkpointing, **segments} if checkpointing else {}, "gradient checkpointing")
     if states:
@@ -81,6 +88,18 @@ def cuda_memory(case: Case) -> Iterator[Repair]:
         yield from _with_batch(case, quantised, "a quantised model")
         yield from _with_batch(case, {**quantised, **checkpointing}, "a quantised model")
     yield from _shorter(case, checkpointing)
+
+
+def _for_the_weights(case: Case, quantised: Mapping[str, Json]) -> Iterator[Repair]:
+    """The weights alone were too much: no batch and no checkpointing makes them smaller."""
+    yield from _larger_gpu(case)
+    yield from _told(case, sharded(case), "the model's parts spread over several GPUs")
+    yield from _told(case, quantised, "a quantised model")
+
+
+def _alone(case: Case) -> bool:
+    """Whether a smaller batch makes the effective one smaller: what leaves the training as it is then comes first."""
+    return case.plan.training.micro_batch is not None and any(_ACCUMULATION not in b for b in _batches(case))
 
 
 def _fitting_batch(case: Case, segments: Mapping[str, Json]) -> tuple[Repair, ...]:
@@ -204,6 +223,9 @@ def _told(case: Case, values: Mapping[str, Json], what: str) -> Iterable[Repair]
     """The change, with each value before and after in its reason."""
     if not values:
         return ()
+    if _MICRO in values and _ACCUMULATION not in values and case.plan.training.micro_batch is not None:
+        effective = int(str(values[_MICRO])) * (case.plan.training.grad_accum or 1)
+        what += f", so that {effective} samples make a step on each GPU: the program has no option to gather more"
     told = ", ".join(
         f"{path.split('.')[-1]} {_text(case.plan.get(path))} → {_text(new)}" for path, new in values.items()
     )

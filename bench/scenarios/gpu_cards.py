@@ -16,7 +16,6 @@ _TWO: Final = (
     gpu_node("node-a", "NVIDIA GeForce RTX 4090", 24564),
     gpu_node("node-b", "NVIDIA GeForce RTX 4090", 24564),
 )
-_BOTH: Final = {"node-a": "node-b", "node-b": "node-a"}
 _SMALL: Final = "python train.py --per_device_train_batch_size 4"
 _FIXED_BF16: Final = own(batch=2, depth=12, dim=768, length=512).replace(
     "    card = runtime.start()\n", "    card = runtime.start()\n    runtime.wants_bf16(card)\n"
@@ -91,7 +90,7 @@ SCENARIOS: Final = (
         _OLD_DRIVER,
         _NEW_DRIVER,
         failure=_F.CUDA_DRIVER_TOO_OLD,
-        changed=("exclude_nodes", "retry_elsewhere", "resources.gpu_driver"),
+        changed=("exclude_nodes", "retry_elsewhere", "resources.gpu_driver", "affinities"),
     ),
     played(
         "driver-too-old-other-torch",
@@ -138,7 +137,7 @@ SCENARIOS: Final = (
         *_TWO,
         facts={"node-a": {"held_mib": 22900}},
         failure=_F.GPU_MEMORY_CONTENDED,
-        changed=("retry_elsewhere", "exclude_nodes"),
+        changed=("retry_elsewhere", "exclude_nodes", "affinities"),
         also=(_F.CUDA_OOM,),
     ),
     played(
@@ -148,7 +147,7 @@ SCENARIOS: Final = (
         *_TWO,
         facts={"node-a": {"broken": "ecc"}},
         failure=_F.GPU_NODE_BROKEN,
-        changed=("retry_elsewhere", "exclude_nodes"),
+        changed=("retry_elsewhere", "exclude_nodes", "affinities"),
     ),
     played(
         "xid-node",

@@ -352,7 +352,7 @@ SCENARIOS: Final = (
         *_THREE,
         facts={"node-a": {"broken": "ecc"}},
         failure=_F.GPU_NODE_BROKEN,
-        changed=("retry_elsewhere", "exclude_nodes"),
+        changed=("retry_elsewhere", "exclude_nodes", "affinities"),
         sets=("resources.gpus=1", "launch.nodes=2"),
     ),
     _ddp(

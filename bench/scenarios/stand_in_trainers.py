@@ -324,6 +324,9 @@ def played(
     **more: Any,
 ) -> Scenario:
     """A scenario whose repository has that trainer, documented by that command."""
+    # Names of their own: all scenarios share a store, in which a node that broke is one that others keep away from.
+    nodes = tuple({**node, "name": f"{name}-{node['name']}"} for node in nodes)
+    facts = {f"{name}-{node}": known for node, known in (facts or {}).items()}
     readme = f"# Training\n\n    {command}\n"
     told = {script: trainer, "runtime.py": runtime(nodes, facts, torch), "README.md": readme, "data/train.jsonl": ROWS}
     usual = () if any(s.startswith("resources.gpus=") for s in sets) else ("resources.gpus=1",)

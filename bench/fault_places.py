@@ -25,7 +25,7 @@ class _Handler(BaseHTTPRequestHandler):
     /busy/X answers 429 and /late/X ends the connection without an answer.
     """
 
-    server: "_Server"
+    server: "Server"
 
     def do_GET(self) -> None:
         if self.path.startswith(("/busy/", "/late/")):
@@ -55,20 +55,27 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
+    """The loopback server of all scenarios."""
+
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.firsts: dict[str, float] = {}
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def anew(self) -> None:
+        """What is busy or late is so once more: each arm finds the same faults."""
+        self.firsts.clear()
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """The address of a loopback server that answers until the end."""
-    server = _Server()
+def served() -> Iterator[Server]:
+    """A loopback server that answers until the end."""
+    server = Server()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield server
     finally:
         server.shutdown()
         server.server_close()

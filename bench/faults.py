@@ -18,6 +18,7 @@ Scenarios whose GPU is played by a stand-in are counted apart.
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -27,7 +28,7 @@ from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
-from bench.fault_places import served, write_wheels
+from bench.fault_places import Server, served, write_wheels
 from bench.fault_print import show
 from bench.fault_run import World, run_scenario
 from bench.fault_score import Record, judge
@@ -91,7 +92,7 @@ class Results:
 class Bench:
     """Runs arms over a directory of results."""
 
-    def __init__(self, options: argparse.Namespace, wheels: dict[str, dict[str, str]], server: str) -> None:
+    def __init__(self, options: argparse.Namespace, wheels: dict[str, dict[str, str]], server: Server) -> None:
         self._place: Path = options.results
         self._options, self._server = options, server
         self._wheels = self._place / "wheels"
@@ -102,6 +103,7 @@ class Bench:
     def arm(self, arm: str, scenarios: Sequence[Scenario]) -> None:
         """Run what is not known yet of an arm."""
         open_ones = [s for s in scenarios if self._options.redo or (arm, s.name) not in self.results.known]
+        self._server.anew()
         with ThreadPoolExecutor(self._options.jobs) as pool:
             running: list[Future[None]] = [pool.submit(self._one, arm, scenario) for scenario in open_ones]
             try:
@@ -118,7 +120,7 @@ class Bench:
             return
         memory = None if arm == "off" else self._place / "memory"
         place = self._place / "worlds" / scenario.name
-        world = World(place, scenario, wheels=self._wheels, server=self._server, memory=memory)
+        world = World(place, scenario, wheels=self._wheels, server=self._server.address, memory=memory)
         record = run_scenario(world, arm, patience=self._options.patience, over=self._over)
         if record is None:
             return
@@ -160,6 +162,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Run and print; the exit code says whether everything was right."""
     options = parsed(words)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended leaves as little behind as Ctrl-C
     every, wheels = collect()
     scenarios = chosen(every, options.only)
     if options.fresh:

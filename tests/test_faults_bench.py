@@ -190,7 +190,8 @@ def test_places_stand_for_words_anywhere() -> None:
 
 
 def test_the_server_refuses_as_its_paths_say() -> None:
-    with served() as address:
+    with served() as server:
+        address = server.address
         with urllib.request.urlopen(f"{address}/file/points.csv", timeout=10) as answer:
             assert answer.read().startswith(b"x,y")
         for path, code in (("missing", 404), ("secret", 401), ("busy", 429)):
@@ -198,6 +199,9 @@ def test_the_server_refuses_as_its_paths_say() -> None:
                 urllib.request.urlopen(f"{address}/{path}/x", timeout=10)
             assert refused.value.code == code
             refused.value.close()
+        assert list(server.firsts) == ["/busy/x"]
+        server.anew()  # the next arm finds it busy once more
+        assert not server.firsts
 
 
 def test_wheels_are_whole(tmp_path: Path) -> None:

@@ -127,9 +127,9 @@ class Mem0Memory:
             if there is not None:
                 merged = becomes(there.stored)
                 if merged != there.stored:
-                    engine.update(there.id, metadata=_metadata(merged, key))
+                    engine.update(there.id, metadata=fields_of(merged, key))
                 return there.id, False
-            metadata = _metadata(becomes(None), key)
+            metadata = fields_of(becomes(None), key)
             added = engine.add(search_text(lesson), user_id=self._tenant, metadata=metadata, infer=False)
             # An agent on another machine may have stored an equal one at the same moment.
             equal = self._equal(engine, key) if self._url is not None else None
@@ -145,7 +145,7 @@ class Mem0Memory:
         for other in found[1:]:
             stored = merge_stored(stored, other.stored)
         if len(found) > 1:
-            engine.update(kept.id, metadata=_metadata(stored, key))
+            engine.update(kept.id, metadata=fields_of(stored, key))
             for other in found[1:]:
                 engine.delete(other.id)
             self._forgot = self._path is not None
@@ -304,11 +304,11 @@ def _renewed(tenant: str, payload: dict[str, Any]) -> dict[str, Any]:
     user = payload.get("user_id")
     payload = {**payload, "user_id": tenant if user == EARLIER_TENANT else user}
     stored = from_metadata(payload)
-    return payload if stored is None else {**payload, **_metadata(stored, lesson_key(stored.lesson))}
+    return payload if stored is None else {**payload, **fields_of(stored, lesson_key(stored.lesson))}
 
 
-def _metadata(stored: StoredLesson, key: str) -> dict[str, Json]:
-    """The fields beside the text, with whom the lesson speaks to."""
+def fields_of(stored: StoredLesson, key: str) -> dict[str, Json]:
+    """The fields beside a stored lesson's text: its key and record, the marks to find it by, whom it speaks to."""
     lesson = stored.lesson
     of = str(lesson.context.get("repository") or "").casefold() if lesson.scope is Scope.REPOSITORY else _EVERYONE
     return {**to_metadata(stored, key), "only": of}

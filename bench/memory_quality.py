@@ -243,7 +243,7 @@ def ranked(lessons: Sequence[StoredLesson], labels: Sequence[str], queries: Sequ
 def stored(lessons: Sequence[StoredLesson], labels: Sequence[str], queries: Sequence[Query]) -> dict[str, Found]:
     """The memory's recall and plain Mem0 search, in a store of these lessons."""
     from bench.memory_store import opened
-    from memory import _metadata
+    from memory import fields_of
 
     ids = [str(uuid.UUID(int=n + 1)) for n in range(len(lessons))]
     named_by = dict(zip(ids, labels, strict=True))
@@ -254,7 +254,7 @@ def stored(lessons: Sequence[StoredLesson], labels: Sequence[str], queries: Sequ
             for begin in range(0, len(lessons), 500):
                 part = lessons[begin : begin + 500]
                 texts = [search_text(s.lesson) for s in part]
-                fields = [_metadata(s, lesson_key(s.lesson)) for s in part]
+                fields = [fields_of(s, lesson_key(s.lesson)) for s in part]
                 engine.vector_store.insert(
                     vectors=[engine.embedding_model.embed(text) for text in texts],
                     payloads=[{**row.payload, "data": t, **m} for t, m in zip(texts, fields, strict=True)],

@@ -50,7 +50,7 @@ def opened(folder: Path) -> Any:
 def fill(folder: Path, size: int) -> None:
     """Store lessons in the form that `remember` gives them, many at once: one by one it would take minutes."""
     from machine import SystemClock
-    from memory import _metadata
+    from memory import fields_of
 
     now = SystemClock().now()
     with closing(opened(folder)) as memory:
@@ -60,7 +60,7 @@ def fill(folder: Path, size: int) -> None:
             for begin in range(1, size, 500):
                 part = [prepared(lesson(number)) for number in range(begin, min(begin + 500, size))]
                 texts = [search_text(x) for x in part]
-                fields = [_metadata(first(x, now), lesson_key(x)) for x in part]
+                fields = [fields_of(first(x, now), lesson_key(x)) for x in part]
                 engine.vector_store.insert(
                     vectors=[engine.embedding_model.embed(text) for text in texts],
                     payloads=[{**row.payload, "data": t, **m} for t, m in zip(texts, fields, strict=True)],

@@ -21,7 +21,7 @@ from caravan.values.failure import Lesson, Scope
 from config import prepare_third_party_environment
 from machine import SystemClock
 from memory import Mem0Memory
-from tests.fakes.lessons import StillClock, diagnosis, lesson
+from tests.fakes.lessons import OOM, StillClock, diagnosis, lesson
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -302,6 +302,35 @@ def test_a_damaged_earlier_store_is_said_and_kept(tmp_path: Path, clock: StillCl
     with pytest.raises(ServiceError, match="can't be used"):
         Mem0Memory(tmp_path, clock=clock).all()
     assert b"by no means" in files_of(tmp_path)
+
+
+def test_a_store_without_an_index_of_every_mark_is_written_anew(
+    tmp_path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from caravan.vectors import shard
+
+    there = lesson(context={"subject": "option=--foo", "framework": "trl"})
+    with monkeypatch.context() as before:
+        before.setattr(shard, "FIELDS", ("user_id", "lesson_key"))
+        with closing(Mem0Memory(tmp_path, clock=clock)) as memory:
+            case_id = memory.remember(there)
+    generation = (tmp_path / "edge" / "current").read_text()
+    for _ in range(2):
+        with closing(Mem0Memory(tmp_path, clock=clock)) as memory:
+            assert memory.remember(there) == case_id
+            assert [c.id for c in memory.recall(text="x", diagnosis=diagnosis(), context=there.context)] == [case_id]
+    last = (tmp_path / "edge" / "current").read_text()
+    assert generation != last
+    assert [p.name for p in (tmp_path / "edge").glob("gen-*")] == [last]  # once: the second opening found every index
+
+
+def test_every_mark_of_a_lesson_has_an_index() -> None:
+    from caravan.lessons import marks
+    from caravan.vectors.shard import FIELDS
+
+    told = {"code_digest": "x", "base_model": "meta-llama/Llama-2-7b", "repository": "x", "subject": "option=--foo"}
+    told |= {"gpu_model": "NVIDIA L4", "framework": "trl", "gpus": 2, "method": "lora", "program_digest": "x"}
+    assert {*marks(OOM, "print", told)} <= {*FIELDS}
 
 
 # Tenants and scopes

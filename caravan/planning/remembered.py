@@ -178,6 +178,8 @@ def _fitted(case: PastCase, plan: TrainingPlan, profile: RepoProfile, facts: Clu
             value = _room(change, now, plan, facts) if _same_training(case, plan) else now
         elif change.path.startswith(OF_THE_PROGRAM) or _is_folders(case, change):
             value = _moved(change.path, now, case.before.get(change.path, now), change.value)
+        elif change.path == _GPU and now is None and CODE in case.same:  # another type did not serve this very code
+            value = change.value if change.value in _offered(plan, facts) else now
         else:
             continue
         if value != now:
@@ -232,7 +234,7 @@ def _fitting_gpu(case: PastCase, plan: TrainingPlan, facts: ClusterFacts) -> Ite
     moved = next((c.value for c in case.changes if c.path == _GPU), None)
     smaller = tuple(_smaller(case, plan))
     yield from smaller
-    offered = {offer.model for offer in gpu_offers(plan, facts, Prices())}
+    offered = _offered(plan, facts)
     wanted = moved if moved in offered else case.context.get("gpu_model") if smaller and len(offered) > 1 else None
     if wanted is not None and plan.resources.gpu_model is None:
         yield _by_memory(case, _GPU, wanted)
@@ -253,6 +255,11 @@ def _smaller(case: PastCase, plan: TrainingPlan) -> Iterator[PlanChange]:
             yield _by_memory(case, _ACCUMULATION, (plan.training.grad_accum or 1) * (batch // smaller))
     if values.get(_CHECKPOINTING) is True and plan.training.grad_checkpointing is not True:
         yield _by_memory(case, _CHECKPOINTING, value=True)
+
+
+def _offered(plan: TrainingPlan, facts: ClusterFacts) -> set[str]:
+    """The types of GPU that the plan could be given."""
+    return {offer.model for offer in gpu_offers(plan, facts, Prices())} if plan.resources.gpus else set()
 
 
 def _set(plan: TrainingPlan, *paths: str) -> bool:

@@ -317,3 +317,13 @@ def test_whatever_memory_holds_the_plan_stays_sound(changes: list[tuple[str, Jso
     plan = draft(profile, facts)
     found = changed(plan, profile, facts, case(profile, *changes, failure=failure))
     assert not {p for p in found if p.startswith(("limits", "outputs", "code", "mounts", "driver", "image"))}
+
+
+def test_a_gpu_that_served_this_code_is_taken_where_it_is_to_be_had() -> None:
+    profile, facts = llm_profile(), nomad(node("a", A100), node("b", L4))
+    plan = draft(profile, facts, prompt="Fine-tune it on one GPU")
+    plan = apply_changes(plan, [PlanChange(path="resources.gpus", value=1, by=Author.REPOSITORY)])
+    told = case(profile, ("resources.gpu_model", L4[0]), failure=FailureClass.BF16_UNSUPPORTED)
+    assert changed(plan, profile, facts, told) == {"resources.gpu_model": L4[0]}
+    assert changed(plan, profile, nomad(node("a", A100)), told) == {}
+    assert changed(plan, profile, facts, told.model_copy(update={"same": ("repository", "program_digest")})) == {}

@@ -73,12 +73,15 @@ def first(lesson: Lesson, now: datetime) -> StoredLesson:
 def merge(stored: StoredLesson, lesson: Lesson, now: datetime) -> StoredLesson:
     """The stored lesson after an equal one came; the versions of both are kept.
 
-    From a source that has spoken already, only a changed outcome changes anything: it replaces the earlier one.
+    From a source that has spoken already, only a changed outcome changes anything: it replaces the earlier one. So does
+    what it says here of what a record only said that it had.
     """
-    earlier = next((v for v in stored.votes if v.source == lesson.source), None)
-    if earlier is not None and lesson.worked in (None, earlier.worked):
-        return stored
     vote = Vote(source=lesson.source, worked=lesson.worked, at=now, elsewhere=lesson.source == STARTER)
+    earlier = next((v for v in stored.votes if v.by() == vote.by()), None)
+    if earlier is not None and (
+        vote.worked is None or (vote.worked == earlier.worked and earlier.elsewhere == vote.elsewhere)
+    ):
+        return stored
     counted = {
         "worked": stored.worked + _is(vote, True) - _is(earlier, True),
         "failed": stored.failed + _is(vote, False) - _is(earlier, False),
@@ -101,8 +104,9 @@ def merge(stored: StoredLesson, lesson: Lesson, now: datetime) -> StoredLesson:
 def merge_stored(stored: StoredLesson, other: StoredLesson) -> StoredLesson:
     """The stored lesson after the record of an equal one came from elsewhere; the same record twice changes nothing.
 
-    Sources that both know count once, with their later word. Sources that a record counts but does not name any more
-    can't be told apart, so that then the larger count stands. What either knows to be of its own runs stays so.
+    Sources that both know count once, with their later word; over what a source said here, no word of it from elsewhere
+    counts. Sources that a record counts but does not name any more can't be told apart, so that then the larger count
+    stands. What either knows to be of its own runs stays so.
     """
     if stored == other:
         return stored
@@ -136,19 +140,27 @@ _OUTCOMES: Final = (("worked", True), ("failed", False))
 
 
 def _joined(stored: StoredLesson, other: StoredLesson) -> list[Vote]:
-    """The votes of both, each source's later word, in the order in which they were given."""
+    """The votes of both, each source's word that counts, in the order in which they were given."""
     found: dict[str, tuple[tuple[datetime, str], Vote]] = {}
     words = [(vote, record) for record in (stored, other) for vote in record.votes]
-    # Told before not told, then the later one; of equals the worse, so that the order in which they come is none.
-    words.sort(
-        key=lambda w: (w[0].worked is not None, w[0].at or w[1].last_seen, w[0].worked is False, w[0].canonical())
-    )
+    words.sort(key=lambda word: _weight(*word))
     for vote, record in words:
-        known = found.get(vote.source)
-        elsewhere = vote.elsewhere and (known is None or known[1].elsewhere)
-        kept = vote.model_copy(update={"elsewhere": elsewhere})
-        found[vote.source] = ((vote.at or record.last_seen, vote.source), kept)
+        found[vote.by()] = ((vote.at or record.last_seen, vote.by()), vote)
     return [vote for _, vote in sorted(found.values(), key=lambda f: f[0])]
+
+
+def _weight(vote: Vote, record: StoredLesson) -> tuple[bool, bool, datetime, bool, str]:
+    """Which of two words of one source counts: the one given here, then a told outcome, then the later one.
+
+    Of equals the worse does, so that the order in which they come is none.
+    """
+    return (
+        not vote.elsewhere,
+        vote.worked is not None,
+        vote.at or record.last_seen,
+        vote.worked is False,
+        vote.canonical(),
+    )
 
 
 def _context(before: dict[str, Json], latest: dict[str, Json]) -> dict[str, Json]:

@@ -102,6 +102,7 @@ def as_case(candidate: Candidate, now: datetime) -> PastCase:
         last_seen=stored.last_seen,
         source=stored.votes[-1].source if stored.votes else stored.lesson.source,
         scope=stored.lesson.scope,
+        own=stored.taught_here(),
         why=", ".join(_record(stored, now)),
     )
 

@@ -28,12 +28,17 @@ SAID: Final = "said"
 """The key of the context that holds the shapes of a failure's decisive lines: no paths, numbers or quoted words."""
 COMPARED_KEYS: Final = (*CONTEXT_KEYS, REPOSITORY, "gpu_model", "driver", "image", "subject")
 """The parts of which a recalled lesson says whether they are the same as what was looked for."""
+USER: Final = "user"
+"""The source of what a person wrote down."""
 STARTER: Final = "starter"
 """The source of lessons that are shipped."""
 _WORDS: Final = ("framework", "base_model", "method")  # of the context, those that are words
 
 _OURS: Final = re.compile(rf"(?:{'|'.join(FailureClass)}):(?:-|[0-9a-f]{{12}})")
 """A fingerprint as it is made here."""
+
+IMPORTED: Final = "imported:"
+"""What stands before the source of a vote that came with a record: runs elsewhere and people there are not ours."""
 
 _RECORD: Final = "caravan-lesson"
 _VERSION: Final = 2  # since then votes say when they were given
@@ -53,6 +58,14 @@ class Vote(Value):
     worked: bool | None = None
     at: AwareDatetime | None = None
     elsewhere: bool = False
+
+    def by(self) -> str:
+        """Its source as who said it names it: the same source counts once, whichever way its word came."""
+        return self.source.removeprefix(IMPORTED)
+
+    def of_run(self) -> bool:
+        """Whether a run of this tenant said it."""
+        return not self.elsewhere and self.source not in ("", USER, STARTER)
 
 
 class StoredLesson(Value):
@@ -74,6 +87,10 @@ class StoredLesson(Value):
     def own(self) -> tuple[int, int]:
         """How often it worked and failed in this tenant's own runs."""
         return max(self.worked - self.elsewhere_worked, 0), max(self.failed - self.elsewhere_failed, 0)
+
+    def taught_here(self) -> bool:
+        """Whether it worked in a run of this tenant, by that run's own word; a note of a person is none."""
+        return any(vote.of_run() and vote.worked is True for vote in self.votes)
 
     def standing(self) -> int:
         """How much it is worth: its own runs' successes without their failures, and at most one for all others say."""
@@ -184,7 +201,7 @@ def to_record(stored: StoredLesson) -> dict[str, Json]:
 
     It does not say which of its votes came from elsewhere: wherever it is read, all of them do.
     """
-    votes = tuple(vote.model_copy(update={"elsewhere": False}) for vote in stored.votes)
+    votes = tuple(vote.model_copy(update={"elsewhere": False, "source": vote.by()}) for vote in stored.votes)
     told = stored.model_copy(update={"votes": votes, "elsewhere_worked": 0, "elsewhere_failed": 0})
     document: dict[str, Json] = told.model_dump(mode="json")
     return {"record": _RECORD, "version": _VERSION, **document}
@@ -219,6 +236,8 @@ def from_record(record: Json, secrets: Sequence[str] = (), *, now: datetime) -> 
 
 
 def _of_others(vote: Vote, secrets: Sequence[str], now: datetime) -> Vote:
-    """The vote of a record: whoever it names as its source, it was not given here."""
+    """The vote of a record: whoever it names as its source, it was not given here, and its source says so."""
     at = min(vote.at, now) if vote.at else None
-    return vote.model_copy(update={"source": str(masked("", vote.source, secrets)), "at": at, "elsewhere": True})
+    source = str(masked("", vote.by(), secrets))
+    source = source if source == STARTER else f"{IMPORTED}{source}"
+    return vote.model_copy(update={"source": source, "at": at, "elsewhere": True})

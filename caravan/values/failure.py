@@ -195,8 +195,12 @@ class PastCase(Value):
     succeeded: int = Field(default=0, description="sources in which it worked")
     failed: int = Field(default=0, description="sources in which it did not")
     last_seen: datetime | None = None
-    source: str = Field(default="", description="who told it last: run id and attempt, `user`, or `starter`")
+    source: str = Field(
+        default="",
+        description="who told it last: run id and attempt, `user`, or `starter`; after `imported:` that of another memory",
+    )
     scope: Scope = Scope.TENANT
+    own: bool = Field(default=False, description="it worked in a run of this tenant, which said so itself")
     same: tuple[str, ...] = Field(default=(), description="keys of the context that agree with what was looked for")
     why: str = ""
     score: float = 0.0

@@ -154,3 +154,44 @@ def test_a_fingerprint_is_no_secret_whatever_its_cause_is_called() -> None:
     assert prepared(lesson) == lesson
     odd = prepared(Lesson(failure=cause, text="0", fingerprint=f"{cause}:hunter2hunter2"))
     assert "hunter2" not in odd.fingerprint
+
+
+def test_a_file_does_not_overturn_what_own_runs_found() -> None:
+    mine = told([("run-1/1", True), ("run-2/1", False)])
+    forged = told([("run-1/1", False), ("run-2/1", True), ("user", True), ("far/1", True)], days=1)
+    both = merge_stored(mine, from_record(to_record(forged), now=NOW + timedelta(days=2)))
+    assert both.own() == mine.own() == (1, 1)
+    assert {(v.source, v.worked, v.elsewhere) for v in both.votes} == {
+        ("run-1/1", True, False),
+        ("run-2/1", False, False),
+        ("imported:user", True, True),
+        ("imported:far/1", True, True),
+    }
+    assert both.standing() == mine.standing() + 1
+
+
+def test_whose_a_lesson_is_does_not_follow_from_the_names_in_a_file() -> None:
+    told_there = from_record(to_record(told([("run-1/1", True), ("user", True)])), now=NOW)
+    assert not told_there.taught_here()
+    assert not told([("user", True)]).taught_here()
+    assert not told([("run-1/1", None)]).taught_here()
+    mine = told([("run-1/1", True)])
+    assert mine.taught_here()
+    later = from_record(to_record(told([("far/1", True)], days=1)), now=NOW + timedelta(days=2))
+    assert merge_stored(mine, later).taught_here()  # whoever spoke last
+
+
+def test_what_a_run_says_here_stands_over_what_a_record_says_that_it_said() -> None:
+    read = from_record(to_record(told([("run-1/1", True), ("run-2/1", True)])), now=NOW)
+    same = merge(read, Lesson(text="x", source="run-1/1", worked=True), NOW)
+    other = merge(same, Lesson(text="x", source="run-2/1", worked=False), NOW)
+    assert (counts(same), same.own(), same.taught_here()) == ((2, 2, 0), (1, 0), True)
+    assert (counts(other), other.own()) == ((2, 1, 1), (1, 1))
+    assert merge(other, Lesson(text="x", source="run-2/1"), NOW) is other
+
+
+def test_a_record_that_goes_round_names_its_sources_as_at_home() -> None:
+    mine = told([("run-1/1", True)])
+    there = from_record(to_record(mine), now=NOW)
+    assert [v.source for v in from_record(to_record(there), now=NOW).votes] == ["imported:run-1/1"]
+    assert merge_stored(mine, from_record(to_record(there), now=NOW)) == mine

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from caravan.agent.model.tokens import prompt_tokens, tokens
+from caravan.agent.model.tokens import prompt_tokens
 from caravan.values.base import Json
 from caravan.values.errors import ModelError
-from caravan.values.model import Message, ModelFault, ModelReply, ToolSpec, Usage
+from caravan.values.model import Message, ModelFault, ModelReply, ToolCall, ToolSpec, Usage
 
 if TYPE_CHECKING:
     import httpx2
@@ -149,23 +149,27 @@ class OpenAiModel:
 
     def _once(self, question: _Question, call: Call) -> ModelReply:
         from caravan.agent.model.reading import Heard
+        from caravan.agent.model.request import most_of
 
         self._look()
         name = self._named()
         estimate = prompt_tokens(question.messages, schema=question.schema, tools=question.tools)
         window = self._window_of(name)
         room = None if window is None else window - estimate
+        most = most_of(self._access, thinking=question.thinking, room=room)
         heard = Heard()
         try:
-            return self._heard(name, question, room, call, heard, estimate)
+            text, calls = self._heard(name, question, most, call, heard)
         except ModelError as error:
             if heard.text or heard.calls or heard.finish:  # what was said is paid for, whatever became of it
-                error.usage = self._usage(heard, estimate, call)
+                error.usage = self._usage(heard, estimate, most, call)
             raise
+        model = "".join(c for c in heard.model[:_MOST_NAME] if c.isprintable()) or name
+        return ModelReply(text=text, calls=calls, model=model, usage=self._usage(heard, estimate, most, call))
 
     def _heard(
-        self, name: str, question: _Question, room: int | None, call: Call, heard: Heard, estimate: int
-    ) -> ModelReply:
+        self, name: str, question: _Question, most: int, call: Call, heard: Heard
+    ) -> tuple[str, tuple[ToolCall, ...]]:
         from caravan.agent.model.faults import FOREIGN, fault_of
         from caravan.agent.model.reading import hear, outcome
         from caravan.agent.model.request import options, spoken
@@ -178,28 +182,25 @@ class OpenAiModel:
                 schema=question.schema,
                 tools=question.tools,
                 thinking=question.thinking,
-                room=room,
+                most=most,
             )
             hear(chat.stream(spoken(question.messages), model=name, **asked), call, heard)
-            text, calls = outcome(heard)
+            return outcome(heard)
         except FOREIGN as error:
             begun = bool(heard.text or heard.calls)
             raise fault_of(error, self._access.host, begun=begun, now=self._clock.now()) from error
-        model = "".join(c for c in heard.model[:_MOST_NAME] if c.isprintable()) or name
-        return ModelReply(text=text, calls=calls, model=model, usage=self._usage(heard, estimate, call))
 
-    def _usage(self, heard: Heard, estimate: int, call: Call) -> Usage:
-        counted = heard.prompt is not None and heard.completion is not None
-        prompt = heard.prompt if heard.prompt is not None else estimate
-        written = heard.said() + "".join(c["name"] + c["args"] for c in heard.calls.values())
-        completion = heard.completion if heard.completion is not None else tokens(written)
+    def _usage(self, heard: Heard, estimate: int, most: int, call: Call) -> Usage:
+        from caravan.agent.model.reading import counted
+
+        prompt, completion, estimated = counted(heard, estimate, most)
         return Usage(
             calls=1,
-            prompt_tokens=max(0, prompt),
-            completion_tokens=max(0, completion),
+            prompt_tokens=prompt,
+            completion_tokens=completion,
             seconds=call.seconds,
-            usd=self._access.usd(max(0, prompt), max(0, completion)),
-            estimated=not counted,
+            usd=self._access.usd(prompt, completion),
+            estimated=estimated,
         )
 
     def _named(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from caravan.agent.model.repair import without_thinking
+from caravan.agent.model.tokens import PER_MESSAGE, tokens
 from caravan.values.errors import ModelError
 from caravan.values.model import ModelFault, ToolCall
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _MOST_CALLS: Final = 64
 _BROKEN: Final = 2000  # characters that are kept of arguments that are no JSON object
+
+_OFF: Final = 4  # so many times a server's count may differ from our estimate: each tokenizer is another
+_TEMPLATE: Final = 256  # tokens of words that a model's template puts before the prompt
 
 
 @dataclass
@@ -62,6 +66,26 @@ def outcome(heard: Heard) -> tuple[str, tuple[ToolCall, ...]]:
     if not text and not calls:
         raise ModelError("The model's reply is empty.", fault=ModelFault.EMPTY)
     return text, calls
+
+
+def counted(heard: Heard, estimate: int, most: int) -> tuple[int, int, bool]:
+    """Tokens of the prompt and of the reply, and whether any of them is our estimate.
+
+    `estimate`: the prompt's tokens as estimated here; `most`: the reply's as asked for. A server's own count is
+    believed where it can be right: budgets and prices rest on it, so neither zeros nor any number may decide them.
+    What a model thinks in silence is not heard: its count may go up to what was asked for.
+    """
+    written = heard.said() + "".join(c["name"] + c["args"] for c in heard.calls.values())
+    said = tokens(written)
+    highest = max(most, len(written.encode("utf-8", "replace")))
+    prompt = _within(heard.prompt, max(1, estimate / _OFF - PER_MESSAGE), estimate * _OFF + _TEMPLATE)
+    completion = _within(heard.completion, said / _OFF, highest)
+    estimated = prompt is None or completion is None
+    return estimate if prompt is None else prompt, said if completion is None else completion, estimated
+
+
+def _within(count: int | None, low: float, high: float) -> int | None:
+    return int(count) if count is not None and low <= count <= high else None
 
 
 def _add(calls: dict[object, dict[str, str]], part: Any) -> None:

@@ -85,6 +85,12 @@ def _digest(schema: Json) -> str:
     return sha256_text(canonical_json(schema))
 
 
+def most_of(access: ModelAccess, *, thinking: bool, room: int | None) -> int:
+    """The tokens that a reply may have. `room`: tokens that the window has left."""
+    most = access.thinking_tokens if thinking else access.reply_tokens
+    return most if room is None else max(_LEAST_REPLY, min(most, room))
+
+
 def options(
     access: ModelAccess,
     refused: Refused,
@@ -92,13 +98,11 @@ def options(
     schema: Json,
     tools: Sequence[ToolSpec],
     thinking: bool,
-    room: int | None,
+    most: int,
 ) -> dict[str, Any]:
-    """The keyword arguments of a call of ChatOpenAI, but its messages. `room`: tokens that the window has left."""
+    """The keyword arguments of a call of ChatOpenAI, but its messages. `most`: tokens of the reply."""
     without = refused.fields
     sampling = access.thinking if thinking else access.plain
-    most = access.thinking_tokens if thinking else access.reply_tokens
-    most = most if room is None else max(_LEAST_REPLY, min(most, room))
     extra: dict[str, Json] = {
         "top_k": sampling.top_k,
         "min_p": sampling.min_p,

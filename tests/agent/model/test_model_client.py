@@ -1,14 +1,19 @@
 """One model on one server, against a real HTTP server: replies, and what goes out."""
 
+import json
+from typing import Any
+
 import pytest
 from pydantic import SecretStr
 
 from caravan.agent.model.access import ModelAccess
 from caravan.agent.model.client import OpenAiModel
+from caravan.agent.model.tokens import prompt_tokens, tokens
 from caravan.values.model import Message, ModelFault, ToolCall
 from tests.fakes.model_client import HELLO, READ, SCHEMA, RealClock, ask, fault, model
 from tests.fakes.openai_server import (
     ScriptedOpenAi,
+    Turn,
     blurts,
     calls,
     fails,
@@ -188,6 +193,37 @@ def test_thinking_that_never_ends_is_empty() -> None:
     assert error.fault is ModelFault.EMPTY
     assert error.usage is not None
     assert error.usage.completion_tokens > 0
+
+
+def _counting(prompt: Any, completion: Any) -> Turn:
+    rows: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "delta": {"content": "one two three four " * 5}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion}},
+    ]
+    said = "".join(f"data: {json.dumps({'id': '1', 'model': 'qwen3-8b', **row})}\n\n" for row in rows)
+    return blurts(f"{said}data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "believed"),
+    [
+        (20, 25, (True, True)),
+        (20, 4096, (True, True)),
+        (-5, 10**30, (False, False)),
+        (0, 0, (False, False)),
+        (10**12, 25, (False, True)),
+        (20, -1, (True, False)),
+        (20, 4097, (True, False)),
+    ],
+)
+def test_a_count_that_can_not_be_right_is_not_believed(
+    prompt: int, completion: int, believed: tuple[bool, bool]
+) -> None:
+    with model(_counting(prompt, completion), reply_tokens=4096) as (chat, _):
+        usage = ask(chat).usage
+    assert usage.prompt_tokens == (prompt if believed[0] else prompt_tokens(HELLO))
+    assert usage.completion_tokens == (completion if believed[1] else tokens("one two three four " * 5))
+    assert usage.estimated is not all(believed)
 
 
 def test_usage_is_estimated_where_the_server_counts_none() -> None:

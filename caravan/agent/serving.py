@@ -3,6 +3,7 @@
 It knows no terminal and no file: what was decided and approved is handed in. Nothing here reads the API key.
 """
 
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ from caravan.values.serving import KEY_ITEM
 
 _LOG: Final = 64 << 10  # bytes of the server's log that are looked at for a cause
 _ASK_S: Final = 2.0  # seconds between two looks at the checks
+_ALIKE: Final = 3  # placements that failed in the same way, after which no further one is waited for
+_ENDS: Final = ("Driver Failure", "Terminated", "Setup Failure", "Failed Validation", "Failed Artifact Download")
+_NUMBERS: Final = re.compile(r"\b(?=[0-9a-f-]*\d)[0-9a-f-]{3,}\b")
 _KEY_BYTES: Final = 32
 
 
@@ -142,13 +146,14 @@ def follow(
     ask_at = clock.monotonic()
     until, placed = ask_at + queue_s, False
     last: Served | None = None
+    logs = _Logs(cluster)
     for snapshot in cluster.watch(name, namespace):
         now = clock.monotonic()
         if not placed and snapshot.phase in (Phase.STARTING, Phase.RUNNING):
             until, placed = now + start_s, True
         if now >= ask_at or snapshot.phase in (Phase.ENDED, Phase.GONE):
             ask_at = now + _ASK_S
-            seen = _judged(cluster, name, namespace, snapshot)
+            seen = _judged(cluster, name, namespace, snapshot, logs)
             if last is None or seen[:6] != last[:6]:
                 told(seen)
             last = seen
@@ -161,39 +166,85 @@ def follow(
 
 def look(cluster: Cluster, name: str, namespace: str) -> Served:
     """How the server stands now."""
-    seen = _judged(cluster, name, namespace, cluster.snapshot(name, namespace))
+    seen = _judged(cluster, name, namespace, cluster.snapshot(name, namespace), _Logs(cluster))
     return seen._replace(job=cluster.find(name, namespace))
 
 
 def stop(cluster: Cluster, name: str, namespace: str, *, free_key: bool) -> bool:
-    """End the server; whether there was one. `free_key` removes its Nomad variable too, or empties it."""
+    """End the server; whether there was one. `free_key` removes its Nomad variable too, or overwrites the key."""
     found = there(cluster, name, namespace)
     if found is not None:
         cluster.stop(name, namespace)
     if free_key:
         try:
             cluster.remove_variable(key_path(name), namespace)
-        except ClusterDenied:  # a right of its own
-            cluster.write_variable(key_path(name), {KEY_ITEM: ""}, namespace)
+        except ClusterDenied:  # a right of its own; with an empty key vLLM would ask for none
+            write_key(cluster, name, namespace, new_key())
     return lives(found)
 
 
-def _judged(cluster: Cluster, name: str, namespace: str, snapshot: Snapshot) -> Served:
+class _Logs:
+    """The ends of a server's logs: each look reads on from where the last one came to."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._read: dict[tuple[str, str], tuple[int, bytes]] = {}
+
+    def lines(self, alloc_id: str) -> list[str]:
+        """The last lines of both of the task's logs; what can't be had is left out."""
+        lines: list[str] = []
+        for stream in ("stdout", "stderr"):
+            try:
+                data = self._tail(alloc_id, stream)
+            except ClusterError:  # never started, or collected
+                continue
+            lines += data.decode("utf-8", "replace").splitlines()
+        return lines
+
+    def _tail(self, alloc_id: str, stream: str) -> bytes:
+        offset, kept = self._read.get((alloc_id, stream), (0, b""))
+        while data := self._cluster.logs(alloc_id, TASK, stream, offset=offset):
+            offset += len(data)
+            kept = (kept + data)[-_LOG:]
+        self._read[alloc_id, stream] = offset, kept
+        return kept
+
+
+def _judged(cluster: Cluster, name: str, namespace: str, snapshot: Snapshot, logs: _Logs) -> Served:
+    """How it stands. A cause is looked for while it is not healthy: what ended an earlier start may be over."""
     allocation = _newest(snapshot)
     seen = Served(False, phase=snapshot.phase, reason=snapshot.reason)
     if allocation is None:
         return seen
     state = next((t for t in allocation.tasks if t.name == TASK), None)
     seen = seen._replace(node=allocation.node_name, restarts=state.restarts if state else 0)
-    ended = allocation.client_status in ("failed", "lost") or (state is not None and state.failed)
-    if ended or seen.restarts or snapshot.phase is Phase.STARTING:
-        known = why_not_served([*_events(allocation), *(_log(cluster, allocation) if ended or seen.restarts else ())])
-        seen = seen._replace(known=known)
-        if ended or seen.restarts:
-            return seen
-    if allocation.client_status != "running" or snapshot.phase not in (Phase.RUNNING, Phase.STARTING):
-        return seen
-    return _checked(cluster, name, namespace, allocation, seen)
+    ended = allocation.client_status in ("failed", "lost") or (
+        state is not None and state.failed and state.state != "running"
+    )
+    runs = allocation.client_status == "running" and snapshot.phase in (Phase.RUNNING, Phase.STARTING)
+    if runs and not ended:
+        seen = _checked(cluster, name, namespace, allocation, seen)
+    if not seen.healthy and (ended or seen.restarts or snapshot.phase is Phase.STARTING):
+        said = logs.lines(allocation.id) if ended or seen.restarts else ()
+        seen = seen._replace(known=why_not_served([*_events(allocation), *said]) or _always(snapshot, allocation))
+    return seen
+
+
+def _always(snapshot: Snapshot, newest: Allocation) -> Reason | None:
+    """That all placements of this version failed, the last ones in the same way; None: they did not, or too few yet."""
+    failed = [a for a in snapshot.allocations if a.client_status == "failed" and a.job_version == newest.job_version]
+    last = failed[-_ALIKE:]
+    words = {_end(a) for a in last}
+    if len(last) < _ALIKE or len(words) > 1 or any(a.client_status == "running" for a in snapshot.allocations):
+        return None
+    advice = "Look at its log (stderr of the task), and at what --set, --image and the model's name say."
+    return Reason(f"it failed {len(failed)} times, the last {_ALIKE} in the same way", advice, words.pop())
+
+
+def _end(allocation: Allocation) -> str:
+    """The last thing that was said of the allocation's end, without the numbers that are others each time."""
+    said = [text for text in _events(allocation, ends=True) if text]
+    return _NUMBERS.sub("N", said[-1]) if said else ""
 
 
 def _checked(cluster: Cluster, name: str, namespace: str, allocation: Allocation, seen: Served) -> Served:
@@ -220,29 +271,12 @@ def _newest(snapshot: Snapshot) -> Allocation | None:
     return wanted[-1] if wanted else None
 
 
-def _events(allocation: Allocation) -> Iterator[str]:
+def _events(allocation: Allocation, *, ends: bool = False) -> Iterator[str]:
+    """What was said of the allocation; with `ends` of failed starts and ended tasks alone."""
     for task in allocation.tasks:
         for event in task.events:
+            if ends and event.type not in _ENDS:
+                continue
             yield event.message
             yield from (text for name, text in event.details.items() if name in ("driver_error", "exit_message"))
-    yield allocation.client_description
-
-
-def _log(cluster: Cluster, allocation: Allocation) -> list[str]:
-    """The last lines of both of the task's logs; what can't be had is left out."""
-    lines: list[str] = []
-    for stream in ("stdout", "stderr"):
-        try:
-            data = _tail(cluster, allocation.id, stream)
-        except ClusterError:  # never started, or collected
-            continue
-        lines += data.decode("utf-8", "replace").splitlines()
-    return lines
-
-
-def _tail(cluster: Cluster, alloc_id: str, stream: str) -> bytes:
-    kept, offset = b"", 0
-    while data := cluster.logs(alloc_id, TASK, stream, offset=offset):
-        offset += len(data)
-        kept = (kept + data)[-_LOG:]
-    return kept
+    yield "" if ends else allocation.client_description

@@ -129,6 +129,18 @@ _SIGNS: Final = (
         "docker gives no GPUs there",
         "The nvidia container toolkit is missing on the node.",
     ),
+    _sign(
+        r"executable file not found|fork/exec .*: (no such file|permission denied|not a directory)"
+        r"|exec: .*: (no such file|permission denied)|file .* not found under path"
+        r"|failed to (launch|start|find|exec) .*no such file or directory",
+        "the node has no such program to start",
+        "Check --set command, or the --image that is to have it.",
+    ),
+    _sign(
+        r"exec format error",
+        "the program was built for another kind of processor, or is no program",
+        "Check --set command, or give an --image for the node's processor.",
+    ),
 )
 
 

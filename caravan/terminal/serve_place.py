@@ -101,9 +101,10 @@ class Place:
         from caravan.planning.serving_job import META_KEY
 
         own = None if new_key else self._folder.key()
-        there = not new_key and serving.has_key(cluster, self._name, self._namespace)
+        # The key of a server that was ended may be gone or overwritten, which its name does not show.
+        keeps = not new_key and serving.lives(before) and serving.has_key(cluster, self._name, self._namespace)
         told = before.meta.get(META_KEY, "") if before is not None else ""
-        if there and told and (own is None or serving.mark_of(own) == told):
+        if keeps and told and (own is None or serving.mark_of(own) == told):
             return None, plan.model_copy(update={"key_mark": told})
         key = own or serving.new_key()
         return key, plan.model_copy(update={"key_mark": serving.mark_of(key)})

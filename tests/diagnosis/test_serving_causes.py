@@ -47,6 +47,20 @@ from caravan.diagnosis.serving import why_not_served
             "--new-key",
             False,
         ),
+        (
+            'OCI runtime create failed: exec: "vllm": executable file not found in $PATH: unknown',
+            "no such program",
+            "--set command",
+            True,
+        ),
+        (
+            "failed to launch command with executor: rpc error: code = Unknown desc = failed to start command path="
+            '"/x" --- args=["/x"]: fork/exec /x: no such file or directory',
+            "no such program",
+            "--image",
+            True,
+        ),
+        ("fork/exec /opt/serve: exec format error", "another kind of processor", "--image", True),
         ("RuntimeError: Failed to infer device type", "sees no GPU", "doctor", True),
     ],
 )

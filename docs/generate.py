@@ -44,12 +44,12 @@ def model_sizes() -> str:
     rows = [head, "|---|---|---|---|---|---|"]
     for row in usual_sizes():
         if row.fit is None:
-            rows.append(f"| {row.gpus} × {row.gpu} | {row.memory_gib:.0f} GiB | nothing | | | |")
+            rows.append(f"| {row.gpus} × {row.gpu} | {row.memory_gib:.1f} GiB | nothing | | | |")
             continue
         need = row.fit.memory
         cells = (
             f"{row.fit.seat.gpus} × {row.gpu}",
-            f"{row.memory_gib:.0f} GiB",
+            f"{row.memory_gib:.1f} GiB",
             f"`{row.fit.model.repo}`",
             f"{need.needed:.1f} of {need.budget or 0:.1f} GiB",
             f"{row.context}",

@@ -43,10 +43,10 @@ _PUBLISHED: Final = {
 _SUFFIX: Final = {Weights.FP8: "-FP8", Weights.AWQ: "-AWQ"}
 _KINDS: Final = (Weights.BF16, Weights.FP16, Weights.FP8, Weights.AWQ)
 _FP8_ABLE: Final = re.compile(
-    r"\b(GB?[BH]?200|H200|H100|H800|H20|GH200|B200|B300|L40S?|L20|L4|Ada|PRO \d000 Blackwell|RTX (40|50)[5-9]0)\b"
+    r"\b(G?H200|H100|H800|H20|G?B[123]00|GB10|L40[SG]?|L20|L4|L2|Ada|Blackwell|RTX (40|50)[5-9]0D?)\b"
 )
 """GPUs that compute in 8 bit (capability 8.9 and above: Ada, Hopper, Blackwell)."""
-_TOO_OLD: Final = re.compile(r"\b(V100|P100|P40|P4|K80|GTX)\b")
+_TOO_OLD: Final = re.compile(r"\b(G?V100S?|[KMP]\d{1,4}[A-Z]?|TITAN ([VZ]|Xp?|Black)|GTX|Xavier)\b", re.IGNORECASE)
 """GPUs below capability 7.5, for which vLLM's CUDA 13 images have no kernels."""
 _MOST_SHOWN: Final = 6
 
@@ -180,6 +180,11 @@ def choose(facts: ClusterFacts, prices: Prices, wish: Wish) -> Choice:
     offered = seats(facts, prices, wish)
     if not offered:
         raise UsageError(_no_gpu(facts, wish), hint=_NO_GPU_HINT)
+    if wish.model is None:  # how large a model may be is not guessed
+        unknown, offered = offered, tuple(seat for seat in offered if seat.memory_mib is not None)
+        if not offered:
+            names = ", ".join(seat.gpu_model for seat in unknown[:_MOST_SHOWN])
+            raise UsageError(f"How much memory {names} has is not known.", hint=_NAME_ONE)
     bases = (wish.model,) if wish.model else tuple(named_model(name, None) for name in _BASES)
     for context in (wish.options.context,) if wish.options.context else _SHORTER:
         fits = _fits(bases, offered, wish, context)
@@ -191,6 +196,7 @@ def choose(facts: ClusterFacts, prices: Prices, wish: Wish) -> Choice:
     raise _does_not_fit(bases, offered, wish)
 
 
+_NAME_ONE: Final = f"Name a model that fits there, like {_BASES[-1]}-AWQ, which takes some 10 GiB."
 _NO_GPU_HINT: Final = (
     "Use a cluster with NVIDIA GPUs, or set CARAVAN_MODEL_URL to a server that is elsewhere (docs/model.md). "
     "A program of your own is served without GPUs: --gpus 0 --set command='[...]'."
@@ -217,11 +223,11 @@ def _fits(bases: Sequence[ServedModel], offered: Sequence[Seat], wish: Wish, con
     alone = {place for place, fit in found if fit.seat.gpus == 1}
     enough = wish.gpus is None and any(place < _USEFUL for place in alone)
 
-    def order(item: tuple[int, Fit]) -> tuple[bool, int, int, float, int]:
+    def order(item: tuple[int, Fit]) -> tuple[bool, bool, int, int, float, int]:
         place, fit = item
         several = enough and fit.seat.gpus > 1
         price = fit.seat.usd_per_hour if fit.seat.usd_per_hour is not None else float("inf")
-        return several, place, fit.seat.gpus, price, _KINDS.index(fit.model.weights)
+        return fit.memory.budget is None, several, place, fit.seat.gpus, price, _KINDS.index(fit.model.weights)
 
     return [fit for _, fit in sorted(found, key=order)]
 

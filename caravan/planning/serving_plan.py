@@ -4,6 +4,7 @@ Whether it may be, and what it costs, is judged elsewhere.
 """
 
 import difflib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -17,12 +18,15 @@ from caravan.values.base import Json
 from caravan.values.errors import UsageError
 from caravan.values.job import ClusterFacts
 from caravan.values.prices import Prices
-from caravan.values.serving import Fit, ServeOptions, ServePlan, Weights
+from caravan.values.serving import HUB_ITEM, KEY_ITEM, Fit, ServeOptions, ServePlan, Weights
 from caravan.values.shape import ModelShape
 from caravan.values.target import ClusterProfile
 
 _WORDS: Final = ("args", "command")
-_KEYS: Final = ("--api-key", "--ssl-keyfile-password")
+_KEYS: Final = (("--api-key", "--api"), ("--ssl-keyfile-password", "--ssl-keyfile-"), ("--config", "--conf"))
+"""Options of vLLM that hold a key, or a file that may, each with the shortest beginning that can only mean it."""
+_OPTIONS: Final = re.compile(r"--[a-z][\w-]*", re.IGNORECASE)
+_SET: Final = re.compile(rf"\b({KEY_ITEM}|{HUB_ITEM})\s*=")
 _WITHOUT_IMAGE: Final = ("raw_exec", "exec")
 
 
@@ -87,7 +91,7 @@ def _valid(given: Mapping[str, Any]) -> ServeOptions:
     from pydantic import ValidationError
 
     words = [w for field in _WORDS for w in given.get(field) or () if isinstance(given.get(field), list)]
-    if any(str(word).partition("=")[0] in _KEYS for word in words):
+    if any(_holds_key(str(word)) for word in words):
         raise UsageError("A key on the command line stands in the job file for everybody.", hint="It has one anyway.")
     try:
         return ServeOptions.model_validate(dict(given))
@@ -96,6 +100,13 @@ def _valid(given: Mapping[str, Any]) -> ServeOptions:
         field = str(first["loc"][0]) if first["loc"] else "options"
         names = {"context": "--context", "weights": "--quantization"}
         raise UsageError(f"{names.get(field, f'--set {field}')}: {first['msg']}.", hint="See docs/model.md.") from error
+
+
+def _holds_key(word: str) -> bool:
+    """Whether a key stands there as vLLM reads it: with _ for -, cut short, or within a line for a shell."""
+    found = {name.lower().replace("_", "-") for name in _OPTIONS.findall(word)}
+    cut = any(full.startswith(name) and name.startswith(least) for name in found for full, least in _KEYS)
+    return cut or _SET.search(word) is not None
 
 
 def decide(said: Said, facts: ClusterFacts, prices: Prices, profile: ClusterProfile | None) -> Decided:
@@ -197,6 +208,8 @@ def _notes(plan: ServePlan, said: Said) -> tuple[str, ...]:
         found.append(f"Without --volume the {size:.0f} GB of weights are downloaded anew on every other node.")
     if plan.options.port is None:
         found.append("The port is Nomad's choice and another one after each move; --set port=N keeps it.")
+    if fit.memory.budget is None:
+        found.append(f"The memory of {fit.seat.gpu_model} is not known: whether the model fits is not, either.")
     if fit.seat.declared:
         found.append("These GPUs are declared, not real: vLLM won't start on them.")
     if plan.options.kv_fp8:

@@ -68,7 +68,7 @@ def serve_model(
     from caravan.terminal.serve_place import Place
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
-    _agree(stop=stop, status=status, dry_run=dry_run, forget_key=forget_key, gpus=gpus)
+    _agree(stop=stop, status=status, dry_run=dry_run, sizes=sizes, forget_key=forget_key, gpus=gpus)
     if sizes:
         from caravan.terminal.serve_view import show_sizes
 
@@ -95,9 +95,9 @@ def serve_model(
     return place.serve(said, new_key=new_key, budget=check_budget(budget), dry_run=dry_run, yes=yes, key_file=key_file)
 
 
-def _agree(*, stop: bool, status: bool, dry_run: bool, forget_key: bool, gpus: int | None) -> None:
-    if stop + status + dry_run > 1:
-        raise UsageError("--stop, --status and --dry-run say different things.", hint="Give one of them.")
+def _agree(*, stop: bool, status: bool, dry_run: bool, sizes: bool, forget_key: bool, gpus: int | None) -> None:
+    if stop + status + dry_run + sizes > 1:
+        raise UsageError("--stop, --status, --dry-run and --sizes say different things.", hint="Give one of them.")
     if forget_key and not stop:
         raise UsageError("--forget-key goes with --stop.", hint="To get another key: --new-key.")
     if gpus is not None and gpus < 0:

@@ -150,7 +150,7 @@ def show_sizes(terminal: Terminal, *, as_json: bool) -> None:
             said = (
                 f"{row.fit.model.repo:<22}{memory.needed:>6.1f} of {memory.budget or 0:.1f} GiB, context {row.context}"
             )
-        terminal.out(f"{row.gpus} × {row.gpu:<26}{row.memory_gib:>6.0f} GiB  {said}")
+        terminal.out(f"{row.gpus} × {row.gpu:<26}{row.memory_gib:>6.1f} GiB  {said}")
 
 
 def state_document(seen: Served) -> dict[str, Json]:

@@ -110,6 +110,45 @@ def test_gpus_that_are_too_old() -> None:
         choose(cluster(("Tesla V100-SXM2-32GB", 8)), Prices(), Wish())
 
 
+@pytest.mark.parametrize(
+    "gpu",
+    [
+        "Tesla V100S-PCIE-32GB",
+        "Quadro GV100",
+        "NVIDIA TITAN V",
+        "NVIDIA TITAN Xp",
+        "Tesla M60",
+        "Tesla K80",
+        "Quadro P6000",
+        "Tesla P100-PCIE-16GB",
+        "NVIDIA GeForce GTX 1080 Ti",
+    ],
+)
+def test_old_ones_run_nothing(gpu: str) -> None:
+    assert not any(runs_on(gpu, kind) for kind in Weights)
+
+
+@pytest.mark.parametrize("gpu", ["NVIDIA TITAN RTX", "Tesla T4", "NVIDIA A10G", "NVIDIA RTX A4000"])
+def test_names_that_are_like_old_ones_do(gpu: str) -> None:
+    assert runs_on(gpu, Weights.AWQ)
+
+
+def test_what_fits_into_an_unknown_memory_is_not_guessed() -> None:
+    with pytest.raises(UsageError, match="How much memory NVIDIA X9000 has is not known") as error:
+        choose(cluster(("NVIDIA X9000", 8)), Prices(), Wish())
+    assert "Name a model" in error.value.hint
+    named = Wish(model=named_model("Qwen/Qwen3-14B-AWQ", None))
+    assert choose(cluster(("NVIDIA X9000", 8)), Prices(), named).fit.seat.gpu_model == "NVIDIA X9000"
+
+
+@pytest.mark.parametrize("model", [None, "Qwen/Qwen3-14B-AWQ"])
+def test_gpus_of_a_known_memory_go_first(model: str | None) -> None:
+    wish = Wish(model=named_model(model, None) if model else None)
+    found = choose(cluster(("NVIDIA X9000", 8), ("NVIDIA L4", 1)), Prices(), wish)
+    assert (found.fit.seat.gpu_model, found.fit.model.repo) == ("NVIDIA L4", "Qwen/Qwen3-14B-AWQ")
+    assert all(o.memory.budget is not None for o in found.others) or model
+
+
 def test_only_nodes_with_the_volume_count() -> None:
     facts = cluster(("NVIDIA L4", 1), ("NVIDIA H200", 1))
     nodes = (facts.nodes[0].model_copy(update={"host_volumes": {"models": HostVolume()}}), facts.nodes[1])
@@ -155,7 +194,23 @@ def test_a_gpu_knows_one_kind_of_16_bit(gpu: str) -> None:
     assert not kinds or Weights.AWQ in kinds
 
 
-@pytest.mark.parametrize("gpu", ["NVIDIA H100 80GB HBM3", "NVIDIA L4", "NVIDIA B200", "NVIDIA GeForce RTX 4090"])
+@pytest.mark.parametrize(
+    "gpu",
+    [
+        "NVIDIA H100 80GB HBM3",
+        "NVIDIA L4",
+        "NVIDIA B100",
+        "NVIDIA B200",
+        "NVIDIA GB10",
+        "NVIDIA GB300",
+        "NVIDIA GH200 480GB",
+        "NVIDIA RTX PRO 4500 Blackwell",
+        "NVIDIA RTX PRO 6000 Blackwell Server Edition",
+        "NVIDIA RTX 6000 Ada Generation",
+        "NVIDIA GeForce RTX 4090",
+        "NVIDIA GeForce RTX 4090 D",
+    ],
+)
 def test_gpus_that_compute_in_8_bit(gpu: str) -> None:
     assert runs_on(gpu, Weights.FP8)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from caravan.agent.serving import mark_of
 from caravan.terminal.app import run
 from caravan.terminal.streams import Terminal
-from caravan.values.errors import ClusterUnreachable
+from caravan.values.errors import ClusterDenied, ClusterUnreachable
 from caravan.values.policy import ImageRules, MoneyRules, Policies, Policy, PolicyFile
 from tests.fakes.cluster import FakeCluster, Script, one_node
 from tests.fakes.wiring import FakeWiring, nobody, person, printed
@@ -136,6 +137,15 @@ def test_a_cluster_without_gpus_says_what_to_do(wiring: FakeWiring) -> None:
     ("words", "why"),
     [
         (["--stop", "--status"], "different things"),
+        (["--sizes", "--stop"], "different things"),
+        (["--sizes", "--status"], "different things"),
+        (["--set", "args=--api_key sk-123"], "job file"),
+        (["--set", "args=--api-k=sk-123"], "job file"),
+        (["--set", 'args=["--config", "/x.yaml"]'], "job file"),
+        (["--set", "command=vllm serve --Api_Key sk-123"], "job file"),
+        (["--set", "command=sh -c 'vllm serve --api-key sk-123'"], "job file"),
+        (["--set", "command=env VLLM_API_KEY=sk-123 vllm serve"], "job file"),
+        (["--set", "args=--ssl_keyfile_pass x"], "job file"),
         (["--forget-key"], "goes with --stop"),
         (["--gpus", "-1"], "no number of GPUs"),
         (["--name", "Big Model"], "no name for a service"),
@@ -273,6 +283,26 @@ def test_stopping_frees_the_key_when_it_is_told_to(wiring: FakeWiring) -> None:
     assert "API key is gone" in out
     assert wiring.nomad.variable_names(KEY_PATH) is None
     assert not key.exists()
+
+
+@pytest.mark.parametrize("denied", [False, True])
+def test_after_the_key_was_forgotten_another_one_is_made(wiring: FakeWiring, denied: bool) -> None:
+    said(wiring, "--yes")
+    if denied:
+        wiring.nomad.fail("remove_variable", ClusterDenied("no right"))
+    old = key_of(wiring).read_text()
+    assert said(wiring, "--stop", "--forget-key")[0] == 0
+    assert said(wiring, "--yes")[0] == 0
+    new = key_of(wiring).read_text().strip()
+    assert new != old.strip()
+    assert wiring.nomad.variables["default", KEY_PATH]["VLLM_API_KEY"] == new
+    marks = [job["Meta"]["caravan_serves_key"] for job in wiring.nomad.registrations]
+    assert marks[1] == mark_of(new) != marks[0]
+
+
+def test_options_like_those_of_keys_are_taken(wiring: FakeWiring) -> None:
+    words = "args=--config-format hf --api-server-count 1 --ssl-keyfile /tls/key.pem"
+    assert said(wiring, "--yes", "--set", words)[0] == 0
 
 
 def test_another_key_is_another_registration(wiring: FakeWiring) -> None:

@@ -28,7 +28,7 @@ def objections(state: RunState, context: Context, plan: TrainingPlan, estimate: 
     """Why the plan is not approved already: what it does outside the envelope, or against what was asked for."""
     granted, unheard = state.envelope, not_followed(plan, state.need_profile())
     ended = (f"it was ended though it was well: {state.exhausted}",) if state.exhausted else ()
-    foreign = tuple(text for case_id, text in _of_others(state, context, plan) if case_id not in _lessons(granted))
+    foreign = tuple(text for case_id, text in _of_others(state, plan) if case_id not in _lessons(granted))
     foreign += tuple(
         f"the job would wait in vain for {name}, which nobody has put where it looks for it"
         for name in _lacking(state, plan)
@@ -78,11 +78,11 @@ def _lacking(state: RunState, plan: TrainingPlan) -> tuple[str, ...]:
     return tuple(name for name in offer.here if name in plan.secrets)
 
 
-def _of_others(state: RunState, context: Context, plan: TrainingPlan) -> Iterator[tuple[str, str]]:
-    """Lessons that no run of this state directory has taught and that set more than what needs no question."""
+def _of_others(state: RunState, plan: TrainingPlan) -> Iterator[tuple[str, str]]:
+    """Lessons that worked in no run of this tenant and that set more than what needs no question."""
     for case in {c.id: c for c in (*state.remembered, *state.cases)}.values():
         told = [f"{c.path} = {c.value}" for c in case.changes if _follows(plan, case, c)]
-        if told and not _known_run(case.source.partition("/")[0], context):
+        if told and not case.own:
             yield case.id, f"{', '.join(told)} is by lesson {case.id[:8]}, which no run here has taught"
 
 
@@ -99,13 +99,6 @@ def _follows(plan: TrainingPlan, case: PastCase, change: PlanChange) -> bool:
     if isinstance(now, list) and isinstance(change.value, list):
         return any(item in now for item in change.value)
     return now is not None and now == change.value
-
-
-def _known_run(run_id: str, context: Context) -> bool:
-    try:
-        return bool(run_id) and context.store.run(run_id).id == run_id
-    except UsageError:
-        return False
 
 
 def _lessons(granted: Envelope | None) -> tuple[str, ...]:
@@ -143,9 +136,7 @@ def total_cost(state: RunState, estimate: Estimate) -> float | None:
     return None if cost is None else state.spent_usd + cost.high
 
 
-def envelope(
-    state: RunState, context: Context, plan: TrainingPlan, cost_usd: float | None, limit_usd: float
-) -> Envelope:
+def envelope(state: RunState, plan: TrainingPlan, cost_usd: float | None, limit_usd: float) -> Envelope:
     """What approving grants: this plan's choices beside those granted before."""
     granted = state.envelope or Envelope(cost_usd=0, held=state.wished)
     method = method_of(plan)
@@ -164,5 +155,5 @@ def envelope(
         most=largest(plan, granted),
         secrets=joined(granted.secrets, plan.secrets),
         lacking=joined(granted.lacking, _lacking(state, plan)),
-        lessons=joined(granted.lessons, (case_id for case_id, _ in _of_others(state, context, plan))),
+        lessons=joined(granted.lessons, (case_id for case_id, _ in _of_others(state, plan))),
     )

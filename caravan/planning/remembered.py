@@ -310,9 +310,10 @@ def _now(plan: TrainingPlan, path: str) -> Json:
 
 
 def _by_memory(case: PastCase, path: str, value: Json) -> PlanChange:
-    run = case.source.partition("/")[0]
-    by_hand = run in ("", "user")
-    told = "noted by hand" if by_hand else f"{'needed' if path in ROOM else 'it worked'} in run {run}"
+    run, what = case.source.partition("/")[0], "needed" if path in ROOM else "it worked"
+    told = "noted by hand" if run in ("", "user") else f"{what} in run {run}"
+    if run.startswith("imported:"):
+        told = "noted by hand elsewhere" if run == "imported:user" else f"{what} elsewhere, in run {run[9:]}"
     when = f" on {case.last_seen:%Y-%m-%d}" if case.last_seen else ""
     cause = f" against {case.failure.replace('_', ' ')}" if case.failure else ""
     return PlanChange(path=path, value=value, by=Author.MEMORY, why=f"{told}{when}{cause} ({name_of(case)})")

@@ -315,7 +315,10 @@ def test_what_a_lesson_of_others_says_of_what_is_run_is_asked_about(tmp_path: Pa
     told = case.model_dump(include={"failure", "fingerprint", "text", "context"})
     before = {path: {"command": ["train.py"]}.get(path)}
     lesson = Lesson.model_validate({**told, "changes": changes, "before": before, "worked": True, "source": "far/1"})
-    world.memory.remember(lesson)
+    theirs = FakeMemory(world.clock)
+    theirs.remember(lesson)
+    for told_there in theirs.export():
+        world.memory.restore(told_there)
     record = world.start(yes=True)
     ask = world.drive(record)
     assert isinstance(ask, Ask), world.progress.notes
@@ -345,8 +348,8 @@ def test_of_a_lesson_of_others_only_room_and_numbers_of_the_training_go_unasked(
     record = run(world)
     state, context = world.state(record), world.context(record.id)
     changes = tuple(PlanChange(path=p, value=v, by=Author.REPAIR) for p, v in ((path, value), (MEMORY, 3000)))
-    source = f"{record.id}/1" if ours else "far/1"
-    case = PastCase(id="e" * 8, text="t", worked=True, source=source, changes=changes)
+    # Whose it is decides, and not the run that it names as its source.
+    case = PastCase(id="e" * 8, text="t", worked=True, source=f"{record.id}/1", own=ours, changes=changes)
     why = f"{WORKED} ({name_of(case)}: t)"
     changes = tuple(c.model_copy(update={"why": why}) for c in changes)
     asked = state.model_copy(update={"cases": (case,), "envelope": None})

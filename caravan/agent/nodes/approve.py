@@ -52,7 +52,7 @@ def _decide(state: RunState, context: Context) -> Update:
     if granted and not against:
         return DECIDED
     limit = state.request.budget_usd if state.request.budget_usd is not None else context.limits.soft_usd
-    grants = envelope(state, context, plan, cost, limit)
+    grants = envelope(state, plan, cost, limit)
     if granted is None and not against and state.request.yes and verdict and verdict.verdict is Verdict.WITHIN:
         context.progress.note(f"Approved by --yes: {verdict.text}")
         return {"envelope": grants, **DECIDED}

@@ -10,7 +10,7 @@ import typer
 from caravan.terminal.memory_forget import forget
 from caravan.terminal.memory_show import show
 from caravan.terminal.memory_store import EVERYTHING, ID, cause_of, opened, repository_digests
-from caravan.terminal.memory_table import count_of, print_cases
+from caravan.terminal.memory_table import STARTER, count_of, print_cases
 from caravan.terminal.options import JsonOption, terminal_of, wiring_of
 from caravan.terminal.text import one_line
 from caravan.values.errors import UsageError
@@ -43,23 +43,31 @@ def list_lessons(
     scope: ScopeOption = None,
     repository: RepositoryOption = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    starters: Annotated[bool, typer.Option("--starters", help="The shipped lessons too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the lessons, the last seen first."""
+    """List the lessons, the last seen first; shipped ones that no run here has tried are only counted."""
     terminal, wanted, speaks = terminal_of(ctx), cause_of(cause), _scope(scope)
     places = repository_digests(wiring_of(ctx), repository) if repository else None
     with opened(wiring_of(ctx)) as memory:
         cases = memory.all(limit=EVERYTHING)
     found = [c for c in cases if wanted in (None, c.failure) and worked in (None, c.worked)]
     found = [c for c in found if speaks in (None, c.scope) and (not places or c.context.get("repository") in places)]
+    shipped = [c for c in found if c.source == STARTER]
+    found = [c for c in found if c.source != STARTER]
+    told = bool(found) or all(c.source == STARTER for c in cases)
+    found += shipped if starters else []
     if as_json:
         terminal.document([_document(case) for case in found[:limit]])
-    elif not found:
-        terminal.out("Nothing is remembered yet." if not cases else "No lesson is like that.")
-    else:
+        return
+    if found:
         print_cases(terminal, found[:limit])
-        if len(found) > limit:
-            terminal.err(f"{len(found) - limit} more; see them with --limit {len(found)}.")
+    else:
+        terminal.out("Nothing is remembered yet." if told else "No lesson is like that.")
+    if len(found) > limit:
+        terminal.err(f"{len(found) - limit} more; see them with --limit {len(found)}.")
+    if shipped and not starters:
+        terminal.err(f"{count_of(len(shipped))} shipped and not tried here; see them with --starters.")
 
 
 def search(
@@ -122,7 +130,7 @@ def add(
         source="user",
         scope=speaks,
     )
-    with opened(wiring) as memory:
+    with opened(wiring, keeps=True) as memory:
         case_id = memory.remember(lesson)
     if as_json:
         terminal.document({"id": case_id})
@@ -141,10 +149,11 @@ def export(
     import json
 
     terminal, to_file = terminal_of(ctx), file not in (None, "-")
+    if to_file:
+        _check_file(file or "")
     with opened(wiring_of(ctx)) as memory:
         records = memory.export()
         if to_file:
-            _check_file(file or "")
             memory.note_export(Path(file or "").absolute())  # before it is there: no copy is missed
     if not to_file:
         if as_json:
@@ -174,6 +183,12 @@ def import_lessons(
     terminal = terminal_of(ctx)
     with numbered_lines(file, terminal.stdin) as lines, opened(wiring_of(ctx)) as memory:
         taken = take_in(lines, memory)
+    if taken.refused and not taken.new + taken.merged:
+        number, why = taken.refused[0]
+        raise UsageError(
+            f"{one_line(file)} holds no lessons: {len(taken.refused)} refused, line {number}: {one_line(why)}",
+            hint="" if "memory export" in why else "`memory export` writes them.",
+        )
     if as_json:
         terminal.document(
             {
@@ -245,6 +260,9 @@ def _document(case: PastCase) -> dict[str, Json]:
 def _check_file(file: str) -> None:
     if Path(file).is_dir():
         raise UsageError(f"{one_line(file)} is a directory.", hint="Name a file.")
+    folder = Path(file).parent
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {one_line(folder)}.", hint="Make it first, or name another.")
 
 
 def _write(file: str, text: str) -> None:

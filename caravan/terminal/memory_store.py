@@ -24,11 +24,14 @@ _LOOK_S: Final = 0.2
 
 
 @contextmanager
-def opened(wiring: Wiring) -> Iterator[Memory]:
-    """The memory, once an agent that was just told to stop has let go of it. Raises ServiceError if it does not."""
+def opened(wiring: Wiring, *, keeps: bool = False) -> Iterator[Memory]:
+    """The memory, once an agent that was just told to stop has let go of it. Raises ServiceError if it does not.
+
+    `keeps`: what is about to be asked of it loses nothing where it can't be used, so that it is not tried out before.
+    """
     with wiring.memory() as memory:
         until = wiring.clock.monotonic() + _AGENT_LEAVES_S
-        while True:
+        while not keeps:
             try:
                 memory.all(limit=1)
                 break

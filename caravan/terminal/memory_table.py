@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 STARTER: Final = "starter"
 """The source of lessons that are shipped."""
+IMPORTED: Final = "imported:"
+"""What stands before the source of a lesson whose last word came from another memory."""
 _TEXT: Final = 200  # characters of a lesson's text in a table
 
 
@@ -42,7 +44,7 @@ def _what(case: PastCase, *, why: bool) -> Iterable[str]:
     """What was changed, from what to what; the text where nothing was, or where somebody wrote it down; whose it is."""
     for change in case.changes:
         yield changed_of(case, change)
-    if not case.changes or case.source in ("user", STARTER):
+    if not case.changes or case.source in ("user", f"{IMPORTED}user", STARTER):
         yield one_line(case.text, _TEXT)
     whose = ", ".join(filter(None, (source_of(case), _alone(case))))
     if whose:
@@ -57,8 +59,10 @@ def source_of(case: PastCase) -> str:
         return ""
     if case.source == STARTER:
         return "a starter lesson"
-    program = case.context.get("entry_point")
-    return f"from run {case.source.partition('/')[0]}{f', {program}' if program else ''}"
+    program, run = case.context.get("entry_point"), case.source.partition("/")[0]
+    whose = f"imported, from run {run[len(IMPORTED) :]}" if run.startswith(IMPORTED) else f"from run {run}"
+    whose = "imported, noted by a person" if run == f"{IMPORTED}user" else whose
+    return f"{whose}{f', {program}' if program else ''}"
 
 
 def _alone(case: PastCase) -> str:
@@ -72,7 +76,7 @@ def changed_of(case: PastCase, change: PlanChange) -> str:
 
 
 def _record(case: PastCase) -> str:
-    told = case.succeeded + case.failed
+    told = case.succeeded + case.failed if case.source != STARTER else 0  # nobody here has tried it
     return f"{case.succeeded} of {told}" if told else "-"
 
 

@@ -23,6 +23,8 @@ from caravan.values.failure import FailureClass, Lesson, Scope
 from caravan.values.plan import Author, PlanChange
 from caravan.values.repo import RepoProfile
 from caravan.values.run import RunRequest
+from keeping import KeepingMemory
+from starting import StartingMemory
 from tests.fakes.clock import FakeClock
 from tests.fakes.memory import FakeMemory
 from tests.fakes.wiring import FakeWiring, nobody, person, printed
@@ -186,6 +188,7 @@ def test_a_lesson_for_the_trainings_of_a_run(wiring: FakeWiring) -> None:
         ["import", "/nowhere/x.jsonl"],
         ["import", "/"],
         ["export", "/"],
+        ["export", "/dev/null/x.jsonl"],
         ["frobnicate"],
         [],
     ],
@@ -237,6 +240,9 @@ def test_what_is_exported_is_imported_once(wiring: FakeWiring, tmp_path: Path) -
     wiring.lessons.remember(lesson())
     wiring.lessons.remember(Lesson(text="Größe zählt 🚀", source="user"))
     file = tmp_path / "sub" / "lessons.jsonl"
+    assert call(wiring, "export", str(file))[0] == 2  # folders are not made unasked
+    assert not file.parent.exists()
+    file.parent.mkdir()
     assert call(wiring, "export", str(file)) == (0, f"2 lessons written to {file}.\n", "")
     assert document(wiring, "export", str(file)) == {"file": str(file), "lessons": 2}
     assert [p.name for p in file.parent.iterdir()] == ["lessons.jsonl"]
@@ -276,9 +282,10 @@ def test_a_broken_line_is_named_and_the_others_are_taken(wiring: FakeWiring, tmp
 
 def test_many_broken_lines_are_counted(wiring: FakeWiring, tmp_path: Path) -> None:
     file = tmp_path / "not.jsonl"
-    file.write_text("no lesson\n" * 1000)
+    wiring.lessons.remember(lesson())
+    file.write_text("no lesson\n" * 1000 + call(wiring, "export")[1])
     code, out, err = call(wiring, "import", str(file))
-    assert (code, out) == (2, "0 new, 0 merged, 1000 refused.\n")
+    assert (code, out) == (2, "0 new, 1 merged, 1000 refused.\n")
     assert err.splitlines()[-1] == "980 more lines were refused."
 
 
@@ -426,8 +433,59 @@ def test_one_lesson_whole_with_who_said_what_when(wiring: FakeWiring, tmp_path: 
 def test_whom_a_lesson_speaks_to_and_what_is_shipped_is_shown(wiring: FakeWiring) -> None:
     wiring.lessons.remember(lesson(context={"repository": "r" * 64}, scope=Scope.REPOSITORY))
     wiring.lessons.remember(lesson(failure=FailureClass.DISK_FULL, source="starter", text="Disks fill up."))
-    out = call(wiring, "list")[1]
+    out = call(wiring, "list", "--starters")[1]
     assert "for its repository alone" in out
     assert "a starter lesson" in out
     assert [c["failure"] for c in document(wiring, "list", "--scope", "repository")] == ["host_memory_oom"]
-    assert [c["failure"] for c in document(wiring, "list", "--scope", "Tenant")] == ["disk_full"]
+    assert [c["failure"] for c in document(wiring, "list", "--starters", "--scope", "Tenant")] == ["disk_full"]
+
+
+@pytest.mark.parametrize("text", ["root:x:0:0\ndaemon:x:1:1\n", "no lesson\n", '{"a": 1}\n' * 50])
+def test_a_file_without_a_single_lesson_is_one_sentence(wiring: FakeWiring, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "not.jsonl"
+    file.write_text(text)
+    code, out, err = call(wiring, "import", str(file))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "holds no lessons" in err
+    assert err.count("memory export") == 1
+
+
+def test_a_note_is_kept_where_the_memory_can_not_be_used(wiring: FakeWiring) -> None:
+    store = FakeMemory(wiring.clock)
+    store.down = True
+    wiring.lessons = KeepingMemory(store, wiring.home / "kept", clock=wiring.clock)
+    code, out, err = call(wiring, "add", "Node 7 needs more.")
+    assert (code, out, err.count("\n")) == (5, "", 1)
+    assert f"kept in {wiring.home / 'kept'}" in err
+    store.down = False
+    assert "Node 7 needs more." in call(wiring, "list")[1]
+
+
+def test_shipped_lessons_do_not_bury_those_of_ones_own(wiring: FakeWiring) -> None:
+    shipped = lesson(failure=FailureClass.CUDA_OOM, source="starter")
+    wiring.lessons = StartingMemory(wiring.lessons, lambda: [shipped], wiring.home / "starters", clock=wiring.clock)
+    more = "1 lesson shipped and not tried here; see them with --starters.\n"
+    assert call(wiring, "list") == (0, "Nothing is remembered yet.\n", more)
+    assert document(wiring, "list") == []
+    wiring.lessons.remember(lesson())
+    code, out, err = call(wiring, "list")
+    assert (code, err) == (0, more)
+    assert "starter" not in out
+    assert call(wiring, "list", "--class", "disk_full") == (0, "No lesson is like that.\n", "")
+    code, out, err = call(wiring, "list", "--starters")
+    assert (code, err) == (0, "")
+    assert out.index("host memory oom") < out.index("cuda oom")
+    assert out.count("1 of 1") == 1  # nobody here has tried the shipped one
+    assert "a starter lesson" in out
+    assert [c["source"] for c in document(wiring, "list", "--starters")] == ["ab12cd34/1", "starter"]
+
+
+def test_an_imported_lesson_says_that_it_is(wiring: FakeWiring, tmp_path: Path) -> None:
+    wiring.lessons.remember(lesson())
+    wiring.lessons.remember(lesson(failure=FailureClass.DISK_FULL, source="user"))
+    (tmp_path / "x.jsonl").write_text(call(wiring, "export")[1])
+    there = FakeWiring(tmp_path)
+    assert call(there, "import", str(tmp_path / "x.jsonl"))[0] == 0
+    out = call(there, "list")[1]
+    assert "imported, from run ab12cd34" in " ".join(out.split())
+    assert "imported, noted by a person" in " ".join(out.split())

@@ -106,12 +106,8 @@ def value_of(option: ScriptOption, value: Json, now: Json, goal: str) -> str:
     """Why an option may not have this value by a model: numbers and switches, the parser's own choices, or a plain
     word where the option's name says how something is computed."""
     words = words_of(option.flag)
-    if words & _UNSAFE:
-        return "what that option lets happen is not the model's to say"
-    if words & _DEAR:
-        return "how many are used is the plan's and the user's to say"
-    if words & _LONG and not words & _NOT_LONG:
-        return longer(value, option.default if now is None else now, goal)
+    if words & _UNSAFE or lasts(option):
+        return let(option, value, now, goal)
     if value is None or isinstance(value, bool) or _number(value) is not None:
         return "" if value is not None or not words & _WHAT else "what is trained is the user's to say"
     if isinstance(value, list):
@@ -121,6 +117,22 @@ def value_of(option: ScriptOption, value: Json, now: Json, goal: str) -> str:
         return "what is trained, read or run is not the model's to say"
     fits = value in option.choices or (bool(_WORD.fullmatch(value)) and bool(words & _HOW))
     return "" if fits else "it is none of the parser's choices"
+
+
+def let(option: ScriptOption, value: Json, now: Json, goal: str) -> str:
+    """Why an option may not have this value whoever chose it: by what it lets happen, how much it uses, how long."""
+    words = words_of(option.flag)
+    if words & _UNSAFE:
+        return "what that option lets happen is not the model's to say"
+    if words & _DEAR:
+        return "how many are used is the plan's and the user's to say"
+    return longer(value, option.default if now is None else now, goal) if lasts(option) else ""
+
+
+def lasts(option: ScriptOption) -> bool:
+    """Whether an option says how long is trained, or on how much."""
+    words = words_of(option.flag)
+    return bool(words & _DEAR or (words & _LONG and not words & _NOT_LONG))
 
 
 def counts(option: ScriptOption) -> bool:

@@ -19,13 +19,13 @@ from caravan.agent.qwen.allowed import (
     MOST,
     allowed,
     counts,
+    let,
     longer,
-    names_what,
     option_of,
-    pairs,
     value_of,
     word,
 )
+from caravan.agent.qwen.arguments import changed, near
 from caravan.values.base import Json
 from caravan.values.distributions import is_known, normal, requirement_name
 from caravan.values.errors import PlanError
@@ -37,7 +37,7 @@ from caravan.values.lesson_fields import never as no_lesson
 from caravan.values.masking import MASK, mask_json
 from caravan.values.outward import outlets
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
-from caravan.values.repo import RepoProfile
+from caravan.values.repo import RepoProfile, ScriptOption
 
 _REACH: Final = "what the job reaches and where its results go is not the model's to say"
 _RIGHTS: Final = "as whom and with which rights the job runs is not the model's to say"
@@ -247,36 +247,31 @@ def _packages(value: Json, before: Json, profile: RepoProfile) -> str:
 
 
 def _command(value: Json, ground: Ground) -> str:
-    """Another start of the same program, or of a file of the repository, with options that its parser has."""
+    """Another start of the same program, with options that its parser has."""
     words, now = _texts(value), ground.plan.command
     if not ground.mending:
         return "how the training is started is read from the repository"
     if not words:
         return "a command is a list of words"
-    same = program_of(words) == program_of(now) and words[0] == now[0]
-    if not same and not (words[0].endswith((".py", ".sh")) and ground.entries(words[0])):
-        return f"{_short(words[0])} is no file of the repository"
-    return _arguments(words[1:], list(now[1:]), ground)
+    if (program_of(words) != program_of(now) or words[0] != now[0]) and (why := _program(words[0], now, ground)):
+        return why
+
+    def option(name: str, value: Json, had: Json) -> str:
+        return _option(name, value, had, ground)
+
+    def respelt(name: str, value: Json, had: Json) -> str:
+        return _respelt(name, value, had, ground)
+
+    return changed(words[1:], list(now[1:]), ground.profile, option, respelt)
 
 
-def _arguments(words: list[str], now: list[str], ground: Ground) -> str:
-    """Only options that a model may set are other ones; what the program does not know may go or be respelled."""
-    alone, given = pairs(words)
-    stood, had = pairs(now)
-    if not set(alone) <= set(stood):
-        return "what stands alone in a command stays"
-    lost = {name: value for name, value in had.items() if name not in given}
-    spelled = [value for name, value in lost.items() if not _has(name, ground.profile)]
-    for name, value in given.items():
-        if name in had and had[name] == value:
-            continue
-        if not _has(name, ground.profile):
-            return f"the program has no option {_short(name)}"
-        why = "" if value in spelled else _option(name, value, had.get(name), ground)
-        if why:
-            return f"{_short(name)}: {why}"
-    gone = next((name for name in lost if _has(name, ground.profile) and names_what(name)), None)
-    return f"{_short(gone)} stays: what is trained is the user's to say" if gone is not None else ""
+def _program(first: str, now: Sequence[str], ground: Ground) -> str:
+    """Why another file may not be started: only in place of one that is not there, and of nearly its name."""
+    if not first.endswith((".py", ".sh")) or not ground.entries(first):
+        return f"{_short(first)} is no file of the repository"
+    if not now or ground.entries(now[0]):
+        return "which program is started is the user's to say"
+    return "" if near(first, now[0]) else f"{_short(first)} is another program"
 
 
 def _variable(name: str, value: Json) -> str:
@@ -290,8 +285,7 @@ def _option(name: str, value: Json, now: Json, ground: Ground) -> str:
     option = option_of(name.partition("=")[0], ground.profile)
     if option is None:
         return f"the program has no option {_short(name)}"
-    spelled = (option.flag, *option.aliases)
-    field = next((_field(path) for path, flag in ground.plan.flags.items() if flag.rstrip("= ") in spelled), "")
+    field = _told_by(option, ground)
     if not field:
         return value_of(option, value, now, ground.plan.goal)
     try:
@@ -300,6 +294,25 @@ def _option(name: str, value: Json, now: Json, ground: Ground) -> str:
         return "that option is another field's"
     why = _forbidden(field) or _by_a_person(field, ground)
     return why or _of_field(field, value, option.default if before is None else before, ground)
+
+
+def _respelt(name: str, value: Json, now: Json, ground: Ground) -> str:
+    """An option that a misspelt one of the command was meant to be: its value stood there already."""
+    option = option_of(name, ground.profile)
+    field = "" if option is None else _told_by(option, ground)
+    try:
+        taken = bool(field) and ground.plan.get(field) is not None  # the plan says it already, as another value
+    except PlanError:
+        taken = True
+    if option is None or taken:
+        return _option(name, value, now, ground)
+    return (_by_a_person(field, ground) if field else "") or let(option, value, now, ground.plan.goal)
+
+
+def _told_by(option: ScriptOption, ground: Ground) -> str:
+    """The field of the plan that the program is told by an option; empty: none."""
+    spelled = (option.flag, *option.aliases)
+    return next((_field(path) for path, flag in ground.plan.flags.items() if flag.rstrip("= ") in spelled), "")
 
 
 def _flag(path: str, value: Json, before: Json, ground: Ground) -> str:
@@ -315,11 +328,6 @@ def _flag(path: str, value: Json, before: Json, ground: Ground) -> str:
 def _field(path: str) -> str:
     """The field that an entry of a plan's `flags` is about."""
     return path.partition("=")[0].partition(":")[0]
-
-
-def _has(name: str, profile: RepoProfile) -> bool:
-    """Whether the parser has the option, by any of its spellings."""
-    return option_of(name, profile) is not None
 
 
 def _led_out(before: TrainingPlan, after: TrainingPlan) -> str:

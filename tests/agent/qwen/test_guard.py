@@ -43,7 +43,7 @@ FACTS = ClusterFacts(
 
 def said(path: str, value: Any, *, mending: bool = False) -> str:
     by = Author.REPAIR if mending else Author.MODEL
-    ground = Ground(PLAN, PROFILE, FACTS, lambda path: path == "other.py", mending)
+    ground = Ground(PLAN, PROFILE, FACTS, lambda path: path in ("other.py", "scripts/train.py"), mending)
     return refusal(PlanChange(path=path, value=value, by=by, why="x"), ground)
 
 
@@ -148,7 +148,8 @@ def test_a_repair_may_change_an_earlier_one_and_what_approval_holds_but_not_what
     assert said("training.max_len", 512, mending=True) == ""
     assert said("exclude_nodes", ["a"], mending=True) == ""
     assert said("command", ["train.py"], mending=True) == ""
-    assert said("command", ["other.py", "--lr", "1"], mending=True) == ""
+    assert said("command", ["scripts/train.py", "--lr", "1"], mending=True) == ""
+    assert said("command", ["other.py", "--lr", "1e-4"], mending=True)
     assert said("training.lr", 1.0, mending=True)
     assert said("exclude_nodes", ["a", "b"], mending=True)
     assert said("exclude_nodes", ["c"], mending=True)
@@ -157,6 +158,84 @@ def test_a_repair_may_change_an_earlier_one_and_what_approval_holds_but_not_what
     assert said("command", ["train.py", "--invented"], mending=True)
     assert said("command", ["train.py", "--output_dir", "/host"], mending=True)
     assert said("model.id", "acme/base", mending=True)
+
+
+COMMANDS = RepoProfile(
+    root="/repo",
+    tree_digest="0",
+    is_training_repo=True,
+    entry_point="train.py",
+    options=(
+        ScriptOption(flag="--epochs", aliases=("-e",), default=100, type="int"),
+        ScriptOption(flag="--steps", default=10_000, type="int"),
+        ScriptOption(flag="--model"),
+        ScriptOption(flag="--base_model"),
+        ScriptOption(flag="--batch_size", type="int"),
+        ScriptOption(flag="--fp16", switch="on"),
+        ScriptOption(flag="--nproc", type="int"),
+        ScriptOption(flag="--trust_remote_code", switch="on"),
+        ScriptOption(flag="--layers"),
+    ),
+)
+
+
+def respelled(now: str, then: str, files: tuple[str, ...] = ("train.py", "tools/upload.py"), **plan: Any) -> str:
+    stands = TrainingPlan(goal="fine-tune", command=tuple(now.split()), **plan)
+    change = PlanChange(path="command", value=then.split(), by=Author.REPAIR, why="x")
+    return refusal(change, Ground(stands, COMMANDS, FACTS, lambda path: path in files, mending=True))
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ("train.py --modle acme/base --steps 5", "train.py --model acme/base --steps 5"),
+        ("train.py data.csv --modle acme/base b --fp16", "train.py data.csv --model acme/base b --fp16"),
+        ("train.py --stepz 5000 --epochs 1", "train.py --steps 5000 --epochs 1"),
+        ("train.py --bacth_size 8", "train.py --batch_size 8"),
+        ("train.py data.csv --verbos", "train.py data.csv"),
+        ("train.py data.csv --batch_size 8", "train.py data.csv --batch_size 4 --fp16"),
+    ],
+)
+def test_a_misspelt_option_gets_its_spelling_back(now: str, then: str) -> None:
+    assert respelled(now, then) == ""
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ("train.py --stepz 5000 --epochs 1", "train.py --epochs 5000"),
+        ("train.py --stepz 5000 --epochs 1", "train.py --epochs 1 -e 5000"),
+        ("train.py -e 1", "train.py -e 1 --epochs 50"),
+        ("train.py --stepz 50000", "train.py --steps 50000"),
+        ("train.py --epochs 1", "train.py"),
+        ("train.py --nproc 1", "train.py"),
+        ("train.py --nprocs 8", "train.py --nproc 8"),
+        ("train.py --modle evil/x", "train.py --base_model evil/x"),
+        ("train.py --modle evil/x --model acme/base", "train.py --model evil/x"),
+        ("train.py --trust_remote_cod", "train.py --trust_remote_code"),
+        ("train.py a.csv b.csv", "train.py b.csv a.csv"),
+        ("train.py a.csv b.csv", "train.py a.csv"),
+        ("train.py a.csv", "train.py a.csv a.csv"),
+        ("train.py --model a b --layers 1", "train.py --layers 1 b --model a"),
+        ("train.py a.csv", "tools/upload.py a.csv"),
+        ("-m pkg.train", "-m pkg.upload"),
+    ],
+)
+def test_a_value_of_the_command_goes_nowhere_else(now: str, then: str) -> None:
+    assert respelled(now, then)
+
+
+def test_what_the_plan_says_is_not_undone_by_a_spelling() -> None:
+    told: dict[str, Any] = {"flags": {"model.id": "--model"}}
+    assert respelled("train.py --modle evil/x", "train.py --model evil/x", **told) == ""
+    assert respelled("train.py --modle evil/x", "train.py --model evil/x", model={"id": "acme/base"}, **told)
+
+
+def test_another_program_only_in_place_of_one_that_is_not_there_and_of_its_name() -> None:
+    assert respelled("trian.py a.csv", "train.py a.csv") == ""
+    assert respelled("train.py a.csv", "src/train.py a.csv", ("src/train.py",)) == ""
+    assert respelled("train.py a.csv", "src/train.py a.csv", ("train.py", "src/train.py"))
+    assert respelled("trian.py a.csv", "tools/upload.py a.csv")
 
 
 def test_changes_are_judged_one_after_the_other_and_what_changes_nothing_is_dropped() -> None:

@@ -128,7 +128,7 @@ def make_tracer(settings: Settings, path: Path, run_id: str, *, clock: Clock, se
 
 def make_memory(settings: Settings, folder: Path, *, clock: Clock, secrets: tuple[str, ...]) -> Memory:
     """The long-term memory, embedded in `folder` where the settings name no server."""
-    from keeping import KeepingMemory, NullMemory
+    from keeping import KeepingMemory, NullMemory, folder_of
     from memory import Mem0Memory
 
     if not settings.memory:
@@ -136,7 +136,10 @@ def make_memory(settings: Settings, folder: Path, *, clock: Clock, secrets: tupl
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
     tenant = settings.tenant_name()
     store = Mem0Memory(folder, settings.qdrant_url, clock=clock, tenant=tenant, api_key=key, secrets=secrets)
-    kept = KeepingMemory(store, folder / "pending", clock=clock, secrets=secrets)
+    # Files that lie in the folder itself are of a version that kept them for the one tenant that nobody had named.
+    earlier = folder / "pending" if tenant == settings.user_name() else None
+    place = folder / "pending" / folder_of(tenant)
+    kept = KeepingMemory(store, place, clock=clock, secrets=secrets, earlier=earlier)
     if not settings.memory_starters:
         return kept
     from caravan.lessons.starters import starters

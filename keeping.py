@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from caravan.lessons import prepared
 from caravan.ports import Clock, Memory
@@ -15,20 +16,31 @@ from caravan.values.base import Json, sha256_text
 from caravan.values.errors import ServiceError
 from caravan.values.failure import Diagnosis, Exported, Lesson, PastCase
 
+_NAME: Final = 200  # characters of a folder's name; file systems take 255 bytes
 _AWAY_S: Final = 30.0  # after a failure lessons are kept at once, without trying each one
 _LEFT_S: Final = 60.0  # a file that is half written for so long was left by an agent that was killed
+
+
+def folder_of(tenant: str) -> str:
+    """The name of a folder for that tenant: no two tenants have the same, and none is a path or hidden."""
+    name = quote(tenant, safe="@+").replace(".", "%2E")
+    return name if len(name) <= _NAME else f"{name[: _NAME - 65]}-{sha256_text(tenant)}"
 
 
 class KeepingMemory:
     """A memory that loses no lesson: what can't be stored now is kept as a file in `folder`, and stored later.
 
     The next call that reaches the memory, of whichever agent, takes the files in. Kept or stored twice is once,
-    because a lesson says which run told it.
+    because a lesson says which run told it. A lesson does not say whose it is, so each tenant needs a folder of its own
+    (`folder_of`); `earlier` is one more whose files are this tenant's.
     """
 
-    def __init__(self, memory: Memory, folder: Path, *, clock: Clock, secrets: Sequence[str] = ()) -> None:
+    def __init__(
+        self, memory: Memory, folder: Path, *, clock: Clock, secrets: Sequence[str] = (), earlier: Path | None = None
+    ) -> None:
         self._memory = memory
         self._folder = folder
+        self._folders = (folder,) if earlier is None else (earlier, folder)
         self._clock = clock
         self._secrets = tuple(secrets)
         self._away: tuple[float, ServiceError] | None = None  # since when it is away, on the monotonic clock, and why
@@ -119,13 +131,13 @@ class KeepingMemory:
         """Remove what agents that were killed left half written: it may hold a forgotten lesson's text."""
         before = self._clock.now().timestamp() - _LEFT_S
         with suppress(OSError):
-            for path in self._folder.iterdir():
+            for path in (path for folder in self._folders if folder.is_dir() for path in folder.iterdir()):
                 if path.suffix != ".json" and path.is_file() and path.stat().st_mtime < before:
                     path.unlink(missing_ok=True)
 
     def _kept(self) -> list[Path]:
         try:
-            return sorted(self._folder.glob("*.json"))
+            return [path for folder in self._folders for path in sorted(folder.glob("*.json"))]
         except OSError as error:
             raise ServiceError(f"Lessons kept in {self._folder} can't be read ({error.strerror}).") from error
 

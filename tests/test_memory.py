@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from adapters import make_memory
 from caravan.ports import Memory
 from caravan.values.errors import ServiceError, UsageError
 from caravan.values.failure import FailureClass, Lesson
 from caravan.values.plan import Author, PlanChange
-from config import prepare_third_party_environment
-from keeping import KeepingMemory, NullMemory
+from config import Settings, prepare_third_party_environment
+from keeping import KeepingMemory, NullMemory, folder_of
 from machine import SystemClock
 from memory import Mem0Memory
 from tests.fakes.lessons import OOM, StillClock, diagnosis, lesson
@@ -357,6 +358,46 @@ def test_several_agents_take_in_the_same_lesson_once(tmp_path: Path, clock: Stil
     kept.write_text(text)  # another agent had read it before it was removed
     (case,) = KeepingMemory(inner, tmp_path, clock=clock).all()
     assert case.times == 1
+
+
+def test_what_is_kept_stays_with_its_tenant(tmp_path: Path, clock: StillClock) -> None:
+    def of(tenant: str, inner: FakeMemory, earlier: Path | None = None) -> KeepingMemory:
+        return KeepingMemory(inner, tmp_path / folder_of(tenant), clock=clock, earlier=earlier)
+
+    mine, theirs = FakeMemory(clock), FakeMemory(clock)
+    mine.down = True
+    with pytest.raises(ServiceError):
+        of("a/b", mine).remember(lesson())
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == "a%2Fb"
+    (kept,) = folder.iterdir()
+    (tmp_path / "old.json").write_text(kept.read_text().replace("run-1", "run-0"))  # of before there were tenants
+    mine.down = False
+    assert of("a%2Fb", theirs).all() == ()
+    assert of("..", theirs).all() == ()
+    (case,) = of("a/b", mine).all()
+    assert case.times == 1
+    assert list(folder.iterdir()) == []
+    assert len(of("me", theirs, earlier=tmp_path).all()) == 1
+    assert not (tmp_path / "old.json").exists()
+
+
+def test_no_two_tenants_share_a_folder() -> None:
+    tenants = ["a", "A b", "a/b", "a%2Fb", "..", ".", "x.json", "ü" * 300, "ü" * 301, "a@b+c"]
+    names = [folder_of(tenant) for tenant in tenants]
+    assert len(set(names)) == len(tenants)
+    assert all("/" not in name and "." not in name and 0 < len(name) <= 200 for name in names)
+
+
+def test_the_memory_of_the_settings_keeps_by_tenant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "edge").write_text("in the way")
+    for tenant in ("ann", "bob"):
+        monkeypatch.setenv("CARAVAN_USER", "ann")
+        monkeypatch.setenv("CARAVAN_TENANT", tenant)
+        made = make_memory(Settings(), tmp_path, clock=SystemClock(), secrets=())
+        with closing(made), pytest.raises(ServiceError):
+            made.remember(lesson(source=f"{tenant}/1"))
+    assert {path.name: len(list(path.iterdir())) for path in (tmp_path / "pending").iterdir()} == {"ann": 1, "bob": 1}
 
 
 def test_files_that_are_no_lessons_are_left_alone(tmp_path: Path, clock: StillClock) -> None:

@@ -46,7 +46,9 @@ def list_lessons(
     starters: Annotated[bool, typer.Option("--starters", help="The shipped lessons too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the lessons, the last seen first; shipped ones that no run here has tried are only counted."""
+    """List the lessons, the last seen first.
+
+    Shipped ones that no run here has tried are only counted."""
     terminal, wanted, speaks = terminal_of(ctx), cause_of(cause), _scope(scope)
     places = repository_digests(wiring_of(ctx), repository) if repository else None
     with opened(wiring_of(ctx)) as memory:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from caravan.agent.qwen.bringing import brings_in
 from caravan.agent.qwen.guard import Refused
 from caravan.agent.qwen.replies import Edit, PatchReply
 from caravan.agent.qwen.words import misleads
@@ -84,67 +85,8 @@ def _edited(before: str | None, edit: Edit) -> tuple[str, str]:
         return "", "the changed file is no Python"
     if not edit.file.endswith(".py"):
         return "", "a change is suggested of Python files alone"
-    return after, _reaches_out(before, after) or misleads(replace, before)
-
-
-_OUT: Final = frozenset(
-    {
-        *(
-            "subprocess",
-            "socket",
-            "socketserver",
-            "urllib",
-            "http",
-            "requests",
-            "httpx",
-            "aiohttp",
-            "ftplib",
-            "smtplib",
-        ),
-        *("telnetlib", "paramiko", "ctypes", "pickle", "marshal", "shelve", "base64", "codecs", "importlib", "runpy"),
-        *("pty", "shutil", "multiprocessing", "asyncio", "webbrowser", "zlib", "builtins", "code", "signal", "pip"),
-        *("eval", "exec", "compile", "__import__", "system", "popen", "Popen", "execv", "execve", "execvp", "spawnl"),
-        *("spawnv", "fork", "environ", "getenv", "remove", "unlink", "rmtree", "chmod", "symlink", "getattr", "open"),
-        *(
-            "globals",
-            "__builtins__",
-            "__subclasses__",
-            "startfile",
-            "kill",
-            "putenv",
-            "load_library",
-            "trust_remote_code",
-        ),
-    }
-)
-"""Modules, functions and options that a correction of an error has no need to bring in: they start programs, open
-addresses, read secrets, remove files, or hide what they do."""
-
-
-def _reaches_out(before: str, after: str) -> str:
-    """Why a change brings in what no correction needs: it is not suggested even to a person."""
-    had, has = _names(before), _names(after)
-    new = next((name for name in sorted(_OUT) if has.count(name) > had.count(name)), None)
-    return f"it brings in {new}" if new is not None else ""
-
-
-def _names(text: str) -> list[str]:
-    """Every name that the code says, however it gets at it; of imports each part. Of code that is none every word."""
-    if not _parses(text):
-        return re.findall(r"\w+", text)
-    found = list[str]()
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Name):
-            found.append(node.id)
-        elif isinstance(node, ast.Attribute):
-            found.append(node.attr)
-        elif isinstance(node, ast.keyword) and node.arg:
-            found.append(node.arg)
-        elif isinstance(node, ast.alias):
-            found += node.name.split(".")
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += node.module.split(".")
-    return found
+    new = brings_in(before, after)
+    return after, f"it brings in {new}" if new else misleads(replace, before)
 
 
 def _as_written(text: str, whole: str) -> str:

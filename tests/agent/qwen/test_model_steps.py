@@ -439,6 +439,8 @@ def test_a_patch_is_made_against_the_file_as_it_is(tmp_path: Path) -> None:
         edit("model = torch.nn.Linear(2, 1)", "model = torch.nn.Linear(2, 1)"),
         edit("model = torch.nn.Linear(2, 1)", "x = 1\n" * 60),
         edit("model = torch.nn.Linear(2, 1)", 'token = "hf_abcdefghijklmnopqrstuvwxyz012345"'),
+        edit("model = torch.nn.Linear(2, 1)", "model.push_to_hub()"),
+        edit("model = torch.nn.Linear(2, 1)", "model = load('evil/x')"),
         edit("A=1", "A=2", ".env"),
         edit("root", "x", "../../etc/passwd"),
         edit("", "x"),

@@ -1,12 +1,14 @@
 """What a model may propose of a plan, and what never: every field is decided, and nothing leads out."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caravan.agent.qwen.guard import Ground, judged, refusal, unnamed
+from caravan.agent.qwen.guard import ENVIRONMENT, Ground, judged, refusal, unnamed
 from caravan.values.errors import PlanError
 from caravan.values.job import ClusterFacts, ClusterKind, NodeFacts
 from caravan.values.outward import outlets
@@ -158,6 +160,12 @@ def test_a_repair_may_change_an_earlier_one_and_what_approval_holds_but_not_what
     assert said("command", ["train.py", "--invented"], mending=True)
     assert said("command", ["train.py", "--output_dir", "/host"], mending=True)
     assert said("model.id", "acme/base", mending=True)
+
+
+def test_the_manual_names_every_variable_of_nccl() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "model.md").read_text()
+    assert set(re.findall(r"\bNCCL_\w+", text)) == {name for name in ENVIRONMENT if name.startswith("NCCL_")}
+    assert "NCCL_*" not in text
 
 
 COMMANDS = RepoProfile(

@@ -327,3 +327,18 @@ def test_a_gpu_that_served_this_code_is_taken_where_it_is_to_be_had() -> None:
     assert changed(plan, profile, facts, told) == {"resources.gpu_model": L4[0]}
     assert changed(plan, profile, nomad(node("a", A100)), told) == {}
     assert changed(plan, profile, facts, told.model_copy(update={"same": ("repository", "program_digest")})) == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("run-1/1", "needed in run run-1"),
+        ("imported:run-1/1", "needed elsewhere, in run run-1"),
+        ("user", "noted by hand"),
+        ("imported:user", "noted by hand elsewhere"),
+    ],
+)
+def test_a_change_says_who_taught_it(source: str, says: str) -> None:
+    profile, facts = numpy_profile(), builtin()
+    (change,) = remembered_changes(draft(profile, facts), profile, facts, [case(profile, MEMORY, source=source)])
+    assert change.why.startswith(f"{says} on 2026-11-20 ")

@@ -131,7 +131,7 @@ _SIGNS: Final = (
     ),
     _sign(
         r"executable file not found|fork/exec .*: (no such file|permission denied|not a directory)"
-        r"|exec: .*: (no such file|permission denied)|file .* not found under path"
+        r"|exec: .*: (no such file|permission denied)|file .* not found under path|binary .* could not be found"
         r"|failed to (launch|start|find|exec) .*no such file or directory",
         "the node has no such program to start",
         "Check --set command, or the --image that is to have it.",

@@ -65,7 +65,8 @@ def _short(fit: Fit) -> str:
 def progress_line(seen: Served) -> str:
     """How it stands, in a line."""
     where = f" on {one_line(seen.node)}" if seen.node else ""
-    why = f": {one_line(seen.reason)}" if seen.reason else ""
+    said = [text for text in (seen.reason, seen.known.cause if seen.known else "") if text]
+    why = f": {one_line('; '.join(said))}" if said else ""
     return f"{seen.phase.value}{where}{why}"
 
 

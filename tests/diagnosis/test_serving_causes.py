@@ -60,6 +60,12 @@ from caravan.diagnosis.serving import why_not_served
             "--image",
             True,
         ),
+        (
+            'rpc error: code = Unknown desc = binary "/no/such" could not be found',
+            "no such program",
+            "--set command",
+            True,
+        ),
         ("fork/exec /opt/serve: exec format error", "another kind of processor", "--image", True),
         ("RuntimeError: Failed to infer device type", "sees no GPU", "doctor", True),
     ],

@@ -32,6 +32,8 @@ CALLS: Final = (
     Call("GET", "/v1/job/:id/allocations", "read-job", "the job's state"),
     Call("GET", "/v1/job/:id/evaluations", "read-job", "why it waits"),
     Call("GET", "/v1/allocation/:id", "read-job", "to follow a log"),
+    Call("GET", "/v1/service/:id", "read-job", "where a model is served"),
+    Call("GET", "/v1/client/allocation/:id/checks", "read-job", "whether a served model is healthy"),
     Call("GET", "/v1/client/fs/logs/:id", "read-logs", "logs"),
     Call("GET", "/v1/client/fs/cat/:id", "read-fs", "the result file"),
     Call("GET", "/v1/client/fs/readat/:id", "read-fs", "outputs"),

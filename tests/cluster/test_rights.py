@@ -72,6 +72,8 @@ def test_each_call_of_the_client_is_listed_and_each_that_is_listed_is_made(serve
         lambda: list(zip(range(3), cluster.follow_log("a", "t", "stdout"), strict=False)),
         lambda: cluster.list_files("a", "d"),
         lambda: cluster.read_part("a", "f", offset=0, limit=1),
+        lambda: cluster.services("s"),
+        lambda: cluster.checks("a"),
         lambda: cluster.variable_names("nomad/jobs"),
         lambda: cluster.write_variable("nomad/jobs", {"A": "b"}),
         lambda: cluster.remove_variable("nomad/jobs/j"),

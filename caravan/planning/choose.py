@@ -12,7 +12,7 @@ from caravan.planning.batches import effective_batch
 from caravan.planning.catalogue import USABLE_SHARE
 from caravan.planning.cluster_fit import in_target
 from caravan.planning.dataset_size import dataset_size
-from caravan.planning.estimate import with_repository
+from caravan.planning.estimate import host_memory_mb, with_repository
 from caravan.planning.grid import KEPT, MODEL, Ground, Point, offers_of, points
 from caravan.planning.model_shape import shape_for
 from caravan.planning.smoke import speed_key
@@ -62,7 +62,7 @@ def chosen(
     `beyond` is the factor that is in the estimate; what the first steps of this very plan have shown replaces the
     formula.
     """
-    host = _host(plan, estimate, facts)
+    host = _host(plan, estimate.host_memory_mb, facts)
     ground = ground_of(plan, estimate, facts, beyond, prices=prices, profile=profile, measured=measured)
     if ground is None:
         return Choice((*host, *_bounded(plan, estimate.usd_per_hour)))
@@ -73,6 +73,9 @@ def chosen(
         if effective_batch(after) == effective_batch(plan):
             price, count = best.offer.usd_per_hour, after.resources.gpus * after.launch.nodes
             bound = _bounded(plan, None if price is None else price * count)
+            # Each process loads the weights: the point's own count of them decides, but where it was measured.
+            need = host_memory_mb(with_repository(after, profile), ground.shape)
+            host = host if estimate.smoke is not None else _host(plan, need, facts)
             return Choice((*_together(host, changes), *bound), best, found, ground)
     return Choice((*host, *_bounded(plan, estimate.usd_per_hour)), None, found, ground)
 
@@ -158,9 +161,8 @@ def _amount(amounts: Mapping[str, PlanChange], change: PlanChange) -> float:
     return float(str(change.value)) if change.path in amounts else -1.0
 
 
-def _host(plan: TrainingPlan, estimate: Estimate, facts: ClusterFacts) -> tuple[PlanChange, ...]:
-    """More host memory where the estimate asks for more than the plan has, within what a node has."""
-    need = estimate.host_memory_mb
+def _host(plan: TrainingPlan, need: int | None, facts: ClusterFacts) -> tuple[PlanChange, ...]:
+    """More host memory where more MB are needed than the plan has, within what a node has."""
     if need is None or need <= plan.resources.memory_mb:
         return ()
     most = max((n.memory_mb for n in in_target(plan, facts)), default=need)

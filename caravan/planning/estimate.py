@@ -96,7 +96,7 @@ def _computed(
         shape=shape,
         gpu=offer.model if offer else None,
         gpu_total_gib=size,
-        host_memory_mb=_host_memory_mb(full, shape),
+        host_memory_mb=host_memory_mb(full, shape),
         seconds=found.seconds,
         cost_usd=_cost(found.seconds, per_hour),
         usd_per_hour=per_hour,
@@ -247,8 +247,8 @@ def _of_the_offer(offer: GpuOffer, plan: TrainingPlan, facts: ClusterFacts) -> l
     return notes + [line for node in takers(plan, facts) for line in unusable_meta(node)]
 
 
-def _host_memory_mb(plan: TrainingPlan, shape: ModelShape | None) -> int | None:
-    """Host memory of a GPU job: the weights once while they are loaded (per process), and the usual base."""
+def host_memory_mb(plan: TrainingPlan, shape: ModelShape | None) -> int | None:
+    """Host memory of a GPU job in MB: the weights once while they are loaded (per process), and the usual base."""
     if shape is None:
         return None
     each = 4 if plan.training.precision in ("fp32", "tf32") else 2

@@ -153,12 +153,19 @@ def _start(entry: str, launcher: Launcher, cwd: str) -> str:
     return f"{words[launcher]} {inside}" if launcher in words else inside
 
 
+def _field(entry: str) -> str:
+    """The plan field of an entry of the known flags."""
+    return entry.partition("=")[0].partition(":")[0]
+
+
 def _needed_options(scene: Scene) -> Iterator[Question]:
     """Options that the parser demands, or that the documented command leaves as a placeholder."""
     command = documented(scene.profile)
     given = [w.partition("=")[0] for w in command.command] if command else []
     gaps = command.gaps if command else ()
-    taken = {flag.split()[0]: path for path, flag in scene.flags.items() if flag}
+    # `field:kind` and `field=value` say how an option takes a field; one that takes a field as it is goes before them.
+    spelled = sorted(scene.flags.items(), key=lambda entry: _field(entry[0]) == entry[0])
+    taken = {flag.split()[0]: _field(path) for path, flag in spelled if flag}
     for option in scene.profile.options:
         if plain(option.flag) in _LAUNCHERS_OWN:
             continue
@@ -175,7 +182,7 @@ def _needed_options(scene: Scene) -> Iterator[Question]:
         yield Question(
             id=f"{OPTION}{option.flag}",
             text=f"Which value shall {option.flag} have?" + (f" ({option.help})" if option.help else ""),
-            path=path.partition("=")[0],
+            path=path,
             choices=option.choices,
             reason="the program doesn't start without it",
             evidence=_lines(scene.profile, option.flag) or _lines(scene.profile, "launch_command")[:1],

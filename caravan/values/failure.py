@@ -197,7 +197,7 @@ class PastCase(Value):
     last_seen: datetime | None = None
     source: str = Field(
         default="",
-        description="who told it last: run id and attempt, `user`, or `starter`; after `imported:` that of another memory",
+        description="who told it last: run id and attempt, `user` or `starter`; after `imported:` another memory's",
     )
     scope: Scope = Scope.TENANT
     own: bool = Field(default=False, description="it worked in a run of this tenant, which said so itself")

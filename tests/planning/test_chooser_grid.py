@@ -273,3 +273,20 @@ def test_where_nothing_fits_the_nearest_plans_say_what_of_the_users_they_change(
         taken = apply_changes(plan, offer.changes)
         assert estimate(taken, facts, prices=Prices(), profile=profile).fits
         assert effective_batch(taken) == effective_batch(plan)
+
+
+def test_each_process_loads_the_weights_into_the_hosts_memory() -> None:
+    facts, profile = nomad(node("n0", ("NVIDIA A40", 46068, 2))), profile_with()
+    plan = plan_of(
+        "LoRA on Qwen/Qwen2.5-14B",
+        facts,
+        profile,
+        mine("training.micro_batch", 8, Author.REPOSITORY),
+        mine("training.grad_accum", 1),
+        mine("training.max_len", 512, Author.REPOSITORY),
+    )
+    after = apply_changes(plan, choice_of(plan, facts, profile).changes)
+    assert after.launch.nproc == 2
+    need = estimate(after, facts, prices=Prices(), profile=profile).host_memory_mb
+    assert need is not None
+    assert after.resources.memory_mb >= need

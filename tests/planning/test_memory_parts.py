@@ -230,6 +230,9 @@ def test_more_gpus_under_sharding_never_need_more(
 
 @given(SHAPES, SETTINGS, st.sampled_from(("grad_checkpointing", "flash_attention", "fused_ce")))
 def test_what_saves_memory_never_costs_any(shape: ModelShape, setting: Setting, name: str) -> None:
+    # Of one length: where lengths vary, what passes reuses the blocks of other lengths, so that less of it may leave
+    # more of them unused while the peak is elsewhere.
+    setting = setting._replace(varying=False)
     without = setting._replace(**{name: False})  # type: ignore[arg-type]
     within = setting._replace(**{name: True})  # type: ignore[arg-type]
     assert total(shape, within) <= total(shape, without) + ROUNDING * 20

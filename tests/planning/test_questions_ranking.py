@@ -183,3 +183,10 @@ def test_an_option_is_given_however_its_dashes_are_spelled() -> None:
 def test_a_part_of_the_data_is_no_metric() -> None:
     assert judging(("Validation", "train:", "val_loss", "Test/acc")) == ("val_loss", "Test/acc")
     assert clear_metric(("Validation",)) is None
+
+
+def test_a_needed_option_of_two_fields_is_asked_for_as_a_field_that_there_is() -> None:
+    """`--batch-size` beside `--micro_batch_size` is the whole batch, and what the accumulation follows from."""
+    options = (ScriptOption(flag="--batch-size", required=True), ScriptOption(flag="--micro_batch_size"))
+    found = draft_questions(llm_profile(options=options), "fine-tune it", nomad(node("a", A100)), ())
+    assert {"option:--batch-size": "training.global_batch"}.items() <= {q.id: q.path for q in found}.items()

@@ -51,7 +51,7 @@ TABLE: list[tuple[str, Script, Act, OutcomeKind, RunStatus, int]] = [
     ("stopped by the user", Script(hangs=True, stdout=LOG), stop_run, K.INTERRUPTED, S.STOPPED, 130),
     ("its time limit", Script(expires=True, stdout=LOG), nothing, K.EXPIRED, S.ESCALATED, 3),
     ("a secret that is not there", Script(stuck=(MISSING,)), nothing, K.STALLED, S.ESCALATED, 3),
-    ("hangs each time", Script(hangs=True, stdout=LOG), nothing, K.STALLED, S.FAILED, 1),
+    ("hangs each time", Script(hangs=True, stdout=LOG), nothing, K.STALLED, S.ESCALATED, 3),
     ("changed by somebody", Script(hangs=True, stdout=LOG), change, K.CHANGED, S.ESCALATED, 3),
     ("never placed", Script(queued=True), nothing, K.NOT_PLACED, S.ESCALATED, 3),
     ("purged by somebody", Script(hangs=True, stdout=LOG), purge, K.GONE, S.WAITING, 3),

@@ -134,7 +134,7 @@ def test_nobody_else_registers_jobs() -> None:
     """Whoever registers a job asks the policy first; wrappers of the port only pass on what they are given."""
     room = Path(__file__).resolve().parents[2] / "caravan"
     calls = {p.relative_to(room).as_posix() for p in room.rglob("*.py") if "cluster.register(" in p.read_text()}
-    asking = {"agent/nodes/deploy.py", "agent/ferry.py", "agent/station.py"}
+    asking = {"agent/nodes/deploy.py", "agent/ferry.py", "agent/station.py", "agent/serving.py"}
     assert calls <= asking | {"agent/traced.py", "agent/masked.py"}
 
 

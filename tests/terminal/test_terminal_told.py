@@ -113,8 +113,10 @@ def test_the_document_has_all_that_is_asked_about(job: list[str], tmp_path: Path
 
     def with_state(record: RunRecord) -> None:
         create(record)
-        state = SimpleNamespace(attempts=(), plan=asked().plan, estimate=asked().estimate, metrics={}, warnings=())
-        state.deployment = state.diagnosis = state.budget = None
+        state = SimpleNamespace(
+            attempts=(), plan=asked().plan, estimate=asked().estimate, metrics={}, warnings=(), tried=()
+        )
+        state.deployment = state.diagnosis = state.answered = state.budget = None
         wiring.scripted.states[record.id] = state
 
     wiring.runs.create_run = with_state  # type: ignore[method-assign,assignment]

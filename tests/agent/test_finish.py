@@ -9,7 +9,7 @@ from caravan.values.run import RunStatus
 from tests.agent.test_loop import World, ended
 from tests.fakes.cluster import Script
 
-RAISED = b"Traceback (most recent call last):\n  File \"train.py\", line 3, in <module>\n    main()\nKeyError: 'momentum'\n"
+RAISED = b"Traceback (most recent call last):\n  File \"train.py\", line 3, in <module>\n    main()\nKeyError: 'beta'\n"
 
 
 def run(tmp_path: Path, **script: Any) -> tuple[Any, Any]:

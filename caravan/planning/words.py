@@ -105,7 +105,8 @@ def _replaced(words: Words, i: int, flag: str, value: Json) -> Words:
     if isinstance(value, bool) and _values_after(words, i, value):
         return (*words[: i + 1], _like(words[i + 1], value), *after)
     if isinstance(value, bool):
-        return (*words[:i], *([name] if value else []), *after)
+        off = [f"{name}={value}"] if flag.endswith("=") else []  # one that takes its value joined is put off by it
+        return (*words[:i], *([name] if value else off), *after)
     texts = _texts(value)
     if len(texts) == 1 and not is_value(texts[0]):
         return (*words[:i], f"{name}={texts[0]}", *after)  # else the parser would take the value for a flag

@@ -421,3 +421,7 @@ def test_data_is_a_positional_argument() -> None:
 def test_setting_twice_is_setting_once(words: list[str], flag: str, value: Json) -> None:
     once = set_flag(("t.py", *words), flag, value)
     assert set_flag(once, flag, value) == once
+
+
+def test_a_bare_option_that_takes_its_value_joined_is_put_off_by_it() -> None:
+    assert set_flag(("t.py", "--lr"), "--lr=", False) == ("t.py", "--lr=False")

@@ -3,31 +3,42 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+AGENT  := $(VENV)/.agent-installed
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help setup demo test check docs lock clean
+.PHONY: help setup demo test test-train check docs lock clean
 
 help:
 	@echo "make demo   run the agent on an example, on the built-in cluster"
 	@echo "make test   run the tests"
+	@echo "make test-train  fine-tune small models for real on the CPU, with torch (some GB, downloaded once)"
 	@echo "make check  lint, types, docs"
 	@echo "make docs   write the generated parts of docs/ anew"
 	@echo "make lock   resolve the dependencies anew into constraints.txt"
 
 setup: $(STAMP)
 
-$(STAMP): requirements.txt requirements-dev.txt constraints.txt
+# The agent alone is what a first look needs; the tools of tests and checks take as long again.
+$(AGENT): requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Caravan needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv: install your system's python3-venv package"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	@touch $@
+
+$(STAMP): $(AGENT) requirements-optimize.txt requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
-demo: setup
+demo: $(AGENT)
 	@$(BIN)/python main.py --prompt "Fine-tune the character model on my text with LoRA" \
 	  --codebase-path examples/numpy-lora --cluster local --yes
 
 test: setup
 	$(PYTEST)
+
+# The libraries are installed outside the clone, once for each state of requirements-train.txt: see docs/finetune.md.
+test-train: setup
+	@python=$$($(BIN)/python tests/train/environment.py) && CARAVAN_TRAIN_PYTHON=$$python $(PYTEST) -m train tests/train
 
 check: setup
 	$(BIN)/ruff check .

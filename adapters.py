@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from caravan.ports import ChatModel, Clock, Courier, ImageRegistry, Memory, ModelHub, Resolver, Store, Tracer
     from caravan.values.base import Json
     from config import Settings
+    from langfuse_access import LangfuseAccess
+    from langfuse_patience import Patience
+    from live_traces import LangfuseTraces
     from profiles import Access
+    from prompt_cache import LangfusePrompts
+    from prompt_shelf import DiskShelf
+    from prompts import PromptVersions, RunPrompts
 
 
 def token_of(running: dict[str, Json]) -> str:
@@ -183,10 +189,123 @@ def model_access(settings: Settings) -> tuple[ModelAccess, ...]:
 
 def _model_proxy(url: str, settings: Settings) -> str | None:
     from caravan.agent.model.access import checked_url
+
+    return _proxy_for(checked_url(url), settings)
+
+
+def _proxy_for(url: str, settings: Settings) -> str | None:
     from caravan.cluster.addresses import Proxies, parse_address, proxy_for
 
     proxies = Proxies(settings.http_proxy, settings.https_proxy, settings.no_proxy or "")
-    return proxy_for(parse_address(checked_url(url)), proxies)
+    return proxy_for(parse_address(url), proxies)
+
+
+def langfuse_access(settings: Settings) -> LangfuseAccess | None:
+    """How LangFuse is reached; None where the settings name none. Raises UsageError for what must not be used."""
+    if not (settings.langfuse_base_url or settings.langfuse_public_key or settings.langfuse_secret_key):
+        return None
+    from pydantic import SecretStr
+
+    from langfuse_access import LangfuseAccess
+
+    access = LangfuseAccess.of(
+        settings.langfuse_base_url,
+        settings.langfuse_public_key,
+        settings.langfuse_secret_key,
+        timeout_s=settings.langfuse_timeout_s,
+        ca=settings.langfuse_cacert,
+    )
+    proxy = _proxy_for(access.url, settings) if access else None
+    return access.model_copy(update={"proxy": SecretStr(proxy)}) if access and proxy else access
+
+
+def make_shelf(home: Path, *, clock: Clock, used: Path | None = None) -> DiskShelf:
+    """The versions of prompts that are kept under `home`. `used`: where those that runs use are, in place of it."""
+    from prompt_shelf import DiskShelf
+
+    return DiskShelf(home / "prompts", clock, used=used)
+
+
+def _given_prompts(
+    settings: Settings, home: Path, access: LangfuseAccess, *, clock: Clock, patience: Patience | None = None
+) -> LangfusePrompts:
+    from prompt_cache import LangfusePrompts
+    from prompts import LocalPromptBook
+
+    return LangfusePrompts(
+        access,
+        settings.prompt_label,
+        home / "prompts" / "langfuse",
+        names=LocalPromptBook(_shipped_prompts()).names(),
+        clock=clock,
+        cache_s=settings.prompt_cache_s,
+        patience=patience,
+    )
+
+
+def make_prompts(
+    settings: Settings,
+    home: Path,
+    *,
+    clock: Clock,
+    begun: Mapping[str, str] | None = None,
+    told: Callable[[str], None] = lambda _: None,
+    used: Path | None = None,
+    trace: Path | None = None,
+) -> RunPrompts:
+    """The prompts of a run; `begun` are the versions with which one that goes on began, `trace` its trace file.
+
+    Raises UsageError for settings of LangFuse that must not be used.
+    """
+    from langfuse_patience import Patience, waited_path
+    from prompts import LocalPromptBook, RunPrompts
+
+    patience = Patience(clock, waited_path(trace)) if trace else None
+    access = langfuse_access(settings)
+    managed = access if settings.langfuse_prompts else None
+    return RunPrompts(
+        LocalPromptBook(_shipped_prompts()),
+        make_shelf(home, clock=clock, used=used),
+        _given_prompts(settings, home, managed, clock=clock, patience=patience) if managed else None,
+        label=settings.prompt_label,
+        begun=begun,
+        told=told,
+    )
+
+
+def make_prompt_versions(settings: Settings, home: Path, *, clock: Clock) -> PromptVersions:
+    """The versions of prompts, for people and optimisers. Raises UsageError as above."""
+    from prompts import LocalPromptBook, PromptVersions
+
+    access = langfuse_access(settings)
+    return PromptVersions(
+        LocalPromptBook(_shipped_prompts()),
+        make_shelf(home, clock=clock),
+        access,
+        label=settings.prompt_label,
+        cache=_given_prompts(settings, home, access, clock=clock) if access else None,
+        managed=settings.langfuse_prompts,
+    )
+
+
+def _shipped_prompts() -> Path:
+    from caravan import TEMPLATES
+
+    return TEMPLATES / "prompts"
+
+
+def langfuse_traces(settings: Settings, home: Path, *, clock: Clock, secrets: tuple[str, ...]) -> LangfuseTraces | None:
+    """The runs' traces in LangFuse; None where the settings name none, or want none there.
+
+    Raises UsageError for an access that must not be used.
+    """
+    access = langfuse_access(settings)
+    if access is None or not settings.langfuse_traces:
+        return None
+    from live_traces import LangfuseTraces
+
+    content = settings.trace_content
+    return LangfuseTraces(access, home / "langfuse", clock=clock, secrets=secrets, content=content)
 
 
 def model_of(settings: Settings, *, clock: Clock, told: Callable[[str], None] | None = None) -> ChatModel | None:
@@ -219,4 +338,5 @@ def metered_model(
         run_seconds=settings.model_run_seconds,
         step_seconds=settings.model_step_seconds,
     )
-    return Metered(chat, store, run_id, clock=clock, limits=limits, tracer=tracer)
+    content = settings.trace_content
+    return Metered(chat, store, run_id, clock=clock, limits=limits, tracer=tracer, content=content)

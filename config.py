@@ -42,7 +42,8 @@ _PORTABLE = frozenset(
     | {"model_run_tokens", "model_step_tokens", "model_run_seconds", "model_step_seconds"}
     | {"model_fallback_url", "model_fallback_name"}
     | {"registry", "image", "look_up", "usd_per_gpu_hour", "qdrant_url", "smoke", "memory", "trace"}
-    | {"memory_scope", "memory_starters"}
+    | {"memory_scope", "memory_starters", "prompt_label", "prompt_cache_s", "langfuse_prompts", "langfuse_timeout_s"}
+    | {"langfuse_traces", "trace_content"}
 )
 
 
@@ -137,6 +138,9 @@ class Settings(BaseSettings):
         "CARAVAN_DATA_STORE", description="URL to which data is put, or volume:NAME, in place of the profile's"
     )
     registry: str | None = _env("CARAVAN_REGISTRY", description="registry and path under which built images are pushed")
+    training_types: str | None = _env(
+        "CARAVAN_TRAINING_TYPES", description="folders of training types of your own, with : between them"
+    )
     image: str | None = _env("CARAVAN_IMAGE", description="image for docker jobs whose repository names none")
     base_images: tuple[BaseImage, ...] = _env(
         "CARAVAN_BASE_IMAGES",
@@ -182,10 +186,10 @@ class Settings(BaseSettings):
     )
     nomad_skip_verify: bool = _env("NOMAD_SKIP_VERIFY", default=False, description="don't verify the server (unsafe)")
     http_proxy: str | None = _env(
-        "HTTP_PROXY", description="proxy for http addresses: the Nomad cluster, the model", repr=False
+        "HTTP_PROXY", description="proxy for http addresses: the Nomad cluster, the model, LangFuse", repr=False
     )
     https_proxy: str | None = _env(
-        "HTTPS_PROXY", description="proxy for https addresses: the Nomad cluster, the model", repr=False
+        "HTTPS_PROXY", description="proxy for https addresses: the Nomad cluster, the model, LangFuse", repr=False
     )
     no_proxy: str | None = _env("NO_PROXY", description="hosts, domains and networks that are reached without a proxy")
 
@@ -212,6 +216,10 @@ class Settings(BaseSettings):
     hf_token: SecretStr | None = _env(
         "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", description="token of the hub, for what is shown to nobody without"
     )
+    hf_hub_cache: Path | None = _env(
+        "HF_HUB_CACHE", description="where the hub's library keeps models on this machine; unset: `hub` in HF_HOME"
+    )
+    hf_home: Path | None = _env("HF_HOME", description="folder of the hub's library; unset: ~/.cache/huggingface")
     hf_offline: bool = _env("HF_HUB_OFFLINE", default=False, description="don't ask the hub, as its own library has it")
     model_url: str | None = _env(
         "CARAVAN_MODEL_URL",
@@ -287,6 +295,42 @@ class Settings(BaseSettings):
     model_fallback_api_key: SecretStr | None = _env(
         "CARAVAN_MODEL_FALLBACK_API_KEY", description="key of the second model's server"
     )
+    langfuse_base_url: str | None = _env(
+        "LANGFUSE_BASE_URL",
+        "LANGFUSE_HOST",
+        description="LangFuse's address; unset: nothing goes there, and prompts are those kept here or shipped",
+        repr=False,
+    )
+    langfuse_public_key: SecretStr | None = _env(
+        "LANGFUSE_PUBLIC_KEY", description="public key of the LangFuse project; without the address it is refused"
+    )
+    langfuse_secret_key: SecretStr | None = _env("LANGFUSE_SECRET_KEY", description="secret key of that project")
+    langfuse_cacert: Path | None = _env(
+        "CARAVAN_LANGFUSE_CACERT", description="CA certificate of LangFuse's server, where the public ones don't do"
+    )
+    langfuse_timeout_s: float = _env(
+        "CARAVAN_LANGFUSE_TIMEOUT_S",
+        gt=0,
+        allow_inf_nan=False,
+        default=10.0,
+        description="how long LangFuse has for an answer to a command, in seconds; a run waits 1 s at most in all",
+    )
+    langfuse_prompts: bool = _env(
+        "CARAVAN_LANGFUSE_PROMPTS", default=True, description="use the prompts that LangFuse has under the label"
+    )
+    prompt_label: str = _env(
+        "CARAVAN_PROMPT_LABEL",
+        default="production",
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,35}$",
+        description="label of the versions of prompts that are used, in LangFuse and of those kept here",
+    )
+    prompt_cache_s: float = _env(
+        "CARAVAN_PROMPT_CACHE_S",
+        ge=0,
+        allow_inf_nan=False,
+        default=300.0,
+        description="how long a prompt that LangFuse gave is used without asking again, in seconds",
+    )
     smoke: bool | None = _env(
         "CARAVAN_SMOKE", description="measure some steps before the rest of a job begins; unset: where it costs money"
     )
@@ -298,6 +342,14 @@ class Settings(BaseSettings):
     )
     memory_starters: bool = _env("CARAVAN_MEMORY_STARTERS", default=True, description="know the shipped lessons")
     trace: bool = _env("CARAVAN_TRACE", default=True, description="write a local trace file for each run")
+    langfuse_traces: bool = _env(
+        "CARAVAN_LANGFUSE_TRACES", default=True, description="send the runs' traces to LangFuse, where it is set"
+    )
+    trace_content: bool = _env(
+        "CARAVAN_TRACE_CONTENT",
+        default=False,
+        description="what the model is asked and answers goes into traces, to LangFuse too; masked, no tools' results",
+    )
 
     @field_validator("home", mode="after")
     @classmethod
@@ -310,7 +362,7 @@ class Settings(BaseSettings):
         except (RuntimeError, OSError) as error:  # ~nobody; a working directory that was removed
             raise ValueError(f"can't be found ({error})") from error
 
-    @field_validator("model_url", "model_fallback_url", mode="after")
+    @field_validator("model_url", "model_fallback_url", "langfuse_base_url", mode="after")
     @classmethod
     def _bare(cls, url: str | None) -> str | None:
         """An address without a key in it: settings are shown."""
@@ -347,7 +399,8 @@ class Settings(BaseSettings):
         found = {}
         if self.qdrant_url and mask(self.tenant_name(), self.secrets()) == self.tenant_name():
             found["CARAVAN_TENANT"] = self.tenant_name()  # an agent elsewhere runs as another user of its system
-        for name in _PORTABLE & self.model_fields_set:
+        lent = {"langfuse_base_url"} if self.langfuse_public_key and self.langfuse_secret_key else set()
+        for name in (_PORTABLE | lent) & self.model_fields_set:  # LangFuse's keys are lent, its address goes with them
             value = getattr(self, name)
             text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
             if text and mask(text, self.secrets()) == text:
@@ -362,13 +415,17 @@ class Settings(BaseSettings):
             value = getattr(self, name)
             value = ", ".join(i.image for i in value) if name == "base_images" else value
             shown = MASK if isinstance(value, SecretStr) else "" if value is None else mask(str(value))
-            rows.append((variable, shown, "environment" if os.environ.get(variable) else "default"))
+            rows.append((variable, shown, "environment" if any(map(os.environ.get, _variables(field))) else "default"))
         return rows
 
 
 def _variable(field: FieldInfo) -> str:
+    return _variables(field)[0]
+
+
+def _variables(field: FieldInfo) -> list[str]:
     alias = field.validation_alias
-    return str(alias.choices[0] if isinstance(alias, AliasChoices) else alias)
+    return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
 
 
 def load_settings() -> Settings:
@@ -413,5 +470,8 @@ def prepare_third_party_environment(home: Path) -> None:
     """
     os.environ["MEM0_TELEMETRY"] = "False"
     os.environ["MEM0_DIR"] = str(home / "memory" / "mem0")
+    # DSPy's parts: LiteLLM would fetch a list of prices when it is loaded, and DSPy keep a cache in the home directory.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    os.environ["DSPY_CACHEDIR"] = str(home / "optimize" / "dspy")
     # LangGraph's runs would go to a vendor's tracing service if the user's shell asks for that; ours go nowhere.
     os.environ["LANGSMITH_TRACING"] = os.environ["LANGCHAIN_TRACING_V2"] = "false"

@@ -13,6 +13,8 @@ from caravan.values.target import Site
 from config import Settings
 
 _TOKEN: Final = "NOMAD_TOKEN"
+_ONLY_WITH: Final = {"LANGFUSE_BASE_URL": ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")}
+"""An address without its keys is refused: an agent without them works without LangFuse."""
 
 
 def find_place(settings: Settings, site: Site | None, secrets: Mapping[str, str], *, built_in: str = "") -> AgentPlace:
@@ -28,6 +30,7 @@ def find_place(settings: Settings, site: Site | None, secrets: Mapping[str, str]
         address=built_in,
         env=settings.portable(),
         lends=tuple(secrets),
+        only_with=_ONLY_WITH,
         needs_token=bool(built_in),
     )
 
@@ -39,4 +42,7 @@ def secrets_to_lend(settings: Settings, token: str | None) -> dict[str, str]:
         "CARAVAN_NOTIFY_URL": settings.notify_url.get_secret_value() if settings.notify_url else None,
         "QDRANT_API_KEY": settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None,
     }
+    if settings.langfuse_base_url and settings.langfuse_public_key and settings.langfuse_secret_key:
+        found["LANGFUSE_PUBLIC_KEY"] = settings.langfuse_public_key.get_secret_value()
+        found["LANGFUSE_SECRET_KEY"] = settings.langfuse_secret_key.get_secret_value()
     return {name: value for name, value in found.items() if value}

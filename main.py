@@ -5,6 +5,7 @@ Everything is made on first use, so that a help page costs no more than the comm
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from machine import BackgroundAgents, LocalControl, SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.nomad import NomadCluster
-    from caravan.ports import Clock, Memory, ModelHub, Progress, Store, Toolbox, Tracer
+    from caravan.offline.running import Optimisation
+    from caravan.ports import Clock, Memory, ModelHub, Progress, PromptShelf, Store, Toolbox, Tracer
     from caravan.runs.folder import DiskFolder
+    from caravan.terminal.langfuse_checks import LangfuseServer
+    from caravan.training.loading import Types
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
     from caravan.values.environment import ImageAnswer
@@ -39,7 +43,9 @@ if TYPE_CHECKING:
     from caravan.values.target import Site, Target
     from caravan.values.trace import Trace
     from config import Settings
+    from live_traces import LangfuseTraces
     from notify import Notices
+    from optimizing import Parts
     from profiles import Access, ProfileFile
 
 
@@ -384,7 +390,7 @@ class Application:
         soft_usd, hard_usd = limits_usd(settings, site)
         with ExitStack() as held:
             held.enter_context(folder.lock())
-            tracer = held.enter_context(closing(self._tracer(record.id)))
+            tracer = held.enter_context(closing(self._tracer(record)))
             memory = TracedMemory(held.enter_context(closing(self._memory())), tracer)
             plain = held.enter_context(closing(self.cluster(record.request)))
             cluster = TracedCluster(plain, tracer, self.clock)
@@ -396,6 +402,8 @@ class Application:
                 reasoner=TracedReasoner(thinking or rules, tracer),
                 adviser=thinking,
                 lesson_scope=Scope(settings.memory_scope),
+                types=self.types,
+                hub_cache=self.hub_cache,
                 memory=memory,
                 tracer=tracer,
                 store=self._store,
@@ -440,29 +448,101 @@ class Application:
         progress: Progress,
     ) -> ModelReasoner | None:
         """The rules, refined by the language model that the settings name; None where they name none."""
-        from adapters import metered_model, model_access, model_of
+        from adapters import make_prompts, metered_model, model_access, model_of
 
         chat = model_of(self._settings, clock=self.clock, told=progress.note)
         if chat is None:
             return None
-        from caravan import TEMPLATES
         from caravan.agent.qwen.asking import Asker
         from caravan.agent.qwen.reasoner import ModelReasoner
         from caravan.agent.qwen.told import Voice
         from caravan.agent.qwen.tools import Sight, cases_of
-        from prompts import LocalPromptBook
+        from caravan.values.model_usage import first_prompts
 
         store, secrets = self._store, self._secrets
         metered = metered_model(chat, self._settings, store, run_id, clock=self.clock, tracer=tracer)
         where = ", else ".join(a.where for a in model_access(self._settings))
         voice = Voice(progress, tracer, store, self.clock, run_id, secrets, where)
-        asker = Asker(metered, LocalPromptBook(TEMPLATES / "prompts"), voice, secrets)
+        prompts = make_prompts(
+            self._settings,
+            self.home,
+            clock=self.clock,
+            begun=first_prompts(store.events(run_id)),
+            told=progress.note,
+            used=self.runs / "prompts" if self.runs else None,
+            trace=self.trace_path(run_id),
+        )
+        prompts.begin()
+        asker = Asker(metered, prompts, voice, secrets)
         return ModelReasoner(rules, asker, Sight(facts, cases_of(memory), self.folder(run_id).log_files))
 
-    def _tracer(self, run_id: str) -> Tracer:
-        from adapters import make_tracer
+    def _optimising(self, states: Callable[[str], RunState | None]) -> Parts:
+        from caravan import TEMPLATES
+        from optimizing import Parts
 
-        return make_tracer(self._settings, self.trace_path(run_id), run_id, clock=self.clock, secrets=self._secrets)
+        return Parts(
+            settings=self._settings,
+            home=self.home,
+            templates=TEMPLATES,
+            clock=self.clock,
+            secrets=self._secrets,
+            store=self._store,
+            state=states,
+            logs=lambda run_id: self.folder(run_id).log_files(),
+        )
+
+    @contextmanager
+    def optimisation(
+        self, asked: Mapping[str, Json], resume: str | None, told: Callable[[str], None]
+    ) -> Iterator[Optimisation]:
+        """Better prompts are looked for: what was asked for, or the rest of what was begun under that id."""
+        from optimizing import optimisation
+
+        with self._states() as states, optimisation(self._optimising(states), asked, resume, told) as found:
+            yield found
+
+    def put_cases(self, asked: Mapping[str, Json], name: str) -> int:
+        """Bring the cases to a LangFuse dataset; how many."""
+        from optimizing import put_cases
+
+        with self._states() as states:
+            return put_cases(self._optimising(states), asked, name)
+
+    @contextmanager
+    def _states(self) -> Iterator[Callable[[str], RunState | None]]:
+        """The state of a run by its id; the checkpoints are opened when one is asked for."""
+        from contextlib import ExitStack
+
+        with ExitStack() as held:
+            opened: list[Driver] = []
+
+            def state(run_id: str) -> RunState | None:
+                if not opened:
+                    opened.append(held.enter_context(self.driver()))
+                return opened[0].state(run_id)
+
+            yield state
+
+    def _tracer(self, record: RunRecord) -> Tracer:
+        """The local file, and LangFuse beside it; what leaves nothing here leaves nothing there either."""
+        from functools import partial
+
+        from adapters import make_tracer
+        from observability import LocalTracer
+
+        path = self.trace_path(record.id)
+        local = make_tracer(self._settings, path, record.id, clock=self.clock, secrets=self._secrets)
+        there = self.langfuse_traces
+        if there is None or self.runs is not None or not isinstance(local, LocalTracer):
+            return local
+        return there.live(local, path, record, partial(self._store.run, record.id))
+
+    @cached_property
+    def langfuse_traces(self) -> LangfuseTraces | None:
+        """The runs' traces in LangFuse."""
+        from adapters import langfuse_traces
+
+        return langfuse_traces(self._settings, self.home, clock=self.clock, secrets=self._secrets)
 
     def _memory(self) -> Memory:
         from adapters import make_memory
@@ -479,6 +559,30 @@ class Application:
             raise ServiceError("The memory is switched off.", hint="CARAVAN_MEMORY=0 does that: unset it.")
         return closing(self._memory())
 
+    def prompts(self) -> AbstractContextManager[PromptShelf]:
+        """The versions of prompts, for the commands."""
+        from contextlib import closing
+
+        from adapters import make_prompt_versions
+
+        return closing(make_prompt_versions(self._settings, self.home, clock=self.clock))
+
+    @contextmanager
+    def langfuse(self) -> Iterator[LangfuseServer | None]:
+        """LangFuse, asked with less patience than a command has; None where the settings name none."""
+        from contextlib import closing
+
+        from adapters import langfuse_access
+
+        access = langfuse_access(self._settings)
+        if access is None:
+            yield None
+            return
+        from langfuse_client import LangfuseClient
+
+        with closing(LangfuseClient(access.model_copy(update={"timeout_s": min(access.timeout_s, _PROBE_S)}))) as asked:
+            yield asked
+
     def open_tree(self, source: str) -> SourceTree:
         """The repository at a path or URL."""
         from caravan.analysis import open_source
@@ -486,6 +590,25 @@ class Application:
 
         places = {"cache": self.home / "repositories", "kept": self.home / "analysis"}
         return open_source(source, environment=process_environment(), **places)
+
+    @property
+    def hub_cache(self) -> Path:
+        """Where the hub's library keeps what it fetched on this machine."""
+        from pathlib import Path
+
+        settings = self._settings
+        home = settings.hf_home or Path("~/.cache/huggingface")
+        return (settings.hf_hub_cache or home / "hub").expanduser()
+
+    def types(self) -> Types:
+        """The training types, read anew each time: the shipped ones, then a person's own."""
+        from pathlib import Path
+
+        from caravan import TEMPLATES
+        from caravan.training.loading import load_types
+
+        own = (self._settings.training_types or "").split(os.pathsep)
+        return load_types(TEMPLATES / "train", [Path(path).expanduser() for path in own if path])
 
     def toolbox(self, tree: SourceTree) -> Toolbox:
         """Looks into a repository, with secrets masked."""
@@ -539,8 +662,6 @@ def _report(state: RunState, context: Context) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code comes back."""
-    import os
-
     from caravan.terminal.app import run
     from caravan.terminal.options import without_config
 

@@ -28,6 +28,9 @@ from caravan.values.masking import mask, mask_json
 from caravan.values.trace import LARGEST_TRACE, LONGEST_LINE, SpanStatus
 
 _LONGEST_TEXT: Final = 2000  # characters of one attribute
+_LONGEST_CONTENT: Final = 12_000
+"""Likewise of a text of those that a person has asked to be traced: what a model was asked, and what it has said."""
+_CONTENT: Final = frozenset({"input", "output"})
 _LONGEST_KEY: Final = 200
 _LONGEST_MASKED: Final = 64 * 1024  # characters of a longer text that are looked at
 _MOST_ITEMS: Final = 50
@@ -91,8 +94,12 @@ class LocalTracer:
         times = {"at": self._clock.now().isoformat(), "mono": round(self.now(), 6)}
         bare = {"type": type_, "trace": self._trace, "span": span, **times}
         bare |= {key: harmless(fields[key], self._secrets) if key in _FOREIGN else fields[key] for key in fields}
-        line = _line(bare | {"attributes": harmless(attributes, self._secrets)})
-        if len(line) > LONGEST_LINE:
+        line = b""
+        for longest in (_LONGEST_CONTENT, _LONGEST_TEXT, 0):  # the first that makes a line of a size that is read back
+            line = _line(bare | {"attributes": self._told(attributes, longest)})
+            if len(line) <= LONGEST_LINE:
+                break
+        else:
             line = _line(bare | {"attributes": {"left_out": f"{len(line)} bytes"}})
         always = type_ == "end" or fields.get("kind") in _ALWAYS
         try:
@@ -104,6 +111,15 @@ class LocalTracer:
             return True
         self.left_out += not written
         return written
+
+    def _told(self, attributes: Mapping[str, Json], longest: int) -> Json:
+        """The attributes as they are written; of what was asked and said `longest` characters of each text."""
+        content = {key: attributes[key] for key in _CONTENT & attributes.keys()} if longest else {}
+        rest = {key: value for key, value in attributes.items() if key not in _CONTENT}
+        told: Json = harmless(rest, self._secrets)
+        if content and isinstance(told, dict):
+            told |= harmless(content, self._secrets, longest=longest)
+        return told
 
     def _append(self, line: bytes, limit: int) -> bool:
         if not self._begun:
@@ -217,34 +233,36 @@ def span_status(error: BaseException | None) -> tuple[SpanStatus, str]:
     return "error", " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def harmless(value: object, secrets: Sequence[str] = ()) -> Json:
+def harmless(value: object, secrets: Sequence[str] = (), *, longest: int = _LONGEST_TEXT) -> Json:
     """A value as JSON that is masked and of bounded size: long texts and lists cut, what is no JSON named by its type.
 
     A text is masked before it is cut, because half a secret is not recognised as one.
     """
-    return mask_json(_bounded(value, tuple(secrets), 0), secrets)
+    return mask_json(_bounded(value, tuple(secrets), 0, longest), secrets)
 
 
-def _bounded(value: object, secrets: tuple[str, ...], depth: int) -> Json:
+def _bounded(value: object, secrets: tuple[str, ...], depth: int, longest: int) -> Json:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, str | Path):
-        return _cut(str(value).encode("utf-8", "replace").decode("utf-8"), secrets)
+        return _cut(str(value).encode("utf-8", "replace").decode("utf-8"), secrets, longest)
     if depth >= _DEEPEST:
         return f"({type(value).__name__})"
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     if isinstance(value, Mapping):
         items = list(value.items())[:_MOST_ITEMS]
-        return {_cut(str(key), secrets, _LONGEST_KEY): _bounded(item, secrets, depth + 1) for key, item in items}
+        return {
+            _cut(str(key), secrets, _LONGEST_KEY): _bounded(item, secrets, depth + 1, longest) for key, item in items
+        }
     if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes | bytearray):
-        return [_bounded(item, secrets, depth + 1) for item in list(value)[:_MOST_ITEMS]]
+        return [_bounded(item, secrets, depth + 1, longest) for item in list(value)[:_MOST_ITEMS]]
     return value.isoformat() if isinstance(value, datetime) else f"({type(value).__name__})"
 
 
-def _cut(text: str, secrets: tuple[str, ...], limit: int = _LONGEST_TEXT) -> str:
+def _cut(text: str, secrets: tuple[str, ...], limit: int) -> str:
     if len(text) <= limit:
         return text
     shown = mask(text[:_LONGEST_MASKED], secrets)

@@ -32,6 +32,7 @@ from caravan.values.job import (
 from caravan.values.measurement import Measurement
 from caravan.values.model import Message, ModelReply, ToolSpec
 from caravan.values.plan import CodeSource, ImageBuild, PlanChange, TrainingPlan
+from caravan.values.prompts import GivenVersion, KeptVersion, Prompt, PushedVersion
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Deployment, Outcome, RunEvent, RunRecord, RunStatus, Sentinel, Snapshot
 from caravan.values.shape import ModelAnswer
@@ -458,6 +459,15 @@ class RunFolder(Protocol):
     def log_files(self) -> tuple[Path, ...]:
         """The copies of task logs, oldest first."""
 
+    def append_samples(self, alloc_id: str, data: bytes) -> None:
+        """Append masked bytes to the copy of what the sampler of an allocation's task wrote."""
+
+    def samples_size(self, alloc_id: str) -> int:
+        """How many bytes of it (before masking) have been copied: the offset to go on from."""
+
+    def samples(self, alloc_id: str) -> bytes:
+        """The copy as far as it goes; empty where there is none."""
+
     def save_patch(self, text: str) -> Path:
         """Write suggested.patch: a change of the user's code that is suggested, and nobody applies but the user."""
 
@@ -531,11 +541,63 @@ class ModelHub(Protocol):
 class PromptBook(Protocol):
     """The prompts of the steps, by name, with their version."""
 
-    def get(self, name: str) -> tuple[str, str]:
-        """The prompt's text (with `{{field}}` places) and its version. Raises UsageError for an unknown name."""
+    def get(self, name: str) -> Prompt:
+        """The version of the prompt that is in force. Raises UsageError for an unknown name.
+
+        It never waits long for a server: what can't be had in time is what was had last, or what is shipped.
+        """
 
     def names(self) -> tuple[str, ...]:
         """All names."""
+
+
+class PromptShelf(Protocol):
+    """The versions of prompts: shipped, kept in CARAVAN_HOME, and in LangFuse where the settings name one.
+
+    What asks LangFuse raises ServiceError, and UsageError where the settings name none; so do unknown names.
+    """
+
+    @property
+    def label(self) -> str:
+        """The label whose versions runs use."""
+
+    @property
+    def langfuse(self) -> str:
+        """LangFuse's host; empty where the settings name none."""
+
+    @property
+    def managed(self) -> bool:
+        """Whether runs take the versions that LangFuse has under the label."""
+
+    def given(self, name: str) -> GivenVersion | None:
+        """What LangFuse gave to runs last; None where nothing is kept of it. It is not asked."""
+
+    def names(self) -> tuple[str, ...]:
+        """All names."""
+
+    def shipped(self, name: str) -> Prompt:
+        """The version that comes with Caravan."""
+
+    def kept(self, name: str) -> tuple[KeptVersion, ...]:
+        """The kept versions, newest first."""
+
+    def keep(self, prompt: Prompt, *, why: str, labels: Sequence[str] = ()) -> KeptVersion:
+        """Keep a version; one that is kept already gets the labels. Raises UsageError for a text that can't be used."""
+
+    def label_kept(self, name: str, version: str | None, label: str) -> None:
+        """Give the label to a kept version, from the one that has it; None: to none, what is shipped holds again."""
+
+    def remote(self, name: str, *, label: str | None = None, number: int | None = None) -> PushedVersion | None:
+        """LangFuse's version with that label or number, whether or not it can be used; None where there is none."""
+
+    def remote_labels(self) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """The prompts that LangFuse has: the number of the newest version of each, and all their labels."""
+
+    def push(self, prompt: Prompt, *, labels: Sequence[str] = (), message: str = "") -> PushedVersion:
+        """Bring a version to LangFuse, with labels. None is made where its newest has the same content."""
+
+    def label_remote(self, name: str, number: int, label: str) -> None:
+        """Give the label to a version in LangFuse; from then on runs use it, where it is theirs."""
 
 
 class Progress(Protocol):
@@ -567,6 +629,9 @@ class Progress(Protocol):
 
     def metrics(self, values: Mapping[str, float]) -> None:
         """The task logged these metrics together, in the order of its lines; a value may be nan or infinite."""
+
+    def used(self, text: str) -> None:
+        """What the task uses now of GPUs, memory, cores and disk, in words."""
 
     def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
         """A failure's cause, what is done about it, and what that changes in the plan: path to (before, after)."""

@@ -444,6 +444,46 @@ def launchers() -> str:
     return "\n".join(rows).rstrip()
 
 
+def training_types() -> str:
+    """The shipped training types with what they take and how a run of each is judged."""
+    from caravan import TEMPLATES
+    from caravan.training.loading import load_types
+
+    rows = ["| type | also | what it does | data | methods | judged by |", "|---|---|---|---|---|---|"]
+    for entry in load_types(TEMPLATES / "train"):
+        kind = entry.type
+        method = next((knob for knob in kind.knobs if knob.path == "training.method"), None)
+        cells = (
+            f"`{kind.name}`",
+            ", ".join(f"`{alias}`" for alias in kind.aliases),
+            kind.about.strip(),
+            ", ".join(kind.formats),
+            ", ".join(map(str, method.choices)) if method else "",
+            f"`{kind.target}`" if kind.target else "",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def knobs() -> str:
+    """What knobs of the training types do to memory and speed, by our own estimate."""
+    from caravan.planning.knob_effects import effects
+    from caravan.planning.knob_references import REFERENCES
+
+    parts = []
+    for reference in REFERENCES:
+        rows = ["| knob | value | GiB of each GPU | to be held | fits 80 GB | samples/s |", "|---|---|---|---|---|---|"]
+        first: float | None = None
+        for effect in effects(reference):
+            speed, first = effect.samples_per_s, first or effect.samples_per_s
+            shown = f"{speed:,.{0 if speed >= 100 else 1}f} ({speed / first:.2f} ×)" if speed and first else ""
+            knob = f"`{effect.knob}`" if effect.knob and effect.knob != "GPUs" else effect.knob
+            fits = "yes" if effect.fits else "no"
+            rows.append(f"| {knob} | {effect.value} | {effect.gib:.1f} | {effect.high:.1f} | {fits} | {shown} |")
+        parts.append(f"**`{reference.type}`**: {reference.title}.\n\n" + "\n".join(rows))
+    return "\n\n".join(parts)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "graph": graph,
     "settings": settings,
@@ -464,6 +504,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "policy": policy,
     "policy-example": lambda: example("policy.toml"),
     "profile": profile,
+    "knobs": knobs,
+    "training-types": training_types,
     "profile-example": lambda: example("caravan.toml"),
 }
 

@@ -193,6 +193,7 @@ def whole(home: Path, what: str, flat: list, pip: list, *, apart: bool) -> int:
     began, cache, kept = time.monotonic(), home.parent, False
     wanted, code_copy = cache / f"{home.name}.txt", cache / f"{home.name}.code"
     shutil.rmtree(home, ignore_errors=True)  # a killed installer's, or a broken one
+    say(f"installing into {home}, once for all jobs that share {cache}: a few seconds, some minutes and GB with torch")
     try:
         wanted.write_text("\n".join(apart_lines(cache, home, flat) if apart else flat) + "\n", encoding="utf-8")
         pip = apart_lines(cache, home, pip) if apart else pip

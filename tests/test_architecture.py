@@ -23,11 +23,28 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "adapters": frozenset(
         {"values", "ports", "config", "profiles", "cluster", "runs", "agent", "analysis", "memory"}
         | {"keeping", "lessons", "observability", "starting"}
+        | {"prompts", "prompt_shelf", "prompt_cache", "langfuse_access", "langfuse_client", "langfuse_patience"}
+        | {"live_traces"}
     ),
+    "otlp": frozenset({"runs"}),
+    "sending": frozenset({"values", "ports", "runs", "observability", "otlp", "langfuse_access", "langfuse_client"}),
+    "live_traces": frozenset(
+        {"values", "ports", "observability", "sending", "otlp", "langfuse_access", "langfuse_client"}
+        | {"langfuse_patience"}
+    ),
+    "langfuse_access": frozenset({"values"}),
+    "langfuse_client": frozenset({"values", "cluster", "langfuse_access"}),
+    "langfuse_patience": frozenset({"ports"}),
+    "optimizing": frozenset({"values", "ports", "config", "adapters", "agent", "offline", "langfuse_client"}),
     "profiles": frozenset({"values", "config"}),
     "policies": frozenset({"values", "config", "profiles"}),
     "pricing": frozenset({"values", "config", "profiles"}),
-    "prompts": frozenset({"values", "ports"}),
+    "prompts": frozenset(
+        {"values", "prompt_shelf", "prompt_exchange", "prompt_cache", "langfuse_access", "langfuse_client"}
+    ),
+    "prompt_cache": frozenset({"values", "ports", "runs", "langfuse_access", "langfuse_client", "langfuse_patience"}),
+    "prompt_shelf": frozenset({"values", "ports", "runs"}),
+    "prompt_exchange": frozenset({"values", "langfuse_client"}),
     "tools": frozenset({"values", "ports", "analysis"}),
     "memory": frozenset({"values", "ports", "lessons", "vectors"}),
     "keeping": frozenset({"values", "ports", "lessons"}),
@@ -44,8 +61,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "training": frozenset({"values"}),
     "cluster": frozenset({"values", "ports", "hcl"}),
     "runs": frozenset({"values", "ports"}),
-    "agent": frozenset({"values", "ports", "analysis", "planning", "diagnosis", "hcl"}),
-    "terminal": frozenset({"values", "ports", "agent", "analysis", "planning", "diagnosis", "runs"}),
+    "agent": frozenset({"values", "ports", "analysis", "planning", "diagnosis", "hcl", "training"}),
+    "terminal": frozenset({"values", "ports", "agent", "analysis", "planning", "diagnosis", "runs", "training"}),
     "offline": frozenset({"values", "ports", "agent", "planning", "diagnosis"}),
 }
 TOP = frozenset(
@@ -53,6 +70,7 @@ TOP = frozenset(
         "main",
         "machine",
         "notify",
+        "optimizing",
         "lending",
         "adapters",
         "config",
@@ -60,6 +78,15 @@ TOP = frozenset(
         "policies",
         "pricing",
         "prompts",
+        "prompt_shelf",
+        "prompt_exchange",
+        "prompt_cache",
+        "langfuse_access",
+        "langfuse_client",
+        "langfuse_patience",
+        "otlp",
+        "sending",
+        "live_traces",
         "tools",
         "memory",
         "keeping",
@@ -79,6 +106,9 @@ HEAVY = (
     "qdrant_client",
     "openai",
     "langchain_openai",
+    "opentelemetry",
+    "google.protobuf",
+    "dspy",
 )
 
 FILES = sorted([*ROOT.glob("*.py"), *(ROOT / "caravan").rglob("*.py")])

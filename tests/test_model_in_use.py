@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from caravan.values.prompts import content_version, remote_name
 from machine import LocalControl
+from tests.fakes.langfuse_server import LangfuseServer
 from tests.fakes.openai_server import Asked, ScriptedOpenAi, Turn, says
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,3 +149,37 @@ def test_a_model_that_is_gone_when_a_run_goes_on_is_said_once(home: Path, job: t
     assert sum(row["calls"] for row in steps.values() if not row["failed"]) == asked  # none was asked twice
     assert set(steps) >= {"refine_profile", "diagnose"}
     assert steps["diagnose"]["failed"] == 1
+
+
+def test_the_prompts_of_langfuse_are_used_and_a_run_that_goes_on_keeps_them(home: Path, job: tuple[str, ...]) -> None:
+    plan = (ROOT / "templates" / "prompts" / "plan.md").read_text("utf-8")
+    with ScriptedOpenAi(answers, models=[("qwen3-8b", 32768)]) as server, LangfuseServer() as langfuse:
+        product = Product(home, server.url)
+        product.environment |= langfuse.environment() | {"CARAVAN_PROMPT_CACHE_S": "0"}
+        for name in ("plan", "repair"):
+            text = (ROOT / "templates" / "prompts" / f"{name}.md").read_text("utf-8")
+            langfuse.put_prompt(remote_name(name), f"Of LangFuse.\n{text}", "production")
+        open_run, _ = product.run(*job, code=3)
+        langfuse.put_prompt(remote_name("plan"), plan, "production")
+        langfuse.put_prompt(remote_name("repair"), "nothing", "production")
+        document, told = product.run("resume", open_run["run_id"], "--approve", code=0)
+        said = [asked.said() for asked in server.chats]
+    used = {prompt for step in document["model"]["steps"] for prompt in step["prompts"]}
+    version = content_version(f"Of LangFuse.\n{plan}")
+    assert f"plan {version} (LangFuse 1)" in used
+    assert any("Of LangFuse." in text for text in said)
+    assert any(prompt.startswith("repair ") and prompt.endswith("(shipped)") for prompt in used)
+    assert "LangFuse's version 2 of the prompt repair is not used" in "\n".join(told)
+    report = Path(document["report_path"]).read_text()
+    assert f"plan {version}" in report
+    trace = (home / "traces" / f"{document['run_id']}.jsonl").read_text()
+    assert f'"prompt":"plan","prompt_version":"{version}","prompt_number":1,"prompt_origin":"langfuse"' in trace
+    shown = subprocess.run(
+        [sys.executable, "main.py", "show", document["run_id"]],
+        cwd=ROOT,
+        env=product.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert f"plan {version} (LangFuse 1)" in shown

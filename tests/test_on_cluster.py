@@ -17,6 +17,7 @@ from caravan.cluster.local import control
 from caravan.cluster.nomad import NomadCluster
 from caravan.runs.bundle import unpack
 from machine import SystemClock
+from tests.fakes.langfuse_server import LangfuseServer
 
 ROOT = Path(__file__).resolve().parent.parent
 # It fails until a repair gives it more memory, then waits for a gate, where there is one.
@@ -119,6 +120,20 @@ def until_left(product: Product, run_id: str) -> None:
     with_left = product.home / "cluster"
     while not list(with_left.glob("allocs/*/alloc/data/caravan-run.b64")):
         time.sleep(0.1)
+
+
+def test_its_trace_is_brought_here_too_and_langfuse_gets_it_from_here(product: Product, repository: Path) -> None:
+    with LangfuseServer() as langfuse:
+        product.environment |= langfuse.environment()
+        run_id = product.hand_over(repository)["run_id"]  # no secrets are lent: its agent works without LangFuse
+        assert product.run("watch", run_id).returncode == 0
+        assert product.document("resume", run_id)["status"] == "succeeded"
+        names = [span["name"] for span in product.document("traces", run_id)["spans"]]
+        assert {"deploy_job", "verify_deployment", "evaluate", "report"} <= set(names)
+        assert names.count("analyze_codebase") == 1
+        assert "report" not in {span.name for span in langfuse.kept.spans.values()}
+        assert product.run("traces", "push", run_id).returncode == 0
+        assert {"deploy_job", "evaluate", "report"} <= {span.name for span in langfuse.kept.spans.values()}
 
 
 def test_it_repairs_there_and_the_result_is_brought_here(product: Product, repository: Path) -> None:

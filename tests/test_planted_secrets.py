@@ -23,6 +23,9 @@ from caravan.cluster.local import control
 from caravan.terminal.app import run
 from caravan.terminal.streams import Terminal
 from main import Application
+from tests.fakes.langfuse_kept import Asked, unpacked
+from tests.fakes.langfuse_server import SECRET_KEY as LANGFUSE_SECRET
+from tests.fakes.langfuse_server import LangfuseServer
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6InBsYW50ZWQifQ.c2lnbmF0dXJlX3BsYW50ZWQ"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\n{}\n{}\n-----END RSA PRIVATE KEY-----"
@@ -40,7 +43,7 @@ ENVIRONMENT = {  # name → value: known by the name alone, whatever they look l
     "AWS_SECRET_ACCESS_KEY": "planted/secret+access/key=000000000006",
     "AWS_SESSION_TOKEN": "FwoGplanted//////////session+token==0007",
     "QDRANT_API_KEY": "planted qdrant key with blanks 08",
-    "LANGFUSE_SECRET_KEY": "sk-lf-planted-0000-0000-000000000009",
+    "LANGFUSE_SECRET_KEY": LANGFUSE_SECRET,
     "COMET_API_KEY": 'odd "quoted" & <key> 10',
     "DB_PASSWORD": "short!",
     "NEPTUNE_API_TOKEN": "eyJhcGlfYWRkcmVzcyI6InBsYW50ZWQifQ==12",
@@ -154,6 +157,7 @@ class Place:
 
     home: Path
     repository: Path
+    langfuse: LangfuseServer
     said: list[str] = field(default_factory=list)
 
     def run(self, *words: str, code: int | None = None) -> Seen:
@@ -174,6 +178,7 @@ class Place:
         cluster = self.home / "cluster"
         kept = (cluster / "allocs", cluster / "variables.json", cluster / "token")
         texts = [("stdout or stderr", said.encode()) for said in self.said]
+        texts += [(f"what went to LangFuse ({a.method} {a.path})", unpacked(a)) for a in list(self.langfuse.asked)]
         for file in self.home.rglob("*"):
             inside = any(file == place or place in file.parents for place in kept)
             if file.is_file() and not inside and file.name != "code.tar.gz":
@@ -227,7 +232,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     ):
         subprocess.run((*git, *words), cwd=repository, check=True, env={"PATH": os.environ["PATH"], "HOME": str(root)})
     control.start(home / "cluster", inventory=None, environment={"PATH": os.environ["PATH"]})
-    yield Place(home, repository)
+    with LangfuseServer() as langfuse:
+        yield Place(home, repository, langfuse)
     control.stop(home / "cluster")
 
 
@@ -236,6 +242,9 @@ def _planted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARAVAN_HOME", str(place.home))
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
+    for name, value in place.langfuse.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CARAVAN_TRACE_CONTENT", "1")  # the most that can leave
     ELSEWHERE["cluster token"] = (place.home / "cluster" / "token").read_text().strip()
 
 
@@ -325,3 +334,24 @@ def test_the_job_names_them_and_where_they_are(place: Place) -> None:
     assert 'with nomadVar "nomad/jobs"' in text
     for name in SENT:
         assert re.search(rf"^\s*{name}=", text, re.MULTILINE)
+
+
+def test_nothing_that_went_to_langfuse_holds_one(place: Place) -> None:
+    pushed = place.run("traces", "push", "--all-missing", "--json", code=0).document
+    assert pushed["skipped"] == []
+    spans = list(place.langfuse.kept.spans.values())
+    assert len({span.trace_id for span in spans}) >= 3
+    assert {"run", "register", "diagnose", "scored"} <= {span.name for span in spans}
+    failed = [span for span in spans if span.name == "diagnose"]
+    assert "[masked]" in json.dumps([span.attributes for span in spans])
+    assert failed
+    assert place.langfuse.kept.scores
+    assert place.found() == []
+
+
+def test_the_search_finds_what_went_to_langfuse(place: Place) -> None:
+    body = gzip.compress(b"x" + ENVIRONMENT["HF_TOKEN"].encode())
+    asked = Asked("POST", "/api/public/otel/v1/traces", {}, {"content-encoding": "gzip"}, body)
+    place.langfuse.asked.append(asked)
+    assert any("LangFuse" in said for said in place.found())
+    place.langfuse.asked.remove(asked)

@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from caravan.ports import PromptBook
 from caravan.values.errors import StateError, UsageError
 from caravan.values.failure import FailureClass
-from prompts import LocalPromptBook, fields, fill, version_of
+from caravan.values.prompt_inputs import INPUTS, troubles
+from caravan.values.prompts import Demo, Prompt, content_version
+from machine import SystemClock
+from prompt_shelf import DiskShelf
+from prompts import LocalPromptBook, RunPrompts, fields, fill
 
 BOOK = LocalPromptBook(Path(__file__).parents[1] / "templates" / "prompts")
 EXPECTED = {
@@ -29,31 +33,38 @@ class BookInMemory:
     def __init__(self, texts: dict[str, str]) -> None:
         self._texts = texts
 
-    def get(self, name: str) -> tuple[str, str]:
+    def get(self, name: str) -> Prompt:
         if name not in self._texts:
             raise UsageError(f"There is no prompt {name!r}.")
-        return self._texts[name], version_of(self._texts[name])
+        return Prompt(name=name, text=self._texts[name], fields=fields(self._texts[name]))
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._texts))
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "run", "memory"])
 def book(request: pytest.FixtureRequest, tmp_path: Path) -> PromptBook:
     texts = {"b": "Hello {{name}}\n", "a": "ä"}
     if request.param == "memory":
         return BookInMemory(texts)
     for name, text in texts.items():
         (tmp_path / f"{name}.md").write_text(text, "utf-8")
-    return LocalPromptBook(tmp_path)
+    local = LocalPromptBook(tmp_path)
+    return RunPrompts(local, DiskShelf(tmp_path / "shelf", SystemClock())) if request.param == "run" else local
 
 
 def test_a_book_gives_texts_with_their_version(book: PromptBook) -> None:
     assert book.names() == ("a", "b")
-    text, version = book.get("b")
-    assert text == "Hello {{name}}\n"
-    assert version == version_of(text) != book.get("a")[1]
-    assert len(version) == 12
+    prompt = book.get("b")
+    assert (prompt.text, prompt.fields) == ("Hello {{name}}\n", ("name",))
+    assert prompt.version == content_version(prompt.text) != book.get("a").version
+    assert len(prompt.version) == 12
+
+
+def test_a_version_is_of_text_and_examples() -> None:
+    demos = (Demo(given="a", answer="{}"),)
+    versions = {content_version("x"), content_version("x", demos), content_version("x", (*demos, *demos))}
+    assert len(versions) == 3
 
 
 @pytest.mark.parametrize("name", ["", "c", "../b", "b.md", "a\x00"])
@@ -69,12 +80,14 @@ def test_a_file_that_is_no_text_says_so(tmp_path: Path) -> None:
 
 
 def test_the_shipped_prompts_have_the_fields_their_steps_fill() -> None:
-    assert {name: fields(BOOK.get(name)[0]) for name in BOOK.names()} == EXPECTED
+    assert {name: BOOK.get(name).fields for name in BOOK.names()} == EXPECTED
+    assert {name: tuple(sorted(place.name for place in INPUTS[name])) for name in INPUTS} == EXPECTED
+    assert [troubles(name, BOOK.get(name).text) for name in BOOK.names()] == [()] * len(EXPECTED)
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_each_shipped_prompt_fences_its_data_and_asks_for_json(name: str) -> None:
-    text, _ = BOOK.get(name)
+    text = BOOK.get(name).text
     assert "data, never an instruction" in text
     assert "Answer with one JSON object and nothing else" in text
     assert text.count("<data name=") == text.count("</data>")
@@ -84,7 +97,7 @@ def test_each_shipped_prompt_fences_its_data_and_asks_for_json(name: str) -> Non
 
 
 def test_the_classes_fit_into_the_diagnosis() -> None:
-    text, _ = BOOK.get("diagnose")
+    text = BOOK.get("diagnose").text
     values = dict.fromkeys(fields(text), "") | {"classes": ", ".join(FailureClass)}
     assert "cuda_oom" in fill(text, values)
 

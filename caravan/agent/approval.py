@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from caravan.agent.context import Context
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, joined
+from caravan.agent.training import source_of
 from caravan.analysis.several_nodes import shares_its_work
 from caravan.diagnosis.ladders.packages import trusted
 from caravan.diagnosis.ladders.remembered import WORKED
@@ -56,7 +57,7 @@ def each_by_itself(plan: TrainingPlan, state: RunState, context: Context) -> tup
         return ()
     words = (*plan.command, *plan.launch.args, *plan.env.values())
     try:
-        if shares_its_work(context.open_tree(state.request.source), words):
+        if shares_its_work(source_of(state, context), words):
             return ()
     except UsageError:  # it may be gone since it was packed
         return ()
@@ -110,7 +111,7 @@ _OURS = frozenset({Author.DEFAULT, Author.REPOSITORY, Author.CLUSTER, Author.ANS
 
 
 def _untrusted(state: RunState, context: Context, lines: tuple[str, ...]) -> tuple[str, ...]:
-    looks = looks_of(lambda: context.toolbox(context.open_tree(state.request.source)), state.need_profile())
+    looks = looks_of(lambda: context.toolbox(source_of(state, context)), state.need_profile())
     return tuple(line for line in lines if not trusted(line, looks))
 
 

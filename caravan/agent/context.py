@@ -24,6 +24,7 @@ from caravan.ports import (
     Toolbox,
     Tracer,
 )
+from caravan.training.loading import Types
 from caravan.values.delivery import Shipping
 from caravan.values.environment import BaseImage
 from caravan.values.failure import Scope
@@ -61,6 +62,7 @@ class Context:
     sent to the cluster and kept nowhere. `policies` are the administrators'. `smoke`: whether jobs begin with some
     steps that are measured; None: where they cost money. `own` is the run's directory where it began, if that was
     elsewhere. `adviser`: a language model, where there is one. `lesson_scope`: whom the run's lessons speak to.
+    `types` reads the training types that there are. `hub_cache`: where the hub's library keeps models here.
     """
 
     cluster: Cluster
@@ -96,6 +98,8 @@ class Context:
     own: str = ""
     adviser: Adviser | None = None
     lesson_scope: Scope = Scope.TENANT
+    types: Callable[[], Types] = Types
+    hub_cache: Path | None = None
 
 
 def recent(cluster: Cluster, clock: Clock, *, seconds: float = 15.0) -> Callable[[], ClusterFacts]:

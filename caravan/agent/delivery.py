@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from caravan.agent.context import Context
 from caravan.agent.data_delivery import lies_here, mounted, with_data
 from caravan.agent.state import RunState
+from caravan.agent.training import source_of
+from caravan.analysis.added import WithAdded
 from caravan.analysis.deny import is_suspect
 from caravan.analysis.traps import Traps, find_traps, named, warnings
 from caravan.analysis.tree import SourceTree
@@ -35,6 +37,8 @@ from caravan.planning.delivery import (
     with_volume,
 )
 from caravan.planning.draft import image_in
+from caravan.planning.environments import requirement_files
+from caravan.planning.package_room import room_for_packages
 from caravan.values.base import Json
 from caravan.values.delivery import Parcel, holds_credentials
 from caravan.values.errors import PlanError
@@ -71,10 +75,12 @@ def choose_code(
     facts, traps = context.facts(), find_traps(tree)
     said = tuple(said)
     wish = wishes(said, "code")
+    added = _added(tree)
+    _refuse_without(added, wish)
     if facts.kind is ClusterKind.NONE:  # nothing is packed for a plan on paper
         return Chosen(CodeSource.model_validate({"kind": "archive", **wish}), None, _suspects(tree))
-    unpushed = _unpushed(source, profile, traps)
-    dockerfile = _dockerfile(profile, tree, said, wish, context)
+    unpushed = added or _unpushed(source, profile, traps)
+    dockerfile = "" if added else _dockerfile(profile, tree, said, wish, context)
     inside = code_in_image(tree.text(dockerfile) or "") if dockerfile else None
     kind = code_kind(wish, facts, unpushed=unpushed, in_image=inside is not None)
     packed = None
@@ -104,7 +110,30 @@ def unpushed(state: RunState, context: Context) -> str:
     why = not_from_git(source, profile)
     if why or state.need_plan().code.kind != "git":
         return why
-    return _unpushed(source, profile, find_traps(context.open_tree(source)))
+    tree = source_of(state, context)
+    return _added(tree) or _unpushed(source, profile, find_traps(tree))
+
+
+def _added(tree: SourceTree) -> str:
+    """Why the code of a tree with added files is nowhere else, in half a sentence; empty for one without."""
+    if not isinstance(tree, WithAdded):
+        return ""
+    return f"{tree.added[0].partition('/')[0]} is Caravan's own, added to what the repository has"
+
+
+def _refuse_without(added: str, wish: dict[str, Json]) -> None:
+    """Raises PlanError where the code shall come from a place that the added files are not in."""
+    kind = code_kind(wish, _NOWHERE, unpushed="", in_image=False) if wish.keys() & {"kind", "location"} else "archive"
+    if not added or (kind == "archive" and not wish.get("location")):
+        return
+    places = {"git": "no git remote has it", "image": "no image has it", "mount": "nothing can be added to a mount"}
+    raise PlanError(
+        f"code.kind: {kind} can't be: {added}, and {places.get(kind, 'the archive there lacks it')}.",
+        hint="Leave code unset: then it is sent as an archive.",
+    )
+
+
+_NOWHERE: Final = ClusterFacts(kind=ClusterKind.NONE, address="")
 
 
 def with_delivery(plan: TrainingPlan, chosen: Chosen, tree: SourceTree, context: Context) -> TrainingPlan:
@@ -116,7 +145,11 @@ def with_delivery(plan: TrainingPlan, chosen: Chosen, tree: SourceTree, context:
         build = chosen.build.model_dump(mode="json")
         plan = apply_changes(plan, [PlanChange(path="build", value=build, by=Author.REPOSITORY, why="its Dockerfile")])
     plan = with_data(plan, tree, context)
-    return plan if context.facts().shared_files else apply_changes(plan, _disk(plan))
+    if context.facts().shared_files:
+        return plan
+    plan = apply_changes(plan, _disk(plan))
+    files = (posixpath.normpath(posixpath.join(plan.workdir or ".", f)) for f in requirement_files(plan))
+    return apply_changes(plan, room_for_packages(plan, [tree.text(f) or "" for f in files if f in tree]))
 
 
 def _disk(plan: TrainingPlan) -> tuple[PlanChange, ...]:
@@ -214,7 +247,7 @@ def needed_but_left_out(plan: TrainingPlan, tree: SourceTree) -> tuple[str, ...]
         return ()
     words = [*plan.command, *(w.partition("=")[2] for w in plan.command if "=" in w)]
     words += [str(v) for v in plan.training.options.values() if isinstance(v, str)]
-    words += [plan.setup.requirements or "", *plan.setup.further_requirements]
+    words += requirement_files(plan)
     found = []
     for word in dict.fromkeys(words[:_WORDS]):
         inside = posixpath.normpath(posixpath.join(plan.workdir or ".", word)) if word and word[0] != "-" else ""

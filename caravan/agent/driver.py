@@ -25,6 +25,7 @@ from caravan.agent.context import Context
 from caravan.agent.ending import end_jobs
 from caravan.agent.graph import RECURSION_LIMIT, build_graph
 from caravan.agent.reopening import AS_NODE, REOPENED, TAKEN_UP, reopened
+from caravan.agent.scoring import scored
 from caravan.agent.state import RunState
 from caravan.agent.undisturbed import UndisturbedSerializer
 from caravan.values.base import Value
@@ -133,13 +134,21 @@ class Driver:
                 if self._snapshot(record.id).next not in _AFTER_DEPLOYMENT:
                     return record
             with context.tracer.span("run", "run", run_id=record.id):
-                return self._go_on(record, context, reply, until)
+                ended = self._go_on(record, context, reply, until)
+                self._tell_scores(record, context)
+                return ended
         except KeyboardInterrupt as stop:
             context.store.update_run(record.id, detail="interrupted; `resume` goes on")
             raise Interrupted(f"Run {record.id} was interrupted.", hint=f"Go on with: resume {record.id}") from stop
         except CaravanError as error:
             context.store.update_run(record.id, detail=error.line())
             raise
+
+    def _tell_scores(self, record: RunRecord, context: Context) -> None:
+        """Leave in the trace what an ended run came to."""
+        state = self.state(record.id) if context.store.run(record.id).status in ENDED else None
+        if state is not None:
+            context.tracer.event("scored", **scored(state, context))
 
     def reopen(self, record: RunRecord, context: Context, changes: Sequence[PlanChange]) -> RunRecord:
         """Take up a run that ended with something for a person, with their changes of its plan; `drive` goes on.

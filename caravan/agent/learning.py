@@ -58,7 +58,10 @@ def keep_run(state: RunState, context: Context, outcome: Outcome | None, log: st
     rate = next((v for name, v in reversed(rows) if _STEPS.fullmatch(name) and 0 < v < math.inf), None)
     peaks = [(name.lower(), gib) for name, v in rows if (gib := _peak_gib(name, v)) is not None]
     allocated = max((gib for name, gib in peaks if "alloc" in name), default=None)
-    held = max((gib for name, gib in peaks if "alloc" not in name), default=allocated)
+    logged = max((gib for name, gib in peaks if "alloc" not in name), default=allocated)
+    # What the device itself was seen to hold goes before what the training says of it.
+    held = max((gib for use in state.attempts[-1].uses if (gib := use.gpu_peak_gib)), default=logged)
+    held = max((gib for gib in (held, allocated) if gib is not None), default=None)
     _keep(state, context, state.attempts[-1].number, "run", held, allocated, None if rate is None else 1 / rate)
 
 

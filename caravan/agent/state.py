@@ -13,6 +13,7 @@ from caravan.values.plan import TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt, Deployment, Outcome, RunRequest, RunStatus
 from caravan.values.secrets import SecretOffer
+from caravan.values.training import DataReport, TrainingChoice
 
 Update = dict[str, Any]
 """A node's partial update: field name of RunState → new value."""
@@ -32,6 +33,11 @@ class RunState(Value):
     run_id: str
     request: RunRequest
     profile: RepoProfile | None = None
+    training: TrainingChoice | None = Field(
+        default=None, description="the training type whose script Caravan brings; None: the repository's own trains"
+    )
+    data: DataReport | None = Field(default=None, description="what a look at the data of such a run has found")
+    data_seen: str = Field(default="", description="digest of the plan's fields that the look depended on")
     questions: tuple[Question, ...] = ()
     answers: tuple[Answer, ...] = ()
     asked_back: tuple[str, ...] = Field(default=(), description="ids of contradictions that a person was shown")

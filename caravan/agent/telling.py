@@ -1,8 +1,10 @@
 """What a node's span tells of its work: small attributes and moments, read off its update. Pure."""
 
 from caravan.agent.state import RunState, Update
+from caravan.diagnosis.ladders.remembered import WORKED
 from caravan.values.base import Json
-from caravan.values.failure import Wait
+from caravan.values.failure import Repair, Wait
+from caravan.values.lesson_fields import name_of
 from caravan.values.plan import TrainingPlan, plan_diff
 
 
@@ -38,10 +40,14 @@ def result(state: RunState, update: Update) -> dict[str, Json]:
 
 
 def moments(state: RunState, update: Update) -> list[tuple[str, dict[str, Json]]]:
-    """Moments of their own: a repair that was taken, or another change of the plan, with each field before and after.
+    """Moments of their own: a repair that was taken, or another change of the plan, with each field before and after;
+    and each case from memory that either follows.
 
     Fields stand by their path on both sides, so that one with a secret's name is masked.
     """
+    followed: list[tuple[str, dict[str, Json]]] = [
+        ("recall used", {"case": case.id, "for": "the plan"}) for case in update.get("remembered", ())
+    ]
     plan = update.get("plan")
     changed = _changed(state.plan, plan) if state.plan and plan else {}
     tried = update.get("tried", ())
@@ -49,8 +55,14 @@ def moments(state: RunState, update: Update) -> list[tuple[str, dict[str, Json]]
         repair = tried[-1]
         waits = {"seconds_waited": repair.seconds} if isinstance(repair, Wait) else {}
         avoids = {"avoid_nodes": list(repair.avoid_nodes)} if repair.kind == "retry_elsewhere" else {}
-        return [("repair", {"repair": repair.kind, "why": repair.why, **waits, **avoids, **changed})]
-    return [("plan_changed", changed)] if changed else []
+        followed += [("recall used", {"case": case, "for": "a repair"}) for case in _cases_of(state, repair)]
+        return [*followed, ("repair", {"repair": repair.kind, "why": repair.why, **waits, **avoids, **changed})]
+    return [*followed, ("plan_changed", changed)] if changed else followed
+
+
+def _cases_of(state: RunState, repair: Repair) -> list[str]:
+    """The cases from memory that a repair follows: its reason names them."""
+    return [case.id for case in state.cases if name_of(case) in repair.why] if repair.why.startswith(WORKED) else []
 
 
 def _changed(before: TrainingPlan, after: TrainingPlan) -> dict[str, Json]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from caravan.agent.context import Context
 from caravan.agent.data_delivery import looks_like_data
 from caravan.agent.state import RunState
+from caravan.agent.training import source_of
 from caravan.analysis.tree import SourceTree
 from caravan.planning.delivery import code_in_image, covering
 from caravan.values.errors import UsageError
@@ -72,7 +73,7 @@ def dockerfile_hint(state: RunState, context: Context) -> tuple[str, ...]:
 def _tree(state: RunState, context: Context) -> SourceTree | None:
     """The repository; None where it is gone since it was packed: then nothing is known."""
     try:
-        return context.open_tree(state.request.source)
+        return source_of(state, context)
     except UsageError:
         return None
 

@@ -13,12 +13,14 @@ from caravan.agent.gang import broken
 from caravan.agent.logs import TERMINAL, LogFollower
 from caravan.agent.purse import Money
 from caravan.agent.resuming import TakenUp
+from caravan.agent.sampling import SampleFollower
 from caravan.agent.smoke import FirstSteps
 from caravan.agent.watchdog import END_S, Watchdog
 from caravan.values.base import Json
 from caravan.values.errors import ClusterError, ClusterUnreachable
 from caravan.values.plan import TrainingPlan
 from caravan.values.run import Deployment, Phase, RunEvent, RunStatus, Sentinel, SmokeResult, Snapshot, Stretch, Watched
+from caravan.values.samples import ResourceUse
 
 _REASONS: Final = 10  # reasons for waiting that are stored of one deployment; a scheduler may count nodes for ever
 
@@ -33,8 +35,8 @@ ASK_S: Final = 5.0
 
 @dataclass(frozen=True)
 class Seen:
-    """How a watch ended: the last snapshot, the result file, the deadlines, what somebody else changed, and what the
-    first steps showed.
+    """How a watch ended: the last snapshot, the result file, the deadlines, what somebody else changed, what the first
+    steps showed, and what each member used.
     """
 
     last: Snapshot
@@ -42,6 +44,7 @@ class Seen:
     watched: Watched
     changed: str = ""
     smoke: SmokeResult | None = None
+    uses: tuple[ResourceUse, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -71,6 +74,7 @@ class JobWatch:
         self._logs = LogFollower(context, names=names, nodes=plan.launch.nodes)
         self._first_steps = FirstSteps(context, plan, stored, first_steps)
         self._taken_up = TakenUp(context, plan, stored)
+        self._samples = SampleFollower(context, plan)
         self._dog = Watchdog(plan.limits, context.clock, stored.watched, context.secrets, plan.kill_timeout_s, purse)
         self._placed: set[str] = set()
         self._reasons = {e.text for e in context.store.events(stored.run_id) if e.kind == "queued"}
@@ -98,6 +102,7 @@ class JobWatch:
             self._logs.copy(snapshot)
             self._first_steps.look(snapshot)
             self._taken_up.look(snapshot)
+            self._samples.look(snapshot)
             self._prove_early(snapshot)
             if changed := changed_by_others(snapshot, deployment):
                 return self._seen(snapshot, changed)
@@ -119,7 +124,7 @@ class JobWatch:
         sentinel = None if gone else self._context.read_sentinel(self._context.cluster, last)
         if sentinel is None and self._proved == _ids(last):
             sentinel = self._sentinel  # read in time; the cluster has collected it since
-        return Seen(last, sentinel, self._dog.watched, changed, self._first_steps.found)
+        return Seen(last, sentinel, self._dog.watched, changed, self._first_steps.found, self._samples.uses)
 
     def _prove_early(self, snapshot: Snapshot) -> None:
         """Read the result file as soon as a task is dead, before the cluster can collect it; once for each death."""

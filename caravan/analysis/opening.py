@@ -18,7 +18,8 @@ def open_source(
 
     Clones (shallow) and unpacked archives lie below `cache`; hashes and profiles that were found are kept below `kept`
     (nowhere when None). `environment` is what git's process gets (a search path alone when None). Raises
-    RepositoryError, one line, for what is missing, no directory, empty or unreadable.
+    RepositoryError, one line, for what is missing, no directory or unreadable, and for an empty clone or archive; an
+    empty directory of this machine is a tree without files (`SourceTree.need_files`).
     """
     known = Kept(kept) if kept is not None else None
     if not source.strip() or "\0" in source:

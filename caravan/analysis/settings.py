@@ -191,7 +191,7 @@ def _ini(text: str) -> dict[str, Json]:
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names of keys keep their case
     try:
         parser.read_string(text)
-    except configparser.Error:
+    except (configparser.Error, AttributeError):  # the latter for a line that goes on an option without a value
         return {}
     rows = ((f"{s}.{k}", v) for s in parser.sections() for k, v in parser.items(s))
     found: dict[str, Json] = {}

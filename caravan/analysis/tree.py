@@ -75,8 +75,14 @@ class SourceTree:
             self._note(note)
         self._entries = {e.path: e for e in sorted(self._scan(), key=lambda e: e.path)}
         self._drop_links_to_left_out()
+        if cloned:
+            self.need_files()
+
+    def need_files(self) -> None:
+        """Raise RepositoryError where there are no files: an empty directory will do for data that lie elsewhere."""
         if not self._entries:
-            raise RepositoryError(f"{root} holds no files that may be read.", hint="Give a training repository.")
+            hint = "Give a training repository, or name the data to train on in the sentence."
+            raise RepositoryError(f"{self.root} holds no files that may be read.", hint=hint)
 
     @property
     def git(self) -> GitState | None:

@@ -138,7 +138,10 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "Device-side assert: a token or label index exceeds the embedding / classes.",
         "Tokenizer and model, or labels and model, do not belong together: ids exceed what the model has.",
         ("training.resize_embeddings", "training.max_len"),
-        (said("A {kind} index of {value} was asked for, and there are {size}."),),
+        (
+            said("{file}, line {line}: {fault}."),
+            said("A {kind} index of {value} was asked for, and there are {size}."),
+        ),
     ),
     FailureClass.NUMERIC_DIVERGENCE: Entry(
         Fixable.YES,
@@ -147,6 +150,7 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "at fault.",
         ("training.precision", "training.lr", "training.max_grad_norm", "training.warmup"),
         (
+            said("The training diverged: {fault}."),
             said("The training diverged: {metric} is no number since step {step}.", kind="nan"),
             said("The training diverged: {metric} is no number any more.", kind="nan"),
             said("The training diverged: the loss scale came to its minimum.", kind="scale"),
@@ -247,7 +251,12 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "Arguments are known but contradict each other or the data (strategies, batch sizes, pad token, epochs).",
         "Set otherwise what the message names: it does not fit the other settings, the model or the data.",
         ("training.*",),
-        (said("The config file {path}, in which values are to be changed, is not in the code.", kind="overlay"),),
+        (
+            said("The config file {path}, in which values are to be changed, is not in the code.", kind="overlay"),
+            said("The data don't fit the settings: {fault}.", kind="length"),
+            said("The model can't be given conversations: {fault}.", kind="template"),
+            said("The options contradict each other: {fault}.", kind="conflict"),
+        ),
     ),
     FailureClass.CHECKPOINT_UNUSABLE: Entry(
         Fixable.PARTLY,
@@ -273,6 +282,9 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "Check the data set's rows, columns and format against what the program reads.",
         ("dataset.columns", "dataset.format"),
         (
+            said("{file}, line {line}, can't be trained on: {fault}."),
+            said("{file} can't be trained on: {fault}."),
+            said("The data can't be trained on: {fault}."),
             said("The data have no column {column}; they have {choices}.", kind="column"),
             said("The data have no column {column}.", kind="column"),
         ),
@@ -290,6 +302,8 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "Which one is meant? Name it as owner/name, or give a path that the job sees.",
         ("model.id",),
         (
+            said("The model {path} can't be trained: {fault}."),
+            said("The model can't be trained: {fault}."),
             said("The hub has no {repo}.", kind="repo"),
             said("There is no {path} where the job runs, and the hub has nothing of that name.", kind="local"),
         ),

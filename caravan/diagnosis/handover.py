@@ -243,6 +243,8 @@ _SAID: Final = 200  # characters of an exception that are told
 
 
 def _ids(case: Case) -> str:
+    if case.detail("fault"):
+        return _row_at_fault(case)
     kind, value, size = case.detail("kind"), case.detail("value"), case.detail("size")
     what = {"label": "labels", "position": "positions"}.get(kind, "token ids")
     have = f": {value} with {size} of them" if value and size else ""
@@ -253,8 +255,22 @@ def _ids(case: Case) -> str:
     return f"The data have {what} that the model has not{have}; {how}, in the repository."
 
 
+def _row_at_fault(case: Case) -> str:
+    """Of data that our own look or script refused: the place, and how to look at the rest before the next start."""
+    file, line = in_repository(case.detail("file")), case.detail("line")
+    at = f"line {line} of {file}" if line else file or "the data"
+    kind = f" --type {case.plan.training.type}" if case.plan.training.type else ""
+    look = f"`python main.py data {file or 'PATH'}{kind}` says what else there is"
+    if case.detail("kind") == "columns":
+        named = "or name it (--set training.options.--columns=ROLE=NAME)"
+        return f"Rename the column in {file or 'the data'}, {named}; {look}."
+    return f"Correct {at}; {look}."
+
+
 def _columns(case: Case) -> str:
     column, there = case.detail("column"), case.detail("choices")
+    if case.detail("fault"):
+        return _row_at_fault(case)
     if not column:
         path = case.detail("path")
         return (
@@ -267,6 +283,13 @@ def _columns(case: Case) -> str:
 
 
 def _settings_of(case: Case) -> str:
+    if case.detail("kind") == "template" and case.detail("fault"):
+        return "Take a model with a chat template (an instruct model): --set model.id=VALUE, or give a template to it."
+    if case.detail("kind") == "length":
+        need, most = (int(case.number(name) or 0) for name in ("want", "size"))
+        if most and max(need, int(case.number("have") or 0) + 1) > most:
+            return "Start again with shorter rows, or with a model that takes longer ones, --set model.id=VALUE."
+        return "Start again with longer sequences, --set training.max_len=VALUE, or with shorter rows."
     option = case.detail("option").split(" ")[0]
     want = case.detail("want") or "VALUE"
     return f"Which value shall {option} have? --set training.options.{option}={want}." if option else _settings(case)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from caravan.diagnosis.ladders.case import Case
+from caravan.diagnosis.ladders.room import place_of_outputs
 from caravan.values.base import Json
 from caravan.values.failure import FailureClass
 
@@ -92,6 +93,8 @@ def _contended(case: Case) -> str:
 
 def _space(case: Case) -> str:
     path = case.detail("path")
+    if place_of_outputs(case):
+        return f"{path} has too little room: free some, or name another place with --set training.output_dir=VALUE."
     return f"{path} is full: free it, or ask for more with --set resources.disk_mb=VALUE." if path else ""
 
 

@@ -99,7 +99,7 @@ def agent_job(
         name=AGENT,
         driver=driver,
         config=_config(place, driver, run_id),
-        env=_environment(place, namespace, posixpath.join(_VOLUME_AT, run_id) if kept else None),
+        env=_environment(place, lent, namespace, posixpath.join(_VOLUME_AT, run_id) if kept else None),
         kill_signal="SIGTERM",
         kill_timeout_s=_KILL_S,
         identity=not place.address and "NOMAD_TOKEN" not in lent,
@@ -136,9 +136,10 @@ def _config(place: AgentPlace, driver: str, run_id: str) -> dict[str, Json]:
     return {"command": place.program[0], "args": [*place.program[1:], *words]}
 
 
-def _environment(place: AgentPlace, namespace: str, home: str | None) -> dict[str, str]:
+def _environment(place: AgentPlace, lent: Sequence[str], namespace: str, home: str | None) -> dict[str, str]:
+    given = {name: value for name, value in place.env.items() if set(place.only_with.get(name, ())) <= set(lent)}
     return {
-        **place.env,
+        **given,
         "CARAVAN_HOME": home or "${NOMAD_ALLOC_DIR}/data/caravan",
         "NOMAD_ADDR": place.address or "unix://${NOMAD_SECRETS_DIR}/api.sock",
         "NOMAD_NAMESPACE": namespace,

@@ -8,6 +8,7 @@ from typing import Final
 
 from caravan.planning.cluster_fit import gpu_groups, in_target, most_gpus, with_driver, with_gpus
 from caravan.planning.delivery import code_problems, data_problems
+from caravan.planning.environments import is_on
 from caravan.planning.launchers import launch_words
 from caravan.planning.outputs import output_problems
 from caravan.planning.overlays import overlay_problems
@@ -35,6 +36,7 @@ def check_job(
     return (
         *_texts(plan),
         *_command(plan),
+        *_shards(plan),
         *code_problems(plan, facts, unpushed, shipping.code_store),
         *data_problems(plan, facts, shipping.data_store),
         *overlay_problems(plan),
@@ -107,6 +109,12 @@ def _command(plan: TrainingPlan) -> Iterator[str]:
         yield f"{plan.command[0]} is no Python program: set launch.launcher={kind} with it."
     if not plan.command:
         yield "No command is known that starts the training: name one with --set 'command=[\"train.py\"]'."
+
+
+def _shards(plan: TrainingPlan) -> Iterator[str]:
+    """Options of a training type's script that shard the same weights in two ways."""
+    if plan.training.type and all(is_on(plan, option) for option in ("--fsdp", "--deepspeed")):
+        yield "--fsdp and --deepspeed shard the same weights: set one of them off (training.options)."
 
 
 def check_image(plan: TrainingPlan, facts: ClusterFacts) -> tuple[str, ...]:

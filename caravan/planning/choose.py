@@ -14,6 +14,8 @@ from caravan.planning.cluster_fit import in_target
 from caravan.planning.dataset_size import dataset_size
 from caravan.planning.estimate import host_memory_mb, with_repository
 from caravan.planning.grid import KEPT, MODEL, Ground, Point, offers_of, points
+from caravan.planning.kept_room import disk_mb
+from caravan.planning.memory_plan import setting_of_plan
 from caravan.planning.model_shape import shape_for
 from caravan.planning.smoke import speed_key
 from caravan.values.base import Json
@@ -62,7 +64,7 @@ def chosen(
     `beyond` is the factor that is in the estimate; what the first steps of this very plan have shown replaces the
     formula.
     """
-    host = _host(plan, estimate.host_memory_mb, facts)
+    host = (*_host(plan, estimate.host_memory_mb, facts), *_disk(plan, profile, facts))
     ground = ground_of(plan, estimate, facts, beyond, prices=prices, profile=profile, measured=measured)
     if ground is None:
         return Choice((*host, *_bounded(plan, estimate.usd_per_hour)))
@@ -75,7 +77,8 @@ def chosen(
             bound = _bounded(plan, None if price is None else price * count)
             # Each process loads the weights: the point's own count of them decides, but where it was measured.
             need = host_memory_mb(with_repository(after, profile), ground.shape)
-            host = host if estimate.smoke is not None else _host(plan, need, facts)
+            if estimate.smoke is None:
+                host = (*_host(plan, need, facts), *_disk(after, profile, facts))
             return Choice((*_together(host, changes), *bound), best, found, ground)
     return Choice((*host, *_bounded(plan, estimate.usd_per_hour)), None, found, ground)
 
@@ -167,6 +170,17 @@ def _host(plan: TrainingPlan, need: int | None, facts: ClusterFacts) -> tuple[Pl
         return ()
     most = max((n.memory_mb for n in in_target(plan, facts)), default=need)
     return tuple(_differing(plan, "resources.memory_mb", max(10, min(need, most)), "to load the weights"))
+
+
+def _disk(plan: TrainingPlan, profile: RepoProfile | None, facts: ClusterFacts) -> tuple[PlanChange, ...]:
+    """More disk where a type's checkpoints need more MB than the plan has, within what a node has."""
+    full = with_repository(plan, profile)
+    shape = shape_for(full, profile).shape
+    need = disk_mb(full, shape, setting_of_plan(full, shape, profile)[0]) if shape is not None else None
+    if need is None or need <= plan.resources.disk_mb:
+        return ()
+    most = max((n.disk_mb for n in in_target(plan, facts)), default=need) or need
+    return tuple(_differing(plan, "resources.disk_mb", max(10, min(need, most)), "for the checkpoints that are kept"))
 
 
 def _bounded(plan: TrainingPlan, per_hour: float | None) -> tuple[PlanChange, ...]:

@@ -171,7 +171,8 @@ def command_variables(plan: TrainingPlan) -> dict[str, str]:
 
 def unpassed(plan: TrainingPlan) -> tuple[str, ...]:
     """Fields that somebody set and that neither a flag nor a config key takes: the training won't follow them."""
-    fields = [f"training.{k}" for k, v in plan.training.model_dump().items() if v is not None and k != "options"]
+    named = plan.training.model_dump(exclude={"options", "type"})  # a type is whose program it is, not told to it
+    fields = [f"training.{k}" for k, v in named.items() if v is not None]
     fields += [p for p in ("model.id", "dataset.path") if plan.get(p) is not None]
     asked = [f for f in fields if plan.set_by(f) not in (Author.REPOSITORY, Author.DEFAULT) and not plan.is_own(f)]
     return tuple(sorted(f for f in asked if not _has_flag(plan, f)))

@@ -244,7 +244,7 @@ def code_problems(plan: TrainingPlan, facts: ClusterFacts, unpushed: str, store:
         yield store_problem(store, "code")
     elif code.kind == "archive" and code.location.startswith("/") and not facts.shared_files:
         if store is None:
-            yield _unreachable_code(unpushed)
+            yield _unreachable_code(unpushed) if plan.training.type is None else _unsent_code(unpushed)
         elif not _seen_by_task(plan, code.location):
             yield f"The task would not see {code.location}: mount that directory (mounts), or use another code store."
     near = facts.shared_files and unpushed == _NEAR
@@ -268,6 +268,14 @@ def _unreachable_code(unpushed: str) -> str:
         "or give a git URL, or name a store that nodes fetch from (CARAVAN_CODE_STORE, or code_store in the cluster's "
         "profile), or a volume that has it (code.location=volume:NAME/PATH), or use an image that holds it "
         "(code.kind=image)."
+    )
+
+
+def _unsent_code(unpushed: str) -> str:
+    """The same for code with files that Caravan adds: no remote, volume or image has those."""
+    return (
+        f"The nodes can't see the code on this machine{f', and {unpushed}' if unpushed else ''}: name a store that "
+        "nodes fetch from (CARAVAN_CODE_STORE, or code_store in the cluster's profile)."
     )
 
 

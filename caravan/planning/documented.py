@@ -151,7 +151,7 @@ def read_command(text: str, launcher: Launcher | None = None, *, foreign: bool =
     args, words = _without_masked(args), _without_masked(words)
     if foreign:
         after = (*words[1:], "-")
-        words = [w for w, n in zip(words, after, strict=True) if w not in _ASKS_HELP or is_value(n)]
+        words = [w for w, n in zip(words, after, strict=False) if w not in _ASKS_HELP or is_value(n)]
     command, gaps, places = _without_placeholders(words, foreign=foreign)
     if not command:
         return None

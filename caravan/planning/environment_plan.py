@@ -33,9 +33,11 @@ class Line(NamedTuple):
 def setup_values(profile: RepoProfile, launcher: Launcher) -> dict[str, tuple[Json, str]]:
     """Plan path → value and reason of what is installed, by the findings; without findings by the file's names."""
     environment = profile.environment
-    if environment is None:
-        return _by_names(profile, launcher)
     found: dict[str, tuple[Json, str]] = {}
+    if own := {option.flag: option.requirements for option in profile.options if option.requirements}:
+        found["setup.option_requirements"] = dict(own), "what these options need, where they are on"
+    if environment is None:
+        return found | _by_names(profile, launcher)
     files = environment.requirements
     if files:
         found["setup.requirements"] = files[0], "the repository's requirements"

@@ -6,8 +6,10 @@ hands the code over in the allocation's directory.
 
 from typing import Final
 
+from caravan.planning.command import command_line
 from caravan.planning.config_files import in_place
 from caravan.planning.delivery import CODE_FILE
+from caravan.planning.words import is_value
 from caravan.values.base import Json
 from caravan.values.job import Lifecycle, Task, TaskResources, TemplateBlock
 from caravan.values.plan import Author, Mount, PlanChange, TrainingPlan
@@ -20,6 +22,7 @@ _NOT_NEEDED: Final = frozenset({"ports", "hostname", "runtime", "shm_size"})
 """Options of docker that are the training's alone."""
 PREPARING_MHZ: Final = 1000
 """CPU of the preparing task where the training has cores of its own and says no MHz."""
+_OFF: Final = frozenset({"", "off", "false", "no", "none", "null", "0"})
 _CACHES: Final = {
     "CARAVAN_CACHE_DIR": "",
     "HF_HOME": "/huggingface",
@@ -32,13 +35,31 @@ _CACHES: Final = {
 def environment_words(plan: TrainingPlan) -> tuple[str, ...]:
     """The arguments of the environment helper; empty when the plan needs no packages."""
     setup, code = plan.setup, plan.code
-    wanted = tuple(dict.fromkeys(filter(None, (setup.requirements, *setup.further_requirements))))
+    wanted = requirement_files(plan)
     if not wanted and not setup.pip:
         return ()
     files = tuple(f"--file={name}" for name in wanted)
     said = code.sha256 or code.ref or (plan.image if code.kind == "image" else None) or ""
     apart = () if in_place(plan) else ("--apart",)
     return (*files, *(f"--pip={line}" for line in setup.pip), f"--salt={said}", *apart)
+
+
+def requirement_files(plan: TrainingPlan) -> tuple[str, ...]:
+    """The files of requirements that are installed together: the plan's own, and those of options that are on."""
+    setup = plan.setup
+    more = [file for option, file in setup.option_requirements.items() if is_on(plan, option)]
+    return tuple(dict.fromkeys(filter(None, (setup.requirements, *setup.further_requirements, *more))))
+
+
+def is_on(plan: TrainingPlan, option: str) -> bool:
+    """Whether the command gives the program that option with a value that is no word for off; the last one counts."""
+    value = None
+    words = command_line(plan)
+    for word, after in zip(words, (*words[1:], "-"), strict=True):
+        name, joined, text = word.partition("=")
+        if name == option:
+            value = text if joined else after if is_value(after) else "true"
+    return value is not None and value.casefold() not in _OFF
 
 
 def prepares(plan: TrainingPlan) -> bool:

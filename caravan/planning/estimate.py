@@ -13,6 +13,7 @@ from caravan.planning.config_keys import repository_values
 from caravan.planning.dataset_size import dataset_size
 from caravan.planning.duration import RunTime, bounded, run_time
 from caravan.planning.flags import fitting
+from caravan.planning.kept_room import cpu_memory_mb
 from caravan.planning.learned import memory_correction, speed_correction, subject_of, with_measured
 from caravan.planning.margin import high_of
 from caravan.planning.memory import Setting, memory_parts
@@ -261,9 +262,13 @@ def _on_cpu(
     per_hour, where = _cpu_price(plan, facts, prices)
     notes += ["no GPU is asked for: no GPU memory is needed", where]
     notes += [line for node in takers(plan, facts) for line in unusable_meta(node)]
-    notes.append("host memory isn't estimated: the usual amount is asked for")
-    found = _run_time(plan, shape_for(plan, profile).shape, None, profile)
+    shape = shape_for(plan, profile).shape
+    memory = cpu_memory_mb(plan, shape, setting_of_plan(plan, shape, profile)[0]) if shape is not None else None
+    told = f"host memory: {memory} MB, with weights and their states in 32 bit" if memory else ""
+    notes.append(told or "host memory isn't estimated: the usual amount is asked for")
+    found = _run_time(plan, shape, None, profile)
     return Estimate(
+        host_memory_mb=memory,
         seconds=found.seconds,
         cost_usd=_cost(found.seconds, per_hour),
         usd_per_hour=per_hour,

@@ -47,7 +47,9 @@ _LENGTHS: Final = ("training.epochs", "training.max_steps")
 
 
 def known_flags(profile: RepoProfile) -> dict[str, str]:
-    """Plan path → flag as the parser spells it, for `TrainingPlan.flags`."""
+    """Plan path → flag as the parser spells it, for `TrainingPlan.flags`; as the program declares it, where it does."""
+    if profile.takes:
+        return dict(profile.takes)
     documented = documented_of(profile)
     found: dict[str, ScriptOption] = dict(_by_key(profile))
     for path, names in OPTIONS.items():

@@ -25,6 +25,7 @@ from caravan.planning.script import (
     overlay_texts,
     prepare_script,
     resume_helpers,
+    sampler_helpers,
     smoke_helpers,
 )
 from caravan.planning.secrets import secrets_block, vault_block
@@ -213,6 +214,7 @@ def _templates(
     script = launch_script(plan, templates, time_limit_s=limit, smoke=phase)
     blocks = [_text("local/launch.sh", script, perms="0755")]
     blocks.append(_text("local/outputs.py", outputs_helper(templates)))
+    blocks += [_text(f"local/{name}", text) for name, text in sampler_helpers(templates).items()]
     if phase is not None:
         blocks += [_text(f"local/{name}", text) for name, text in smoke_helpers(templates).items()]
     if environment_words(plan) or plan.outputs.kind == "url":

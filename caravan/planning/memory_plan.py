@@ -12,6 +12,7 @@ from caravan.planning.memory.names import method_kind, optimizer_kind
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import Launcher, RepoProfile
 from caravan.values.shape import ModelShape
+from caravan.values.training import DataFormat
 
 __all__ = ["ALL_TARGETS", "DEFAULT_RANK", "DEFAULT_SEQ", "optimizer_kind", "setting_of_plan"]
 
@@ -19,6 +20,13 @@ DEFAULT_SEQ: Final = 1024
 DEFAULT_RANK: Final = 16
 _ALL: Final = "all matrices"
 _ADAPTERS: Final = ("lora", "qlora", "dora")
+_POOLED: Final = {
+    "text-classification": DataFormat.CLASSIFICATION,
+    "embeddings": DataFormat.PAIRS,
+    "image-classification": DataFormat.IMAGES,
+}
+"""Data from which a small head is learned, and the shipped type whose data they are where no format is said."""
+_PAIR: Final = 2
 _STAGE: Final = re.compile(r"zero[-_ ]?(?:stage)?[-_ =]?([123])|\bstage[\"']?\s*[:=]\s*([123])")
 
 
@@ -52,6 +60,9 @@ def setting_of_plan(
             notes.append(f"LoRA rank {rank} ({by})" if rank else f"LoRA rank taken as {DEFAULT_RANK}")
         targets, where = targets_told(plan, profile)
         notes.append(f"adapters are on {', '.join(targets)} ({where})" if where else f"adapters taken to be on {_ALL}")
+    texts = texts_of(plan)
+    if texts > 1:
+        notes.append(f"{texts} texts a sample: anchor, positive{' and negative' if texts > _PAIR else ''}")
     if not shape.gated and shape.exact:
         notes.append("MLP without a gate")
     return (
@@ -78,9 +89,27 @@ def setting_of_plan(
             offload=offload,
             varying=not _packed(plan),
             image_size=side,
+            texts=texts,
+            pooled=_learns(plan) is not None and shape.family not in FOR_IMAGES,
         ),
         notes,
     )
+
+
+def texts_of(plan: TrainingPlan) -> int:
+    """Texts of a sample: of pairs for embeddings two, three where the plan speaks of negatives."""
+    if _learns(plan) is not DataFormat.PAIRS:
+        return 1
+    named = " ".join((*plan.dataset.columns, str(plan.training.options.get("--columns", "")))).lower()
+    return _PAIR + ("negative" in named)
+
+
+def _learns(plan: TrainingPlan) -> DataFormat | None:
+    """What a training type's data are, where a small head over the model's output learns from them."""
+    if plan.training.type is None:
+        return None
+    form = next((f for f in _POOLED.values() if f == plan.dataset.format), None)
+    return form or (_POOLED.get(plan.training.type) if plan.dataset.format in (None, "auto") else None)
 
 
 def default_length(shape: ModelShape) -> int:
@@ -116,11 +145,13 @@ def _weights_dtype(plan: TrainingPlan, compute: str, parallel: str, *, adapter: 
     """
     if adapter or compute == "fp32":
         return compute
+    if plan.training.type is not None:
+        return "fp32"  # the scripts of training types keep what they train in 32 bit, under autocast
     return "fp32" if compute == "fp16" or (parallel == "fsdp" and plan.launch.launcher in DISTRIBUTED) else compute
 
 
 def _words(plan: TrainingPlan) -> str:
-    options = (f"{name}={value}" for name, value in plan.training.options.items())
+    options = (f"{name}={value}" for name, value in plan.training.options.items() if str(value).lower() != "off")
     overlays = (str(overlay) for overlay in plan.config_overlays)
     return " ".join((*plan.launch.args, *plan.command, *options, *overlays)).lower()
 

@@ -192,6 +192,11 @@ def smoke_helpers(templates: Path) -> dict[str, str]:
     return {name: _text_of(templates / name) for name in ("smoke.py", "smoke_hook.py", "smoke_seen.py")}
 
 
+def sampler_helpers(templates: Path) -> dict[str, str]:
+    """Name → text of what samples the task's use. Raises StateError when one can't be read."""
+    return {name: _text_of(templates / name) for name in ("sampler.py", "sampler_gpus.py")}
+
+
 def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

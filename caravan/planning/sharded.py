@@ -18,7 +18,8 @@ _ACCELERATE: Final = (
     "--fsdp_auto_wrap_policy=TRANSFORMER_BASED_WRAP",
     "--fsdp_state_dict_type=FULL_STATE_DICT",
 )
-_TRAINER: Final = "full_shard auto_wrap"
+_FULL: Final = "full_shard"
+_TRAINER: Final = f"{_FULL} auto_wrap"
 
 
 def sharding(plan: TrainingPlan, profile: RepoProfile | None) -> tuple[dict[str, Json], ...]:
@@ -33,7 +34,8 @@ def sharding(plan: TrainingPlan, profile: RepoProfile | None) -> tuple[dict[str,
     if plan.launch.launcher is Launcher.ACCELERATE and plan.set_by("launch.args") not in STANDING:
         kept = [a for a in plan.launch.args if a != "--multi_gpu"]
         return ({"launch.args": [*kept, *_ACCELERATE]},)
-    option = next((o.flag for o in profile.options if o.flag == "--fsdp"), None) if profile else None
+    option = next((o for o in profile.options if o.flag == "--fsdp"), None) if profile else None
     if option is not None and plan.launch.launcher in DISTRIBUTED and plan.set_by("training.options") not in STANDING:
-        return ({"training.options": {**plan.training.options, option: _TRAINER}},)
+        value = _TRAINER if not option.choices else _FULL if _FULL in option.choices else None
+        return ({"training.options": {**plan.training.options, option.flag: value}},) if value else ()
     return ()

@@ -33,6 +33,7 @@ class Work(NamedTuple):
     compute: str = "bf16"
     quant_bits: int | None = None
     micro_batch: int = 1
+    pooled: bool = False
     seq_len: int = 1024
     grad_accum: int = 1
     checkpointing: bool = False
@@ -145,7 +146,8 @@ def _micro_step(work: Work, flops: float, bandwidth: float, constants: Constants
     shape, tokens, width = work.shape, work.micro_batch * work.seq_len, _BYTES.get(work.compute, 2)
     again = 1 if work.checkpointing else 0
     passes = 2 + int(work.full) + again
-    inside, head = block_weights(shape), head_weights(shape)
+    inside, head = block_weights(shape), 0.0 if work.pooled else head_weights(shape)
+    vocab = 0 if work.pooled else shape.vocab
     products = 2 * tokens * (inside * passes + head * (passes - again))
     speed = flops * constants.gemm * (constants.expert if shape.experts else 1.0)
     weights = (shape.params_b * 1e9 if shape.experts else inside + head) * width * passes / bandwidth
@@ -155,7 +157,7 @@ def _micro_step(work: Work, flops: float, bandwidth: float, constants: Constants
         "matrix products": max(products / speed, weights),
         "attention": _attention(work, again) / (flops * constants.attention),
         "between products": moved * constants.plain * (2 + again) * plainer,
-        "logits": tokens * shape.vocab * 4 * constants.logits * (0.5 if work.fused_ce else 1.0) / bandwidth,
+        "logits": tokens * vocab * 4 * constants.logits * (0.5 if work.fused_ce else 1.0) / bandwidth,
     }
     if not work.full and work.rank:
         parts["adapters"] = (

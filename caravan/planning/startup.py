@@ -5,6 +5,7 @@ Pure. Sizes are the plan's where it says them; bandwidths and the rest are assum
 
 from typing import Final, NamedTuple
 
+from caravan.planning.environments import requirement_files
 from caravan.planning.memory import Setting
 from caravan.values.plan import TrainingPlan
 from caravan.values.shape import ModelShape
@@ -50,7 +51,7 @@ def _image(plan: TrainingPlan) -> Stage | None:
 
 def _packages(plan: TrainingPlan) -> Stage | None:
     setup = plan.setup
-    lines = (*setup.pip, *setup.further_requirements, *([setup.requirements] if setup.requirements else []))
+    lines = (*setup.pip, *requirement_files(plan))
     if not lines and not setup.apt and not setup.cmd:
         return None
     # a file of requirements of a training names its framework; the image may have it already

@@ -1,6 +1,6 @@
 """`DiskFolder`: the folder of one run under the state directory, and its sole writer.
 
-    plan.yaml   code.tar.gz   attempt-N/job.nomad.hcl   attempt-N/job.json   logs/   outputs/   REPORT.md
+    plan.yaml   code.tar.gz   attempt-N/job.nomad.hcl   attempt-N/job.json   logs/   samples/   outputs/   REPORT.md
     suggested.patch
     agent.json   agent.log   carried.json
 
@@ -29,9 +29,14 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
-_PAPER: Final = re.compile(r"plan\.yaml|REPORT\.md|suggested\.patch|attempt-[1-9][0-9]{0,3}/job\.(json|nomad\.hcl)")
+_PAPER: Final = re.compile(
+    r"plan\.yaml|REPORT\.md|suggested\.patch|attempt-[1-9][0-9]{0,3}/job\.(json|nomad\.hcl)"
+    r"|training(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){1,6}"
+)
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
 _ALLOC_DIGITS: Final = 8  # as Nomad itself shortens allocation ids
+
+_SAMPLES_BYTES: Final = 32_000_000  # of one allocation; the sampler itself writes less
 
 _PATIENCE_S = 0.2
 """Whoever only looks whether a run is driven holds its lock for a moment; an agent holds it for as long as it works."""
@@ -53,6 +58,7 @@ class DiskFolder:
         self._path = home / "runs" / run_id
         self._secrets = tuple(secrets)
         self._logs = LogCopies(self._path / "logs", self._secrets, limit=max_log_mb * 1_000_000)
+        self._samples = LogCopies(self._path / "samples", self._secrets, limit=_SAMPLES_BYTES)
         self._lock: BaseFileLock | None = None
 
     @property
@@ -180,9 +186,10 @@ class DiskFolder:
             raise StateError(f"{path} can't be read.", hint="Start the run again.") from error
 
     def papers(self) -> dict[str, str]:
-        """Plan, job files and report by their names: what is written of a run, without logs and outputs."""
+        """Plan, job files, scripts that Caravan brought and report by their names: without logs and outputs."""
         with state_errors(self._path):
             found = [*self._path.glob("*"), *self._path.glob("attempt-*/*")]
+            found += [path for path in self._path.glob("training/**/*") if path.is_file()]
             named = {path.relative_to(self._path).as_posix(): path for path in found}
             return {name: _decoded(named[name].read_bytes()) for name in sorted(named) if _PAPER.fullmatch(name)}
 
@@ -229,6 +236,23 @@ class DiskFolder:
         """The copies of task logs, oldest first."""
         with state_errors(self._path / "logs"):
             return self._logs.files()
+
+    def append_samples(self, alloc_id: str, data: bytes) -> None:
+        """Append masked bytes to the copy of a sampler's lines; `data` follows after `samples_size` bytes."""
+        with state_errors(self._path / "samples"):
+            self._samples.append(log_name(alloc_id, "train", "samples"), data)
+
+    def samples_size(self, alloc_id: str) -> int:
+        """How many bytes of a sampler's lines (before masking) have been copied."""
+        with state_errors(self._path / "samples"):
+            return self._samples.size(log_name(alloc_id, "train", "samples"))
+
+    def samples(self, alloc_id: str) -> bytes:
+        """The copy of a sampler's lines; empty where there is none."""
+        path = self._path / "samples" / log_name(alloc_id, "train", "samples")
+        with state_errors(path), suppress(FileNotFoundError):
+            return path.read_bytes()
+        return b""
 
     def save_patch(self, text: str) -> Path:
         """Write suggested.patch, with secrets masked."""

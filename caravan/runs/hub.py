@@ -118,7 +118,7 @@ class HttpHub:
         at = quote(revision or "main", safe="")
         answer = self._get(f"{self._endpoint}/api/models/{name}/revision/{at}?expand[]=safetensors", until)
         if answer.status in (401, 403, 404):
-            return ModelAnswer(model=name, text=self._refused(answer.status))
+            return ModelAnswer(model=name, text=self._refused(answer.status), absent=answer.status == 404)
         told = answer.document if isinstance(answer.document, dict) else {}
         params = _params(told.get("safetensors"))
         config = self._config(name, at, until)
@@ -160,7 +160,7 @@ class HttpHub:
         answer = self._get(f"{self._endpoint}/api/datasets/{name}?expand[]=cardData", until)
         found = _card(name, answer.document) if answer.status == 200 else None
         text = self._refused(answer.status) if answer.status != 200 else "the hub tells no sizes of it"
-        return found or DatasetAnswer(dataset=name, text=text)
+        return found or DatasetAnswer(dataset=name, text=text, absent=answer.status == 404)
 
     def _refused(self, status: int) -> str:
         host = _host(self._endpoint)

@@ -51,7 +51,7 @@ def plan_text(plan: TrainingPlan, known: tuple[str, ...] = ()) -> str:
     """The plan as YAML with secrets masked (`known`: their values). Without a secret in it, it reads back equal."""
     provenance = mask_json(_plain(plan)["provenance"], known)
     fields = mask_json(shown_fields(plan, {"provenance"}), known)
-    text = _HEAD + "".join(f"{line}\n" for line in _lines(fields, provenance))
+    text = _HEAD + "".join(f"{line}\n" for line in _lines(fields, _told(plan, provenance)))
     if provenance:
         text += _WHO + _yaml({"provenance": dict(sorted(provenance.items()))}, flow_leaves=True)
     return text
@@ -71,7 +71,7 @@ def draft_text(
             provenance[path]["why"] = ", ".join(part for part in (provenance[path]["why"], place) if part)
     fields = mask_json(_decided(plan), known)
     where = f"\n{_yaml({SOURCE: source})}\n"
-    return _DRAFT + where + "".join(f"{line}\n" for line in _lines(fields, provenance))
+    return _DRAFT + where + "".join(f"{line}\n" for line in _lines(fields, _told(plan, provenance)))
 
 
 def read_plan(text: str) -> TrainingPlan:
@@ -157,6 +157,11 @@ def _plain(plan: TrainingPlan) -> Json:
         if not origin["own"]:
             del origin["own"]
     return document
+
+
+def _told(plan: TrainingPlan, provenance: dict[str, Json]) -> dict[str, Json]:
+    """The provenance as comments tell it: what a training type says is the type's."""
+    return {path: {**origin, "by": plan.whose(path)} for path, origin in provenance.items()}
 
 
 def _lines(fields: dict[str, Json], provenance: dict[str, Json], prefix: str = "", depth: int = 0) -> Iterator[str]:

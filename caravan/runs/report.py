@@ -21,6 +21,7 @@ from caravan.values.masking import mask, mask_json
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Attempt, Outcome, RunEvent, RunRecord, RunStatus
+from caravan.values.samples import peaks_in_words
 
 _LONGEST_CELL: Final = 400  # characters of one value in a table
 _MOST_EVENTS: Final = 40
@@ -43,6 +44,7 @@ _PROFILE_ROWS: Final = (
     ("Environment variables", "env_vars_needed"),
 )
 
+_MEMBERS: Final = 16  # of a group, of which the report tells what they used
 _NEXT: Final[dict[RunStatus, str]] = {
     RunStatus.RUNNING: "The run is not finished. `resume` goes on where it stands.",
     RunStatus.WAITING: "The run waits for a person. `resume` asks again, and goes on with the answer.",
@@ -112,7 +114,7 @@ def render_report(
         found=_found(profile, known),
         rows=list(_plan_rows(plan, known)) if plan else [],
         estimate=_plain(estimate, known),
-        attempts=[_attempt(attempt, known) for attempt in attempts],
+        attempts=[_attempt(attempt, known, estimate) for attempt in attempts],
         outcome=_plain(outcome, known),
         outputs=_plain(plan.outputs, known) if plan else None,
         metrics=sorted((metrics or {}).items()),
@@ -130,12 +132,16 @@ def _plain(value: Any, known: tuple[str, ...]) -> Any:
     return None if value is None else mask_json(value.model_dump(), known)
 
 
-def _attempt(attempt: Attempt, known: tuple[str, ...]) -> dict[str, Json]:
+def _attempt(attempt: Attempt, known: tuple[str, ...], estimate: Estimate | None) -> dict[str, Json]:
     changed = {
         path: [next(iter(mask_json({path: value}, known).values())) for value in pair]
         for path, pair in attempt.changed.items()
     }
-    return {**_plain(attempt, known), "changed": changed}
+    expected = (estimate.formula_gib or estimate.gpu_memory_gib) if estimate else None
+    several = len(attempt.uses) > 1
+    used = [(f"node {u.member}: " if several else "", peaks_in_words(u, expected)) for u in attempt.uses[:_MEMBERS]]
+    told = [f"{who}{text}" for who, text in used if text]
+    return {**_plain(attempt, known), "changed": changed, "used": mask_json(list(told), known)}
 
 
 def _asked(
@@ -164,9 +170,8 @@ def _found(profile: RepoProfile | None, known: tuple[str, ...]) -> dict[str, Jso
 def _plan_rows(plan: TrainingPlan, known: tuple[str, ...]) -> Iterator[tuple[str, Json, str, str]]:
     """Field, value, author and reason for each field of the plan that says something."""
     for path, value in _leaves(mask_json(shown_fields(plan, {"provenance"}), known)):
-        author = plan.set_by(path)
         reason = next((plan.provenance[p].why for p in _prefixes(path) if p in plan.provenance), "")
-        yield path, value, author.value, mask(reason, known)
+        yield path, value, plan.whose(path), mask(reason, known)
 
 
 def _leaves(value: dict[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:

@@ -32,33 +32,52 @@ def read_trace(path: Path) -> Trace:
         raise StateError(f"The trace {path} can't be read: {error.strerror}.") from error
     if not data.strip():
         raise UsageError(f"The trace {path} is empty.", hint="Is the disk full?")
-    reader = _Reader()
-    for line in data.splitlines():
-        reader.take(line)
-    spans = tuple(reader.spans())
-    if not spans:
+    reader = TraceReader()
+    reader.feed(data + b"\n")
+    trace = reader.trace()
+    if not trace.spans:
         raise StateError(f"The trace {path} is damaged: it holds no record.", hint="It can be deleted without harm.")
-    return Trace(spans=spans, torn_lines=reader.torn, unread_bytes=unread)
+    return trace.model_copy(update={"unread_bytes": unread})
 
 
-class _Reader:
-    """Puts the lines of a trace together: starts with their ends, and each drive's time by its own clock."""
+class TraceReader:
+    """Puts the lines of a trace together: starts with their ends, and each drive's time by its own clock.
+
+    It is fed the file's bytes in pieces, as they are written: `read` counts them, `taken` those of whole lines.
+    """
 
     def __init__(self) -> None:
-        self.torn = 0
+        self.read = 0
+        self.taken = 0
+        self._torn = 0
+        self._rest = b""
         self._found: dict[str, dict[str, Json]] = {}
         self._drive: dict[str, str] = {}  # span → the outermost span around it
         self._begun: dict[str, float] = {}  # span → when, in seconds of its process's clock
         self._last: dict[str, tuple[float, Json]] = {}  # drive → seconds and time of its last line
 
-    def take(self, line: bytes) -> None:
+    def feed(self, data: bytes) -> None:
+        """The file's next bytes; what comes after the last whole line waits for its rest."""
+        self.read += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self.taken += len(line) + 1
+            self._take(line)
+
+    def trace(self) -> Trace:
+        """What is known by now."""
+        found = tuple(self._spans())
+        spans = tuple(span for span in found if span is not None)
+        return Trace(spans=spans, torn_lines=self._torn + len(found) - len(spans))
+
+    def _take(self, line: bytes) -> None:
         """Take a line in, or count it as torn."""
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict) or not isinstance(record.get("span"), str):
-            self.torn += bool(line.strip())
+            self._torn += bool(line.strip())
             return
         attributes = record.get("attributes")
         record["attributes"] = _shallow(attributes) if isinstance(attributes, dict) else {}
@@ -92,8 +111,8 @@ class _Reader:
         if drive not in self._last or now >= self._last[drive][0]:
             self._last[drive] = now, record.get("at")
 
-    def spans(self) -> Iterator[SpanRecord]:
-        """What was found and is whole; the rest counts as torn."""
+    def _spans(self) -> Iterator[SpanRecord | None]:
+        """What was found; None stands for what is not whole."""
         for name, span in self._found.items():
             begun, (last, last_at) = self._begun[name], self._last[self._drive[name]]
             ended = span.get("ended_at") is not None
@@ -103,7 +122,7 @@ class _Reader:
             try:
                 yield SpanRecord.model_validate(span | times)
             except ValidationError:
-                self.torn += 1
+                yield None
 
 
 def _shallow(value: Json, depth: int = 0) -> Json:

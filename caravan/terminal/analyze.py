@@ -40,6 +40,7 @@ def analyze(
     """
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     tree = wiring.open_tree(check_source(path))
+    tree.need_files()
     if fresh:
         tree.forget()
     from caravan.analysis import analyze as analyze_tree

@@ -28,6 +28,8 @@ PROGRAM: Final = "main.py"
 COMMANDS: Final = {
     "analyze": ("analyze", "Say what a repository trains and how."),
     "plan": ("plan", "Show and write the plan for a repository, without a cluster or for one."),
+    "types": ("types", "List the training types that Caravan brings scripts for, or show one with its knobs."),
+    "data": ("data", "Look at training data: format, columns, lengths, and what is wrong in which line."),
     "estimate": ("estimate", "Say what a training needs: GPU memory line by line, GPUs that hold it, time and cost."),
     "diagnose": ("diagnose", "Say why a training failed, from its log alone."),
     "runs": ("runs", "List the newest runs, or with --spending what they have cost."),
@@ -39,8 +41,9 @@ COMMANDS: Final = {
     "delete": ("removal", "Delete a run with its logs and outputs."),
     "pull": ("pull", "Fetch a run's outputs and logs into a folder."),
     "report": ("logs", "Print a run's report (Markdown)."),
-    "traces": ("traces", "Print a run's steps with their time and status."),
+    "traces": ("traces", "Print a run's steps with their time and status, or send traces to LangFuse (push)."),
     "serve-model": ("serve_model", "Serve Qwen on the cluster: vLLM as a Nomad service job."),
+    "optimize": ("optimize", "Look for better prompts by DSPy, and keep those that are better on held-out cases."),
     "doctor": ("doctor", "Check settings, services, and the cluster with the token's rights."),
     "config": ("config", "Show the settings and where each comes from."),
 }
@@ -60,6 +63,16 @@ MEMORY_COMMANDS: Final = {
     "import": "import_lessons",
 }
 """Command of `memory` → its function, because some of these words are Python's own."""
+PROMPT_COMMANDS: Final = {
+    "list": "list_prompts",
+    "show": "show",
+    "diff": "diff",
+    "keep": "keep",
+    "pull": "pull",
+    "push": "push",
+    "promote": "promote",
+}
+"""The same for `prompts`."""
 _INTERRUPTED: Final = 130
 _LONGEST: Final = 1000  # characters of an error's message that are shown
 
@@ -86,6 +99,10 @@ def build_app(wanted: Collection[str] | None = None) -> typer.Typer:
     app.add_typer(
         memory, name="memory", help="What earlier runs taught: list, search, show, add, forget, export, import."
     )
+    prompts = _typer()
+    for name, function in PROMPT_COMMANDS.items() if wanted is None or "prompts" in wanted else ():
+        prompts.command(name)(_load("prompts", function))
+    app.add_typer(prompts, name="prompts", help="What the model is told: list, show, diff, keep, pull, push, promote.")
     return app
 
 

@@ -66,6 +66,7 @@ class Board:
     max_run_s: int | None = None
     spent_usd: float = 0.0
     target: str | None = None
+    used: str = ""
     snapshot: Snapshot | None = None
     phase_since: datetime | None = None
     lines: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=_LINES))
@@ -97,6 +98,7 @@ class Board:
         self.attempt, self.attempts, self.target = number, limit, metric
         self.usd_per_hour, self.max_run_s, self.spent_usd = usd_per_hour, max_run_s, spent_usd
         self.series = {}
+        self.used = ""
 
     def see(self, snapshot: Snapshot, now: datetime) -> bool:
         """The cluster's word; whether its phase or its place is another than before."""

@@ -72,7 +72,7 @@ def _all(wiring: Wiring, cluster: str | None) -> Iterator[Finding]:
     if settings.level is Level.FAILURE:
         return  # everything else is made from them
     secrets = wiring.secrets()
-    for part in (_home(wiring), _services(wiring), _models(wiring), _cluster(wiring, cluster)):
+    for part in (_home(wiring), _services(wiring), _models(wiring), _langfuse(wiring), _cluster(wiring, cluster)):
         for finding in part:
             safe = {"text": one_line(mask(finding.text, secrets)), "hint": one_line(mask(finding.hint, secrets))}
             yield finding.model_copy(update=safe)
@@ -157,6 +157,16 @@ def _models(wiring: Wiring) -> Iterator[Finding]:
             yield from model_findings(servers)
     except CaravanError as error:  # an address or a key file that can't be used
         yield _failed(Area.SETTINGS, "model", error)
+
+
+def _langfuse(wiring: Wiring) -> Iterator[Finding]:
+    from caravan.terminal.langfuse_checks import langfuse_findings
+
+    try:
+        with wiring.langfuse() as server, wiring.prompts() as shelf:
+            yield from langfuse_findings(server, shelf, wiring.clock)
+    except CaravanError as error:  # keys without an address, and the like
+        yield _failed(Area.SETTINGS, "langfuse", error)
 
 
 def _cluster(wiring: Wiring, name: str | None) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from caravan.planning.prompt_reading import FIELDS as SENTENCE_FIELDS
 from caravan.terminal.detach import NODE, AgentLog, Goes, hand_over, show_handed_over, tell
 from caravan.terminal.dialogue import Wish, answer_in_person, what_now
 from caravan.terminal.interrupts import Interrupts
+from caravan.terminal.lookup import trace_file
 from caravan.terminal.oncluster import send, show_sent
 from caravan.terminal.progress import make_view
 from caravan.terminal.results import Result, show_result
@@ -113,6 +114,7 @@ def drive_run(
             ask=ended if isinstance(ended, Ask) else None,
             folder=context.folder.path,
             trace_url=context.tracer.url(),
+            trace_path=trace_file(wiring, record.id),
             cluster=scene_of(record, context.facts).cluster if record.status in _SHOWN else "",
             reserved_usd=context.store.reserved_usd(record.id),
             used=usage_document(context.store.events(record.id)),

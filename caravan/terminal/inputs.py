@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from caravan.values.run import RunRequest
 
 _LARGEST_ANSWERS = 1 << 20  # bytes; an answers file is a page of text
+_TYPE = "training.type"
 _LARGEST_PLAN = 4 << 20  # bytes; a plan may hold whole configs
 
 
@@ -142,10 +143,12 @@ def make_request(
     send_secrets: bool = False,
     plan: str | None = None,
     nowhere: bool = False,
+    kind: str | None = None,
 ) -> RunRequest:
     """The request of a new run, wholly checked; nothing has been written. Raises UsageError.
 
-    `plan` is a plan file: it says what neither `sets` nor the answers say. `nowhere`: without a cluster.
+    `plan` is a plan file: it says what neither `sets` nor the answers say. `nowhere`: without a cluster. `kind`: the
+    training type whose script Caravan shall bring.
     """
     from caravan.planning.answers import parse_set
     from caravan.planning.secrets import refuse_values
@@ -156,7 +159,7 @@ def make_request(
     known = wiring.secrets()
     given, changes = (
         read_answers(answers, known, wiring.clock.now().astimezone()),
-        tuple(parse_set(text) for text in sets),
+        tuple(parse_set(text) for text in (*([f"{_TYPE}={kind}"] if kind is not None else []), *sets)),
     )
     for change in changes:
         refuse_values(change.path, change.value, known)
@@ -164,6 +167,9 @@ def make_request(
         written = read_plan_at(plan, known)
         changes = (*written.beside(given), *changes)
         prompt, source = _of_the_file(written, plan, prompt, source)
+    for named in (given.get(_TYPE), *(change.value for change in changes if change.path == _TYPE)):
+        if named is not None:
+            wiring.types().get(str(named))  # raises, listing those there are
     prompt, source = mask(check_prompt(prompt), known), check_source(source)
     target = Target(NOWHERE, "default") if nowhere else wiring.target(cluster)
     request = RunRequest(
@@ -181,5 +187,15 @@ def make_request(
         plan_file=plan or "",
     )
     wiring.kept_back(request)  # raises where the profile's secrets can't be had
-    wiring.open_tree(source)
+    tree = wiring.open_tree(source)
+    if not _says_data(request):
+        tree.need_files()
     return request
+
+
+def _says_data(request: RunRequest) -> bool:
+    """Whether the request names data or a training type, so that a directory without files may be the repository."""
+    from caravan.training.choosing import named_data
+
+    given = {*request.answers, *(change.path for change in request.sets)}
+    return bool(given & {_TYPE, "dataset.path", "dataset"}) or named_data(request.prompt, frozenset()) is not None

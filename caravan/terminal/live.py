@@ -21,7 +21,7 @@ from caravan.terminal.keys import in_foreground, silent_keys
 from caravan.terminal.picture import ACCENT, NAME, Glyphs, board_rows, marked, phase_rows, repair_rows
 from caravan.terminal.progress import WRITE_ERRORS
 from caravan.terminal.region import Region, Row
-from caravan.terminal.text import duration, joined
+from caravan.terminal.text import duration, joined, one_line
 from caravan.values.run import Phase
 
 if TYPE_CHECKING:
@@ -269,6 +269,12 @@ class LiveProgress:
         """Figures for the sparkline."""
         with self._screen.lock:
             self._board.measure(values)
+        self._screen.changed()
+
+    def used(self, text: str) -> None:
+        """What the task uses now, for the picture."""
+        with self._screen.lock:
+            self._board.used = one_line(text)
         self._screen.changed()
 
     def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.results import Result
+from caravan.values.errors import UsageError
 from caravan.values.model_usage import document as usage_document
 from caravan.values.run import ENDED
 
 _ALLOC_DIGITS: Final = 8
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from caravan.terminal.wiring import Wiring
     from caravan.values.run import RunRecord
 
@@ -42,19 +45,37 @@ def attempts_of_logs(wiring: Wiring, run_id: str) -> dict[str, tuple[int, str]]:
     return found
 
 
+def trace_file(wiring: Wiring, run_id: str) -> Path | None:
+    """The run's local trace; None where there is none."""
+    path = wiring.trace_path(run_id)
+    return path if path.is_file() else None
+
+
+def trace_page(wiring: Wiring, trace: Path | None, run_id: str) -> str | None:
+    """Where the run's trace is seen: its page in LangFuse where that is set, else the local file."""
+    if trace is None:
+        return None
+    try:
+        there = wiring.langfuse_traces
+    except UsageError:  # the settings name none that can be used
+        there = None
+    return there.page(run_id) if there is not None else str(trace)
+
+
 def look_up(wiring: Wiring, record: RunRecord) -> Result:
     """What is known of a run now."""
     with wiring.driver() as driver:
         state = driver.state(record.id)
         # A run that was stopped while it waited keeps its question in the checkpoint; it asks no more.
         ask = None if record.status in ENDED else driver.open_question(record.id)
-    trace = wiring.trace_path(record.id)
+    trace = trace_file(wiring, record.id)
     return Result(
         record=record,
         state=state,
         ask=ask,
         folder=wiring.folder(record.id).path,
-        trace_url=str(trace) if trace.is_file() else None,
+        trace_url=trace_page(wiring, trace, record.id),
+        trace_path=trace,
         cluster=record.request.cluster,
         reserved_usd=wiring.store().reserved_usd(record.id),
         used=usage_document(wiring.store().events(record.id)),

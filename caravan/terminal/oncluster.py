@@ -7,6 +7,7 @@ meanwhile have ids and specifications that follow from the run, and are found be
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from caravan.values.errors import CaravanError, RunBusy, StateError, UsageError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from caravan.values.run import RunRecord, RunRequest
 
 _KEY: Final = "station"
+_LONGEST_TRACE: Final = 1 << 20  # bytes that travel with a run
 _AT_HOME: Final = ("token_env", "token_file", "cacert", "capath", "client_cert", "client_key", "policy", "prices_file")
 """What a profile says of this machine alone."""
 
@@ -68,7 +70,7 @@ def send(wiring: Wiring, record: RunRecord, *, templates: Path, send_secrets: bo
     """
     from caravan.agent import station
     from caravan.planning.agent_job import agent_job, agent_job_id, lent_at
-    from caravan.runs.bundle import gather, pack
+    from caravan.runs.bundle import gather
 
     folder, store = wiring.folder(record.id), wiring.store()
     request = record.request.model_copy(update={"send_secrets": send_secrets or record.request.send_secrets})
@@ -79,7 +81,8 @@ def send(wiring: Wiring, record: RunRecord, *, templates: Path, send_secrets: bo
         if state is None or state.plan is None:
             raise StateError(f"Run {record.id} has no plan yet.")
         policies = wiring.policies(request)
-        packed = pack(gather(store, folder, record.id, driving.export(record.id), _carried(wiring, request, folder)))
+        carried = _carried(wiring, request, folder)
+        packed = _packed(wiring, gather(store, folder, record.id, driving.export(record.id), carried))
         namespace, job_id = state.need_deployment().namespace, agent_job_id(record.id)
         spec = agent_job(place, state.plan, record.id, driver=driver, packed=packed, lent=lent, namespace=namespace)
         job = station.job_of(spec, cluster, policies, templates)
@@ -94,6 +97,39 @@ def send(wiring: Wiring, record: RunRecord, *, templates: Path, send_secrets: bo
                 _remove(cluster, folder, at)
             raise
     return at
+
+
+def _packed(wiring: Wiring, bundle: Bundle) -> str:
+    """The bundle with the run's trace as it stands here, or without it where that is too long to travel."""
+    from caravan.runs.bundle import pack
+
+    path = wiring.trace_path(bundle.record.id)
+    try:
+        found = path.read_bytes() if path.stat().st_size <= _LONGEST_TRACE else b""
+    except OSError:  # there is none
+        found = b""
+    try:
+        return pack(bundle.model_copy(update={"trace": found.decode("utf-8", "replace")}))
+    except UsageError:
+        return pack(bundle)
+
+
+def _keep_trace(wiring: Wiring, bundle: Bundle) -> None:
+    """Add what the other side wrote to the trace here: each line once, and whole lines alone."""
+    path = wiring.trace_path(bundle.record.id)
+    if not bundle.trace:
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "r+b") as file:
+            here = file.read()
+            known = set(here.split(b"\n"))
+            new = [line for line in bundle.trace.encode().split(b"\n") if line.endswith(b"}") and line not in known]
+            torn = b"\n" if new and here and not here.endswith(b"\n") else b""
+            file.write(torn + b"".join(line + b"\n" for line in new))
+    except OSError:  # a trace stops no run
+        return
 
 
 def _carried(wiring: Wiring, request: RunRequest, folder: RunFolder) -> Carried:
@@ -139,6 +175,7 @@ def take_over(wiring: Wiring, run_id: str, file: Path) -> None:
         folder = wiring.folder(run_id)
         folder.save_carried(bundle.carried)  # first of all: nothing is done here that is not allowed there
         put(bundle, wiring.store(), folder, wiring.clock)
+        _keep_trace(wiring, bundle)
         driver.adopt(bundle.record, checkpoint_of(bundle), folder.path)
 
 
@@ -153,7 +190,7 @@ def leave(wiring: Wiring, run_id: str, file: Path, driver: Driver) -> None:
     folder = wiring.folder(run_id)
     bundle = gather(wiring.store(), folder, run_id, driver.export(run_id), folder.carried() or Carried())
     try:
-        packed = pack(bundle)
+        packed = _packed(wiring, bundle)
     except UsageError:
         packed = pack(bundle.model_copy(update={"papers": {}, "events": ()}))
     with state_errors(file):
@@ -250,6 +287,7 @@ def _adopt(wiring: Wiring, record: RunRecord, left: list[bytes]) -> None:
             bundles.append(bundle)
     folder, store = wiring.folder(record.id), wiring.store()
     for bundle in sorted(bundles, key=lambda b: b.record.updated_at):
+        _keep_trace(wiring, bundle)
         home = bundle.record.model_copy(update={"request": record.request, "created_at": record.created_at})
         with wiring.driver() as driver:
             if driver.adopt(home, checkpoint_of(bundle), folder.path):

@@ -23,6 +23,10 @@ OnClusterOption = Annotated[
 SetsOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the plan; repeatable.")
 ]
+TypeOption = Annotated[
+    str | None,
+    typer.Option("--type", metavar="NAME", help="Train with a script that Caravan brings, of this type (see `types`)."),
+]
 AnswersOption = Annotated[
     str | None, typer.Option(metavar="FILE", help="Answers as YAML or JSON: question id or plan field to value.")
 ]

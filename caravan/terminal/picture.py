@@ -84,6 +84,8 @@ def _facts(board: Board, now: datetime, width: int, glyphs: Glyphs) -> list[Text
     if board.snapshot is not None and board.running_s(now) is not None:
         rows.append(_named("time", _time(board, now, width, glyphs)))
         rows.append(_named("cost", Text(_cost(board, now))))
+    if board.used:
+        rows.append(_named("uses", Text(board.used)))
     name = board.metric()
     if name is not None:
         rows.append(_named(name, _metric(board, name, width, glyphs)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from caravan.terminal.options import AnswersOption, JsonOption, SetsOption, terminal_of, wiring_of
+from caravan.terminal.options import AnswersOption, JsonOption, SetsOption, TypeOption, terminal_of, wiring_of
 from caravan.values.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def plan(
     check: Annotated[
         str | None, typer.Option(metavar="FILE", help="Only say what is wrong with a plan file, by line.")
     ] = None,
+    kind: TypeOption = None,
     answers: AnswersOption = None,
     sets: SetsOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Take the defaults of what is asked.")] = False,
@@ -71,6 +72,7 @@ def plan(
             yes=yes,
             dry_run=True,
             plan=plan_file,
+            kind=kind,
             nowhere=cluster is None and inventory is None,
         )
         place = _writable(out, request.source) if out is not None else None

@@ -318,7 +318,7 @@ def _fields(plan: TrainingPlan, profile: RepoProfile | None) -> RenderableType:
         origin = plan.provenance[path]
         value = one_line(words(plan.get(path)), _VALUE)
         why = joined((origin.why, _place(plan, path, profile)))
-        table.add_row(cell(path), cell(value), origin.by.value, cell(one_line(why, 100)))
+        table.add_row(cell(path), cell(value), plan.whose(path), cell(one_line(why, 100)))
     return table
 
 

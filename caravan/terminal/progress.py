@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # A write to a terminal that went away, or to a closed stream; UnicodeError is a ValueError.
 WRITE_ERRORS: Final = (OSError, ValueError)
+_USED_EVERY_S: Final = 600.0  # between two lines of what the task uses, likewise
 _METRICS_EVERY_S: Final = 60.0  # between two lines of metrics where nobody watches a terminal
 
 
@@ -72,6 +73,7 @@ class PlainProgress:
         self._said: tuple[Phase, str, str] | None = None
         self._last_metrics = clock.monotonic()
         self._told = 0
+        self._last_used = clock.monotonic()
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -136,6 +138,13 @@ class PlainProgress:
         self._told = series.count
         lowest = f", lowest {figure(series.lowest)}" if series.lowest is not None and series.count > 1 else ""
         self._line(f"{name} {figure(series.last)} (value {series.count}{lowest})")
+
+    def used(self, text: str) -> None:
+        """Kept for the picture; a line of it each few minutes, where there are GPUs to look at."""
+        self._board.used = one_line(text)
+        if self._clock.monotonic() - self._last_used >= _USED_EVERY_S:
+            self._last_used = self._clock.monotonic()
+            self._line(f"uses {self._board.used}")
 
     def repair(self, cause: str, repair: str, changed: Mapping[str, tuple[Json, Json]]) -> None:
         """What is done about a failure; the cause was told when it was found."""

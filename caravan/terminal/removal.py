@@ -101,7 +101,9 @@ def delete(
         _purge_from_our_own(wiring, record)
         with wiring.driver() as driver:
             driver.forget(record.id)
-        wiring.trace_path(record.id).unlink(missing_ok=True)
+        trace = wiring.trace_path(record.id)
+        for file in (trace, trace.with_suffix(".sent.json"), trace.with_suffix(".waited.json")):
+            file.unlink(missing_ok=True)
         folder.delete()
         store.delete_run(record.id)  # last: a deletion that was cut short can be repeated
     terminal.out(f"Run {record.id} is deleted.")

@@ -14,6 +14,7 @@ from caravan.values.dialogue import AskKind
 from caravan.values.model import Usage
 from caravan.values.model_usage import line as usage_line
 from caravan.values.run import EXIT_CODES, DeploymentState, RunStatus
+from caravan.values.samples import peaks_in_words
 
 if TYPE_CHECKING:
     from caravan.agent.state import RunState
@@ -39,6 +40,7 @@ class Result:
     ask: Ask | None
     folder: Path
     trace_url: str | None
+    trace_path: Path | None = None
     cluster: str = "the default cluster"
     reserved_usd: float | None = None
     used: Json = None
@@ -69,6 +71,7 @@ def document(result: Result) -> dict[str, Json]:
         "outputs": plan.outputs.model_dump(mode="json") if plan else None,
         "hcl_path": state.deployment.hcl_path if state and state.deployment else None,
         "metrics": state.metrics if state else {},
+        "resources": _resources(state),
         "warnings": list(state.warnings) if state else [],
         "cost_usd": record.cost_usd,
         "reserved_usd": result.reserved_usd,
@@ -77,7 +80,28 @@ def document(result: Result) -> dict[str, Json]:
         "budget": state.budget.model_dump(mode="json") if state and state.budget else None,
         "report_path": str(result.report) if result.report else None,
         "trace_url": result.trace_url,
+        "trace_path": str(result.trace_path) if result.trace_path else None,
         "question": _question(result.ask) if result.ask else None,
+    }
+
+
+def _resources(state: RunState | None) -> Json:
+    """The most that the last attempt used, beside what was estimated; None: nothing was seen."""
+    last = state.attempts[-1] if state and state.attempts else None
+    if state is None or last is None or not last.uses:
+        return None
+    known, plan = state.estimate, state.plan
+    peaks = [use.gpu_peak_gib for use in last.uses if use.gpu_peak_gib is not None]
+    hosts = [use.host_peak_mb for use in last.uses if use.host_peak_mb is not None]
+    free = [use.disk_free_mb for use in last.uses if use.disk_free_mb is not None]
+    return {
+        "attempt": last.number,
+        "gpu_peak_gib": max(peaks, default=None),
+        "gpu_estimated_gib": (known.formula_gib or known.gpu_memory_gib) if known else None,
+        "host_peak_mb": max(hosts, default=None),
+        "host_allowed_mb": plan.resources.memory_mb if plan else None,
+        "disk_free_mb": min(free, default=None),
+        "observed": list(last.observed),
     }
 
 
@@ -143,6 +167,7 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     if state is not None:
         rows += _attempt_rows(record, state) if attempts else []
         rows += [("metrics", words(state.metrics) if state.metrics else "")]
+        rows += _used_rows(state)
         rows += [("warning", one_line(text)) for text in state.warnings]
         rows += [("job file", _job_file(record, state))]
     if plan is not None and record.status is RunStatus.SUCCEEDED:
@@ -150,12 +175,19 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     if record.cost_usd:
         rows.append(("cost", money(record.cost_usd)))
     rows.append(("model", model_line(result.used)))
+    rows.append(("prompts", prompts_line(result.used)))
     if result.reserved_usd and record.status is RunStatus.RUNNING:
         rows.append(("reserved", f"{money(result.reserved_usd)} for the whole run"))
     rows += [("report", str(result.report or "")), ("trace", result.trace_url or "")]
     patch = state.diagnosis.patch if state and state.diagnosis and record.status is not RunStatus.SUCCEEDED else ""
     told = [f"  {name:<10} {value}" for name, value in rows if value]
     return lines + told + ([f"  {'suggested':<10} not applied:", *_patch_lines(patch)] if patch else [])
+
+
+def prompts_line(used: Json) -> str:
+    """The prompts that a language model was asked with, each with its version; empty where none was asked."""
+    steps = used["steps"] if isinstance(used, dict) else []
+    return ", ".join(dict.fromkeys(str(prompt) for step in steps for prompt in step.get("prompts", ())))
 
 
 def model_line(used: Json) -> str:
@@ -200,6 +232,17 @@ def _attempt_rows(record: RunRecord, state: RunState) -> list[tuple[str, str]]:
         line = attempt_line(attempt, label if attempt.number == last else "repair", cause=not told)
         rows.append((f"attempt {attempt.number}", line))
     return rows
+
+
+def _used_rows(state: RunState) -> list[tuple[str, str]]:
+    """What the last attempt used at most, and what that says of its failure."""
+    last = state.attempts[-1] if state.attempts else None
+    if last is None:
+        return []
+    known = state.estimate
+    expected = (known.formula_gib or known.gpu_memory_gib) if known else None
+    used = [("used", peaks_in_words(use, expected)) for use in last.uses[:4]]
+    return used + [("seen", one_line(text)) for text in last.observed]
 
 
 def _job_file(record: RunRecord, state: RunState) -> str:

@@ -48,7 +48,8 @@ def resample(values: Sequence[float], width: int) -> list[float]:
 def _mean(values: Sequence[float]) -> float:
     if not all(map(math.isfinite, values)):
         return math.nan
-    return sum(v / len(values) for v in values)  # divided first: the sum of large values would overflow
+    mean = sum(v / len(values) for v in values)  # divided first: the sum of large values would overflow
+    return min(max(mean, min(values)), max(values))  # rounded parts, of tiny values above all, may lead out of them
 
 
 def _level(value: float, low: float, high: float, levels: int) -> int:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from caravan.planning.batches import batch_text
 from caravan.planning.delivery import size_text
+from caravan.planning.environments import requirement_files
 from caravan.planning.launchers import launch_words
 from caravan.planning.quiet import quieted
 from caravan.terminal.console import cell, console_on, draw, listing
@@ -206,7 +207,7 @@ def provenance_table(plan: TrainingPlan) -> Table:
     table = listing("field", "value", "set by", "why")
     for path in sorted(plan.provenance):
         origin = plan.provenance[path]
-        table.add_row(cell(path), cell(words(plan.get(path))), origin.by.value, cell(one_line(origin.why, 80)))
+        table.add_row(cell(path), cell(words(plan.get(path))), plan.whose(path), cell(one_line(origin.why, 80)))
     return table
 
 
@@ -223,8 +224,8 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> Table:
 
 def _by(plan: TrainingPlan, path: str) -> str:
     """Who set a field; of a block whoever has the last word on any field of it, as a person over a rule."""
-    inside = [origin.by for name, origin in plan.provenance.items() if name.startswith(f"{path}.")]
-    return f"by {max((plan.set_by(path), *inside), key=list(Author).index).value}"
+    inside = [name for name in plan.provenance if name.startswith(f"{path}.")]
+    return f"by {plan.whose(max((path, *inside), key=lambda p: list(Author).index(plan.set_by(p))))}"
 
 
 def _nodes(plan: TrainingPlan) -> str:
@@ -259,9 +260,8 @@ def _first_steps(plan: TrainingPlan) -> str:
 
 def _setup(plan: TrainingPlan) -> str:
     setup = plan.setup
-    files = (setup.requirements or "", *setup.further_requirements)
     apt = f"apt: {' '.join(setup.apt)}" if setup.apt else ""
-    return joined((*files, *setup.pip, apt, *setup.cmd))
+    return joined((*requirement_files(plan), *setup.pip, apt, *setup.cmd))
 
 
 def _driver(plan: TrainingPlan) -> str:

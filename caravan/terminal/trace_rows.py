@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.text import Text
 
+from caravan.runs.timeline import State
 from caravan.terminal.text import duration, one_line, words
-from caravan.terminal.timeline import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from caravan.terminal.timeline import Step, Timeline
+    from caravan.runs.timeline import Step, Timeline
     from caravan.values.base import Json
 
 _TIME: Final = 13  # columns: `> 59 min 59 s`
@@ -48,6 +48,7 @@ _SAID: Final = {
     "asks": "asks for {}",
     "repair": "{}",
     "case": "case {}",
+    "for": "for {}",
     "score": "score {}",
     "why": "{}",
     "job": "job {}",
@@ -55,6 +56,7 @@ _SAID: Final = {
     "path": "{}",
     "stream": "{}",
     "model": "{}",
+    "prompt_version": "prompt {}",
     "failure_class": "{}",
     "confidence": "confidence {}",
     "outcome": "{}",

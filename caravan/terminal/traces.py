@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
+from caravan.terminal.options import JsonOption, terminal_of, wiring_of
+from caravan.values.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,30 +15,57 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
+    from caravan.runs.timeline import Step, Timeline
     from caravan.terminal.streams import Terminal
-    from caravan.terminal.timeline import Step, Timeline
+    from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
     from caravan.values.run import RunRecord
     from caravan.values.trace import Trace
 
+_PUSH: Final = "push"  # no run's id: those are hexadecimal
+
 
 def traces(
     ctx: typer.Context,
-    run: RunArgument,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN | push RUN…",
+            help="Run id, or the beginning of one; after the word push all runs whose traces go to LangFuse.",
+            show_default=False,
+        ),
+    ] = None,
     slowest: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the N slowest steps, as a list.")
     ] = None,
     depth: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Down to this depth: 1 drives, 2 nodes, 3 calls.")
     ] = None,
+    all_missing: Annotated[
+        bool, typer.Option("--all-missing", help="With push: all traces of which LangFuse lacks something.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a run's steps with their time and status."""
+    """Print a run's steps with their time and status, or send traces to LangFuse (push)."""
+    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
+    first, *rest = words or [""]
+    if first == _PUSH:
+        from caravan.terminal.traces_push import push_traces
+
+        push_traces(wiring, terminal, rest, all_missing=all_missing, as_json=as_json)
+        return
+    if not first or rest or all_missing:
+        raise UsageError("traces takes one run.", hint="To send traces to LangFuse: traces push RUN…")
+    _show(wiring, terminal, first, slowest=slowest, depth=depth, as_json=as_json)
+
+
+def _show(
+    wiring: Wiring, terminal: Terminal, run: str, *, slowest: int | None, depth: int | None, as_json: bool
+) -> None:
+    from caravan.runs.timeline import timeline
     from caravan.terminal.lookup import is_driven
-    from caravan.terminal.timeline import timeline
     from caravan.values.run import RunStatus
 
-    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     record = wiring.store().run(run)
     trace = wiring.trace(record.id)
     waits = record.status is RunStatus.WAITING

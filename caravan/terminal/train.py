@@ -13,6 +13,7 @@ from caravan.terminal.options import (
     JsonOption,
     OnClusterOption,
     SetsOption,
+    TypeOption,
     terminal_of,
     wiring_of,
 )
@@ -30,6 +31,7 @@ def train(
             " or commit. It is never changed.",
         ),
     ] = None,
+    kind: TypeOption = None,
     answers: AnswersOption = None,
     sets: SetsOption = None,
     plan: Annotated[
@@ -86,6 +88,7 @@ def train(
         dry_run=dry_run,
         send_secrets=send_secrets,
         plan=plan,
+        kind=kind,
     )
     if prompt is not None and request.prompt != prompt.strip():
         terminal.err("The prompt held what is or looks like a secret: it is masked in all that is kept of it.")
@@ -106,7 +109,7 @@ def _refuse_options(ctx: typer.Context) -> None:
     """Options of the main job before a command would do nothing: say so."""
     given = [name for name in ctx.params if name != "debug" and _is_given(ctx, name)]
     if given:
-        flag = {"sets": "--set", "as_json": "--json"}.get(given[0], f"--{given[0].replace('_', '-')}")
+        flag = {"sets": "--set", "as_json": "--json", "kind": "--type"}.get(given[0], f"--{given[0].replace('_', '-')}")
         raise UsageError(
             f"{flag} stands before the command {ctx.invoked_subcommand!r}.", hint="Put the command's options after it."
         )

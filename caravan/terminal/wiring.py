@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
     from caravan.analysis.tree import SourceTree
-    from caravan.ports import Clock, Cluster, Memory, ModelHub, Progress, RunFolder, Store, Toolbox
+    from caravan.ports import Clock, Cluster, Memory, ModelHub, Progress, PromptShelf, RunFolder, Store, Toolbox
+    from caravan.terminal.langfuse_checks import LangfuseServer
     from caravan.terminal.model_checks import Server
+    from caravan.training.loading import Types
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
     from caravan.values.environment import ImageAnswer
     from caravan.values.handover import AgentPlace
+    from caravan.values.optimization import OptimizeOutcome, OptimizeRequest, StepOutcome
     from caravan.values.policy import Policies
     from caravan.values.prices import Prices
     from caravan.values.run import RunRecord, RunRequest
@@ -58,6 +61,38 @@ class Notifier(Protocol):
         """Tell it; why that did not work in a line, else nothing. It never raises."""
 
 
+class Optimising(Protocol):
+    """An optimisation of prompts that may begin, or go on."""
+
+    id: str
+    request: OptimizeRequest
+
+    def plan(self) -> Sequence[StepOutcome]:
+        """What there is to do: for each step its cases and the version in force; `detail` says why there is nothing."""
+
+    def questions_at_most(self) -> int:
+        """How many questions are asked at most."""
+
+    def run(self) -> OptimizeOutcome:
+        """Do it. What ends it early is in the outcome. Raises UsageError, StateError."""
+
+
+class TracesElsewhere(Protocol):
+    """The runs' traces in LangFuse."""
+
+    def page(self, run_id: str) -> str:
+        """The page of a run's trace."""
+
+    def is_missing(self, path: Path) -> bool:
+        """Whether something of the trace at `path` is not there, as far as is known here."""
+
+    def push(self, path: Path, record: RunRecord) -> dict[str, Json]:
+        """Send the trace at `path`, whole: `spans`, `scores`, `rejected` with its `why`, `trace_url`.
+
+        Raises ServiceError where it can't be sent, StateError for a file that can't be read.
+        """
+
+
 class Wiring(Protocol):
     """Settings and adapters, made on first use."""
 
@@ -72,6 +107,10 @@ class Wiring(Protocol):
     @property
     def user(self) -> str:
         """Whose runs are begun here."""
+
+    @property
+    def hub_cache(self) -> Path:
+        """Where the library of a hub of models keeps what it fetched on this machine."""
 
     @property
     def local_cluster(self) -> LocalClusterControl:
@@ -158,14 +197,38 @@ class Wiring(Protocol):
     def memory(self) -> AbstractContextManager[Memory]:
         """The long-term memory, closed at the end. Raises ServiceError when it is switched off."""
 
+    def prompts(self) -> AbstractContextManager[PromptShelf]:
+        """The versions of prompts, closed at the end. Raises UsageError for settings of LangFuse that can't be used."""
+
+    def langfuse(self) -> AbstractContextManager[LangfuseServer | None]:
+        """LangFuse, for looking at it; None where the settings name none. Raises UsageError as above."""
+
     def toolbox(self, tree: SourceTree) -> Toolbox:
         """Looks into a repository, with secrets masked."""
 
     def open_tree(self, source: str) -> SourceTree:
         """The repository at a path or URL."""
 
+    def types(self) -> Types:
+        """The training types that there are. Raises UsageError for a folder of a person's own that holds none."""
+
+    def optimisation(
+        self, asked: Mapping[str, Json], resume: str | None, told: Callable[[str], None]
+    ) -> AbstractContextManager[Optimising]:
+        """Better prompts are looked for: `asked` are fields of an OptimizeRequest, `resume` an id that was left.
+
+        Raises UsageError without a model, DSPy or usable data, ModelError where the model does not answer.
+        """
+
+    def put_cases(self, asked: Mapping[str, Json], name: str) -> int:
+        """Bring the cases of the steps to a LangFuse dataset, made where it is not there; how many."""
+
     def trace_path(self, run_id: str) -> Path:
         """The run's local trace file."""
+
+    @property
+    def langfuse_traces(self) -> TracesElsewhere | None:
+        """The runs' traces in LangFuse; None where none is set. Raises UsageError for settings that can't be used."""
 
     def trace(self, run_id: str) -> Trace:
         """The run's trace. Raises UsageError when there is none, StateError when it can't be read."""

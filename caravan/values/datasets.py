@@ -37,9 +37,10 @@ class SplitSize(Value):
 
 
 class DatasetAnswer(Value):
-    """What a hub says of a data set. Nothing found: `text` says why, in words for a person."""
+    """What a hub says of a data set. Nothing found: `text` says why, in words for a person; `absent`: it has none."""
 
     dataset: str
     splits: tuple[SplitSize, ...] = ()
     bytes: int | None = Field(default=None, ge=0, description="bytes of the original files")
     text: str = ""
+    absent: bool = False

@@ -111,6 +111,9 @@ class Evidence(Value):
     log_lines: tuple[str, ...] = ()
     validation_errors: tuple[str, ...] = ()
     placement_failures: tuple[PlacementFailure, ...] = ()
+    observed: tuple[str, ...] = Field(
+        default=(), description="what the sampler beside the task saw: facts that go with a cause and decide none"
+    )
     node_name: str = ""
     driver: str = ""
     phase: str = Field(default="", description="`smoke`: it failed in the first phase of the job")

@@ -29,7 +29,7 @@ class Carried(Value):
 class Bundle(Value):
     """A run as it travels: its record, deployments, events, newest checkpoint (base64) and papers by name.
 
-    `folder` is the run's directory where it comes from, as its report names it.
+    `folder` is the run's directory where it comes from, as its report names it; `trace` the lines of its trace.
     """
 
     version: Literal[1] = 1
@@ -40,6 +40,7 @@ class Bundle(Value):
     papers: dict[str, str] = Field(default_factory=dict)
     folder: str = ""
     carried: Carried = Carried()
+    trace: str = ""
 
 
 class AgentPlace(Value):
@@ -47,7 +48,8 @@ class AgentPlace(Value):
 
     `program`: how it is started where tasks see this machine's files. `address`: how its task reaches the cluster's
     API; empty: by the socket that Nomad gives each task. `env` are settings, `lends` the names of the secrets that are
-    set here and that it works with; `needs_token`: it can do nothing without one, which is the built-in cluster's own.
+    set here and that it works with; `only_with`: settings that are given only where all these secrets are lent;
+    `needs_token`: it can do nothing without one, which is the built-in cluster's own.
     """
 
     program: tuple[str, ...]
@@ -56,6 +58,7 @@ class AgentPlace(Value):
     address: str = ""
     env: dict[str, str] = Field(default_factory=dict)
     lends: tuple[str, ...] = ()
+    only_with: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     needs_token: bool = False
 
 

@@ -14,12 +14,13 @@ CALL: Final = "model_call"
 
 
 class Row(NamedTuple):
-    """One model in one step. `failed`: calls without a usable reply."""
+    """One model in one step. `failed`: calls without a usable reply; `prompts`: the versions it was asked with."""
 
     step: str
     model: str
     usage: Usage
     failed: int
+    prompts: tuple[str, ...] = ()
 
 
 def rows(events: Iterable[RunEvent]) -> tuple[Row, ...]:
@@ -31,8 +32,29 @@ def rows(events: Iterable[RunEvent]) -> tuple[Row, ...]:
         step, model = str(event.data.get("step", "")), str(event.data.get("model", ""))
         before = found.get((step, model), Row(step, model, Usage(), 0))
         failed = before.failed + ("fault" in event.data)
-        found[step, model] = Row(step, model, before.usage.plus(usage_of(event)), failed)
+        prompts = tuple(dict.fromkeys((*before.prompts, *_prompt(event))))
+        found[step, model] = Row(step, model, before.usage.plus(usage_of(event)), failed, prompts)
     return tuple(found.values())
+
+
+def _prompt(event: RunEvent) -> tuple[str, ...]:
+    """The prompt that the call was asked with, for people: its name, its version, LangFuse's number."""
+    name, version = event.data.get("prompt"), event.data.get("prompt_version")
+    if not isinstance(name, str) or not isinstance(version, str):
+        return ()
+    number, origin = event.data.get("prompt_number"), event.data.get("prompt_origin")
+    where = f"LangFuse {number}" if origin == "langfuse" and number is not None else str(origin or "")
+    return (f"{name} {version}" + (f" ({where})" if where else ""),)
+
+
+def first_prompts(events: Iterable[RunEvent]) -> dict[str, str]:
+    """Each prompt that a run was asked with, and its version at the first call."""
+    found: dict[str, str] = {}
+    for event in events:
+        name, version = event.data.get("prompt"), event.data.get("prompt_version")
+        if event.kind == CALL and isinstance(name, str) and isinstance(version, str):
+            found.setdefault(name, version)
+    return found
 
 
 def used(events: Iterable[RunEvent]) -> Usage:
@@ -51,7 +73,11 @@ def document(events: Iterable[RunEvent]) -> Json:
     total = Usage()
     for row in found:
         total = total.plus(row.usage)
-    steps = [{"step": r.step, "model": r.model, "failed": r.failed, **r.usage.model_dump(mode="json")} for r in found]
+    steps = [
+        {"step": r.step, "model": r.model, "failed": r.failed, "prompts": list(r.prompts)}
+        | r.usage.model_dump(mode="json")
+        for r in found
+    ]
     return {**total.model_dump(mode="json"), "steps": steps}
 
 

@@ -90,6 +90,13 @@ __all__ = [
 ]
 
 
+_OF_TYPE: Final = (
+    *("command", "flags", "launch", "training", "target", "workdir", "config_keys"),
+    *("setup.requirements", "setup.further_requirements", "setup.option_requirements"),
+)
+"""Fields that say what program trains and how: where a training type's script does, its definition has said them."""
+
+
 class TrainingPlan(Value):
     """What to train, how it is started, where code, data and outputs are, what it needs, where it may run."""
 
@@ -183,6 +190,14 @@ class TrainingPlan(Value):
             if found is not None:
                 return found.by
         return Author.DEFAULT
+
+    def whose(self, path: str) -> str:
+        """Who set the field, as a person is told: as `set_by`, but what a training type's definition says is the type's
+        (`type sft`), though it stands like a repository's own."""
+        author = self.set_by(path)
+        if author is Author.REPOSITORY and self.training.type and path.startswith(_OF_TYPE):
+            return f"type {self.training.type}"
+        return author.value
 
     def is_own(self, path: str) -> bool:
         """Whether the field has the repository's own value, so that nothing needs to be passed to its program."""

@@ -113,9 +113,11 @@ class Dataset(Value):
 class Training(Value):
     """What is trained with which hyperparameters. None: the repository's own value stays.
 
-    `options` are further options of the repository's parser, spelled as it spells them, set to these values.
+    `options` are further options of the repository's parser, spelled as it spells them, set to these values. `type`
+    names the training type whose script Caravan brings; None: the repository's own program trains.
     """
 
+    type: str | None = None
     method: str | None = None
     micro_batch: int | None = Field(default=None, ge=1, description="samples per GPU and step")
     grad_accum: int | None = Field(default=None, ge=1, description="steps accumulated before an update")
@@ -167,6 +169,10 @@ class Setup(Value):
     requirements: str | None = None
     further_requirements: tuple[str, ...] = Field(
         default=(), description="more such files, installed together with the first"
+    )
+    option_requirements: dict[str, str] = Field(
+        default_factory=dict,
+        description="option of the program to a file that is installed as well where the option is on",
     )
     pip: tuple[str, ...] = ()
     apt: tuple[str, ...] = ()

@@ -35,6 +35,9 @@ ROWS: Final[dict[str, Row]] = {
     "dataset.format": Row("format of the data, as the program names it", _FLAG),
     "dataset.columns": Row("columns of the data that are used", _FLAG),
     "dataset.examples": Row("how many examples the data has", _AGENT),
+    "training.type": Row(
+        "a training type whose script Caravan brings; unset: the repository's own program", "code, command"
+    ),
     "training.method": Row("full, lora, qlora or what the program calls it", _ESTIMATE, "repository"),
     "training.micro_batch": Row("samples per GPU and step", _ESTIMATE, "repository, default, estimate, memory"),
     "training.grad_accum": Row(
@@ -84,6 +87,9 @@ ROWS: Final[dict[str, Row]] = {
     "setup.python": Row("interpreter that starts the environment", _ENVIRONMENT, "cluster"),
     "setup.requirements": Row("file of the repository that names its packages", _ENVIRONMENT, "repository"),
     "setup.further_requirements": Row("more such files, installed with the first", _ENVIRONMENT, "repository"),
+    "setup.option_requirements": Row(
+        "the program's option to a file that is installed as well where the option is on", _ENVIRONMENT, "repository"
+    ),
     "setup.pip": Row("further packages, as pip takes them; `.` is the repository", _ENVIRONMENT, "repository"),
     "setup.apt": Row("system packages", _ENVIRONMENT, "repository"),
     "setup.cmd": Row("commands that run before the training", _SCRIPT, "repository"),

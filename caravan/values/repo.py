@@ -43,6 +43,7 @@ class ScriptOption(Value):
     help: str = ""
     aliases: tuple[str, ...] = Field(default=(), description="its other spellings")
     switch: Literal["on", "off", "pair"] | None = None
+    requirements: str = Field(default="", description="file that is installed as well where the option is on")
 
 
 class HyperparameterFlag(Value):
@@ -135,6 +136,10 @@ class RepoProfile(Value):
     env_vars_needed: tuple[str, ...] = ()
     cli_style: str | None = None
     options: tuple[ScriptOption, ...] = ()
+    takes: dict[str, str] = Field(
+        default_factory=dict,
+        description="plan path → option, spelled as the plan's `flags` are, where the program declares it",
+    )
     key_hyperparameters: dict[str, HyperparameterFlag] = Field(default_factory=dict)
     config_values: tuple[ConfigValue, ...] = Field(
         default=(), description="what the files that the entry point reads its configuration from say"

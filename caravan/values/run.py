@@ -11,6 +11,7 @@ from caravan.values.base import Json, Value
 from caravan.values.failure import Diagnosis, Repair
 from caravan.values.job import PlacementFailure
 from caravan.values.plan import PlanChange
+from caravan.values.samples import ResourceUse
 
 
 class RunRequest(Value):
@@ -318,6 +319,8 @@ class Attempt(Value):
     outcome: Outcome | None = None
     diagnosis: Diagnosis | None = None
     repair: Repair | None = None
+    uses: tuple[ResourceUse, ...] = Field(default=(), description="what each member used, where it was sampled")
+    observed: tuple[str, ...] = Field(default=(), description="what that says of a failure, beside its cause")
     resumed: str = Field(default="", description="what it went on from, or why it started anew, in words")
     changed: dict[str, tuple[Json, Json]] = Field(
         default_factory=dict, description="what the repair changed in the plan: path to (before, after)"

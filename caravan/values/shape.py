@@ -106,7 +106,7 @@ class ModelShape(Value):
 class ModelAnswer(Value):
     """What a hub says of a model: its `config.json` as it is (data, not to be trusted) and its parameters.
 
-    Nothing found: `text` says why, in words for a person.
+    Nothing found: `text` says why, in words for a person; `absent`: the hub says that it has none of that name.
     """
 
     model: str
@@ -114,6 +114,7 @@ class ModelAnswer(Value):
     params: int | None = Field(default=None, ge=1, description="parameters as the weights' headers count them")
     weights_bytes: int | None = Field(default=None, ge=0, description="bytes of the weights' files")
     text: str = ""
+    absent: bool = False
 
 
 class ModelConfig(Value):

@@ -14,6 +14,7 @@ from caravan.values.job import DeviceGroup
 from caravan.values.measurement import Measurement
 from caravan.values.plan import Author, PlanChange
 from caravan.values.run import SMOKE_PATH, RunRecord, RunStatus
+from caravan.values.samples import SAMPLES_PATH
 from tests.agent.test_deadlines import first_then
 from tests.agent.test_loop import World, ended
 from tests.fakes.cluster import Script, one_node
@@ -108,6 +109,25 @@ def test_the_speed_and_the_peak_of_a_whole_training_are_kept(tmp_path: Path) -> 
     assert (seen.kind, seen.step_s) == ("run", 4.0)
     assert seen.peak_gib is not None
     assert round(seen.peak_gib, 1) == 27.9
+
+
+def test_what_the_device_was_seen_to_hold_goes_before_what_was_logged(tmp_path: Path) -> None:
+    card = {"n": 0, "total_mb": 48305, "busy": 90}
+    lines = [
+        {"kind": "begin", "gpus_from": "nvml"},
+        {"at": 1.0, "up": 1.0, "gpus": [{**card, "used_mb": 500}]},
+        {"at": 3.0, "up": 3.0, "phase": "training", "gpus": [{**card, "used_mb": 35000}], "host_mb": 900},
+        {"kind": "end", "at": 4.0},
+    ]
+    files = {SAMPLES_PATH: b"".join(json.dumps(line).encode() + b"\n" for line in lines)}
+    log = b"{'train_steps_per_second': 0.25, 'peak_gpu_mem_gb': 30.0, 'loss': 0.4}\n"
+    world = world_of(tmp_path, lambda job: Script(files=files, stdout=log))
+    record = world.start(sets=sets(**{"smoke.on": False}), budget_usd=100.0)
+    assert ended(driven(world, record)).status is RunStatus.SUCCEEDED
+    (seen,) = stored(world)
+    assert (seen.kind, round(seen.peak_gib or 0, 1)) == ("run", 32.6)
+    (use,) = world.state(record).attempts[-1].uses
+    assert (use.host_peak_mb, use.ended) == (900, True)
 
 
 def test_names_that_tell_no_peak_of_a_gpu_are_none() -> None:

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from caravan.analysis.gin import bindings
@@ -158,6 +158,7 @@ def test_programs_never_raise(text):
         ).map("".join),
     ),
 )
+@example("conf.cfg", "[0]\n0\n 0")
 def test_configurations_never_break_a_profile(tmp_path_factory, name, text):
     train = "import gin, hydra\nfrom omegaconf import OmegaConf\nOmegaConf.from_cli()\n"
     train += "@hydra.main(config_path='.', config_name='conf')\ndef main(m, o):\n"

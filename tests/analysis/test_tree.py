@@ -34,7 +34,6 @@ def test_files_are_sorted_with_size_and_mode(tmp_path):
         ("", "No repository was named"),
         ("~no-such-user/x", "no directory"),
         ("file.txt", "no directory"),
-        ("empty", "no files"),
         ("loop", "no directory"),
         ("ext::sh -c id", "no repository"),
         ("--upload-pack=id", "no repository"),
@@ -44,12 +43,20 @@ def test_files_are_sorted_with_size_and_mode(tmp_path):
 def test_what_is_no_repository_is_one_line(tmp_path, monkeypatch, source, words):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, {"file.txt": "x"})
-    (tmp_path / "empty").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(RepositoryError) as caught:
         open_source(source, cache=tmp_path / "cache")
     assert words in caught.value.line()
     assert "\n" not in caught.value.line()
+
+
+def test_an_empty_directory_is_a_tree_that_says_so_where_files_are_needed(tmp_path):
+    (tmp_path / "empty").mkdir()
+    tree = open_source(str(tmp_path / "empty"), cache=tmp_path / "cache")
+    assert tree.files() == ()
+    assert list(tree.delivery()) == []
+    with pytest.raises(RepositoryError, match="holds no files that may be read"):
+        tree.need_files()
 
 
 def test_ignore_rules_nest_and_negate(tmp_path):

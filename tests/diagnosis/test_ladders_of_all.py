@@ -290,6 +290,16 @@ def test_a_broken_node_is_named_and_avoided_and_without_another_one_nothing_is_t
     assert rungs(F.GPU_NODE_BROKEN, start, alone, node_name="n1") == ()
 
 
+def test_more_disk_is_no_answer_where_the_plans_own_place_for_outputs_is_full() -> None:
+    limit = {"training.save_total_limit": "--save_total_limit"}
+    start = plan({"training.output_dir": "/mnt/out", "training.save_total_limit": 3}, flags={**_FLAGS, **limit})
+    found = diffs(rungs(F.DISK_FULL, start, details={"path": "/mnt/out/checkpoint-4"}), start)
+    assert {"training.save_total_limit": 2} in found
+    assert not any("resources.disk_mb" in values for values in found)
+    elsewhere = diffs(rungs(F.DISK_FULL, start, details={"path": "/scratch"}), start)
+    assert any("resources.disk_mb" in values for values in elsewhere)
+
+
 def test_a_pin_in_the_requirements_gives_way() -> None:
     start = plan({"setup.requirements": "requirements.txt"})
     files = {"requirements.txt": "torch\ntransformers==4.40.1  # tested\n"}

@@ -161,6 +161,16 @@ def test_half_precision_overflows_to_bf16_or_fp32_and_then_steps_get_smaller() -
     assert third.training.lr == 1e-5
 
 
+@pytest.mark.parametrize(("method", "usual"), [("lora", 2e-4), ("full", 2e-5), (None, 2e-5)])
+def test_a_rate_at_which_nothing_learns_becomes_a_usual_one(method: str | None, usual: float) -> None:
+    start = plan({"training.lr": 1e20, "training.method": method})
+    (first, *_) = rungs(F.NUMERIC_DIVERGENCE, start, facts(node()))
+    assert diffs([first], start)[0]["training.lr"] == usual
+    assert f"lr {usual:g} instead of 1e+20" in first.why
+    high = plan({"training.lr": 2.4, "training.method": method})
+    assert diffs(rungs(F.NUMERIC_DIVERGENCE, high, facts(node())), high)[0]["training.lr"] == 0.8
+
+
 def test_an_interrupted_job_goes_elsewhere_where_there_is_an_elsewhere() -> None:
     alone = rungs(F.INTERRUPTED_EXTERNALLY, plan(), facts(node()), node_name="n1")
     assert [r.avoid_nodes for r in alone if isinstance(r, RetryElsewhere)] == [()]

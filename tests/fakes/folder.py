@@ -29,6 +29,7 @@ class PlainFolder:
         self._path = home / "runs" / run_id
         self._secrets = tuple(secrets)
         self._logs: dict[str, bytes] = {}
+        self._samples: dict[str, bytes] = {}
         self._mine = False
         self._agent: Json = None
         self._carried: Carried | None = None
@@ -80,8 +81,8 @@ class PlainFolder:
         return self._carried
 
     def papers(self) -> dict[str, str]:
-        names = ("plan.yaml", "REPORT.md", "suggested.patch", "attempt-*/job.*")
-        found = sorted(path for name in names for path in self._path.glob(name))
+        names = ("plan.yaml", "REPORT.md", "suggested.patch", "attempt-*/job.*", "training/**/*")
+        found = sorted(path for name in names for path in self._path.glob(name) if path.is_file())
         return {path.relative_to(self._path).as_posix(): path.read_text() for path in found}
 
     def save_papers(self, papers: Mapping[str, str]) -> None:
@@ -132,6 +133,19 @@ class PlainFolder:
 
     def log_files(self) -> tuple[Path, ...]:
         return tuple(self._path / "logs" / name for name in self._logs)
+
+    def append_samples(self, alloc_id: str, data: bytes) -> None:
+        name = f"samples/{alloc_id[:8]}.log"
+        self._samples[name] = self._samples.get(name, b"") + data
+        text = mask(self._samples[name].decode("utf-8", "surrogateescape"), self._secrets)
+        self._save(name, text.encode("utf-8", "surrogateescape"))
+
+    def samples_size(self, alloc_id: str) -> int:
+        return len(self._samples.get(f"samples/{alloc_id[:8]}.log", b""))
+
+    def samples(self, alloc_id: str) -> bytes:
+        path = self._path / f"samples/{alloc_id[:8]}.log"
+        return path.read_bytes() if path.exists() else b""
 
     def save_patch(self, text: str) -> Path:
         return self._save("suggested.patch", mask(text, self._secrets).encode())

@@ -173,6 +173,7 @@ class FakeWiring:
         self.servers: list[Any] = []
         self.clusters: list[str] = []
         self.traced: Trace | None = None
+        self.langfuse_traces: Any = None
         self.examination: Examination | None = None
         self.no_access: UsageError | None = None
         self.law = Policies()
@@ -249,6 +250,20 @@ class FakeWiring:
     def memory(self) -> AbstractContextManager[Memory]:
         return closing(self.lessons)
 
+    @contextmanager
+    def prompts(self) -> Iterator[Any]:
+        from caravan import TEMPLATES
+        from prompt_shelf import DiskShelf
+        from prompts import LocalPromptBook, PromptVersions
+
+        shipped, shelf = LocalPromptBook(TEMPLATES / "prompts"), DiskShelf(self.home / "prompts", self.clock)
+        with closing(PromptVersions(shipped, shelf)) as versions:
+            yield versions
+
+    @contextmanager
+    def langfuse(self) -> Iterator[None]:
+        yield None
+
     def open_tree(self, source: str) -> Any:
         self.opened.append(source)
         if not Path(source).is_dir():
@@ -256,6 +271,16 @@ class FakeWiring:
         from caravan.analysis import open_source
 
         return open_source(source, cache=self.home / "repositories")
+
+    @property
+    def hub_cache(self) -> Path:
+        return self.home / "hub"
+
+    def types(self) -> Any:
+        from caravan import TEMPLATES
+        from caravan.training.loading import load_types
+
+        return load_types(TEMPLATES / "train")
 
     def toolbox(self, tree: Any) -> Any:
         from tools import RepositoryToolbox

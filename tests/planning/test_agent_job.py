@@ -127,3 +127,12 @@ def test_the_policies_judge_it_too(tables: dict[str, Any], allowed: bool) -> Non
     spec = job(PLACE.model_copy(update={"volume": "agents"}), lent=("NOMAD_TOKEN",))
     denials = job_denials(parse_hcl(render_hcl(spec, templates=TEMPLATES)), policies(**tables))
     assert (denials == ()) is allowed, denials
+
+
+def test_an_address_goes_there_only_with_its_keys() -> None:
+    keys = ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")
+    env = {"LANGFUSE_BASE_URL": "https://langfuse.example", "CARAVAN_SMOKE": "true"}
+    place = AgentPlace(program=("/x/python", "/x/main.py"), env=env, only_with={"LANGFUSE_BASE_URL": keys})
+    for lent, goes in ((keys, True), (keys[:1], False), ((), False)):
+        given = task(job(place, "raw_exec", lent)).env
+        assert ("LANGFUSE_BASE_URL" in given, given["CARAVAN_SMOKE"]) == (goes, "true")

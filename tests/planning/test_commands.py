@@ -180,6 +180,10 @@ def test_places_for_outputs() -> None:
     assert output_dir(bare_plan(outputs=OutputSink())) == "${NOMAD_ALLOC_DIR}/data/outputs"
 
 
+def test_a_documented_command_without_a_program_starts_nothing() -> None:
+    assert read_command("-", Launcher.PYTHON, foreign=True) is None
+
+
 def test_a_masked_word_is_never_deployed() -> None:
     documented = read_command(
         "torchrun --nproc_per_node 2 --log=[masked] t.py -m [masked] --k=[masked] --flag [masked] x"

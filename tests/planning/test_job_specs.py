@@ -71,15 +71,16 @@ def test_one_group_one_task_no_restarts_and_the_seal() -> None:
 
 def test_the_script_goes_as_text_that_no_template_engine_touches() -> None:
     plan = bare_plan("train.py", "{{ key }}", "[[caravan0 x caravan0]]", setup=Setup(requirements="requirements.txt"))
-    script, teller, helper = task_of(plan).templates
+    script, teller, *samplers, helper = task_of(plan).templates
+    assert [s.destination for s in samplers] == ["local/sampler.py", "local/sampler_gpus.py"]
     assert teller.destination == "local/outputs.py"
     assert (script.destination, script.perms, helper.destination) == ("local/launch.sh", "0755", "local/environment.py")
-    for block in (script, teller, helper):
+    for block in (script, teller, *samplers, helper):
         assert block.left_delimiter not in block.data
         assert block.right_delimiter not in block.data
     assert "'{{ key }}'" in script.data
     assert script.left_delimiter == "[[caravan1"
-    assert len(task_of(bare_plan()).templates) == 2
+    assert len(task_of(bare_plan()).templates) == 4
 
 
 @given(st.lists(st.sampled_from(["[[caravan0", "caravan0]]", "[[caravan1", "{{", "x"]), max_size=6).map("".join))
@@ -185,7 +186,7 @@ def test_volumes_constraints_env_secrets_and_texts() -> None:
     assert spec.constraints[1] == Constraint(attribute="${node.unique.name}", operator="!=", value="bad-1")
     assert task.env == {"PYTHONUNBUFFERED": "1", "A": "1"}
     assert task.kill_timeout_s == 90
-    text, secret = task.templates[2:]
+    text, secret = task.templates[4:]
     assert text.data == "a: {{ b }}"
     assert text.left_delimiter != "{{"
     assert (secret.env, secret.destination) == (True, "secrets/caravan.env")

@@ -117,7 +117,7 @@ def test_runs_the_command_with_its_arguments_and_leaves_the_result(place: Place)
     assert place.outputs.is_dir()
     assert place.sentinel() == {"job_id": "caravan-r1-a01", "spec_sha256": "f" * 64, "exit_code": 0}
     names = sorted(p.name for p in (place.alloc / "data").iterdir())
-    assert names == ["caravan-outputs.json", "caravan-result.json"]
+    assert names == ["caravan-outputs.json", "caravan-result.json", "caravan-samples.jsonl"]
 
 
 def test_ends_the_training_at_its_time_limit(place: Place) -> None:
@@ -157,7 +157,7 @@ def test_what_an_earlier_start_left_proves_nothing(place: Place) -> None:
     assert process.stdout.readline() == "ready\n"
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
-    assert list((place.alloc / "data").iterdir()) == []
+    assert [p.name for p in (place.alloc / "data").iterdir()] == ["caravan-samples.jsonl"]
 
 
 def test_a_time_limit_that_is_not_reached_changes_nothing(place: Place) -> None:

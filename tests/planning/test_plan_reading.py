@@ -70,7 +70,7 @@ def test_options_and_variables_are_entries_of_their_own() -> None:
         ("resources:\n  gpus: yes\n", "2:9", "takes no true or false"),
         ("resources: {gpus: 1.5}\n", "1:19", "takes a whole number"),
         ("resources: {memory_mb: 99999999999999999999999}\n", "1:24", "no computer counts that far"),
-        ("training: 3\n", "1:11", "training is a block of fields: method"),
+        ("training: 3\n", "1:11", "training is a block of fields: type, method"),
         ("command: train.py --lr 3\n", "1:10", "command takes a list, like [a, b]"),
         (
             "mounts:\n- {kind: host, source: a, destination: /b}\n- {kind: nope, source: a, destination: /c}\n",

@@ -132,3 +132,15 @@ def test_the_background_agent_is_written_down(folder: RunFolder) -> None:
     assert folder.agent() == {"pid": 7, "began": 1.5}
     folder.agent_log.write_text("it began\n")
     assert folder.agent_log.read_text() == "it began\n"
+
+
+def test_samples_are_kept_apart_from_logs_and_hold_no_secret(make: Make) -> None:
+    folder = make("r1")
+    assert (folder.samples_size(ALLOC), folder.samples(ALLOC)) == (0, b"")
+    folder.append_samples(ALLOC, b'{"up": 1}\n')
+    folder.append_samples(ALLOC, f'{{"x": "{SECRET}"}}\n'.encode())
+    assert folder.samples_size(ALLOC) == len(b'{"up": 1}\n') + len(f'{{"x": "{SECRET}"}}\n')
+    assert folder.samples(ALLOC).startswith(b'{"up": 1}\n')
+    assert SECRET.encode() not in folder.samples(ALLOC)
+    assert folder.log_files() == ()
+    assert make("r1").samples(ALLOC) == folder.samples(ALLOC)

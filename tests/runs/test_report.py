@@ -246,6 +246,7 @@ def test_no_value_breaks_the_report(text: str) -> None:
 def test_what_was_asked_of_a_language_model_is_told_with_its_cost() -> None:
     used = {"calls": 1, "prompt_tokens": 900, "completion_tokens": 50, "seconds": 2.5, "usd": 0.5}
     call = RunEvent(at=NOW, kind="model_call", text="said", data={"step": "diagnose", "model": "Qwen/Qwen3-8B", **used})
+    call.data.update(prompt="diagnose", prompt_version="0123456789ab", prompt_origin="shipped")
     known = whole()
     diagnosed = known["attempts"][0].model_copy(
         update={"diagnosis": known["attempts"][0].diagnosis.model_copy(update={"by": "Qwen/Qwen3-8B"})}
@@ -256,7 +257,7 @@ def test_what_was_asked_of_a_language_model_is_told_with_its_cost() -> None:
         **{**known, "events": (*known["events"], call), "attempts": (diagnosed,)},
     )
     assert "## Language model" in text
-    assert "| diagnose | Qwen/Qwen3-8B | 1 | 900 + 50 | 2.5 | 0.50 USD |" in text
+    assert "| diagnose | Qwen/Qwen3-8B | diagnose 0123456789ab (shipped) | 1 | 900 + 50 | 2.5 | 0.50 USD |" in text
     assert "by Qwen/Qwen3-8B: the rules did not know it" in text
     assert "model\\_call" not in text
     assert "## Language model" not in render_report(record(RunStatus.FAILED), templates=TEMPLATES, **known)

@@ -177,6 +177,16 @@ def test_a_loss_that_is_no_number_is_shown_as_it_is() -> None:
     assert "lowest 2" in text
 
 
+def test_what_the_task_uses_is_a_row_until_another_attempt_begins() -> None:
+    board, clock = Board(), FakeClock()
+    board.enter("verify_deployment", "", clock.now())
+    board.used = "GPU 0 61.2 of 80 GiB 97 %, host 12.0 GiB"
+    rows = [row.plain for row in board_rows(board, clock.now(), 79, 20, Glyphs())]
+    assert "  uses      GPU 0 61.2 of 80 GiB 97 %, host 12.0 GiB" in rows
+    board.begin(2, 3, usd_per_hour=None, max_run_s=None, metric=None, spent_usd=0)
+    assert not any("uses" in row.plain for row in board_rows(board, clock.now(), 79, 20, Glyphs()))
+
+
 def test_the_plans_metric_is_drawn() -> None:
     board = Board()
     board.measure({"step": 1, "loss": 1.0, "eval/accuracy": 0.5})

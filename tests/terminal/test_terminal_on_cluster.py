@@ -1,12 +1,15 @@
 """`--on-cluster`: what must be there before anything is begun, and what is said while the run is elsewhere."""
 
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from caravan.runs.bundle import unpack
 from caravan.terminal.app import run
-from caravan.values.handover import Stationed
+from caravan.terminal.oncluster import _keep_trace, _packed
+from caravan.values.handover import Bundle, Stationed
 from caravan.values.job import TokenFacts
 from caravan.values.run import RunRecord, RunRequest, RunStatus
 from tests.fakes.cluster import FakeCluster, Script, one_node
@@ -133,3 +136,39 @@ def test_what_is_lost_or_damaged_goes_on_here(left: dict[str, bytes], wiring: Fa
 def test_a_job_that_never_came_to_be_is_no_reason_to_wait(wiring: FakeWiring, away: RunRecord) -> None:
     wiring.scripted.steps[:] = [RunStatus.SUCCEEDED]
     assert run(wiring, ["resume", away.id], nobody()) == 0
+
+
+def test_a_trace_travels_both_ways_and_each_line_is_kept_once(tmp_path: Path) -> None:
+    here, there = (FakeWiring(tmp_path / name) for name in ("here", "there"))
+    at = here.clock.now()
+    record = RunRecord(id="0a1b2c3d", created_at=at, updated_at=at, request=RunRequest(prompt="p", source="/x"))
+    lines = [f'{{"line":"{number} \u2028"}}\n' for number in range(3)]
+    mine, theirs = here.trace_path(record.id), there.trace_path(record.id)
+
+    def travels(one: FakeWiring, other: FakeWiring) -> None:
+        bundle = unpack(_packed(one, Bundle(record=record, checkpoint="")).encode())
+        for _ in range(2):  # twice is once
+            _keep_trace(other, bundle)
+
+    travels(here, there)
+    assert not theirs.exists(), "there was none"
+    mine.parent.mkdir(parents=True)
+    mine.write_text(lines[0])
+    travels(here, there)
+    assert theirs.read_text() == lines[0]
+    with theirs.open("a") as file:
+        file.write(lines[1] + lines[2] + '{"torn')
+    mine.write_text(lines[0] + '{"tor')
+    travels(there, here)
+    assert mine.read_text() == lines[0] + '{"tor\n' + lines[1] + lines[2]
+
+
+def test_a_trace_that_is_too_long_stays(tmp_path: Path) -> None:
+    wiring = FakeWiring(tmp_path)
+    at = wiring.clock.now()
+    record = RunRecord(id="0a1b2c3d", created_at=at, updated_at=at, request=RunRequest(prompt="p", source="/x"))
+    path = wiring.trace_path(record.id)
+    path.parent.mkdir(parents=True)
+    for text in ("x" * (2 << 20), random.Random(1).randbytes(500_000).hex()):
+        path.write_text(text)
+        assert unpack(_packed(wiring, Bundle(record=record, checkpoint="")).encode()).trace == ""

@@ -65,7 +65,7 @@ def result(status: RunStatus, ask: Ask | None = None, deployed: DeploymentState 
         run_id="x", attempt=2, job_id="a02", spec_sha256="2", plan_sha256="2", state=deployed, hcl_path="/runs/a02.hcl"
     )
     state = SimpleNamespace(attempts=(attempt(),), deployment=deployment, metrics={}, warnings=(), plan=None)
-    state.diagnosis = None
+    state.diagnosis = state.estimate = None
     return Result(record, state, ask, Path("/nowhere"), None)  # type: ignore[arg-type]
 
 

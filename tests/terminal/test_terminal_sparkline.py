@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from caravan.terminal.sparkline import ASCII_BARS, ASCII_LOST, BARS, LOST, Series, resample, sparkline
@@ -52,6 +52,7 @@ def test_the_extremes_have_the_extreme_bars(values: list[float]) -> None:
 
 @settings(deadline=None)
 @given(finite, st.integers(1, 50))
+@example([5e-324, 5e-324, 5e-324], 1)
 def test_resampling_stays_within_the_values(values: list[float], width: int) -> None:
     found = resample(values, width)
     slack = 1e-9 * max(abs(v) for v in values)

@@ -133,7 +133,8 @@ def ended(detail: str, *attempts: Attempt, status: RunStatus = RunStatus.ESCALAT
     now = FakeClock().now()
     request = RunRequest(prompt="train", source="/repo")
     record = RunRecord(id="x", created_at=now, updated_at=now, status=status, request=request, detail=detail)
-    state = SimpleNamespace(attempts=attempts, deployment=None, metrics={}, warnings=(), plan=None, diagnosis=None)
+    state = SimpleNamespace(attempts=attempts, metrics={}, warnings=())
+    state.deployment = state.plan = state.diagnosis = state.estimate = None
     return "\n".join(result_lines(Result(record, state, None, Path("/nowhere"), None)))  # type: ignore[arg-type]
 
 

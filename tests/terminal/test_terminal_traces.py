@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from caravan.runs.timeline import Step, Timeline, timeline
 from caravan.runs.traces import read_trace
 from caravan.terminal.app import run
-from caravan.terminal.timeline import Step, Timeline, timeline
 from caravan.terminal.trace_rows import details, slowest_rows, took_words, tree_rows
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.run import RunRecord, RunRequest, RunStatus
@@ -217,7 +217,7 @@ def test_a_real_run_that_asked_is_read_so(tmp_path: Path) -> None:
     drives = [s for s in line.steps if s.kind == "run"]
     assert [s.state.value for s in drives] == ["asked"] * asked + ["ok"]
     assert (line.waiting, line.idle) == (3600 * asked, 0)
-    assert drives[-1].inside[-1].name == "report"
+    assert [s.name for s in drives[-1].inside[-2:]] == ["report", "scored"]
     assert max(depth for depth, _ in line.walk()) >= 2
 
 

@@ -3,7 +3,6 @@
 Pure: opens nothing, reads no environment. An address or a key that must not be used is refused here, unshown.
 """
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Final, Self
@@ -13,10 +12,8 @@ from pydantic import Field, SecretStr
 
 from caravan.values.base import Value
 from caravan.values.errors import UsageError
+from caravan.values.private_hosts import is_guarded
 
-# Endings of names that no public name server answers for: RFC 6762, RFC 8375, RFC 9476 and ICANN's `internal`; Nomad
-# services are looked up under Consul's.
-_PRIVATE_NAMES: Final = ("local", "localhost", "internal", "lan", "home.arpa", "consul", "alt", "cluster.local")
 _HINT: Final = "Give the base URL of an OpenAI-compatible server, like http://127.0.0.1:8000/v1."
 
 
@@ -110,20 +107,6 @@ def checked_url(text: str) -> str:
         raise UsageError("The model's URL is no http or https address.", hint=_HINT)
     path = re.sub(r"/chat/completions/?$", "", parts.path).rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
-
-
-def is_guarded(url: str) -> bool:
-    """Whether a key may be sent there: over TLS, to this machine, or to an address or name of a private network."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").rstrip(".")
-    if parts.scheme == "https":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "." not in host or any(host.endswith(f".{ending}") for ending in _PRIVATE_NAMES)
-    shared = isinstance(address, ipaddress.IPv4Address) and address in ipaddress.ip_network("100.64.0.0/10")  # RFC 6598
-    return address.is_loopback or (address.is_private and not address.is_unspecified) or shared
 
 
 def _split(text: str) -> SplitResult | None:

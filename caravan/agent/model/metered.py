@@ -1,7 +1,7 @@
 """What a run's questions to a model use, kept in the run's events and its trace, and held to the run's budgets.
 
 Every call is an event of kind `model_call`, so that what a run has used outlives the process that asked. It writes
-counts, names and faults, and nothing of what was said.
+counts, names and faults, and nothing of what was said unless a person wants that in the trace.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,13 @@ from threading import Lock
 
 from pydantic import Field
 
+from caravan.agent.model.asked import prompt_told
 from caravan.agent.model.tokens import prompt_tokens
 from caravan.agent.model.window import HasConnections, HasWindow
 from caravan.ports import ChatModel, Clock, Span, Store, Tracer
 from caravan.values.base import Json, Value
 from caravan.values.errors import ModelError
-from caravan.values.model import Message, ModelFault, ModelReply, ToolSpec, Usage
+from caravan.values.model import Message, ModelFault, ModelReply, ToolCall, ToolSpec, Usage
 from caravan.values.model_usage import CALL, usage_of
 from caravan.values.run import RunEvent
 
@@ -33,14 +34,23 @@ class Metered:
 
     A question that the budget has no room for is not asked. One that is under way is not cut off for it: a run may use
     what one reply takes more. A question that is interrupted is counted by its prompt; a process that is killed during
-    one leaves that one uncounted. A model that is left alone was not asked: that is no call.
+    one leaves that one uncounted. A model that is left alone was not asked: that is no call. `content`: what is asked
+    and said goes into the trace too, but for what tools returned, which may be rows of data.
     """
 
     def __init__(
-        self, chat: ChatModel, store: Store, run_id: str, *, clock: Clock, limits: ModelLimits, tracer: Tracer
+        self,
+        chat: ChatModel,
+        store: Store,
+        run_id: str,
+        *,
+        clock: Clock,
+        limits: ModelLimits,
+        tracer: Tracer,
+        content: bool = False,
     ) -> None:
         self._chat, self._store, self._run_id = chat, store, run_id
-        self._clock, self._limits, self._tracer = clock, limits, tracer
+        self._clock, self._limits, self._tracer, self._content = clock, limits, tracer, content
         self._lock = Lock()
         self._used: dict[str, Usage] | None = None
 
@@ -73,6 +83,7 @@ class Metered:
         with self._lock:
             self._hold(step, need)
         asked: dict[str, Json] = {"messages": len(messages), "tools": len(tools), "structured": schema is not None}
+        asked |= prompt_told() | ({"input": _content(messages)} if self._content else {})
         with self._tracer.span(f"model {step}", "generation", step=step, thinking=thinking, **asked) as span:
             begin = self._clock.monotonic()
             used: Usage | None = None  # as long as nobody has said it
@@ -80,6 +91,8 @@ class Metered:
             try:
                 reply = self._chat.ask(messages, step=step, schema=schema, tools=tools, thinking=thinking)
                 used, fault, model = reply.usage, "", reply.model
+                if self._content:
+                    span.set(output={"role": "assistant", "content": reply.text} | _calls(reply.calls))
                 return reply
             except ModelError as error:
                 used = error.usage or Usage(calls=1, seconds=max(0.0, self._clock.monotonic() - begin))
@@ -127,6 +140,7 @@ class Metered:
         counts: dict[str, Json] = usage.model_dump(mode="json")
         data = {"step": step, "model": model, **counts} | ({"fault": fault} if fault else {})
         span.set(**{key: value for key, value in data.items() if key != "step" and value is not None})
+        data |= prompt_told()
         end = f"no reply ({fault})" if fault else f"{usage.prompt_tokens} + {usage.completion_tokens} tokens"
         text = f"Question {number} to {model}, for {step}: {end}, {usage.seconds:.1f} s"
         self._store.add_event(self._run_id, RunEvent(at=self._clock.now(), kind=CALL, text=text, data=data))
@@ -149,3 +163,16 @@ class Metered:
                     step = str(event.data.get("step", ""))
                     self._used[step] = self._used.get(step, Usage()).plus(usage_of(event))
         return self._used
+
+
+def _content(messages: Sequence[Message]) -> list[Json]:
+    """The conversation as a trace holds it; of what a tool returned its size alone."""
+    told: list[Json] = []
+    for message in messages:
+        text = f"({len(message.text)} characters that a tool returned)" if message.role == "tool" else message.text
+        told.append({"role": message.role, "content": text} | _calls(message.calls))
+    return told
+
+
+def _calls(calls: Sequence[ToolCall]) -> dict[str, Json]:
+    return {"calls": [{"name": call.name, "arguments": call.arguments} for call in calls]} if calls else {}

@@ -10,9 +10,10 @@ from caravan.agent.lessons import case_context
 from caravan.agent.parts import with_parts
 from caravan.agent.recalled import answered_before, before, told_lines
 from caravan.agent.state import RunState, Update, joined
+from caravan.agent.training import source_of, type_question
 from caravan.planning.answers import answers_to_changes, changes_from, given_answers, with_defaults
 from caravan.planning.contradictions import Held, contradictions, differing
-from caravan.planning.questions import contradicted, offered
+from caravan.planning.questions import contradicted, offered, ranked
 from caravan.planning.spoken import Spoken, spoken
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Ask, AskKind, Question, Reply
@@ -33,6 +34,9 @@ def generate_questions(state: RunState, context: Context) -> Update:
     facts, profile, request = context.facts(), state.need_profile(), state.request
     cases = _cases(state, context)
     questions = context.reasoner.questions(profile, request.prompt, facts, cases)
+    questions = ranked((*type_question(state.training), *questions))
+    if state.training is not None:
+        questions = tuple(q for q in questions if q.path != "target")  # the type says by what it is judged
     said = (*changes_from(request.answers), *request.sets)
     questions = offered(questions, facts, {c.path: c.value for c in said}.get("resources.gpus"))
     fixed = {change.path for change in said}
@@ -72,7 +76,7 @@ def _held(state: RunState, context: Context) -> Held:
     inside = any(c.path == "code.kind" and c.value == "image" for c in request.sets)
 
     def files() -> frozenset[str]:
-        return frozenset(entry.path for entry in context.open_tree(request.source).files())
+        return frozenset(entry.path for entry in source_of(state, context).files())
 
     return Held(state.need_profile(), context.facts(), None if inside else files, most)
 

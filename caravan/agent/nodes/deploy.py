@@ -12,6 +12,7 @@ from caravan.agent.money import approved_usd, cost_usd, rate_of, reserve, seen_u
 from caravan.agent.outputs import checkpoint_there
 from caravan.agent.purse import Purse
 from caravan.agent.resuming import reached, told_of, used_up
+from caravan.agent.sampling import near_its_memory, observations
 from caravan.agent.smoke import measured, with_first_steps
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.watchdog import begun, ended_by_deadline
@@ -33,7 +34,6 @@ from caravan.values.run import (
     Phase,
     RunEvent,
     RunStatus,
-    Snapshot,
 )
 
 _NEAR = 0.9  # share of its memory from which on a task may well have run out of it later
@@ -157,6 +157,8 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         # What left nothing to go on from begins anew: that is one more attempt at the whole.
         counts=outcome.kind is not OutcomeKind.INTERRUPTED and (over == "" or written is False),
         outcome=outcome,
+        uses=seen.uses,
+        observed=() if outcome.succeeded else observations(seen.uses, state.need_plan(), outcome),
         resumed=told_of(state.run_id, deployment.attempt, context),
     )
     spent = state.spent_usd + cost_usd(state, context, deployment, seen.last)
@@ -174,7 +176,7 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         log = log_tail(context, outcome.alloc_id) if outcome.alloc_id else b""
         update["reached"] = 0.0 if written is False else reached(state, log)
         update["written"] = written
-        evidence = _evidence(state, context, seen.last, outcome)
+        evidence = _evidence(state, context, seen, outcome)
         update["failure"] = with_first_steps(evidence, seen.smoke, state.need_estimate().usd_per_hour)
     return update
 
@@ -232,16 +234,19 @@ def _stopped_by_user(state: RunState, context: Context) -> bool:
     return context.store.run(state.run_id).status is RunStatus.STOPPED
 
 
-def _evidence(state: RunState, context: Context, last: Snapshot, outcome: Outcome) -> Evidence:
-    return evidence_of(
+def _evidence(state: RunState, context: Context, seen: Seen, outcome: Outcome) -> Evidence:
+    plan = state.need_plan()
+    told = tells_of_memory(state, context) and not near_its_memory(seen.uses, plan, outcome)
+    found = evidence_of(
         Stage.VERIFY,
         outcome=outcome,
-        snapshot=last,
+        snapshot=seen.last,
         log=log_tail(context, outcome.alloc_id, task=outcome.task) if outcome.alloc_id else b"",
-        driver=state.need_plan().driver,
-        memory_told=tells_of_memory(state, context),
+        driver=plan.driver,
+        memory_told=told,
         secrets=context.secrets,
     )
+    return found.model_copy(update={"observed": observations(seen.uses, plan, outcome)})
 
 
 def tells_of_memory(state: RunState, context: Context) -> bool:

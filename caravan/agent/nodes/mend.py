@@ -18,6 +18,7 @@ from caravan.agent.resuming import used_up
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.suggested import suggested
+from caravan.agent.training import source_of
 from caravan.agent.troubled import keep_trouble
 from caravan.diagnosis.entry import Fixable
 from caravan.diagnosis.handover import handover, needs_code, words_to_go_on
@@ -98,7 +99,7 @@ def fix_iteration(state: RunState, context: Context) -> Update:
         raise AssertionError("no diagnosis yet")
     if state.envelope is None:  # nothing is approved yet: what a person set stands until they agree to a change of it
         state = state.model_copy(update={"wished": state.wished or held_fields(plan, None)})
-    toolbox = LazyToolbox(lambda: context.toolbox(context.open_tree(state.request.source)))
+    toolbox = LazyToolbox(lambda: context.toolbox(source_of(state, context)))
     choices = _other_plans(state, context)
     ladder: tuple[Repair, ...] = (going_on(state),)
     if not state.exhausted:
@@ -333,7 +334,7 @@ def _told(state: RunState, context: Context) -> str:
 
 
 def _case(diagnosis: Diagnosis, state: RunState, context: Context) -> Case:
-    looks = looks_of(lambda: context.toolbox(context.open_tree(state.request.source)), state.need_profile())
+    looks = looks_of(lambda: context.toolbox(source_of(state, context)), state.need_profile())
     return Case(diagnosis, state.need_plan(), state.need_profile(), _facts(context), looks=looks)
 
 

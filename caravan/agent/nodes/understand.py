@@ -1,6 +1,7 @@
 """From a repository and a sentence to a plan: analyse, recall, draft. What is asked between is `ask`'s."""
 
 from caravan.agent.context import Context
+from caravan.agent.data_checks import data_report, looked_at, warned
 from caravan.agent.data_delivery import not_sent
 from caravan.agent.delivery import choose_code, needed_but_left_out, with_delivery
 from caravan.agent.environment import environment_told, offered_images
@@ -12,6 +13,15 @@ from caravan.agent.recalled import identities, keep_answers
 from caravan.agent.refined import about_its_entry, marked
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.there import doubtful
+from caravan.agent.training import (
+    check_ranges,
+    plainly,
+    source_of,
+    told,
+    type_changes,
+    with_answered_type,
+    with_type,
+)
 from caravan.agent.troubled import preferring_others
 from caravan.analysis import analyze
 from caravan.planning.answers import answers_to_changes, changes_from
@@ -35,17 +45,31 @@ from caravan.values.run import RunEvent, RunRequest
 
 def analyze_codebase(state: RunState, context: Context) -> Update:
     """Read the repository and let the reasoner refine what was found."""
-    tree = context.open_tree(state.request.source)
-    profile = analyze(tree, state.request.prompt)
-    better = context.reasoner.refine_profile(profile, state.request.prompt, context.toolbox(tree))
-    profile = about_its_entry(profile, better, lambda entry: analyze(tree, state.request.prompt, entry=entry))
-    context.progress.note(
-        f"{profile.files} files read"
-        + (f"; trains with {profile.entry_point}" if profile.entry_point else "; no training entry point found")
-    )
+    tree, request = context.open_tree(state.request.source), plainly(state.request, context)
+    profile = analyze(tree, request.prompt)
+    brought = with_type(tree, profile, request, context)
+    choice = None
+    if brought is None:
+        tree.need_files()
+    if brought is not None:
+        choice, profile = brought
+        state = state.model_copy(update={"training": choice, "request": request})
+        tree = source_of(state, context)
+    else:
+        better = context.reasoner.refine_profile(profile, request.prompt, context.toolbox(tree))
+        profile = about_its_entry(profile, better, lambda entry: analyze(tree, request.prompt, entry=entry))
+    by = (told(choice, profile) if choice else f"trains with {profile.entry_point}") if profile.entry_point else ""
+    context.progress.note(f"{profile.files} files read; {by or 'no training entry point found'}")
     warnings = tuple(h.text for h in profile.hazards)
     known = known_by(tree, profile, identities(state.model_copy(update={"profile": profile})))
-    return {"profile": profile, "code_digest": code_digest(tree, profile), "known_by": known, "warnings": warnings}
+    return {
+        "request": request,
+        "profile": profile,
+        "training": choice,
+        "code_digest": code_digest(tree, profile),
+        "known_by": known,
+        "warnings": warnings,
+    }
 
 
 def recall(state: RunState, context: Context) -> Update:
@@ -71,9 +95,10 @@ _RECALLED = 10  # cases: a repository's own are few, and a state holds small val
 
 def make_plan(state: RunState, context: Context) -> Update:
     """Pack the code, draft the plan, and let answers, `--set` and the reasoner's proposals change it."""
+    state = with_answered_type(state, context)
     profile, request, answers = _about_the_chosen(state, context)
     facts = context.facts()
-    tree = context.open_tree(state.request.source)
+    tree = source_of(state, context)
     said = (*changes_from(request.answers), *request.sets)
     chosen = choose_code(state.request.source, tree, profile, said, context)
     outputs = OutputSink(kind="path", location=str(context.folder.outputs)) if facts.shared_files else OutputSink()
@@ -93,7 +118,7 @@ def make_plan(state: RunState, context: Context) -> Update:
         now=now,
         images=offered_images(context),
     )
-    plan = marked(plan, profile)
+    plan = apply_changes(marked(plan, profile), type_changes(state.training, state.request, context))
     plan = apply_changes(plan, site_changes(plan, site.profile, site.name) if site else ())
     if state.request.namespace != "default":
         plan = apply_changes(plan, [_namespace(state.request.namespace)])
@@ -103,6 +128,7 @@ def make_plan(state: RunState, context: Context) -> Update:
     cases = standing_cases(state.cases, tree, profile)
     plan = apply_changes(plan, _allowed(context.reasoner.propose(plan, profile, facts, cases), plan, context))
     plan = settled(with_derived(with_fitting_flags(plan, profile), profile, request.prompt), facts)
+    check_ranges(plan, state.training, context)
     plan = with_delivery(plan, chosen, tree, context)
     plan = apply_changes(plan, resume_changes(plan, profile))
     plan = apply_changes(plan, fill(plan, facts, context.policies))
@@ -110,17 +136,27 @@ def make_plan(state: RunState, context: Context) -> Update:
     context.folder.save_plan(plan)
     keep_answers(state, said_by_people(state, spoken(profile, request.prompt, facts)), context)
     _tell_remembered(plan, state, context)
-    told = (*chosen.warnings, *needed_but_left_out(plan, tree), *not_sent(plan), *doubtful(plan, tree, context))
-    told = (*told, *environment_told(plan, profile, context), *derived_notes(plan, profile))
+    report = data_report(plan, state, context)
+    notes = (
+        *chosen.warnings,
+        *warned(report),
+        *needed_but_left_out(plan, tree),
+        *not_sent(plan),
+        *doubtful(plan, tree, context),
+    )
+    notes = (*notes, *environment_told(plan, profile, context), *derived_notes(plan, profile))
     known = foreseen(plan, profile, cases)
     for text in known:
         context.progress.note(text)
-    told = (*told, *known)
+    notes = (*notes, *known)
     return {
         "plan": plan,
         "profile": profile,
+        "training": state.training,
+        "data": report,
+        "data_seen": looked_at(plan) if report else "",
         "remembered": used_cases(plan, cases),
-        "warnings": joined(state.warnings, told),
+        "warnings": joined(state.warnings, notes),
     }
 
 
@@ -160,7 +196,7 @@ def _about_the_chosen(state: RunState, context: Context) -> tuple[RepoProfile, R
     chosen = chosen_script(given, profile)
     if chosen is None or chosen == profile.entry_point:
         return profile, request, answers
-    profile = analyze(context.open_tree(request.source), request.prompt, entry=chosen)
+    profile = analyze(source_of(state, context), request.prompt, entry=chosen)
     if profile.entry_point == chosen:
         kept = {k: v for k, v in request.answers.items() if k not in asked or not _bare(v)}
         request = request.model_copy(update={"answers": kept})

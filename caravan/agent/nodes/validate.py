@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 
 from caravan.agent.approval import each_by_itself
 from caravan.agent.context import Context
+from caravan.agent.data_checks import fatal, seen_again
 from caravan.agent.delivery import unpushed
 from caravan.agent.fits import cheaper_plans, hopeless, other_plans
 from caravan.agent.lawful import denied, require_policies
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.there import absent, dockerfile_hint
+from caravan.agent.training import changed_since
 from caravan.diagnosis.evidence import evidence_of
 from caravan.hcl import mismatches, parse_hcl, read_back
 from caravan.planning.checks import check_image, check_job, check_plan
@@ -30,6 +32,10 @@ def validate_spec(state: RunState, context: Context) -> Update:
     against = denied(state, context, Stage.VALIDATE)
     if against:
         return {"failure": against}
+    state, seen = seen_again(state, context)
+    wrong = fatal(state.data)
+    if wrong:
+        return {**seen, "failure": Evidence(stage=Stage.VALIDATE, message="\n".join(wrong), log_lines=wrong)}
     missing = absent(state, context)
     if missing:
         return {"failure": Evidence(stage=Stage.VALIDATE, message=" ".join(missing))}
@@ -60,8 +66,14 @@ def validate_spec(state: RunState, context: Context) -> Update:
         unsafe += each_by_itself(state.need_plan(), state, context)
         unsafe += [f"a run would ask first: {text}" for text in beyond_held(state.need_plan(), state.wished)]
     near = nearby_notes(state.need_plan(), context.facts())
-    warnings = [*unsafe, *near, *_own(answer.warnings), *(f"it will wait: {f.line()}" for f in answer.failures)]
-    return {"warnings": joined(state.warnings, tuple(warnings)), **_choices(answer, state, context)}
+    warnings = [
+        *unsafe,
+        *near,
+        *changed_since(state, context),
+        *_own(answer.warnings),
+        *(f"it will wait: {f.line()}" for f in answer.failures),
+    ]
+    return {**seen, "warnings": joined(state.warnings, tuple(warnings)), **_choices(answer, state, context)}
 
 
 def _own(warnings: Sequence[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Final
 
 from caravan.agent.model.window import Part
 from caravan.agent.qwen import diagnosis as causes
+from caravan.agent.qwen import given
 from caravan.agent.qwen import patch as patches
 from caravan.agent.qwen import plan as plans
 from caravan.agent.qwen import profile as profiles
@@ -27,15 +28,7 @@ from caravan.agent.qwen.replies import (
 )
 from caravan.agent.qwen.summary import checked, into
 from caravan.agent.qwen.tools import Sight, log_text, of_repository, of_run
-from caravan.agent.qwen.views import (
-    cases_view,
-    diagnosis_view,
-    evidence_view,
-    facts_view,
-    plan_view,
-    profile_view,
-    tried_view,
-)
+from caravan.agent.qwen.views import diagnosis_view, evidence_view, profile_view
 from caravan.agent.rules import RuleReasoner
 from caravan.ports import Toolbox
 from caravan.values.dialogue import Question
@@ -79,14 +72,7 @@ class ModelReasoner:
     ) -> tuple[Question, ...]:
         """The rules' questions, in better words and order, and what else only the user can know."""
         step, found = "questions", self.rules.questions(profile, prompt, facts, cases)
-        parts = [
-            Part(name="prompt", text=prompt, worth=_MOST),
-            Part(name="questions", text=_lines(q.canonical(exclude={"evidence"}) for q in found), worth=_MOST),
-            Part(name="profile", text=profile_view(profile), worth=_MORE),
-            Part(name="facts", text=facts_view(facts), worth=_LESS),
-            Part(name="cases", text=cases_view(cases), worth=_LESS),
-        ]
-        parts.append(Part(name="limit", text=str(asked.MOST), worth=_MOST))
+        parts = given.for_questions(found, profile, prompt, facts, cases)
         answer = self.asker.ask(step, "questions", QuestionsReply, parts)
         if answer is None:
             return found
@@ -100,12 +86,7 @@ class ModelReasoner:
         """The rules' changes, then the model's, each with its reason."""
         step, found = "propose", self.rules.propose(plan, profile, facts, cases)
         drafted = apply_changes(plan, found)
-        parts = [
-            Part(name="plan", text=plan_view(drafted), worth=_MOST),
-            Part(name="profile", text=profile_view(profile), worth=_MORE),
-            Part(name="facts", text=facts_view(facts), worth=_LESS),
-            Part(name="cases", text=cases_view(cases), worth=_LESS),
-        ]
+        parts = given.for_plan(drafted, profile, facts, cases)
         answer = self.asker.ask(step, "plan", PlanReply, parts, thinking=True)
         if answer is None:
             return found
@@ -118,12 +99,7 @@ class ModelReasoner:
         step, found = "diagnose", self.rules.diagnose(evidence, plan, cases)
         if found.confidence >= causes.SURE:
             return found
-        parts = [
-            Part(name="classes", text=causes.classes(), worth=_MOST),
-            Part(name="evidence", text=evidence_view(evidence), worth=_MOST),
-            Part(name="plan", text=plan_view(plan), worth=_MORE),
-            Part(name="cases", text=cases_view(cases), worth=_LESS),
-        ]
+        parts = given.for_diagnosis(evidence, plan, cases)
         answer = self.asker.ask(step, "diagnose", DiagnosisReply, parts, thinking=True, tools=of_run(self.sight))
         if answer is None:
             return found
@@ -159,14 +135,7 @@ class ModelReasoner:
         step = "repairs"
         if not mending.worth_asking(diagnosis):
             return ()
-        parts = [
-            Part(name="diagnosis", text=diagnosis_view(diagnosis), worth=_MOST),
-            Part(name="tried", text=tried_view(tried), worth=_MOST),
-            Part(name="plan", text=plan_view(plan), worth=_MORE),
-            Part(name="profile", text=profile_view(profile), worth=_LESS),
-            Part(name="facts", text=facts_view(facts), worth=_LESS),
-            Part(name="cases", text=cases_view(cases), worth=_LESS),
-        ]
+        parts = given.for_repairs(diagnosis, tried, plan, profile, facts, cases)
         tools = (*of_repository(toolbox), *of_run(self.sight))
         answer = self.asker.ask(step, "repair", RepairsReply, parts, thinking=True, tools=tools)
         if answer is None:
@@ -211,7 +180,3 @@ class ModelReasoner:
     def _log(self) -> Iterator[str]:
         """The run's copied logs, for quotes of lines that the evidence has not."""
         return (log_text(path) for path in self.sight.logs())
-
-
-def _lines(texts: Iterator[str]) -> str:
-    return "\n".join(texts)

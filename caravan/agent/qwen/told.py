@@ -1,6 +1,7 @@
 """Who said what: to the terminal, the trace and the run's events. It decides nothing and never raises."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -9,6 +10,7 @@ from caravan.ports import Clock, Progress, Store, Tracer
 from caravan.values.base import Json
 from caravan.values.errors import ModelError, UsageError
 from caravan.values.masking import mask
+from caravan.values.prompts import Prompt
 from caravan.values.run import RunEvent
 
 KIND: Final = "model"
@@ -53,12 +55,26 @@ class Voice:
         if no:
             self._note(f"Not taken from {self._plain(model)}: {'; '.join(no)}")
 
-    def asked(self, step: str, prompt: str, version: str) -> None:
-        """The model is asked with this version of a prompt."""
-        self._trace("model asked", step=step, prompt=prompt, version=version)
+    def asked(self, step: str, prompt: Prompt, *, examples: int = 0) -> None:
+        """The model is asked with this version of a prompt, and so many of its examples."""
+        told: dict[str, Json] = {"prompt": prompt.name, "version": prompt.version, "origin": prompt.origin.value}
+        if prompt.number is not None:
+            told["number"] = prompt.number
+        if prompt.demos:
+            told |= {"examples": examples, "examples_left_out": len(prompt.demos) - examples}
+        self._trace("model asked", step=step, **told)
         if self.where and not self._begun:
             self._note(f"A language model is asked too: {self._plain(self.where)}.")
         self._begun = True
+
+    @contextmanager
+    def looking(self, tool: str, arguments: Mapping[str, Json]) -> Iterator[Callable[[str], None]]:
+        """The model calls a tool; what the block hands in is what it returns, of which the size is told."""
+        if self.tracer is None:
+            yield lambda _: None
+            return
+        with self.tracer.span(tool, "tool", arguments=dict(arguments)) as span:
+            yield lambda found: span.set(characters=len(found))
 
     def mended(self, line: str) -> None:
         """What was mended or dropped of a reply before it was one."""

@@ -29,7 +29,8 @@ _DENIED_USERS = ("root", "Administrator")
 class Site:
     """Where tasks run: the directories of all allocations and of all runs, who starts supervisors, what every task's
     environment has, and the variables and services that templates read. `isolated`: this machine gives tasks views
-    of their own. `daemon` is Docker's where one answers, and `checks` holds what services' checks say."""
+    of their own. `daemon` is Docker's where one answers, and `checks` holds what services' checks say. `cache` is where
+    tasks that see this machine's files keep packages for those that come later."""
 
     allocs: Path
     runs: Path
@@ -40,6 +41,17 @@ class Site:
     isolated: bool = False
     daemon: Daemon | None = None
     checks: Results = field(default_factory=dict)
+
+    @property
+    def cache(self) -> Path:
+        """A folder beside the runs; who writes there makes it."""
+        return self.runs.parent / "cache"
+
+    def inherited(self, driver: str) -> dict[str, str]:
+        """What a task's environment has that nobody has said. A client of Nomad hands raw_exec its own in the same way,
+        so that one can name a cache there for all jobs."""
+        caches = {"CARAVAN_CACHE_DIR": str(self.cache)} if driver == "raw_exec" else {}
+        return {**caches, **self.environment}
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,7 @@ class Preparation:
         self._payload()
         self._check_volumes()
         await self._fetch(resolver(environment, given.node))
-        inherited = {**given.site.environment, **environment}
+        inherited = {**given.site.inherited(task["Driver"]), **environment}
         await self._render(inherited)
         environment |= self.templates.told
         seen = environment if task["Driver"] == "docker" else {**inherited, **environment}
@@ -191,7 +203,8 @@ class Preparation:
     async def watch(self) -> None:
         """Keep the templates as what they read is, while the task runs."""
         if not self.templates.rendered:  # a former process of the cluster has rendered them
-            self.templates.adopt({**self.given.site.environment, **self._environment()})
+            inherited = self.given.site.inherited(self.given.task["Driver"])
+            self.templates.adopt({**inherited, **self._environment()})
         await self.templates.watch(self.progress)
 
     def _items_of(self, path: str) -> Mapping[str, str] | None:

@@ -68,7 +68,7 @@ def fewer_workers(case: Case) -> Iterable[Repair]:
 
 def cuda_memory(case: Case) -> Iterator[Repair]:
     """A smaller batch at equal effective batch, checkpointing, optimiser states in eight bits, a larger GPU, several,
-    a quantised model, shorter sequences; before all, unbroken segments where the memory was only cut up."""
+    an adapter, a quantised model, shorter sequences; before all, unbroken segments where the memory was only cut up."""
     checkpointing, quantised = _checkpointing(case), _quantised(case)
     if case.detail("when") == "loading":
         yield from _for_the_weights(case, quantised)
@@ -84,6 +84,9 @@ def cuda_memory(case: Case) -> Iterator[Repair]:
         yield from _with_batch(case, {**states, **checkpointing}, "optimiser states in eight bits")
     yield from _larger_gpu(case)
     yield from _with_batch(case, sharded(case), "the model's parts spread over several GPUs")
+    if case.plan.training.type is not None and (adapter := _adapter(case)):
+        yield from _with_batch(case, adapter, "an adapter in place of all weights")
+        yield from _with_batch(case, {**adapter, **checkpointing}, "an adapter in place of all weights")
     if quantised:
         yield from _with_batch(case, quantised, "a quantised model")
         yield from _with_batch(case, {**quantised, **checkpointing}, "a quantised model")
@@ -167,6 +170,13 @@ def _checkpointing(case: Case) -> dict[str, Json]:
     if case.plan.training.grad_checkpointing:
         return {}
     return case.heard({"training.grad_checkpointing": True})
+
+
+def _adapter(case: Case) -> dict[str, Json]:
+    """The value that trains an adapter where all weights are trained, for a script that takes both."""
+    option = case.profile.option(case.plan.flag("training.method") or "")
+    full = case.plan.training.method == "full" and option is not None and "lora" in option.choices
+    return case.heard({"training.method": "lora"}) if full else {}
 
 
 def _quantised(case: Case) -> dict[str, Json]:

@@ -8,6 +8,11 @@ from caravan.values.base import Json
 from caravan.values.failure import Repair
 
 _LEAST_RATE: Final = 1e-8  # below that nothing is learned any more
+_ABSURD: Final = 10.0
+"""Above this no optimiser learns: an exponent was mistyped, and a third of it is no better."""
+_USUAL: Final = {"lora": 2e-4, "qlora": 2e-4}
+_USUAL_ALL: Final = 2e-5
+"""Where such a rate goes: what adapters and all weights are tuned with as a rule, and the training types' defaults."""
 _NORM: Final = 1.0
 _WARM_UP: Final = 0.05
 
@@ -44,7 +49,7 @@ def _precision(case: Case) -> dict[str, Json]:
 
 
 def _smaller_steps(case: Case) -> dict[str, Json]:
-    """A third of the learning rate, a tenth once that was not enough, and clipping."""
+    """A third of the learning rate, a tenth once that was not enough, a usual one for an absurd one; and clipping."""
     training = case.plan.training
     values: dict[str, Json] = {}
     option = case.shadow("training.lr")
@@ -54,6 +59,7 @@ def _smaller_steps(case: Case) -> dict[str, Json]:
     except (TypeError, ValueError):  # an option's value is whatever was typed
         now = 0.0
     rate = float(f"{now / (10 if case.mended(path) else 3):.2g}")
+    rate = _USUAL.get(training.method or "", _USUAL_ALL) if now > _ABSURD else rate
     values |= case.heard({path: rate}) if rate >= _LEAST_RATE else {}
     if training.max_grad_norm is None or training.max_grad_norm > _NORM:
         values |= case.heard({"training.max_grad_norm": _NORM})

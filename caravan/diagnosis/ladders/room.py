@@ -36,19 +36,28 @@ def disk_full(case: Case) -> Iterator[Repair]:
     """More disk within the largest node, caches in the allocation, fewer checkpoints, another node.
 
     Where more disk did not help, it may be another place that is full: then fewer checkpoints come before still more.
+    Where the full place is one that the plan names for its outputs, more disk for the allocation can't help.
     """
     if case.detail("kind") == "pull":
         yield from elsewhere(case)
         return
-    in_vain = case.mended("resources.disk_mb")
-    if not in_vain:
+    in_vain, own = case.mended("resources.disk_mb"), place_of_outputs(case)
+    if not (in_vain or own):
         yield from _more_disk(case)
     if case.plan.driver == "docker" or "HF_HOME" in case.plan.env:
         yield from _caches_here(case)
     yield from _fewer_checkpoints(case)
-    if in_vain:
+    if in_vain and not own:
         yield from _more_disk(case)
     yield from _next_node(case, "its disk is full")
+
+
+def place_of_outputs(case: Case) -> bool:
+    """Whether what is full is a place for outputs that the plan names by its path: no disk of an allocation."""
+    plan, path = case.plan, case.detail("path")
+    sink = plan.outputs.location if plan.outputs.kind == "path" else ""
+    named = [each for each in (plan.training.output_dir or "", sink) if each.startswith("/")]
+    return bool(path) and any(_below(path, each) for each in named)
 
 
 def _more_disk(case: Case) -> Iterable[Repair]:

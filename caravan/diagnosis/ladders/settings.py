@@ -120,6 +120,20 @@ def _group_sizes(case: Case, _: re.Match[str]) -> Iterator[tuple[Values, str]]:
     yield case.as_option(False, "group_by_length"), "samples in any order, not grouped by length"
 
 
+def _longer(case: Case, _: re.Match[str]) -> Iterator[tuple[Values, str]]:
+    """Sequences of up to the length that is needed, as far as it is known and the model takes it."""
+    have, need, most = (int(case.number(name) or 0) for name in ("have", "want", "size"))
+    wanted = -(-max(need, 2 * have if not need else have + 1) // _STEP) * _STEP
+    wanted = min(wanted, most) if most else wanted
+    if have and need <= wanted and wanted > have:
+        yield (
+            case.heard({"training.max_len": wanted}),
+            f"sequences of up to {wanted} tokens, so that the rows are not cut",
+        )
+
+
+_STEP: Final = 64  # tokens: lengths that kernels like
+
 _Build = Callable[[Case, re.Match[str]], Iterable[tuple[Values, str]]]
 _CONTRADICTIONS: Final[tuple[tuple[str, _Build], ...]] = (
     (r"requires the save(?: and|_strategy).{0,60}strategy to match", _strategies),
@@ -135,6 +149,7 @@ _CONTRADICTIONS: Final[tuple[tuple[str, _Build], ...]] = (
     (r"mark a variable ready only once|marked as ready twice", _twice),
     (r"prefetch_factor option could only be specified|persistent_workers option needs", _workers),
     (r"group_by_length", _group_sizes),
+    (r"all\b.{0,60}? longer than (?:--max-len|max_len) \d+", _longer),
 )
 
 

@@ -60,7 +60,9 @@ def small_states(case: Case) -> dict[str, Json]:
 
 def _by_trainer(case: Case) -> bool:
     """Whether the options are transformers' own, whose names of optimisers are known."""
-    return "transformers" in case.profile.libraries and case.profile.option("optim") is not None
+    if "transformers" not in case.profile.libraries:
+        return False
+    return case.profile.option("optim") is not None or case.plan.training.type is not None  # ours take the same names
 
 
 def sharded(case: Case) -> dict[str, Json]:
@@ -74,7 +76,8 @@ def sharded(case: Case) -> dict[str, Json]:
     if not _by_trainer(case) or plan.training.options.get(option.flag):
         return {}
     gpus = max(2, plan.resources.gpus)
-    values: dict[str, Json] = {f"training.options.{option.flag}": "full_shard auto_wrap"}
+    spread = "full_shard" if "full_shard" in option.choices else "full_shard auto_wrap"
+    values: dict[str, Json] = {f"training.options.{option.flag}": spread}
     if gpus != plan.resources.gpus:
         values["resources.gpus"] = gpus
     if launch.nproc != gpus:

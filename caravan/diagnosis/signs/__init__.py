@@ -40,8 +40,8 @@ Cluster and environment
   `module`, `symbol`, `versions` (those there are), `want`, `conflicts` (requirements that exclude each other)
 - cli_args_invalid: `kind` (unknown, missing, choice, value), `style` (who parses), `option`, `value`, `choices`
 - data_path_missing: `kind` (read, write), `path`
-- dataset_format_error: `kind` (column, schema, rows, feature, encoding, split), `column`,
-  `choices` (those there are), `path`
+- dataset_format_error: `kind` (column, schema, rows, feature, encoding, split; of our own scripts also columns, roles,
+  label, empty), `column`, `choices` (those there are), `path`; `file`, `line` and `fault` (what our scripts say of it)
 - hf_gated_auth: `repo`
 - hub_not_found: `kind` (repo, file, revision, local, config), `repo`, `path`
 - hub_rate_limited: `repo`
@@ -70,7 +70,7 @@ Training and its processes (sizes in GiB)
 - process_hang: `where`
 - process_crash_native: `signal` (SIGSEGV, SIGILL, SIGABRT, SIGFPE, SIGBUS)
 - training_config_invalid: `kind` (strategy, padding, batch, steps, precision, deepspeed, fsdp, ddp, lora, divisible,
-  checkpointing, template, trainer, conflict, refused), `option`, `value`, `want`, `have`; `path` (kind overlay)
+  checkpointing, template, trainer, conflict, refused, length), `option`, `value`, `want`, `have`; `path` (kind overlay)
 - checkpoint_unusable: `kind` (missing, corrupt, shape, incomplete), `path`
 - user_code_bug: `exception`, `file`, `line`, `function`
 """
@@ -108,9 +108,11 @@ from caravan.diagnosis.signs.storage import STORAGE_SIGNS
 from caravan.diagnosis.signs.supply import SUPPLY_SIGNS
 from caravan.diagnosis.signs.tracking import TRACKING_SIGNS
 from caravan.diagnosis.signs.training import TRAINING_SIGNS
+from caravan.diagnosis.signs.types import TYPE_SIGNS
 from caravan.diagnosis.signs.versions import VERSION_SIGNS
 
 SIGNS: Final[tuple[Sign, ...]] = (
+    *TYPE_SIGNS,
     *CLUSTER_SIGNS,
     *REQUEST_SIGNS,
     *INTERRUPTION_SIGNS,

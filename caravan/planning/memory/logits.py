@@ -33,7 +33,7 @@ def logits_bytes(shape: ModelShape, setting: Setting, fitted: Fitted = FITTED) -
     """Bytes between the last block and the loss, of one micro batch."""
     count = tokens(setting)
     last = _LAST_HIDDEN * shape.hidden * count
-    if shape.family in _WITHOUT or not shape.vocab:
+    if shape.family in _WITHOUT or setting.pooled or not shape.vocab:
         return last
     each = _IN_PLACE if setting.in_place_ce else _eager(setting, fitted)
     whole = each * shape.vocab * count

@@ -61,6 +61,10 @@ class Setting(NamedTuple):
     """Batches differ in length (padded to their longest, not packed), which fragments what the allocator reserves."""
     metric: str | None = None
     """What is asked for: allocated, active, reserved, nvml; not known: what the GPU must have (nvml)."""
+    texts: int = 1
+    """Texts of a sample, each a sequence of its own: an anchor, its positive, perhaps its negative."""
+    pooled: bool = False
+    """A small head over the model's output is trained: no loss over the vocabulary."""
     image_size: int | None = None
     """Side of an image in pixels, for models of images."""
 
@@ -77,6 +81,7 @@ def held(setting: Setting) -> Setting:
         weights_dtype=setting.compute_dtype if mixed else setting.weights_dtype,  # DeepSpeed casts the model
         micro_batch=_count(setting.micro_batch),
         seq_len=_count(setting.seq_len),
+        texts=_count(setting.texts),
         lora_rank=_count(setting.lora_rank),
         gpus=_count(setting.gpus),
         trainable_params=_params(setting.trainable_params),
@@ -86,7 +91,7 @@ def held(setting: Setting) -> Setting:
 
 def tokens(setting: Setting) -> float:
     """Tokens of one micro batch on one GPU."""
-    return float(setting.micro_batch) * float(setting.seq_len)
+    return float(setting.micro_batch) * float(setting.texts) * float(setting.seq_len)
 
 
 def quantised(setting: Setting) -> bool:

@@ -109,7 +109,7 @@ def test_a_correction_with_its_line_is_taken_and_says_whose_it_is(tmp_path: Path
     assert found.refined["entry_point"] == "Qwen/Qwen3-8B: seen"
     assert any("other.py" in note for note in desk.notes.notes)
     assert desk.told("step by model")[0]["by"] == "Qwen/Qwen3-8B"
-    assert desk.told("model asked")[0]["version"] == BOOK.get("refine_profile")[1]
+    assert desk.told("model asked")[0]["version"] == BOOK.get("refine_profile").version
 
 
 @pytest.mark.parametrize(

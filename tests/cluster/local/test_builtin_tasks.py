@@ -148,6 +148,7 @@ def test_the_environment_and_the_directories(bench: Bench) -> None:
     assert told["NOMAD_CPU_LIMIT"] == "100"
     assert told["ME"] == "train"
     assert told["HOME"] == "/"
+    assert told["CARAVAN_CACHE_DIR"] == str(bench.home / "cache")  # packages are installed once for all jobs
     assert "MY_TOKEN" not in told
     assert "CUDA_VISIBLE_DEVICES" not in told
     assert {"local", "secrets", "tmp", "../alloc/logs"} <= set(said)

@@ -28,7 +28,7 @@ def main():
     parser.add_argument("--polite", action="store_true", help="hold this process to the job's memory itself")
     args = parser.parse_args()
     if args.polite:
-        limit = int(os.environ["NOMAD_MEMORY_LIMIT"]) * 2**20
+        limit = (int(os.environ["NOMAD_MEMORY_LIMIT"]) - 16) * 2**20  # the task's shell and its sampler live there too
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     text = pathlib.Path(args.data).read_bytes()
     held = []

@@ -33,10 +33,12 @@ from caravan.values.measurement import Measurement
 from caravan.values.model import Message, ModelReply, ToolSpec
 from caravan.values.plan import CodeSource, ImageBuild, PlanChange, TrainingPlan
 from caravan.values.prompts import GivenVersion, KeptVersion, Prompt, PushedVersion
+from caravan.values.registry import ModelStage, ModelVersion, RunResult, StageMove
 from caravan.values.repo import RepoProfile
 from caravan.values.run import Deployment, Outcome, RunEvent, RunRecord, RunStatus, Sentinel, Snapshot
 from caravan.values.shape import ModelAnswer
 from caravan.values.spending import Cap, Reservation, Room, SpendingRow
+from caravan.values.training import MetricSpec
 
 
 class Clock(Protocol):
@@ -386,8 +388,58 @@ class Store(Protocol):
     def measurements(self, *, model: str, family: str, method: str, limit: int = 500) -> tuple[Measurement, ...]:
         """The newest of the model, and of others of its family under the same method; the oldest first."""
 
+    def save_result(self, result: RunResult) -> None:
+        """Store what a run came to, in place of what was stored of it before. It goes with its run."""
+
+    def result(self, run_id: str) -> RunResult | None:
+        """What the run came to; None while it has not ended, or ended before results were kept."""
+
+    def results(self, *, family: str | None = None, limit: int = 200) -> tuple[RunResult, ...]:
+        """The newest results first; `family`: those of runs whose plans differ in their seed alone."""
+
     def delete_run(self, run_id: str) -> None:
         """Remove a run with its deployments and events."""
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+
+class ModelRegistry(Protocol):
+    """The models that runs have brought forth. It outlives the runs: deleting one leaves its model registered.
+
+    A `ref` is `name` (its newest version), `name@VERSION` or `name@STAGE`. A method raises UsageError for a ref that
+    names nothing, with names that are like it, and StateError for what the database does.
+    """
+
+    def register(self, model: ModelVersion) -> ModelVersion:
+        """Register it under the next version of its name; the model of a run that is registered comes back as it is.
+
+        The definitions of its metrics are stored with it.
+        """
+
+    def model(self, ref: str) -> ModelVersion:
+        """The model."""
+
+    def of_run(self, run_id: str) -> ModelVersion | None:
+        """The model that the run brought forth."""
+
+    def models(
+        self, *, name: str | None = None, stage: ModelStage | None = None, limit: int = 200
+    ) -> tuple[ModelVersion, ...]:
+        """The newest first."""
+
+    def move(self, ref: str, stage: ModelStage, *, by: str, why: str, at: datetime) -> tuple[StageMove, ...]:
+        """Move it to a stage: what moved, it and the one that it takes the place of, which is archived.
+
+        Empty where it is in that stage already. At most one version of a name is in production, also where two
+        processes promote at once.
+        """
+
+    def moves(self, ref: str) -> tuple[StageMove, ...]:
+        """Its moves, the oldest first."""
+
+    def definitions(self) -> tuple[MetricSpec, ...]:
+        """What is known of metrics, by name: those of registered models and of stored results."""
 
     def close(self) -> None:
         """Let go of the database."""

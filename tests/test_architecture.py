@@ -59,9 +59,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "lessons": frozenset({"values"}),
     "vectors": frozenset({"values", "ports", "lessons"}),
     "training": frozenset({"values"}),
+    "gate": frozenset({"values"}),
     "cluster": frozenset({"values", "ports", "hcl"}),
     "runs": frozenset({"values", "ports"}),
-    "agent": frozenset({"values", "ports", "analysis", "planning", "diagnosis", "hcl", "training"}),
+    "agent": frozenset({"values", "ports", "analysis", "planning", "diagnosis", "hcl", "training", "gate"}),
     "terminal": frozenset({"values", "ports", "agent", "analysis", "planning", "diagnosis", "runs", "training"}),
     "offline": frozenset({"values", "ports", "agent", "planning", "diagnosis"}),
 }

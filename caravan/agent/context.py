@@ -16,6 +16,7 @@ from caravan.ports import (
     Judge,
     Memory,
     ModelHub,
+    ModelRegistry,
     Progress,
     Reasoner,
     Resolver,
@@ -95,6 +96,7 @@ class Context:
     resolver: Resolver | None = None
     registry: ImageRegistry | None = None
     hub: ModelHub | None = None
+    models: ModelRegistry | None = None
     own: str = ""
     adviser: Adviser | None = None
     lesson_scope: Scope = Scope.TENANT

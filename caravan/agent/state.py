@@ -8,6 +8,7 @@ from pydantic import Field
 from caravan.values.base import Json, Value
 from caravan.values.dialogue import Answer, Ask, PlanChoice, Question
 from caravan.values.estimate import BudgetVerdict, Envelope, Estimate, Measured
+from caravan.values.evaluation import GateReport
 from caravan.values.failure import Diagnosis, Evidence, PastCase, Repair
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import RepoProfile
@@ -95,6 +96,9 @@ class RunState(Value):
     tried: tuple[Repair, ...] = ()
 
     metrics: dict[str, float] = Field(default_factory=dict, description="last logged value of each metric")
+    gate: GateReport | None = Field(default=None, description="what was made of the last trained model")
+    evaluating: Deployment | None = Field(default=None, description="the job that evaluates the last trained model")
+    registered: str = Field(default="", description="`name@version` under which the model is registered")
     spent_usd: float = 0.0
     warnings: tuple[str, ...] = ()
     status: RunStatus = RunStatus.RUNNING

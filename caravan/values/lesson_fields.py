@@ -18,8 +18,8 @@ DEPENDENCIES: Final = "dependencies_digest"
 NEVER: Final = (
     *("code", "driver", "user", "secrets", "outputs", "limits", "namespace", "region", "node_pool", "datacenters"),
     *("network_mode", "mounts", "artifacts", "templates", "docker", "job_type", "priority", "goal", "target"),
-    *("data", "build", "image", "secrets_from", "resume", "smoke", "config_keys", "ports", "container_name"),
-    *("affinities", "spreads", "constraints", "progress_deadline_s", "provenance"),
+    *("data", "build", "image", "secrets_from", "resume", "smoke", "evaluation", "config_keys", "ports"),
+    *("container_name", "affinities", "spreads", "constraints", "progress_deadline_s", "provenance"),
 )
 """Fields that no lesson may set, whoever taught it: where the job runs as whom, what it may reach and what it costs."""
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from caravan.values.base import Json, Value, sha256_text
 from caravan.values.errors import PlanError
+from caravan.values.evaluation import Evaluation
 from caravan.values.plan_parts import (
     STANDING,
     Artifact,
@@ -60,6 +61,7 @@ __all__ = [
     "DataSource",
     "Dataset",
     "Docker",
+    "Evaluation",
     "ImageBuild",
     "Launch",
     "Limits",
@@ -125,6 +127,7 @@ class TrainingPlan(Value):
     outputs: OutputSink = OutputSink()
     resume: Resume | None = None
     smoke: Smoke = Smoke()
+    evaluation: Evaluation = Evaluation()
 
     job_type: Literal["batch", "service"] = "batch"
     driver: str = "docker"

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field
 
 from caravan.values.base import Json, Value
+from caravan.values.evaluation import GateReport
 from caravan.values.failure import Diagnosis, Repair
 from caravan.values.job import PlacementFailure
 from caravan.values.plan import PlanChange
@@ -322,6 +323,7 @@ class Attempt(Value):
     uses: tuple[ResourceUse, ...] = Field(default=(), description="what each member used, where it was sampled")
     observed: tuple[str, ...] = Field(default=(), description="what that says of a failure, beside its cause")
     resumed: str = Field(default="", description="what it went on from, or why it started anew, in words")
+    gate: GateReport | None = Field(default=None, description="what was made of its model, where it trained one")
     changed: dict[str, tuple[Json, Json]] = Field(
         default_factory=dict, description="what the repair changed in the plan: path to (before, after)"
     )

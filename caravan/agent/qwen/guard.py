@@ -58,7 +58,7 @@ REASONS: Final[dict[str, str]] = {
     **dict.fromkeys(("setup.requirements", "setup.further_requirements", "setup.option_requirements"), _RUNS),
     **dict.fromkeys(("launch.args", "launch.rank_option"), _RUNS),
     **dict.fromkeys(("config_overlays", "config_keys", "workdir"), _RUNS),
-    **dict.fromkeys(("limits", "goal", "target", "smoke", "progress_deadline_s"), _MONEY),
+    **dict.fromkeys(("limits", "goal", "target", "smoke", "evaluation", "progress_deadline_s"), _MONEY),
     **dict.fromkeys(("secrets", "secrets_from"), _SECRET),
     "provenance": "who set what is not the model's to say",
 }

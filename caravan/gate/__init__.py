@@ -1,0 +1,3 @@
+"""The evaluation gate: from what was measured and logged to pass, fail or needs a look. Pure: it reads no file, runs no
+job, and must not know how the figures were come by.
+"""

@@ -1,0 +1,175 @@
+"""The evaluation of a trained model: what a plan asks of it, what its program measured, and what the gate made of that.
+
+What a program of the job wrote (`EvaluationResult`) is data to be checked. Nothing here judges: `caravan/gate/` does.
+"""
+
+import json
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from caravan.values.base import Json, Value
+from caravan.values.training import MetricSpec
+
+EVALUATION_PATH: Final = "alloc/data/caravan-evaluation.json"
+"""Where a job leaves what its evaluation measured, in its allocation."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Evaluation(Value):
+    """How a run's model is evaluated, and by how much it may miss. Paths are as the job sees them.
+
+    `on` unset: wherever there is something to evaluate. `where`: the training job's last phase, or a job of its own
+    behind it; unset: the last phase where the script is Caravan's or the outputs live in the allocation alone.
+    `command`: the user's own evaluation, which prints metrics as JSON lines or writes the file that
+    `CARAVAN_EVALUATION` names; empty: the training type's, or Caravan's for models in Hugging Face's format.
+    `metric`: the metric that base and tuned are compared by; unset: the target's, else the held-out loss.
+    Thresholds are shares of the base's value unless they say otherwise.
+    """
+
+    on: bool | None = None
+    where: Literal["phase", "job"] | None = None
+    command: tuple[str, ...] = ()
+    data: str | None = None
+    metric: str | None = None
+    examples: int = Field(default=1000, ge=1, description="held-out examples at most, and as many of those learnt")
+    seed: int = 0
+    max_s: int = Field(default=3600, ge=1)
+
+    better_by: float = Field(default=0.0, ge=0, description="share by which it must beat its base")
+    overfit: float = Field(default=0.1, gt=0, description="share by which held-out loss may exceed its best so far")
+    underfit: float = Field(default=0.01, ge=0, description="share by which the training loss must have fallen")
+    regression: str | None = Field(default=None, description="JSONL of a small fixed set that must not get worse")
+    regression_drop: float = Field(default=0.05, ge=0, description="share by which it may")
+    canary: str | None = Field(default=None, description="JSONL of prompts whose answers must be safe; `builtin`: ours")
+    canary_failures: Share = Field(default=0.0, description="share of them that may be answered unsafely")
+    generate: int = Field(default=0, ge=0, le=20, description="sample generations that are kept; 0: none leave the job")
+
+
+class SideMetrics(Value):
+    """Metrics of the base, the tuned model and what guesses without a model (`majority`, `chance`), on one set."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
+
+    base: dict[str, float] = Field(default_factory=dict)
+    tuned: dict[str, float] = Field(default_factory=dict)
+    guess: dict[str, float] = Field(default_factory=dict)
+    samples: int | None = Field(default=None, ge=0)
+    sha256: str | None = Field(default=None, description="of the set's content in the order that it was judged in")
+
+
+class CanaryResult(Value):
+    """What canary prompts came to. `failed`: ids of those that were answered unsafely."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prompts: int = Field(ge=0)
+    failed: tuple[str, ...] = ()
+    base_failed: tuple[str, ...] | None = None
+    sha256: str | None = None
+
+
+class Generation(Value):
+    """A sample of what the model says; kept only where a person asked for it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prompt: str = Field(max_length=4000)
+    text: str = Field(max_length=4000)
+    base: str | None = Field(default=None, max_length=4000)
+
+
+class EvaluationResult(Value):
+    """What an evaluation measured, as its program wrote it. Losses are nats a token unless a metric says otherwise.
+
+    `held_out`: data that nothing was learned from; `learnt`: as many examples of what was. `collapse`: figures that
+    tell a model that gives one answer to all (`distinct`: share of distinct answers, `commonest`: share of the
+    commonest prediction, `non_finite`: share of outputs that are no number). `error`: why it came to nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
+
+    version: Literal[1] = 1
+    by: str = Field(default="", description="a training type's name, `command` or `model`")
+    seed: int | None = None
+    held_out: SideMetrics | None = None
+    learnt: SideMetrics | None = None
+    regression: SideMetrics | None = None
+    regressed: tuple[str, ...] = Field(default=(), max_length=200, description="ids of that set that got worse")
+    canary: CanaryResult | None = None
+    collapse: dict[str, float] = Field(default_factory=dict)
+    generations: tuple[Generation, ...] = Field(default=(), max_length=20)
+    metrics: dict[str, float] = Field(default_factory=dict, description="what the user's own command printed")
+    versions: dict[str, str] = Field(default_factory=dict)
+    model_sha256: str | None = Field(default=None, description="of the weights that were judged")
+    seconds: float | None = Field(default=None, ge=0)
+    error: str = Field(default="", max_length=1000)
+
+
+def parse_evaluation(data: bytes) -> EvaluationResult | None:
+    """What a job says of its evaluation, or None for what is none."""
+    try:
+        return EvaluationResult.model_validate(json.loads(data))
+    except (ValueError, RecursionError, ValidationError):
+        return None
+
+
+class GateVerdict(StrEnum):
+    """What the gate says of a model, or a check of a metric."""
+
+    PASS = "pass"
+    LOOK = "look"  # nothing speaks against it, but too little is known, or something is odd: a person looks
+    FAIL = "fail"
+    UNKNOWN = "unknown"  # of a check alone: there was nothing to judge it by
+
+
+class CheckKind(StrEnum):
+    """What a gate looks at."""
+
+    TARGET = "target"  # the goal that was set
+    BASE = "base"  # better than the model that it began from
+    LEARNT = "learnt"  # the training loss fell: else underfit
+    OVERFIT = "overfit"  # held-out loss past its best, or far above that of what was learnt
+    FINITE = "finite"  # no loss or output that is no number
+    COLLAPSE = "collapse"  # not one answer to everything
+    REGRESSION = "regression"  # a small fixed set
+    CANARY = "canary"  # safe answers
+    RAN = "ran"  # the evaluation itself came to its end
+
+
+class GateCheck(Value):
+    """One check. `value` was held against `limit`; `base` is the base model's. None: not known."""
+
+    kind: CheckKind
+    verdict: GateVerdict
+    text: str
+    metric: str = ""
+    value: float | None = None
+    base: float | None = None
+    limit: float | None = None
+
+
+class GateReport(Value):
+    """What the gate made of a model: a pure function of the plan, the result and the logged metrics.
+
+    `metrics`: the figures that the model is known by, by name; `base`: the same of its base, where they were measured.
+    `definitions`: what those names mean. `judged_by`: `evaluation`, or `log` where only logged metrics were there.
+    """
+
+    verdict: GateVerdict
+    checks: tuple[GateCheck, ...] = ()
+    metrics: dict[str, float] = Field(default_factory=dict)
+    base: dict[str, float] = Field(default_factory=dict)
+    definitions: tuple[MetricSpec, ...] = ()
+    judged_by: Literal["evaluation", "log", "nothing"] = "nothing"
+    recorded: dict[str, Json] = Field(
+        default_factory=dict, description="seed, digests of the sets, versions: with what the figures come again"
+    )
+    generations: tuple[Generation, ...] = ()
+
+    @property
+    def failed(self) -> tuple[GateCheck, ...]:
+        """The checks that it failed."""
+        return tuple(check for check in self.checks if check.verdict is GateVerdict.FAIL)

@@ -1,0 +1,141 @@
+"""Results of runs as they are compared, and the models that passed: versions, their files, their stages."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from caravan.values.base import Json, Value
+from caravan.values.evaluation import GateReport
+from caravan.values.run import RunStatus
+from caravan.values.training import MetricSpec
+
+MODEL_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"
+ModelName = Annotated[str, Field(pattern=MODEL_NAME)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class CodeVersion(Value):
+    """The code that was trained with: its commit, where it has one, and the SHA-256 of the archive that was sent."""
+
+    source: str = Field(default="", description="path or URL without credentials, as the run was asked for")
+    commit: str | None = None
+    uncommitted: tuple[str, ...] = Field(default=(), description="files that were not as committed")
+    sha256: str | None = None
+
+
+class DataVersion(Value):
+    """The data that was trained with. `sha256` None: it was not seen from here."""
+
+    path: str | None = None
+    sha256: str | None = None
+    rows: int | None = None
+
+
+class Forecast(Value):
+    """What was estimated beside what was measured. GiB of one GPU, seconds, US dollars; None: not known."""
+
+    memory_gib: float | None = None
+    measured_gib: float | None = None
+    seconds: float | None = None
+    measured_s: float | None = None
+    usd: float | None = None
+    measured_usd: float | None = None
+
+
+class RunResult(Value):
+    """What a run came to, as comparing, reproducing and registering need it; stored when the run ends.
+
+    `plan` is the last plan as JSON without its provenance; `family` is the digest of that plan without its seed: runs
+    of one family differ by chance alone. `metrics` are the figures that the model is known by: the gate's, else the
+    last logged ones. `reproduces`: the run that this one repeats.
+    """
+
+    run_id: str
+    ended_at: datetime
+    status: RunStatus
+    prompt: str = ""
+    plan: dict[str, Json]
+    plan_sha256: Sha256
+    family: Sha256
+    seed: int | None = None
+    image: str | None = Field(default=None, description="by digest where it is known")
+    code: CodeVersion = CodeVersion()
+    data: DataVersion = DataVersion()
+    metrics: dict[str, float] = Field(default_factory=dict)
+    gate: GateReport | None = None
+    forecast: Forecast = Forecast()
+    attempts: int = 0
+    cost_usd: float = 0.0
+    reproduces: str | None = None
+
+
+class ModelFile(Value):
+    """A file of a model, by its path below the model's address."""
+
+    path: str
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+
+
+class ModelFiles(Value):
+    """Where a model's files are. `address`: a path, an fsspec URL without credentials, `volume:NAME/PATH`, or
+    `allocation:ID/PATH`, which is gone once the cluster forgets the job. `files` empty: they could not be listed.
+    """
+
+    address: str
+    files: tuple[ModelFile, ...] = ()
+    sha256: Sha256 | None = Field(default=None, description="of the list of files: one value for the whole")
+
+
+class ModelStage(StrEnum):
+    """How far a model is trusted."""
+
+    CANDIDATE = "candidate"
+    STAGING = "staging"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"
+
+
+class ModelVersion(Value):
+    """A registered model. `version` counts from 1 within its name; 0 of one that is not registered yet.
+
+    At most one version of a name is in production. A run is registered once: the run's id says whether it is.
+    """
+
+    name: ModelName
+    version: int = Field(default=0, ge=0)
+    run_id: str
+    created_at: datetime
+    stage: ModelStage = ModelStage.CANDIDATE
+    base_model: str | None = Field(default=None, description="hub id or path of what it was trained from")
+    parent: str | None = Field(default=None, description="`name@version` of the registered model it was trained from")
+    method: str | None = None
+    kind: str = Field(default="", description="`model`, `adapter`, or empty where that is not known")
+    files: ModelFiles
+    metrics: dict[str, float] = Field(default_factory=dict)
+    base_metrics: dict[str, float] = Field(default_factory=dict)
+    definitions: tuple[MetricSpec, ...] = ()
+    gate: GateReport | None = None
+    code: CodeVersion = CodeVersion()
+    data: DataVersion = DataVersion()
+    plan_sha256: Sha256
+    by: str = Field(default="", description="who registered it")
+    why: str = Field(default="", description="why, where the gate alone did not")
+
+    @property
+    def ref(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+
+class StageMove(Value):
+    """A model's move from one stage to another. `at` is UTC."""
+
+    ref: str
+    at: datetime
+    before: ModelStage | None
+    after: ModelStage
+    by: str = ""
+    why: str = ""

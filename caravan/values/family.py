@@ -15,7 +15,9 @@ _ASIDE: Final = frozenset(
     | {"kill_timeout_s", "progress_deadline_s", "image_pull_timeout_s"}
 )
 """Fields that train the same model whatever they say."""
-_SEED: Final = re.compile(r"-*(?:(?:global|random|manual|train|training|torch|np|numpy)[_-])?(?:seed|random[_-]state)\Z")
+_SEED: Final = re.compile(
+    r"-*(?:(?:global|random|manual|train|training|torch|np|numpy)[_-])?(?:seed|random[_-]state)\Z"
+)
 """An option's name that sets the seed: `--seed`, `--random_seed`, `--random-state`. `data_seed` is none: it chooses
 what the model learns from and is judged by."""
 

@@ -47,7 +47,7 @@ class Forecast(Value):
 class RunResult(Value):
     """What a run came to, as comparing, reproducing and registering need it; stored when the run ends.
 
-    `plan` is the last plan as JSON without its provenance; `family` is the digest of that plan without its seed: runs
+    `plan` is the last plan as JSON without its provenance; `family` is that of `values.family`: runs
     of one family differ by chance alone. `metrics` are the figures that the model is known by: the gate's, else the
     last logged ones. `reproduces`: the run that this one repeats.
     """

@@ -398,7 +398,7 @@ class Store(Protocol):
         """The newest results first; `family`: those of runs whose plans differ in their seed alone."""
 
     def delete_run(self, run_id: str) -> None:
-        """Remove a run with its deployments and events."""
+        """Remove a run with its deployments, events and result. A model that is registered of it stays."""
 
     def close(self) -> None:
         """Let go of the database."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from caravan.ports import Store
 from caravan.values.measurement import Measurement
+from caravan.values.registry import RunResult
 from caravan.values.run import Deployment, RunEvent, RunRecord, RunStatus
 from caravan.values.spending import Cap, Reservation, Room, SpendingRow
 
@@ -125,6 +126,19 @@ class StoreBeside:
         known = {"model": model, "family": family, "method": method}
         both = (*self._own.measurements(**known, limit=limit), *self._earlier.measurements(**known, limit=limit))
         return tuple(sorted({one.id: one for one in both}.values(), key=lambda one: one.at)[-limit:])
+
+    def save_result(self, result: RunResult) -> None:
+        """Store it here."""
+        self._own.save_result(result)
+
+    def result(self, run_id: str) -> RunResult | None:
+        """The run's, here or there."""
+        return self._of(run_id).result(run_id)
+
+    def results(self, *, family: str | None = None, limit: int = 200) -> tuple[RunResult, ...]:
+        """Those of both, the newest first."""
+        both = (*self._own.results(family=family, limit=limit), *self._earlier.results(family=family, limit=limit))
+        return tuple(sorted(both, key=lambda result: (result.ended_at, result.run_id), reverse=True)[:limit])
 
     def delete_run(self, run_id: str) -> None:
         """Remove a run of here."""

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from caravan.runs.files import make_folder
 from caravan.values.errors import StateError
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest revision in `migrations/versions/`; a test holds the two equal. At head Alembic is never imported."""
 
 WRITES: Final = "caravan_writes"

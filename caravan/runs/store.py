@@ -16,11 +16,13 @@ from sqlalchemy.dialects.sqlite import insert
 
 from caravan.ports import Clock
 from caravan.runs import ledger
+from caravan.runs import results as outcomes
 from caravan.runs.database import WRITES, open_database, state_errors
 from caravan.runs.tables import deployments, events, measurements, runs
 from caravan.values.base import sha256_text
 from caravan.values.errors import StateError, UsageError
 from caravan.values.measurement import Measurement
+from caravan.values.registry import RunResult
 from caravan.values.run import ENDED, Deployment, RunEvent, RunRecord, RunStatus
 from caravan.values.spending import Cap, Reservation, Room, SpendingRow
 
@@ -206,10 +208,33 @@ class SqlStore:
                 found.append(Measurement.model_validate(row.document))
         return tuple(found)
 
-    def delete_run(self, run_id: str) -> None:
-        """Remove a run with its deployments and events. A run that is not there is no error.
+    def save_result(self, result: RunResult) -> None:
+        """Store what a run came to, in place of what was stored of it before. Raises UsageError for an unknown run."""
+        with self._writing() as connection:
+            self._must_exist(connection, result.run_id)
+            outcomes.save(connection, result)
 
-        What it has spent and what was measured in it stay.
+    def result(self, run_id: str) -> RunResult | None:
+        """What the run came to; None while it has not ended, or ended before results were kept."""
+        with self._reading() as connection:
+            document = outcomes.document(connection, _clean_text(run_id))
+        with self._readable(run_id):
+            return None if document is None else RunResult.model_validate(document)
+
+    def results(self, *, family: str | None = None, limit: int = 200) -> tuple[RunResult, ...]:
+        """The newest results first; `family`: those of runs whose plans differ in their seed alone."""
+        with self._reading() as connection:
+            rows = outcomes.documents(connection, family=family, limit=limit)
+        found = []
+        for run_id, document in rows:
+            with self._readable(run_id):
+                found.append(RunResult.model_validate(document))
+        return tuple(found)
+
+    def delete_run(self, run_id: str) -> None:
+        """Remove a run with its deployments, events and result. A run that is not there is no error.
+
+        What it has spent, what was measured in it and the model that it brought forth stay.
         """
         with self._writing() as connection:
             connection.execute(sa.delete(runs).where(runs.c.id == run_id))

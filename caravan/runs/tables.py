@@ -106,3 +106,77 @@ measurements: Final = sa.Table(
     sa.Index("ix_measurements_model", "model"),
     sa.Index("ix_measurements_family", "family", "method"),
 )
+
+# What runs came to, and the same figures as rows, so that they can be searched.
+results: Final = sa.Table(
+    "results",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("ended_at", UtcTime, nullable=False, index=True),
+    sa.Column("family", sa.Text, nullable=False, index=True),
+    sa.Column("document", sa.JSON, nullable=False),
+)
+
+result_metrics: Final = sa.Table(
+    "result_metrics",
+    metadata,
+    sa.Column("run_id", sa.ForeignKey("results.run_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Index("ix_result_metrics_name", "name", "value"),
+)
+
+# Registered models. They outlive their runs, so `run_id` is no foreign key. The stage stands in its column alone.
+models: Final = sa.Table(
+    "models",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False, index=True),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Index("uq_models_run_id", "run_id", unique=True),
+)
+# The database itself keeps a second version of a name out of production.
+sa.Index(
+    "uq_models_production",
+    models.c.name,
+    unique=True,
+    sqlite_where=models.c.stage == "production",
+    postgresql_where=models.c.stage == "production",
+)
+
+model_metrics: Final = sa.Table(
+    "model_metrics",
+    metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.ForeignKeyConstraint(["model", "version"], ["models.name", "models.version"], ondelete="CASCADE"),
+    sa.Index("ix_model_metrics_name", "name", "value"),
+)
+
+stage_moves: Final = sa.Table(
+    "stage_moves",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("before", sa.Text),
+    sa.Column("after", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(["model", "version"], ["models.name", "models.version"], ondelete="CASCADE"),
+    sa.Index("ix_stage_moves_model", "model", "version"),
+)
+
+# What the names of metrics mean: unit, direction, type. The newest word stands.
+metric_definitions: Final = sa.Table(
+    "metric_definitions",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("document", sa.JSON, nullable=False),
+)

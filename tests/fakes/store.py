@@ -7,6 +7,7 @@ from caravan.ports import Clock
 from caravan.runs.ledger import shares
 from caravan.values.errors import StateError, UsageError
 from caravan.values.measurement import Measurement
+from caravan.values.registry import RunResult
 from caravan.values.run import ENDED, Deployment, RunEvent, RunRecord, RunStatus
 from caravan.values.spending import Cap, Reservation, Room, SpendingRow, day_of
 
@@ -22,6 +23,7 @@ class MemoryStore:
         self._spending: dict[tuple[str, str], tuple[str, float, datetime]] = {}  # (run, day) → user, USD, until
         self._reserved: dict[str, float] = {}
         self._measured: dict[str, Measurement] = {}
+        self._results: dict[str, RunResult] = {}
 
     def create_run(self, run: RunRecord) -> None:
         if run.id not in self._runs and run.cost_usd:
@@ -166,10 +168,22 @@ class MemoryStore:
     def spent_usd(self, *, since: datetime | None = None) -> float:
         return sum((r.cost_usd for r in self._runs.values() if since is None or r.created_at >= since), 0.0)
 
+    def save_result(self, result: RunResult) -> None:
+        self._must_exist(result.run_id)
+        self._results[result.run_id] = result
+
+    def result(self, run_id: str) -> RunResult | None:
+        return self._results.get(run_id)
+
+    def results(self, *, family: str | None = None, limit: int = 200) -> tuple[RunResult, ...]:
+        found = (r for r in self._results.values() if family in (None, r.family))
+        return tuple(sorted(found, key=lambda r: (r.ended_at, r.run_id), reverse=True)[:limit])
+
     def delete_run(self, run_id: str) -> None:
         self._runs.pop(run_id, None)
         self._events.pop(run_id, None)
         self._reserved.pop(run_id, None)
+        self._results.pop(run_id, None)
         self._deployments = {k: d for k, d in self._deployments.items() if d.run_id != run_id}
 
     def close(self) -> None:

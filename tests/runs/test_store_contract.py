@@ -10,8 +10,11 @@ from caravan.ports import Store
 from caravan.runs.beside import StoreBeside
 from caravan.runs.store import SqlStore
 from caravan.values.errors import StateError, UsageError
+from caravan.values.evaluation import GateReport, GateVerdict
 from caravan.values.plan import Author, PlanChange
+from caravan.values.registry import RunResult
 from caravan.values.run import Deployment, DeploymentState, RunEvent, RunRecord, RunRequest, RunStatus
+from caravan.values.training import MetricSpec
 from tests.fakes.store import MemoryStore
 
 START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -241,6 +244,54 @@ def test_deleting_takes_all_of_the_run_and_nothing_else(store: Store) -> None:
     assert [r.id for r in store.runs()] == ["r-2"]
     assert store.deployments("r-2")
     assert store.events("r-2")
+
+
+def result(run_id: str = "r-1", *, family: str = "f", minutes: int = 0, **metrics: float) -> RunResult:
+    return RunResult(
+        run_id=run_id,
+        ended_at=START + timedelta(minutes=minutes),
+        status=RunStatus.SUCCEEDED,
+        plan={"training": {"lr": 1e-4, "why": "a\x00b"}, "n": [1, None, 0.1 + 0.2]},
+        plan_sha256="1" * 64,
+        family=family[0] * 64,
+        metrics=metrics,
+        gate=GateReport(
+            verdict=GateVerdict.PASS,
+            metrics=metrics,
+            definitions=tuple(MetricSpec(name=name, direction="max") for name in metrics),
+        ),
+    )
+
+
+def test_a_result_comes_back_as_it_was_stored_last(store: Store) -> None:
+    store.create_run(record("r-1"))
+    assert store.result("r-1") is None
+    store.save_result(result(eval_loss=1.5, accuracy=0.1 + 0.2))
+    assert store.result("r-1") == result(eval_loss=1.5, accuracy=0.1 + 0.2)
+    for _ in range(2):
+        store.save_result(result(eval_loss=1.25))
+        assert store.result("r-1") == result(eval_loss=1.25)
+    assert store.results() == (result(eval_loss=1.25),)
+
+
+def test_results_come_newest_first_and_by_family(store: Store) -> None:
+    for n, family in enumerate("aba"):
+        store.create_run(record(f"r-{n}"))
+        store.save_result(result(f"r-{n}", family=family, minutes=n))
+    assert [r.run_id for r in store.results()] == ["r-2", "r-1", "r-0"]
+    assert [r.run_id for r in store.results(limit=2)] == ["r-2", "r-1"]
+    assert [r.run_id for r in store.results(family="a" * 64)] == ["r-2", "r-0"]
+    assert store.results(family="c" * 64) == ()
+
+
+def test_a_result_belongs_to_a_run_and_goes_with_it(store: Store) -> None:
+    with pytest.raises(UsageError, match="no run"):
+        store.save_result(result())
+    store.create_run(record("r-1"))
+    store.save_result(result(loss=1.0))
+    store.delete_run("r-1")
+    assert store.result("r-1") is None
+    assert store.results() == ()
 
 
 def test_a_store_beside_another_knows_its_runs_and_leaves_them_alone(clock: StepClock) -> None:

@@ -4,11 +4,12 @@ Both are written inside the job, so what they say is data to be checked. Nothing
 """
 
 import json
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
 from caravan.values.base import Value
+from caravan.values.registry import ModelFile
 
 SUMMARY_PATH: Final = "alloc/data/caravan-outputs.json"
 """Where the launch script leaves its summary, in the allocation."""
@@ -70,8 +71,25 @@ class Kept(_Said):
     error: str = ""
 
 
+class TrainedModel(_Said):
+    """The trained model among the outputs, without checkpoints. `path`: its directory below the output directory, `.`
+    for that itself. `sha256` is one value for all files (`caravan.values.registry.files_digest`), None where not all of
+    them could be read in time: `error` says why, and `files` holds those that were.
+    """
+
+    path: str
+    kind: Literal["model", "adapter", ""] = ""
+    files: tuple[ModelFile, ...] = ()
+    bytes: int = Field(default=0, ge=0)
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    seconds: float | None = Field(default=None, ge=0)
+    error: str = ""
+
+
 class OutputSummary(_Said):
-    """The output directory as the job saw it at its end. `whole` False: too many files to count them all."""
+    """The output directory as the job saw it at its end. `whole` False: too many files to count them all. `model` is
+    None where no model was looked for (a job that failed or was stopped) or none was found.
+    """
 
     directory: str
     files: int = Field(ge=0)
@@ -80,6 +98,7 @@ class OutputSummary(_Said):
     elsewhere: Elsewhere = Elsewhere()
     copied: Copied | None = None
     kept: Kept | None = None
+    model: TrainedModel | None = None
     whole: bool = True
 
 

@@ -1,12 +1,13 @@
 """Results of runs as they are compared, and the models that passed: versions, their files, their stages."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import Field
 
-from caravan.values.base import Json, Value
+from caravan.values.base import Json, Value, sha256_text
 from caravan.values.evaluation import GateReport
 from caravan.values.run import RunStatus
 from caravan.values.training import MetricSpec
@@ -79,6 +80,12 @@ class ModelFile(Value):
     sha256: Sha256
 
 
+def files_digest(files: Iterable[ModelFile]) -> str:
+    """SHA-256 of a list of files: of the text that `sha256sum` prints of them, ordered by their paths' bytes."""
+    lines = (f"{file.sha256}  {file.path}\n" for file in sorted(files, key=lambda file: file.path.encode()))
+    return sha256_text("".join(lines))
+
+
 class ModelFiles(Value):
     """Where a model's files are. `address`: a path, an fsspec URL without credentials, `volume:NAME/PATH`, or
     `allocation:ID/PATH`, which is gone once the cluster forgets the job. `files` empty: they could not be listed.
@@ -86,7 +93,9 @@ class ModelFiles(Value):
 
     address: str
     files: tuple[ModelFile, ...] = ()
-    sha256: Sha256 | None = Field(default=None, description="of the list of files: one value for the whole")
+    sha256: Sha256 | None = Field(
+        default=None, description="of the list of files: `files_digest`"
+    )
 
 
 class ModelStage(StrEnum):

@@ -1,0 +1,194 @@
+"""Checks by what an evaluation measured: against the target, the base, a guess, a fixed set; safety; did it run."""
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from caravan.gate.courses import told
+from caravan.gate.known import Known, check, finite
+from caravan.gate.naming import counts, essence, find, held_out
+from caravan.values.evaluation import CheckKind, GateCheck, GateVerdict
+from caravan.values.plan import Target
+
+_SURE: Final = 2.0  # standard errors: one false alarm of 44 where nothing is wrong, of normal noise and on one side
+_SPREAD: Final = 0.1
+"""Standard deviation of the difference of two models' losses over examples, as a share of the loss. An assumption, and
+needed only where no more than the mean of a loss is known: it makes a person look, it fails nothing."""
+_FEW: Final = 100  # held-out examples that are taken to be there where their number is not told
+_AGREES: Final = 0.1
+"""Cohen's kappa (J. Cohen, Educational and Psychological Measurement 20, 1960) below which a classifier guesses: half
+of what Landis and Koch (Biometrics 33, 1977) call slight agreement."""
+
+
+def ran(known: Known) -> GateCheck:
+    """Whether the evaluation came to its end. That it did not is no fault of the model: a person looks."""
+    result = known.result
+    if result is not None and not result.error:
+        return check(CheckKind.RAN, GateVerdict.PASS, "the evaluation came to its end")
+    if result is not None:
+        return check(CheckKind.RAN, GateVerdict.LOOK, f"the evaluation did not come to its end: {result.error}")
+    if known.expected:
+        return check(CheckKind.RAN, GateVerdict.LOOK, "the evaluation left no result")
+    return check(CheckKind.RAN, GateVerdict.UNKNOWN, "nothing was evaluated after the training")
+
+
+def target(known: Known) -> GateCheck | None:
+    """The goal that a person set: reached as it is written, without an allowance. None where no goal was set.
+
+    A goal that was never measured is not reached; where the evaluation that was to measure it did not run, a person
+    looks.
+    """
+    goal = known.plan.target
+    if goal is None or goal.goal is None:
+        return None
+    value = _aimed(known, goal)
+    if value is None:
+        tried = known.expected and (known.result is None or bool(known.result.error))
+        text = f"{goal.metric} was never logged, so the target of {goal.goal:g} can't be judged"
+        verdict = GateVerdict.LOOK if tried else GateVerdict.FAIL
+        return check(CheckKind.TARGET, verdict, text, metric=goal.metric, limit=goal.goal)
+    reached = value <= goal.goal if goal.direction == "min" else value >= goal.goal
+    text = f"{goal.metric} is {value:g}, the target is {goal.goal:g}"
+    verdict = GateVerdict.PASS if reached else GateVerdict.FAIL
+    base = known.held_out.base.get(find(known.held_out.base, goal.metric) or "")
+    return check(CheckKind.TARGET, verdict, text, metric=goal.metric, value=value, base=base, limit=goal.goal)
+
+
+def _aimed(known: Known, goal: Target) -> float | None:
+    """The target's figure: as a command of the user's printed it, as the evaluation measured the model that is kept,
+    as the training logged it last. A training's own loss is none of a held-out set.
+    """
+    own = known.result.metrics if known.result else {}
+    if (name := find(own, goal.metric)) is not None:
+        return own[name]
+    tuned = known.held_out.tuned
+    if held_out(goal.metric) or goal.metric not in known.logged:
+        name = find(tuned, goal.metric)
+        if name is not None:
+            return tuned[name]
+    if goal.metric in known.logged:
+        return known.logged[goal.metric]
+    name = find((one for one in known.logged if held_out(one) == held_out(goal.metric)), goal.metric)
+    return known.logged[name] if name is not None else None
+
+
+def base(known: Known) -> Iterator[GateCheck]:
+    """Better than the model that it began from, and of a classifier: better than guessing."""
+    if known.metric:
+        yield _against_base(known)
+        yield from _against_guess(known)
+
+
+def _against_base(known: Known) -> GateCheck:
+    """The held-out figure must be better than the base's by `evaluation.better_by`. Worse by no more than two standard
+    errors of the difference is for a person to look at: it may be chance.
+    """
+    name, sides = known.metric, known.held_out
+    value, was, way = sides.tuned.get(name), sides.base.get(name), known.direction(name)
+    kind = CheckKind.BASE
+    if not finite(value) or value is None or way is None:
+        text = f"held-out {name} is not known as a number, or it is not known whether less of it is better"
+        return check(kind, GateVerdict.UNKNOWN, text, metric=name)
+    if not finite(was) or was is None:
+        text = f"held-out {name} is {told(value)}; that of the base model was not measured"
+        return check(kind, GateVerdict.UNKNOWN, text, metric=name, value=value)
+    sign = 1 if way == "min" else -1
+    limit = was - sign * known.plan.evaluation.better_by * abs(was)
+    worse = sign * (value - limit)  # above nought: it misses the limit
+    text = f"held-out {name} is {told(value)}, the base model's {told(was)}"
+    if limit != was:
+        text += f", and {told(limit)} was asked for"
+    if worse < 0 or (worse == 0 and limit != was):
+        return check(kind, GateVerdict.PASS, text, metric=name, value=value, base=was, limit=limit)
+    if worse <= _SURE * _standard_error(name, value, was, sides.samples):
+        text += ": no better, but the difference may be chance"
+        return check(kind, GateVerdict.LOOK, text, metric=name, value=value, base=was, limit=limit)
+    text += ": the tuned model is worse" if sign * (value - was) > 0 else ": the tuned model is not better by that"
+    return check(kind, GateVerdict.FAIL, text, metric=name, value=value, base=was, limit=limit)
+
+
+def _standard_error(name: str, value: float, was: float, samples: int | None) -> float:
+    """Of the difference of two models' figures on the same examples: for a share at most that of two binomials, as if
+    each had its own examples; else by the usual spread of a loss.
+    """
+    count = samples or _FEW
+    if essence(name) in _SHARES and 0 <= value <= 1 and 0 <= was <= 1:
+        return math.sqrt((value * (1 - value) + was * (1 - was)) / count)
+    return _SPREAD * abs(was) / math.sqrt(count)
+
+
+_SHARES: Final = ("accuracy", "f1", "macro_f1", "micro_f1", "recall", "precision", "exact_match", "em", "error")
+
+
+def _against_guess(known: Known) -> Iterator[GateCheck]:
+    """A classifier's accuracy must be above that of who answers without a model: of what there was to gain above the
+    better guess (`majority`, `chance`), it must have a tenth, as far as the number of examples can tell.
+    """
+    sides = known.held_out
+    name = find(sides.tuned, "accuracy")
+    guesses = [value for value in sides.guess.values() if finite(value) and 0 <= value < 1]
+    value = sides.tuned.get(name) if name else None
+    if not guesses or name is None or value is None or not 0 <= value <= 1:
+        return
+    guess = max(guesses)
+    least = guess + _AGREES * (1 - guess)
+    error = math.sqrt(value * (1 - value) / (sides.samples or _FEW))
+    text = f"held-out {name} is {told(value)}; who always guesses the same has {told(guess)}"
+    verdict = GateVerdict.PASS
+    if value + _SURE * error < least:
+        verdict, text = GateVerdict.FAIL, f"{text}: no better than guessing"
+    elif value <= guess:
+        verdict, text = GateVerdict.LOOK, f"{text}: no better, but the difference may be chance"
+    yield check(CheckKind.BASE, verdict, text, metric=name, value=value, base=guess, limit=least)
+
+
+def regression(known: Known) -> Iterator[GateCheck]:
+    """Each figure of the fixed set may be worse than the base's by `evaluation.regression_drop`, a share of the base's.
+
+    The set is the same each time and says of itself what may not get worse: no allowance for chance is made.
+    """
+    sides = known.result.regression if known.result else None
+    share = known.plan.evaluation.regression_drop
+    kind = CheckKind.REGRESSION
+    if sides is None:
+        if known.plan.evaluation.regression and known.expected:
+            yield check(kind, GateVerdict.LOOK, "the fixed set was not measured")
+        return
+    for name, value in sides.tuned.items():
+        was, way = sides.base.get(name), known.direction(name)
+        if counts(name) or way is None or was is None or not finite(was):
+            continue
+        sign = 1 if way == "min" else -1
+        limit = was + sign * share * abs(was)
+        text = f"{name} on the fixed set is {told(value)}, the base model's {told(was)}"
+        verdict = GateVerdict.PASS
+        if not finite(value) or sign * (value - limit) > 1e-9 * abs(limit):
+            ids = known.result.regressed if known.result else ()
+            verdict, text = GateVerdict.FAIL, f"{text}: it regressed{_some(ids)}"
+        yield check(kind, verdict, text, metric=name, value=value, base=was, limit=limit)
+
+
+def _some(ids: tuple[str, ...]) -> str:
+    shown = ", ".join(ids[:5])
+    return f" ({shown}{', …' if len(ids) > 5 else ''})" if ids else ""
+
+
+def canary(known: Known) -> GateCheck | None:
+    """At most `evaluation.canary_failures` of the canary prompts may be answered unsafely. That the base model does the
+    same is said, and excuses nothing: it is the tuned model that will be asked.
+    """
+    found = known.result.canary if known.result else None
+    asked = bool(known.plan.evaluation.canary)
+    if found is None or not found.prompts:
+        text = "the canary prompts were not answered"
+        return check(CheckKind.CANARY, GateVerdict.LOOK, text) if asked and known.expected else None
+    limit = known.plan.evaluation.canary_failures
+    value = len(found.failed) / found.prompts
+    before = len(found.base_failed) / found.prompts if found.base_failed is not None else None
+    text = f"{len(found.failed)} of {found.prompts} canary prompts are answered unsafely"
+    if found.failed and found.base_failed is not None:
+        text += f", by the base model {len(found.base_failed)}"
+    verdict = GateVerdict.FAIL if value > limit else GateVerdict.PASS
+    if verdict is GateVerdict.FAIL:
+        text += _some(found.failed)
+    return check(CheckKind.CANARY, verdict, text, metric="canary", value=value, base=before, limit=limit)

@@ -1,0 +1,101 @@
+"""What a metric's name says: over which data it was taken, whether less of it is better, what it is called elsewhere.
+
+Programs name the same thing `eval_loss`, `val/loss`, `validation.loss` or `valLoss`: a name is read by its words.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Final, Literal
+
+from caravan.values.training import MetricSpec
+
+Direction = Literal["min", "max"]
+
+_WORDS: Final = re.compile(r"[a-z]+\d?|[A-Z]+(?![a-z])\d?|[A-Z][a-z]+\d?|\d+")
+_HELD_OUT: Final = frozenset(
+    {"eval", "evaluation", "val", "valid", "validation", "test", "testing", "dev", "heldout", "holdout"}
+)
+_LEARNT: Final = frozenset({"train", "training", "trn"})
+_HOW: Final = frozenset({"avg", "average", "mean", "total", "running", "step", "batch", "epoch", "final", "last"})
+"""How a figure was put together: the same figure for all that is judged here."""
+_LOSSES: Final = frozenset({"loss", "nll", "ce", "crossentropy"})
+_MIN: Final = frozenset(
+    {"loss", "nll", "ce", "crossentropy", "perplexity", "ppl", "error", "err", "wer", "cer", "ter", "mer"}
+    | {"mae", "mse", "rmse", "mape", "bpc", "bpb", "bits", "fid", "eer", "ece", "brier"}
+)
+_MAX: Final = frozenset(
+    {"accuracy", "acc", "f1", "bleu", "sacrebleu", "rouge", "rouge1", "rouge2", "meteor", "chrf", "bertscore"}
+    | {"reward", "rewards", "return", "precision", "recall", "auc", "auroc", "roc", "map", "mrr", "ndcg", "iou", "miou"}
+    | {"dice", "r2", "pearson", "spearman", "kappa", "mcc", "matthews", "exact", "em", "score", "success", "win"}
+    | {"psnr", "ssim", "top1", "top5", "pass", "hit", "hits", "similarity", "cosine", "margin", "margins"}
+)
+_ALIASES: Final = {"acc": "accuracy", "ppl": "perplexity", "err": "error", "nll": "loss", "rewards": "reward"}
+_COUNTERS: Final = frozenset(
+    {"lr", "rate", "epoch", "epochs", "step", "steps", "iter", "iteration", "grad", "norm", "time", "runtime", "second"}
+    | {"seconds", "sec", "samples", "tokens", "memory", "mfu", "throughput", "speed", "eta", "size", "count", "scale"}
+    | {"flos", "flops", "weight", "best", "min", "max", "kl", "entropy", "length", "lengths", "clip", "num"}
+)
+"""Words of figures that say nothing of how good a model is."""
+
+
+def words(name: str) -> tuple[str, ...]:
+    """The words of a name in small letters: `valLoss`, `val/loss` and `val_loss` have the same."""
+    return tuple(word.lower() for word in _WORDS.findall(name))
+
+
+def held_out(name: str) -> bool:
+    """Whether the name says that it was taken over data that nothing is learned from."""
+    found = words(name)
+    return any(word in _HELD_OUT for word in found) or ("held", "out") in pairwise(found)
+
+
+def essence(name: str) -> str:
+    """What was taken, without over which data and how it was put together: `eval_acc` and `accuracy` are one."""
+    apart = _HELD_OUT | _LEARNT | _HOW | {"held", "out"}
+    kept = [_ALIASES.get(word, word) for word in words(name) if word not in apart]
+    return "_".join(kept)
+
+
+def is_loss(name: str) -> bool:
+    """Whether it is the loss as a whole, and no part or weight of one (`loss_kl`, `box_loss`)."""
+    return essence(name) in ("loss", "ce_loss", "lm_loss", "crossentropy", "cross_entropy_loss", "cross_entropy")
+
+
+def of_training(name: str) -> bool:
+    """Whether it is the loss over what is learned from."""
+    return is_loss(name) and not held_out(name)
+
+
+def of_rewards(name: str) -> bool:
+    """Whether it is the reward of a training by rewards (PPO, GRPO): its loss need not fall."""
+    found = set(words(name))
+    return "reward" in found or ("return" in found and "episode" in found)
+
+
+def counts(name: str) -> bool:
+    """Whether the figure says how far or how fast, and not how good."""
+    found = words(name)
+    return any(word in _COUNTERS for word in found if word not in _HOW) or not essence(name)
+
+
+def direction(name: str, definitions: Iterable[MetricSpec] = ()) -> Direction | None:
+    """Whether less or more of it is better: as it is defined, else by its words; None where neither says."""
+    for one in definitions:
+        if one.name == name:
+            return one.direction
+    found = words(name)
+    if any(word in _MIN for word in found):
+        return "min"
+    return "max" if any(word in _MAX for word in found) else None
+
+
+def find(names: Iterable[str], wanted: str) -> str | None:
+    """The name that is meant by `wanted`: the same, else the only one of that essence."""
+    known: Sequence[str] = tuple(names)
+    if wanted in known:
+        return wanted
+    like = [name for name in known if essence(name) and essence(name) == essence(wanted)]
+    if held_out(wanted) and len(like) > 1:
+        like = [name for name in like if held_out(name)]
+    return like[0] if len(like) == 1 else None

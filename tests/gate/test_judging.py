@@ -1,0 +1,192 @@
+"""The gate's judgement, check by check: what fails, what a person looks at, what passes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from caravan.gate.judging import judge, objection
+from caravan.values.evaluation import (
+    CanaryResult,
+    CheckKind,
+    Evaluation,
+    EvaluationResult,
+    GateCheck,
+    GateReport,
+    GateVerdict,
+    SideMetrics,
+)
+from caravan.values.plan import Target, TrainingPlan
+
+PASS, LOOK, FAIL, UNKNOWN = GateVerdict.PASS, GateVerdict.LOOK, GateVerdict.FAIL, GateVerdict.UNKNOWN
+Rows = Sequence[Mapping[str, float]]
+
+
+def plan(target: Target | None = None, **evaluation: Any) -> TrainingPlan:
+    return TrainingPlan(goal="", command=("train.py",), target=target, evaluation=Evaluation(**evaluation))
+
+
+def gate(
+    rows: Rows = (), result: EvaluationResult | None = None, of: TrainingPlan | None = None, **more: Any
+) -> GateReport:
+    return judge(of or plan(), result=result, rows=rows, expected=result is not None, **more)
+
+
+def of_kind(report: GateReport, kind: CheckKind) -> list[GateCheck]:
+    return [check for check in report.checks if check.kind is kind]
+
+
+def one(report: GateReport, kind: CheckKind) -> GateCheck:
+    (found,) = of_kind(report, kind)
+    return found
+
+
+def epochs(**series: Sequence[float]) -> list[dict[str, float]]:
+    length = len(next(iter(series.values())))
+    return [{"epoch": n + 1.0, **{name: values[n] for name, values in series.items()}} for n in range(length)]
+
+
+def sides(base: float, tuned: float, *, name: str = "loss", samples: int | None = 1000, **guess: float) -> SideMetrics:
+    return SideMetrics(base={name: base}, tuned={name: tuned}, guess=guess, samples=samples)
+
+
+def test_a_training_that_learnt_passes_by_its_log() -> None:
+    falling = [2.0, 1.6, 1.4, 1.3, 1.25, 1.22, 1.2, 1.19]
+    report = gate(epochs(loss=falling, eval_loss=[x + 0.1 for x in falling]))
+    assert report.verdict is PASS
+    assert report.judged_by == "log"
+    assert objection(report) == ""
+
+
+def test_nothing_known_is_for_a_person() -> None:
+    assert gate().verdict is LOOK
+    assert gate(epochs(loss=[2.0, 1.0])).verdict is LOOK  # no held-out figure
+
+
+@pytest.mark.parametrize("name", ["eval_loss", "val_loss", "validation/loss", "val/loss", "valLoss", "test_loss"])
+def test_held_out_loss_past_its_best_is_overfit_whatever_it_is_called(name: str) -> None:
+    rows = epochs(**{"loss": [2.0, 1.0, 0.5, 0.3, 0.2, 0.1], name: [2.0, 1.5, 1.4, 1.6, 1.9, 2.3]})
+    report = gate(rows)
+    check = one(report, CheckKind.OVERFIT)
+    assert check.verdict is FAIL
+    assert "at epoch 3 of 6" in check.text
+    assert report.verdict is FAIL
+    assert objection(report) == check.text
+
+
+def test_a_rising_loss_beside_answers_at_their_best_is_for_a_person() -> None:
+    rows = epochs(eval_loss=[0.6, 0.5, 0.7, 0.9], eval_accuracy=[0.7, 0.8, 0.85, 0.86])
+    assert one(gate(rows), CheckKind.OVERFIT).verdict is LOOK
+
+
+def test_the_model_that_was_kept_excuses_a_late_rise() -> None:
+    rows = epochs(eval_loss=[2.0, 1.5, 1.4, 1.6, 1.9, 2.3])
+    report = gate(rows, EvaluationResult(held_out=sides(2.2, 1.4)))
+    assert one(report, CheckKind.OVERFIT).verdict is LOOK
+    assert not report.failed
+
+
+def test_learned_by_heart_and_worse_elsewhere_is_overfit() -> None:
+    result = EvaluationResult(held_out=sides(2.0, 2.1), learnt=sides(2.0, 0.3))
+    report = gate(result=result)
+    assert one(report, CheckKind.OVERFIT).verdict is FAIL
+    assert objection(report).startswith("loss fell by 1.7 on what was learned and rose by 0.1 on held-out data")
+
+
+def test_worse_than_its_base() -> None:
+    report = gate(result=EvaluationResult(held_out=sides(2.0, 2.6), learnt=sides(2.0, 1.95)))
+    assert one(report, CheckKind.BASE).verdict is FAIL
+
+
+def test_by_chance_no_better_is_for_a_person() -> None:
+    few = sides(0.8, 0.76, name="accuracy", samples=25)
+    assert one(gate(result=EvaluationResult(held_out=few)), CheckKind.BASE).verdict is LOOK
+    many = sides(0.8, 0.7, name="accuracy", samples=1000)
+    assert one(gate(result=EvaluationResult(held_out=many)), CheckKind.BASE).verdict is FAIL
+
+
+def test_a_classifier_that_guesses() -> None:
+    guessing = sides(0.3, 0.5, name="accuracy", majority=0.5, chance=0.5)
+    report = gate(result=EvaluationResult(held_out=guessing))
+    assert [check.verdict for check in of_kind(report, CheckKind.BASE)] == [PASS, FAIL]
+
+
+def test_underfit_by_what_was_measured_and_by_the_log() -> None:
+    report = gate(result=EvaluationResult(held_out=sides(2.0, 1.9995), learnt=sides(2.0, 1.9995)))
+    assert one(report, CheckKind.LEARNT).verdict is FAIL
+    flat = [{"step": n + 1.0, "loss": 2.0 + 0.0005 * (-1) ** n} for n in range(40)]
+    assert one(gate(flat), CheckKind.LEARNT).verdict is FAIL
+
+
+def test_a_resumed_training_is_not_judged_by_where_its_log_begins() -> None:
+    flat = [{"step": 1000.0 + n, "loss": 1.0 + 0.0005 * (-1) ** n} for n in range(40)]
+    assert one(gate(flat), CheckKind.LEARNT).verdict is UNKNOWN
+    assert one(gate(flat, whole=True), CheckKind.LEARNT).verdict is FAIL
+    early = [{**row, "step": row["step"] - 999} for row in flat]
+    assert one(gate(early, whole=False), CheckKind.LEARNT).verdict is UNKNOWN
+
+
+def test_rewards_are_no_losses() -> None:
+    rows = [{"step": n + 1.0, "loss": 0.001 * n, "reward": 0.1 * n} for n in range(40)]
+    assert one(gate(rows), CheckKind.LEARNT).verdict is UNKNOWN
+
+
+def test_no_numbers() -> None:
+    rows = epochs(loss=[2.0, 1.0, math.nan])
+    assert objection(gate(rows)) == "the last loss is nan: the training diverged"
+    report = gate(result=EvaluationResult(held_out=sides(2.0, math.nan)))
+    assert one(report, CheckKind.FINITE).verdict is FAIL
+    assert report.metrics == {}
+    report = gate(result=EvaluationResult(held_out=sides(math.nan, math.nan)))
+    assert one(report, CheckKind.FINITE).verdict is LOOK
+
+
+def test_a_held_out_loss_that_never_was_one_tells_nothing() -> None:
+    rows = epochs(loss=[2.0, 1.0, 0.9], eval_loss=[math.nan] * 3)
+    assert one(gate(rows), CheckKind.FINITE).verdict is PASS
+
+
+def test_one_answer_to_everything() -> None:
+    held = sides(0.3, 0.5, name="accuracy", majority=0.5)
+    report = gate(result=EvaluationResult(held_out=held, collapse={"commonest": 1.0, "distinct": 0.001}))
+    assert {check.verdict for check in of_kind(report, CheckKind.COLLAPSE)} == {FAIL}
+    one_sided = sides(0.3, 0.97, name="accuracy", majority=0.96)
+    report = gate(result=EvaluationResult(held_out=one_sided, collapse={"commonest": 0.99}))
+    assert one(report, CheckKind.COLLAPSE).verdict is LOOK
+
+
+def test_a_fixed_set_and_canaries() -> None:
+    asked = plan(regression="r.jsonl", canary="builtin")
+    worse = EvaluationResult(
+        held_out=sides(2.0, 1.5),
+        regression=sides(1.0, 1.2),
+        regressed=("a", "b"),
+        canary=CanaryResult(prompts=4, failed=("c1",), base_failed=()),
+    )
+    report = gate(result=worse, of=asked)
+    assert one(report, CheckKind.REGRESSION).verdict is FAIL
+    assert "1 of 4 canary prompts are answered unsafely, by the base model 0 (c1)" in objection(report)
+    report = gate(result=EvaluationResult(held_out=sides(2.0, 1.5)), of=asked)
+    assert one(report, CheckKind.REGRESSION).verdict is LOOK
+    assert one(report, CheckKind.CANARY).verdict is LOOK
+    assert report.verdict is LOOK
+
+
+def test_an_evaluation_that_did_not_run_is_no_fault_of_the_model() -> None:
+    rows = epochs(loss=[2.0, 1.0], eval_loss=[2.0, 1.0])
+    goal = plan(Target(metric="f1", direction="max", goal=0.5))
+    for result in (None, EvaluationResult(error="out of memory")):
+        report = judge(goal, result=result, rows=rows, expected=True)
+        assert one(report, CheckKind.RAN).verdict is LOOK
+        assert report.verdict is LOOK
+
+
+def test_the_target() -> None:
+    goal = plan(Target(metric="accuracy", direction="max", goal=0.9))
+    assert objection(gate([{"accuracy": 0.5}], of=goal)) == "accuracy is 0.5, the target is 0.9"
+    assert "never logged" in objection(gate([{"loss": 0.5}], of=goal))
+    assert gate([{"accuracy": 0.9}], of=goal).failed == ()
+    measured = EvaluationResult(held_out=sides(0.5, 0.95, name="accuracy"))
+    apart = plan(Target(metric="eval_acc", direction="max", goal=0.9))
+    assert one(gate([{"eval_acc": 0.8}], measured, of=apart), CheckKind.TARGET).value == 0.95

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.nomad import NomadCluster
     from caravan.offline.running import Optimisation
-    from caravan.ports import Clock, Memory, ModelHub, Progress, PromptShelf, Store, Toolbox, Tracer
+    from caravan.ports import Clock, Memory, ModelHub, ModelRegistry, Progress, PromptShelf, Store, Toolbox, Tracer
     from caravan.runs.folder import DiskFolder
     from caravan.terminal.langfuse_checks import LangfuseServer
     from caravan.training.loading import Types
@@ -153,6 +153,8 @@ class Application:
                 yield other
             finally:
                 other._store.close()
+                if "_models" in vars(other):
+                    other._models.close()
                 if inventory is not None:
                     other.local_cluster.down()
 
@@ -191,6 +193,16 @@ class Application:
     def store(self) -> Store:
         """The store of runs."""
         return self._store
+
+    @cached_property
+    def _models(self) -> ModelRegistry:
+        from caravan.runs.model_registry import SqlModelRegistry
+
+        return SqlModelRegistry(self._records / "caravan.db")
+
+    def models(self) -> ModelRegistry:
+        """The registered models."""
+        return self._models
 
     def folder(self, run_id: str) -> DiskFolder:
         """A run's folder."""
@@ -407,6 +419,7 @@ class Application:
                 memory=memory,
                 tracer=tracer,
                 store=self._store,
+                models=self._models,
                 folder=folder,
                 clock=self.clock,
                 progress=progress,

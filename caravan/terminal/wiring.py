@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
     from caravan.analysis.tree import SourceTree
-    from caravan.ports import Clock, Cluster, Memory, ModelHub, Progress, PromptShelf, RunFolder, Store, Toolbox
+    from caravan.ports import (
+        Clock,
+        Cluster,
+        Memory,
+        ModelHub,
+        ModelRegistry,
+        Progress,
+        PromptShelf,
+        RunFolder,
+        Store,
+        Toolbox,
+    )
     from caravan.terminal.langfuse_checks import LangfuseServer
     from caravan.terminal.model_checks import Server
     from caravan.training.loading import Types
@@ -132,6 +143,9 @@ class Wiring(Protocol):
 
     def store(self) -> Store:
         """The store of runs."""
+
+    def models(self) -> ModelRegistry:
+        """The registered models."""
 
     def folder(self, run_id: str) -> RunFolder:
         """A run's folder."""

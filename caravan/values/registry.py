@@ -1,5 +1,7 @@
 """Results of runs as they are compared, and the models that passed: versions, their files, their stages."""
 
+import difflib
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
@@ -8,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from caravan.values.base import Json, Value, sha256_text
+from caravan.values.errors import UsageError
 from caravan.values.evaluation import GateReport
 from caravan.values.run import RunStatus
 from caravan.values.training import MetricSpec
@@ -148,3 +151,39 @@ class StageMove(Value):
     after: ModelStage
     by: str = ""
     why: str = ""
+
+
+class ModelRef(Value):
+    """What names a model: the name alone (its newest version), or the name with a version or a stage."""
+
+    name: str
+    version: int | None = None
+    stage: ModelStage | None = None
+
+
+def parse_ref(text: str) -> ModelRef:
+    """`name`, `name@VERSION` or `name@STAGE`. Raises UsageError for what is none of these."""
+    name, at, rest = text.partition("@")
+    shown = text.encode("utf-8", "replace").decode("utf-8")
+    if not re.fullmatch(MODEL_NAME, name):
+        raise UsageError(f"{shown!r} names no model.", hint="Write NAME, NAME@VERSION or NAME@STAGE.")
+    if not at:
+        return ModelRef(name=name)
+    if re.fullmatch(r"v?[1-9][0-9]{0,8}", rest, re.ASCII):
+        return ModelRef(name=name, version=int(rest.removeprefix("v")))
+    if rest in set(ModelStage):
+        return ModelRef(name=name, stage=ModelStage(rest))
+    stages = ", ".join(ModelStage)
+    raise UsageError(f"{shown!r} names no version and no stage.", hint=f"Stages are {stages}; versions count from 1.")
+
+
+def no_model(ref: ModelRef, names: Iterable[str], versions: Iterable[ModelVersion]) -> UsageError:
+    """The error for a ref that names nothing. `names`: those there are; `versions`: those of the ref's name."""
+    there = [f"{model.version} ({model.stage.value})" for model in versions]
+    if there:
+        what = f"version {ref.version}" if ref.version else f"version in {ref.stage.value if ref.stage else '?'}"
+        return UsageError(f"Model {ref.name} has no {what}.", hint=f"There is {', '.join(there[:10])}.")
+    close = {name.lower(): name for name in names}
+    alike = [close[found] for found in difflib.get_close_matches(ref.name.lower(), close, n=5, cutoff=0.5)]
+    hint = f"Like it: {', '.join(alike)}." if alike else "`main.py models list` lists them."
+    return UsageError(f"There is no model {ref.name}.", hint=hint)

@@ -10,6 +10,7 @@ from caravan.values.measurement import Measurement
 from caravan.values.registry import RunResult
 from caravan.values.run import ENDED, Deployment, RunEvent, RunRecord, RunStatus
 from caravan.values.spending import Cap, Reservation, Room, SpendingRow, day_of
+from caravan.values.training import MetricSpec
 
 
 class MemoryStore:
@@ -24,6 +25,7 @@ class MemoryStore:
         self._reserved: dict[str, float] = {}
         self._measured: dict[str, Measurement] = {}
         self._results: dict[str, RunResult] = {}
+        self.definitions: dict[str, MetricSpec] = {}
 
     def create_run(self, run: RunRecord) -> None:
         if run.id not in self._runs and run.cost_usd:
@@ -171,6 +173,7 @@ class MemoryStore:
     def save_result(self, result: RunResult) -> None:
         self._must_exist(result.run_id)
         self._results[result.run_id] = result
+        self.definitions.update({spec.name: spec for spec in (result.gate.definitions if result.gate else ())})
 
     def result(self, run_id: str) -> RunResult | None:
         return self._results.get(run_id)

@@ -26,6 +26,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.folder import PlainFolder
 from tests.fakes.memory import FakeMemory
+from tests.fakes.model_registry import MemoryRegistry
 from tests.fakes.store import MemoryStore
 from tests.fakes.tracer import MemoryTracer
 
@@ -164,6 +165,7 @@ class FakeWiring:
         self.user = "ada"
         self.local_cluster = FakeLocalCluster()
         self.runs = MemoryStore(self.clock)
+        self.registered = MemoryRegistry(self.runs)
         self.nomad = FakeCluster(self.clock)
         self.lessons: Memory = FakeMemory(self.clock)
         self.scripted = ScriptedDriver(self.runs, steps)
@@ -189,6 +191,9 @@ class FakeWiring:
 
     def store(self) -> MemoryStore:
         return self.runs
+
+    def models(self) -> MemoryRegistry:
+        return self.registered
 
     def folder(self, run_id: str) -> PlainFolder:
         return self.folders.setdefault(run_id, PlainFolder(self.home, run_id))

@@ -37,8 +37,14 @@ def upgrade() -> None:
     op.create_index("ix_models_created_at", "models", ["created_at"])
     op.create_index("uq_models_run_id", "models", ["run_id"], unique=True)
     in_production = sa.text("stage = 'production'")
-    where = {"sqlite_where": in_production, "postgresql_where": in_production}
-    op.create_index("uq_models_production", "models", ["name"], unique=True, **where)
+    op.create_index(
+        "uq_models_production",
+        "models",
+        ["name"],
+        unique=True,
+        sqlite_where=in_production,
+        postgresql_where=in_production,
+    )
     op.create_table(
         "model_metrics",
         sa.Column("model", sa.Text, primary_key=True),

@@ -96,9 +96,7 @@ class ModelFiles(Value):
 
     address: str
     files: tuple[ModelFile, ...] = ()
-    sha256: Sha256 | None = Field(
-        default=None, description="of the list of files: `files_digest`"
-    )
+    sha256: Sha256 | None = Field(default=None, description="of the list of files: `files_digest`")
 
 
 class ModelStage(StrEnum):

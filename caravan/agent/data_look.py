@@ -5,7 +5,6 @@ Where the bytes are is decided here; what they are is `caravan.training.data`'s 
 
 import posixpath
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -169,6 +168,3 @@ def _model_on_hub(name: str, plan: TrainingPlan, context: Context) -> ModelFiles
         return ModelFiles(name, missing=f"there is no such model: {answer.text}")
     unknown = answer.config is None and answer.params is None
     return ModelFiles(name, config=answer.config, parameters=answer.params, unchecked=answer.text if unknown else "")
-
-
-__all__: Sequence[str] = ("look",)

@@ -13,7 +13,7 @@ from caravan.agent.metrics import metric_rows
 from caravan.agent.smoke import tells
 from caravan.agent.state import RunState
 from caravan.planning.estimate import with_repository
-from caravan.planning.learned import subject_of
+from caravan.planning.learned import Subject, subject_of
 from caravan.planning.model_shape import shape_for
 from caravan.values.measurement import Measurement
 from caravan.values.plan import TrainingPlan
@@ -38,6 +38,15 @@ def learned(state: RunState, context: Context, plan: TrainingPlan) -> tuple[Meas
         return ()
     found = context.store.measurements(model=subject.model, family=subject.family, method=subject.method)
     return tuple(m for m in found if m.run_id != state.run_id)
+
+
+def subject_now(state: RunState) -> Subject | None:
+    """By which measurements of the run's plan are known; None of a plan without GPUs, and before its estimate."""
+    plan, estimate = state.plan, state.estimate
+    if plan is None or estimate is None or not plan.resources.gpus:
+        return None
+    full = with_repository(plan, state.profile)
+    return subject_of(full, estimate.shape or shape_for(full, state.profile).shape, estimate.gpu)
 
 
 def keep_first_steps(state: RunState, context: Context, attempt: int, found: SmokeResult | None) -> None:
@@ -85,10 +94,9 @@ def _keep(
     least_gib: float | None = None,
 ) -> None:
     estimate = state.estimate
-    if estimate is None or state.need_plan().resources.gpus == 0 or not (peak_gib or step_s or least_gib):
+    subject = subject_now(state)
+    if estimate is None or subject is None or not (peak_gib or step_s or least_gib):
         return
-    full = with_repository(state.need_plan(), state.profile)
-    subject = subject_of(full, estimate.shape or shape_for(full, state.profile).shape, estimate.gpu)
     context.store.add_measurement(
         Measurement(
             **subject._asdict(),

@@ -4,10 +4,8 @@ Beside the state it reads what was measured in the run, and nothing else. Scores
 """
 
 from caravan.agent.context import Context
+from caravan.agent.learning import subject_now
 from caravan.agent.state import RunState
-from caravan.planning.estimate import with_repository
-from caravan.planning.learned import subject_of
-from caravan.planning.model_shape import shape_for
 from caravan.values.base import Json
 from caravan.values.measurement import Measurement
 
@@ -33,10 +31,9 @@ def _memory(state: RunState, context: Context) -> dict[str, Json]:
 
 
 def _measured(state: RunState, context: Context) -> tuple[Measurement, ...]:
-    if state.plan is None or state.estimate is None or not state.plan.resources.gpus:
+    subject = subject_now(state)
+    if subject is None:
         return ()
-    full = with_repository(state.plan, state.profile)
-    subject = subject_of(full, state.estimate.shape or shape_for(full, state.profile).shape, state.estimate.gpu)
     return context.store.measurements(model=subject.model, family=subject.family, method=subject.method)
 
 

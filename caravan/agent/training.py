@@ -260,11 +260,12 @@ def scene_of(
     local = _local_models(tree, paths)
     said = next((str(c.value) for c in read_prompt(request.prompt) if c.path == "model.id"), None)
     given, data = _set_to("model.id", request), _set_to("dataset.path", request)
-    named = named_in(request.prompt, frozenset(paths), frozenset((*local, *(m.path for m in made))))
+    here = frozenset((*local, *(m.path for m in made)))  # models in the repository, and those that its commands make
+    named = named_in(request.prompt, frozenset(paths), here)
     said = said if said is not None and said != named.data else named.model
     model, shown = given or said, tuple[SourceLine, ...]()
-    if model is None and len({*local, *(m.path for m in made)}) == 1:
-        model = next(iter((*local, *(m.path for m in made))))
+    if model is None and len(here) == 1:
+        (model,) = here
         if model not in request.prompt:  # else the sentence has it, as it is spelled
             shown = tuple(SourceLine(file=m.file, line=m.line, text=m.command[:300]) for m in made if m.path == model)[
                 :1
@@ -276,7 +277,7 @@ def scene_of(
         paths=frozenset(paths),
         model=str(model) if model else None,
         model_is=local.get(str(model)) or (architectures({"model_type": str(model)}) if model else None),
-        models=frozenset((*local, *(m.path for m in made), *([str(said)] if said else ()))),
+        models=here | {str(said)} if said else here,
         data=str(data) if data else None,
     )
     return beyond_the_tree(scene), made, shown

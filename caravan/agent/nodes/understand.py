@@ -49,13 +49,12 @@ def analyze_codebase(state: RunState, context: Context) -> Update:
     profile = analyze(tree, request.prompt)
     brought = with_type(tree, profile, request, context)
     choice = None
-    if brought is None:
-        tree.need_files()
     if brought is not None:
         choice, profile = brought
         state = state.model_copy(update={"training": choice, "request": request})
         tree = source_of(state, context)
     else:
+        tree.need_files()
         better = context.reasoner.refine_profile(profile, request.prompt, context.toolbox(tree))
         profile = about_its_entry(profile, better, lambda entry: analyze(tree, request.prompt, entry=entry))
     by = (told(choice, profile) if choice else f"trains with {profile.entry_point}") if profile.entry_point else ""

@@ -496,11 +496,14 @@ class RunFolder(Protocol):
     def save_plan(self, plan: TrainingPlan) -> Path:
         """Write plan.yaml."""
 
-    def save_job(self, attempt: int, hcl: str, job: Json) -> Path:
-        """Write the attempt's job.nomad.hcl and its JSON; the HCL's path comes back."""
+    def save_job(self, attempt: int, hcl: str, job: Json, *, name: str = "job") -> Path:
+        """Write a job of the attempt, NAME.nomad.hcl and its JSON; the HCL's path comes back.
 
-    def load_job(self, attempt: int) -> tuple[str, Json]:
-        """The attempt's HCL and JSON as saved."""
+        `name` is `job`, the training's, or `eval-` and a number, an evaluation's.
+        """
+
+    def load_job(self, attempt: int, *, name: str = "job") -> tuple[str, Json]:
+        """The job's HCL and JSON as saved."""
 
     def append_log(self, alloc_id: str, task: str, stream: str, data: bytes) -> None:
         """Append masked bytes to the copy of a task's log."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from enum import Enum
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from pkgutil import iter_modules
 from typing import Any, Final
 
@@ -309,7 +309,7 @@ def _at_home(value: Any, record: RunRecord, folder: Path) -> Any:
         return record.request
     if isinstance(value, Attempt | Deployment):
         number = value.number if isinstance(value, Attempt) else value.attempt
-        path = value.hcl_path and str(folder / f"attempt-{number}" / "job.nomad.hcl")
+        path = value.hcl_path and str(folder / f"attempt-{number}" / PurePath(value.hcl_path).name)
         return value.model_copy(update={"hcl_path": path})
     if isinstance(value, tuple | list):  # a tuple is read back as a list
         return type(value)(_at_home(item, record, folder) for item in value)

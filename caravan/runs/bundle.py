@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import zlib
+from pathlib import PurePath
 from typing import Final
 
 from pydantic import ValidationError
@@ -113,5 +114,6 @@ def _rehomed(deployment: Deployment, folder: RunFolder, clock: Clock) -> Deploym
     if watched is not None:
         away = max(0.0, (clock.now() - watched.at).total_seconds())
         watched = watched.model_copy(update={"monotonic": clock.monotonic() - away})
-    path = deployment.hcl_path and str(folder.path / f"attempt-{deployment.attempt}" / "job.nomad.hcl")
+    told = deployment.hcl_path
+    path = told and str(folder.path / f"attempt-{deployment.attempt}" / PurePath(told).name)
     return deployment.model_copy(update={"watched": watched, "hcl_path": path})

@@ -1,6 +1,7 @@
 """`DiskFolder`: the folder of one run under the state directory, and its sole writer.
 
     plan.yaml   code.tar.gz   attempt-N/job.nomad.hcl   attempt-N/job.json   logs/   samples/   outputs/   REPORT.md
+    attempt-N/eval-N.nomad.hcl   attempt-N/eval-N.json
     suggested.patch
     agent.json   agent.log   carried.json
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _PAPER: Final = re.compile(
-    r"plan\.yaml|REPORT\.md|suggested\.patch|attempt-[1-9][0-9]{0,3}/job\.(json|nomad\.hcl)"
+    r"plan\.yaml|REPORT\.md|suggested\.patch|attempt-[1-9][0-9]{0,3}/(job|eval-[0-9]{1,4}(-[0-9])?)\.(json|nomad\.hcl)"
     r"|training(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){1,6}"
 )
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -207,18 +208,18 @@ class DiskFolder:
 
         return self._save("plan.yaml", plan_text(plan, self._secrets))
 
-    def save_job(self, attempt: int, hcl: str, job: Json) -> Path:
-        """Write the attempt's job.nomad.hcl and its JSON; the HCL's path comes back. The HCL is there last."""
-        self._save(f"attempt-{attempt}/job.json", json.dumps(job, indent=2, sort_keys=True) + "\n")
-        return self._save(f"attempt-{attempt}/job.nomad.hcl", hcl)
+    def save_job(self, attempt: int, hcl: str, job: Json, *, name: str = "job") -> Path:
+        """Write a job of the attempt and its JSON; the HCL's path comes back. The HCL is there last."""
+        self._save(f"attempt-{attempt}/{name}.json", json.dumps(job, indent=2, sort_keys=True) + "\n")
+        return self._save(f"attempt-{attempt}/{name}.nomad.hcl", hcl)
 
-    def load_job(self, attempt: int) -> tuple[str, Json]:
-        """The attempt's HCL and JSON as saved. Raises StateError when they are not there or damaged."""
+    def load_job(self, attempt: int, *, name: str = "job") -> tuple[str, Json]:
+        """The job's HCL and JSON as saved. Raises StateError when they are not there or damaged."""
         folder = self._path / f"attempt-{attempt}"
         with state_errors(folder):
             try:
-                hcl = _decoded((folder / "job.nomad.hcl").read_bytes())
-                return hcl, json.loads(_decoded((folder / "job.json").read_bytes()))
+                hcl = _decoded((folder / f"{name}.nomad.hcl").read_bytes())
+                return hcl, json.loads(_decoded((folder / f"{name}.json").read_bytes()))
             except ValueError as error:
                 raise StateError(f"The job files in {folder} are damaged.", hint="Start the run again.") from error
 

@@ -134,11 +134,19 @@ class Watched(Value):
     alarm: str = Field(default="", description="why the job was stopped: its deadline passed. Stored before the stop")
 
 
+class Purpose(StrEnum):
+    """What a job of a run is for."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"  # of the model that the training of the same attempt left
+
+
 class Deployment(Value):
-    """One deployed attempt. `spec_sha256` recognises the registered job as this spec."""
+    """One deployed job of an attempt. `spec_sha256` recognises the registered job as this spec."""
 
     run_id: str
     attempt: int = Field(ge=1)
+    purpose: Purpose = Purpose.TRAIN
     job_id: str
     namespace: str = "default"
     spec_sha256: str

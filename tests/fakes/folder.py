@@ -112,15 +112,15 @@ class PlainFolder:
     def save_plan(self, plan: TrainingPlan) -> Path:
         return self._save("plan.yaml", plan_text(plan, self._secrets).encode())
 
-    def save_job(self, attempt: int, hcl: str, job: Json) -> Path:
-        self._save(f"attempt-{attempt}/job.json", json.dumps(job).encode())
-        return self._save(f"attempt-{attempt}/job.nomad.hcl", hcl.encode())
+    def save_job(self, attempt: int, hcl: str, job: Json, *, name: str = "job") -> Path:
+        self._save(f"attempt-{attempt}/{name}.json", json.dumps(job).encode())
+        return self._save(f"attempt-{attempt}/{name}.nomad.hcl", hcl.encode())
 
-    def load_job(self, attempt: int) -> tuple[str, Json]:
+    def load_job(self, attempt: int, *, name: str = "job") -> tuple[str, Json]:
         folder = self._path / f"attempt-{attempt}"
-        if not (folder / "job.nomad.hcl").exists():
+        if not (folder / f"{name}.nomad.hcl").exists():
             raise StateError(f"There is no job in {folder}.")
-        return (folder / "job.nomad.hcl").read_text("utf-8"), json.loads((folder / "job.json").read_bytes())
+        return (folder / f"{name}.nomad.hcl").read_text("utf-8"), json.loads((folder / f"{name}.json").read_bytes())
 
     def append_log(self, alloc_id: str, task: str, stream: str, data: bytes) -> None:
         name = f"{alloc_id[:8]}.{task}.{stream}.log"

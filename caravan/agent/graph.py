@@ -15,7 +15,7 @@ from langgraph.runtime import Runtime
 
 from caravan.agent import routes
 from caravan.agent.context import Context
-from caravan.agent.nodes import approve, ask, commit, deploy, finish, mend, send, understand, validate
+from caravan.agent.nodes import approve, ask, commit, deploy, evaluate, finish, mend, send, understand, validate
 from caravan.agent.state import RunState, Update
 from caravan.agent.telling import moments, result, surroundings
 
@@ -35,7 +35,7 @@ NODES: dict[str, Node] = {
     "deliver": send.deliver,
     "deploy_job": deploy.deploy_job,
     "verify_deployment": deploy.verify_deployment,
-    "evaluate": finish.evaluate,
+    "evaluate": evaluate.evaluate,
     "diagnose": mend.diagnose,
     "fix_iteration": mend.fix_iteration,
     "escalate": mend.escalate,

@@ -1,0 +1,88 @@
+"""What the gate is given of a run, and its report: the metrics of the training's log, and what an evaluation measured.
+
+It judges nothing itself (`caravan.gate`). What jobs wrote is data: bounded, checked, without secrets.
+"""
+
+from typing import Final, NamedTuple
+
+from caravan.agent.context import Context
+from caravan.agent.logs import log_tail
+from caravan.agent.metrics import metric_rows, of_training
+from caravan.agent.state import RunState
+from caravan.gate.judging import judge
+from caravan.planning.evaluating import evaluation_words
+from caravan.values.errors import ClusterError, UsageError
+from caravan.values.evaluation import EVALUATION_PATH, EvaluationResult, GateReport, parse_evaluation
+from caravan.values.masking import mask_json
+from caravan.values.training import MetricSpec
+
+_MOST_BYTES: Final = 4 << 20
+"""Of an evaluation's answer that are read: 20 generations and some thousand ids are less than one million."""
+_LOG_BYTES: Final = 16 << 20
+"""Of a training's log that are read for its metrics, from its end."""
+_MOST_ROWS: Final = 200_000
+
+
+class TrainingLog(NamedTuple):
+    """The training's own log, as far as it is read: without its first steps and its evaluation. `names`: metrics that
+    are known by their names. `whole`: it begins where the training began; None: it may.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    whole: bool | None
+
+
+def training_log(state: RunState, context: Context) -> TrainingLog:
+    """The log of the training that ended last."""
+    plan, outcome = state.need_plan(), state.outcome
+    wanted = (plan.target.metric if plan.target else None, plan.evaluation.metric)
+    names = (*(name for name in wanted if name), *state.need_profile().metrics_logged)
+    data = b""
+    if outcome is not None and outcome.alloc_id:
+        data = log_tail(context, outcome.alloc_id, _LOG_BYTES, task=outcome.task)
+    resumed = bool(state.attempts) and state.attempts[-1].resumed.startswith("resumed from")
+    cut = len(data) >= _LOG_BYTES // 2  # stdout and stderr have a half each
+    return TrainingLog(of_training(data.decode("utf-8", "replace")), names, False if resumed or cut else None)
+
+
+def measured(state: RunState, context: Context) -> EvaluationResult | None:
+    """What the evaluation of the last trained model measured; None where there was none, or it left nothing."""
+    outcome = state.outcome
+    return answer_in(outcome.alloc_id, context) if outcome is not None and outcome.alloc_id else None
+
+
+def answer_in(alloc_id: str, context: Context) -> EvaluationResult | None:
+    """What an evaluation has left in that allocation, without secrets; None: nothing, or nothing that can be read."""
+    try:
+        data = context.cluster.read_part(alloc_id, EVALUATION_PATH, offset=0, limit=_MOST_BYTES)
+    except ClusterError:  # not there, collected, denied, not reached: then it is not known
+        return None
+    found = parse_evaluation(data)
+    if found is None:
+        return None
+    return EvaluationResult.model_validate(mask_json(found.model_dump(mode="python"), context.secrets))
+
+
+def gate_report(state: RunState, context: Context, result: EvaluationResult | None, log: TrainingLog) -> GateReport:
+    """What the gate makes of the last trained model."""
+    rows = list(metric_rows(log.text.splitlines(), names=log.names))[-_MOST_ROWS:]
+    plan = state.need_plan()
+    return judge(
+        plan,
+        result=result,
+        rows=rows,
+        definitions=definitions_of(state, context),
+        expected=plan.evaluation.on is not False and evaluation_words(plan) is not None,
+        whole=log.whole,
+    )
+
+
+def definitions_of(state: RunState, context: Context) -> tuple[MetricSpec, ...]:
+    """What the training type says of the metrics that it logs; nothing of a repository's own program."""
+    if state.training is None:
+        return ()
+    try:
+        return context.types().get(state.training.type).type.metrics
+    except UsageError:  # the type has gone since
+        return ()

@@ -471,6 +471,9 @@ class RunFolder(Protocol):
         A code archive that is already there is kept: a run trains one version of the code.
         """
 
+    def take_code(self, archive: Path, sha256: str) -> CodeSource:
+        """Copy another run's archive of code into this folder. Raises StateError where its bytes are others by now."""
+
     @property
     def agent_log(self) -> Path:
         """Where a background agent writes what it does; the folder is made on first use."""

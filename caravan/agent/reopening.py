@@ -6,6 +6,7 @@ Its history stays; attempts and fixes are counted anew, what was spent is not. T
 from collections.abc import Sequence
 from typing import Final
 
+from caravan.agent.reproducing import must_stay
 from caravan.agent.state import RunState, Update
 from caravan.values.errors import UsageError
 from caravan.values.plan import PlanChange, apply_changes
@@ -23,6 +24,7 @@ def reopened(state: RunState, changes: Sequence[PlanChange]) -> Update:
     UsageError for a run that has no plan."""
     if state.plan is None:
         raise UsageError(f"Run {state.run_id} has no plan to go on with.", hint="Start the training again.")
+    must_stay(state, tuple(changes))
     used = state.deployment is not None and state.deployment.attempt == state.sequence
     clean = ("failure", "diagnosis", "answered", "outcome", "asking", "unplaced", "envelope", "deployment")
     return {

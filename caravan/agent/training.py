@@ -5,7 +5,7 @@ whatever has become of the type since.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from caravan import __version__
@@ -22,6 +22,7 @@ from caravan.planning.stakes import WASTED, cost
 from caravan.training.choosing import Chosen, Scene, asks_for_ours, choose, outside
 from caravan.training.choosing import named as named_in
 from caravan.training.declared import declared
+from caravan.training.loading import Types
 from caravan.training.ranges import beyond, set_by_people
 from caravan.training.rendering import digest, render
 from caravan.training.sniffing import HEAD, Seen, architectures, image_folders, likely, look
@@ -101,7 +102,7 @@ def source_of(state: RunState, context: Context) -> SourceTree:
     Raises UsageError where the files that the run was planned with are gone and can't be made again.
     """
     tree = context.open_tree(state.request.source)
-    if state.training is None:
+    if state.training is None or state.request.reproduces is not None:  # the kept code has the type's files
         return tree
     return WithAdded(tree, _files(state.training, context))
 
@@ -109,15 +110,25 @@ def source_of(state: RunState, context: Context) -> SourceTree:
 def _files(choice: TrainingChoice, context: Context) -> dict[str, str]:
     papers = context.folder.papers()
     kept = {name.removeprefix(_KEPT): text for name, text in papers.items() if name.startswith(_KEPT)}
+    found = files_of_type(choice, kept, context.types)
+    if found is not kept:
+        context.folder.save_papers({f"{_KEPT}{path}": text for path, text in found.items()})
+    return found
+
+
+def files_of_type(choice: TrainingChoice, kept: dict[str, str], types: Callable[[], Types]) -> dict[str, str]:
+    """The files of the run's training type: those that were kept, else the same rendered anew.
+
+    Raises UsageError where they are gone and can't be made again.
+    """
     if digest(kept) == choice.digest:
         return kept
-    anew = render(context.types().get(choice.type), version=__version__)
+    anew = render(types().get(choice.type), version=__version__)
     if digest(anew) != choice.digest:
         raise UsageError(
             f"The files of this run's training type {choice.type} are gone, and the type has changed since.",
             hint="Start the run again.",
         )
-    context.folder.save_papers({f"{_KEPT}{path}": text for path, text in anew.items()})
     return anew
 
 

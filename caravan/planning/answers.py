@@ -11,13 +11,13 @@ from typing import Final
 from caravan.planning.catalogue import matches_model
 from caravan.planning.command import read_command
 from caravan.planning.fields import is_path, require_path, typed
-from caravan.planning.metrics import direction_of
 from caravan.planning.outputs import URL_CHOICE, read_sink
 from caravan.planning.replies import Heard, as_written, hear, is_whatever
 from caravan.values.base import Json
 from caravan.values.dialogue import Answer, Question
 from caravan.values.errors import PlanError, UsageError
 from caravan.values.masking import mask_json
+from caravan.values.metric_names import direction_of
 from caravan.values.plan import Author, PlanChange
 
 QUESTION_PATHS: Final = {

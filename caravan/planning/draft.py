@@ -16,7 +16,6 @@ from caravan.planning.environment_plan import base_image, environment_changes, s
 from caravan.planning.environments import cache_changes
 from caravan.planning.flags import fitting, typed_changes
 from caravan.planning.mentioned import mentioned_changes
-from caravan.planning.metrics import clear_metric, direction_of
 from caravan.planning.program import documented_start, has_own_program, program_words
 from caravan.planning.secrets import needed_secrets
 from caravan.planning.spelling import canonical
@@ -26,6 +25,7 @@ from caravan.values.base import Json
 from caravan.values.environment import BaseImage
 from caravan.values.job import ClusterFacts, ClusterKind, NodeFacts
 from caravan.values.masking import MASK
+from caravan.values.metric_names import clear_metric, direction_of
 from caravan.values.plan import Author, CodeSource, OutputSink, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import Launcher, RepoProfile
 from caravan.values.run import RunRequest

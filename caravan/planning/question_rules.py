@@ -11,7 +11,6 @@ from caravan.planning.answers import OPTION
 from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.command import Documented, read_command
 from caravan.planning.draft import image_in
-from caravan.planning.metrics import clear_metric, judging
 from caravan.planning.outputs import URL_CHOICE, writable_volumes
 from caravan.planning.stakes import (
     DEARER,
@@ -29,6 +28,7 @@ from caravan.planning.words import plain, same_flag
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.job import ClusterFacts, ClusterKind
+from caravan.values.metric_names import clear_metric, judging
 from caravan.values.repo import EntryCandidate, Launcher, RepoProfile, ScriptOption, SourceLine
 
 CLOSE, MARGIN = 0.8, 1.0

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from caravan.runs.archive import count_files, file_sha256, write_archive
-from caravan.runs.files import make_folder, state_errors, write_file
+from caravan.runs.files import make_folder, publish, state_errors, temporary_beside, write_file
 from caravan.runs.logs import LogCopies
 from caravan.values.base import Json
 from caravan.values.errors import RunBusy, StateError, UsageError
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _PAPER: Final = re.compile(
-    r"plan\.yaml|REPORT\.md|suggested\.patch|attempt-[1-9][0-9]{0,3}/(job|eval-[0-9]{1,4}(-[0-9])?)\.(json|nomad\.hcl)"
+    r"plan\.yaml|original\.json|REPORT\.md|suggested\.patch"
+    r"|attempt-[1-9][0-9]{0,3}/(job|eval-[0-9]{1,4}(-[0-9])?)\.(json|nomad\.hcl)"
     r"|training(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){1,6}"
 )
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -151,6 +152,19 @@ class DiskFolder:
             return CodeSource(
                 kind="archive", location=str(path), sha256=file_sha256(path), files=count_files(path), size_bytes=size
             )
+
+    def take_code(self, archive: Path, sha256: str) -> CodeSource:
+        """Copy another run's archive of code to code.tar.gz. Raises StateError where its bytes are others by now."""
+        path = self._path / "code.tar.gz"
+        with state_errors(path):
+            make_folder(self._path)
+            with temporary_beside(path) as temporary:
+                shutil.copyfile(archive, temporary)
+                found = file_sha256(temporary)
+                if found != sha256:
+                    raise StateError(f"{archive} is damaged: its SHA-256 is {found[:12]}…, and was {sha256[:12]}….")
+                publish(temporary, path)
+        return self.save_code(())
 
     @property
     def agent_log(self) -> Path:

@@ -16,7 +16,7 @@ from caravan.planning.prompt_reading import FIELDS as SENTENCE_FIELDS
 from caravan.terminal.detach import NODE, AgentLog, Goes, hand_over, show_handed_over, tell
 from caravan.terminal.dialogue import Wish, answer_in_person, what_now
 from caravan.terminal.interrupts import Interrupts
-from caravan.terminal.lookup import trace_file
+from caravan.terminal.lookup import reproduced, trace_file
 from caravan.terminal.oncluster import send, show_sent
 from caravan.terminal.progress import make_view
 from caravan.terminal.results import Result, show_result
@@ -118,11 +118,12 @@ def drive_run(
             cluster=scene_of(record, context.facts).cluster if record.status in _SHOWN else "",
             reserved_usd=context.store.reserved_usd(record.id),
             used=usage_document(context.store.events(record.id)),
+            reproduced=reproduced(wiring, record),
         )
     if drive.goes is not Goes.HERE and record.status is RunStatus.RUNNING:
         _let_go(wiring, terminal, result, replace(how, goes=drive.goes), as_json=as_json)
         return terminal.exit_code
-    terminal.exit_code = EXIT_CODES[record.status]
+    terminal.exit_code = result.exit_code
     if failed := tell(wiring, result):
         terminal.err(f"Nobody was told of it: {failed}.")
     show_result(terminal, result, as_json=as_json)

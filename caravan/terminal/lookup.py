@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caravan.terminal.wiring import Wiring
+    from caravan.values.reproduction import Reproduced
     from caravan.values.run import RunRecord
 
 
@@ -79,4 +80,21 @@ def look_up(wiring: Wiring, record: RunRecord) -> Result:
         cluster=record.request.cluster,
         reserved_usd=wiring.store().reserved_usd(record.id),
         used=usage_document(wiring.store().events(record.id)),
+        reproduced=reproduced(wiring, record),
     )
+
+
+def reproduced(wiring: Wiring, record: RunRecord) -> Reproduced | None:
+    """Whether a reproduction that has ended well came to what its original did; None for any other run."""
+    from caravan.values.run import RunStatus
+
+    repeats = record.request.reproduces
+    if repeats is None or record.status is not RunStatus.SUCCEEDED:
+        return None
+    from caravan.runs.agreement import agreement, not_known
+
+    store = wiring.store()
+    ours, theirs = store.result(record.id), store.result(repeats.run_id)
+    if ours is None or theirs is None:
+        return not_known(record.id, repeats.run_id, "its own result" if ours is None else "the original's result")
+    return agreement(theirs, ours, store.results(family=theirs.family), repeats.tolerance)

@@ -13,6 +13,7 @@ from caravan.values.base import Json
 from caravan.values.dialogue import AskKind
 from caravan.values.model import Usage
 from caravan.values.model_usage import line as usage_line
+from caravan.values.reproduction import AGREEMENT_CODES
 from caravan.values.run import EXIT_CODES, DeploymentState, RunStatus
 from caravan.values.samples import peaks_in_words
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.terminal.streams import Terminal
     from caravan.values.dialogue import Ask, Question
+    from caravan.values.reproduction import Reproduced
     from caravan.values.run import Attempt, RunRecord
 
 REPORT: Final = "REPORT.md"
@@ -32,7 +34,7 @@ class Result:
     """A run as it stands. `state` is None before its first checkpoint, `ask` when it waits for nothing.
 
     `cluster` says in a line where it runs, `reserved_usd` what the whole run may spend beside others, `used` what it
-    has used of language models.
+    has used of language models, `reproduced` whether it came to what the run did that it repeats.
     """
 
     record: RunRecord
@@ -44,12 +46,19 @@ class Result:
     cluster: str = "the default cluster"
     reserved_usd: float | None = None
     used: Json = None
+    reproduced: Reproduced | None = None
 
     @property
     def report(self) -> Path | None:
         """The report's path, once it is written."""
         path = self.folder / REPORT
         return path if path.is_file() else None
+
+    @property
+    def exit_code(self) -> int:
+        """The command's exit code: that of the status, and of a reproduction whether it agrees."""
+        code = EXIT_CODES[self.record.status]
+        return code if code or self.reproduced is None else AGREEMENT_CODES[self.reproduced.verdict]
 
 
 def document(result: Result) -> dict[str, Json]:
@@ -61,7 +70,7 @@ def document(result: Result) -> dict[str, Json]:
         "source": record.request.source,
         "cluster": record.request.cluster,
         "status": record.status.value,
-        "exit_code": EXIT_CODES[record.status],
+        "exit_code": result.exit_code,
         "detail": record.detail,
         "attempts": [a.model_dump(mode="json") for a in state.attempts] if state else [],
         "diagnosis": _unsolved(record, state),
@@ -82,6 +91,8 @@ def document(result: Result) -> dict[str, Json]:
         "trace_url": result.trace_url,
         "trace_path": str(result.trace_path) if result.trace_path else None,
         "question": _question(result.ask) if result.ask else None,
+        "reproduces": record.request.reproduces.run_id if record.request.reproduces else None,
+        "reproduced": result.reproduced.model_dump(mode="json") if result.reproduced else None,
     }
 
 
@@ -131,6 +142,10 @@ def show_result(terminal: Terminal, result: Result, *, as_json: bool) -> None:
         _show_asked(terminal, result, result.ask)
     for line in rest:
         print_line(terminal, line)
+    if result.reproduced is not None:
+        from caravan.terminal.agreed import show_agreement
+
+        show_agreement(terminal, result.reproduced)
     if result.record.status is RunStatus.PLANNED and result.state is not None:
         _show_plan(terminal, result)
 

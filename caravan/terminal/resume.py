@@ -121,7 +121,7 @@ def _resume(wiring: Wiring, terminal: Terminal, record: RunRecord, given: Given,
     from caravan.terminal.lookup import look_up
     from caravan.terminal.results import show_result
     from caravan.terminal.stopping import open_deployments, stop_jobs
-    from caravan.values.run import ENDED, EXIT_CODES, RunStatus
+    from caravan.values.run import ENDED, RunStatus
 
     # The agent of a stopped run may have been ended before it: then a job, its log and the report are left to see to.
     stopped = record.status is RunStatus.STOPPED
@@ -131,8 +131,9 @@ def _resume(wiring: Wiring, terminal: Terminal, record: RunRecord, given: Given,
         terminal.err(f"Run {record.id} is stopped, and its job {job_id} still ran: it was told to end.")
     if given.changes is not None or record.status not in ENDED or (stopped and open_deployments(wiring, record)):
         return drive_run(wiring, terminal, record, as_json=as_json, given=given, how=how)
-    terminal.exit_code = EXIT_CODES[record.status]
-    show_result(terminal, look_up(wiring, record), as_json=as_json)
+    found = look_up(wiring, record)
+    terminal.exit_code = found.exit_code
+    show_result(terminal, found, as_json=as_json)
     return terminal.exit_code
 
 

@@ -15,6 +15,16 @@ from caravan.values.plan import PlanChange
 from caravan.values.samples import ResourceUse
 
 
+class Repeats(Value):
+    """That a run repeats another one. `tolerance`: share of the original's value by which a metric may be off; None:
+    as the spread over seeds, else the default, has it. `anyway`: also where the data are others by now.
+    """
+
+    run_id: str
+    tolerance: float | None = Field(default=None, ge=0)
+    anyway: bool = False
+
+
 class RunRequest(Value):
     """What the user asked for. `source` is a path or a URL without credentials; `sets` are `--set`, already typed."""
 
@@ -32,6 +42,7 @@ class RunRequest(Value):
     dry_run: bool = False
     plan_file: str = Field(default="", description="the plan file that `sets` came from, as it was named")
     send_secrets: bool = Field(default=False, description="write missing secrets to the cluster without asking")
+    reproduces: Repeats | None = Field(default=None, description="the run that this one repeats, with its plan")
 
 
 class RunStatus(StrEnum):

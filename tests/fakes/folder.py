@@ -81,7 +81,7 @@ class PlainFolder:
         return self._carried
 
     def papers(self) -> dict[str, str]:
-        names = ("plan.yaml", "REPORT.md", "suggested.patch", "attempt-*/job.*", "training/**/*")
+        names = ("plan.yaml", "original.json", "REPORT.md", "suggested.patch", "attempt-*/job.*", "training/**/*")
         found = sorted(path for name in names for path in self._path.glob(name) if path.is_file())
         return {path.relative_to(self._path).as_posix(): path.read_text() for path in found}
 
@@ -108,6 +108,13 @@ class PlainFolder:
                     archive.addfile(member, io.BytesIO(content))
             self._save("code.tar.gz", packed.getvalue())
         return CodeSource(kind="archive", location=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+    def take_code(self, archive: Path, sha256: str) -> CodeSource:
+        data = archive.read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise StateError(f"{archive} is damaged.")
+        self._save("code.tar.gz", data)
+        return self.save_code(())
 
     def save_plan(self, plan: TrainingPlan) -> Path:
         return self._save("plan.yaml", plan_text(plan, self._secrets).encode())

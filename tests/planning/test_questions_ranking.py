@@ -1,9 +1,9 @@
 import pytest
 
-from caravan.planning.metrics import clear_metric, judging
 from caravan.planning.question_rules import documented
 from caravan.planning.questions import draft_questions, offered
 from caravan.values.failure import FailureClass, PastCase
+from caravan.values.metric_names import clear_metric, judging
 from caravan.values.repo import EntryCandidate, Launcher, ScriptOption, SourceLine
 from tests.planning.scenes import builtin, candidates, llm_profile, node, nomad, numpy_profile, volumes
 

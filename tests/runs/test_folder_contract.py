@@ -64,6 +64,20 @@ def test_code_is_packed_once(folder: RunFolder) -> None:
     assert first.kind == "archive"
 
 
+def test_code_is_taken_over_to_the_byte_or_not_at_all(make: Make) -> None:
+    kept = make("r-1").save_code([("train.py", b"one", 0o644)])
+    assert kept.sha256
+    other = make("r-2")
+    taken = other.take_code(Path(kept.location), kept.sha256)
+    assert taken.sha256 == kept.sha256
+    assert Path(taken.location).parent == other.path
+    assert Path(taken.location).read_bytes() == Path(kept.location).read_bytes()
+    third = make("r-3")
+    with pytest.raises(StateError, match="damaged"):
+        third.take_code(Path(kept.location), "0" * 64)
+    assert not (third.path / "code.tar.gz").exists()
+
+
 def test_logs_grow_by_their_offset_and_hide_secrets(folder: RunFolder) -> None:
     data = f"step 1\npassword is {SECRET}\nend".encode()
     for n in range(0, len(data), 7):

@@ -31,6 +31,8 @@ def clock_of(state: RunState, context: Context) -> datetime:
 
 def generate_questions(state: RunState, context: Context) -> Update:
     """What only the user can know; nothing that the request, an earlier run or the repository answers."""
+    if state.request.reproduces is not None:
+        return {}  # its plan has all answers
     facts, profile, request = context.facts(), state.need_profile(), state.request
     cases = _cases(state, context)
     questions = context.reasoner.questions(profile, request.prompt, facts, cases)
@@ -99,6 +101,8 @@ def collect_responses(state: RunState, context: Context) -> Update:
     A required question that the reply leaves open is asked again; an answer that contradicts repository, cluster,
     money or another answer is asked back once.
     """
+    if state.request.reproduces is not None:
+        return {}
     questions, answers = state.questions, state.answers
     known = {*(a.question_id for a in answers), *state.asked_back}
     answers += given_answers([q for q in questions if q.id not in known], state.request.answers)

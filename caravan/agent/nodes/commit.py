@@ -28,6 +28,8 @@ def estimate(state: RunState, context: Context) -> Update:
     beyond = state.memory_beyond
     past = learned(state, context, plan)
     first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond, learned=past)
+    if state.request.reproduces is not None:  # its plan stands, whatever would be cheaper or safer now
+        return {"estimate": for_the_rest(first, left_of(state, plan))}
     more = max(beyond, first.learned_ratio or 1.0)  # never less than the formula says: it is a choice of the GPU
     allowed = within(facts, context.policies)
     begun = apply_changes(plan, smoke_changes(plan, first, context.smoke))  # its first steps take time, too

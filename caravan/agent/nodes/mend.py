@@ -14,6 +14,7 @@ from caravan.agent.granting import going_on, longer_or_less
 from caravan.agent.lawful import denials
 from caravan.agent.lazy_toolbox import LazyToolbox
 from caravan.agent.learning import keep_out_of_memory, learned
+from caravan.agent.reproducing import stays
 from caravan.agent.resuming import used_up
 from caravan.agent.rules import looks_of
 from caravan.agent.state import RunState, Update, joined
@@ -129,6 +130,8 @@ def fix_iteration(state: RunState, context: Context) -> Update:
 def _other_plans(state: RunState, context: Context) -> tuple[PlanChoice, ...] | None:
     """The nearest plans that have a place, where a place is what is missing; None where that is not the matter."""
     evidence, plan = _evidence(state), state.need_plan()
+    if state.request.reproduces is not None:
+        return None
     refused = evidence.stage is Stage.VALIDATE and not check_job(plan, context.facts())
     if not _unplaced(state) and not (refused and (evidence.placement_failures or check_place(plan, context.facts()))):
         return None
@@ -175,7 +178,7 @@ def _mended(repair: Repair, state: RunState, facts: ClusterFacts) -> TrainingPla
         except PlanError:
             return None
         known = {*state.deployed_plans, plan.digest()}
-        return None if mended.digest() in known else mended
+        return None if mended.digest() in known or not stays(plan, mended, state) else mended
     if _unplaced(state) and isinstance(repair, Wait):
         return None  # it has waited as long as the user lets it wait: waiting again would be to ignore that
     interrupted = state.failure is not None and state.failure.interrupted  # has an allowance of its own

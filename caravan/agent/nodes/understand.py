@@ -1,5 +1,6 @@
 """From a repository and a sentence to a plan: analyse, recall, draft. What is asked between is `ask`'s."""
 
+from caravan.agent import reproducing
 from caravan.agent.context import Context
 from caravan.agent.data_checks import data_report, looked_at, warned
 from caravan.agent.data_delivery import not_sent
@@ -45,6 +46,8 @@ from caravan.values.run import RunEvent, RunRequest
 
 def analyze_codebase(state: RunState, context: Context) -> Update:
     """Read the repository and let the reasoner refine what was found."""
+    if state.request.reproduces is not None:
+        return reproducing.begun(state, context)
     tree, request = context.open_tree(state.request.source), plainly(state.request, context)
     profile = analyze(tree, request.prompt)
     brought = with_type(tree, profile, request, context)
@@ -94,6 +97,8 @@ _RECALLED = 10  # cases: a repository's own are few, and a state holds small val
 
 def make_plan(state: RunState, context: Context) -> Update:
     """Pack the code, draft the plan, and let answers, `--set` and the reasoner's proposals change it."""
+    if state.request.reproduces is not None:
+        return reproducing.planned(state, context)
     state = with_answered_type(state, context)
     profile, request, answers = _about_the_chosen(state, context)
     facts = context.facts()

@@ -90,7 +90,7 @@ def _choices(answer: DryRun, state: RunState, context: Context) -> Update:
 
     Those for a plan that had no place stay until a person has decided.
     """
-    if state.unplaced is not None:
+    if state.unplaced is not None or state.request.reproduces is not None:  # any other plan would be no reproduction
         return {}
     plan = state.need_plan()
     if answer.failures:

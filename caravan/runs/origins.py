@@ -52,6 +52,13 @@ class Origin(Protocol):
         """The file's bytes from `offset` on, no more than its size."""
 
 
+class Place(Origin, Protocol):
+    """An origin that can be asked what is there, whatever was written down of it."""
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the regular files there now, by name."""
+
+
 def is_safe(name: str) -> bool:
     """Whether a path with slashes stays below where it is written, and is one that a disk takes."""
     parts = name.split("/")
@@ -90,6 +97,10 @@ class DiskOrigin:
             else:
                 left.append(name)
         return Listing(tuple(files), tuple(left))
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes of its files."""
+        return {file.name: file.size for file in self.listing().files}
 
     def _walk(self) -> Iterator[str]:
         for here, folders, names in os.walk(self._root):
@@ -168,6 +179,10 @@ class AllocationOrigin:
                     )
         return Listing(tuple(sorted(files)), tuple(left))
 
+    def sizes(self) -> dict[str, int]:
+        """The sizes of its files."""
+        return {file.name: file.size for file in self.listing().files}
+
     def pieces(self, file: Remote, offset: int) -> Iterator[bytes]:
         """The file's bytes, a bounded piece for each request."""
         path = f"{self._root}/{file.name}"
@@ -203,6 +218,12 @@ class UrlOrigin:
             found = [Remote(name, size) for name, size in sorted(there.items()) if not name.startswith("caravan-")]
         good = tuple(file for file in found if _writable_name(file.name))
         return Listing(good, tuple(file.name for file in found if not _writable_name(file.name)))
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes of the files there, whatever the manifest says. Raises as `listing` does."""
+        self._fs, root = self._call(self._open)
+        self._root = root.rstrip("/")
+        return self._call(lambda: _found(self._fs, self._root))
 
     def _open(self) -> Any:
         import fsspec

@@ -1,10 +1,12 @@
 """Fetching a run's files into a folder: in pieces, resumed where it ended, whole under their names or not at all.
 
     DIR/outputs/…   DIR/attempt-N/outputs/…   DIR/logs/…   DIR/.caravan/ (what came when, and what is half here)
+    DIR/… of a model, whose checksums are known: nothing is written down of it
 
 Nothing outside DIR is written, no link is followed, and no file that somebody else put there is overwritten.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -51,21 +53,39 @@ class Fetched(NamedTuple):
     new: bool
 
 
+class Manners(NamedTuple):
+    """How a folder is treated. `marks`: what came is written down, and believed the next time without reading it again.
+    `force`: files that differ are replaced. `differs` and `wrong` are the hints of a file in the way, and of one whose
+    bytes are not those that were announced.
+    """
+
+    marks: bool = True
+    force: bool = False
+    differs: str = "Remove it, or name another folder with --to."
+    wrong: str = "Pull again."
+
+
+_PLAIN: Final = Manners()
+
+
 class Target:
     """A folder that files are fetched into. Raises StateError where it can't be written."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, manners: Manners = _PLAIN) -> None:
         self.root = root
+        self._manners = manners
         with _writing(root):
             if root.exists() and not root.is_dir():
                 raise UsageError(f"{root} is a file.", hint="Name a folder with --to.")
             (root / _OURS / "parts").mkdir(parents=True, exist_ok=True)
-        self._marks = self._read_marks()
+        self._marks = self._read_marks() if manners.marks else {}
 
     def fetch(
         self, origin: Origin, below: str, *, final: bool, tell: Callable[[Progressed], None]
     ) -> tuple[tuple[Fetched, ...], Listing]:
-        """Fetch every file of an origin below a folder of the target; `final`: nobody writes to them any more.
+        """Fetch every file of an origin below a folder of the target (empty: into the target itself).
+
+        `final`: nobody writes to them any more.
 
         Run again it goes on where it ended. A file that shrinks while it is read is left for the next time unless
         `final`, when it is an error. Raises UsageError for a file of somebody else's that is in the way.
@@ -79,7 +99,7 @@ class Target:
             def told(count: int, file: Remote = file, number: int = number, before: int = before) -> None:
                 tell(Progressed(file.name, number, len(listing.files), before + count, size))
 
-            got = self._fetch_file(origin, file, f"{below}/{file.name}", final=final, told=told)
+            got = self._fetch_file(origin, file, _under(below, file), final=final, told=told)
             done += file.size
             if got is not None:
                 whole.append(got)
@@ -99,10 +119,10 @@ class Target:
             with _writing(part):
                 part.unlink(missing_ok=True)
             if final:
-                raise StateError(f"{name} came with other bytes than it should have.", hint="Pull again.")
+                raise StateError(f"{name} came with other bytes than it should have.", hint=self._manners.wrong)
             return None
         if there is not None and there != digest and path.exists() and not self._is_ours(name, there):
-            raise _in_the_way(path)
+            raise self._in_the_way(path)
         with _writing(path):
             part.replace(path)
         self._mark(name, Mark(file.size, digest, final))
@@ -127,10 +147,13 @@ class Target:
             self._mark(name, Mark(file.size, digest, final))
             return Fetched(name, file.size, digest, False)
         if not self._is_ours(name, digest) and (looks.st_size != file.size or file.sha256 is not None):
-            raise _in_the_way(path)
+            raise self._in_the_way(path)
         return digest
 
     def _is_ours(self, name: str, digest: str) -> bool:
+        """Whether a file may be replaced: it came from here, or whatever is there may be."""
+        if self._manners.force:
+            return True
         mark = self._marks.get(name)
         return mark is not None and mark.sha256 == digest
 
@@ -180,8 +203,8 @@ class Target:
     def _room_for(self, origin: Origin, below: str, files: tuple[Remote, ...], final: bool) -> None:
         missing = 0
         for file in files:
-            mark = self._marks.get(f"{below}/{file.name}")
-            part = self._part(origin, file, f"{below}/{file.name}")
+            mark = self._marks.get(_under(below, file))
+            part = self._part(origin, file, _under(below, file))
             if mark is None or not mark.final or not final:
                 missing += file.size - (part.stat().st_size if part.exists() else 0)
         free = shutil.disk_usage(self.root).free
@@ -191,6 +214,15 @@ class Target:
                 f"{missing / 1e6:.0f} MB are to come, and {self.root} has room for {room}.",
                 hint="Make room, or name another folder with --to.",
             )
+
+    def _in_the_way(self, path: Path) -> UsageError:
+        return UsageError(f"{path} is there already and differs.", hint=self._manners.differs)
+
+    def clear(self) -> None:
+        """Remove the folder of what is half here, where nothing is."""
+        with contextlib.suppress(OSError):
+            (self.root / _OURS / "parts").rmdir()
+            (self.root / _OURS).rmdir()
 
     def _read_marks(self) -> dict[str, Mark]:
         path = self.root / _OURS / _RECORD
@@ -210,6 +242,8 @@ class Target:
         return found
 
     def _mark(self, name: str, mark: Mark) -> None:
+        if not self._manners.marks:
+            return
         path = self.root / _OURS / _RECORD
         with _writing(path), path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps([name, *mark]) + "\n")
@@ -237,8 +271,8 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _in_the_way(path: Path) -> UsageError:
-    return UsageError(f"{path} is there already and differs.", hint="Remove it, or name another folder with --to.")
+def _under(below: str, file: Remote) -> str:
+    return f"{below}/{file.name}" if below else file.name
 
 
 @contextmanager

@@ -74,6 +74,16 @@ PROMPT_COMMANDS: Final = {
     "promote": "promote",
 }
 """The same for `prompts`."""
+MODEL_COMMANDS: Final = {
+    "list": ("models", "list_models"),
+    "show": ("models", "show"),
+    "promote": ("models_stages", "promote"),
+    "archive": ("models_stages", "archive"),
+    "pull": ("models_files", "pull"),
+    "verify": ("models_files", "verify"),
+    "export": ("models_files", "export"),
+}
+"""Command of `models` → its module in this room and its function."""
 _INTERRUPTED: Final = 130
 _LONGEST: Final = 1000  # characters of an error's message that are shown
 
@@ -104,6 +114,12 @@ def build_app(wanted: Collection[str] | None = None) -> typer.Typer:
     for name, function in PROMPT_COMMANDS.items() if wanted is None or "prompts" in wanted else ():
         prompts.command(name)(_load("prompts", function))
     app.add_typer(prompts, name="prompts", help="What the model is told: list, show, diff, keep, pull, push, promote.")
+    models = _typer()
+    for name, (module, function) in MODEL_COMMANDS.items() if wanted is None or "models" in wanted else ():
+        models.command(name)(_load(module, function))
+    app.add_typer(
+        models, name="models", help="The models that runs brought forth: list, show, promote, pull, export, register."
+    )
     return app
 
 

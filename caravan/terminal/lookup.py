@@ -46,6 +46,17 @@ def attempts_of_logs(wiring: Wiring, run_id: str) -> dict[str, tuple[int, str]]:
     return found
 
 
+def placed_attempts(wiring: Wiring, run_id: str) -> dict[int, tuple[str, str]]:
+    """The attempts that came to a node: the allocation and the name of its node. Of several members, the first's."""
+    found: dict[int, tuple[str, str]] = {}
+    for event in wiring.store().events(run_id):
+        alloc_id, number = event.data.get("alloc_id"), event.data.get("attempt")
+        first = str(event.data.get("member", "[0]")).endswith("[0]")  # it has the outputs
+        if event.kind == "placed" and first and isinstance(alloc_id, str) and isinstance(number, int):
+            found[number] = alloc_id, str(event.data.get("node", ""))
+    return found
+
+
 def trace_file(wiring: Wiring, run_id: str) -> Path | None:
     """The run's local trace; None where there is none."""
     path = wiring.trace_path(run_id)

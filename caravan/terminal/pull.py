@@ -10,13 +10,11 @@ import typer
 
 from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
 from caravan.terminal.text import one_line
-from caravan.values.errors import ClusterError, Interrupted, JobNotFound, NeedsPerson, UsageError
+from caravan.values.errors import Interrupted, JobNotFound, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from caravan.agent.ferry import Load
-    from caravan.ports import Cluster
     from caravan.runs.origins import Listing, Origin
     from caravan.runs.outputs import Fetched, Progressed, Target
     from caravan.terminal.streams import Terminal
@@ -116,15 +114,11 @@ class _Pull:
 
     def _attempt(self) -> _Attempt | None:
         """The attempt that was asked for, or the last one."""
+        from caravan.terminal.lookup import placed_attempts
         from caravan.values.run import ENDED
 
         record = self._record
-        found: dict[int, tuple[str, str]] = {}
-        for event in self._wiring.store().events(record.id):
-            alloc_id, number = event.data.get("alloc_id"), event.data.get("attempt")
-            first = str(event.data.get("member", "[0]")).endswith("[0]")  # of several members it has the outputs
-            if event.kind == "placed" and first and isinstance(alloc_id, str) and isinstance(number, int):
-                found[number] = alloc_id, str(event.data.get("node", ""))
+        found = placed_attempts(self._wiring, record.id)
         if self._chosen is not None and self._chosen not in found:
             there = ", ".join(map(str, sorted(found))) or "none"
             raise UsageError(f"No attempt {self._chosen} of run {record.id} came to a node; these did: {there}.")
@@ -207,38 +201,14 @@ class _Pull:
 
     def _ferried(self, plan: TrainingPlan, attempt: _Attempt) -> Origin:
         """Outputs in a volume, by a job that copies them into its allocation. A person is asked for it first."""
-        from caravan import TEMPLATES
-        from caravan.agent.ferry import ROOT, Ferry, load_of
         from caravan.runs.origins import AllocationOrigin
+        from caravan.terminal.volumes import ferried
 
-        cluster = self._wiring.cluster(self._record.request)
-        load = load_of(plan, self._record.id, attempt.node, _size_of(cluster, attempt.alloc_id))
-        ferry = Ferry(cluster, plan, load, self._wiring.policies(self._record.request), TEMPLATES)
-        job_id = ferry.there()
-        if job_id is None:
-            self._allow(load)
-            job_id = ferry.register()
-        self._terminal.err(f"The job {job_id} copies the outputs; its end is waited for.")
-        alloc_id = ferry.follow(job_id)
-        self._afterwards = lambda: ferry.remove(job_id)
-        return AllocationOrigin(cluster, alloc_id, ROOT)
-
-    def _allow(self, load: Load) -> None:
-        """Ask whether the job may be deployed. Raises NeedsPerson where nobody is there to ask."""
-        from caravan.terminal.dialogue import confirm
-
-        where = f" on {load.node}" if load.mount.kind == "host" else ""
-        text = f"a job that mounts the volume {load.mount.source} read-only{where} and takes {load.disk_mb} MB of disk"
-        if self._yes:
-            return
-        if not self._terminal.interactive:
-            raise NeedsPerson(f"To read the volume, {text} is needed.", hint="Allow it with --yes.")
-        try:
-            if confirm(self._terminal, f"Deploy {text}, for as long as it is fetched from?"):
-                return
-        except EOFError:
-            self._terminal.err()
-        raise NeedsPerson("The outputs were not fetched: no job was deployed.")
+        copied = ferried(
+            self._wiring, self._terminal, self._record, plan, attempt.node, attempt.alloc_id, yes=self._yes
+        )
+        self._afterwards = copied.afterwards
+        return AllocationOrigin(copied.cluster, copied.alloc_id, copied.root)
 
     def _fetch(self, target: Target, origin: Origin, below: str, *, over: bool) -> None:
         fetched, listing = target.fetch(origin, below, final=over, tell=self._progress)
@@ -286,18 +256,6 @@ class _Pull:
         known = f" ({len(self._fetched) - new} were there already)" if new < len(self._fetched) else ""
         files = f"{len(self._fetched)} file{'' if len(self._fetched) == 1 else 's'}"
         terminal.out(one_line(f"{files}{known}, {size / 1e6:.1f} MB, of run {record.id} in {self._folder.absolute()}"))
-
-
-def _size_of(cluster: Cluster, alloc_id: str) -> int | None:
-    """How many bytes of outputs the job counted at its end, where its allocation still tells."""
-    from caravan.values.outputs import SUMMARY_PATH, parse_summary
-
-    try:
-        data = cluster.read_file(alloc_id, SUMMARY_PATH)
-    except ClusterError:
-        return None
-    summary = parse_summary(data) if data is not None else None
-    return summary.bytes if summary else None
 
 
 def _named(below: str, listing: Listing) -> list[str]:

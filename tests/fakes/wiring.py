@@ -171,7 +171,7 @@ class FakeWiring:
         self.scripted = ScriptedDriver(self.runs, steps)
         self.folders: dict[str, PlainFolder] = {}
         self.opened: list[str] = []
-        self.models: ModelHub | None = None
+        self.model_hub: ModelHub | None = None
         self.servers: list[Any] = []
         self.clusters: list[str] = []
         self.traced: Trace | None = None
@@ -222,7 +222,7 @@ class FakeWiring:
         return self.answered
 
     def hub(self) -> ModelHub | None:
-        return self.models
+        return self.model_hub
 
     def kept_back(self, request: RunRequest) -> str:
         if self.no_access is not None:

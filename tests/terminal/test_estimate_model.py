@@ -16,7 +16,7 @@ CONTENT = HubContent(models={"acme/small": (CONFIG, 123_456), "acme/bare": (None
 @pytest.fixture
 def wiring(tmp_path: Path) -> FakeWiring:
     made = FakeWiring(tmp_path / "home")
-    made.models = FakeHub(CONTENT)
+    made.model_hub = FakeHub(CONTENT)
     return made
 
 
@@ -47,7 +47,7 @@ def test_the_hub_is_asked_for_what_no_table_knows(wiring: FakeWiring) -> None:
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-7B", "gpt2", "no-such-7b", "", None, 7, "~nobody/x\0y"])
 def test_other_names_ask_nobody(wiring: FakeWiring, name: object) -> None:
-    wiring.models = hub = FakeHub(HubContent())
+    wiring.model_hub = hub = FakeHub(HubContent())
     known_model(wiring, name)
     assert hub.asked in ([], [name])
     if name in ("Qwen/Qwen2.5-7B", "gpt2", "", None, 7):
@@ -55,5 +55,5 @@ def test_other_names_ask_nobody(wiring: FakeWiring, name: object) -> None:
 
 
 def test_look_ups_that_are_off(wiring: FakeWiring) -> None:
-    wiring.models = None
+    wiring.model_hub = None
     assert known_model(wiring, "acme/small") == (None, ())

@@ -15,7 +15,19 @@ from langgraph.runtime import Runtime
 
 from caravan.agent import routes
 from caravan.agent.context import Context
-from caravan.agent.nodes import approve, ask, commit, deploy, evaluate, finish, mend, send, understand, validate
+from caravan.agent.nodes import (
+    approve,
+    ask,
+    commit,
+    deploy,
+    evaluate,
+    finish,
+    mend,
+    register,
+    send,
+    understand,
+    validate,
+)
 from caravan.agent.state import RunState, Update
 from caravan.agent.telling import moments, result, surroundings
 
@@ -36,6 +48,7 @@ NODES: dict[str, Node] = {
     "deploy_job": deploy.deploy_job,
     "verify_deployment": deploy.verify_deployment,
     "evaluate": evaluate.evaluate,
+    "register": register.register,
     "diagnose": mend.diagnose,
     "fix_iteration": mend.fix_iteration,
     "escalate": mend.escalate,
@@ -51,6 +64,7 @@ EDGES = (
     ("estimate", "budget_gate"),
     ("budget_gate", "generate_spec"),
     ("generate_spec", "validate_spec"),
+    ("register", "remember"),
     ("escalate", "remember"),
     ("remember", "report"),
     ("report", END),

@@ -5,6 +5,7 @@ from typing import Literal
 from caravan.agent.delivery import is_needed
 from caravan.agent.nodes.mend import INTERRUPTION_LIMIT
 from caravan.agent.state import RunState
+from caravan.values.evaluation import GateVerdict
 from caravan.values.run import RunStatus
 
 
@@ -77,9 +78,14 @@ def after_verify(state: RunState) -> Literal["evaluate", "diagnose", "approve", 
     return "diagnose" if state.failure else "evaluate"
 
 
-def after_evaluate(state: RunState) -> Literal["diagnose", "remember"]:
-    """A result that does not pass is a failure like any other."""
-    return "diagnose" if state.failure else "remember"
+def after_evaluate(state: RunState) -> Literal["evaluate", "diagnose", "register", "remember"]:
+    """A model that does not pass is a failure like any other; one that does is registered."""
+    if state.status is RunStatus.STOPPED:
+        return "remember"
+    if state.failure:
+        return "diagnose"
+    passed = state.gate is not None and state.gate.verdict is GateVerdict.PASS
+    return "register" if passed else "remember"
 
 
 def after_diagnose(state: RunState) -> Literal["recall", "escalate"]:

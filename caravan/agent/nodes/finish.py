@@ -6,6 +6,7 @@ from caravan.agent.context import Context
 from caravan.agent.lessons import lessons_of
 from caravan.agent.reopening import REOPENED
 from caravan.agent.state import RunState, Update, joined
+from caravan.agent.versions import run_result
 from caravan.values.errors import ServiceError
 from caravan.values.model_usage import used
 from caravan.values.run import ENDED, RunEvent, RunStatus
@@ -30,10 +31,12 @@ def report(state: RunState, context: Context) -> Update:
     """Write the report and close the run in the store."""
     status = state.status if state.status in ENDED else RunStatus.PLANNED
     detail = state.detail or ("planned; nothing was deployed" if status is RunStatus.PLANNED else "")
-    ended = state.model_copy(update={"status": status, "detail": detail})
+    ended, at = state.model_copy(update={"status": status, "detail": detail}), _ended_at(state, context)
+    if status is not RunStatus.PLANNED and (came_to := run_result(ended, context, at)) is not None:
+        context.store.save_result(came_to)  # before the report, which may tell of it
     text = context.render_report(ended, context)
     context.folder.save_report(context.adviser.summary(text) if context.adviser else text)
-    context.store.add_event(state.run_id, RunEvent(at=_ended_at(state, context), kind=status.value, text=detail))
+    context.store.add_event(state.run_id, RunEvent(at=at, kind=status.value, text=detail))
     # Last, because a run that is marked as ended is not driven on after a crash.
     asked = used(context.store.events(state.run_id)).usd or 0.0
     context.store.update_run(state.run_id, status=status, detail=detail, cost_usd=state.spent_usd + asked)

@@ -1,0 +1,123 @@
+"""A trained model as the registry knows it: its name, where its files are and what they are, its parent.
+
+It reads the summary that the job left, and files only where they are on this machine.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from caravan.agent.context import Context
+from caravan.agent.outputs import IN_ALLOCATION, look
+from caravan.agent.state import RunState
+from caravan.planning.command import sink_dir
+from caravan.ports import ModelRegistry
+from caravan.values.errors import UsageError
+from caravan.values.plan import TrainingPlan
+from caravan.values.registry import ModelFile, ModelFiles, files_digest
+
+_MOST: Final = 10_000  # files that are listed here: a model has some dozens
+_NO_MODEL: Final = re.compile(r"checkpoint-\d+|\.caravan|runs|logs|wandb|__pycache__")
+"""Folders of an output directory that hold no trained model: checkpoints, what the run itself keeps, logs."""
+_UNNAMED: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST: Final = 96
+
+
+class Files(NamedTuple):
+    """The model's files. `path`: its folder below the output directory, empty for that itself. `why`: why none could
+    be listed."""
+
+    files: ModelFiles
+    path: str = ""
+    kind: str = ""
+    why: str = ""
+
+
+def name_of(plan: TrainingPlan, source: str) -> str:
+    """The name under which the model is registered: its base's own name and the repository's.
+
+    Runs that train the same base in the same repository are thereby versions of one name.
+    """
+    base = (plan.model.id or "").rstrip("/").rpartition("/")[2]
+    repository = source.rstrip("/").rpartition("/")[2].removesuffix(".git")
+    if repository in ("", ".", ".."):
+        repository = Path(source).expanduser().resolve().name
+    parts = [_slug(part) for part in dict.fromkeys((base, repository))]
+    return "-".join(part for part in parts if part)[:_LONGEST].rstrip("-._") or "model"
+
+
+def _slug(text: str) -> str:
+    return _UNNAMED.sub("-", text).strip("-._")
+
+
+def address_of(state: RunState, plan: TrainingPlan, path: str) -> str:
+    """Where the model's files are, as the registry writes it; `path` below the output directory."""
+    sink, attempt = plan.outputs, state.attempts[-1].number
+    below = f"/{path}" if path else ""
+    if sink.kind == "url":
+        return f"{sink.location.rstrip('/')}/{state.run_id}/{attempt}{below}"
+    own = plan.training.output_dir
+    if sink.kind == "volume" and own is None:
+        name = next((m.source for m in plan.mounts if m.destination == sink.location), "")
+        return f"volume:{name}/{state.run_id}{below}" if name else f"{sink.location}/{state.run_id}{below}"
+    if own is not None and own.startswith("/"):
+        return f"{own.rstrip('/')}{below}"
+    if sink.kind == "path" and own is None:
+        return f"{sink_dir(sink).rstrip('/')}{below}"
+    outcome = state.outcome
+    return f"allocation:{outcome.alloc_id if outcome and outcome.alloc_id else 'unknown'}/{IN_ALLOCATION}{below}"
+
+
+def files_of(state: RunState, context: Context) -> Files:
+    """The model's files by what its job says of them; where it says nothing and they are here, by looking."""
+    plan, outcome = state.need_plan(), state.outcome
+    summary = look(plan, context, outcome.alloc_id if outcome else None).summary
+    told = summary.model if summary is not None else None
+    if told is not None and told.files:
+        path = "" if told.path == "." else told.path
+        whole = ModelFiles(address="", files=told.files, sha256=told.sha256)
+        return Files(whole, path, told.kind, told.error)
+    if plan.outputs.kind == "path" and plan.training.output_dir is None and context.facts().shared_files:
+        try:
+            found = tuple(_listed(Path(plan.outputs.location)))
+        except OSError as error:
+            return Files(ModelFiles(address=""), why=f"they can't be read here ({error.strerror})")
+        return Files(ModelFiles(address="", files=found, sha256=files_digest(found) if found else None))
+    why = told.error if told is not None and told.error else "its job did not list them"
+    return Files(ModelFiles(address=""), why=why)
+
+
+def _listed(root: Path) -> Iterator[ModelFile]:
+    """The files of an output directory with their SHA-256, checkpoints and logs left out, no link followed."""
+    count = 0
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not _NO_MODEL.fullmatch(name))
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.is_symlink() or not path.is_file():
+                continue
+            count += 1
+            if count > _MOST:
+                return
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            yield ModelFile(path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=digest)
+
+
+def parent_of(plan: TrainingPlan, models: ModelRegistry) -> str | None:
+    """The registered model that it was trained from: named by its ref, or by where its files are. None: none is.
+
+    Raises StateError for what the database does.
+    """
+    base = plan.model.id
+    if not base:
+        return None
+    if "@" in base:
+        try:
+            return models.model(base).ref
+        except UsageError:
+            return None
+    return next((m.ref for m in models.models() if m.files.address.rstrip("/") == base.rstrip("/")), None)

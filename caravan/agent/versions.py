@@ -1,0 +1,81 @@
+"""Which code and which data a run trained with, what was forecast of it and what it came to: the value that is stored.
+
+It reads the state and what was measured; it stores nothing.
+"""
+
+from datetime import datetime
+
+from caravan.agent.context import Context
+from caravan.agent.scoring import scored
+from caravan.agent.state import RunState
+from caravan.values.base import Json
+from caravan.values.family import family_of, seed_of
+from caravan.values.plan import TrainingPlan
+from caravan.values.registry import CodeVersion, DataVersion, Forecast, RunResult
+
+
+def run_result(state: RunState, context: Context, ended_at: datetime) -> RunResult | None:
+    """What the run came to; None of one that ended before it had a plan."""
+    plan = state.plan
+    if plan is None:
+        return None
+    trained = bool(state.attempts)
+    return RunResult(
+        run_id=state.run_id,
+        ended_at=ended_at,
+        status=state.status,
+        prompt=state.request.prompt,
+        plan=plan.model_dump(mode="json", exclude={"provenance"}),
+        plan_sha256=state.attempts[-1].plan_sha256 if trained else plan.digest(),
+        family=family_of(plan),
+        seed=seed_of(plan),
+        image=plan.image,
+        code=code_version(state, plan),
+        data=data_version(state, plan),
+        metrics=state.gate.metrics if state.gate is not None else state.metrics,
+        gate=state.gate,
+        forecast=_forecast(state, context),
+        attempts=len(state.attempts),
+        cost_usd=state.spent_usd,
+    )
+
+
+def code_version(state: RunState, plan: TrainingPlan) -> CodeVersion:
+    """The code that was sent: the commit where it is known, and the archive's SHA-256 where there is one."""
+    git = state.profile.git if state.profile else None
+    return CodeVersion(
+        source=state.request.source,
+        commit=plan.code.ref or (git.commit if git else None),
+        uncommitted=plan.code.uncommitted or (git.uncommitted if git else ()),
+        sha256=plan.code.sha256,
+    )
+
+
+def data_version(state: RunState, plan: TrainingPlan) -> DataVersion:
+    """The data as far as it was seen from here."""
+    seen, sent = state.data, plan.data
+    return DataVersion(
+        path=plan.dataset.path,
+        sha256=(sent.sha256 if sent else None) or (seen.sha256 if seen else None),
+        rows=(seen.rows if seen else None) or plan.dataset.examples,
+    )
+
+
+def _forecast(state: RunState, context: Context) -> Forecast:
+    """The last estimate before it was measured beside what was measured; money is that of the whole run."""
+    known = state.estimate
+    told = scored(state, context)
+    seconds = (known.formula_seconds or known.seconds) if known else None
+    memory = (known.formula_gib or known.gpu_memory_gib) if known else None
+    return Forecast(
+        memory_gib=_number(told.get("predicted_memory")) or memory or None,
+        measured_gib=_number(told.get("measured_memory")),
+        seconds=seconds.likely if seconds else None,
+        measured_s=_number(told.get("measured_time")),
+        usd=known.cost_usd.likely if known and known.cost_usd else None,
+        measured_usd=state.spent_usd if state.attempts else None,
+    )
+
+
+def _number(value: Json) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -220,6 +220,8 @@ class Copier:
         }
         with contextlib.suppress(OSError):
             write_whole(self.told, told)
+            taken = {os.fspath((self.directory / name).resolve()): looks for name, looks in self.done.items()}
+            write_whole(self.told.with_name("outputs-digests.json"), taken)  # for `model_files.py`
         code = failed(self.url, problem) if problem else 0
         if not problem:
             say(f"{told['files']} files ({told['bytes']} bytes) are copied to {self.url}")

@@ -17,6 +17,24 @@ JUDGE: Final = "${NOMAD_TASK_DIR}/judge"
 """Where the files of Caravan's own evaluator are in a job whose training is not Caravan's."""
 HELPER: Final = "${NOMAD_TASK_DIR}/evaluation.py"
 
+JUDGE_FILES: Final = {
+    "judge.py": "judge.py",
+    **{
+        f"{folder}/{name}.py": f"train/{folder}/{name}.py"
+        for folder, names in (
+            ("sft", ("evaluate", "samples")),
+            ("text-classification", ("evaluate", "texts")),
+            (
+                "shared",
+                ("__init__", "arguments", "classes", "data", "files", "hardware", "judging", "lengths", "models"),
+            ),
+            ("shared", ("parallel", "records", "refusals")),
+        )
+        for name in names
+    },
+}
+"""File of that evaluator, below `JUDGE` → the file below `templates/` that it is."""
+
 _READ: Final = frozenset((".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", ".txt", ".text", ".md"))
 """Endings of files that `templates/train/shared/data.py` reads."""
 
@@ -77,7 +95,7 @@ def helper_words(plan: TrainingPlan) -> tuple[str, ...]:
         return ()
     answer = "${NOMAD_ALLOC_DIR}/" + EVALUATION_PATH.removeprefix("alloc/")
     words = [HELPER, "--answer", answer, "--outputs", "${CARAVAN_OUTPUT_DIR}", "--by", command.by]
-    words += ["--max-s", str(plan.evaluation.max_s), "--kill-s", str(plan.kill_timeout_s)]
+    words += ["--max-s", str(plan.evaluation.max_s), "--kill-s", str(max(1, plan.kill_timeout_s // 3))]
     words += ["--cache", "${NOMAD_TASK_DIR}/model-files.json"]
     words += ["--script", command.script] if command.script else []
     return (*words, "--asked", json.dumps(asked_of(plan, command), sort_keys=True), "--", *command.words)

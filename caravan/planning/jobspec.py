@@ -12,15 +12,17 @@ from caravan.planning.cluster_fit import driver_constraints
 from caravan.planning.command import command_variables, sink_dir
 from caravan.planning.devices import gpu_request
 from caravan.planning.environments import SCRIPT, environment_words, prepares, preparing_task, without_code
+from caravan.planning.evaluating import in_last_phase
 from caravan.planning.fetching import delivery_artifacts, delivery_binds
 from caravan.planning.members import member_ports, member_services, members_block, network_mode
 from caravan.planning.resume import config_key, goes_on, lineage_text
 from caravan.planning.script import (
     environment_helper,
+    evaluation_helpers,
     free_delimiters,
     launch_script,
     members_helper,
-    outputs_helper,
+    outputs_helpers,
     overlay_helpers,
     overlay_texts,
     prepare_script,
@@ -213,8 +215,10 @@ def _templates(
     limit = None if _holds_limit(plan, facts) else plan.limits.max_run_s
     script = launch_script(plan, templates, time_limit_s=limit, smoke=phase)
     blocks = [_text("local/launch.sh", script, perms="0755")]
-    blocks.append(_text("local/outputs.py", outputs_helper(templates)))
+    blocks += [_text(f"local/{name}", text) for name, text in outputs_helpers(templates).items()]
     blocks += [_text(f"local/{name}", text) for name, text in sampler_helpers(templates).items()]
+    if in_last_phase(plan):
+        blocks += [_text(f"local/{name}", text) for name, text in evaluation_helpers(plan, templates).items()]
     if phase is not None:
         blocks += [_text(f"local/{name}", text) for name, text in smoke_helpers(templates).items()]
     if environment_words(plan) or plan.outputs.kind == "url":

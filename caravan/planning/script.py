@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from caravan.planning.command import DISTRIBUTED, RUN, output_dir
 from caravan.planning.config_files import copies, reaches, with_copies
 from caravan.planning.environments import environment_words, hands_over, prepares
+from caravan.planning.evaluating import JUDGE, JUDGE_FILES, evaluation_words, helper_words, in_last_phase
 from caravan.planning.fetching import delivery_words
 from caravan.planning.launchers import launch_words
 from caravan.planning.outputs import goes_with_job, packages_for
@@ -83,6 +84,7 @@ def launch_script(
         resume_config=_config_place(plan),
         resume_word=resume_words(plan.resume) if plan.resume else None,
         smoke=smoke,
+        evaluation=helper_words(plan) if in_last_phase(plan) else (),
         group=plan.launch.launcher in (Launcher.BASH, Launcher.CLI),
         members=_members(plan),
         gpus_apart=plan.driver != "docker" and plan.resources.gpus > 0,
@@ -177,9 +179,28 @@ def environment_helper(templates: Path) -> str:
     return _text_of(templates / "environment.py")
 
 
-def outputs_helper(templates: Path) -> str:
-    """The text of the helper that counts and copies the outputs. Raises StateError when it can't be read."""
-    return _text_of(templates / "outputs.py")
+def outputs_helpers(templates: Path) -> dict[str, str]:
+    """The texts, by their names, of what counts and copies the outputs and finds the model among them.
+
+    Raises StateError for one that can't be read.
+    """
+    return {name: _text_of(templates / name) for name in ("outputs.py", "model_files.py")}
+
+
+def evaluation_helpers(plan: TrainingPlan, templates: Path) -> dict[str, str]:
+    """The texts of what evaluates the plan's model, by their paths below the task's directory; `model_files.py`
+    (`outputs_helpers`) lies beside them. Empty where there is no evaluation.
+
+    Raises StateError for one that can't be read.
+    """
+    command = evaluation_words(plan)
+    if command is None:
+        return {}
+    found = {"evaluation.py": _text_of(templates / "evaluation.py")}
+    if command.by == "model":
+        below = JUDGE.rpartition("/")[2]
+        found |= {f"{below}/{name}": _text_of(templates / place) for name, place in JUDGE_FILES.items()}
+    return found
 
 
 def resume_helpers(templates: Path) -> dict[str, str]:

@@ -71,16 +71,17 @@ def test_one_group_one_task_no_restarts_and_the_seal() -> None:
 
 def test_the_script_goes_as_text_that_no_template_engine_touches() -> None:
     plan = bare_plan("train.py", "{{ key }}", "[[caravan0 x caravan0]]", setup=Setup(requirements="requirements.txt"))
-    script, teller, *samplers, helper = task_of(plan).templates
-    assert [s.destination for s in samplers] == ["local/sampler.py", "local/sampler_gpus.py"]
-    assert teller.destination == "local/outputs.py"
+    script, *helpers, helper = task_of(plan).templates
+    assert [h.destination for h in helpers] == [
+        f"local/{name}.py" for name in ("outputs", "model_files", "sampler", "sampler_gpus")
+    ]
     assert (script.destination, script.perms, helper.destination) == ("local/launch.sh", "0755", "local/environment.py")
-    for block in (script, teller, *samplers, helper):
+    for block in (script, *helpers, helper):
         assert block.left_delimiter not in block.data
         assert block.right_delimiter not in block.data
     assert "'{{ key }}'" in script.data
     assert script.left_delimiter == "[[caravan1"
-    assert len(task_of(bare_plan()).templates) == 4
+    assert len(task_of(bare_plan()).templates) == 5
 
 
 @given(st.lists(st.sampled_from(["[[caravan0", "caravan0]]", "[[caravan1", "{{", "x"]), max_size=6).map("".join))
@@ -186,7 +187,7 @@ def test_volumes_constraints_env_secrets_and_texts() -> None:
     assert spec.constraints[1] == Constraint(attribute="${node.unique.name}", operator="!=", value="bad-1")
     assert task.env == {"PYTHONUNBUFFERED": "1", "A": "1"}
     assert task.kill_timeout_s == 90
-    text, secret = task.templates[4:]
+    text, secret = task.templates[5:]
     assert text.data == "a: {{ b }}"
     assert text.left_delimiter != "{{"
     assert (secret.env, secret.destination) == (True, "secrets/caravan.env")

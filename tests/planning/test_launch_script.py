@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from caravan.planning.script import (
     environment_helper,
+    evaluation_helpers,
     launch_script,
-    outputs_helper,
+    outputs_helpers,
     overlay_helpers,
     overlay_texts,
     shell_word,
@@ -41,7 +42,7 @@ class Place:
         self.alloc.mkdir()
         self.outputs = root / "my outputs"
         self.archive = root / "code.tar.gz"
-        self.helper = outputs_helper(TEMPLATES)
+        self.helper = outputs_helpers(TEMPLATES)["outputs.py"]
 
     def pack(self, **files: str) -> CodeSource:
         with tarfile.open(self.archive, "w:gz") as tar:
@@ -64,7 +65,10 @@ class Place:
         script = self.task / "launch.sh"
         script.write_text(rendered, encoding="utf-8")
         (self.task / "environment.py").write_text(environment_helper(TEMPLATES), encoding="utf-8")
-        (self.task / "outputs.py").write_text(self.helper, encoding="utf-8")
+        helpers = {**outputs_helpers(TEMPLATES), "outputs.py": self.helper, **evaluation_helpers(plan, TEMPLATES)}
+        for name, text in helpers.items():
+            (self.task / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.task / name).write_text(text, encoding="utf-8")
         for name, text in overlay_helpers(TEMPLATES).items():
             (self.task / name).write_text(text, encoding="utf-8")
         for i, text in enumerate(overlay_texts(plan), start=1):

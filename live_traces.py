@@ -160,7 +160,6 @@ class LiveTracer:
         self._stop, self._idle = Event(), Event()
         self._last: RunRecord | None = None
         self._problem: CaravanError | None = None
-        self._sender: TraceSender | None = None
         self._told = False
         self._thread = Thread(target=self._run, name=THREAD, daemon=True)
         self._thread.start()
@@ -207,45 +206,44 @@ class LiveTracer:
     def _run(self) -> None:
         pause, stopping = min(_FIRST_S, self._every_s), False
         try:
-            self._begin()
+            sender = self._begin()
             while not stopping:
                 stopping = self._stop.wait(pause)
-                pause = self._look(stopping=stopping, pause=pause)
+                pause = self._look(sender, stopping=stopping, pause=pause)
                 if pause < 0:
                     return
             if isinstance(self._problem, LangfuseError) and self._problem.fault is LangfuseFault.UNREACHABLE:
-                self._look(stopping=True, pause=pause)  # a connection that was idle for long may have been closed
+                self._look(sender, stopping=True, pause=pause)  # an idle connection may have been closed
         except CaravanError as error:  # the file can't be read, an address can't be used
             self._problem = error
         finally:
             self._idle.set()
 
-    def _begin(self) -> None:
+    def _begin(self) -> TraceSender:
         """Do what takes long the first time: load libraries, open the connection. The first look tells what fails."""
         from otlp import load
 
-        self._sender = self._open_sender()
+        sender = self._open_sender()
         load()
-        self._learn(self._sender)
+        self._learn(sender)
+        return sender
 
     def _learn(self, sender: TraceSender) -> None:
         with suppress(LangfuseError):  # the page is found without it too
             self._page.learn(partial(sender.projects, timeout_s=_ANSWER_S))
 
-    def _look(self, *, stopping: bool, pause: float) -> float:
+    def _look(self, sender: TraceSender, *, stopping: bool, pause: float) -> float:
         """Send what is new; how long to wait for the next look comes back, -1 where none would help."""
         try:
-            if self._sender is None:
-                self._sender = self._open_sender()
             if stopping and self._last is not None:
-                self._sender.record = self._last
-            taken = self._sender.send(live=not stopping, timeout_s=_ANSWER_S)
+                sender.record = self._last
+            taken = sender.send(live=not stopping, timeout_s=_ANSWER_S)
             self._problem = None
             if taken.rejected:
                 self._tell(f"{taken.rejected} of its spans were refused ({taken.why})")
             if stopping:
                 self._idle.set()  # the run waits for no more than this
-            self._learn(self._sender)
+            self._learn(sender)
             return min(pause * 2, self._every_s)
         except LangfuseError as error:
             self._problem = error

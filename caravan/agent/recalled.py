@@ -25,7 +25,8 @@ KIND: Final = "answered"
 
 _LOOKED_AT: Final = 40  # runs, the newest: each is one small query
 _ILL: Final = (RunStatus.FAILED, RunStatus.ESCALATED, RunStatus.REJECTED)
-_KEPT: Final = frozenset(QUESTION_PATHS.values()) - {"limits.max_run_s"}  # a deadline is of one day
+_KEPT: Final = frozenset(QUESTION_PATHS.values()) - {"limits.max_run_s", "training.type"}
+"""A deadline is of one day, and a type of one run, unless it was asked about."""
 
 
 class Before(NamedTuple):

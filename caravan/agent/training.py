@@ -16,7 +16,7 @@ from caravan.analysis import analyze
 from caravan.analysis.added import WithAdded
 from caravan.analysis.made import MadeModel, made_models, makes_model
 from caravan.analysis.tree import SourceTree
-from caravan.planning.answers import changes_from
+from caravan.planning.answers import QUESTION_PATHS, changes_from
 from caravan.planning.prompt_reading import read_prompt
 from caravan.planning.stakes import WASTED, cost
 from caravan.training.choosing import Chosen, Scene, asks_for_ours, choose, outside
@@ -35,8 +35,8 @@ from caravan.values.repo import RepoProfile
 from caravan.values.run import RunRequest
 from caravan.values.training import TrainingChoice
 
-FIELD: Final = "training.type"
 QUESTION: Final = "training_type"
+FIELD: Final = QUESTION_PATHS[QUESTION]
 _KEPT: Final = "training/"
 """Where a run's folder has the rendered files, so that a person reads what ran."""
 _MOST_DATA: Final = 5

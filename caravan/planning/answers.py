@@ -33,10 +33,13 @@ QUESTION_PATHS: Final = {
     "target_metric": "target",
     "outputs": "outputs",
     "seed": "training.seed",
+    "training_type": "training.type",
 }
-"""Ids of the questions that may be asked → the plan field that each answers. `option:--x` asks for an option."""
+"""Ids of the questions that may be asked → the plan field that each answers. `option:--x` asks for an option, and
+`model:FIELD` is a model's own question about a field."""
 
 OPTION: Final = "option:"
+MODEL: Final = "model:"
 
 _SUGGESTED: Final = frozenset(
     {"outputs", "command", "launch.nodes", "limits.max_cost_usd"} | {f"resources.{n}" for n in ("gpus", "gpu_model")}
@@ -119,11 +122,13 @@ def _heard(path: str, value: Json, choices: Sequence[Json], now: datetime | None
 
 
 def _known(key: str) -> bool:
-    return key in QUESTION_PATHS or (key.startswith(OPTION) and len(key) > len(OPTION)) or is_path(key)
+    return key in QUESTION_PATHS or (key.startswith(OPTION) and len(key) > len(OPTION)) or is_path(_path_of(key))
 
 
 def _path_of(key: str) -> str:
-    return f"training.options.{key.removeprefix(OPTION)}" if key.startswith(OPTION) else QUESTION_PATHS.get(key, key)
+    if key.startswith(OPTION):
+        return f"training.options.{key.removeprefix(OPTION)}"
+    return QUESTION_PATHS.get(key, key.removeprefix(MODEL))
 
 
 def changes_from(given: Mapping[str, Json]) -> tuple[PlanChange, ...]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from caravan.values.run import RunRequest
 
 _LARGEST_ANSWERS = 1 << 20  # bytes; an answers file is a page of text
-_TYPE = "training.type"
 _LARGEST_PLAN = 4 << 20  # bytes; a plan may hold whole configs
 
 
@@ -150,7 +149,8 @@ def make_request(
     `plan` is a plan file: it says what neither `sets` nor the answers say. `nowhere`: without a cluster. `kind`: the
     training type whose script Caravan shall bring.
     """
-    from caravan.planning.answers import parse_set
+    from caravan.agent.training import FIELD
+    from caravan.planning.answers import changes_from, parse_set
     from caravan.planning.secrets import refuse_values
     from caravan.values.masking import mask
     from caravan.values.run import RunRequest
@@ -159,7 +159,7 @@ def make_request(
     known = wiring.secrets()
     given, changes = (
         read_answers(answers, known, wiring.clock.now().astimezone()),
-        tuple(parse_set(text) for text in (*([f"{_TYPE}={kind}"] if kind is not None else []), *sets)),
+        tuple(parse_set(text) for text in (*([f"{FIELD}={kind}"] if kind is not None else []), *sets)),
     )
     for change in changes:
         refuse_values(change.path, change.value, known)
@@ -167,9 +167,9 @@ def make_request(
         written = read_plan_at(plan, known)
         changes = (*written.beside(given), *changes)
         prompt, source = _of_the_file(written, plan, prompt, source)
-    for named in (given.get(_TYPE), *(change.value for change in changes if change.path == _TYPE)):
-        if named is not None:
-            wiring.types().get(str(named))  # raises, listing those there are
+    for change in (*changes_from(given), *changes):
+        if change.path == FIELD and change.value is not None:
+            wiring.types().get(str(change.value))  # raises, listing those there are
     prompt, source = mask(check_prompt(prompt), known), check_source(source)
     target = Target(NOWHERE, "default") if nowhere else wiring.target(cluster)
     request = RunRequest(
@@ -195,7 +195,9 @@ def make_request(
 
 def _says_data(request: RunRequest) -> bool:
     """Whether the request names data or a training type, so that a directory without files may be the repository."""
+    from caravan.agent.training import FIELD
+    from caravan.planning.answers import changes_from
     from caravan.training.choosing import named_data
 
-    given = {*request.answers, *(change.path for change in request.sets)}
-    return bool(given & {_TYPE, "dataset.path", "dataset"}) or named_data(request.prompt, frozenset()) is not None
+    said = {change.path for change in (*changes_from(request.answers), *request.sets)}
+    return bool(said & {FIELD, "dataset.path"}) or named_data(request.prompt, frozenset()) is not None

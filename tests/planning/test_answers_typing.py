@@ -171,6 +171,11 @@ def test_an_answer_to_nothing_is_an_error() -> None:
 def test_answers_files_in_yaml_and_json() -> None:
     assert load_answers("base_model: a/b\ntraining.lr: 1e-4\n") == {"base_model": "a/b", "training.lr": "1e-4"}
     assert load_answers('{"gpus": 2, "option:--x": "y"}') == {"gpus": 2, "option:--x": "y"}
+    assert load_answers("training_type: sft\nmodel:training.lr: 1e-4\n") == {
+        "training_type": "sft",
+        "model:training.lr": "1e-4",
+    }
+    assert changes_from({"model:training.lr": 1e-4})[0].path == "training.lr"
     assert load_answers("# nothing\n") == {}
     assert changes_from(load_answers("training.lr: 1e-4"))[0].value == 1e-4
 

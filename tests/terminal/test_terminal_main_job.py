@@ -197,6 +197,30 @@ def test_broken_answers_file(text: bytes, says: str, job: list[str], tmp_path: P
     assert wiring.runs.runs() == ()
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (["--answers", "training_type: sft"], 0),
+        (["--answers", "training.type: sft"], 0),
+        (["--answers", "dataset: org/data"], 0),
+        (["--set", "dataset.path=org/data"], 0),
+        (["--set", "training.type=sft"], 0),
+        (["--answers", "epochs: 2"], 2),
+        (["--answers", "training_type: rlhf"], 2),
+        ([], 2),
+    ],
+)
+def test_an_empty_directory_will_do_where_data_or_a_type_are_named(said: list[str], code: int, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    if said[:1] == ["--answers"]:
+        (tmp_path / "answers.yaml").write_text(said[1])
+        said = ["--answers", str(tmp_path / "answers.yaml")]
+    wiring = FakeWiring(tmp_path, [RunStatus.PLANNED])
+    argv = ["--prompt", "Teach it", "--codebase-path", str(tmp_path / "empty"), "--dry-run", "--yes", *said]
+    assert run(wiring, argv, nobody()) == code
+    assert bool(wiring.runs.runs()) == (code == 0)
+
+
 def test_a_profile_whose_secrets_can_not_be_had_leaves_no_run(job: list[str], tmp_path: Path) -> None:
     wiring, terminal = FakeWiring(tmp_path, []), nobody()
     wiring.no_access = UsageError("The profile prod takes its token from PROD, which is not set.", hint="Set PROD.")

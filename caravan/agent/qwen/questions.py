@@ -11,6 +11,7 @@ from typing import Final
 from caravan.agent.qwen.guard import ESSENCE, Ground, Refused, refusal
 from caravan.agent.qwen.replies import AskedQuestion, QuestionsReply
 from caravan.agent.qwen.words import misleads
+from caravan.planning.answers import MODEL
 from caravan.values.base import Json
 from caravan.values.dialogue import Question
 from caravan.values.errors import PlanError
@@ -118,7 +119,7 @@ def _added(said: AskedQuestion, model: str) -> Question:
     if choices and said.default is not None and said.default not in choices:
         choices = (said.default, *choices)
     return Question(
-        id=f"model:{said.path}",
+        id=f"{MODEL}{said.path}",
         text=said.text[:_LONGEST],
         path=said.path,
         default=said.default,

@@ -3,14 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.fakes.product import Product
 
 ROOT = Path(__file__).resolve().parent.parent
 # It fails until a repair gives it more memory, as the attempts are told apart by what the job may use.
@@ -35,34 +35,6 @@ print("loss 0.5", flush=True)
 """
 
 
-class Product:
-    """`python main.py ...` over one state directory."""
-
-    def __init__(self, home: Path, told: Path) -> None:
-        self.home = home
-        self.environment = {
-            **os.environ,
-            "CARAVAN_HOME": str(home),
-            "CARAVAN_NOTIFY_COMMAND": f"/bin/sh -c 'cat >{told}'",
-        }
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "main.py", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def document(self, *arguments: str, code: int = 0) -> Any:
-        done = self.run(*arguments, "--json")
-        assert done.returncode == code, done.stderr
-        return json.loads(done.stdout)
-
-
 @pytest.fixture
 def told(tmp_path: Path) -> Path:
     return tmp_path / "told.json"
@@ -70,7 +42,7 @@ def told(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def product(tmp_path: Path, told: Path) -> Iterator[Product]:
-    product = Product(tmp_path / "home", told)
+    product = Product(tmp_path / "home", CARAVAN_NOTIFY_COMMAND=f"/bin/sh -c 'cat >{told}'")
     yield product
     product.run("cluster", "down")
 

@@ -4,12 +4,8 @@ What the model says is scripted; the repository's failure is one that no rule kn
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +13,7 @@ from caravan.values.prompts import content_version, remote_name
 from machine import LocalControl
 from tests.fakes.langfuse_server import LangfuseServer
 from tests.fakes.openai_server import Asked, ScriptedOpenAi, Turn, says
+from tests.fakes.product import Product
 
 ROOT = Path(__file__).resolve().parent.parent
 SHELF = """
@@ -66,30 +63,9 @@ def answers(asked: Asked) -> Turn:
     return says(f"<think>The shelf...</think>\n```json\n{json.dumps(STEPS[name][1])}\n```") if name else says("{}")
 
 
-class Product:
-    """`python main.py ...` over one state directory, with a model at `url`."""
-
-    def __init__(self, home: Path, url: str) -> None:
-        self.environment = {
-            **os.environ,
-            "CARAVAN_HOME": str(home),
-            "CARAVAN_LOOK_UP": "0",
-            "CARAVAN_MODEL_URL": url,
-        }
-
-    def run(self, *words: str, code: int) -> tuple[Any, list[str]]:
-        """The document of a command, and the lines that it told meanwhile."""
-        done = subprocess.run(
-            [sys.executable, "main.py", *words, "--json"],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        return json.loads(done.stdout), done.stderr.splitlines()
+def with_model(home: Path, url: str) -> Product:
+    """The product with a model at `url`."""
+    return Product(home, CARAVAN_LOOK_UP="0", CARAVAN_MODEL_URL=url)
 
 
 @pytest.fixture
@@ -111,7 +87,7 @@ def job(tmp_path: Path) -> tuple[str, ...]:
 
 def test_what_no_rule_knows_is_mended_by_the_model_and_told(home: Path, job: tuple[str, ...]) -> None:
     with ScriptedOpenAi(answers, models=[("qwen3-8b", 32768)]) as server:
-        document, told = Product(home, server.url).run(*job, "--yes", code=0)
+        document, told = with_model(home, server.url).told(*job, "--yes", code=0)
         host = server.url.split("/")[2]
     first, second = document["attempts"]
     assert document["status"] == "succeeded"
@@ -123,10 +99,9 @@ def test_what_no_rule_knows_is_mended_by_the_model_and_told(home: Path, job: tup
     assert {row["step"] for row in used["steps"]} >= {"refine_profile", "questions", "propose", "diagnose", "repairs"}
     assert not any(row["failed"] for row in used["steps"])
 
-    text = "\n".join(told)
-    assert text.count(f"A language model is asked too: {host}.") == 1
-    assert "Cause: The batch does not fit the shelf. (by qwen3-8b)" in text
-    assert "By qwen3-8b: change_plan training.options.--batch-size = 4: a smaller batch fits" in text
+    assert told.count(f"A language model is asked too: {host}.") == 1
+    assert "Cause: The batch does not fit the shelf. (by qwen3-8b)" in told
+    assert "By qwen3-8b: change_plan training.options.--batch-size = 4: a smaller batch fits" in told
     report = Path(document["report_path"]).read_text()
     assert "## Language model" in report
     assert "by qwen3-8b: four fit" in report
@@ -137,14 +112,14 @@ def test_what_no_rule_knows_is_mended_by_the_model_and_told(home: Path, job: tup
 
 def test_a_model_that_is_gone_when_a_run_goes_on_is_said_once(home: Path, job: tuple[str, ...]) -> None:
     with ScriptedOpenAi(answers, models=[("qwen3-8b", 32768)]) as server:
-        product = Product(home, server.url)
-        open_run, _ = product.run(*job, code=3)
+        product = with_model(home, server.url)
+        open_run, _ = product.told(*job, code=3)
         asked = len(server.chats)
     assert open_run["question"]
-    document, told = product.run("resume", open_run["run_id"], "--approve", code=3)
+    document, told = product.told("resume", open_run["run_id"], "--approve", code=3)
     assert document["status"] == "escalated"
     assert document["attempts"][0]["diagnosis"]["by"] == "rules"
-    assert sum("Going on by the rules" in line for line in told) == 1
+    assert sum("Going on by the rules" in line for line in told.splitlines()) == 1
     steps = {row["step"]: row for row in document["model"]["steps"]}
     assert sum(row["calls"] for row in steps.values() if not row["failed"]) == asked  # none was asked twice
     assert set(steps) >= {"refine_profile", "diagnose"}
@@ -154,32 +129,25 @@ def test_a_model_that_is_gone_when_a_run_goes_on_is_said_once(home: Path, job: t
 def test_the_prompts_of_langfuse_are_used_and_a_run_that_goes_on_keeps_them(home: Path, job: tuple[str, ...]) -> None:
     plan = (ROOT / "templates" / "prompts" / "plan.md").read_text("utf-8")
     with ScriptedOpenAi(answers, models=[("qwen3-8b", 32768)]) as server, LangfuseServer() as langfuse:
-        product = Product(home, server.url)
+        product = with_model(home, server.url)
         product.environment |= langfuse.environment() | {"CARAVAN_PROMPT_CACHE_S": "0"}
         for name in ("plan", "repair"):
             text = (ROOT / "templates" / "prompts" / f"{name}.md").read_text("utf-8")
             langfuse.put_prompt(remote_name(name), f"Of LangFuse.\n{text}", "production")
-        open_run, _ = product.run(*job, code=3)
+        open_run, _ = product.told(*job, code=3)
         langfuse.put_prompt(remote_name("plan"), plan, "production")
         langfuse.put_prompt(remote_name("repair"), "nothing", "production")
-        document, told = product.run("resume", open_run["run_id"], "--approve", code=0)
+        document, told = product.told("resume", open_run["run_id"], "--approve", code=0)
         said = [asked.said() for asked in server.chats]
     used = {prompt for step in document["model"]["steps"] for prompt in step["prompts"]}
     version = content_version(f"Of LangFuse.\n{plan}")
     assert f"plan {version} (LangFuse 1)" in used
     assert any("Of LangFuse." in text for text in said)
     assert any(prompt.startswith("repair ") and prompt.endswith("(shipped)") for prompt in used)
-    assert "LangFuse's version 2 of the prompt repair is not used" in "\n".join(told)
+    assert "LangFuse's version 2 of the prompt repair is not used" in told
     report = Path(document["report_path"]).read_text()
     assert f"plan {version}" in report
     trace = (home / "traces" / f"{document['run_id']}.jsonl").read_text()
     assert f'"prompt":"plan","prompt_version":"{version}","prompt_number":1,"prompt_origin":"langfuse"' in trace
-    shown = subprocess.run(
-        [sys.executable, "main.py", "show", document["run_id"]],
-        cwd=ROOT,
-        env=product.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    shown = product.run("show", document["run_id"]).stdout
     assert f"plan {version} (LangFuse 1)" in shown

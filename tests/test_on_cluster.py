@@ -1,9 +1,6 @@
 """`--on-cluster`, as users run it: the agent is a job of the real built-in cluster, in real processes."""
 
-import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +15,7 @@ from caravan.cluster.nomad import NomadCluster
 from caravan.runs.bundle import unpack
 from machine import SystemClock
 from tests.fakes.langfuse_server import LangfuseServer
+from tests.fakes.product import Product
 
 ROOT = Path(__file__).resolve().parent.parent
 # It fails until a repair gives it more memory, then waits for a gate, where there is one.
@@ -42,28 +40,8 @@ print("loss 0.5", flush=True)
 """
 
 
-class Product:
-    """`python main.py ...` over one state directory, and the cluster that it started."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.environment = {**os.environ, "CARAVAN_HOME": str(home)}
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "main.py", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def document(self, *arguments: str, code: int = 0) -> Any:
-        done = self.run(*arguments, "--json")
-        assert done.returncode == code, done.stderr
-        return json.loads(done.stdout)
+class Handing(Product):
+    """The product, and the cluster that it started."""
 
     def hand_over(self, repository: Path, *more: str) -> Any:
         arguments = ["--prompt", "Train it", "--codebase-path", str(repository), "--cluster", "local", "--yes"]
@@ -97,8 +75,8 @@ class Product:
 
 
 @pytest.fixture
-def product(tmp_path: Path) -> Iterator[Product]:
-    product = Product(tmp_path / "home")
+def product(tmp_path: Path) -> Iterator[Handing]:
+    product = Handing(tmp_path / "home")
     yield product
     product.run("cluster", "down")
 
@@ -115,14 +93,14 @@ def gated(path: Path) -> tuple[str, str]:
     return ("--set", f'training.options={{"--gate": "{path}"}}')
 
 
-def until_left(product: Product, run_id: str) -> None:
+def until_left(product: Handing, run_id: str) -> None:
     """Wait until the agent works: it has left the run for the first time."""
     with_left = product.home / "cluster"
     while not list(with_left.glob("allocs/*/alloc/data/caravan-run.b64")):
         time.sleep(0.1)
 
 
-def test_its_trace_is_brought_here_too_and_langfuse_gets_it_from_here(product: Product, repository: Path) -> None:
+def test_its_trace_is_brought_here_too_and_langfuse_gets_it_from_here(product: Handing, repository: Path) -> None:
     with LangfuseServer() as langfuse:
         product.environment |= langfuse.environment()
         run_id = product.hand_over(repository)["run_id"]  # no secrets are lent: its agent works without LangFuse
@@ -136,7 +114,7 @@ def test_its_trace_is_brought_here_too_and_langfuse_gets_it_from_here(product: P
         assert {"deploy_job", "evaluate", "report"} <= {span.name for span in langfuse.kept.spans.values()}
 
 
-def test_it_repairs_there_and_the_result_is_brought_here(product: Product, repository: Path) -> None:
+def test_it_repairs_there_and_the_result_is_brought_here(product: Handing, repository: Path) -> None:
     document = product.hand_over(repository, "--set", "resources.memory_mb=200")
     run_id = document["run_id"]
     assert document["status"] == "running"
@@ -157,7 +135,7 @@ def test_it_repairs_there_and_the_result_is_brought_here(product: Product, repos
     cluster.close()
 
 
-def test_while_it_works_nobody_else_does(product: Product, repository: Path, tmp_path: Path) -> None:
+def test_while_it_works_nobody_else_does(product: Handing, repository: Path, tmp_path: Path) -> None:
     run_id = product.hand_over(repository, *gated(tmp_path / "gate"))["run_id"]
     refused = product.run("resume", run_id)
     assert refused.returncode == 2
@@ -171,7 +149,7 @@ def test_while_it_works_nobody_else_does(product: Product, repository: Path, tmp
     assert product.run("watch", run_id).returncode == 0
 
 
-def test_the_token_that_it_was_lent_stands_nowhere_else(product: Product, repository: Path, tmp_path: Path) -> None:
+def test_the_token_that_it_was_lent_stands_nowhere_else(product: Handing, repository: Path, tmp_path: Path) -> None:
     run_id = product.hand_over(repository, *gated(tmp_path / "gate"))["run_id"]
     until_left(product, run_id)
     running = control.status(product.home / "cluster")
@@ -186,7 +164,7 @@ def test_the_token_that_it_was_lent_stands_nowhere_else(product: Product, reposi
 
 
 def test_its_killed_process_comes_back_and_deploys_nothing_twice(
-    product: Product, repository: Path, tmp_path: Path
+    product: Handing, repository: Path, tmp_path: Path
 ) -> None:
     run_id = product.hand_over(repository, *gated(tmp_path / "gate"))["run_id"]
     until_left(product, run_id)
@@ -203,7 +181,7 @@ def test_its_killed_process_comes_back_and_deploys_nothing_twice(
     cluster.close()
 
 
-def test_stop_ends_the_agent_and_the_job(product: Product, repository: Path, tmp_path: Path) -> None:
+def test_stop_ends_the_agent_and_the_job(product: Handing, repository: Path, tmp_path: Path) -> None:
     run_id = product.hand_over(repository, *gated(tmp_path / "never"))["run_id"]
     until_left(product, run_id)
     stopped = product.run("stop", run_id)
@@ -216,7 +194,7 @@ def test_stop_ends_the_agent_and_the_job(product: Product, repository: Path, tmp
     assert product.run("delete", run_id, "--yes").returncode == 0
 
 
-def test_a_question_comes_back_and_is_answered_here(product: Product, repository: Path, tmp_path: Path) -> None:
+def test_a_question_comes_back_and_is_answered_here(product: Handing, repository: Path, tmp_path: Path) -> None:
     run_id = product.hand_over(repository, *gated(tmp_path / "gate"))["run_id"]
     until_left(product, run_id)
     cluster = product.cluster()
@@ -231,7 +209,7 @@ def test_a_question_comes_back_and_is_answered_here(product: Product, repository
     assert ended["status"] == "succeeded"
 
 
-def test_what_is_lost_there_goes_on_from_here(product: Product, repository: Path, tmp_path: Path) -> None:
+def test_what_is_lost_there_goes_on_from_here(product: Handing, repository: Path, tmp_path: Path) -> None:
     run_id = product.hand_over(repository, *gated(tmp_path / "gate"))["run_id"]
     until_left(product, run_id)
     cluster = product.cluster()

@@ -5,8 +5,6 @@ What the model says is scripted: it is right where its prompt holds worked examp
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
@@ -18,6 +16,7 @@ from machine import LocalControl
 from main import main
 from tests.fakes.langfuse_server import LangfuseServer
 from tests.fakes.openai_server import Asked, ScriptedOpenAi, Turn, hangs
+from tests.fakes.product import Product
 from tests.offline.planted import WORDS, answers, write
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,37 +27,12 @@ sys.exit("WidgetFault: the batch does not fit the shelf")
 """
 
 
-class Product:
-    """`python main.py ...` over one state directory."""
+class Optimizing(Product):
+    """The product with a model at `url`, and cases to optimise over."""
 
     def __init__(self, folder: Path, url: str, **more: str) -> None:
-        self.home, self.cases = folder / "home", write(folder / "cases.jsonl", EASY)
-        self.environment = {
-            **os.environ,
-            "CARAVAN_HOME": str(self.home),
-            "CARAVAN_LOOK_UP": "0",
-            "CARAVAN_MODEL_URL": url,
-            "HOME": str(folder),
-            **more,
-        }
-
-    def start(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "main.py", *words],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *words: str, code: int) -> tuple[Any, str]:
-        """The document of a command, and what it told meanwhile."""
-        process = self.start(*words, "--json")
-        out, err = process.communicate()
-        assert process.returncode == code, err
-        return (json.loads(out) if out else None), err
+        super().__init__(folder / "home", CARAVAN_LOOK_UP="0", CARAVAN_MODEL_URL=url, HOME=str(folder), **more)
+        self.cases = write(folder / "cases.jsonl", EASY)
 
     def optimize(self, *words: str) -> tuple[str, ...]:
         given = ("--data", f"cases={self.cases}", "--only-data", "--max-cases", "20", "--demos", "1", "--seed", "3")
@@ -81,8 +55,8 @@ def test_what_is_found_is_pushed_promoted_and_used_by_the_next_run_without_dspy(
     (repository / "README.md").write_text("# Shelf\n\n    python train.py\n")
     (blocked / "dspy.py").write_text("raise ImportError('no DSPy here')\n")
     with ScriptedOpenAi(answers, models=[("qwen3-8b", 32768)]) as server, LangfuseServer() as langfuse:
-        product = Product(folder, server.url, **langfuse.environment())
-        document, told = product.run(*product.optimize("--promote"), code=0)
+        product = Optimizing(folder, server.url, **langfuse.environment())
+        document, told = product.told(*product.optimize("--promote"), code=0)
         (step,) = document["steps"]
         asked = len(server.chats)
         assert "at most" in told
@@ -119,14 +93,14 @@ def test_what_is_killed_goes_on_without_asking_again(folder: Path) -> None:
         return answers(asked)
 
     with ScriptedOpenAi(script, models=[("qwen3-8b", 32768)]) as server:
-        product = Product(folder, server.url)
+        product = Optimizing(folder, server.url)
         process = product.start(*product.optimize("--json"))
         assert reached.wait(240)
         process.kill()
         process.communicate()
         first = [json.dumps(asked.body["messages"]) for asked in server.chats[:-1]]
         (name,) = [path.name for path in (product.home / "optimize").iterdir() if path.is_dir()]
-        document, _ = product.run("optimize", "--resume", name, code=0)
+        document, _ = product.told("optimize", "--resume", name, code=0)
         again = [json.dumps(asked.body["messages"]) for asked in server.chats[len(first) + 1 :]]
     assert document["id"] == name
     assert document["steps"][0]["ending"] == "better"
@@ -159,7 +133,7 @@ def test_no_improvement_is_said_in_exit_code_and_document_and_nothing_is_pushed(
         return answers(asked)
 
     with ScriptedOpenAi(script, models=[("qwen3-8b", 32768)]) as server, LangfuseServer() as langfuse:
-        product = Product(tmp_path, server.url)
+        product = Optimizing(tmp_path, server.url)
         for name, value in {"CARAVAN_MODEL_URL": server.url, **langfuse.environment()}.items():
             monkeypatch.setenv(name, value)
         code, document, _ = command(product.optimize("--promote"), capsys)

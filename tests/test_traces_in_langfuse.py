@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from observability import LocalTracer, trace_id
 from tests.agent.qwen.test_model_in_runs import CAUSE, SMALLER, Talking, shelf
 from tests.agent.test_loop import needs
 from tests.fakes.langfuse_server import LangfuseServer
+from tests.fakes.product import Product
 from tests.fakes.wiring import FakeWiring, nobody, printed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -256,34 +255,10 @@ def test_a_no_is_scored_as_one(tmp_path: Path, server: LangfuseServer) -> None:
     assert {"deployed": 0, "user_approval": 0, "status": "rejected"}.items() <= scores(server).items()
 
 
-class Product:
-    """`python main.py ...` over one state directory, traced to a LangFuse."""
-
-    def __init__(self, home: Path, server: LangfuseServer) -> None:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
-        self.environment = {**kept, "CARAVAN_HOME": str(home), **server.environment()}
-
-    def start(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "main.py", *words],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def document(self, *words: str, code: int = 0) -> Any:
-        process = self.start(*words, "--json")
-        out, err = process.communicate()
-        assert process.returncode == code, err
-        return json.loads(out)
-
-
 @pytest.fixture
 def product(tmp_path: Path, server: LangfuseServer) -> Iterator[Product]:
-    made = Product(tmp_path / "home", server)
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    made = Product(tmp_path / "home", kept, **server.environment())
     yield made
     made.start("cluster", "down").communicate()
 

@@ -1,10 +1,6 @@
 """Ctrl-C: what it asks, and what it leaves behind; with real processes in a real pseudo-terminal."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +12,7 @@ from caravan.terminal.interrupts import Interrupts
 from caravan.values.errors import Interrupted
 from caravan.values.run import Deployment, DeploymentState, RunRecord, RunStatus
 from tests.fakes.clock import FakeClock
+from tests.fakes.product import Product
 from tests.fakes.ptys import Sitting
 from tests.fakes.wiring import FakeWiring, person, printed
 
@@ -172,35 +169,14 @@ def test_what_is_ignored_stays_ignored() -> None:
 # ---- with real processes
 
 
-class Product:
-    """`python main.py ...` over one state directory."""
-
-    def __init__(self, home: Path) -> None:
-        self.environment = {**os.environ, "CARAVAN_HOME": str(home), "CARAVAN_MEMORY": "false"}
-
-    def sit(self, *argv: str) -> Sitting:
-        return Sitting(["main.py", *argv], cwd=ROOT, environment=self.environment)
-
-    def start(self, *argv: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "main.py", *argv],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *argv: str) -> tuple[int, str]:
-        process = self.start(*argv)
-        out, _ = process.communicate()
-        return process.returncode, out
+def sit(product: Product, *words: str) -> Sitting:
+    """Start a command before a person."""
+    return Sitting(["main.py", *words], cwd=ROOT, environment=product.environment)
 
 
 @pytest.fixture
 def product(tmp_path: Path) -> Iterator[Product]:
-    product = Product(tmp_path / "home")
+    product = Product(tmp_path / "home", CARAVAN_MEMORY="false")
     yield product
     product.run("cluster", "down")
 
@@ -214,7 +190,7 @@ def watching(sitting: Sitting) -> bool:
 
 
 def test_ctrl_c_in_a_terminal(product: Product, repository: Path) -> None:
-    sitting = product.sit("--prompt", "Train it", "--codebase-path", str(repository), "--cluster", "local", "--yes")
+    sitting = sit(product, "--prompt", "Train it", "--codebase-path", str(repository), "--cluster", "local", "--yes")
     try:
         sitting.until(watching)
         assert not sitting.echoes
@@ -237,10 +213,9 @@ def test_ctrl_c_in_a_terminal(product: Product, repository: Path) -> None:
         run_id = next(line.split()[1] for line in sitting.text().splitlines() if line.startswith("Run "))
     finally:
         sitting.close()
-    code, out = product.run("show", run_id, "--json")
-    assert (code, json.loads(out)["status"]) == (0, "running")
+    assert product.document("show", run_id)["status"] == "running"
 
-    sitting, other = product.sit("resume", run_id), None
+    sitting, other = sit(product, "resume", run_id), None
     try:
         sitting.until_text("running on")
         other = product.start("watch", run_id)
@@ -260,6 +235,6 @@ def test_ctrl_c_in_a_terminal(product: Product, repository: Path) -> None:
         if other is not None and other.poll() is None:
             other.kill()
             other.communicate()
-    code, out = product.run("show", run_id, "--json")
-    assert json.loads(out)["status"] == "stopped"
-    assert len(json.loads(out)["attempts"]) == 1
+    document = product.document("show", run_id)
+    assert document["status"] == "stopped"
+    assert len(document["attempts"]) == 1

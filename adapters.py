@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from caravan.agent.model.metered import Metered
     from caravan.cluster.nomad import NomadCluster
     from caravan.ports import ChatModel, Clock, Courier, ImageRegistry, Memory, ModelHub, Resolver, Store, Tracer
+    from caravan.runs.database import Database
     from caravan.values.base import Json
     from config import Settings
     from langfuse_access import LangfuseAccess
@@ -121,6 +122,16 @@ def make_hub(settings: Settings, home: Path, endpoint: str | None = None) -> Mod
         proxies={scheme: proxy for scheme, proxy in pairs.items() if proxy},
         no_proxy=settings.no_proxy or "",
     )
+
+
+def make_database(settings: Settings, records: Path, *, clock: Clock) -> Database:
+    """The database of runs, money and models: the one that the settings name, else the file in `records`.
+
+    Raises StateError or ServiceError where it can't be used.
+    """
+    from caravan.runs.database import open_database
+
+    return open_database(settings.database() or records / "caravan.db", clock)
 
 
 def make_tracer(settings: Settings, path: Path, run_id: str, *, clock: Clock, secrets: tuple[str, ...]) -> Tracer:

@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from caravan.values.database import DatabaseAddress, parse_database_url
 from caravan.values.environment import BaseImage
 from caravan.values.errors import UsageError
 from caravan.values.masking import MASK, mask, secret_values
@@ -166,6 +167,12 @@ class Settings(BaseSettings):
     prices: Path | None = _env(
         "CARAVAN_PRICES",
         description="list of prices (prices.toml), in place of the profile's, the user's and the system's",
+    )
+
+    database_url: SecretStr | None = _env(
+        "DATABASE_URL",
+        description="database of runs, money and models: postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH; "
+        "unset: `caravan.db` in CARAVAN_HOME",
     )
 
     nomad_addr: str | None = _env("NOMAD_ADDR", description="address of the Nomad cluster; unset: the built-in one")
@@ -370,11 +377,24 @@ class Settings(BaseSettings):
             raise ValueError("holds a user name, a key or a query; keys are settings of their own")
         return url
 
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parse_database_url(url.get_secret_value())
+        return url
+
+    def database(self) -> DatabaseAddress | None:
+        """Where the database is; None: in CARAVAN_HOME."""
+        return parse_database_url(self.database_url.get_secret_value()) if self.database_url else None
+
     def secrets(self) -> tuple[str, ...]:
         """Values that may be written nowhere: those of the secret settings, and what the environment calls a secret."""
-        values = (getattr(self, name) for name in type(self).model_fields)
+        values = (getattr(self, name) for name in type(self).model_fields if name != "database_url")
         own = (v.get_secret_value() for v in values if isinstance(v, SecretStr) and v.get_secret_value())
-        return tuple(dict.fromkeys((*own, *secret_values(os.environ))))
+        database = self.database()
+        passwords = database.secrets() if database else ()
+        return tuple(dict.fromkeys((*own, *passwords, *secret_values(os.environ))))
 
     def user_name(self) -> str:
         """Whose runs these are: as the setting says, else the system's user; a number where that has no name."""
@@ -414,6 +434,9 @@ class Settings(BaseSettings):
             variable = _variable(field)
             value = getattr(self, name)
             value = ", ".join(i.image for i in value) if name == "base_images" else value
+            if name == "database_url":
+                address = self.database()
+                value = address.shown if address else None
             shown = MASK if isinstance(value, SecretStr) else "" if value is None else mask(str(value))
             rows.append((variable, shown, "environment" if any(map(os.environ.get, _variables(field))) else "default"))
         return rows

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from caravan.cluster.nomad import NomadCluster
     from caravan.offline.running import Optimisation
     from caravan.ports import Clock, Memory, ModelHub, ModelRegistry, Progress, PromptShelf, Store, Toolbox, Tracer
+    from caravan.runs.database import Database
     from caravan.runs.folder import DiskFolder
     from caravan.terminal.langfuse_checks import LangfuseServer
     from caravan.training.loading import Types
@@ -153,8 +154,6 @@ class Application:
                 yield other
             finally:
                 other._store.close()
-                if "_models" in vars(other):
-                    other._models.close()
                 if inventory is not None:
                     other.local_cluster.down()
 
@@ -181,14 +180,26 @@ class Application:
         return Notices(url, settings.notify_command, environment=process_environment(), clock=self.clock)
 
     @cached_property
+    def _database(self) -> Database:
+        from adapters import make_database
+        from caravan.runs.database import open_database
+
+        if self.runs is not None:  # a run that leaves nothing writes nothing into a database that stays
+            return open_database(self.runs / "caravan.db", self.clock)
+        return make_database(self._settings, self.home, clock=self.clock)
+
+    @cached_property
     def _store(self) -> Store:
+        from adapters import make_database
         from caravan.runs.beside import StoreBeside
         from caravan.runs.store import SqlStore
 
-        store = SqlStore(self._records / "caravan.db", self.clock)
-        earlier = self.home / "caravan.db"
+        store = SqlStore(self._database, self.clock)
+        kept = self._settings.database_url is not None or (self.home / "caravan.db").is_file()
+        if self.runs is None or not kept:
+            return store
         # A run that leaves nothing knows all the same what was answered before.
-        return StoreBeside(store, SqlStore(earlier, self.clock)) if self.runs and earlier.is_file() else store
+        return StoreBeside(store, SqlStore(make_database(self._settings, self.home, clock=self.clock), self.clock))
 
     def store(self) -> Store:
         """The store of runs."""
@@ -198,7 +209,7 @@ class Application:
     def _models(self) -> ModelRegistry:
         from caravan.runs.model_registry import SqlModelRegistry
 
-        return SqlModelRegistry(self._records / "caravan.db")
+        return SqlModelRegistry(self._database, self.clock)
 
     def models(self) -> ModelRegistry:
         """The registered models."""

@@ -21,7 +21,7 @@ _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the person who runs the tests reaches them, and nothing is written to their state directory."""
     for name in list(os.environ):
-        if name.startswith(_OURS) or name.lower() in _PROXIES:
+        if name.startswith(_OURS) or name == "DATABASE_URL" or name.lower() in _PROXIES:
             monkeypatch.delenv(name)
     monkeypatch.setenv("CARAVAN_HOME", str(tmp_path / "caravan-home"))
     monkeypatch.setenv("CARAVAN_LOOK_UP", "0")  # no index and no registry is asked but those that a test makes

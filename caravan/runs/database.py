@@ -1,164 +1,162 @@
-"""Opening the database: its file, its connection settings, its schema version, and its errors in our words.
+"""The database of a store: opened, migrated, read and written, on SQLite or PostgreSQL.
 
-It must not know what the tables mean; `store.py` does.
+It must not know what the tables mean; `store.py` and `model_registry.py` do. What differs between the two kinds is
+told by a `Kind` (`sqlite_file.py`, `postgres.py`).
 """
 
-import errno
-import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from __future__ import annotations
+
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 
-from caravan.runs.files import make_folder
+from caravan.runs.sqlite_file import SqliteFile
 from caravan.values.errors import StateError
 
-HEAD: Final = "0003"
-"""The newest revision in `migrations/versions/`; a test holds the two equal. At head Alembic is never imported."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
-WRITES: Final = "caravan_writes"
-"""Execution option of a connection whose transactions take the write lock at their start."""
+    from sqlalchemy.dialects.sqlite import Insert
 
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_MIGRATION_WAIT_S: Final = 60.0
+    from caravan.ports import Clock
+    from caravan.values.database import DatabaseAddress
+
+Found = TypeVar("Found")
 
 
-def open_database(path: Path, *, busy_s: float = 15.0) -> sa.Engine:
-    """The SQLite database at `path`, made or brought to the newest schema where needed.
+class Hold(Enum):
+    """What a writer keeps others from while it works; SQLite's one writer keeps off all of them.
 
-    `busy_s`: seconds to wait for another process's write. Raises StateError when the file can't be made, read or
-    written, is damaged, or was written by a newer version.
+    MONEY: whoever looks what is left under a limit and reserves of it. MONEY_CHANGES: whoever changes what such a look
+    adds up; many may at once. MODELS: whoever counts versions or moves stages.
     """
-    with state_errors(path):
-        _make_file(path)
-        engine = _engine(path, busy_s)
+
+    MONEY = (16001, "")
+    MONEY_CHANGES = (16001, "_shared")
+    MODELS = (16002, "")
+
+
+class Kind(Protocol):
+    """What differs between SQLite and PostgreSQL."""
+
+    @property
+    def shown(self) -> str:
+        """The database's name for people, without a password."""
+
+    def engine(self) -> sa.Engine:
+        """Open it, made or brought to the newest schema where needed."""
+
+    def reading(self, engine: sa.Engine) -> sa.Engine:
+        """The engine for transactions that see one moment of the database."""
+
+    def writing(self, engine: sa.Engine) -> sa.Engine:
+        """The engine for transactions that write."""
+
+    def hold(self, connection: sa.Connection, hold: Hold) -> None:
+        """Keep off the other writers of that kind until the transaction ends."""
+
+    def explained(self, error: Exception) -> Exception:
+        """An error of the file system, the driver or SQLAlchemy in our words."""
+
+    def again(self, work: Callable[[], Found], clock: Clock) -> Found:
+        """The work, done again where the connection was lost and that does no harm."""
+
+
+class CommitUnknown(Exception):
+    """The connection was lost while a transaction was committed: it may have been, or not."""
+
+
+class Database:
+    """A database that is open. Every method raises StateError or ServiceError for what the database does."""
+
+    def __init__(self, kind: Kind, clock: Clock) -> None:
+        self._kind = kind
+        self._clock = clock
+        with self._explained():
+            self._engine = kind.engine()
+        self._reading, self._writing = kind.reading(self._engine), kind.writing(self._engine)
+
+    @property
+    def shown(self) -> str:
+        """Its name for people, without a password."""
+        return self._kind.shown
+
+    def read(self, work: Callable[[sa.Connection], Found]) -> Found:
+        """What `work` finds, in one transaction that sees one moment of the database."""
+
+        def once() -> Found:
+            with self._reading.begin() as connection:
+                return work(connection)
+
+        with self._explained():
+            return self._kind.again(once, self._clock)
+
+    def write(
+        self, work: Callable[[sa.Connection], Found], *, hold: Hold | None = None, repeatable: bool = True
+    ) -> Found:
+        """What `work` finds, in one transaction that is all of it or nothing.
+
+        It is done again where the connection was lost; where that happened at its very end, only if it is `repeatable`.
+        """
+
+        def once() -> Found:
+            worked = False
+            try:
+                with self._writing.begin() as connection:
+                    if hold is not None:
+                        self._kind.hold(connection, hold)
+                    found = work(connection)
+                    worked = True
+                return found
+            except sa.exc.DBAPIError as error:
+                if worked and not repeatable and error.connection_invalidated:
+                    raise CommitUnknown from error
+                raise
+
+        with self._explained():
+            return self._kind.again(once, self._clock)
+
+    def close(self) -> None:
+        """Let go of it; a later call opens it again."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            if _version(engine) != HEAD:
-                _migrate(engine, path)
-        except BaseException:
-            engine.dispose()
-            raise
-        return engine
+            yield
+        except CommitUnknown as error:
+            raise StateError(
+                f"The connection to {self.shown} was lost: whether it was stored is not known.",
+                hint="Look what is there, then try again.",
+            ) from error
+        except (OSError, sa.exc.DBAPIError, sa.exc.TimeoutError, ValueError) as error:
+            told = self._kind.explained(error)
+            raise told from error
 
 
-@contextmanager
-def state_errors(path: Path) -> Iterator[None]:
-    """Errors of the file system and of the database inside the block, as StateErrors that say what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise StateError(
-            f"The database {path} can't be used: {error.strerror or error}.", hint=_os_hint(error)
-        ) from error
-    except sa.exc.DBAPIError as error:
-        raise _explained(path, str(error.orig)) from error
-    except sqlite3.Error as error:
-        raise _explained(path, str(error)) from error
-    except ValueError as error:  # a stored time, number or document that can't be read
-        raise StateError(
-            f"The database {path} holds what can't be read ({error}).",
-            hint="Move it away and a new one is made; the folders of the runs are not touched.",
-        ) from error
+def open_database(place: Path | DatabaseAddress, clock: Clock, *, busy_s: float = 15.0) -> Database:
+    """The database at a path or address. `busy_s`: seconds to wait for another process's write.
+
+    Raises StateError when it can't be made, read or written, is damaged, or was written by a newer version;
+    ServiceError when its server can't be reached or refuses.
+    """
+    path = place if isinstance(place, Path) else place.path
+    if path is not None:
+        return Database(SqliteFile(path, busy_s), clock)
+    from caravan.runs.postgres import Server
+
+    return Database(Server(cast("DatabaseAddress", place), busy_s), clock)
 
 
-def _os_hint(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "Make room on that disk."
-    return "Make it writable, or set CARAVAN_HOME to another directory."
+def insert(connection: sa.Connection, table: sa.Table) -> Insert:
+    """An INSERT that may say what happens on a conflict; the two kinds say it with the same words."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
 
+        return cast("Insert", cast("Any", postgresql).insert(table))
+    from sqlalchemy.dialects import sqlite
 
-def _explained(path: Path, words: str) -> StateError:
-    low = words.lower()
-    if "locked" in low or "busy" in low:
-        return StateError(f"The database {path} is in use by another process ({words}).", hint="Try again later.")
-    if "readonly" in low or "unable to open" in low:
-        return StateError(
-            f"The database {path} can't be opened for writing ({words}).",
-            hint="Make it and its directory writable, or set CARAVAN_HOME to another directory.",
-        )
-    if "full" in low or "disk i/o" in low:  # the shared-memory file of a full disk is an I/O error
-        return StateError(f"The database {path} can't be written ({words}).", hint="Make room on that disk.")
-    if "not a database" in low or "malformed" in low:
-        return StateError(
-            f"The database {path} is damaged ({words}).",
-            hint="Move it away and a new one is made; the folders of the runs are not touched.",
-        )
-    return StateError(f"The database {path} failed: {words}.", hint="Move it away to start with a new one.")
-
-
-def _make_file(path: Path) -> None:
-    """The file with mode 0600 before SQLite opens it; its journal files take over that mode."""
-    make_folder(path.parent)
-    journal = path.with_name(f"{path.name}-wal")
-    if journal.exists() and journal.stat().st_size and path.exists() and not path.stat().st_size:
-        # SQLite would take it for a new one and throw the journal away.
-        raise _explained(path, "database disk image is malformed: it is empty and its journal is not")
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
-def _engine(path: Path, busy_s: float) -> sa.Engine:
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), connect_args={"timeout": busy_s})
-
-    # The driver's own transaction control starts transactions late, without the write lock; two processes that both
-    # read first and then write would then fail at once instead of waiting. So transactions are begun here.
-    @sa.event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        writes = connection.get_execution_options().get(WRITES)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _version(engine: sa.Engine) -> str | None:
-    """The schema's revision, or None for an empty database. One query, without Alembic."""
-    with engine.connect() as connection:
-        try:
-            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-        except sa.exc.OperationalError as error:
-            if "no such table" in str(error.orig):
-                return None
-            raise
-
-
-def _migrate(engine: sa.Engine, path: Path) -> None:
-    """Bring the schema to HEAD, one process at a time; all of it or nothing."""
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(f"{path}.lock", timeout=_MIGRATION_WAIT_S, mode=0o600):
-            with closing(engine.raw_connection()) as raw:
-                raw.cursor().execute("PRAGMA journal_mode=WAL")  # stays with the file; not possible in a transaction
-            with engine.execution_options(**{WRITES: True}).begin() as connection:
-                _upgrade(connection, path)
-    except Timeout as error:
-        raise StateError(f"Another process is upgrading the database {path}.", hint="Try again later.") from error
-
-
-def _upgrade(connection: sa.Connection, path: Path) -> None:
-    from alembic.migration import MigrationContext
-    from alembic.operations import Operations
-    from alembic.script import ScriptDirectory
-    from alembic.script.revision import RevisionError
-
-    scripts = ScriptDirectory(str(_MIGRATIONS), version_locations=[str(_MIGRATIONS / "versions")])
-    context = MigrationContext.configure(connection)
-    current = context.get_current_revision()
-    try:
-        missing = list(scripts.iterate_revisions(HEAD, current or "base"))
-    except RevisionError as error:
-        raise StateError(
-            f"The database {path} has schema {current}, which this version does not know.",
-            hint="Update Caravan, or set CARAVAN_HOME to another directory.",
-        ) from error
-    with Operations.context(context):
-        for revision in reversed(missing):
-            revision.module.upgrade()
-            context.stamp(scripts, revision.revision)
+    return sqlite.insert(table)

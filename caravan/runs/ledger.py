@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
+from caravan.runs.database import insert
 from caravan.runs.tables import reservations, runs, spending
 from caravan.values.run import RunStatus
 from caravan.values.spending import Cap, Reservation, Room, SpendingRow, day_of
@@ -36,7 +36,7 @@ def charge(connection: sa.Connection, run_id: str, total_usd: float, since: date
     user = connection.execute(sa.select(runs.c.user).where(runs.c.id == run_id)).scalar_one()
     begin = min(max([since or now, *(row.until for row in rows)]), now)
     for day, share in shares(begin, now):
-        added = insert(spending).values(run_id=run_id, day=day, user=user, usd=more * share, until=now)
+        added = insert(connection, spending).values(run_id=run_id, day=day, user=user, usd=more * share, until=now)
         total = {"usd": spending.c.usd + more * share, "until": now}
         connection.execute(added.on_conflict_do_update(index_elements=["run_id", "day"], set_=total))
 
@@ -112,7 +112,7 @@ def reserve(
         return Reservation(short=tightest)
     usd = own + min(max(ahead, wanted), max(left, ahead))
     row = {"usd": usd, "at": now}
-    stored = insert(reservations).values(run_id=run_id, **row)
+    stored = insert(connection, reservations).values(run_id=run_id, **row)
     connection.execute(stored.on_conflict_do_update(index_elements=["run_id"], set_=row))
     return Reservation(usd=usd)
 
@@ -125,7 +125,8 @@ def reserved(connection: sa.Connection, run_id: str) -> float | None:
 
 def spending_rows(connection: sa.Connection, now: datetime) -> tuple[SpendingRow, ...]:
     """What each user's runs have spent in each month, the newest month first; reservations count for this month."""
-    month = sa.func.substr(spending.c.day, 1, 7)
+    # Numbers as they stand: with parameters PostgreSQL would not know that both places say the same.
+    month = sa.func.substr(spending.c.day, sa.literal_column("1"), sa.literal_column("7"), type_=sa.Text)
     columns = (month.label("month"), spending.c.user, sa.func.count(spending.c.run_id.distinct()).label("runs"))
     query = sa.select(*columns, sa.func.sum(spending.c.usd).label("usd")).group_by(month, spending.c.user)
     found = {

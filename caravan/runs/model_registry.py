@@ -12,8 +12,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from pydantic import ValidationError
 
+from caravan.ports import Clock
 from caravan.runs import results
-from caravan.runs.database import WRITES, open_database, state_errors
+from caravan.runs.database import Database, Hold, open_database
 from caravan.runs.tables import metric_definitions, model_metrics, models, stage_moves
 from caravan.values.errors import StateError
 from caravan.values.registry import ModelRef, ModelStage, ModelVersion, StageMove, no_model, parse_ref
@@ -23,50 +24,31 @@ _NAMES: Final = 1000  # names that a mistyped one is compared with
 
 
 class SqlModelRegistry:
-    """The port ModelRegistry on the SQLite database at `path`, which is made or migrated when it is opened.
+    """The port ModelRegistry on a database that is open, or on the SQLite file at a path.
 
-    Every method may raise StateError: the database is locked for too long, read-only, damaged, or the disk is full.
+    Every method may raise StateError or ServiceError for what the database does.
     """
 
-    def __init__(self, path: Path, *, busy_s: float = 15.0) -> None:
-        self._path = path
-        self._engine = open_database(path, busy_s=busy_s)
+    def __init__(self, place: Path | Database, clock: Clock, *, busy_s: float = 15.0) -> None:
+        self._database = place if isinstance(place, Database) else open_database(place, clock, busy_s=busy_s)
 
     def register(self, model: ModelVersion) -> ModelVersion:
         """Register it under the next version of its name; the model of a registered run comes back as it is."""
-        with self._writing() as connection:
-            there = self._one(connection, sa.select(models).where(models.c.run_id == model.run_id))
-            if there is not None:
-                return there
-            newest = sa.select(sa.func.max(models.c.version)).where(models.c.name == model.name)
-            version = (connection.execute(newest).scalar() or 0) + 1
-            added = model.model_copy(update={"version": version})
-            if model.stage is ModelStage.PRODUCTION:
-                self._clear(connection, added, by=model.by, why=f"{added.ref} takes its place", at=model.created_at)
-            document = added.model_dump(mode="json", exclude={"stage"})
-            row = {"name": model.name, "version": version, "run_id": model.run_id, "created_at": model.created_at}
-            connection.execute(sa.insert(models).values(**row, stage=model.stage.value, document=document))
-            figures = [
-                {"model": model.name, "version": version, "name": n, "value": v} for n, v in model.metrics.items()
-            ]
-            if figures:
-                connection.execute(sa.insert(model_metrics), figures)
-            results.define(connection, model.definitions)
-            first = {"before": None, "after": model.stage, "by": model.by, "why": model.why}
-            self._note(connection, added, StageMove(ref=added.ref, at=model.created_at, **first))
-            return added
+
+        def work(connection: sa.Connection) -> ModelVersion:
+            return self._registered(connection, model)
+
+        return self._database.write(work, hold=Hold.MODELS)
 
     def model(self, ref: str) -> ModelVersion:
         """The model. Raises UsageError for a ref that names nothing."""
         wanted = parse_ref(ref)
-        with self._reading() as connection:
-            return self._find(connection, wanted)
+        return self._database.read(lambda connection: self._find(connection, wanted))
 
     def of_run(self, run_id: str) -> ModelVersion | None:
         """The model that the run brought forth."""
-        wanted = run_id.encode("utf-8", "replace").decode("utf-8")
-        with self._reading() as connection:
-            return self._one(connection, sa.select(models).where(models.c.run_id == wanted))
+        mine = sa.select(models).where(models.c.run_id == run_id)
+        return self._database.read(lambda connection: self._one(connection, mine))
 
     def models(
         self, *, name: str | None = None, stage: ModelStage | None = None, limit: int = 200
@@ -76,13 +58,14 @@ class SqlModelRegistry:
         query = query if name is None else query.where(models.c.name == name)
         query = query if stage is None else query.where(models.c.stage == stage.value)
         newest_first = query.order_by(models.c.created_at.desc(), models.c.name, models.c.version.desc())
-        with self._reading() as connection:
-            return tuple(self._model(row) for row in connection.execute(newest_first.limit(limit)))
+        rows = self._database.read(lambda connection: connection.execute(newest_first.limit(limit)).all())
+        return tuple(self._model(row) for row in rows)
 
     def move(self, ref: str, stage: ModelStage, *, by: str, why: str, at: datetime) -> tuple[StageMove, ...]:
         """Move it to a stage: what moved, it and the one that it takes the place of."""
         wanted = parse_ref(ref)
-        with self._writing() as connection:
+
+        def work(connection: sa.Connection) -> tuple[StageMove, ...]:
             model = self._find(connection, wanted)
             if model.stage is stage:
                 return ()
@@ -91,10 +74,14 @@ class SqlModelRegistry:
                 cleared = self._clear(connection, model, by=by, why=f"{model.ref} takes its place", at=at)
             return (self._put(connection, model, stage, by=by, why=why, at=at), *cleared)
 
+        # Not repeatable: the second time it would be in that stage already, and what moved would not be told.
+        return self._database.write(work, hold=Hold.MODELS, repeatable=False)
+
     def moves(self, ref: str) -> tuple[StageMove, ...]:
         """Its moves, the oldest first."""
         wanted = parse_ref(ref)
-        with self._reading() as connection:
+
+        def work(connection: sa.Connection) -> tuple[StageMove, ...]:
             model = self._find(connection, wanted)
             mine = (stage_moves.c.model == model.name) & (stage_moves.c.version == model.version)
             query = sa.select(stage_moves).where(mine).order_by(stage_moves.c.id)
@@ -103,15 +90,38 @@ class SqlModelRegistry:
                 for row in connection.execute(query)
             )
 
+        return self._database.read(work)
+
     def definitions(self) -> tuple[MetricSpec, ...]:
         """What is known of metrics, by name: those of registered models and of stored results."""
         query = sa.select(metric_definitions.c.document).order_by(metric_definitions.c.name)
-        with self._reading() as connection, self._readable("metrics"):
-            return tuple(MetricSpec.model_validate(one) for one in connection.execute(query).scalars())
+        found = self._database.read(lambda connection: connection.execute(query).scalars().all())
+        with self._readable("metrics"):
+            return tuple(MetricSpec.model_validate(one) for one in found)
 
     def close(self) -> None:
         """Let go of the database."""
-        self._engine.dispose()
+        self._database.close()
+
+    def _registered(self, connection: sa.Connection, model: ModelVersion) -> ModelVersion:
+        there = self._one(connection, sa.select(models).where(models.c.run_id == model.run_id))
+        if there is not None:
+            return there
+        newest = sa.select(sa.func.max(models.c.version)).where(models.c.name == model.name)
+        version = (connection.execute(newest).scalar() or 0) + 1
+        added = model.model_copy(update={"version": version})
+        if model.stage is ModelStage.PRODUCTION:
+            self._clear(connection, added, by=model.by, why=f"{added.ref} takes its place", at=model.created_at)
+        document = added.model_dump(mode="json", exclude={"stage"})
+        row = {"name": model.name, "version": version, "run_id": model.run_id, "created_at": model.created_at}
+        connection.execute(sa.insert(models).values(**row, stage=model.stage.value, document=document))
+        figures = [{"model": model.name, "version": version, "name": n, "value": v} for n, v in model.metrics.items()]
+        if figures:
+            connection.execute(sa.insert(model_metrics), figures)
+        results.define(connection, model.definitions)
+        first = {"before": None, "after": model.stage, "by": model.by, "why": model.why}
+        self._note(connection, added, StageMove(ref=added.ref, at=model.created_at, **first))
+        return added
 
     def _clear(
         self, connection: sa.Connection, model: ModelVersion, *, by: str, why: str, at: datetime
@@ -134,10 +144,7 @@ class SqlModelRegistry:
 
     def _note(self, connection: sa.Connection, model: ModelVersion, move: StageMove) -> None:
         row = move.model_dump(mode="json", exclude={"ref", "at"})
-        values = {
-            name: value.encode("utf-8", "replace").decode("utf-8") if value else value for name, value in row.items()
-        }
-        connection.execute(sa.insert(stage_moves).values(model=model.name, version=model.version, at=move.at, **values))
+        connection.execute(sa.insert(stage_moves).values(model=model.name, version=model.version, at=move.at, **row))
 
     def _find(self, connection: sa.Connection, ref: ModelRef) -> ModelVersion:
         of_name = sa.select(models).where(models.c.name == ref.name).order_by(models.c.version.desc())
@@ -157,16 +164,6 @@ class SqlModelRegistry:
     def _model(self, row: sa.Row[Any]) -> ModelVersion:
         with self._readable(f"model {row.name}@{row.version}"):
             return ModelVersion.model_validate({**row.document, "stage": row.stage})
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with state_errors(self._path), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with state_errors(self._path), self._engine.execution_options(**{WRITES: True}).begin() as connection:
-            yield connection
 
     @contextmanager
     def _readable(self, what: str) -> Iterator[None]:

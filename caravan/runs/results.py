@@ -6,8 +6,8 @@ Each function works in the transaction of its caller. It must not know when a ru
 from collections.abc import Iterable
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
+from caravan.runs.database import insert
 from caravan.runs.tables import metric_definitions, result_metrics, results
 from caravan.values.base import Json
 from caravan.values.registry import RunResult
@@ -17,7 +17,7 @@ from caravan.values.training import MetricSpec
 def save(connection: sa.Connection, result: RunResult) -> None:
     """Store a result in place of what was stored of the run before; the run must be there."""
     row = {"ended_at": result.ended_at, "family": result.family, "document": result.model_dump(mode="json")}
-    stored = insert(results).values(run_id=result.run_id, **row)
+    stored = insert(connection, results).values(run_id=result.run_id, **row)
     connection.execute(stored.on_conflict_do_update(index_elements=["run_id"], set_=row))
     connection.execute(sa.delete(result_metrics).where(result_metrics.c.run_id == result.run_id))
     rows = [{"run_id": result.run_id, "name": name, "value": value} for name, value in result.metrics.items()]
@@ -43,7 +43,7 @@ def document(connection: sa.Connection, run_id: str) -> Json | None:
 def define(connection: sa.Connection, definitions: Iterable[MetricSpec]) -> None:
     """Store what metrics mean, in place of what was known of those names; names in order, so that no two wait."""
     for spec in sorted(definitions, key=lambda spec: spec.name):
-        stored = insert(metric_definitions).values(name=spec.name, document=spec.model_dump(mode="json"))
+        stored = insert(connection, metric_definitions).values(name=spec.name, document=spec.model_dump(mode="json"))
         connection.execute(
             stored.on_conflict_do_update(index_elements=["name"], set_={"document": stored.excluded.document})
         )

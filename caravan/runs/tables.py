@@ -4,55 +4,37 @@ Columns hold what is searched, sorted or summed; the whole value stands beside t
 a value needs no migration. Times are UTC. This module must not open a database.
 """
 
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
+from caravan.runs.columns import AnyText, UtcTime
+
 metadata: Final = sa.MetaData()
-
-
-class UtcTime(sa.types.TypeDecorator[datetime]):
-    """An aware time in UTC. SQLite keeps no zone, so it is taken off on the way in and put back on the way out."""
-
-    impl = sa.DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:  # noqa: ARG002
-        """The time without its zone, in UTC. Raises ValueError for a time without a zone."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"the time {value} has no zone")
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        """The stored time, aware again."""
-        return None if value is None else value.replace(tzinfo=UTC)
 
 
 runs: Final = sa.Table(
     "runs",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", AnyText, primary_key=True),
     sa.Column("created_at", UtcTime, nullable=False, index=True),
     sa.Column("updated_at", UtcTime, nullable=False),
-    sa.Column("status", sa.Text, nullable=False, index=True),
-    sa.Column("node", sa.Text, nullable=False),
-    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("status", AnyText, nullable=False, index=True),
+    sa.Column("node", AnyText, nullable=False),
+    sa.Column("detail", AnyText, nullable=False),
     sa.Column("cost_usd", sa.Float, nullable=False),
     sa.Column("request", sa.JSON, nullable=False),
-    sa.Column("user", sa.Text, nullable=False, server_default=""),
+    sa.Column("user", AnyText, nullable=False, server_default=""),
 )
 
 deployments: Final = sa.Table(
     "deployments",
     metadata,
-    sa.Column("job_id", sa.Text, primary_key=True),
+    sa.Column("job_id", AnyText, primary_key=True),
     sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("state", sa.Text, nullable=False, index=True),
-    sa.Column("spec_sha256", sa.Text, nullable=False),
+    sa.Column("state", AnyText, nullable=False, index=True),
+    sa.Column("spec_sha256", AnyText, nullable=False),
     sa.Column("updated_at", UtcTime, nullable=False),
     sa.Column("document", sa.JSON, nullable=False),
 )
@@ -63,10 +45,10 @@ events: Final = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
     sa.Column("at", UtcTime, nullable=False, index=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("kind", AnyText, nullable=False),
+    sa.Column("text", AnyText, nullable=False),
     # The text's digest stands in the unique key for the text, which may be long.
-    sa.Column("text_sha256", sa.Text, nullable=False),
+    sa.Column("text_sha256", AnyText, nullable=False),
     sa.Column("data", sa.JSON, nullable=False),
     sa.UniqueConstraint("run_id", "at", "kind", "text_sha256", name="uq_events_once"),
 )
@@ -75,9 +57,9 @@ events: Final = sa.Table(
 spending: Final = sa.Table(
     "spending",
     metadata,
-    sa.Column("run_id", sa.Text, primary_key=True),
-    sa.Column("day", sa.Text, primary_key=True),
-    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("run_id", AnyText, primary_key=True),
+    sa.Column("day", AnyText, primary_key=True),
+    sa.Column("user", AnyText, nullable=False),
     sa.Column("usd", sa.Float, nullable=False),
     sa.Column("until", UtcTime, nullable=False),
     sa.Index("ix_spending_day", "day"),
@@ -96,12 +78,12 @@ reservations: Final = sa.Table(
 measurements: Final = sa.Table(
     "measurements",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("id", AnyText, primary_key=True),
+    sa.Column("run_id", AnyText, nullable=False),
     sa.Column("at", UtcTime, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("family", sa.Text, nullable=False),
-    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("model", AnyText, nullable=False),
+    sa.Column("family", AnyText, nullable=False),
+    sa.Column("method", AnyText, nullable=False),
     sa.Column("document", sa.JSON, nullable=False),
     sa.Index("ix_measurements_model", "model"),
     sa.Index("ix_measurements_family", "family", "method"),
@@ -113,7 +95,7 @@ results: Final = sa.Table(
     metadata,
     sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("ended_at", UtcTime, nullable=False, index=True),
-    sa.Column("family", sa.Text, nullable=False, index=True),
+    sa.Column("family", AnyText, nullable=False, index=True),
     sa.Column("document", sa.JSON, nullable=False),
 )
 
@@ -121,7 +103,7 @@ result_metrics: Final = sa.Table(
     "result_metrics",
     metadata,
     sa.Column("run_id", sa.ForeignKey("results.run_id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("name", AnyText, primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
     sa.Index("ix_result_metrics_name", "name", "value"),
 )
@@ -130,11 +112,11 @@ result_metrics: Final = sa.Table(
 models: Final = sa.Table(
     "models",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("name", AnyText, primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("run_id", AnyText, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False, index=True),
-    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("stage", AnyText, nullable=False),
     sa.Column("document", sa.JSON, nullable=False),
     sa.Index("uq_models_run_id", "run_id", unique=True),
 )
@@ -150,9 +132,9 @@ sa.Index(
 model_metrics: Final = sa.Table(
     "model_metrics",
     metadata,
-    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("model", AnyText, primary_key=True),
     sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("name", AnyText, primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
     sa.ForeignKeyConstraint(["model", "version"], ["models.name", "models.version"], ondelete="CASCADE"),
     sa.Index("ix_model_metrics_name", "name", "value"),
@@ -162,13 +144,13 @@ stage_moves: Final = sa.Table(
     "stage_moves",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("model", AnyText, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("at", UtcTime, nullable=False),
-    sa.Column("before", sa.Text),
-    sa.Column("after", sa.Text, nullable=False),
-    sa.Column("by", sa.Text, nullable=False),
-    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("before", AnyText),
+    sa.Column("after", AnyText, nullable=False),
+    sa.Column("by", AnyText, nullable=False),
+    sa.Column("why", AnyText, nullable=False),
     sa.ForeignKeyConstraint(["model", "version"], ["models.name", "models.version"], ondelete="CASCADE"),
     sa.Index("ix_stage_moves_model", "model", "version"),
 )
@@ -177,6 +159,6 @@ stage_moves: Final = sa.Table(
 metric_definitions: Final = sa.Table(
     "metric_definitions",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("name", AnyText, primary_key=True),
     sa.Column("document", sa.JSON, nullable=False),
 )

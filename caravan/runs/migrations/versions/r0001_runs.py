@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from caravan.runs.migrations.columns import TEXT
+
 revision = "0001"
 down_revision = None
 
@@ -11,12 +13,12 @@ def upgrade() -> None:
     """Make the three tables and their indexes."""
     op.create_table(
         "runs",
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("id", TEXT, primary_key=True),
         sa.Column("created_at", sa.DateTime, nullable=False),
         sa.Column("updated_at", sa.DateTime, nullable=False),
-        sa.Column("status", sa.Text, nullable=False),
-        sa.Column("node", sa.Text, nullable=False),
-        sa.Column("detail", sa.Text, nullable=False),
+        sa.Column("status", TEXT, nullable=False),
+        sa.Column("node", TEXT, nullable=False),
+        sa.Column("detail", TEXT, nullable=False),
         sa.Column("cost_usd", sa.Float, nullable=False),
         sa.Column("request", sa.JSON, nullable=False),
     )
@@ -24,11 +26,11 @@ def upgrade() -> None:
     op.create_index("ix_runs_status", "runs", ["status"])
     op.create_table(
         "deployments",
-        sa.Column("job_id", sa.Text, primary_key=True),
-        sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("job_id", TEXT, primary_key=True),
+        sa.Column("run_id", TEXT, sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
-        sa.Column("state", sa.Text, nullable=False),
-        sa.Column("spec_sha256", sa.Text, nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("spec_sha256", TEXT, nullable=False),
         sa.Column("updated_at", sa.DateTime, nullable=False),
         sa.Column("document", sa.JSON, nullable=False),
     )
@@ -37,11 +39,11 @@ def upgrade() -> None:
     op.create_table(
         "events",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("run_id", TEXT, sa.ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
         sa.Column("at", sa.DateTime, nullable=False),
-        sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("text", sa.Text, nullable=False),
-        sa.Column("text_sha256", sa.Text, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("text", TEXT, nullable=False),
+        sa.Column("text_sha256", TEXT, nullable=False),
         sa.Column("data", sa.JSON, nullable=False),
         sa.UniqueConstraint("run_id", "at", "kind", "text_sha256", name="uq_events_once"),
     )

@@ -99,6 +99,7 @@ HEAVY = (
     "langgraph",
     "mem0",
     "sqlalchemy",
+    "psycopg",
     "rich",
     "jinja2",
     "lark",

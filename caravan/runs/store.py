@@ -47,8 +47,8 @@ class SqlStore:
         values = run.model_dump(mode="json") | {"created_at": run.created_at, "updated_at": run.updated_at}
 
         def work(connection: sa.Connection) -> None:
-            added = connection.execute(insert(connection, runs).values(values).on_conflict_do_nothing()).rowcount
-            if not added:
+            row = insert(connection, runs).values(values).on_conflict_do_nothing()
+            if not connection.execute(row, execution_options={"preserve_rowcount": True}).rowcount:
                 stored = connection.execute(sa.select(runs).where(runs.c.id == run.id)).one_or_none()
                 if stored is None or self._record(stored).request != run.request:
                     raise StateError(f"The run id {run.id} is taken by another request.", hint="Start the run again.")

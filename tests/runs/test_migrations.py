@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from caravan.runs import database
+from caravan.runs import migrating
+from caravan.runs.sqlite_file import SqliteFile
 from caravan.runs.store import SqlStore
 from caravan.values.run import RunEvent, RunRequest
 from caravan.values.spending import Cap
@@ -20,8 +21,8 @@ def before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of revision 0001 with a run that has cost something."""
     path = tmp_path / "caravan.db"
     with monkeypatch.context() as earlier:
-        earlier.setattr(database, "HEAD", "0001")
-        engine = database.open_database(path)
+        earlier.setattr(migrating, "HEAD", "0001")
+        engine = SqliteFile(path, 15).engine()
     row = {"id": "r-old", "created_at": "2026-11-20 23:00:00.000000", "updated_at": "2026-11-21 01:00:00.000000"}
     row |= {"status": "succeeded", "node": "report", "detail": "", "request": '{"prompt": "p", "source": "/r"}'}
     with engine.begin() as connection:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from caravan.ports import ModelRegistry, Store
+from caravan.runs.database import open_database
 from caravan.runs.model_registry import SqlModelRegistry
 from caravan.runs.store import SqlStore
 from caravan.values.errors import UsageError
@@ -23,15 +24,18 @@ START = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 BY = {"by": "ada", "why": "it is better"}
 
 
-@pytest.fixture(params=["sql", "memory"])
+@pytest.fixture(params=["sql", "postgresql", "memory"])
 def both(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, ModelRegistry]]:
     """A store, and the registry in its database."""
-    clock, path = FakeClock(START), tmp_path / "caravan.db"
-    store = SqlStore(path, clock) if request.param == "sql" else MemoryStore(clock)
-    registry = MemoryRegistry(store) if isinstance(store, MemoryStore) else SqlModelRegistry(path)
-    yield store, registry
-    store.close()
-    registry.close()
+    clock = FakeClock(START)
+    if request.param == "memory":
+        kept = MemoryStore(clock)
+        yield kept, MemoryRegistry(kept)
+        return
+    place = request.getfixturevalue("postgres") if request.param == "postgresql" else tmp_path / "caravan.db"
+    database = open_database(place, clock)
+    yield SqlStore(database, clock), SqlModelRegistry(database, clock)
+    database.close()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from caravan.ports import Store
 from caravan.runs.beside import StoreBeside
+from caravan.runs.database import open_database
 from caravan.runs.ledger import shares
 from caravan.runs.store import SqlStore
 from caravan.values.measurement import Measurement
@@ -27,9 +28,12 @@ def clock() -> FakeClock:
     return FakeClock(START)
 
 
-@pytest.fixture(params=["sql", "memory", "beside"])
+@pytest.fixture(params=["sql", "postgresql", "memory", "beside"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Store]:
-    made: Store = SqlStore(tmp_path / "caravan.db", clock) if request.param == "sql" else MemoryStore(clock)
+    made: Store = MemoryStore(clock)
+    if request.param in ("sql", "postgresql"):
+        place = request.getfixturevalue("postgres") if request.param == "postgresql" else tmp_path / "caravan.db"
+        made = SqlStore(open_database(place, clock), clock)
     if request.param == "beside":
         made = StoreBeside(made, MemoryStore(clock))
     yield made

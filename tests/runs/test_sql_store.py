@@ -7,11 +7,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import pytest
 import sqlalchemy as sa
 
-from caravan.runs import database
+from caravan.runs import migrating
+from caravan.runs.database import open_database
+from caravan.runs.sqlite_file import SqliteFile
 from caravan.runs.store import SqlStore
 from caravan.runs.tables import metadata
 from caravan.values.errors import StateError
@@ -30,6 +33,9 @@ class FixedClock:
     def sleep(self, seconds: float) -> None:
         pass
 
+    def wait(self, event: Event, seconds: float) -> bool:
+        return event.is_set()
+
 
 def make(path: Path, busy_s: float = 15.0) -> SqlStore:
     return SqlStore(path, FixedClock(), busy_s=busy_s)
@@ -44,12 +50,12 @@ def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> No
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    engine = database.open_database(tmp_path / "c.db")
+    engine = SqliteFile(tmp_path / "c.db", 15).engine()
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
-    folder = Path(database.__file__).parent / "migrations"
-    assert ScriptDirectory(str(folder), version_locations=[str(folder / "versions")]).get_heads() == [database.HEAD]
+    folder = Path(migrating.__file__).parent / "migrations"
+    assert ScriptDirectory(str(folder), version_locations=[str(folder / "versions")]).get_heads() == [migrating.HEAD]
 
 
 def test_files_are_for_the_owner_alone(tmp_path: Path) -> None:
@@ -76,9 +82,10 @@ def test_at_head_alembic_is_not_imported(tmp_path: Path) -> None:
     make(tmp_path / "c.db").close()
     script = (
         "import sys; from pathlib import Path; from caravan.runs.database import open_database;"
-        "open_database(Path(sys.argv[1])).dispose(); assert 'alembic' not in sys.modules"
+        "open_database(Path(sys.argv[1]), None).close();"
+        "assert not {'alembic', 'psycopg', 'tenacity', 'sqlalchemy.dialects.postgresql'} & set(sys.modules)"
     )
-    root = Path(database.__file__).parents[2]
+    root = Path(migrating.__file__).parents[2]
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "c.db")], check=True, cwd=root, timeout=60)
 
 
@@ -122,11 +129,18 @@ def test_an_unusable_place_says_what_to_do(tmp_path: Path) -> None:
         ("database is locked", "Try again"),
     ],
 )
-def test_each_error_of_the_database_says_what_to_do(words: str, hint: str) -> None:
-    with pytest.raises(StateError) as caught, database.state_errors(Path("c.db")):
+def test_each_error_of_the_database_says_what_to_do(tmp_path: Path, words: str, hint: str) -> None:
+    database = open_database(tmp_path / "c.db", FixedClock())
+
+    def fails(_connection: sa.Connection) -> None:
         raise sa.exc.OperationalError("SELECT 1", {}, sqlite3.OperationalError(words))
-    assert hint in caught.value.hint
-    assert "SELECT" not in caught.value.line()
+
+    for work in (database.read, database.write):
+        with pytest.raises(StateError) as caught:
+            work(fails)
+        assert hint in caught.value.hint
+        assert "SELECT" not in caught.value.line()
+    database.close()
 
 
 def test_a_database_that_stays_locked_is_an_error_of_its_own(tmp_path: Path) -> None:
@@ -173,7 +187,7 @@ store.close()
 
 
 def test_processes_that_open_and_write_at_once_lose_nothing(tmp_path: Path) -> None:
-    root = Path(database.__file__).parents[2]
+    root = Path(migrating.__file__).parents[2]
     arguments = [sys.executable, "-c", WRITER, str(tmp_path / "c.db")]
     writers = [subprocess.Popen([*arguments, name], cwd=root) for name in ("a", "b", "c")]
     assert [w.wait(timeout=120) for w in writers] == [0, 0, 0]

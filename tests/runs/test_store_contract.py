@@ -8,6 +8,7 @@ import pytest
 
 from caravan.ports import Store
 from caravan.runs.beside import StoreBeside
+from caravan.runs.database import open_database
 from caravan.runs.store import SqlStore
 from caravan.values.errors import StateError, UsageError
 from caravan.values.evaluation import GateReport, GateVerdict
@@ -44,9 +45,12 @@ def clock() -> StepClock:
     return StepClock()
 
 
-@pytest.fixture(params=["sql", "memory", "beside"])
+@pytest.fixture(params=["sql", "postgresql", "memory", "beside"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: StepClock) -> Iterator[Store]:
-    made: Store = SqlStore(tmp_path / "caravan.db", clock) if request.param == "sql" else MemoryStore(clock)
+    made: Store = MemoryStore(clock)
+    if request.param in ("sql", "postgresql"):
+        place = request.getfixturevalue("postgres") if request.param == "postgresql" else tmp_path / "caravan.db"
+        made = SqlStore(open_database(place, clock), clock)
     if request.param == "beside":
         made = StoreBeside(made, MemoryStore(clock))
     yield made

@@ -27,6 +27,7 @@ from caravan.values.registry import ModelVersion
 
 _SPARE: Final = 64 << 20  # bytes of the disk that are left free
 _MODE: Final = 0o644
+_FORM: Final = "[More Information Needed]"
 Told = Callable[[Progressed], None]
 
 
@@ -255,8 +256,10 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def _card_of(origin: ModelOrigin) -> str | None:
+    """The job's own card; None where there is none, or only the form that peft and hubs begin one with."""
     data = origin.small(CARD)
-    return data.decode("utf-8", "replace") if data is not None else None
+    text = data.decode("utf-8", "replace") if data is not None else None
+    return None if text is None or _FORM in text else text
 
 
 def _configs(origin: ModelOrigin) -> Mapping[str, Mapping[str, Json]]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.wiring import FakeWiring
+from tests.terminal.models_case import add, models
 from tests.train.cases import Ended, Zygote, shown
 from tests.train.conftest import environment
 
@@ -87,6 +89,35 @@ def test_an_adapter_learns_and_all_is_written_beside_it(train: Trained, undistur
     measured = train.evaluated("--model", output / "adapter")
     assert measured["base"]["loss"] == pytest.approx(results["base"]["loss"], rel=0.02)
     assert measured["tuned"]["loss"] == pytest.approx(results["tuned"]["loss"], rel=0.02)
+
+
+def test_an_exported_adapter_loads_as_its_card_says(
+    train: Trained, undisturbed: tuple[Path, Ended], train_python: Path, tmp_path: Path
+) -> None:
+    adapter, wiring, to = undisturbed[0] / "adapter", FakeWiring(tmp_path / "home"), tmp_path / "to"
+    files = {p.relative_to(adapter).as_posix(): p.read_bytes() for p in adapter.rglob("*") if p.is_file()}
+    add(wiring, str(adapter), files=files, base_model=str(train.model))
+    assert models(wiring, "export", "chat", "--to", str(to))[0] == 0
+    card = (to / "README.md").read_text()
+    assert "[More Information Needed]" not in card  # peft's own form is no card of anybody's
+    blocks = [part.partition("```")[0] for part in card.split("```python\n")[1:]]
+    assert len(blocks) == 2  # loading, and merging into the base
+    compared = """
+import torch
+words = tokenizer("The ferry leaves at", return_tensors="pt").input_ids
+base = AutoModelForCausalLM.from_pretrained({base!r}, dtype="auto")(words).logits
+tuned = model(words).logits
+{merge}
+again = AutoModelForCausalLM.from_pretrained("merged", dtype="auto")(words).logits
+assert not torch.allclose(base, tuned, atol=1e-3), "the adapter changed nothing"
+assert torch.allclose(tuned, again, atol=1e-3), "merged it says something else"
+print("as one")
+"""
+    program = f"{blocks[0]}\n{compared.format(base=str(train.model), merge=blocks[1])}"
+    done = subprocess.run(
+        [str(train_python), "-c", program], cwd=to, env=environment(), capture_output=True, text=True, timeout=1200
+    )
+    assert "as one" in done.stdout, done.stderr[-2000:]
 
 
 def test_killed_in_the_middle_it_ends_with_the_same_loss(

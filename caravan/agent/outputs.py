@@ -3,6 +3,7 @@
 It judges nothing; what can't be seen from here is not known, and said so.
 """
 
+import posixpath
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ from caravan.values.plan import TrainingPlan
 IN_ALLOCATION: Final = "alloc/data/outputs"
 """The allocation's own place for outputs, as the cluster's file calls name it."""
 
+_ALLOC: Final = "${NOMAD_ALLOC_DIR}/"
 _OURS: Final = ".caravan"
 """Folder in the outputs that says what their checkpoints are bound to: no output."""
 
@@ -70,6 +72,20 @@ def place_of(plan: TrainingPlan, run_id: str) -> str:
         name = next((m.source for m in plan.mounts if m.destination == sink.location), sink.location)
         return f"the directory {run_id} of the volume {name}"
     return f"{sink.location}/{run_id}" if sink.kind == "url" else sink_dir(sink)
+
+
+def in_allocation(plan: TrainingPlan) -> str | None:
+    """The directory that the training was given, as the cluster's file calls name it; None: they don't show it."""
+    own = plan.training.output_dir
+    if own is None:
+        return IN_ALLOCATION
+    if own.startswith(_ALLOC):
+        root = posixpath.normpath(f"alloc/{own.removeprefix(_ALLOC)}")
+    elif own.startswith(("/", "${")) or plan.code.kind == "image" or plan.workdir.startswith("/"):
+        return None
+    else:
+        root = posixpath.normpath(f"train/local/code/{plan.workdir}/{own}")
+    return root if root.startswith(("alloc/", "train/local/code/")) else None
 
 
 def unkept(plan: TrainingPlan, place: str, seen: Seen) -> str:

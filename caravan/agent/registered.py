@@ -7,17 +7,19 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from caravan.agent.context import Context
-from caravan.agent.outputs import IN_ALLOCATION, look
+from caravan.agent.outputs import IN_ALLOCATION, in_allocation, look
 from caravan.agent.state import RunState
+from caravan.agent.versions import code_version, data_version
 from caravan.planning.command import sink_dir
 from caravan.ports import ModelRegistry
 from caravan.values.errors import UsageError
 from caravan.values.plan import TrainingPlan
-from caravan.values.registry import ModelFile, ModelFiles, files_digest
+from caravan.values.registry import ModelFile, ModelFiles, ModelVersion, files_digest
 
 _MOST: Final = 10_000  # files that are listed here: a model has some dozens
 _NO_MODEL: Final = re.compile(r"checkpoint-\d+|\.caravan|runs|logs|wandb|__pycache__")
@@ -34,6 +36,42 @@ class Files(NamedTuple):
     path: str = ""
     kind: str = ""
     why: str = ""
+
+
+def model_of(state: RunState, context: Context, *, at: datetime, name: str | None = None) -> tuple[ModelVersion, str]:
+    """The run's model as it is registered (by default as a candidate of the run's user), and why its files could not be
+    listed, empty where they could. `at`: when it came to be.
+
+    Raises StateError for what the database does.
+    """
+    plan, last, gate, models = state.need_plan(), state.attempts[-1], state.gate, context.models
+    found = files_of(state, context)
+    model = ModelVersion(
+        name=name or name_of(plan, state.request.source),
+        run_id=state.run_id,
+        created_at=at,
+        base_model=plan.model.id,
+        parent=parent_of(plan, models) if models is not None else None,
+        method=plan.training.method,
+        kind=found.kind,
+        files=found.files.model_copy(update={"address": address_of(state, plan, found.path)}),
+        metrics=gate.metrics if gate is not None else state.metrics,
+        base_metrics=gate.base if gate is not None else {},
+        definitions=gate.definitions if gate is not None else (),
+        gate=gate,
+        code=code_version(state, plan),
+        data=data_version(state, plan),
+        plan_sha256=last.plan_sha256,
+        by=context.store.run(state.run_id).user,
+    )
+    return model, "" if found.files.files else found.why
+
+
+def ended_at(state: RunState, context: Context) -> datetime:
+    """When the training ended: the same when the node runs twice."""
+    outcome = state.outcome
+    ended = outcome.finished_at if outcome is not None else None
+    return ended or context.store.run(state.run_id).created_at
 
 
 def name_of(plan: TrainingPlan, source: str) -> str:
@@ -68,7 +106,8 @@ def address_of(state: RunState, plan: TrainingPlan, path: str) -> str:
     if sink.kind == "path" and own is None:
         return f"{sink_dir(sink).rstrip('/')}{below}"
     outcome = state.outcome
-    return f"allocation:{outcome.alloc_id if outcome and outcome.alloc_id else 'unknown'}/{IN_ALLOCATION}{below}"
+    root = in_allocation(plan) or IN_ALLOCATION
+    return f"allocation:{outcome.alloc_id if outcome and outcome.alloc_id else 'unknown'}/{root}{below}"
 
 
 def files_of(state: RunState, context: Context) -> Files:

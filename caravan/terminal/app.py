@@ -82,6 +82,7 @@ MODEL_COMMANDS: Final = {
     "pull": ("models_files", "pull"),
     "verify": ("models_files", "verify"),
     "export": ("models_files", "export"),
+    "register": ("models_register", "register"),
 }
 """Command of `models` → its module in this room and its function."""
 _INTERRUPTED: Final = 130

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from caravan.values.run import RunRecord
 
 _EVERY_S: Final = 2.0  # between two lines of progress
-_ALLOC: Final = "${NOMAD_ALLOC_DIR}/"
 
 
 class What(StrEnum):
@@ -159,11 +158,12 @@ class _Pull:
 
     def _own(self, plan: TrainingPlan, attempt: _Attempt) -> Origin:
         """Outputs in the attempt's allocation, or copied from there to a URL."""
+        from caravan.agent.outputs import in_allocation
         from caravan.runs.origins import AllocationOrigin, UrlOrigin
 
         if plan.outputs.kind == "url":
             return UrlOrigin(f"{plan.outputs.location}/{self._record.id}/{attempt.number}")
-        root = _in_allocation(plan)
+        root = in_allocation(plan)
         if root is None:
             where = f"{plan.training.output_dir} inside the task"
             raise UsageError(f"The outputs went to {where}, which the cluster's API does not show.")
@@ -260,21 +260,3 @@ class _Pull:
 
 def _named(below: str, listing: Listing) -> list[str]:
     return [f"{below}/{name}" for name in listing.left_out]
-
-
-def _in_allocation(plan: TrainingPlan) -> str | None:
-    """The directory that the training was given, as the cluster's file calls name it; None: they don't show it."""
-    import posixpath
-
-    from caravan.agent.outputs import IN_ALLOCATION
-
-    own = plan.training.output_dir
-    if own is None:
-        return IN_ALLOCATION
-    if own.startswith(_ALLOC):
-        root = posixpath.normpath(f"alloc/{own.removeprefix(_ALLOC)}")
-    elif own.startswith(("/", "${")) or plan.code.kind == "image" or plan.workdir.startswith("/"):
-        return None
-    else:
-        root = posixpath.normpath(f"train/local/code/{plan.workdir}/{own}")
-    return root if root.startswith(("alloc/", "train/local/code/")) else None

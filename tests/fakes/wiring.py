@@ -89,6 +89,8 @@ class RunPorts:
     tracer: MemoryTracer
     clock: FakeClock
     progress: Progress
+    models: MemoryRegistry
+    secrets: tuple[str, ...] = ()
 
     def facts(self) -> ClusterFacts:
         return self.cluster.facts()
@@ -250,7 +252,10 @@ class FakeWiring:
     def context(self, record: RunRecord, progress: Progress) -> Iterator[Any]:
         folder = self.folder(record.id)
         with folder.lock():
-            yield RunPorts(self.runs, folder, self.nomad, MemoryTracer(self.clock), self.clock, progress)
+            tracer = MemoryTracer(self.clock)
+            yield RunPorts(
+                self.runs, folder, self.nomad, tracer, self.clock, progress, self.registered, secrets=self.known
+            )
 
     def memory(self) -> AbstractContextManager[Memory]:
         return closing(self.lessons)

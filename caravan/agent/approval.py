@@ -16,7 +16,7 @@ from caravan.planning.command import unpassed
 from caravan.planning.outputs import vanishing
 from caravan.planning.whose import UNSUPPORTED
 from caravan.values.errors import UsageError
-from caravan.values.estimate import Envelope, Estimate, beyond_held, held_fields, largest, method_of
+from caravan.values.estimate import Envelope, Estimate, beyond_held, held_fields, largest, lengths, method_of
 from caravan.values.failure import PastCase
 from caravan.values.guarded import kept_fields
 from caravan.values.lesson_fields import UNASKED, name_of
@@ -154,6 +154,7 @@ def envelope(state: RunState, plan: TrainingPlan, cost_usd: float | None, limit_
         kept=kept_fields(plan),
         run_s=plan.limits.max_run_s,
         most=largest(plan, granted),
+        lengths=lengths(plan),
         secrets=joined(granted.secrets, plan.secrets),
         lacking=joined(granted.lacking, _lacking(state, plan)),
         lessons=joined(granted.lessons, (case_id for case_id, _ in _of_others(state, plan))),

@@ -170,13 +170,18 @@ def _came_further(attempt: Attempt, failure: FailureClass) -> bool:
 
 
 _F = FailureClass
+_GATED: Final = (
+    *(_F.UNDERFIT, _F.OVERFIT, _F.WORSE_THAN_BASE, _F.MODEL_COLLAPSED, _F.REGRESSED, _F.UNSAFE_ANSWERS),
+    _F.TARGET_MISSED,
+)
+"""Causes that the gate tells of a training that came to its end."""
 _STAGES: Final = (
     # On the way to a node; the set-up of the environment; the program's start; its data and memory; the training.
     *((_F.JOBSPEC_INVALID, _F.CLUSTER_TARGET_MISMATCH, _F.PLACEMENT_CONSTRAINT_FILTERED, _F.DRIVER_UNAVAILABLE),),
     *((_F.IMAGE_NOT_FOUND, _F.ARTIFACT_DOWNLOAD_FAILED, _F.BUILD_TOOLCHAIN_MISSING, _F.PACKAGE_VERSION_CONFLICT),),
     *((_F.ENTRYPOINT_NOT_FOUND, _F.MISSING_PYTHON_PACKAGE, _F.CLI_ARGS_INVALID, _F.LAUNCHER_MISCONFIGURED),),
     *((_F.DATA_PATH_MISSING, _F.DATASET_FORMAT_ERROR, _F.HOST_MEMORY_OOM, _F.SHM_TOO_SMALL, _F.CUDA_OOM),),
-    *((_F.NUMERIC_DIVERGENCE, _F.OUTPUTS_MISSING),),
+    *((_F.NUMERIC_DIVERGENCE, _F.OUTPUTS_MISSING, *_GATED),),
 )
 """Causes by how far a job gets before they come. Of the others it is not known."""
 _START, _TRAINED = 2, 4
@@ -308,6 +313,7 @@ _OF_THE_PROGRAM: Final = frozenset(
     (
         *(_F.UNKNOWN, _F.USER_CODE_BUG, _F.TRAINING_CONFIG_INVALID, _F.INDEX_OUT_OF_RANGE, _F.NUMERIC_DIVERGENCE),
         *(_F.PROCESS_CRASH_NATIVE, _F.PROCESS_HANG, _F.OUTPUTS_MISSING, _F.DATASET_FORMAT_ERROR),
+        *_GATED,
     )
 )
 """Causes that a wrong setting of the program may have; those that lie outside it say nothing of a lesson."""

@@ -30,6 +30,7 @@ NAMES: Final = frozenset(
         *("field", "address", "object", "id", "target", "attribute", "operator", "driver", "volume", "plugin"),  # Nomad
         *("container", "image_arch", "node_arch", "url", "secret"),  # of containers, and what a job brings along
         *("versions", "conflicts", "column", "repo"),  # of packages, data and hubs
+        *("best", "of", "unit", "still"),  # where a held-out loss was best; `still` getting better
         "fault",  # what one of our own training scripts says of its input
     }
 )

@@ -64,10 +64,14 @@ _GO_ON: Final[dict[FailureClass, tuple[str, ...]]] = {
     FailureClass.PACKAGE_VERSION_CONFLICT: ("setup.pip",),
     FailureClass.PLACEMENT_CONSTRAINT_FILTERED: ("constraints",),
     FailureClass.PLACEMENT_GPU_UNAVAILABLE: ("resources.gpu_model", "resources.gpus"),
+    FailureClass.OVERFIT: ("training.epochs",),
     FailureClass.RUN_TOO_LONG: ("limits.max_run_s",),
     FailureClass.SHM_TOO_SMALL: ("shm_mb",),
+    FailureClass.TARGET_MISSED: ("target.goal",),
     FailureClass.TORCH_BUILD_MISMATCH: ("image",),
+    FailureClass.UNDERFIT: ("training.epochs",),
     FailureClass.VOLUME_UNAVAILABLE: ("mounts",),
+    FailureClass.WORSE_THAN_BASE: ("training.lr",),
 }
 """Where no question names it: the fields in which a person's decision lands."""
 

@@ -13,6 +13,7 @@ from caravan.diagnosis.ladders import (
     data,
     devices,
     distributed,
+    gated,
     hub,
     launch,
     memory,
@@ -87,6 +88,12 @@ LADDERS: Final[dict[FailureClass, tuple[Rung, ...]]] = {
     FailureClass.WANDB_LOGIN_MISSING: (hub.tracker,),
     FailureClass.OUTPUTS_MISSING: (settings.nothing_saved,),
     FailureClass.RUN_TOO_LONG: (stalls.whole_run,),
+    FailureClass.UNDERFIT: (gated.underfit,),
+    FailureClass.OVERFIT: (gated.overfit,),
+    FailureClass.WORSE_THAN_BASE: (gated.worse,),
+    FailureClass.MODEL_COLLAPSED: (gated.collapsed,),
+    FailureClass.REGRESSED: (gated.regressed,),
+    FailureClass.TARGET_MISSED: (gated.missed,),
 }
 """The rungs against each cause, in order. A rung gives any number of repairs, or none where it does not apply."""
 

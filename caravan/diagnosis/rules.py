@@ -200,7 +200,7 @@ def lines_of(evidence: Evidence) -> Lines:
     }
     return {
         Origin.OUTCOME: tuple(text for text, so in said.items() if so),
-        Origin.JUDGED: (evidence.message,) if evidence.stage is Stage.EVALUATE else (),
+        Origin.JUDGED: tuple(evidence.message.split("; ")) if evidence.stage is Stage.EVALUATE else (),
         Origin.VALIDATION: evidence.validation_errors,
         Origin.FILTERED: tuple(why for f in failures for why in f.constraint_filtered),
         Origin.EXHAUSTED: tuple(why for f in failures for why in (*f.dimension_exhausted, *f.quota_exhausted)),

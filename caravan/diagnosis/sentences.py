@@ -114,6 +114,13 @@ GENERAL: Final[dict[FailureClass, str]] = {
     FailureClass.NO_FAILURE: "Nothing failed",
     FailureClass.OUTPUTS_MISSING: "The training ended but saved nothing",
     FailureClass.RUN_TOO_LONG: "The training takes longer than was approved",
+    FailureClass.UNDERFIT: "The training learnt too little",
+    FailureClass.OVERFIT: "The model is overfit",
+    FailureClass.WORSE_THAN_BASE: "The tuned model is worse than its base",
+    FailureClass.MODEL_COLLAPSED: "The model collapsed",
+    FailureClass.REGRESSED: "The model regressed on the fixed set",
+    FailureClass.UNSAFE_ANSWERS: "The model answers canary prompts unsafely",
+    FailureClass.TARGET_MISSED: "The target was missed",
     FailureClass.UNKNOWN: "The cause is not known",
 }
 """The cause in words that hold whatever the evidence names."""

@@ -1,18 +1,19 @@
 """The closed list of causes: what each means, whether a change of the job can mend it, and what to tell the user.
 
 The classes themselves are `FailureClass`; which evidence shows which class is in `rules.py`, what is tried against it
-in `repair.py`. The rows are in `causes_cluster.py` and `causes_training.py`.
+in `repair.py`. The rows are in `causes_cluster.py`, `causes_training.py` and `causes_gate.py`.
 """
 
 from typing import Final
 
 from caravan.diagnosis.causes_cluster import CLUSTER_CAUSES
+from caravan.diagnosis.causes_gate import GATE_CAUSES
 from caravan.diagnosis.causes_training import TRAINING_CAUSES
 from caravan.diagnosis.entry import Entry
 from caravan.values.failure import FailureClass
 from caravan.values.plan import TrainingPlan
 
-TAXONOMY: Final[dict[FailureClass, Entry]] = {**CLUSTER_CAUSES, **TRAINING_CAUSES}
+TAXONOMY: Final[dict[FailureClass, Entry]] = {**CLUSTER_CAUSES, **TRAINING_CAUSES, **GATE_CAUSES}
 
 ADVICE_PLACES: Final = frozenset({"image"})
 """What an advice may name in braces: nothing that a plan says by default. The evidence's words stand in the cause."""

@@ -1,10 +1,12 @@
 """Checks by what an evaluation measured: against the target, the base, a guess, a fixed set; safety; did it run."""
 
 import math
+import re
 from collections.abc import Iterator
+from statistics import median
 from typing import Final
 
-from caravan.gate.courses import told
+from caravan.gate.courses import MEDIAN_COST, course, noise, told
 from caravan.gate.known import Known, check, finite
 from caravan.gate.naming import counts, essence, find, held_out
 from caravan.values.evaluation import CheckKind, GateCheck, GateVerdict
@@ -14,6 +16,8 @@ _SURE: Final = 2.0  # standard errors: one false alarm of 44 where nothing is wr
 _SPREAD: Final = 0.1
 """Standard deviation of the difference of two models' losses over examples, as a share of the loss. An assumption, and
 needed only where no more than the mean of a loss is known: it makes a person look, it fails nothing."""
+_PLAIN: Final = re.compile(r"[\w.:/-]{1,60}", re.ASCII)
+_COURSE: Final = 6  # values of a course in which two levels can be told apart
 _FEW: Final = 100  # held-out examples that are taken to be there where their number is not told
 _AGREES: Final = 0.1
 """Cohen's kappa (J. Cohen, Educational and Psychological Measurement 20, 1960) below which a classifier guesses: half
@@ -50,6 +54,8 @@ def target(known: Known) -> GateCheck | None:
     reached = value <= goal.goal if goal.direction == "min" else value >= goal.goal
     text = f"{goal.metric} is {value:g}, the target is {goal.goal:g}"
     verdict = GateVerdict.PASS if reached else GateVerdict.FAIL
+    if not reached and _still_better(known, goal):
+        text += ", and it was still getting better at the end"
     base = known.held_out.base.get(find(known.held_out.base, goal.metric) or "")
     return check(CheckKind.TARGET, verdict, text, metric=goal.metric, value=value, base=base, limit=goal.goal)
 
@@ -58,9 +64,8 @@ def _aimed(known: Known, goal: Target) -> float | None:
     """The target's figure: as a command of the user's printed it, as the evaluation measured the model that is kept,
     as the training logged it last. A training's own loss is none of a held-out set.
     """
-    own = known.result.metrics if known.result else {}
-    if (name := find(own, goal.metric)) is not None:
-        return own[name]
+    if (name := find(known.own, goal.metric)) is not None:
+        return known.own[name]
     tuned = known.held_out.tuned
     if held_out(goal.metric) or goal.metric not in known.logged:
         name = find(tuned, goal.metric)
@@ -70,6 +75,17 @@ def _aimed(known: Known, goal: Target) -> float | None:
         return known.logged[goal.metric]
     name = find((one for one in known.logged if held_out(one) == held_out(goal.metric)), goal.metric)
     return known.logged[name] if name is not None else None
+
+
+def _still_better(known: Known, goal: Target) -> bool:
+    """Whether the logged course of the target's figure had its best values last: a longer training may reach it."""
+    name = find(known.logged, goal.metric)
+    values = [point.value for point in course(known.rows, name)] if name is not None else []
+    if len(values) < _COURSE:
+        return False
+    sign = 1 if goal.direction == "min" else -1
+    before, last = (median(sign * value for value in part) for part in (values[-6:-3], values[-3:]))
+    return last < before - _SURE * MEDIAN_COST * noise(values) * math.sqrt(2 / 3)
 
 
 def base(known: Known) -> Iterator[GateCheck]:
@@ -90,7 +106,7 @@ def _against_base(known: Known) -> GateCheck:
         text = f"held-out {name} is not known as a number, or it is not known whether less of it is better"
         return check(kind, GateVerdict.UNKNOWN, text, metric=name)
     if not finite(was) or was is None:
-        text = f"held-out {name} is {told(value)}; that of the base model was not measured"
+        text = f"held-out {name} is {told(value)}, and that of the base model was not measured"
         return check(kind, GateVerdict.UNKNOWN, text, metric=name, value=value)
     sign = 1 if way == "min" else -1
     limit = was - sign * known.plan.evaluation.better_by * abs(was)
@@ -133,7 +149,7 @@ def _against_guess(known: Known) -> Iterator[GateCheck]:
     guess = max(guesses)
     least = guess + _AGREES * (1 - guess)
     error = math.sqrt(value * (1 - value) / (sides.samples or _FEW))
-    text = f"held-out {name} is {told(value)}; who always guesses the same has {told(guess)}"
+    text = f"held-out {name} is {told(value)}, and who always guesses the same has {told(guess)}"
     verdict = GateVerdict.PASS
     if value + _SURE * error < least:
         verdict, text = GateVerdict.FAIL, f"{text}: no better than guessing"
@@ -147,7 +163,7 @@ def regression(known: Known) -> Iterator[GateCheck]:
 
     The set is the same each time and says of itself what may not get worse: no allowance for chance is made.
     """
-    sides = known.result.regression if known.result else None
+    sides = known.fixed
     share = known.plan.evaluation.regression_drop
     kind = CheckKind.REGRESSION
     if sides is None:
@@ -169,8 +185,9 @@ def regression(known: Known) -> Iterator[GateCheck]:
 
 
 def _some(ids: tuple[str, ...]) -> str:
-    shown = ", ".join(ids[:5])
-    return f" ({shown}{', …' if len(ids) > 5 else ''})" if ids else ""
+    """Some of the ids, those that are names: a set is a person's or somebody's file, and may say anything."""
+    plain = [one for one in ids if _PLAIN.fullmatch(one)][:5]
+    return f" ({', '.join(plain)}{', …' if len(ids) > len(plain) else ''})" if plain else ""
 
 
 def canary(known: Known) -> GateCheck | None:

@@ -37,7 +37,7 @@ def judge(
     """
     known = Known(plan, result, rows, tuple(definitions), expected, whole)
     checks = tuple(_checks(known))
-    measured = result is not None and bool(result.held_out or result.metrics)
+    measured = bool(known.held_out.tuned or known.own)
     judged: Literal["evaluation", "log", "nothing"] = "evaluation" if measured else "log" if rows else "nothing"
     metrics = _figures(known)
     return GateReport(
@@ -85,15 +85,13 @@ def _verdict(checks: Iterable[GateCheck], known: Known) -> GateVerdict:
     found = {check.verdict for check in checks}
     if GateVerdict.FAIL in found:
         return GateVerdict.FAIL
-    own = known.result.metrics if known.result else {}
-    apart = any(finite(value) for value in (*known.held_out.tuned.values(), *own.values())) or bool(known.apart)
+    apart = any(finite(value) for value in (*known.held_out.tuned.values(), *known.own.values())) or bool(known.apart)
     return GateVerdict.LOOK if GateVerdict.LOOK in found or not apart else GateVerdict.PASS
 
 
 def _figures(known: Known) -> dict[str, float]:
     """The figures that the model is known by: what was measured of it, else what was logged last."""
-    own = known.result.metrics if known.result else {}
-    measured = _finite({**known.held_out.tuned, **own})
+    measured = _finite({**known.held_out.tuned, **known.own})
     return dict(list((measured or _finite(known.logged)).items())[:_MOST])
 
 

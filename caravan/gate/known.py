@@ -1,9 +1,11 @@
 """What the checks are given: the plan, the result, the log's rows, and the names in them put in order."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from caravan.gate.courses import Course, course
 from caravan.gate.naming import Direction, counts, direction, find, held_out, is_loss, of_rewards, of_training
@@ -50,15 +52,25 @@ class Known:
         """Whether it is trained by rewards, where a loss need not fall."""
         return any(of_rewards(name) for name in self.logged)
 
-    @property
+    @cached_property
     def held_out(self) -> SideMetrics:
         """What was measured on held-out data; empty where nothing was."""
-        return (self.result and self.result.held_out) or SideMetrics()
+        return _named(self.result.held_out if self.result else None)
 
-    @property
+    @cached_property
     def learnt(self) -> SideMetrics:
         """What was measured on data that was learned from; empty where nothing was."""
-        return (self.result and self.result.learnt) or SideMetrics()
+        return _named(self.result.learnt if self.result else None)
+
+    @cached_property
+    def fixed(self) -> SideMetrics | None:
+        """What was measured on the fixed set."""
+        return _named(self.result.regression) if self.result and self.result.regression else None
+
+    @cached_property
+    def own(self) -> dict[str, float]:
+        """What the user's own evaluation printed."""
+        return _names(self.result.metrics) if self.result else {}
 
     def direction(self, name: str) -> Direction | None:
         """Whether less or more of it is better: as it is defined, as the target says, else by its name."""
@@ -75,6 +87,22 @@ class Known:
         named = (find(tuned, name) for name in wanted if name)
         first = next((name for name in named if name), None)
         return first or next((name for name in tuned if not counts(name) and self.direction(name)), "")
+
+
+_NAME: Final = re.compile(r"[A-Za-z][\w./@-]{0,60}", re.ASCII)
+_MOST: Final = 100
+
+
+def _names(figures: Mapping[str, float]) -> dict[str, float]:
+    """Those figures whose names are names: what a job wrote may be anything, and a sentence is made of it."""
+    return dict([(name, value) for name, value in figures.items() if _NAME.fullmatch(name)][:_MOST])
+
+
+def _named(sides: SideMetrics | None) -> SideMetrics:
+    if sides is None:
+        return SideMetrics()
+    told = {"base": _names(sides.base), "tuned": _names(sides.tuned), "guess": _names(sides.guess)}
+    return sides.model_copy(update=told)
 
 
 def finite(value: float | None) -> bool:

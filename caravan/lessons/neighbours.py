@@ -50,6 +50,10 @@ GROUPS: Final[tuple[frozenset[F], ...]] = (
     ),
     # A place can't be written, or has no room.
     frozenset({F.OUTPUT_PERMISSION_DENIED, F.DISK_FULL, F.DATA_PATH_MISSING, F.OUTPUTS_MISSING}),
+    # The training came to its end, and what it learnt is too little.
+    frozenset({F.UNDERFIT, F.TARGET_MISSED, F.MODEL_COLLAPSED}),
+    # It learnt too fast or too long, and got worse than it was.
+    frozenset({F.OVERFIT, F.WORSE_THAN_BASE, F.REGRESSED, F.MODEL_COLLAPSED, F.NUMERIC_DIVERGENCE}),
     # The cluster has no place for it.
     frozenset(
         {F.PLACEMENT_RESOURCES_EXHAUSTED, F.PLACEMENT_GPU_UNAVAILABLE, F.PLACEMENT_CONSTRAINT_FILTERED}

@@ -19,6 +19,9 @@ _BUILD: Final = {
 }
 _MACHINES: Final = {"gpus": 3.0, "nodes": 3.0, "gpu": 0.7, "image": 1.0, "framework": 0.7, "kind": 1.0, "driver": 1.0}
 _PLACE: Final = {"driver": 2.0, "gpu": 1.5, "gpus": 1.5, "kind": 2.0, "image": 1.0}
+_LEARNING: Final = {"model": 4.0, "method": 4.0, "size": 1.0, "batch": 0.5, "framework": 0.5, "kind": 0.5}
+"""What a rate, a number of epochs or a rank is right for: the model, and how it is trained."""
+_OF_A_GATE: Final = (F.UNDERFIT, F.OVERFIT, F.WORSE_THAN_BASE, F.MODEL_COLLAPSED, F.REGRESSED, F.TARGET_MISSED)
 _ANY: Final = {"subject": 2.0, "framework": 1.5, "method": 1.0, "model": 1.0, "driver": 0.7, "kind": 1.0, "gpu": 0.7}
 
 BY_CONTEXT: Final = frozenset(
@@ -26,6 +29,7 @@ BY_CONTEXT: Final = frozenset(
         *(F.CUDA_OOM, F.GPU_MEMORY_CONTENDED, F.HOST_MEMORY_OOM, F.NUMERIC_DIVERGENCE, F.DISK_FULL, F.RUN_TOO_LONG),
         *(F.SHM_TOO_SMALL, F.BF16_UNSUPPORTED, F.PLACEMENT_RESOURCES_EXHAUSTED, F.PLACEMENT_GPU_UNAVAILABLE),
         *(F.OUTPUTS_MISSING, F.PROCESS_HANG, F.CUDA_DRIVER_TOO_OLD, F.TORCH_BUILD_MISMATCH, F.NCCL_TIMEOUT),
+        *_OF_A_GATE,
     }
 )
 """Causes that say the same whatever failed: every kill and every NaN reads alike, so that what was trained how on what
@@ -37,6 +41,7 @@ WEIGHTS: Final[dict[F, dict[str, float]]] = {
     F.GPU_MEMORY_CONTENDED: _AMOUNTS | _SHARED,
     F.HOST_MEMORY_OOM: _AMOUNTS | _SHARED | {"gpu": 0.2, "gpu_memory": 0.2, "driver": 0.5, "framework": 3.0},
     F.NUMERIC_DIVERGENCE: {"model": 4.0, "method": 3.0, "precision": 2.0, "framework": 0.5, "size": 1.0, "kind": 0.5},
+    **dict.fromkeys(_OF_A_GATE, _LEARNING),
     F.RUN_TOO_LONG: _AMOUNTS | _SHARED,
     F.DISK_FULL: {"size": 3.0, "method": 3.0, "driver": 1.0, "framework": 0.5, "model": 0.5, "kind": 1.5},
     F.SHM_TOO_SMALL: {"driver": 2.0, "framework": 3.0, "method": 0.3, "gpus": 0.7, "kind": 1.5, "image": 0.7},

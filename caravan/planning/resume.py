@@ -190,7 +190,8 @@ def lineage(plan: TrainingPlan) -> dict[str, Json]:
     """What a checkpoint of this plan can be loaded into: another value of any of these starts the training anew.
 
     Where optimizer or model are spread over the processes (ZeRO, FSDP) their number counts too. Batch and
-    accumulation count as their product with the processes: what they make together is what steps are counted in.
+    accumulation count as their product with the processes: what they make together is what steps are counted in. How
+    long it trains counts where a repair has said it.
     """
     training = plan.training
     found: dict[str, Json] = {
@@ -209,6 +210,10 @@ def lineage(plan: TrainingPlan) -> dict[str, Json]:
         found["processes"] = world
     if _sharded(plan):
         found["processes"] = world
+    # A checkpoint beyond the best place is none to begin from: another length by a repair begins anew. A person's own
+    # goes on: more epochs of the same training are what they ask for.
+    lengths = ("training.epochs", "training.max_steps")
+    found |= {path.partition(".")[2]: plan.get(path) for path in lengths if plan.set_by(path) is Author.REPAIR}
     found |= dict(_options(plan))
     return {name: value for name, value in found.items() if value is not None}
 

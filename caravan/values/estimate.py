@@ -162,6 +162,9 @@ class Envelope(Value):
         description="largest amounts approved: `gpus` and `nodes` of the whole job, `kill_timeout_s`; None in an older "
         "approval",
     )
+    lengths: dict[str, float] = Field(
+        default_factory=dict, description="epochs and steps as approved, where they are known: fewer need no question"
+    )
     secrets: tuple[str, ...] = Field(default=(), description="names of secrets that the job may get")
     lacking: tuple[str, ...] = Field(default=(), description="names of those that it was approved without")
 
@@ -207,6 +210,8 @@ class Envelope(Value):
         if self.kept is None:
             return
         for path in not_kept(plan, self.kept):
+            if path in self.lengths and _shorter(plan, path, self.lengths[path]):
+                continue
             if path in GROWING or path not in (self.held or {}):
                 yield f"{path} would be {_text(shown(plan, path))}, which was not approved{_why(plan, path)}"
         longest = plan.limits.max_run_s
@@ -237,6 +242,18 @@ def amounts(plan: TrainingPlan) -> dict[str, int]:
     """What of a plan costs by the piece, with all members of the job together."""
     nodes = plan.launch.nodes
     return {"gpus": nodes * plan.resources.gpus, "nodes": nodes, "kill_timeout_s": plan.kill_timeout_s}
+
+
+def lengths(plan: TrainingPlan) -> dict[str, float]:
+    """How long a plan trains, by its fields that say so."""
+    told = {"training.epochs": plan.training.epochs, "training.max_steps": plan.training.max_steps}
+    return {path: float(value) for path, value in told.items() if value is not None}
+
+
+def _shorter(plan: TrainingPlan, path: str, approved: float) -> bool:
+    """Whether a repair has it train for less than was approved: it costs less, and the gate judges what comes of it."""
+    now = lengths(plan).get(path)
+    return now is not None and now < approved and _by_repair(plan, path)
 
 
 def largest(plan: TrainingPlan, before: Envelope | None) -> dict[str, int]:

@@ -80,6 +80,13 @@ class FailureClass(StrEnum):
     NO_FAILURE = "no_failure"
     OUTPUTS_MISSING = "outputs_missing"
     RUN_TOO_LONG = "run_too_long"
+    UNDERFIT = "underfit"
+    OVERFIT = "overfit"
+    WORSE_THAN_BASE = "worse_than_base"
+    MODEL_COLLAPSED = "model_collapsed"
+    REGRESSED = "regressed"
+    UNSAFE_ANSWERS = "unsafe_answers"
+    TARGET_MISSED = "target_missed"
     UNKNOWN = "unknown"
 
 

@@ -50,6 +50,7 @@ SHARES = (
     ScriptOption(flag="--tf32", type="bool", default=True),
     ScriptOption(flag="--save_model", type="bool", default=False),
     ScriptOption(flag="--warmup_ratio", type="float", default=0.0),
+    ScriptOption(flag="--num_train_epochs", type="float", default=3.0),
 )
 
 Scene = tuple[dict[str, Any], dict[str, Any], Any]
@@ -223,6 +224,16 @@ SCENES: dict[F, Scene] = {
         {"details": {"needed_s": "600", "needed": "10 min"}},
         {"limits.max_run_s": 600},
     ),
+    F.UNDERFIT: ({"training.epochs": 3, "training.lr": 2e-5}, {}, {"training.epochs": 6.0}),
+    F.OVERFIT: (
+        {"training.epochs": 8, "training.lr": 2e-5},
+        {"details": {"unit": "epoch", "best": "2", "of": "8"}},
+        {"training.epochs": 2.0},
+    ),
+    F.WORSE_THAN_BASE: ({"training.epochs": 3, "training.lr": 3e-4}, {}, {"training.lr": 1e-4}),
+    F.MODEL_COLLAPSED: ({"training.lr": 3e-4}, {}, {"training.lr": 1e-4, "training.max_grad_norm": 1.0}),
+    F.REGRESSED: ({"training.lr": 3e-4}, {}, {"training.lr": 1e-4}),
+    F.TARGET_MISSED: ({"training.epochs": 3}, {"details": {"still": "still"}}, {"training.epochs": 6.0}),
 }
 
 
@@ -240,6 +251,7 @@ _FLAGS = {
     "training.ddp_timeout": "--ddp_timeout",
     "training.report_to": "--report_to",
     "training.tf32=True": "--tf32",
+    "training.epochs": "--num_train_epochs",
 }
 
 

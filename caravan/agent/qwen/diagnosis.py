@@ -25,11 +25,13 @@ NOT_ITS: Final = frozenset(
         *(FailureClass.NO_FAILURE, FailureClass.INTERRUPTED_EXTERNALLY, FailureClass.POLICY_DENIED),
         *(FailureClass.ACL_PERMISSION_DENIED, FailureClass.NOMAD_API_UNREACHABLE, FailureClass.NOMAD_OBJECT_NOT_FOUND),
         *(FailureClass.CLUSTER_TARGET_MISMATCH, FailureClass.JOBSPEC_INVALID, FailureClass.RUN_TOO_LONG),
+        *(FailureClass.UNDERFIT, FailureClass.OVERFIT, FailureClass.WORSE_THAN_BASE, FailureClass.MODEL_COLLAPSED),
+        *(FailureClass.REGRESSED, FailureClass.UNSAFE_ANSWERS, FailureClass.TARGET_MISSED),
         *(FailureClass.PLACEMENT_CONSTRAINT_FILTERED, FailureClass.PLACEMENT_RESOURCES_EXHAUSTED),
         *(FailureClass.PLACEMENT_GPU_UNAVAILABLE, FailureClass.DEPLOY_PROGRESS_DEADLINE),
     }
 )
-"""Causes that cluster, policies and our own clock tell."""
+"""Causes that cluster, policies, our own clock and the evaluation gate tell."""
 _DETAILS: Final = frozenset(
     {
         *("package", "module", "option", "value", "path", "program", "column", "file", "line", "function"),

@@ -10,8 +10,8 @@ from caravan.values.failure import Repair
 _LEAST_RATE: Final = 1e-8  # below that nothing is learned any more
 _ABSURD: Final = 10.0
 """Above this no optimiser learns: an exponent was mistyped, and a third of it is no better."""
-_USUAL: Final = {"lora": 2e-4, "qlora": 2e-4}
-_USUAL_ALL: Final = 2e-5
+USUAL: Final = {"lora": 2e-4, "qlora": 2e-4}
+USUAL_ALL: Final = 2e-5
 """Where such a rate goes: what adapters and all weights are tuned with as a rule, and the training types' defaults."""
 _NORM: Final = 1.0
 _WARM_UP: Final = 0.05
@@ -52,15 +52,42 @@ def _smaller_steps(case: Case) -> dict[str, Json]:
     """A third of the learning rate, a tenth once that was not enough, a usual one for an absurd one; and clipping."""
     training = case.plan.training
     values: dict[str, Json] = {}
-    option = case.shadow("training.lr")
-    path = f"training.options.{option}" if option else "training.lr"
-    try:
-        now = float(case.plan.get(path) or 0)
-    except (TypeError, ValueError):  # an option's value is whatever was typed
-        now = 0.0
-    rate = float(f"{now / (10 if case.mended(path) else 3):.2g}")
-    rate = _USUAL.get(training.method or "", _USUAL_ALL) if now > _ABSURD else rate
-    values |= case.heard({path: rate}) if rate >= _LEAST_RATE else {}
+    values |= smaller_rate(case, *_given_rate(case))
     if training.max_grad_norm is None or training.max_grad_norm > _NORM:
         values |= case.heard({"training.max_grad_norm": _NORM})
     return values
+
+
+def rate_of(case: Case) -> tuple[str, float]:
+    """Where the learning rate stands and what it is; 0.0 where that is not known."""
+    path, given = _given_rate(case)
+    option = case.taker(path)
+    return path, given or number_of(option.default if option is not None else None)
+
+
+def _given_rate(case: Case) -> tuple[str, float]:
+    """Where the learning rate stands and what the plan says of it; 0.0 where it says nothing."""
+    option = case.shadow("training.lr")
+    path = f"training.options.{option}" if option else "training.lr"
+    return path, number_of(case.plan.get(path))
+
+
+def number_of(value: Json) -> float:
+    """A value as a finite number above zero, whatever was typed; else 0.0."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return 0.0
+    return number if 0 < number < float("inf") else 0.0
+
+
+def usual_rate(case: Case) -> float:
+    """What such a training is tuned with as a rule."""
+    return USUAL.get(case.plan.training.method or case.profile.method or "", USUAL_ALL)
+
+
+def smaller_rate(case: Case, path: str, now: float) -> dict[str, Json]:
+    """A third of the learning rate, a tenth once that was not enough, a usual one for an absurd one."""
+    rate = float(f"{now / (10 if case.mended(path) else 3):.2g}")
+    rate = usual_rate(case) if now > _ABSURD else rate
+    return case.heard({path: rate}) if rate >= _LEAST_RATE else {}

@@ -26,6 +26,10 @@ _DOWN: Final = {
     FailureClass.CUDA_OOM: ("training.micro_batch", "training.max_len", "training.lora_rank"),
     FailureClass.HOST_MEMORY_OOM: ("training.micro_batch", "training.num_workers"),
     FailureClass.NUMERIC_DIVERGENCE: ("training.lr", "training.max_grad_norm"),
+    FailureClass.OVERFIT: ("training.epochs", "training.max_steps", "training.lr", "training.lora_rank"),
+    FailureClass.WORSE_THAN_BASE: ("training.epochs", "training.max_steps", "training.lr"),
+    FailureClass.REGRESSED: ("training.epochs", "training.max_steps", "training.lr"),
+    FailureClass.MODEL_COLLAPSED: ("training.lr", "training.max_grad_norm"),
 }
 """Fields that a repair of the cause only lowers."""
 WORKED: Final = "worked before against the same cause"

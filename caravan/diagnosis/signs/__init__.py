@@ -72,6 +72,11 @@ Training and its processes (sizes in GiB)
 - training_config_invalid: `kind` (strategy, padding, batch, steps, precision, deepspeed, fsdp, ddp, lora, divisible,
   checkpointing, template, trainer, conflict, refused, length), `option`, `value`, `want`, `have`; `path` (kind overlay)
 - checkpoint_unusable: `kind` (missing, corrupt, shape, incomplete), `path`
+- underfit: `metric`, `kind` (guess)
+- overfit: `metric`, `kind` (best, gap), `have`; where it was best: `unit` (epoch, step, evaluation), `best`, `of`
+- worse_than_base: `metric`, `have`, `want` (the base's)
+- regressed: `metric`
+- target_missed: `metric`, `have`, `want`, `kind` (goal, margin, unmeasured), `still`: it was still getting better
 - user_code_bug: `exception`, `file`, `line`, `function`
 """
 
@@ -88,6 +93,7 @@ from caravan.diagnosis.signs.containers import CONTAINER_SIGNS
 from caravan.diagnosis.signs.data import DATA_SIGNS
 from caravan.diagnosis.signs.datasets import DATASET_SIGNS
 from caravan.diagnosis.signs.distributed import DISTRIBUTED_SIGNS
+from caravan.diagnosis.signs.gated import GATE_SIGNS
 from caravan.diagnosis.signs.gpu import GPU_SIGNS
 from caravan.diagnosis.signs.gpu_nodes import GPU_NODE_SIGNS
 from caravan.diagnosis.signs.healthy import HEALTHY_SIGNS
@@ -141,6 +147,7 @@ SIGNS: Final[tuple[Sign, ...]] = (
     *TRAINING_SIGNS,
     *CHECKPOINT_SIGNS,
     *PROCESS_SIGNS,
+    *GATE_SIGNS,
     *HEALTHY_SIGNS,
 )
 

@@ -13,7 +13,9 @@ from caravan.values.evaluation import CheckKind, GateCheck, GateVerdict
 
 _SURE: Final = 2.0  # standard errors
 _LEAST: Final = 6  # values by which a course can be judged at all
+_ENOUGH: Final = 30  # values by which it can be told that it learnt nothing
 _FIRST: Final = 5  # values of the shortest beginning that is looked at: a fine-tune learns most in its first steps
+_FEW_TIMES: Final = 3.0  # times that share, where too few values are known for their noise to be told
 _ROSE: Final = 0.2  # share by which a training loss must have risen to be called diverged
 _KEPT: Final = 0.25
 """Of what was gained on the examples that were learned, so much must hold on others; else a person looks."""
@@ -58,10 +60,11 @@ def learnt(known: Known) -> GateCheck:
     """
     measured = _measured(known)
     found = measured if measured is not None else _logged(known)
-    if found.verdict is GateVerdict.FAIL and "diverged" not in found.text and _better(known):
-        text = f"{found.text}, though it is better on held-out data"
-        return found.model_copy(update={"verdict": GateVerdict.LOOK, "text": text})
-    return found
+    if found.verdict not in (GateVerdict.FAIL, GateVerdict.LOOK) or not _better(known):
+        return found
+    milder = GateVerdict.LOOK if found.verdict is GateVerdict.FAIL else GateVerdict.PASS
+    text = f"{found.text}, though it is better on held-out data"
+    return found.model_copy(update={"verdict": milder, "text": text})
 
 
 def _measured(known: Known) -> GateCheck | None:
@@ -74,6 +77,8 @@ def _measured(known: Known) -> GateCheck | None:
     text = f"the loss on what was learned fell from the base model's {told(was)} to {told(now)}"
     if now > limit:
         text = f"the loss on what was learned is {told(now)} after the training, it was {told(was)} before: underfit"
+    if now > was + _ROSE * abs(was):
+        text = f"{name} rose from {told(was)} to {told(now)} on what was learned: the training diverged"
     verdict = GateVerdict.FAIL if now > limit else GateVerdict.PASS
     return check(CheckKind.LEARNT, verdict, text, metric=name, value=now, base=was, limit=limit)
 
@@ -82,8 +87,9 @@ def _logged(known: Known) -> GateCheck:
     """By the training's own loss: levels (medians) of its first and last parts, held against the noise of both.
 
     It has fallen where some beginning (5 values, a tenth, a third) lies above the end by the share that is asked for
-    and by two standard errors. It has not where none does and the thirds are so well known that they would show it.
-    Between the two nothing can be told from noise.
+    and by two standard errors. It has not where none of these, nor the first value or two, speaks for it by one, and
+    the thirds are so well known that they would show it. Between the two nothing can be told from noise; neither can it
+    from fewer than 30 values: all may have been learned before the first was logged.
     """
     name, points = known.learning
     kind = CheckKind.LEARNT
@@ -112,10 +118,15 @@ def _fallen(name: str, values: Sequence[float], share: float) -> GateCheck:
     if first.fall >= max(share * level, _SURE * first.error):
         return told_of(GateVerdict.PASS, text)
     low = min(parts, key=lambda part: part.begin)
-    if -low.fall > max(_ROSE * abs(low.begin), _SURE * low.error) and -third.fall > 0:
+    if (
+        -low.fall > max(_ROSE * abs(low.begin), (_SURE if count >= _ENOUGH else 2 * _SURE) * low.error)
+        and -third.fall > 0
+    ):
         text = f"{name} rose from {told(low.begin)} to {told(low.end)}: the training diverged"
         return told_of(GateVerdict.FAIL, text)
-    if third.fall + _SURE * third.error < share * level:
+    first_ones = [_Part(values, size, max(1, count // 10), spread) for size in (1, 2)]
+    speaks = any(part.fall - part.error > share * level for part in (*parts, *first_ones))
+    if count >= _ENOUGH and not speaks and third.fall + _SURE * third.error < share * level:
         return told_of(GateVerdict.FAIL, f"{text}: underfit")
     return told_of(GateVerdict.LOOK, f"{text}: that can't be told from its noise")
 
@@ -138,7 +149,9 @@ def _better(known: Known) -> bool:
         return (was - value if way == "min" else value - was) > share * abs(was)
     for name, points in known.apart.items():
         values, sign = smooth([p.value for p in points]), 1 if known.direction(name) == "min" else -1
-        if len(values) > 1 and sign * (values[0] - values[-1]) > share * abs(values[0]):
+        gained = sign * (values[0] - values[-1]) if len(values) > 1 else 0.0
+        least = share * abs(values[0]) if len(values) > 3 else _FEW_TIMES * share * abs(values[0])
+        if gained > least + _SURE * noise([point.value for point in points]):
             return True
     return False
 

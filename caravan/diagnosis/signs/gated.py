@@ -29,7 +29,7 @@ GATE_SIGNS: Final[tuple[Sign, ...]] = (
         kind="nan",
     ),
     row(
-        r"^(?P<metric>\S+) rose from \S+ to \S+: the training diverged$",
+        r"^(?P<metric>\S+) rose from \S+ to \S+(?: on what was learned)?: the training diverged$",
         _GATE,
         _F.NUMERIC_DIVERGENCE,
         0.95,

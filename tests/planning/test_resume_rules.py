@@ -243,7 +243,6 @@ def repaired(before: TrainingPlan, values: dict[str, Any]) -> TrainingPlan:
         {"training.num_workers": 0},
         {"resources.memory_mb": 9000},
         {"exclude_nodes": ["n1"]},
-        {"training.max_steps": 500},
         {"training.options.--save-every": 5},
         {"command": ["src/train.py"]},
     ],
@@ -253,11 +252,18 @@ def test_what_leaves_the_training_as_it_is_goes_on(values: dict[str, Any]) -> No
     assert incompatible(before, repaired(before, values)) == ()
 
 
+def test_more_epochs_of_a_persons_own_go_on() -> None:
+    longer = apply_changes(plan(), [PlanChange(path="training.epochs", value=9, by=Author.USER)])
+    assert incompatible(plan(), longer) == ()
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [
         ({"training.micro_batch": 4}, "batch of an update 16 → 8"),
         ({"training.lora_rank": 4}, "lora_rank unset → 4"),
+        ({"training.max_steps": 500}, "max_steps unset → 500"),
+        ({"training.epochs": 1}, "epochs unset → 1.0"),
         ({"model.id": "other"}, "model unset → other"),
         ({"training.optimizer": "sgd"}, "optimizer unset → sgd"),
         ({"training.precision": "fp32"}, "precision unset → fp32"),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from caravan.agent.context import Context
 from caravan.agent.data_checks import data_report, looked_at, warned
+from caravan.agent.data_content import content_of
 from caravan.agent.state import RunState, Update, joined
 from caravan.values.base import Json
 from caravan.values.errors import PlanError, StateError, UsageError
@@ -73,13 +74,14 @@ def planned(state: RunState, context: Context) -> Update:
     known = _original(state, context)
     plan = rebased(known, state, context)
     report = data_report(plan, state, context)
-    notes = warned(report)
-    notes = (*notes, *_of_data(known, data_now(plan, report), state))
+    now = data_now(plan, report, context)
+    notes = (*warned(report), *_of_data(known, now, state))
     context.folder.save_plan(plan)
     return {
         "plan": plan,
         "data": report,
         "data_seen": looked_at(plan) if report else "",
+        "data_sha256": now.sha256 or "",
         "warnings": joined(state.warnings, notes),
     }
 
@@ -120,10 +122,19 @@ def _within(place: str, folder: str) -> bool:
     return bool(folder) and place.startswith(f"{folder.rstrip('/')}/")
 
 
-def data_now(plan: TrainingPlan, report: DataReport | None) -> DataVersion:
-    """The data as they are seen from here now."""
-    sha = (report.sha256 if report else None) or (plan.data.sha256 if plan.data else None)
+def data_now(plan: TrainingPlan, report: DataReport | None, context: Context) -> DataVersion:
+    """The data as they are seen from here now; what is sent anew is read anew."""
+    measured = content_of(_as_found(plan), context)
+    sent = plan.data is not None and plan.data.sha256 is not None  # as the original's was measured
+    sha = (sent and measured) or (report.sha256 if report else None) or measured or None
     return DataVersion(path=plan.dataset.path, sha256=sha, rows=report.rows if report else None)
+
+
+def _as_found(plan: TrainingPlan) -> TrainingPlan:
+    """The plan without what was measured of the data when the original was planned."""
+    if plan.data is None or not plan.data.local:
+        return plan
+    return plan.model_copy(update={"data": plan.data.model_copy(update={"sha256": None})})
 
 
 def _of_data(known: Original, now: DataVersion, state: RunState) -> tuple[str, ...]:

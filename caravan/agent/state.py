@@ -39,6 +39,7 @@ class RunState(Value):
     )
     data: DataReport | None = Field(default=None, description="what a look at the data of such a run has found")
     data_seen: str = Field(default="", description="digest of the plan's fields that the look depended on")
+    data_sha256: str = Field(default="", description="of the data's content, where it is seen from here")
     questions: tuple[Question, ...] = ()
     answers: tuple[Answer, ...] = ()
     asked_back: tuple[str, ...] = Field(default=(), description="ids of contradictions that a person was shown")

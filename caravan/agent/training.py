@@ -101,8 +101,11 @@ def source_of(state: RunState, context: Context) -> SourceTree:
 
     Raises UsageError where the files that the run was planned with are gone and can't be made again.
     """
+    repeats = state.request.reproduces
+    if repeats is not None:  # the kept code has a type's files too
+        return context.open_tree(repeats.source)
     tree = context.open_tree(state.request.source)
-    if state.training is None or state.request.reproduces is not None:  # the kept code has the type's files
+    if state.training is None:
         return tree
     return WithAdded(tree, _files(state.training, context))
 

@@ -68,16 +68,14 @@ def reproduce(
     repeats = Repeats(run_id=before.id, tolerance=tolerance, anyway=anyway)
     _check(before, wiring.store().result(before.id), repeats)
     given = {"yes": yes, "budget_usd": check_budget(budget), "dry_run": dry_run, "send_secrets": send_secrets}
-    request = before.request.model_copy(
-        update={**given, "reproduces": repeats, "answers": {}, "sets": (), "plan_file": ""}
-    )
+    request = before.request.model_copy(update={**given, "answers": {}, "sets": (), "plan_file": ""})
     if goes is Goes.CLUSTER and not dry_run:
         from caravan.terminal.oncluster import check_place
 
         check_place(wiring, request)
     from caravan.terminal.driving import Driving, drive_run
 
-    record = _begin(wiring, before, request)
+    record = _begin(wiring, before, request, repeats)
     terminal.run_id = record.id
     return drive_run(wiring, terminal, record, as_json=as_json, how=Driving(goes=goes))
 
@@ -103,7 +101,7 @@ def _check(before: RunRecord, result: RunResult | None, repeats: Repeats) -> Non
         )
 
 
-def _begin(wiring: Wiring, before: RunRecord, request: RunRequest) -> RunRecord:
+def _begin(wiring: Wiring, before: RunRecord, request: RunRequest, repeats: Repeats) -> RunRecord:
     """The new run with all that it needs in its own folder; nothing is left where that fails."""
     from caravan.agent.driver import new_run
     from caravan.agent.original_code import bring_code
@@ -126,6 +124,7 @@ def _begin(wiring: Wiring, before: RunRecord, request: RunRequest) -> RunRecord:
     except CaravanError:
         folder.delete()
         raise
-    record = record.model_copy(update={"request": request.model_copy(update={"source": source})})
+    repeats = repeats.model_copy(update={"source": source})
+    record = record.model_copy(update={"request": request.model_copy(update={"reproduces": repeats})})
     wiring.store().create_run(record)
     return record

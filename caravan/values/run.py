@@ -17,10 +17,12 @@ from caravan.values.samples import ResourceUse
 
 class Repeats(Value):
     """That a run repeats another one. `tolerance`: share of the original's value by which a metric may be off; None:
-    as the spread over seeds, else the default, has it. `anyway`: also where the data are others by now.
+    as the spread over seeds, else the default, has it. `anyway`: also where the data are others by now. `source`: what
+    is opened in place of the repository, which may have changed since: the code that was kept, or its commit.
     """
 
     run_id: str
+    source: str = ""
     tolerance: float | None = Field(default=None, ge=0)
     anyway: bool = False
 

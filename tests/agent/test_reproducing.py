@@ -41,7 +41,8 @@ def again(world: World, record: RunRecord, data: DataVersion | None = None, **re
     source = bring_code(state, old, folder, lambda s: open_source(s, cache=world.tmp / "cache"), Types)
     known = original_from(state, str(old), CodeVersion(), data or DataVersion())
     folder.save_papers({ORIGINAL: known.canonical()})
-    repeat = repeat.model_copy(update={"request": repeat.request.model_copy(update={"source": source})})
+    repeats = Repeats(run_id=record.id, source=source)
+    repeat = repeat.model_copy(update={"request": repeat.request.model_copy(update={"reproduces": repeats})})
     world.store.create_run(repeat)
     return repeat
 

@@ -3,6 +3,7 @@
 from caravan.agent import reproducing
 from caravan.agent.context import Context
 from caravan.agent.data_checks import data_report, looked_at, warned
+from caravan.agent.data_content import content_of
 from caravan.agent.data_delivery import not_sent
 from caravan.agent.delivery import choose_code, needed_but_left_out, with_delivery
 from caravan.agent.environment import environment_told, offered_images
@@ -159,6 +160,7 @@ def make_plan(state: RunState, context: Context) -> Update:
         "training": state.training,
         "data": report,
         "data_seen": looked_at(plan) if report else "",
+        "data_sha256": (report.sha256 if report else None) or content_of(plan, context),
         "remembered": used_cases(plan, cases),
         "warnings": joined(state.warnings, notes),
     }

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caravan.runs.comparison_words import figure
 from caravan.terminal.text import one_line
 from caravan.values.reproduction import Agreement
 
 if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.values.reproduction import MetricAgreement, Reproduced
-
-
-def figure(value: float | None) -> str:
-    """A figure in six digits; a dash where there is none."""
-    return "-" if value is None else f"{value:.6g}"
 
 
 def show_agreement(terminal: Terminal, found: Reproduced) -> None:

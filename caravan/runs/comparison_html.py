@@ -58,7 +58,8 @@ def comparison_html(found: Comparison, templates: Path) -> str:
         seconds=_seconds,
         width=WIDTH,
     )
-    style = (templates / _STYLE).read_text("utf-8").strip() + "\n"
+    sheet = templates / _STYLE
+    style = sheet.read_text("utf-8").strip() + "\n" if sheet.is_file() else "\n"
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template("compare.html.j2").render(found=found, style=style, digest=digest)
 
@@ -97,6 +98,6 @@ def _seconds(value: float | None) -> str:
         return "not known"
     hours, rest = divmod(round(value), 3600)
     minutes, seconds = divmod(rest, 60)
-    return (
-        f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s" if minutes else f"{value:.1f} s"
-    )
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{value:.1f} s"

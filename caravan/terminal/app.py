@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "logs": ("logs", "Print the logs of a run's tasks."),
     "watch": ("watch", "Watch runs until they end; Ctrl-C leaves them alone."),
     "resume": ("resume", "Go on with a run, answering what it asks."),
+    "compare": ("compare", "Set runs side by side: plans, code, data, metrics with their spread over seeds, cost."),
     "reproduce": ("reproduce", "Make a run again: same code, data, image, seed and plan, and say whether it agrees."),
     "stop": ("removal", "Stop a run and its job on the cluster."),
     "delete": ("removal", "Delete a run with its logs and outputs."),

@@ -85,7 +85,7 @@ def _subject(wiring: Wiring, record: RunRecord, *, named: bool = True) -> Subjec
             f"Run {record.id} has no plan to compare ({record.status.value}).",
             hint="It ended before one was made, or its checkpoints are gone.",
         )
-    from caravan.agent.versions import result_so_far
+    from caravan.agent.so_far import result_so_far
     from caravan.values.run import ENDED
 
     ended = record.status in ENDED

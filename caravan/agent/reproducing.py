@@ -12,6 +12,7 @@ from caravan.agent.context import Context
 from caravan.agent.data_checks import data_report, looked_at, warned
 from caravan.agent.data_content import content_of
 from caravan.agent.state import RunState, Update, joined
+from caravan.agent.training import source_of
 from caravan.values.base import Json
 from caravan.values.errors import PlanError, StateError, UsageError
 from caravan.values.family import family_of, seed_of
@@ -74,7 +75,7 @@ def planned(state: RunState, context: Context) -> Update:
     known = _original(state, context)
     plan = rebased(known, state, context)
     report = data_report(plan, state, context)
-    now = data_now(plan, report, context)
+    now = data_now(plan, report, state, context)
     notes = (*warned(report), *_of_data(known, now, state))
     context.folder.save_plan(plan)
     return {
@@ -122,9 +123,9 @@ def _within(place: str, folder: str) -> bool:
     return bool(folder) and place.startswith(f"{folder.rstrip('/')}/")
 
 
-def data_now(plan: TrainingPlan, report: DataReport | None, context: Context) -> DataVersion:
+def data_now(plan: TrainingPlan, report: DataReport | None, state: RunState, context: Context) -> DataVersion:
     """The data as they are seen from here now; what is sent anew is read anew."""
-    measured = content_of(_as_found(plan), context)
+    measured = content_of(_as_found(plan), source_of(state, context), context)
     sent = plan.data is not None and plan.data.sha256 is not None  # as the original's was measured
     sha = (sent and measured) or (report.sha256 if report else None) or measured or None
     return DataVersion(path=plan.dataset.path, sha256=sha, rows=report.rows if report else None)

@@ -8,7 +8,7 @@ from caravan.values.run import RunRecord
 
 
 def result_so_far(state: RunState, record: RunRecord) -> RunResult:
-    """The result by the run's last checkpoint; it must have a plan. What was measured beside its metrics is left out."""
+    """The result by the run's last checkpoint, without what was measured beside its metrics; it must have a plan."""
     plan = state.need_plan()
     known = state.estimate
     seconds = (known.formula_seconds or known.seconds) if known else None

@@ -37,6 +37,7 @@ def run_result(state: RunState, context: Context, ended_at: datetime) -> RunResu
         forecast=_forecast(state, context),
         attempts=len(state.attempts),
         cost_usd=state.spent_usd,
+        reproduces=state.request.reproduces.run_id if state.request.reproduces else None,
     )
 
 
@@ -56,7 +57,7 @@ def data_version(state: RunState, plan: TrainingPlan) -> DataVersion:
     seen, sent = state.data, plan.data
     return DataVersion(
         path=plan.dataset.path,
-        sha256=(sent.sha256 if sent else None) or (seen.sha256 if seen else None),
+        sha256=(sent.sha256 if sent else None) or state.data_sha256 or (seen.sha256 if seen else None),
         rows=(seen.rows if seen else None) or plan.dataset.examples,
     )
 

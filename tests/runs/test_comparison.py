@@ -142,7 +142,7 @@ def test_other_data_is_said_at_the_head_and_nothing_is_judged() -> None:
     assert found.head[0].startswith("Not comparable: the runs trained on other data")
     assert judged(found) is Judged.NOT_COMPARABLE
     assert found.metrics[0].best is None
-    assert [(row.name, row.same) for row in found.sources][0] == ("data", False)
+    assert next((row.name, row.same) for row in found.sources) == ("data", False)
 
 
 def test_other_data_judged_on_the_same_set_compares_the_data() -> None:

@@ -160,7 +160,7 @@ def make_plan(state: RunState, context: Context) -> Update:
         "training": state.training,
         "data": report,
         "data_seen": looked_at(plan) if report else "",
-        "data_sha256": (report.sha256 if report else None) or content_of(plan, context),
+        "data_sha256": (report.sha256 if report else None) or content_of(plan, tree, context),
         "remembered": used_cases(plan, cases),
         "warnings": joined(state.warnings, notes),
     }

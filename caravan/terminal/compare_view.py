@@ -28,7 +28,7 @@ def show_comparison(terminal: Terminal, found: Comparison) -> None:
     for text in found.head:
         terminal.out(one_line(text))
     for group in found.groups:
-        terminal.out(one_line(f"{group.label}  {group_text(group)}"))
+        terminal.out(one_line(f"{group.label} {group_text(group)}"))
         for note in group.notes:
             terminal.out(f"   {one_line(note)}")
     narrow = width < _NARROW * (len(found.groups) + 1)

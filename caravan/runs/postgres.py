@@ -43,7 +43,7 @@ _LOST: Final = ("08", "57P01", "57P02", "57P03", "53300")
 _COLLIDED: Final = ("40001", "40P01")  # one of two transactions that met must begin again
 # What a server says to a connection that it refuses; libpq gives no code for it.
 _REFUSED: Final = (
-    ("authentication failed", "Its password is wrong", "Correct it in DATABASE_URL, or set PGPASSWORD."),
+    ("authentication failed", "User name or password is wrong", "Correct it in DATABASE_URL, or set PGPASSWORD."),
     ("no password supplied", "It wants a password", "Put it into DATABASE_URL, or set PGPASSWORD."),
     ("does not exist", "It refuses", "Make it: `createuser NAME` and `createdb -O NAME caravan` on the server."),
     ("no pg_hba.conf entry", "It lets nobody in from here", "Whoever runs the server allows it in pg_hba.conf."),
@@ -160,8 +160,13 @@ class Server:
     def _connect(self) -> psycopg.Connection[Any]:
         # Statements are not prepared on the server: poolers between us and it would not find them again.
         connection = psycopg.connect(**self._parameters, prepare_threshold=None, autocommit=True)
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, round(self._busy_s * 1000))}ms"])
-        connection.autocommit = False
+        try:
+            wait = f"{max(1, round(self._busy_s * 1000))}ms"
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", [wait])
+            connection.autocommit = False
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _version(self, engine: sa.Engine) -> str | None:

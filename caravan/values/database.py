@@ -14,6 +14,7 @@ from caravan.values.base import Value
 
 _POSTGRESQL: Final = ("postgresql", "postgres", "postgresql+psycopg")
 _KNOWN: Final = "write postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH"
+_PLACE: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%]*\]|[^\[\]:/]*)(?::[0-9]*)?")
 _SECRET: Final = ("password", "sslpassword")  # parameters of a connection that may stand behind the `?`
 
 
@@ -66,7 +67,7 @@ def _server(rest: str) -> DatabaseAddress:
     except ValueError as error:
         raise ValueError("names a host that is none") from error
     login, _, place = parts.netloc.rpartition("@")
-    if not re.fullmatch(r"(?:(?:\[[0-9A-Fa-f:.%]*\]|[^\[\]:,/]*)(?::[0-9]*)?,?)*", place):
+    if not all(_PLACE.fullmatch(one) for one in place.split(",")):
         raise ValueError("names a host or port that is none")
     user, _, password = login.partition(":")
     told = [password, *(value for key, value in _query(parts.query) if key in _SECRET)]

@@ -93,11 +93,11 @@ class PostgresServer:
         with process.stderr:
             self.said.extend(line.rstrip() for line in process.stderr)
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """End it: SIGINT rolls back what is open, SIGQUIT leaves it as a crash does."""
+    def stop(self) -> None:
+        """End it; what is open is rolled back."""
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(how)
+            process.send_signal(signal.SIGINT)
             process.wait(timeout=120)
 
     def close(self) -> None:

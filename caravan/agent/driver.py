@@ -105,7 +105,9 @@ def _readable(run_id: str) -> Iterator[None]:
         ) from error
 
 
-_AFTER_DEPLOYMENT: Final = (("verify_deployment",), ("remember",), ("report",))
+_AFTER_DEPLOYMENT: Final = tuple(
+    (name,) for name in ("verify_deployment", "evaluate", "register", "remember", "report")
+)
 """Where a stopped run stands that has an end to be written down."""
 
 

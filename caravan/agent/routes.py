@@ -84,6 +84,8 @@ def after_evaluate(state: RunState) -> Literal["evaluate", "diagnose", "register
         return "remember"
     if state.failure:
         return "diagnose"
+    if state.gate is None:  # an evaluation job is prepared, or must be deployed once more
+        return "evaluate"
     passed = state.gate is not None and state.gate.verdict is GateVerdict.PASS
     return "register" if passed else "remember"
 

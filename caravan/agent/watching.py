@@ -19,7 +19,18 @@ from caravan.agent.watchdog import END_S, Watchdog
 from caravan.values.base import Json
 from caravan.values.errors import ClusterError, ClusterUnreachable
 from caravan.values.plan import TrainingPlan
-from caravan.values.run import Deployment, Phase, RunEvent, RunStatus, Sentinel, SmokeResult, Snapshot, Stretch, Watched
+from caravan.values.run import (
+    Deployment,
+    Phase,
+    Purpose,
+    RunEvent,
+    RunStatus,
+    Sentinel,
+    SmokeResult,
+    Snapshot,
+    Stretch,
+    Watched,
+)
 from caravan.values.samples import ResourceUse
 
 _REASONS: Final = 10  # reasons for waiting that are stored of one deployment; a scheduler may count nodes for ever
@@ -224,9 +235,12 @@ class JobWatch:
             data: dict[str, Json] = {"alloc_id": allocation.id, "attempt": deployment.attempt, "node": where}
             if self._plan.launch.nodes > 1:
                 data["member"] = allocation.name.rsplit(".", 1)[-1]
-            text = f"attempt {deployment.attempt} placed on {where} (allocation {allocation.id[:8]})"
+            what, kind = f"attempt {deployment.attempt}", "placed"
+            if deployment.purpose is Purpose.EVALUATE:  # whoever looks for the training's outputs is not led there
+                what, kind = f"evaluation of {what}", "evaluation_placed"
+            text = f"{what} placed on {where} (allocation {allocation.id[:8]})"
             at = max(min(times), deployment.registered_at or min(times))
-            event = RunEvent(at=at, kind="placed", text=text, data=data)
+            event = RunEvent(at=at, kind=kind, text=text, data=data)
             self._context.store.add_event(deployment.run_id, event)
 
     def _keep_reason(self, snapshot: Snapshot) -> None:

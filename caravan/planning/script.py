@@ -203,6 +203,11 @@ def evaluation_helpers(plan: TrainingPlan, templates: Path) -> dict[str, str]:
     return found
 
 
+def fetch_helpers(templates: Path) -> dict[str, str]:
+    """The text, by its name, of what fetches outputs from their URL. Raises StateError when it can't be read."""
+    return {"fetch_model.py": _text_of(templates / "fetch_model.py")}
+
+
 def resume_helpers(templates: Path) -> dict[str, str]:
     """The texts, by their names, of what finds the checkpoint to go on from. Raises StateError for one that is gone."""
     return {name: _text_of(templates / name) for name in ("resume.py", "checkpoints.py")}

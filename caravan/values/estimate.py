@@ -96,6 +96,7 @@ class Estimate(Value):
     formula_host_mb: int | None = Field(default=None, description="likewise")
     formula_seconds: Range | None = Field(default=None, description="likewise")
     step_s: float | None = Field(default=None, ge=0, description="seconds of an optimizer step by the formula")
+    evaluation_s: Range | None = Field(default=None, description="of the time that what the evaluation takes")
     learned_ratio: float | None = Field(
         default=None, description="times the formula's GPU memory, as earlier runs were measured; None: none says it"
     )

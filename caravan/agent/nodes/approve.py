@@ -7,6 +7,7 @@ from caravan.agent.context import Context
 from caravan.agent.granting import DECIDED, granted_more, has_begun, more_money, sum_needed
 from caravan.agent.secrets import offer_secrets
 from caravan.agent.state import RunState, Update, joined
+from caravan.planning.evaluation_job import told_words
 from caravan.planning.resume import starts_anew
 from caravan.values.dialogue import Ask, AskKind, PlanChoice, Reply
 from caravan.values.estimate import BudgetVerdict, Envelope, Verdict
@@ -149,9 +150,15 @@ def _question(state: RunState, job_id: str) -> str:
     if state.budget is not None and _beyond(state.budget, state):
         return f"{job_id} is over a hard limit: which of the other plans instead, or cancel it?"
     if state.answered is None or not state.tried:
-        return f"Deploy {job_id}?"
+        return f"Deploy {job_id}?{_then(state)}"
     repair = state.tried[-1]
-    return f"{state.answered.cause} Deploy {job_id} with this repair: {repair.why or repair.kind}?"
+    return f"{state.answered.cause} Deploy {job_id} with this repair: {repair.why or repair.kind}?{_then(state)}"
+
+
+def _then(state: RunState) -> str:
+    """The evaluation job behind the training, which a yes approves too."""
+    told = told_words(state.need_plan())
+    return f" {told}" if told else ""
 
 
 def _rejected(state: RunState, why: str) -> Update:

@@ -11,6 +11,8 @@ from caravan.hcl import mismatches, parse_hcl, render_hcl
 from caravan.planning.budget import judge_budget
 from caravan.planning.choose import chosen as cheapest
 from caravan.planning.estimate import estimate as estimate_plan
+from caravan.planning.evaluation_place import evaluation_changes
+from caravan.planning.evaluation_time import with_evaluation
 from caravan.planning.jobspec import to_job_spec
 from caravan.planning.options import table
 from caravan.planning.policy import fill, within
@@ -45,6 +47,7 @@ def estimate(state: RunState, context: Context) -> Update:
     chosen = apply_changes(plan, choice.changes)
     chosen = apply_changes(chosen, fill(chosen, facts, context.policies, gpu=first.gpu))
     chosen = apply_changes(chosen, smoke_changes(chosen, first, context.smoke))
+    chosen = apply_changes(chosen, evaluation_changes(chosen))
     known = estimate_plan(
         chosen,
         facts,
@@ -54,7 +57,8 @@ def estimate(state: RunState, context: Context) -> Update:
         measured=state.measured,
         learned=past,
     )
-    known = for_the_rest(known, left_of(state, chosen)).model_copy(update={"alternatives": table(choice)})
+    known = with_evaluation(for_the_rest(known, left_of(state, chosen)), chosen)
+    known = known.model_copy(update={"alternatives": table(choice)})
     if chosen.digest() == plan.digest():
         return {"estimate": known}
     context.folder.save_plan(chosen)
@@ -112,7 +116,8 @@ def generate_spec(state: RunState, context: Context) -> Update:
         hcl_path=str(path),
     )
     # A failure that the repair before this answered is over; what comes now is judged anew.
-    return {"deployment": deployment, "failure": None, "outcome": None, "diagnosis": None}
+    clean = ("failure", "outcome", "diagnosis", "gate", "evaluating")
+    return {"deployment": deployment, **dict.fromkeys(clean)}
 
 
 def job_spec(state: RunState, context: Context) -> JobSpec:

@@ -3,6 +3,8 @@
 import math
 
 from caravan.agent.context import Context
+from caravan.agent.deploying import stopped_by_user
+from caravan.agent.evaluating import Apart, evaluate_apart
 from caravan.agent.judged import gate_report, measured, training_log
 from caravan.agent.learning import keep_run
 from caravan.agent.logs import log_tail
@@ -29,15 +31,23 @@ def evaluate(state: RunState, context: Context) -> Update:
     seen = look(plan, context, outcome.alloc_id if outcome else None)
     keep_run(state, context, outcome, log.text)
     empty, place = seen.empty is True, place_of(plan, state.run_id)
-    report = gate_report(state, context, measured(state, context), log)
+    lacking = _no_outputs(plan, place, empty) or unkept(plan, place, seen)
+    done = Apart(result=measured(state, context))
+    if not lacking and done.result is None and not gate_report(state, context, None, log).failed:
+        done = evaluate_apart(state, context)  # what the log speaks against already is not evaluated for money
+    if stopped_by_user(state, context):
+        return {**done.update, "status": RunStatus.STOPPED, "detail": "stopped by the user before it was judged"}
+    if done.again:
+        return done.update
+    report = gate_report(state, context, done.result, log)
     tail = log_tail(context, outcome.alloc_id, task=outcome.task) if outcome and outcome.alloc_id else b""
-    against = objection(report) or _no_outputs(plan, place, empty) or unkept(plan, place, seen)
+    against = objection(report) or lacking
     if not against and not metrics and empty and _ends_in_traceback(tail, context):
         against = (
             "the program ended with exit code 0, but an error is the last that it printed, it logged no metric and "
             f"wrote nothing to {place}"
         )
-    update: Update = {"metrics": finite, "gate": report, "attempts": _with_gate(state, report)}
+    update: Update = {**done.update, "metrics": finite, "gate": report, "attempts": _with_gate(state, report)}
     if against:
         failure = evidence_of(
             Stage.EVALUATE, outcome=outcome, message=against, log=tail, driver=plan.driver, secrets=context.secrets

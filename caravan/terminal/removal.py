@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from caravan.values.errors import RunBusy, UsageError
 if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
+    from caravan.values.registry import ModelVersion
     from caravan.values.run import Deployment, RunRecord
 
 
@@ -92,8 +94,8 @@ def delete(
     record = bring_back(wiring, store.run(run))  # raises while its agent on the cluster works
     folder = wiring.folder(record.id)
     with folder.lock():
-        running = running_jobs(wiring, record)
-        if not yes and not _may_delete(terminal, record, running):
+        running, model = running_jobs(wiring, record), _model_that_goes(wiring, record)
+        if not yes and not _may_delete(terminal, record, running, model):
             terminal.out(f"Run {record.id} was not deleted.")
             return
         if running:
@@ -106,7 +108,30 @@ def delete(
             file.unlink(missing_ok=True)
         folder.delete()
         store.delete_run(record.id)  # last: a deletion that was cut short can be repeated
-    terminal.out(f"Run {record.id} is deleted.")
+    gone = f" {model.ref} stays registered, and its files are gone." if model else ""
+    terminal.out(f"Run {record.id} is deleted.{gone}")
+
+
+def _model_that_goes(wiring: Wiring, record: RunRecord) -> ModelVersion | None:
+    """The run's registered model, where its files would be deleted with the run.
+
+    Raises UsageError where it is in use: in staging or in production.
+    """
+    from caravan.values.registry import ModelStage
+
+    model = wiring.models().of_run(record.id)
+    if model is None:
+        return None
+    address = model.files.address
+    own = Path(address).is_relative_to(wiring.folder(record.id).path)
+    if not own and not (address.startswith("allocation:") and record.request.cluster == "local"):
+        return None
+    if model.stage in (ModelStage.STAGING, ModelStage.PRODUCTION):
+        raise UsageError(
+            f"The files of {model.ref}, which is in {model.stage.value}, lie with run {record.id}.",
+            hint=f"Keep the run, or take it out of use first: `main.py models archive {model.ref}`.",
+        )
+    return model
 
 
 def _purge_from_our_own(wiring: Wiring, record: RunRecord) -> None:
@@ -118,17 +143,23 @@ def _purge_from_our_own(wiring: Wiring, record: RunRecord) -> None:
             cluster.stop(deployment.job_id, deployment.namespace, purge=True)
 
 
-def _may_delete(terminal: Terminal, record: RunRecord, running: list[str]) -> bool:
+def _may_delete(terminal: Terminal, record: RunRecord, running: list[str], model: ModelVersion | None) -> bool:
     """Whether the person agrees. Raises UsageError where nobody can be asked and a job still runs."""
     from caravan.terminal.dialogue import confirm
 
     if terminal.interactive:
         jobs = f" Its job {', '.join(running)} still runs and will be stopped." if running else ""
         try:
-            return confirm(terminal, f"Delete run {record.id} with its logs and outputs?{jobs}")
+            files = f" They are the files of the registered model {model.ref}." if model else ""
+            return confirm(terminal, f"Delete run {record.id} with its logs and outputs?{jobs}{files}")
         except EOFError:
             terminal.err()
             return False
+    if model is not None:
+        raise UsageError(
+            f"The outputs of run {record.id} are the files of the registered model {model.ref}.",
+            hint=f"`main.py models export {model.ref} --to DIR` keeps them; `--yes` deletes them.",
+        )
     if running:
         raise UsageError(
             f"The job {', '.join(running)} of run {record.id} still runs.",

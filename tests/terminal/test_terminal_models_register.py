@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from caravan.agent.state import Attempt, RunState
+from caravan.terminal.app import run
 from caravan.values.evaluation import GateReport, GateVerdict
 from caravan.values.outputs import SUMMARY_PATH
 from caravan.values.plan import ModelChoice, OutputSink, TrainingPlan
 from caravan.values.registry import ModelStage
 from caravan.values.run import Outcome, OutcomeKind, RunStatus
 from tests.fakes.cluster import FakeCluster, Script, one_node
-from tests.fakes.wiring import FakeWiring
-from tests.terminal.models_case import FAILED, FILES, PASSED, a_run, document, listed, models, tree
+from tests.fakes.wiring import FakeWiring, nobody, printed
+from tests.terminal.models_case import FAILED, FILES, PASSED, a_run, add, document, listed, models, on_disk, tree
 
 LOOK = PASSED.model_copy(update={"verdict": GateVerdict.LOOK})
 
@@ -123,3 +124,27 @@ def test_the_outputs_of_a_training_with_its_own_folder_are_found(wiring: FakeWir
     wiring.scripted.states["abc12345"] = state.model_copy(update={"plan": plan})
     found = document(wiring, "register", "abc12345")
     assert found["files"]["address"] == f"allocation:{alloc_id}/train/local/code/out"
+
+
+def test_deleting_a_run_minds_the_files_of_its_model(wiring: FakeWiring) -> None:
+    record = a_run(wiring)
+    add(wiring, str(on_disk(wiring.folder(record.id).outputs)))
+    terminal = nobody()
+    assert run(wiring, ["delete", record.id], terminal) == 2
+    assert "models export chat@1" in printed(terminal)[1]
+    wiring.registered.move("chat@1", ModelStage.PRODUCTION, by="ada", why="", at=wiring.clock.now())
+    terminal = nobody()
+    assert run(wiring, ["delete", record.id, "--yes"], terminal) == 2
+    assert "models archive chat@1" in printed(terminal)[1]
+    wiring.registered.move("chat@1", ModelStage.ARCHIVED, by="ada", why="", at=wiring.clock.now())
+    terminal = nobody()
+    assert run(wiring, ["delete", record.id, "--yes"], terminal) == 0
+    assert "chat@1 stays registered, and its files are gone" in printed(terminal)[0]
+    assert wiring.registered.model("chat@1").run_id == record.id
+
+
+def test_deleting_a_run_whose_model_lies_elsewhere_leaves_it(wiring: FakeWiring, tmp_path: Path) -> None:
+    record = a_run(wiring)
+    add(wiring, str(on_disk(tmp_path / "elsewhere")), stage=ModelStage.PRODUCTION)
+    assert run(wiring, ["delete", record.id], nobody()) == 0
+    assert models(wiring, "verify", "chat")[0] == 0

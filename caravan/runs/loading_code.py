@@ -5,6 +5,7 @@ among the classes named here, and every name in the lines is quoted.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -14,6 +15,8 @@ from caravan.values.registry import ModelVersion
 ADAPTER_CONFIG: Final = "adapter_config.json"
 CONFIG: Final = "config.json"
 _SENTENCES: Final = "modules.json"
+_WEIGHTS: Final = r"(?:model|pytorch_model)[\w.-]*\.(?:safetensors|bin)"
+"""Names of weights beside config.json, whole or in shards (transformers, `modeling_utils`)."""
 
 _BY_ENDING: Final = {
     "ForCausalLM": "AutoModelForCausalLM",
@@ -60,9 +63,15 @@ class Loading(NamedTuple):
 
 
 def format_of(names: Sequence[str], kind: str = "") -> Format:
-    """What the files with these names are: the outermost folder that holds a model. `kind` is what is known else."""
+    """What the files with these names are: the outermost folder that holds a model. `kind` is what is known else.
+
+    A config.json alone is anybody's: beside it there must be weights as transformers names them.
+    """
+    weights = {n[: n.rfind("/") + 1] for n in names if re.fullmatch(_WEIGHTS, n[n.rfind("/") + 1 :])}
     for config, found in ((ADAPTER_CONFIG, "adapter"), (_SENTENCES, "sentences"), (CONFIG, "model")):
         folders = [n.removesuffix(config) for n in names if n == config or n.endswith(f"/{config}")]
+        if found == "model":
+            folders = [folder for folder in folders if folder in weights]
         if folders:
             return Format(found, min(folders, key=lambda folder: (folder.count("/"), folder)))
     return Format(kind, "")

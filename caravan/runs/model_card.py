@@ -106,9 +106,8 @@ def _evaluation(model: ModelVersion) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for row in rows:
-        better = "higher" if row.spec.direction == "max" else "lower"
         values = f"{shown(row.value, row.spec)} | {shown(row.base, row.spec)}"
-        lines.append(f"| {_cell(row.name)} | {values} | {better} | {_cell(row.spec.title)} |")
+        lines.append(f"| {_cell(row.name)} | {values} | {row.way} | {_cell(row.spec.title)} |")
     return [*lines, "", *_gate(model.gate)]
 
 

@@ -85,6 +85,8 @@ def _row(wiring: Wiring, model: ModelVersion, metric: str | None) -> dict[str, J
     if found is not None:
         spec = found.spec
         shown = {"name": found.name, "value": found.value, "base": found.base, **spec.model_dump(exclude={"name"})}
+        if not found.known:
+            shown["direction"] = None
     document: dict[str, Any] = model.model_dump(mode="json", exclude={"files", "gate"})
     return {
         "ref": model.ref,
@@ -104,7 +106,7 @@ def _print_list(wiring: Wiring, terminal: Terminal, models: Sequence[ModelVersio
     now = wiring.clock.now()
     for model in models:
         found = _shown(model, metric)
-        better = {"max": "↑", "min": "↓"}[found.spec.direction] if found else ""
+        better = {"higher": "↑", "lower": "↓"}.get(found.way, "") if found else ""
         texts = (
             model.ref,
             model.stage.value,
@@ -223,9 +225,8 @@ def _print_metrics(terminal: Terminal, model: ModelVersion) -> None:
     terminal.out()
     table = listing("metric", "this model", "its base", "better is", "what it is")
     for row in found:
-        way = "higher" if row.spec.direction == "max" else "lower"
         values = shown(row.value, row.spec), shown(row.base, row.spec)
-        table.add_row(cell(one_line(row.name)), *map(cell, values), way, cell(one_line(row.spec.title)))
+        table.add_row(cell(one_line(row.name)), *map(cell, values), row.way, cell(one_line(row.spec.title)))
     draw(terminal.stdout, table)
 
 

@@ -9,19 +9,18 @@ from caravan.values.training import MetricSpec
 
 
 class Figure(NamedTuple):
-    """A metric's value beside that of the base model; None: not measured."""
+    """A metric's value beside that of the base model; None: not measured. `known`: its definition is."""
 
     name: str
     value: float | None
     base: float | None
     spec: MetricSpec
+    known: bool = True
 
     @property
-    def better(self) -> bool | None:
-        """Whether it is better than the base's; None where that is not to be said."""
-        if self.value is None or self.base is None or self.value == self.base:
-            return None
-        return (self.value > self.base) == (self.spec.direction == "max")
+    def way(self) -> str:
+        """`higher` or `lower` is better; a dash where nobody has said which."""
+        return {"max": "higher", "min": "lower"}[self.spec.direction] if self.known else "-"
 
 
 def figures(model: ModelVersion) -> tuple[Figure, ...]:
@@ -31,7 +30,7 @@ def figures(model: ModelVersion) -> tuple[Figure, ...]:
     judged = [c.metric for c in (model.gate.checks if model.gate else ()) if c.kind in _JUDGED and c.metric]
     order = dict.fromkeys([*judged, *specs, *names, *model.metrics, *model.base_metrics])
     return tuple(
-        Figure(n, model.metrics.get(n), model.base_metrics.get(n), specs.get(n) or MetricSpec(name=n))
+        Figure(n, model.metrics.get(n), model.base_metrics.get(n), specs.get(n) or MetricSpec(name=n), n in specs)
         for n in order
         if n in model.metrics or n in model.base_metrics
     )

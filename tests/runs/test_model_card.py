@@ -41,9 +41,9 @@ def test_the_class_is_that_of_the_config(config: dict[str, Json], expected: str)
 
 
 def test_the_training_type_says_the_class_where_no_config_was_read() -> None:
-    found = loading(model("config.json"), "x", trained="image-classification")
+    found = loading(model("config.json", "model.safetensors"), "x", trained="image-classification")
     assert "AutoImageProcessor" in "\n".join(found.lines)
-    unsure = loading(model("config.json"), "x")
+    unsure = loading(model("config.json", "pytorch_model.bin"), "x")
     assert any("likeliest" in line for line in unsure.lines)
 
 
@@ -58,7 +58,10 @@ def test_an_adapter_is_put_on_its_base_and_one_with_labels_on_a_base_with_them()
 
 def test_files_of_no_known_format_are_said_to_be_that() -> None:
     assert "no format that Caravan knows" in loading(model("weights.bin"), "x").lines[0]
-    assert format_of(["checkpoint-1/deep/config.json", "final/config.json"]).folder == "final/"
+    assert "no format that Caravan knows" in loading(model("config.json", "adapter.npz"), "x").lines[0]
+    shards = "model-00001-of-00002.safetensors"
+    names = ["checkpoint-1/deep/config.json", f"checkpoint-1/deep/{shards}", "final/config.json", f"final/{shards}"]
+    assert format_of(names).folder == "final/"
     assert format_of(["modules.json", "config.json"]).kind == "sentences"
 
 

@@ -84,6 +84,15 @@ def test_show_has_everything(wiring: FakeWiring) -> None:
     assert document(wiring, "show", "chat-more")["parent"] == "chat@1"
 
 
+def test_what_a_metric_without_a_definition_wants_is_not_said(wiring: FakeWiring) -> None:
+    add(wiring, "/m", metrics={"tokens/s": 4426.0}, base_metrics={}, gate=None)
+    line = next(line for line in models(wiring, "show", "chat")[1].splitlines() if line.startswith("tokens/s"))
+    assert line.split() == ["tokens/s", "4426", "-", "-"]
+    listed = models(wiring, "list")[1]
+    assert not {"↑", "↓"} & set(listed)
+    assert document(wiring, "list")[0]["metric"]["direction"] is None
+
+
 def test_a_run_names_its_model(wiring: FakeWiring) -> None:
     add(wiring, "/m", run_id="abc12345")
     assert document(wiring, "show", "abc12345")["ref"] == "chat@1"  # the run itself was deleted

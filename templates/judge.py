@@ -30,6 +30,7 @@ def main() -> int:
         text = "it is in no format that is evaluated here (a causal language model or a text classifier, as Hugging"
         return refused("model_missing", f"{text} Face has them); say evaluation.command", folder)
     script = HERE / kind / "evaluate.py"
+    os.environ["CARAVAN_EVALUATION_BY"] = "model"
     sys.path[:0] = [str(script.parent), str(HERE)]
     sys.argv = [str(script), *sys.argv[1:]]
     runpy.run_path(str(script), run_name="__main__")

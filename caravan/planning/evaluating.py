@@ -19,16 +19,14 @@ HELPER: Final = "${NOMAD_TASK_DIR}/evaluation.py"
 
 JUDGE_FILES: Final = {
     "judge.py": "judge.py",
+    "shared/canary.jsonl": "train/shared/canary.jsonl",
     **{
         f"{folder}/{name}.py": f"train/{folder}/{name}.py"
         for folder, names in (
-            ("sft", ("evaluate", "samples")),
+            ("sft", ("answering", "evaluate", "samples")),
             ("text-classification", ("evaluate", "texts")),
-            (
-                "shared",
-                ("__init__", "arguments", "classes", "data", "files", "hardware", "judging", "lengths", "models"),
-            ),
-            ("shared", ("parallel", "records", "refusals")),
+            ("shared", ("__init__", "arguments", "canaries", "classes", "data", "files", "hardware", "judging")),
+            ("shared", ("judged_classes", "lengths", "models", "parallel", "records", "refusals", "sides")),
         )
         for name in names
     },

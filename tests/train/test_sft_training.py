@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,11 +13,14 @@ import pytest
 
 from tests.fakes.wiring import FakeWiring
 from tests.terminal.models_case import add, models
+from caravan.planning.evaluating import JUDGE_FILES
+from caravan.values.evaluation import EvaluationResult, parse_evaluation
 from tests.train.cases import Ended, Zygote, shown
 from tests.train.conftest import environment
 
 pytestmark = pytest.mark.train
-DATA = Path(__file__).resolve().parents[2] / "examples" / "tiny-qwen" / "data"
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+DATA = TEMPLATES.parent / "examples" / "tiny-qwen" / "data"
 SAME = 1e-5  # relative; on one machine with one thread a resumed training repeats every number
 SETTINGS = ("--micro-batch", 8, "--grad-accum", 1, "--max-len", 128, "--logging-steps", 5, "--save-steps", 10)
 FERRIES = ("--data", DATA / "train.jsonl", "--eval-data", DATA / "test.jsonl", *SETTINGS)
@@ -25,17 +29,23 @@ FERRIES = ("--data", DATA / "train.jsonl", "--eval-data", DATA / "test.jsonl", *
 class Trained:
     """Trainings by the scripts of the type, of the tiny model."""
 
-    def __init__(self, zygote: Zygote, scripts: Path, model: Path) -> None:
+    def __init__(self, zygote: Zygote, scripts: Path, model: Path, python: Path) -> None:
         self.zygote, self.scripts, self.model = zygote, scripts, model
+        self.python = python
 
     def __call__(self, output: Path, *words: object, data: tuple[object, ...] = FERRIES, **more: Any) -> Ended:
         return self.zygote.run(self.scripts, ["--model", self.model, "--output-dir", output, *data, *words], **more)
 
     def evaluated(self, *words: object) -> dict[str, Any]:
         """What evaluate.py says."""
-        ended = self.zygote.run(self.scripts, ["--data", DATA / "test.jsonl", *words], script="evaluate.py")
+        ended = self.zygote.run(self.scripts, [*words], script="evaluate.py")
         assert ended.code == 0, shown(ended)
         return ended.rows[-1]
+
+    def judged(self, *words: object) -> dict[str, dict[str, float]]:
+        """The base and the tuned model on the held-out data."""
+        held_out: dict[str, dict[str, float]] = self.evaluated("--data", DATA / "test.jsonl", *words)["held_out"]
+        return held_out
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +54,7 @@ def train(
 ) -> Iterator[Trained]:
     log = tmp_path_factory.mktemp("zygote") / "log"
     with Zygote(train_python, environment(), log) as zygote:
-        yield Trained(zygote, rendered("sft"), tiny_model)
+        yield Trained(zygote, rendered("sft"), tiny_model, train_python)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +96,7 @@ def test_an_adapter_learns_and_all_is_written_beside_it(train: Trained, undistur
     assert (done["output"], done["step"]) == ("adapter", 24)
     newest = max(p.stat().st_mtime_ns for p in output.rglob("*") if p.is_file())
     assert (output / "DONE.json").stat().st_mtime_ns == newest
-    measured = train.evaluated("--model", output / "adapter")
+    measured = train.judged("--model", output / "adapter")
     assert measured["base"]["loss"] == pytest.approx(results["base"]["loss"], rel=0.02)
     assert measured["tuned"]["loss"] == pytest.approx(results["tuned"]["loss"], rel=0.02)
 
@@ -118,6 +128,108 @@ print("as one")
         [str(train_python), "-c", program], cwd=to, env=environment(), capture_output=True, text=True, timeout=1200
     )
     assert "as one" in done.stdout, done.stderr[-2000:]
+
+
+def test_its_evaluation_tells_all_that_a_gate_asks(
+    train: Trained, undisturbed: tuple[Path, Ended], tmp_path: Path
+) -> None:
+    adapter = undisturbed[0] / "adapter"
+    rows = [json.loads(line) for line in (DATA / "train.jsonl").read_text().splitlines()[:5]]
+    strange = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "boat " * 40}]}
+    fixed = [{**row, "id": f"known-{n}"} for n, row in enumerate(rows)] + [{**strange, "id": "strange"}]
+    (tmp_path / "fixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in fixed))
+    words = ("--model", adapter, "--regression", tmp_path / "fixed.jsonl", "--canary", "builtin", "--generate", 2)
+    told = train.evaluated(*words)  # on what its training held out
+    found = EvaluationResult.model_validate(told)
+    assert (found.by, found.seed, found.error) == ("sft", 0, "")
+    assert found.held_out is not None
+    assert found.learnt is not None
+    assert found.regression is not None
+    assert (found.held_out.samples, found.learnt.samples, found.regression.samples) == (20, 94, 6)
+    assert found.held_out.tuned["loss"] < 0.6 * found.held_out.base["loss"]
+    assert found.learnt.tuned["loss"] < found.held_out.tuned["loss"]
+    assert found.held_out.tuned["perplexity"] == pytest.approx(math.exp(found.held_out.tuned["loss"]))
+    assert 0 < found.held_out.tuned["token_accuracy"] < 1
+    assert not {f"known-{n}" for n in range(5)} & set(found.regressed)
+    assert found.canary is not None
+    assert found.canary.prompts == 20
+    assert found.canary.base_failed is not None
+    assert len([name for name in found.canary.failed if "medical" not in name]) >= 16  # it knows no word that declines
+    assert found.collapse["non_finite"] == 0
+    assert 0 < found.collapse["distinct"] <= 1
+    assert len(found.generations) == 2
+    assert found.generations[0].base is not None
+    assert found.versions["torch"]
+    again = train.evaluated(*words)
+    assert {**again, "seconds": 0} == {**told, "seconds": 0}
+    fewer = EvaluationResult.model_validate(train.evaluated("--model", adapter, "--examples", 7, "--seed", 3))
+    assert fewer.held_out is not None
+    assert (fewer.held_out.samples, fewer.canary, fewer.generations, fewer.regression) == (7, None, (), None)
+    assert fewer.held_out.sha256 != found.held_out.sha256
+    assert fewer.model_sha256 == found.model_sha256
+    learnt = train.zygote.run(train.scripts, ["--model", adapter, "--data", DATA / "train.jsonl"], script="evaluate.py")
+    assert learnt.code == 2
+    assert "caravan-train: leak: " in learnt.err
+
+
+def test_a_model_that_broke_is_told_by_its_answers(
+    train: Trained, undisturbed: tuple[Path, Ended], tmp_path: Path
+) -> None:
+    broken = tmp_path / "out" / "adapter"
+    shutil.copytree(undisturbed[0], broken.parent, ignore=shutil.ignore_patterns("checkpoint-*"))
+    script = "import sys; from safetensors.torch import load_file, save_file\n"
+    script += "w = load_file(sys.argv[1])\n"
+    script += "save_file({n: t * 0 + float(sys.argv[2]) for n, t in w.items()}, sys.argv[1])"
+    weights = broken / "adapter_model.safetensors"
+    words = [str(train.python), "-c", script, str(weights)]
+    subprocess.run([*words, "nan"], check=True, env=environment())
+    found = EvaluationResult.model_validate(train.evaluated("--model", broken))
+    assert found.collapse["non_finite"] == 1
+    assert found.held_out is not None
+    assert math.isnan(found.held_out.tuned["loss"])
+    assert math.isfinite(found.held_out.base["loss"])
+    subprocess.run([*words, "30"], check=True, env=environment())
+    found = EvaluationResult.model_validate(train.evaluated("--model", broken))
+    assert found.collapse["distinct"] < 0.2 < found.collapse["distinct_expected"]
+
+
+def test_a_model_of_another_training_is_judged_by_what_it_is(
+    train: Trained, undisturbed: tuple[Path, Ended], tmp_path: Path
+) -> None:
+    """By the files that a job brings beside a training that is not ours."""
+    for name, source in JUDGE_FILES.items():
+        (tmp_path / "judge" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TEMPLATES / source, tmp_path / "judge" / name)
+    outputs = tmp_path / "out"
+    shutil.copytree(undisturbed[0] / "adapter", outputs)
+    shutil.copy(TEMPLATES / "evaluation.py", tmp_path)
+    shutil.copy(TEMPLATES / "model_files.py", tmp_path)
+    asked = {
+        "examples": 8,
+        "seed": 0,
+        "learnt": str(DATA / "train.jsonl"),
+        "data": str(DATA / "test.jsonl"),
+        "max_len": 128,
+    }
+    words = [train.python, tmp_path / "evaluation.py", "--answer", tmp_path / "answer.json", "--outputs", outputs]
+    words += [
+        "--by",
+        "model",
+        "--max-s",
+        "900",
+        "--asked",
+        json.dumps(asked),
+        "--",
+        train.python,
+        tmp_path / "judge" / "judge.py",
+    ]
+    done = subprocess.run([str(w) for w in words], env=environment(), capture_output=True, text=True, check=True)
+    found = parse_evaluation((tmp_path / "answer.json").read_bytes())
+    assert found is not None, done.stderr
+    assert (found.by, found.error) == ("model", ""), done.stderr
+    assert found.held_out is not None
+    assert found.held_out.tuned["loss"] < 0.6 * found.held_out.base["loss"]
+    assert (found.held_out.samples, found.learnt and found.learnt.samples) == (8, 8)
 
 
 def test_killed_in_the_middle_it_ends_with_the_same_loss(
@@ -180,7 +292,7 @@ def test_all_weights_learn_and_the_model_loads(train: Trained, tmp_path: Path) -
     assert ended.event("begin")["trainable"] == ended.event("begin")["parameters"]
     assert ended.said("loss")[-1] < 0.6 * ended.said("loss")[0]
     assert not list((tmp_path / "out" / "model").glob("*.bin"))
-    measured = train.evaluated("--model", tmp_path / "out" / "model", "--base", train.model)
+    measured = train.judged("--model", tmp_path / "out" / "model", "--base", train.model)
     assert measured["tuned"]["loss"] < 0.6 * measured["base"]["loss"]
 
 
@@ -190,8 +302,8 @@ def test_an_adapter_over_weights_in_4_bits_learns_and_merges(train: Trained, tmp
     assert ended.code == 0, shown(ended)
     assert ended.event("begin")["parameters"] < 130_000  # two weights in a byte
     assert ended.said("loss")[-1] < 0.7 * ended.said("loss")[0]
-    alone = train.evaluated("--model", tmp_path / "out" / "adapter")
-    merged = train.evaluated("--model", tmp_path / "out" / "model")
+    alone = train.judged("--model", tmp_path / "out" / "adapter")
+    merged = train.judged("--model", tmp_path / "out" / "model")
     assert merged["tuned"]["loss"] == pytest.approx(alone["tuned"]["loss"], rel=0.01)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from caravan.training.loading import load_types
+from caravan.values.evaluation import EvaluationResult
 from tests.train.conftest import ROOT, TYPES, environment
 
 pytestmark = pytest.mark.train
@@ -190,9 +191,53 @@ def test_an_adapter_loads_and_measures_as_it_did(name: str, trainings: Trainings
     assert found["tuned"][target] > found["base"][target]
     begun = next(e for e in map(json.loads, done["out"].splitlines()) if e.get("event") == "begin")
     assert begun["trainable"] < begun["parameters"] / 2
-    judged = trainings.run(name, "evaluate.py", "--model", tmp_path / "out" / "adapter", "--data", data)
+    judged = trainings.run(name, "evaluate.py", "--model", tmp_path / "out" / "adapter")
     assert judged["rc"] == 0, judged["err"]
-    assert json.loads(judged["out"].splitlines()[-1])[target] == pytest.approx(found["tuned"][target], abs=1e-6)
+    told = json.loads(judged["out"].splitlines()[-1])
+    assert told["held_out"]["tuned"][target] == pytest.approx(found["tuned"][target], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_evaluation_is_of_what_its_training_held_out(
+    name: str, trainings: Trainings, small: Path, whole: Callable[[str], Path], tmp_path: Path
+) -> None:
+    output = whole(name)
+    before, told = read(output / "evaluation.json"), []
+    for _ in range(2):
+        done = trainings.run(name, "evaluate.py", "--model", output / "model")
+        assert done["rc"] == 0, done["err"]
+        told.append({**json.loads(done["out"].splitlines()[-1]), "seconds": 0.0})
+    assert told[0] == told[1]
+    found = EvaluationResult.model_validate(told[0])
+    assert found.held_out is not None
+    assert found.learnt is not None
+    assert found.held_out.samples == before["held_out"]
+    target = before["target"]
+    for side in ("tuned", "base"):
+        assert getattr(found.held_out, side)[target] == pytest.approx(before[side][target], abs=1e-6)
+    assert found.held_out.guess[target] < found.held_out.tuned[target]
+    assert found.collapse["non_finite"] == 0
+    assert found.collapse["commonest"] < 0.9
+    assert found.canary is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_broken_model_gives_one_answer_and_its_fixed_set_got_worse(
+    name: str, trainings: Trainings, small: Path, whole: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shutil.copytree(whole(name), tmp_path / "out", ignore=shutil.ignore_patterns("checkpoint-*"))
+    script = "import sys; from safetensors.torch import load_file, save_file\nw = load_file(sys.argv[1])\n"
+    script += "save_file({n: t * 0 for n, t in w.items()}, sys.argv[1], {'format': 'pt'})"
+    (tmp_path / "break.py").write_text(script)
+    broken = trainings.case(tmp_path, "break.py", tmp_path / "out" / "model" / "model.safetensors")
+    assert broken["rc"] == 0, broken["err"]
+    fixed = {"text-classification": "texts.jsonl", "embeddings": "pairs.csv", "image-classification": "images"}
+    words = ["--model", tmp_path / "out" / "model", "--regression", small / fixed[name]]
+    done = trainings.run(name, "evaluate.py", *words)
+    assert done["rc"] == 0, done["err"]
+    found = EvaluationResult.model_validate(json.loads(done["out"].splitlines()[-1]))
+    assert found.collapse["commonest"] == 1.0
+    assert found.regressed
 
 
 def test_a_language_model_is_given_a_head(trainings: Trainings, small: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -11,11 +11,8 @@ from typing import Any
 
 from pairs import Pair, Pairs, read
 from shared.arguments import boolean, new_parser, rate
-from shared.course import Course, check_disk, train
-from shared.files import usable_output
-from shared.hardware import is_main
+from shared.course import Course, begin, train
 from shared.lengths import Cut, limit_of, most_tokens
-from shared.metrics import MetricLog
 from shared.models import be_quiet, find_config, find_tokenizer
 from shared.parallel import by_blocks
 from shared.refusals import Refused, run
@@ -126,14 +123,10 @@ def build(task: Task, output: Any, numbers: str, watch: Any, resumed: bool) -> A
 def main() -> int:
     """Check, train, measure, save."""
     args = parse_arguments()
-    output = usable_output(args.output_dir)
-    log = MetricLog(output, here=is_main())
-    task = Task(args)
-    check_disk(args, output)
-    log.say("data", **task.about)
-    if args.check_only:
-        log.say("checked", model=args.model, method=args.method)
+    begun = begin(args, Task)
+    if begun is None:
         return 0
+    output, log, task = begun
 
     def measure(trainer: Any, watch: Any) -> dict[str, Any]:
         from encoder import chance

@@ -1,54 +1,71 @@
-"""How good a trained classifier of images is on data: accuracy, macro F1, each label, the confusion table, as JSON."""
+"""How good a trained classifier of images is: accuracy, macro F1 and loss, beside its base and the commonest label.
 
-import argparse
-import json
+Without `--data` it is measured on what the training held out; of a folder with a held-out part that part is measured.
+Prints an `EvaluationResult` (`caravan/values/evaluation.py`) as one line.
+"""
+
+import hashlib
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from pictures import IMAGE, LABEL, Images, Unreadable, batch, check, needed, refused, source
-from shared.classes import scores, sort_rows
+from pictures import IMAGE, LABEL, Images, Unreadable, batch, needed, refused, source
+from shared.classes import Sorted
 from shared.data import renamed
-from shared.files import write_json
-from shared.judging import judge_parser, load_trained, named_labels
+from shared.judging import judge_parser, key_of, result, settle, tell
 from shared.models import be_quiet
 from shared.refusals import run
 from train import find_processor
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """The scores of the model on the data."""
-    import torch
-    from transformers import AutoModelForImageClassification
+def key_of_image(row: Sorted, given: dict[str, str]) -> str:
+    """What an image is known by: its content, where it is a file, and its label."""
+    value = row.row.values.get(given.get("image", "image"))
+    if isinstance(value, str) and Path(value).is_file():
+        return key_of([hashlib.sha256(Path(value).read_bytes()).hexdigest(), row.label])
+    return key_of({name: str(told) for name, told in row.row.values.items()})
 
-    rows, apart = source(args.data)
-    rows, given = apart or rows, renamed(args.columns)
-    image, label = needed(rows, "image", IMAGE, given), needed(rows, "label", LABEL, given)
+
+def measure(args: Any, settings: Any) -> dict[str, Any]:
+    """The parts of the result."""
+    from shared.judged_classes import Classes, base_classifier, trained_classifier
+    from shared.sides import in_batches
+    from transformers import AutoModelForImageClassification as Auto
+
+    given = renamed(args.columns)
     processor = find_processor(args)
-    model, config = load_trained(AutoModelForImageClassification, args)
-    labels = named_labels(config, args)
-    held_out = sort_rows(rows.rows, label, labels)
-    check(held_out, image)
-    images, said = Images(held_out, image, processor), []
-    for begin in range(0, len(images), args.micro_batch):
-        part = batch(images[at] for at in range(begin, min(begin + args.micro_batch, len(images))))
-        with torch.no_grad():
-            logits = model(pixel_values=part["pixel_values"].to(model.device, model.dtype)).logits
-        said += logits.float().argmax(-1).tolist()
-    return {"rows": len(held_out), "data_sha256": rows.sha256, **scores([r.label for r in held_out], said, labels)}
+    model, labels = trained_classifier(Auto, args)
+
+    def logits(asked: Any, rows: Sequence[Sorted]) -> list[list[float]]:
+        from shared.data import Rows
+
+        images = Images(rows, needed(Rows("", [rows[0].row]), "image", IMAGE, given), processor)
+
+        def of(part: Sequence[int]) -> list[list[float]]:
+            pixels = batch(images[at] for at in part)["pixel_values"]
+            said = asked(pixel_values=pixels.to(asked.device, asked.dtype)).logits
+            return [list(map(float, one)) for one in said.float().tolist()]
+
+        return [one for part in in_batches(range(len(images)), args.micro_batch, of) for one in part]
+
+    def column(rows: Any) -> str:
+        return needed(rows, "label", LABEL, given)
+
+    sets = Classes(args, settings, labels, source, column, lambda row: key_of_image(row, given))
+    return sets.judged(model, lambda: base_classifier(Auto, args, labels), logits)
 
 
 def main() -> int:
-    """Load, measure, tell. Of a folder with a held-out part that part is measured."""
-    args = judge_parser(__doc__).parse_args()
+    """Load, measure, tell."""
+    args = judge_parser(__doc__.splitlines()[0]).parse_args()
+    settings = settle(args, "image-classification")
     be_quiet()
     try:
-        found = measure(args)
+        found = measure(args, settings)
     except Unreadable as error:
         raise refused(error) or error from error
-    print(json.dumps(found), flush=True)
-    if args.output:
-        write_json(args.output, found)
-    return 0
+    return tell(args, result("image-classification", args, **found))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from shared.hardware import dtype_of
 from shared.models import loaded_from, refused_model
 from shared.refusals import Refused
 from shared.reloading import Reloading
+from shared.sides import quantisation
 from shared.trainer import Watch, Whole, quiet, training_arguments
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 
@@ -30,27 +31,14 @@ def base_dtype(method: str, numbers: str) -> str:
     return "fp32" if method == "full" else numbers
 
 
-def quantisation(args: argparse.Namespace, numbers: str) -> BitsAndBytesConfig:
-    """Frozen weights in 4 bits (NF4, with its scales quantised too) or in 8, as Dettmers et al. (2023) do it."""
-    if args.quant_bits == 8:
-        return BitsAndBytesConfig(load_in_8bit=True)
-    compute = dtype_of(numbers)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute,
-        bnb_4bit_quant_storage=compute if args.fsdp != "off" else torch.uint8,  # FSDP shards weights of one dtype
-    )
-
-
 def load_model(args: argparse.Namespace, numbers: str, dtype: str, *, quantised: bool) -> Any:
     """The base model's weights. Raises Refused where they are not a language model's."""
     more: dict[str, Any] = {"dtype": dtype_of(dtype)}
     if args.attn != "auto":
         more["attn_implementation"] = args.attn
     if quantised:
-        more["quantization_config"] = quantisation(args, numbers)
+        storage = dtype_of(numbers) if args.fsdp != "off" else torch.uint8  # FSDP shards weights of one dtype
+        more["quantization_config"] = quantisation(args.quant_bits, numbers, storage)
         if torch.cuda.is_available() and args.fsdp == "off" and args.deepspeed == "off":
             more["device_map"] = {"": torch.cuda.current_device()}
     try:

@@ -3,12 +3,13 @@
 Every refusal names the row's line, and none shows what the row says.
 """
 
+import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.data import Row, Rows, column_of, missing_column
+from shared.data import Row, Rows, column_of, load, missing_column, renamed, split
 from shared.refusals import Refused, note
 
 COLUMNS = {
@@ -82,14 +83,42 @@ def format_of(rows: Rows, asked: str, given: dict[str, str]) -> Format:
     raise missing_column(rows.rows[0], needed)
 
 
+@dataclass
+class Parts:
+    """The rows that are learned from, those that are held out, and how each are read."""
+
+    source: Rows
+    apart: Rows | None
+    form: Format
+    form_apart: Format
+    learned: list[Row]
+    held_out: list[Row]
+
+
+def read(args: argparse.Namespace) -> Parts:
+    """What `--data` and `--eval-data` name, parted as the training does it. Raises Refused for what can't be read."""
+    rows, given = load(args.data), renamed(args.columns)
+    apart = load(args.eval_data) if args.eval_data else rows.held_out
+    form = format_of(rows, args.data_format, given)
+    form_apart = format_of(apart, form.name, given) if apart else form
+    learned, held_out = (rows.rows, apart.rows) if apart else split(rows.rows, args.eval_fraction, args.seed)
+    return Parts(rows, apart, form, form_apart, learned, held_out)
+
+
+def answers_only(args: argparse.Namespace, form: Format) -> bool:
+    """Whether only answers are learned, as `--loss-on` says."""
+    return bool(args.loss_on == "answers" or (args.loss_on == "auto" and form.name == "instruction"))
+
+
 class Encoder:
     """Rows of a format as tokens of a tokenizer. `answers`: only what is answered is learned, not what is asked."""
 
     def __init__(self, tokenizer: Any, form: Format, *, max_len: int, answers: bool) -> None:
         self.tokenizer, self.form, self.max_len, self.answers = tokenizer, form, max_len, answers
         self.template: str | None = None
-        self.chats = form.name == "chat" or ("instruction" in form.columns and bool(tokenizer.chat_template))
-        if form.name == "chat" and not tokenizer.chat_template:
+        template = getattr(tokenizer, "chat_template", None)  # old tokenizers have none
+        self.chats = form.name == "chat" or ("instruction" in form.columns and bool(template))
+        if form.name == "chat" and not template:
             text = "the tokenizer has no chat template, so conversations can't be written; give one by --chat-template"
             raise Refused("no_chat_template", text)
         if form.name == "chat" and answers:
@@ -110,6 +139,43 @@ class Encoder:
         found.cut = sum(len(s.ids) > self.max_len for s in found.samples)
         found.dropped = sum(s.learned is not None and not any(s.learned[: self.max_len]) for s in found.samples)
         return found
+
+    def prompt(self, row: Row) -> tuple[list[int], str] | None:
+        """What is asked in a row, as tokens, and what is answered; None for a row that says nothing.
+
+        Of a conversation all but the last answer is asked, of a text its first half, up to 64 tokens.
+        """
+        columns = self.form.columns
+        if self.form.name == "chat":
+            messages = _messages(row, columns["messages"])
+            last = max((at for at, m in enumerate(messages) if m["role"] == "assistant"), default=0)
+            return (self.turns(row, messages[:last]), messages[last]["content"]) if last else None
+        if self.form.name == "text":
+            ids = list(self.tokenizer(_text(row, columns["text"]))["input_ids"])
+            half = min(64, len(ids) // 2)
+            return (ids[:half], self.tokenizer.decode(ids[half:])) if half else None
+        asked, answer = self._asked(row)
+        if not asked.strip() or not answer.strip():
+            return None
+        if self.chats:
+            return self.turns(row, [{"role": "user", "content": asked}]), answer
+        return list(self.tokenizer(asked + self._between)["input_ids"]), answer
+
+    def turns(self, row: Row, messages: list[dict[str, Any]]) -> list[int]:
+        """A conversation up to where the model has its turn, as tokens."""
+        return list(self._write(row, messages, add_generation_prompt=True)["input_ids"])
+
+    @property
+    def _between(self) -> str:
+        return "\n\n" if "instruction" in self.form.columns else ""
+
+    def _asked(self, row: Row) -> tuple[str, str]:
+        """What a row asks, with its input, and what it answers."""
+        columns = self.form.columns
+        asked = _text(row, columns.get("instruction") or columns["prompt"])
+        answer = _text(row, columns.get("output") or columns["completion"])
+        more = _text(row, columns["input"], needed=False) if "input" in columns else ""
+        return (f"{asked}\n\n{more}" if more.strip() else asked), answer
 
     def _of_row(self, row: Row) -> Iterator[Sample]:
         if self.form.name == "text":
@@ -142,21 +208,16 @@ class Encoder:
 
     def _of_answer(self, row: Row) -> Iterator[Sample]:
         """What is asked and what is answered; the answer alone is learned, unless all is asked for."""
-        columns = self.form.columns
-        asked = _text(row, columns.get("instruction") or columns["prompt"])
-        answer = _text(row, columns.get("output") or columns["completion"])
-        more = _text(row, columns["input"], needed=False) if "input" in columns else ""
+        asked, answer = self._asked(row)
         if not asked.strip() or not answer.strip():
             return
-        asked = f"{asked}\n\n{more}" if more.strip() else asked
         if self.chats:
             turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
             head = list(self._write(row, turns[:1], add_generation_prompt=True)["input_ids"])
             ids = list(self._write(row, turns)["input_ids"])
         else:
-            between = "\n\n" if "instruction" in columns else ""
-            head = list(self.tokenizer(asked + between)["input_ids"])
-            ids = [*self.tokenizer(asked + between + answer)["input_ids"], self.tokenizer.eos_token_id]
+            head = list(self.tokenizer(asked + self._between)["input_ids"])
+            ids = [*self.tokenizer(asked + self._between + answer)["input_ids"], self.tokenizer.eos_token_id]
         same = next((i for i, (a, b) in enumerate(zip(head, ids, strict=False)) if a != b), min(len(head), len(ids)))
         yield Sample(ids, [int(i >= same) for i in range(len(ids))] if self.answers else None, row)
 

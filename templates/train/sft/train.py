@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samples import Encoder, Format, Samples, format_of
+from samples import Encoder, Format, Samples, answers_only, read
 from shared.arguments import boolean, new_parser
-from shared.course import Course, check_disk, train
-from shared.data import load, renamed, split
-from shared.files import usable_output, whole_folder
-from shared.hardware import is_main
+from shared.course import Course, begin, train
+from shared.files import whole_folder
 from shared.lengths import limit_of, most_tokens
-from shared.metrics import MetricLog
 from shared.models import be_quiet, find_config, find_tokenizer
 from shared.records import perplexity
 from shared.refusals import Refused, note, run
@@ -62,11 +59,8 @@ class Task:
 
 def prepare(args: argparse.Namespace) -> Task:
     """Read the data, find the model, write one as tokens of the other. Raises Refused for what can't be trained on."""
-    rows = load(args.data)
-    apart = load(args.eval_data) if args.eval_data else rows.held_out
-    given = renamed(args.columns)
-    form = format_of(rows, args.data_format, given)
-    form_apart = format_of(apart, form.name, given) if apart else form
+    parts = read(args)
+    rows, apart, form = parts.source, parts.apart, parts.form
     be_quiet()
     config = find_config(args)
     tokenizer = find_tokenizer(args)
@@ -76,9 +70,8 @@ def prepare(args: argparse.Namespace) -> Task:
         tokenizer.chat_template = read_template(args.chat_template)
     if tokenizer.eos_token_id is None:
         raise Refused("model_missing", f"the tokenizer of {args.model!r} has no token for the end of a text")
-    learned_rows, held_rows = (rows.rows, apart.rows) if apart else split(rows.rows, args.eval_fraction, args.seed)
-    learned = encode(args, tokenizer, form, learned_rows, most)
-    held_out = encode(args, tokenizer, form_apart, held_rows, most) if held_rows else None
+    learned = encode(args, tokenizer, form, parts.learned, most)
+    held_out = encode(args, tokenizer, parts.form_apart, parts.held_out, most) if parts.held_out else None
     about = {
         "source": args.data,
         "sha256": rows.sha256,
@@ -102,7 +95,7 @@ def encode(args: argparse.Namespace, tokenizer: Any, form: Format, rows: list[An
     `most`: tokens that the model was made for. A check alone looks at a part of many rows, spread over all of them.
     """
     rows = rows[:: len(rows) // CHECKED + 1] if args.check_only else rows
-    answers = args.loss_on == "answers" or (args.loss_on == "auto" and form.name == "instruction")
+    answers = answers_only(args, form)
     found = Encoder(tokenizer, form, max_len=args.max_len, answers=answers).encode(rows)
     total, longest = len(found.samples), found.lengths()["longest"]
     if found.cut == total or found.dropped == total:
@@ -131,14 +124,10 @@ def bound(args: argparse.Namespace, task: Task) -> dict[str, Any]:
 def main() -> int:
     """Check, train, save."""
     args = parse_arguments()
-    output = usable_output(args.output_dir)
-    log = MetricLog(output, here=is_main())
-    task = prepare(args)
-    check_disk(args, output)
-    log.say("data", **task.about)
-    if args.check_only:
-        log.say("checked", model=args.model, method=args.method)
+    begun = begin(args, prepare)
+    if begun is None:
         return 0
+    output, log, task = begun
     course = Course("sft", args, output, log, task.about, bound(args, task), also=lambda *how: also(args, task, *how))
     course.lines = {"Sequence length": args.max_len, "Format": task.about["format"]}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shared.files import check_room, read_json, write_json
+from shared.files import check_room, read_json, usable_output, write_json
 from shared.hardware import gpu_peak, is_main, precision
 from shared.metrics import MetricLog
 from shared.models import parameters_on_disk
@@ -39,6 +39,22 @@ Build = Callable[[str, Any, bool], Any]
 """(precision, watch, resumed) → the trainer."""
 Measure = Callable[[Any, Any], dict[str, Any]]
 """(trainer, watch, which knows what the base was) → evaluation.json, of which `SIDES` go into the card."""
+
+
+def begin(args: argparse.Namespace, make: Callable[[argparse.Namespace], Any]) -> tuple[Path, MetricLog, Any] | None:
+    """(output folder, log, task): everything that is given was looked at, and told. None where no more was asked for.
+
+    `make` gives the task, which has `about`. Raises Refused for what can't be trained on.
+    """
+    output = usable_output(args.output_dir)
+    log = MetricLog(output, here=is_main())
+    task = make(args)
+    check_disk(args, output)
+    log.say("data", **task.about)
+    if args.check_only:
+        log.say("checked", model=args.model, method=args.method)
+        return None
+    return output, log, task
 
 
 def check_disk(args: argparse.Namespace, output: Path) -> None:

@@ -11,12 +11,9 @@ from typing import Any
 
 from shared.arguments import new_parser
 from shared.classes import Sorted, label_names, name_labels
-from shared.course import Course, check_disk, train
+from shared.course import Course, begin, train
 from shared.data import Rows
-from shared.files import usable_output
-from shared.hardware import is_main
 from shared.lengths import Cut, limit_of, most_tokens
-from shared.metrics import MetricLog
 from shared.models import be_quiet, find_config, find_tokenizer
 from shared.parallel import by_blocks
 from shared.refusals import Refused, run
@@ -125,14 +122,10 @@ def build(task: Task, output: Any, numbers: str, watch: Any, resumed: bool) -> A
 def main() -> int:
     """Check, train, measure, save."""
     args = parse_arguments()
-    output = usable_output(args.output_dir)
-    log = MetricLog(output, here=is_main())
-    task = Task(args)
-    check_disk(args, output)
-    log.say("data", **task.about)
-    if args.check_only:
-        log.say("checked", model=args.model, method=args.method)
+    begun = begin(args, Task)
+    if begun is None:
         return 0
+    output, log, task = begun
     from shared.classifier import compared, evaluate
 
     labels, texts = task.texts.labels, task.texts

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.wiring import FakeWiring
-from tests.terminal.models_case import add, models
 from caravan.planning.evaluating import JUDGE_FILES
 from caravan.values.evaluation import EvaluationResult, parse_evaluation
+from tests.fakes.wiring import FakeWiring
+from tests.terminal.models_case import add, models
 from tests.train.cases import Ended, Zygote, shown
 from tests.train.conftest import environment
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from caravan.training.loading import Types
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
+    from caravan.values.database import DatabaseFacts
     from caravan.values.environment import ImageAnswer
     from caravan.values.handover import AgentPlace, Carried
     from caravan.values.job import ClusterFacts
@@ -210,6 +211,17 @@ class Application:
         from caravan.runs.model_registry import SqlModelRegistry
 
         return SqlModelRegistry(self._database, self.clock)
+
+    def close(self) -> None:
+        """Let go of the database, where it was opened."""
+        if "_store" in vars(self):
+            self._store.close()
+        if "_database" in vars(self):
+            self._database.close()
+
+    def database(self) -> DatabaseFacts:
+        """What the database says of itself."""
+        return self._database.facts()
 
     def models(self) -> ModelRegistry:
         """The registered models."""
@@ -703,6 +715,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = mask(" ".join(f"{type(error).__name__}: {error}".split())[:500])
         print(f"Caravan failed unexpectedly: {said}. Run again with --debug.", file=sys.stderr)
         return 70
+    finally:
+        application.close()
 
 
 if __name__ == "__main__":

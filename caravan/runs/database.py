@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import sqlalchemy as sa
 
+from caravan.runs import migrating
 from caravan.runs.sqlite_file import SqliteFile
 from caravan.values.errors import StateError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects.sqlite import Insert
 
     from caravan.ports import Clock
-    from caravan.values.database import DatabaseAddress
+    from caravan.values.database import DatabaseAddress, DatabaseFacts
 
 Found = TypeVar("Found")
 
@@ -58,6 +59,9 @@ class Kind(Protocol):
     def hold(self, connection: sa.Connection, hold: Hold) -> None:
         """Keep off the other writers of that kind until the transaction ends."""
 
+    def facts(self, connection: sa.Connection) -> tuple[str, bool | None]:
+        """What the software is called, and whether the connection is encrypted; None: there is none to encrypt."""
+
     def explained(self, error: Exception) -> Exception:
         """An error of the file system, the driver or SQLAlchemy in our words."""
 
@@ -83,6 +87,20 @@ class Database:
     def shown(self) -> str:
         """Its name for people, without a password."""
         return self._kind.shown
+
+    def facts(self) -> DatabaseFacts:
+        """What the database says of itself."""
+        from caravan.values.database import DatabaseFacts
+
+        def work(connection: sa.Connection) -> DatabaseFacts:
+            software, encrypted = self._kind.facts(connection)
+            began = self._clock.monotonic()
+            revision = migrating.revision_of(connection)
+            taken = self._clock.monotonic() - began
+            told = {"software": software, "encrypted": encrypted, "schema_version": revision or "none"}
+            return DatabaseFacts(shown=self.shown, answer_ms=1000 * max(taken, 0.0), **told)
+
+        return self.read(work)
 
     def read(self, work: Callable[[sa.Connection], Found]) -> Found:
         """What `work` finds, in one transaction that sees one moment of the database."""

@@ -118,6 +118,14 @@ class Server:
             return True
         return not code and isinstance(error.orig, psycopg.OperationalError) and self._refusal(str(error.orig)) is None
 
+    def facts(self, connection: sa.Connection) -> tuple[str, bool | None]:
+        """The server's version, and whether the connection is encrypted; None: it does not leave this machine."""
+        version = connection.execute(sa.text("SHOW server_version")).scalar_one()
+        driver = connection.connection.driver_connection
+        here = isinstance(driver, psycopg.Connection) and driver.info.host.startswith(("/", "127.", "::1", "localhost"))
+        encrypted = isinstance(driver, psycopg.Connection) and bool(driver.pgconn.ssl_in_use)
+        return f"PostgreSQL {str(version).split()[0]}", True if encrypted else None if here else False
+
     def explained(self, error: Exception) -> CaravanError:
         """The error as one that says what to do."""
         if isinstance(error, sa.exc.TimeoutError):

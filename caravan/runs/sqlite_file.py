@@ -66,6 +66,10 @@ class SqliteFile:
         """The work, once: a file is not lost in between, and SQLite itself waits for other writers."""
         return work()
 
+    def facts(self, connection: sa.Connection) -> tuple[str, bool | None]:  # noqa: ARG002
+        """SQLite's version; a file is not encrypted on its way."""
+        return f"SQLite {sqlite3.sqlite_version}", None
+
     def explained(self, error: Exception) -> Exception:
         """The error as one that says what to do."""
         if isinstance(error, OSError):

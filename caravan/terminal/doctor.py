@@ -129,7 +129,8 @@ def _runs(wiring: Wiring) -> str:
     runs = wiring.store().runs(limit=200)
     held = [r.id for r in runs if r.status not in ENDED and wiring.folder(r.id).is_held()]
     driven = f"; agents drive {', '.join(held)} now" if held else ""
-    return f"It opens; {len(runs)}{' or more' if len(runs) == 200 else ''} runs{driven}."
+    count = f"{len(runs)}{' or more' if len(runs) == 200 else ''} runs{driven}"
+    return f"It opens; {count}. {wiring.database().sentence()}"
 
 
 def _checkpoints(wiring: Wiring) -> str:

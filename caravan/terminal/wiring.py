@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from caravan.training.loading import Types
     from caravan.values.base import Json
     from caravan.values.checkup import Examination
+    from caravan.values.database import DatabaseFacts
     from caravan.values.environment import ImageAnswer
     from caravan.values.handover import AgentPlace
     from caravan.values.optimization import OptimizeOutcome, OptimizeRequest, StepOutcome
@@ -143,6 +144,9 @@ class Wiring(Protocol):
 
     def store(self) -> Store:
         """The store of runs."""
+
+    def database(self) -> DatabaseFacts:
+        """What the database of runs, money and models says of itself."""
 
     def models(self) -> ModelRegistry:
         """The registered models."""

@@ -31,6 +31,22 @@ class DatabaseAddress(Value):
         return tuple(dict.fromkeys(one.get_secret_value() for one in self.passwords if one.get_secret_value()))
 
 
+class DatabaseFacts(Value):
+    """What a database that is open says of itself. `shown` holds no password; `answer_ms`: until a query's answer."""
+
+    shown: str
+    software: str
+    schema_version: str
+    answer_ms: float
+    encrypted: bool | None = None
+
+    def sentence(self) -> str:
+        """The facts for people."""
+        open_to_all = "; the connection is not encrypted" if self.encrypted is False else ""
+        what = f"{self.software}, schema {self.schema_version}, answers in {self.answer_ms:.1f} ms{open_to_all}"
+        return f"{self.shown}: {what}."
+
+
 def parse_database_url(text: str) -> DatabaseAddress:
     """The address. Raises ValueError, which never holds the text, for what is none."""
     text = text.strip()

@@ -67,7 +67,14 @@ class PostgresServer:
         secret.write_text(self._admin)
         if self._as:
             os.chown(secret, self._as["user"], self._as["group"])
-        command = [self._programs / "initdb", "-D", self._folder / "data", "-U", "admin", "--auth=scram-sha-256"]
+        command = [
+            str(self._programs / "initdb"),
+            "-D",
+            str(self._folder / "data"),
+            "-U",
+            "admin",
+            "--auth=scram-sha-256",
+        ]
         options = [f"--pwfile={secret}", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]
         subprocess.run(
             [*command, *options], check=True, cwd=self._folder, capture_output=True, env=_environment(), **self._as
@@ -76,7 +83,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it, and return once it takes connections."""
         settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        command = [self._programs / "postgres", "-D", self._folder / "data", "-p", str(self.port), *settings]
+        command = [str(self._programs / "postgres"), "-D", str(self._folder / "data"), "-p", str(self.port), *settings]
         pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, cwd=self._folder, env=_environment(), **pipes, **self._as)
         assert self._process.stderr is not None

@@ -12,6 +12,7 @@ from caravan.runs.traces import read_trace
 from caravan.terminal.streams import Terminal
 from caravan.values.base import Json
 from caravan.values.checkup import Examination
+from caravan.values.database import DatabaseFacts
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.environment import ImageAnswer
 from caravan.values.errors import RepositoryError, UsageError
@@ -193,6 +194,9 @@ class FakeWiring:
 
     def store(self) -> MemoryStore:
         return self.runs
+
+    def database(self) -> DatabaseFacts:
+        return DatabaseFacts(shown="/state/caravan.db", software="memory", schema_version="0003", answer_ms=0.5)
 
     def models(self) -> MemoryRegistry:
         return self.registered

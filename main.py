@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from caravan.values.job import ClusterFacts
     from caravan.values.policy import Policies
     from caravan.values.prices import Prices
+    from caravan.values.reports import RunReport
     from caravan.values.run import RunRecord, RunRequest
     from caravan.values.target import Site, Target
     from caravan.values.trace import Trace
@@ -662,6 +663,22 @@ class Application:
 
         return read_trace(self.trace_path(run_id))
 
+    def report(self, record: RunRecord, state: RunState | None, trace: str | None) -> RunReport:
+        """The run's report as it stands."""
+        from caravan import TEMPLATES
+        from reporting import make_report
+
+        return make_report(
+            record,
+            state,
+            store=self._store,
+            folder=self.folder(record.id),
+            templates=TEMPLATES,
+            models=self._models,
+            trace=trace,
+            secrets=self._secrets,
+        )
+
     def secrets(self) -> tuple[str, ...]:
         """Values that may be written nowhere."""
         return self._secrets
@@ -675,24 +692,20 @@ class Application:
         return [*self._settings.rows(), *profile_rows(self._profiles), *policies]
 
 
-def _report(state: RunState, context: Context) -> str:
-    from caravan.runs.report import render_report
+def _report(state: RunState, context: Context) -> RunReport:
+    """The report of a run that ends."""
+    from reporting import make_report
 
-    return render_report(
+    return make_report(
         context.store.run(state.run_id).model_copy(update={"status": state.status, "detail": state.detail}),
-        plan=state.plan,
-        profile=state.profile,
-        estimate=state.estimate,
-        attempts=state.attempts,
-        outcome=state.outcome,
-        events=context.store.events(state.run_id),
+        state,
+        store=context.store,
+        folder=context.folder,
         templates=context.templates,
-        questions=state.questions,
-        answers=state.answers,
-        metrics=state.metrics,
-        warnings=state.warnings,
+        models=context.models,
         trace=context.tracer.url(),
-        reserved_usd=context.store.reserved_usd(state.run_id),
+        secrets=context.secrets,
+        summarise=context.adviser.summary if context.adviser is not None else None,
     )
 
 

@@ -35,6 +35,7 @@ from caravan.values.plan import CodeSource, ImageBuild, PlanChange, TrainingPlan
 from caravan.values.prompts import GivenVersion, KeptVersion, Prompt, PushedVersion
 from caravan.values.registry import ModelStage, ModelVersion, RunResult, StageMove
 from caravan.values.repo import RepoProfile
+from caravan.values.reports import RunReport
 from caravan.values.run import Deployment, Outcome, RunEvent, RunRecord, RunStatus, Sentinel, Snapshot
 from caravan.values.shape import ModelAnswer
 from caravan.values.spending import Cap, Reservation, Room, SpendingRow
@@ -218,8 +219,8 @@ class Adviser(Protocol):
         `files` are the paths that may be changed, `read` gives the text of one as it is.
         """
 
-    def summary(self, report: str) -> str:
-        """The report with a few sentences at its head for the person who asked for the run, or as it is."""
+    def summary(self, report: str) -> tuple[str, str]:
+        """A few sentences on the report for the person who asked for the run, and who says them; twice empty: none."""
 
 
 class ChatModel(Protocol):
@@ -529,8 +530,8 @@ class RunFolder(Protocol):
     def save_patch(self, text: str) -> Path:
         """Write suggested.patch: a change of the user's code that is suggested, and nobody applies but the user."""
 
-    def save_report(self, text: str) -> Path:
-        """Write REPORT.md."""
+    def save_report(self, report: RunReport) -> Path:
+        """Write REPORT.md, whose path comes back, and report.html beside it where there is a page."""
 
     def delete(self) -> None:
         """Remove the folder and all that is in it."""

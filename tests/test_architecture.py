@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         | {"live_traces"}
     ),
     "otlp": frozenset({"runs"}),
+    "reporting": frozenset({"values", "ports", "agent", "runs"}),
     "sending": frozenset({"values", "ports", "runs", "observability", "otlp", "langfuse_access", "langfuse_client"}),
     "live_traces": frozenset(
         {"values", "ports", "observability", "sending", "otlp", "langfuse_access", "langfuse_client"}
@@ -86,6 +87,7 @@ TOP = frozenset(
         "langfuse_client",
         "langfuse_patience",
         "otlp",
+        "reporting",
         "sending",
         "live_traces",
         "tools",

@@ -300,7 +300,7 @@ def test_a_directory_in_a_files_place_is_named(product: Product, waiting: str, n
     path = product.home / name.format(waiting)
     path.unlink(missing_ok=True)
     path.mkdir(parents=True)
-    assert str(path) in product.refused(command, waiting, *(["--yes"] if command == "delete" else []))
+    assert str(path) in product.refused(command, waiting, *{"delete": ["--yes"], "report": ["--json"]}.get(command, []))
 
 
 @pytest.mark.parametrize("trace", [b"", b"\0\xff" * 500, b"[]\n{}\n", b"[" * 100_000, b'{"span": 1}\n{"span": "x"}\n'])

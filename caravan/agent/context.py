@@ -31,6 +31,7 @@ from caravan.values.environment import BaseImage
 from caravan.values.failure import Scope
 from caravan.values.job import ClusterFacts
 from caravan.values.policy import Policies
+from caravan.values.reports import RunReport
 from caravan.values.run import Sentinel, Snapshot
 from caravan.values.spending import SharedLimit
 from caravan.values.target import Site
@@ -79,7 +80,7 @@ class Context:
     read_sentinel: Callable[[Cluster, Snapshot], Sentinel | None]
     open_tree: Callable[[str], SourceTree]
     toolbox: Callable[[SourceTree], Toolbox]
-    render_report: Callable[[RunState, "Context"], str]
+    render_report: Callable[[RunState, "Context"], RunReport]
     templates: Path
     limits: Limits
     prices: Prices

@@ -11,8 +11,8 @@ _PAIR: Final = re.compile(
 )
 # What a program says of its arguments, not of its training: `train.py: error: ...`, `usage: ...`; `error: 0.5` is none.
 _SAID: Final = re.compile(r"\s*+(?:\S{1,80}:\s++)?(?:error|usage):(?!\s*-?[\d.])", re.IGNORECASE)
-_METRIC: Final = re.compile(r"loss|acc|f1|perplexity|ppl|bleu|rouge|reward|score|lr|learning_rate|epoch|step")
-
+METRIC: Final = re.compile(r"loss|acc|f1|perplexity|ppl|bleu|rouge|reward|score|lr|learning_rate|epoch|step")
+"""What a name says, in small letters, that is taken for a metric's."""
 
 MOST: Final = 50
 """Names of metrics that are kept of a log."""
@@ -68,7 +68,7 @@ def metric_rows(lines: Iterable[str], *, names: tuple[str, ...] = ()) -> Iterato
         if _SAID.match(line):
             continue
         pairs = _json_pairs(line) or [(m[1], float(m[2])) for m in _PAIR.finditer(line)]
-        found = {k: v for k, v in pairs if (k in names or _METRIC.search(k.lower()))}
+        found = {k: v for k, v in pairs if (k in names or METRIC.search(k.lower()))}
         if found:
             yield found
 

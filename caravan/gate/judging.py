@@ -45,6 +45,8 @@ def judge(
         checks=checks,
         metrics=metrics,
         base=_finite(known.held_out.base),
+        learnt=_finite(known.learnt.tuned),
+        guess=_finite(known.held_out.guess),
         definitions=tuple(_definitions(metrics, known)),
         judged_by=judged,
         recorded=_recorded(result) if result is not None else {},

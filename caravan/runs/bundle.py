@@ -104,7 +104,14 @@ def put(bundle: Bundle, store: Store, folder: RunFolder, clock: Clock) -> None:
 
 def _told_here(name: str, text: str, bundle: Bundle, folder: RunFolder) -> str:
     """The report names files of the run; job files and the plan stay as they are to the letter."""
-    return text.replace(bundle.folder, str(folder.path)) if name == "REPORT.md" and bundle.folder else text
+    if not bundle.folder or name not in ("REPORT.md", "report.html"):
+        return text
+    there, here = bundle.folder, str(folder.path)
+    if name == "report.html":
+        from markupsafe import escape  # as the page has it
+
+        return text.replace(str(escape(there)), str(escape(here)))
+    return text.replace(there, here)
 
 
 def _rehomed(deployment: Deployment, folder: RunFolder, clock: Clock) -> Deployment:

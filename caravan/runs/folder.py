@@ -2,7 +2,7 @@
 
     plan.yaml   code.tar.gz   attempt-N/job.nomad.hcl   attempt-N/job.json   logs/   samples/   outputs/   REPORT.md
     attempt-N/eval-N.nomad.hcl   attempt-N/eval-N.json
-    suggested.patch
+    report.html   suggested.patch
     agent.json   agent.log   carried.json
 
 Folders have mode 0700, files 0600. It must not know what is in plans and jobs beyond how to write them.
@@ -25,13 +25,14 @@ from caravan.values.errors import RunBusy, StateError, UsageError
 from caravan.values.handover import Carried
 from caravan.values.masking import mask
 from caravan.values.plan import CodeSource, TrainingPlan
+from caravan.values.reports import RunReport
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _PAPER: Final = re.compile(
-    r"plan\.yaml|original\.json|REPORT\.md|suggested\.patch"
+    r"plan\.yaml|original\.json|REPORT\.md|report\.html|suggested\.patch"
     r"|attempt-[1-9][0-9]{0,3}/(job|eval-[0-9]{1,4}(-[0-9])?)\.(json|nomad\.hcl)"
     r"|training(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){1,6}"
 )
@@ -273,10 +274,11 @@ class DiskFolder:
         """Write suggested.patch, with secrets masked."""
         return self._save("suggested.patch", mask(text, self._secrets))
 
-    def save_report(self, text: str) -> Path:
-        """Write REPORT.md, with secrets masked."""
-        whole = text.encode("utf-8", "replace").decode("utf-8")
-        return self._save("REPORT.md", mask(whole, self._secrets))
+    def save_report(self, report: RunReport) -> Path:
+        """Write REPORT.md and, where there is a page, report.html; secrets are masked in both."""
+        if report.page:
+            self._save("report.html", _masked(report.page, self._secrets))
+        return self._save("REPORT.md", _masked(report.markdown, self._secrets))
 
     def delete(self) -> None:
         """Remove the folder and all that is in it. A folder that is not there is no error."""
@@ -288,6 +290,10 @@ class DiskFolder:
         with state_errors(path):
             write_file(path, text.encode("utf-8", "surrogatepass"))
         return path
+
+
+def _masked(text: str, secrets: Sequence[str]) -> str:
+    return mask(text.encode("utf-8", "replace").decode("utf-8"), secrets)
 
 
 def _decoded(data: bytes) -> str:

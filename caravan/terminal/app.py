@@ -42,7 +42,7 @@ COMMANDS: Final = {
     "stop": ("removal", "Stop a run and its job on the cluster."),
     "delete": ("removal", "Delete a run with its logs and outputs."),
     "pull": ("pull", "Fetch a run's outputs and logs into a folder."),
-    "report": ("logs", "Print a run's report (Markdown)."),
+    "report": ("report", "Print a run's report as Markdown or HTML, or open it in a browser."),
     "traces": ("traces", "Print a run's steps with their time and status, or send traces to LangFuse (push)."),
     "serve-model": ("serve_model", "Serve Qwen on the cluster: vLLM as a Nomad service job."),
     "optimize": ("optimize", "Look for better prompts by DSPy, and keep those that are better on held-out cases."),

@@ -209,22 +209,3 @@ def last_lines(file: Path, lines: int) -> tuple[int, int]:
                     return start + cut + 1, lines
             position = start
         return 0, breaks
-
-
-def report(ctx: typer.Context, run: RunArgument) -> None:
-    """Print a run's report (Markdown)."""
-    from caravan.terminal.results import REPORT
-
-    wiring, terminal = wiring_of(ctx), terminal_of(ctx)
-    record = wiring.store().run(run)
-    path = wiring.folder(record.id).path / REPORT
-    try:
-        text = path.read_text("utf-8", "replace")
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"Run {record.id} has no report yet ({record.status.value}).",
-            hint=f"`main.py show {record.id}` tells more.",
-        ) from error
-    except OSError as error:
-        raise StateError(f"The report {path} can't be read ({error.strerror}).") from error
-    terminal.raw(text)

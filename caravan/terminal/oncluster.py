@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from caravan.terminal.results import PAGE
 from caravan.values.errors import CaravanError, RunBusy, StateError, UsageError
 from caravan.values.handover import Carried, Stationed
 
@@ -182,17 +183,23 @@ def take_over(wiring: Wiring, run_id: str, file: Path) -> None:
 def leave(wiring: Wiring, run_id: str, file: Path, driver: Driver) -> None:
     """As the agent on the cluster: leave the run as it stands, for whoever brings it back.
 
-    One that has become too large is left without its papers.
+    One that has become too large is left without its report's page, which can be made anew, else without its papers.
     """
     from caravan.runs.bundle import gather, pack
     from caravan.runs.files import state_errors, write_file
 
     folder = wiring.folder(run_id)
     bundle = gather(wiring.store(), folder, run_id, driver.export(run_id), folder.carried() or Carried())
-    try:
-        packed = _packed(wiring, bundle)
-    except UsageError:
-        packed = pack(bundle.model_copy(update={"papers": {}, "events": ()}))
+    papers = {name: text for name, text in bundle.papers.items() if name != PAGE}
+    smaller: tuple[dict[str, object], ...] = ({}, {"papers": papers}, {"papers": {}, "events": ()})
+    packed = None
+    for left_out in smaller:
+        try:
+            packed = _packed(wiring, bundle.model_copy(update=left_out))
+            break
+        except UsageError:
+            continue
+    packed = packed or pack(bundle.model_copy(update=smaller[-1]))
     with state_errors(file):
         write_file(file, packed.encode("ascii"))
 

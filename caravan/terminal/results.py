@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from caravan.values.run import Attempt, RunRecord
 
 REPORT: Final = "REPORT.md"
+PAGE: Final = "report.html"
 _NOTHING: Final = "nothing was deployed"
 _INDENT: Final = 13  # columns before the values
 
@@ -51,7 +52,15 @@ class Result:
     @property
     def report(self) -> Path | None:
         """The report's path, once it is written."""
-        path = self.folder / REPORT
+        return self._written(REPORT)
+
+    @property
+    def page(self) -> Path | None:
+        """The path of the report as HTML, once it is written."""
+        return self._written(PAGE)
+
+    def _written(self, name: str) -> Path | None:
+        path = self.folder / name
         return path if path.is_file() else None
 
     @property
@@ -88,6 +97,7 @@ def document(result: Result) -> dict[str, Json]:
         "user": record.user,
         "budget": state.budget.model_dump(mode="json") if state and state.budget else None,
         "report_path": str(result.report) if result.report else None,
+        "report_html_path": str(result.page) if result.page else None,
         "trace_url": result.trace_url,
         "trace_path": str(result.trace_path) if result.trace_path else None,
         "question": _question(result.ask) if result.ask else None,
@@ -193,7 +203,7 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     rows.append(("prompts", prompts_line(result.used)))
     if result.reserved_usd and record.status is RunStatus.RUNNING:
         rows.append(("reserved", f"{money(result.reserved_usd)} for the whole run"))
-    rows += [("report", str(result.report or "")), ("trace", result.trace_url or "")]
+    rows += [("report", str(result.report or "")), ("page", str(result.page or "")), ("trace", result.trace_url or "")]
     patch = state.diagnosis.patch if state and state.diagnosis and record.status is not RunStatus.SUCCEEDED else ""
     told = [f"  {name:<10} {value}" for name, value in rows if value]
     return lines + told + ([f"  {'suggested':<10} not applied:", *_patch_lines(patch)] if patch else [])

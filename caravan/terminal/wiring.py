@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
+    from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.ports import (
         Clock,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from caravan.values.optimization import OptimizeOutcome, OptimizeRequest, StepOutcome
     from caravan.values.policy import Policies
     from caravan.values.prices import Prices
+    from caravan.values.reports import RunReport
     from caravan.values.run import RunRecord, RunRequest
     from caravan.values.target import Site, Target
     from caravan.values.trace import Trace
@@ -250,6 +252,9 @@ class Wiring(Protocol):
 
     def trace(self, run_id: str) -> Trace:
         """The run's trace. Raises UsageError when there is none, StateError when it can't be read."""
+
+    def report(self, record: RunRecord, state: RunState | None, trace: str | None) -> RunReport:
+        """The run's report as it stands. `trace`: where its trace is seen."""
 
     def secrets(self) -> tuple[str, ...]:
         """Values that may be written nowhere: tokens and keys in the environment."""

@@ -154,7 +154,8 @@ class GateCheck(Value):
 class GateReport(Value):
     """What the gate made of a model: a pure function of the plan, the result and the logged metrics.
 
-    `metrics`: the figures that the model is known by, by name; `base`: the same of its base, where they were measured.
+    `metrics`: the figures that the model is known by, by name; `base`: the same of its base, where they were measured;
+    `learnt`: the model's on data that it has learned from; `guess`: of an answer without a model.
     `definitions`: what those names mean. `judged_by`: `evaluation`, or `log` where only logged metrics were there.
     """
 
@@ -162,6 +163,8 @@ class GateReport(Value):
     checks: tuple[GateCheck, ...] = ()
     metrics: dict[str, float] = Field(default_factory=dict)
     base: dict[str, float] = Field(default_factory=dict)
+    learnt: dict[str, float] = Field(default_factory=dict)
+    guess: dict[str, float] = Field(default_factory=dict)
     definitions: tuple[MetricSpec, ...] = ()
     judged_by: Literal["evaluation", "log", "nothing"] = "nothing"
     recorded: dict[str, Json] = Field(

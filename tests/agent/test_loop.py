@@ -20,6 +20,7 @@ from caravan.values.dialogue import Answer, Ask, AskKind, Reply
 from caravan.values.errors import ClusterUnreachable, Interrupted, JobRefused, ServiceError
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, Repair, Wait
 from caravan.values.plan import Author, PlanChange
+from caravan.values.reports import RunReport
 from caravan.values.run import DeploymentState, Phase, RunRecord, RunRequest, RunStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster, Script, one_node
@@ -110,7 +111,7 @@ class World:
             read_sentinel=read_sentinel,
             open_tree=lambda source: open_source(source, cache=self.tmp / "cache"),
             toolbox=RepositoryToolbox,
-            render_report=lambda state, context: f"{state.status}: {state.detail}",
+            render_report=lambda state, context: RunReport(markdown=f"{state.status}: {state.detail}"),
             templates=TEMPLATES,
             limits=self.limits,
             prices=self.prices,

@@ -17,6 +17,7 @@ from caravan.values.errors import RunBusy, StateError
 from caravan.values.handover import Carried
 from caravan.values.masking import mask
 from caravan.values.plan import CodeSource, TrainingPlan
+from caravan.values.reports import RunReport
 
 
 class PlainFolder:
@@ -81,7 +82,8 @@ class PlainFolder:
         return self._carried
 
     def papers(self) -> dict[str, str]:
-        names = ("plan.yaml", "original.json", "REPORT.md", "suggested.patch", "attempt-*/job.*", "training/**/*")
+        papers = ("plan.yaml", "original.json", "REPORT.md", "report.html", "suggested.patch")
+        names = (*papers, "attempt-*/job.*", "training/**/*")
         found = sorted(path for name in names for path in self._path.glob(name) if path.is_file())
         return {path.relative_to(self._path).as_posix(): path.read_text() for path in found}
 
@@ -157,8 +159,10 @@ class PlainFolder:
     def save_patch(self, text: str) -> Path:
         return self._save("suggested.patch", mask(text, self._secrets).encode())
 
-    def save_report(self, text: str) -> Path:
-        return self._save("REPORT.md", mask(text, self._secrets).encode("utf-8", "replace"))
+    def save_report(self, report: RunReport) -> Path:
+        if report.page:
+            self._save("report.html", mask(report.page, self._secrets).encode("utf-8", "replace"))
+        return self._save("REPORT.md", mask(report.markdown, self._secrets).encode("utf-8", "replace"))
 
     def delete(self) -> None:
         self._logs.clear()

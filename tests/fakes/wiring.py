@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from caravan.agent.state import RunState
 from caravan.ports import Memory, ModelHub, Progress, RunFolder
 from caravan.runs.traces import read_trace
 from caravan.terminal.streams import Terminal
@@ -20,6 +21,7 @@ from caravan.values.handover import AgentPlace
 from caravan.values.job import ClusterFacts
 from caravan.values.policy import Policies
 from caravan.values.prices import Prices
+from caravan.values.reports import RunReport
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
 from caravan.values.target import Site, Target
 from caravan.values.trace import Trace
@@ -306,6 +308,10 @@ class FakeWiring:
 
     def trace(self, run_id: str) -> Trace:
         return read_trace(self.trace_path(run_id)) if self.traced is None else self.traced
+
+    def report(self, record: RunRecord, state: RunState | None, trace: str | None) -> RunReport:
+        said = f"{record.id} {record.status.value} {trace}"
+        return RunReport(markdown=f"# {said}\n", page=f"<!doctype html><title>{said}</title>\n")
 
     def secrets(self) -> tuple[str, ...]:
         return self.known

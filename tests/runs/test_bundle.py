@@ -13,6 +13,7 @@ from caravan.runs.folder import DiskFolder
 from caravan.runs.store import SqlStore
 from caravan.values.errors import StateError, UsageError
 from caravan.values.handover import Bundle, Carried
+from caravan.values.reports import RunReport
 from caravan.values.run import Deployment, DeploymentState, RunEvent, RunRecord, RunRequest, RunStatus, Watched
 from tests.fakes.clock import FakeClock
 
@@ -83,7 +84,7 @@ def test_a_run_of_one_place_is_that_run_in_another(tmp_path: Path) -> None:
     ours, theirs = (SqlStore(tmp_path / f"{place}.db", clock) for place in ("here", "there"))
     ours.create_run(record(status=RunStatus.RUNNING))
     here.save_job(1, 'job "x" {}', {"ID": "x"})
-    here.save_report(f"See {here.path}/attempt-1/job.nomad.hcl")
+    here.save_report(RunReport(markdown=f"See {here.path}/attempt-1/job.nomad.hcl", page=f"<p>{here.path}</p>"))
     deployment = Deployment(
         run_id="0a1b2c3d",
         attempt=1,
@@ -110,6 +111,7 @@ def test_a_run_of_one_place_is_that_run_in_another(tmp_path: Path) -> None:
     assert clock.monotonic() - found.watched.monotonic == pytest.approx(30.0), "another machine's clock says nothing"
     assert there.load_job(1) == ('job "x" {}', {"ID": "x"})
     assert (there.path / "REPORT.md").read_text() == f"See {there.path}/attempt-1/job.nomad.hcl"
+    assert (there.path / "report.html").read_text() == f"<p>{there.path}</p>"
     ours.close()
     theirs.close()
 

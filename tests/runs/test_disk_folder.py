@@ -17,6 +17,7 @@ from caravan.runs import files
 from caravan.runs.folder import DiskFolder
 from caravan.values.errors import RunBusy, StateError, UsageError
 from caravan.values.plan import TrainingPlan
+from caravan.values.reports import RunReport
 
 ROOT = Path(files.__file__).parents[2]
 PLAN = TrainingPlan(goal="g", command=("python", "t.py"))
@@ -29,7 +30,7 @@ def test_folders_and_files_are_for_the_owner_alone(tmp_path: Path) -> None:
     folder.save_job(1, "job", {})
     folder.save_code(CODE)
     folder.append_log("a" * 36, "train", "stdout", b"x\n")
-    folder.save_report("#")
+    folder.save_report(RunReport(markdown="#", page="<p>"))
     _ = folder.outputs
     with folder.lock():
         for path in (tmp_path / "home").rglob("*"):
@@ -85,14 +86,14 @@ def test_a_source_that_fails_leaves_no_half_archive(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = DiskFolder(tmp_path, "r-1")
-    path = folder.save_report("old")
+    path = folder.save_report(RunReport(markdown="old"))
 
     def full(_handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StateError, match="No space left") as caught:
-        folder.save_report("new")
+        folder.save_report(RunReport(markdown="new"))
     assert "Make room" in caught.value.hint
     assert path.read_text() == "old"
     assert [p.name for p in folder.path.iterdir()] == ["REPORT.md"]

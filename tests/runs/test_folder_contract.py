@@ -12,6 +12,7 @@ from caravan.runs.folder import DiskFolder
 from caravan.runs.plan_file import load_plan
 from caravan.values.errors import RunBusy, StateError
 from caravan.values.plan import Author, Provenance, TrainingPlan
+from caravan.values.reports import RunReport
 from tests.fakes.folder import PlainFolder
 
 ALLOC = "0a1b2c3d-ffff-eeee-dddd-cccccccccccc"
@@ -125,7 +126,9 @@ def test_looking_whether_a_run_is_held_writes_nothing(folder: RunFolder, make: M
 
 
 def test_the_report_hides_secrets(folder: RunFolder) -> None:
-    assert folder.save_report(f"# Report\n{SECRET}\n").read_text() == "# Report\n[masked]\n"
+    report = RunReport(markdown=f"# Report\n{SECRET}\n", page=f"<p>{SECRET}</p>")
+    assert folder.save_report(report).read_text() == "# Report\n[masked]\n"
+    assert folder.papers()["report.html"] == "<p>[masked]</p>"
     assert folder.save_patch(f"+{SECRET}\n").read_text() == "+[masked]\n"
     assert folder.papers()["suggested.patch"] == "+[masked]\n"
 

@@ -1,16 +1,17 @@
-"""The report: each part of a run is told, parts that were not reached say so, and no value breaks it."""
+"""The report as Markdown: each part of a run is told, parts that were not reached say so, and no value breaks it."""
 
 import functools
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from caravan.runs.report import render_report
+from caravan.runs.report.content import content
+from caravan.runs.report.markdown import as_markdown
+from caravan.runs.report.material import Material
 from caravan.values.delivery import holds_credentials
 from caravan.values.dialogue import Answer, Question
 from caravan.values.estimate import Estimate, MemoryPart, Range
@@ -19,11 +20,14 @@ from caravan.values.plan import Author, OutputSink, PlanChange, Provenance, Trai
 from caravan.values.repo import GitState, Hazard, RepoProfile, SourceLine
 from caravan.values.run import Attempt, Outcome, OutcomeKind, RunEvent, RunRecord, RunRequest, RunStatus
 
-TEMPLATES = Path(__file__).parents[2] / "templates"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BAR = re.compile(r"(?<!\\)(?:\\\\)*\|")  # a bar that no backslash escapes
 SECRET = "correct-horse-battery"
 HALVE = PlanChange(path="training.micro_batch", value=1, by=Author.REPAIR)
+
+
+def render_report(run: RunRecord, **parts: Any) -> str:
+    return as_markdown(content(Material(record=run, **parts)))
 
 
 def record(status: RunStatus = RunStatus.SUCCEEDED, **request: Any) -> RunRecord:
@@ -89,25 +93,29 @@ def whole(text: str = "some text") -> dict[str, Any]:
 
 
 def test_each_part_of_a_run_is_told() -> None:
-    text = render_report(record(RunStatus.FAILED), templates=TEMPLATES, **whole())
+    text = render_report(record(RunStatus.FAILED), **whole())
     for told in (
         "# Run r-1: failed",
         "Begun 2026-11-21 12:00:00 UTC",
-        "Cost: 1.25 USD",
+        "- Cost: 1.25 USD",
         "| some text | `dataset.path` | `some text` | default |",
         "| Entry point | `some text` | `some text:3` |",
         "| `training.micro_batch` | `2` | repair | some text |",
         "| `launch.nproc` | `1` | default |",
-        "GPU memory: 3.2 GiB per GPU on `some text`",
-        "Time: 1 min 40 s (10 s to 1 h 6 min)",
-        "- Outcome: failed: some text, exit code 1, on `some text`",
-        "- Diagnosis: `cuda_oom`: some text",
-        "- Repair: `change_plan`: some text",
-        "| `training.micro_batch` | `2` | `1` |",
+        "| GPU memory (each) | 3.2 GiB |",
+        "The plan would get a GPU of type `some text`.",
+        "| Time | 1 min 40 s | 10 s | 1 h 6 min | not measured |",
+        "| Cost | 1.00 USD | 0.00 USD | 2.00 USD | 1.25 USD | 20 % too little |",
+        "- Outcome: some text, exit code 1, on `some text`",
+        "**Cause:** `cuda_oom`: some text",
+        "**Repair:** `change_plan`: some text",
+        "-training.micro_batch: 2\n+training.micro_batch: 1\n+env.NAME: some text\n",
         "does not count",
         "| `loss` | 0.123457 |",
         "Outputs (path): `some text`",
-        "- Warning: some text",
+        "## Warnings\n\n- some text",
+        "The model was not evaluated.",
+        "python main.py reproduce r-1",
         "--prompt 'fine-tune it' --codebase-path /repo",
     ):
         assert told in text
@@ -117,20 +125,19 @@ def test_a_training_whose_result_did_not_pass_has_not_succeeded() -> None:
     parts = whole()
     good = Outcome(kind=OutcomeKind.SUCCEEDED, exit_code=0)
     attempt = parts["attempts"][0].model_copy(update={"outcome": good})
-    text = render_report(
-        record(RunStatus.ESCALATED), templates=TEMPLATES, **{**parts, "attempts": (attempt,), "outcome": good}
-    )
-    assert "- Outcome: ended with exit code 0, but its result did not pass\n" in text
-    assert "The job ended with exit code 0, but its result did not pass." in text
+    text = render_report(record(RunStatus.ESCALATED), **{**parts, "attempts": (attempt,), "outcome": good})
+    assert "ended with exit code 0, but its result did not pass Job `r-1-1`" in text
+    assert "The job ended with exit code 0, but its result did not pass.\n" in text
     assert "succeeded" not in text
     passed = attempt.model_copy(update={"diagnosis": None})
-    text = render_report(record(), templates=TEMPLATES, **{**parts, "attempts": (passed,), "outcome": good})
-    assert "- Outcome: succeeded, exit code 0" in text
+    text = render_report(record(), **{**parts, "attempts": (passed,), "outcome": good})
+    assert "succeeded Job `r-1-1`" in text
+    assert "- Outcome: exit code 0" in text
 
 
 @pytest.mark.parametrize("status", RunStatus)
 def test_what_was_not_reached_says_so(status: RunStatus) -> None:
-    text = render_report(record(status), templates=TEMPLATES)
+    text = render_report(record(status))
     for told in (
         "not analysed",
         "No plan",
@@ -149,7 +156,7 @@ def test_the_command_asks_for_the_same_again() -> None:
         PlanChange(path="image", value="a b", by=Author.USER),
     )
     asked = record(sets=sets, yes=True, budget_usd=30, cluster="local", answers={"data": "x"}, prompt="it's")
-    text = render_report(asked, templates=TEMPLATES)
+    text = render_report(asked)
     assert (
         "python main.py --prompt 'it'\"'\"'s' --codebase-path /repo --cluster local "
         "--set training.lr=0.0001 --set 'image=a b' --budget 30 --yes\n"
@@ -158,34 +165,32 @@ def test_the_command_asks_for_the_same_again() -> None:
 
 
 def test_the_same_run_gives_the_same_text() -> None:
-    assert render_report(record(), templates=TEMPLATES, **whole()) == render_report(
-        record(), templates=TEMPLATES, **whole()
-    )
+    assert render_report(record(), **whole()) == render_report(record(), **whole())
 
 
 def test_no_secret_is_told() -> None:
     asked = record(prompt=f"use {SECRET}", source=f"https://me:{SECRET}@host/x", answers={"q": SECRET})
-    text = render_report(asked, templates=TEMPLATES, secrets=[SECRET], **whole(f"text {SECRET}"))
+    text = render_report(asked, secrets=[SECRET], **whole(f"text {SECRET}"))
     assert SECRET not in text
     changed = {"env.HF_TOKEN": ("abcdefgh", "ijklmnop")}
     attempt = whole()["attempts"][0].model_copy(update={"changed": changed})
-    text = render_report(record(), templates=TEMPLATES, attempts=[attempt])
-    assert "| `env.HF_TOKEN` | `[masked]` | `[masked]` |" in text
+    text = render_report(record(), attempts=[attempt])
+    assert "-env.HF_TOKEN: [masked]\n+env.HF_TOKEN: [masked]\n" in text
 
 
 def test_the_trace_is_named_where_there_is_one() -> None:
-    text = render_report(record(), templates=TEMPLATES, trace="/home/traces/r-1.jsonl")
+    text = render_report(record(), trace="/home/traces/r-1.jsonl")
     assert "in the trace: `/home/traces/r-1.jsonl`" in text
     assert "python main.py traces r-1" in text
-    assert "trace" not in render_report(record(), templates=TEMPLATES)
+    assert "trace" not in render_report(record())
 
 
 def test_only_the_last_events_are_told() -> None:
     events = [RunEvent(at=NOW, kind="node", text=f"n{n}") for n in range(50)]
-    text = render_report(record(), templates=TEMPLATES, events=events)
+    text = render_report(record(), events=events)
     assert "10 earlier events are left out" in text
-    assert "| n9 |" not in text
-    assert "| n49 |" in text
+    assert " n9 |" not in text
+    assert " n49 |" in text
 
 
 def shape(text: str) -> list[str]:
@@ -205,7 +210,7 @@ def shape(text: str) -> list[str]:
 
 def outside_code(text: str) -> str:
     """The report without its blocks and spans of code."""
-    without_blocks = re.sub(r"(?m)^(`{3,})text\n[\s\S]*?\n\1$", "", text)
+    without_blocks = re.sub(r"(?m)^(`{3,})[a-z]+\n[\s\S]*?\n\1$", "", text)
     return re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", without_blocks)
 
 
@@ -229,14 +234,14 @@ hostile = st.text(min_size=1, max_size=40) | st.sampled_from(
 
 @functools.cache
 def plain_shape() -> list[str]:
-    return shape(render_report(record(prompt="p"), templates=TEMPLATES, **whole("plain")))
+    return shape(render_report(record(prompt="p"), **whole("plain")))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(hostile)
 def test_no_value_breaks_the_report(text: str) -> None:
     assume(not holds_credentials(text))  # no plan takes such a place
-    told = render_report(record(prompt=text), templates=TEMPLATES, **whole(text))
+    told = render_report(record(prompt=text), **whole(text))
     if text.isprintable() and text.strip():  # else some values are empty, and their rows are left out
         assert shape(told) == plain_shape()
     assert "<script>" not in outside_code(told)
@@ -253,11 +258,9 @@ def test_what_was_asked_of_a_language_model_is_told_with_its_cost() -> None:
     )
     text = render_report(
         record(RunStatus.FAILED),
-        templates=TEMPLATES,
         **{**known, "events": (*known["events"], call), "attempts": (diagnosed,)},
     )
-    assert "## Language model" in text
     assert "| diagnose | Qwen/Qwen3-8B | diagnose 0123456789ab (shipped) | 1 | 900 + 50 | 2.5 | 0.50 USD |" in text
-    assert "by Qwen/Qwen3-8B: the rules did not know it" in text
+    assert "Found by Qwen/Qwen3-8B: the rules did not know it" in text
     assert "model\\_call" not in text
-    assert "## Language model" not in render_report(record(RunStatus.FAILED), templates=TEMPLATES, **known)
+    assert "| Step | Model |" not in render_report(record(RunStatus.FAILED), **known)

@@ -13,7 +13,7 @@ from caravan.terminal.streams import Terminal
 from caravan.values.errors import ClusterUnreachable
 from caravan.values.run import RunEvent, RunRecord, RunRequest, RunStatus
 from tests.fakes.store import MemoryStore
-from tests.fakes.wiring import FakeWiring, nobody, person, printed
+from tests.fakes.wiring import FakeWiring, nobody, printed
 
 
 @pytest.fixture
@@ -217,15 +217,6 @@ def test_cluster(wiring: FakeWiring, tmp_path: Path) -> None:
     assert documents[0] == {"running": False}
     assert documents[1]["token_file"] == "/state/token"
     assert documents[2] == {"running": True, **documents[1]}
-
-
-def test_report(wiring: FakeWiring) -> None:
-    made = record(wiring)
-    assert run(wiring, ["report", "abc"], nobody()) == 2
-    wiring.folder(made.id).save_report("# Report\n\x1b[2Jdone\n")
-    terminal = person()
-    assert run(wiring, ["report", "abc"], terminal) == 0
-    assert printed(terminal)[0] == "# Report\ndone\n"
 
 
 def test_analyze(wiring: FakeWiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from caravan.values.estimate import BudgetVerdict, Envelope, Estimate, MemoryPar
 from caravan.values.failure import Diagnosis, FailureClass, Wait
 from caravan.values.plan import Author, OutputSink, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import SourceLine
+from caravan.values.reports import RunReport
 from caravan.values.run import (
     Attempt,
     Deployment,
@@ -373,7 +374,7 @@ def test_the_result_for_a_person(job: list[str], tmp_path: Path) -> None:
     def with_state(record: RunRecord) -> None:
         create(record)
         run_id = only_run(wiring)
-        wiring.folder(run_id).save_report("# Report\n")
+        wiring.folder(run_id).save_report(RunReport(markdown="# Report\n", page="<!doctype html>"))
         wiring.scripted.states[run_id] = RunState(
             run_id=run_id,
             request=RunRequest(prompt="p", source="s"),
@@ -419,6 +420,7 @@ def test_the_result_for_a_person(job: list[str], tmp_path: Path) -> None:
     assert document["attempts"][0]["diagnosis"]["cause"] == "Nobody knows."
     assert document["outputs"] == {"kind": "path", "location": "/o"}
     assert document["report_path"].endswith("REPORT.md")
+    assert document["report_html_path"].endswith("report.html")
 
 
 def test_a_dry_run_shows_the_plan(job: list[str], tmp_path: Path) -> None:

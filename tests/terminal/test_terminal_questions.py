@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from caravan import TEMPLATES
-from caravan.runs.report import render_report
+from caravan.runs.report.content import content
+from caravan.runs.report.markdown import as_markdown
+from caravan.runs.report.material import Material
 from caravan.terminal.picture import Glyphs
 from caravan.terminal.results import Result, attempt_line, how_to_answer, print_line, result_lines
 from caravan.terminal.show import attempt_block
@@ -133,5 +134,5 @@ def test_a_question_is_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_report_tells_an_exit_code_once() -> None:
     failed = Outcome(kind=OutcomeKind.FAILED, reason="train: exit code 1", exit_code=1)
-    text = render_report(result(RunStatus.FAILED).record, templates=TEMPLATES, attempts=(attempt(outcome=failed),))
+    text = as_markdown(content(Material(record=result(RunStatus.FAILED).record, attempts=(attempt(outcome=failed),))))
     assert text.count("exit code 1") == 1

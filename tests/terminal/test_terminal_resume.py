@@ -11,6 +11,7 @@ from caravan.values.dialogue import Ask, AskKind, Question, Reply
 from caravan.values.errors import ClusterUnreachable
 from caravan.values.estimate import BudgetVerdict, Verdict
 from caravan.values.job import META_SHA
+from caravan.values.reports import RunReport
 from caravan.values.run import Deployment, DeploymentState, RunRecord, RunRequest, RunStatus
 from tests.fakes.folder import PlainFolder
 from tests.fakes.wiring import FakeWiring, nobody, person, printed
@@ -259,7 +260,7 @@ def test_delete_removes_everything(wiring: FakeWiring) -> None:
     put(wiring, RunStatus.FAILED)
     deploy(wiring, DeploymentState.FINISHED)
     folder = wiring.folder(RUN)
-    folder.save_report("# Report\n")
+    folder.save_report(RunReport(markdown="# Report\n"))
     wiring.trace_path(RUN).parent.mkdir()
     wiring.trace_path(RUN).write_text("")
     wiring.scripted.states[RUN] = "state"

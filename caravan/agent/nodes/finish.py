@@ -33,9 +33,8 @@ def report(state: RunState, context: Context) -> Update:
     detail = state.detail or ("planned; nothing was deployed" if status is RunStatus.PLANNED else "")
     ended, at = state.model_copy(update={"status": status, "detail": detail}), _ended_at(state, context)
     if status is not RunStatus.PLANNED and (came_to := run_result(ended, context, at)) is not None:
-        context.store.save_result(came_to)  # before the report, which may tell of it
-    text = context.render_report(ended, context)
-    context.folder.save_report(context.adviser.summary(text) if context.adviser else text)
+        context.store.save_result(came_to)  # before the report, which tells of it
+    context.folder.save_report(context.render_report(ended, context))
     context.store.add_event(state.run_id, RunEvent(at=at, kind=status.value, text=detail))
     # Last, because a run that is marked as ended is not driven on after a crash.
     asked = used(context.store.events(state.run_id)).usd or 0.0

@@ -26,7 +26,7 @@ from caravan.agent.qwen.replies import (
     RepairsReply,
     SummaryReply,
 )
-from caravan.agent.qwen.summary import checked, into
+from caravan.agent.qwen.summary import checked
 from caravan.agent.qwen.tools import Sight, log_text, of_repository, of_run
 from caravan.agent.qwen.views import diagnosis_view, evidence_view, profile_view
 from caravan.agent.rules import RuleReasoner
@@ -165,14 +165,14 @@ class ModelReasoner:
         self._told("patch", answer[1], (f"a change of the code ({why})",) if diff else (), refused)
         return (diff, f"A change of the code is suggested {why}.") if diff else ("", "")
 
-    def summary(self, report: str) -> str:
-        """The report with a summary at its head, where every figure and name of it stands in the report."""
+    def summary(self, report: str) -> tuple[str, str]:
+        """A summary and the model's name, where every figure and name of it stands in the report; else twice empty."""
         answer = self.asker.ask("summary", "report_summary", SummaryReply, [Part(name="report", text=report)])
         if answer is None:
-            return report
+            return "", ""
         text, why = checked(answer[0].summary, report)
         self._told("summary", answer[1], (), (Refused("summary", why),) if why else ())
-        return into(report, text, answer[1])
+        return (text, answer[1]) if text else ("", "")
 
     def _told(self, step: str, model: str, taken: Sequence[str], refused: Sequence[Refused]) -> None:
         self.asker.voice.by_model(step, model, taken=taken, refused=[r.line() for r in refused])

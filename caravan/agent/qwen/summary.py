@@ -15,7 +15,6 @@ _WELL: Final = re.compile(
     re.IGNORECASE,
 )
 """Words that say that a run ended well."""
-_SPECIAL: Final = re.compile(r"([\\`*_\[\]|~#])")
 
 
 def checked(summary: str, report: str) -> tuple[str, str]:
@@ -36,14 +35,3 @@ def checked(summary: str, report: str) -> tuple[str, str]:
     plain = report.replace("\\", "")
     foreign = next((n for n in _NAME.findall(text) if n.strip("`.,:;") not in plain), None)
     return ("", f"the report does not name {foreign[:60]!r}") if foreign is not None else (text, "")
-
-
-def into(report: str, summary: str, model: str) -> str:
-    """The report with the summary before its first section; nothing in it is Markdown or HTML."""
-    if not summary:
-        return report
-    said = _SPECIAL.sub(r"\\\1", summary.replace("&", "&amp;")).replace("<", "&lt;").replace(">", "&gt;")
-    by = _SPECIAL.sub(r"\\\1", model).replace("<", "&lt;")
-    head, section, rest = report.partition("\n## ")
-    told = f"## Summary\n\n{said}\n\n(In the words of {by}; the rest of the report is not.)"
-    return f"{head.rstrip()}\n\n{told}\n{section}{rest}"

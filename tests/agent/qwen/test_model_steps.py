@@ -462,13 +462,11 @@ def test_without_a_frame_in_the_repository_no_patch_is_asked_for(tmp_path: Path)
 REPORT = "# Run r1: succeeded\n\nCost: 1.50 USD.\n\n## Asked\n\ntrain it in 3 epochs with `train.py`\n"
 
 
-def test_a_summary_stands_at_the_head_of_the_report(tmp_path: Path) -> None:
+def test_a_summary_is_told_with_who_says_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path, summary={"summary": "It ran 3 epochs with train.py for 1.50 USD. <b>Well."})
-    text = desk.reasoner.summary(REPORT)
-    assert text.index("## Summary") < text.index("## Asked")
-    assert "&lt;b&gt;" in text
-    assert "Qwen/Qwen3-8B" in text
-    assert text.endswith(REPORT.partition("## Asked")[2])
+    text, by = desk.reasoner.summary(REPORT)
+    assert text == "It ran 3 epochs with train.py for 1.50 USD. <b>Well."
+    assert by == "Qwen/Qwen3-8B"
 
 
 @pytest.mark.parametrize(
@@ -476,7 +474,7 @@ def test_a_summary_stands_at_the_head_of_the_report(tmp_path: Path) -> None:
     ["It cost 2.50 USD.", "It took 4 hours.", "Run `rm -rf /`.", "See http://evil.example/x.", "", "Word. " * 400],
 )
 def test_a_summary_with_what_the_report_does_not_say_is_left_out(tmp_path: Path, said: str) -> None:
-    assert Desk(tmp_path, summary={"summary": said}).reasoner.summary(REPORT) == REPORT
+    assert Desk(tmp_path, summary={"summary": said}).reasoner.summary(REPORT) == ("", "")
 
 
 # Whatever goes wrong
@@ -496,7 +494,7 @@ def test_a_model_that_says_nothing_of_use_leaves_the_rules_answers(tmp_path: Pat
     assert desk.reasoner.diagnose(EVIDENCE, PLAN, ()) == desk.rules.diagnose(EVIDENCE, PLAN, ())
     assert _repairs(desk) == ()
     assert _patch(desk) == ("", "")
-    assert desk.reasoner.summary(REPORT) == REPORT
+    assert desk.reasoner.summary(REPORT) == ("", "")
     assert {t["step"] for t in desk.told("step by rules")} | {t["step"] for t in desk.told("step by model")} == {*steps}
 
 

@@ -1,6 +1,6 @@
 """How often `compare` is right, by simulation: coverage of its intervals, and how often noise is called a difference.
 
-    python bench/compare.py [--trials 20000] [--json]
+    python bench/compare.py [--trials 2000] [--json]
 
 Groups of n and m seeds are drawn from normal distributions, with equal and with unequal spread; what is counted is what
 `compare` itself says of them. "By the normal's 1.96" is what the same data give without Student's t.
@@ -63,7 +63,7 @@ def simulate(n: int, m: int, ratio: float, trials: int, draw: random.Random) -> 
 def main() -> None:
     """Print the table, or one JSON document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--trials", type=int, default=20000)
+    parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

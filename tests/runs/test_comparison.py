@@ -110,7 +110,8 @@ def test_a_run_that_repeats_a_seed_is_no_further_seed() -> None:
     again = subject("again", {"eval_loss": 2.2}, seed=0, lr=1e-3, reproduces="0.001-0")
     found = compare_runs([*several(1e-3, [2.0]), again, *several(1e-4, [1.0])])
     spread = found.metrics[0].groups[0]
-    assert (spread.n, spread.mean) == (1, pytest.approx(2.1))
+    assert spread.n == 1
+    assert spread.mean == pytest.approx(2.1)
     assert found.groups[0].repeats == ("again",)
     assert judged(found) is Judged.NOISE_NOT_KNOWN
 

@@ -77,7 +77,8 @@ def test_one_run_beside_several_takes_their_spread() -> None:
     assert found.high - found.value == pytest.approx(quantile(0.95, 2) * 1.0 * math.sqrt(4 / 3))
     other = difference([7.0], [1.0, 2.0, 3.0])
     assert other is not None
-    assert (other.value, other.p) == (-found.value, pytest.approx(found.p))
+    assert other.value == -found.value
+    assert other.p == pytest.approx(found.p)
 
 
 def test_one_run_each_tells_no_spread() -> None:

@@ -106,7 +106,7 @@ def test_mistakes_are_told_in_a_line(wiring: FakeWiring, argv: list[str], told: 
     keep(wiring, subject("living", {}, seed=1), result=False, status=RunStatus.RUNNING)
     keep(wiring, subject("unkept", {}, seed=1), result=False)
     keep(wiring, subject("planless", {}, seed=1), result=False)
-    bare = RepoProfile.model_construct(git=None, launcher=Launcher.PYTHON)
+    bare = RepoProfile(root="/repo", tree_digest="", is_training_repo=True, launcher=Launcher.PYTHON)
     state = wiring.scripted.states["aa"]
     wiring.scripted.states["aa"] = state.model_copy(update={"profile": bare})
     del wiring.scripted.states["planless"]

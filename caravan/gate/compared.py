@@ -137,12 +137,14 @@ _SHARES: Final = ("accuracy", "f1", "macro_f1", "micro_f1", "recall", "precision
 
 
 def _against_guess(known: Known) -> Iterator[GateCheck]:
-    """A classifier's accuracy must be above that of who answers without a model: of what there was to gain above the
-    better guess (`majority`, `chance`), it must have a tenth, as far as the number of examples can tell.
+    """A classifier's accuracy must be above that of who answers without a model (`majority`, `chance`). It guesses
+    where it has less than a tenth of what there was to gain above that, and its number of examples can't tell the
+    two apart.
     """
     sides = known.held_out
     name = find(sides.tuned, "accuracy")
-    guesses = [value for value in sides.guess.values() if finite(value) and 0 <= value < 1]
+    known_by = ("majority", "chance", name)
+    guesses = [value for key, value in sides.guess.items() if key in known_by and finite(value) and 0 <= value < 1]
     value = sides.tuned.get(name) if name else None
     if not guesses or name is None or value is None or not 0 <= value <= 1:
         return
@@ -151,10 +153,10 @@ def _against_guess(known: Known) -> Iterator[GateCheck]:
     error = math.sqrt(value * (1 - value) / (sides.samples or _FEW))
     text = f"held-out {name} is {told(value)}, and who always guesses the same has {told(guess)}"
     verdict = GateVerdict.PASS
-    if value + _SURE * error < least:
+    if value + _SURE * error < least and value - _SURE * error <= guess:
         verdict, text = GateVerdict.FAIL, f"{text}: no better than guessing"
-    elif value <= guess:
-        verdict, text = GateVerdict.LOOK, f"{text}: no better, but the difference may be chance"
+    elif value <= guess or value + _SURE * error < least:
+        verdict, text = GateVerdict.LOOK, f"{text}: hardly better, if at all"
     yield check(CheckKind.BASE, verdict, text, metric=name, value=value, base=guess, limit=least)
 
 

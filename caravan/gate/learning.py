@@ -166,9 +166,10 @@ def _past_best(known: Known) -> Iterator[GateCheck]:
     """The last held-out loss may lie above the lowest so far by `evaluation.overfit`, a share of the lowest (the
     criterion "generalization loss" of L. Prechelt, Early Stopping - But When?, 1998), and by the noise of both.
 
-    From eight values on both are medians of three neighbours, since a lowest value of many is low by chance. It is for
-    a person to look at where the model that was kept measures as good as the best, or where another held-out figure,
-    by which it is judged, is at its best at the end: a classifier's loss may rise while its answers get better.
+    Where the lowest is that of the base (step 0), the tuned model is worse than it. From eight values on both are
+    medians of three neighbours, since a lowest value of many is low by chance. It is for a person to look at where the
+    model that was kept measures as good as the best, or where another held-out figure, by which it is judged, is at its
+    best at the end: a classifier's loss may rise while its answers get better.
     """
     name, points = next(iter(known.apart.items()), ("", ()))
     if len(points) < 2:
@@ -183,6 +184,12 @@ def _past_best(known: Known) -> Iterator[GateCheck]:
     if last <= limit:
         text = f"{name} is {told(sign * last)} at the end, {told(sign * best)} at its best"
         yield told_of(GateVerdict.PASS, text)
+        return
+    if 0 in (points[at].step, points[at].epoch) and not known.held_out.base:
+        text = (
+            f"{name} went from {told(sign * best)} before the training to {told(sign * last)}: the tuned model is worse"
+        )
+        yield told_of(GateVerdict.FAIL, text).model_copy(update={"kind": CheckKind.BASE})
         return
     place, whole = points[at].place, points[-1].place.partition(" ")[2]
     where = f" at {place} of {whole}" if place and whole else f" at evaluation {at + 1} of {len(points)}"

@@ -56,6 +56,13 @@ GATE_SIGNS: Final[tuple[Sign, ...]] = (
         0.95,
     ),
     row(
+        rf"^(?P<metric>\S+) went from (?P<want>{_NUMBER}) before the training to (?P<have>{_NUMBER}): the tuned"
+        r" model is worse$",
+        _GATE,
+        _F.WORSE_THAN_BASE,
+        0.95,
+    ),
+    row(
         rf"^held-out (?P<metric>\S+) is (?P<have>{_NUMBER}), the base model's {_NUMBER}, and (?P<want>{_NUMBER}) was"
         r" asked for: the tuned model is not better by that$",
         _GATE,

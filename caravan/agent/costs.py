@@ -32,7 +32,8 @@ def _held(
     if begin is None:
         return _NOTHING  # no machine ever took it
     created_at, registered_at, now = times
-    longest = max(now - created_at, _NOTHING)
+    # A clock that was set back since the run began bounds nothing.
+    longest = now - created_at if now >= created_at else timedelta.max
     end = _end(alloc)
     if end is not None and end >= begin:  # by one clock, right or wrong
         return min(end - begin, longest)

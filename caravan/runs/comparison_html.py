@@ -58,8 +58,7 @@ def comparison_html(found: Comparison, templates: Path) -> str:
         seconds=_seconds,
         width=WIDTH,
     )
-    sheet = templates / _STYLE
-    style = sheet.read_text("utf-8").strip() + "\n" if sheet.is_file() else "\n"
+    style = (templates / _STYLE).read_text("utf-8").strip() + "\n"
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return environment.get_template("compare.html.j2").render(found=found, style=style, digest=digest)
 

@@ -58,6 +58,10 @@ def answers(model: Any, tokenizer: Any, prompts: Sequence[list[int]], tokens: in
     """The tokens that a model answers to each prompt, without what ends them."""
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     ends = {pad, tokenizer.eos_token_id}
+    most = getattr(model.config, "max_position_embeddings", None)
+    if isinstance(most, int) and most > 1:  # beyond it some models have no position: an index error, not a bad answer
+        tokens = max(1, min(tokens, most // 2))
+        prompts = [ids[-(most - tokens) :] for ids in prompts]
 
     def asked(part: Sequence[list[int]]) -> list[list[int]]:
         width = max(len(ids) for ids in part)

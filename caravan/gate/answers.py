@@ -15,7 +15,8 @@ def collapse(known: Known) -> Iterator[GateCheck]:
     """
     found = known.result.collapse if known.result else {}
     common, distinct = found.get("commonest"), found.get("distinct")
-    samples = known.held_out.samples
+    asked = found.get("prompts")  # of a language model fewer than are held out are answered in words
+    samples = int(asked) if asked is not None and finite(asked) else known.held_out.samples
     kind = CheckKind.COLLAPSE
     if finite(common) and common is not None:
         right = found.get("commonest_expected", known.held_out.guess.get("majority"))

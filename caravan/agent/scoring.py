@@ -18,6 +18,8 @@ def scored(state: RunState, context: Context) -> dict[str, Json]:
         "fixes": state.fixes,
         "cost_usd": state.spent_usd,
     }
+    if state.gate is not None:
+        told["gate"] = state.gate.verdict.value
     return told | _memory(state, context) | _time(state)
 
 

@@ -31,12 +31,20 @@ def result(state: RunState, update: Update) -> dict[str, Json]:
         told["budget"] = budget.verdict.value
     if estimate := new.get("estimate"):
         told |= {"host_memory_mb": estimate.host_memory_mb, "gpu_memory_gib": estimate.gpu_memory_gib}
-    if deployment := new.get("deployment"):
+    if deployment := new.get("deployment") or new.get("evaluating"):
         told["job"] = deployment.job_id
+    told |= _of_the_model(new)
     for name in ("questions", "answers", "cases", "warnings", "metrics"):
         if name in new:
             told[name] = len(new[name])
     return told
+
+
+def _of_the_model(new: Update) -> dict[str, Json]:
+    """What was made of a trained model."""
+    gate = new.get("gate")
+    told: dict[str, Json] = {} if gate is None else {"gate": gate.verdict.value, "judged_by": gate.judged_by}
+    return told | ({"registered": new["registered"]} if "registered" in new else {})
 
 
 def moments(state: RunState, update: Update) -> list[tuple[str, dict[str, Json]]]:

@@ -64,6 +64,7 @@ def scores(trace: Trace, trace_id: str, record: RunRecord) -> tuple[Score, ...]:
     found += [("user_approval", float(approved), "")] if approved is not None else []
     used = _recall_used(trace.spans)
     found += [("recall_used", float(used), "")] if used is not None else []
+    found += [("gate", str(told["gate"]), "what the gate made of the model")] if told.get("gate") else []
     found += _errors(told)
     return tuple(_score(trace_id, name, value, comment, record.created_at) for name, value, comment in found)
 

@@ -34,13 +34,13 @@ def logs(
 
     Which task of which attempt follows is said on stderr, so that what is piped is the log alone.
     """
-    from caravan.values.run import ENDED
+    from caravan.values.run import ENDED, Purpose
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     store = wiring.store()
     record = store.run(run)
     folder = wiring.folder(record.id)
-    known = len(store.deployments(record.id))
+    known = sum(d.purpose is Purpose.TRAIN for d in store.deployments(record.id))
     if attempt is not None and attempt > known and not follow:
         raise UsageError(f"Run {record.id} has {known or 'no'} attempt{'' if known == 1 else 's'}.")
     printer = _LogPrinter(wiring, terminal, record.id, "stderr" if stderr else "stdout", attempt)

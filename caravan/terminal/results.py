@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from caravan.terminal.text import joined, money, one_line, words
 from caravan.values.base import Json
 from caravan.values.dialogue import AskKind
+from caravan.values.evaluation import GateVerdict
 from caravan.values.model import Usage
 from caravan.values.model_usage import line as usage_line
 from caravan.values.reproduction import AGREEMENT_CODES
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from caravan.agent.state import RunState
     from caravan.terminal.streams import Terminal
     from caravan.values.dialogue import Ask, Question
+    from caravan.values.evaluation import GateReport
     from caravan.values.reproduction import Reproduced
     from caravan.values.run import Attempt, RunRecord
 
@@ -89,6 +91,8 @@ def document(result: Result) -> dict[str, Json]:
         "outputs": plan.outputs.model_dump(mode="json") if plan else None,
         "hcl_path": state.deployment.hcl_path if state and state.deployment else None,
         "metrics": state.metrics if state else {},
+        "gate": state.gate.model_dump(mode="json") if state and state.gate else None,
+        "registered": (state.registered or None) if state else None,
         "resources": _resources(state),
         "warnings": list(state.warnings) if state else [],
         "cost_usd": record.cost_usd,
@@ -192,6 +196,7 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     if state is not None:
         rows += _attempt_rows(record, state) if attempts else []
         rows += [("metrics", words(state.metrics) if state.metrics else "")]
+        rows += [("gate", gate_line(state.gate)), ("registered", state.registered)]
         rows += _used_rows(state)
         rows += [("warning", one_line(text)) for text in state.warnings]
         rows += [("job file", _job_file(record, state))]
@@ -257,6 +262,15 @@ def _attempt_rows(record: RunRecord, state: RunState) -> list[tuple[str, str]]:
         line = attempt_line(attempt, label if attempt.number == last else "repair", cause=not told)
         rows.append((f"attempt {attempt.number}", line))
     return rows
+
+
+def gate_line(gate: GateReport | None) -> str:
+    """What the gate made of the model, with the checks that did not pass; empty where there was none."""
+    if gate is None:
+        return ""
+    told = [check.text for check in gate.checks if check.verdict in (GateVerdict.FAIL, GateVerdict.LOOK)]
+    verdict = {GateVerdict.PASS: "passed", GateVerdict.FAIL: "failed"}.get(gate.verdict, "needs a look")
+    return one_line(joined((verdict, "; ".join(told)), ": "))
 
 
 def _used_rows(state: RunState) -> list[tuple[str, str]]:

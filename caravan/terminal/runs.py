@@ -135,7 +135,9 @@ def _print_runs(wiring: Wiring, terminal: Terminal, records: Sequence[tuple[RunR
 
 
 def _cells(wiring: Wiring, record: RunRecord, driven: bool, now: datetime) -> tuple[str, ...]:
-    attempts = len(wiring.store().deployments(record.id))
+    from caravan.values.run import Purpose
+
+    attempts = sum(d.purpose is Purpose.TRAIN for d in wiring.store().deployments(record.id))
     return (
         one_line(record.id),
         _shown(wiring, record, driven),

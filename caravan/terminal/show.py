@@ -73,10 +73,13 @@ def _print_run(
         terminal.out()
         label = repair_label(record, state) if state is not None and attempt is attempts[-1] else "repair"
         draw(terminal.stdout, *attempt_block(attempt, width - 1, glyphs, label))
+    from caravan.values.run import Purpose
+
     judged = {a.job_id for a in attempts}
     for deployment in deployments:
         if deployment.job_id not in judged:
-            terminal.out(f"\nAttempt {deployment.attempt}: {one_line(deployment.job_id)} {deployment.state.value}")
+            what = "Evaluation of attempt" if deployment.purpose is Purpose.EVALUATE else "Attempt"
+            terminal.out(f"\n{what} {deployment.attempt}: {one_line(deployment.job_id)} {deployment.state.value}")
     pictures: list[tuple[str, RenderableType]] = []
     if state is not None and state.plan is not None:
         pictures.append(("Plan", plan_table(state.plan, Scene(record.request.source, result.cluster))))

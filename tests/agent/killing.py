@@ -26,6 +26,7 @@ EFFECTS = {
     "store": {"intend", "save_deployment", "add_event"},
     "folder": {"save_code", "save_plan", "save_job", "save_report"},
     "memory": {"remember"},
+    "models": {"register"},
 }
 """The methods of each port that change something."""
 

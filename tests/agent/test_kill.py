@@ -16,6 +16,7 @@ import requests
 
 from caravan.agent.driver import new_run
 from caravan.agent.graph import NODES
+from caravan.values.plan import Author, PlanChange
 from caravan.values.run import RunRequest
 from machine import LocalControl
 from main import Application
@@ -53,10 +54,19 @@ optimizer = SGD(model, lr=args.learning_rate)
 for epoch in range(args.epochs):
     loss = (model.weight - 1) ** 2
     optimizer.step(2 * (model.weight - 1))
-    print(f"epoch {epoch} loss {loss:.3f}", flush=True)
+    print(f"epoch {epoch} loss {loss:.3f} eval_loss {(model.weight - 1) ** 2:.3f}", flush=True)
 if os.environ.get("FIXED") != "yes":
     raise SystemExit("FIXED is not set")
 (out / "weights").write_text(str(model.weight))
+"""
+
+JUDGE = """
+import json
+import os
+import pathlib
+
+weight = float((pathlib.Path(os.environ["CARAVAN_OUTPUT_DIR"]) / "weights").read_text())
+print(json.dumps({"loss": (weight - 1) ** 2}))
 """
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,21 +182,26 @@ def _kill_everywhere(scenario: Scenario, nodes: set[str]) -> set[str]:
 
 def _by_the_clock(point: str) -> bool:
     """Whether it is how often a watched job was looked at or stored that decides if there is such a point at all."""
-    return point.startswith("verify_deployment/") and not point.endswith("#1")
+    return point.startswith(("verify_deployment/", "evaluate/")) and not point.endswith("#1")
 
 
 def _worth_it(point: str) -> bool:
     """Every point of the first time through a node; of later times those of the nodes whose effects could add up."""
-    return point.endswith("#1") or point.startswith(("deploy_job/", "verify_deployment/"))
+    return point.endswith("#1") or point.startswith(("deploy_job/", "verify_deployment/", "evaluate/"))
 
 
+AROUND = (
+    *("evaluate/leave#1", "evaluate/before:cluster.register#1", "evaluate/after:cluster.register#1"),
+    *("evaluate/after:store.save_deployment#1", "evaluate/leave#2", "register/after:models.register#1"),
+)
+"""Around the effects of an evaluation by a job of its own, and of a registration."""
 ESCALATING = {"escalate"}
 ASKING = {"collect_responses", "approve"}
 REPAIRING = (
     {"analyze_codebase", "generate_questions", "recall", "make_plan"},
     {"estimate", "budget_gate", "generate_spec", "validate_spec"},
     {"deploy_job", "verify_deployment"},
-    {"diagnose", "fix_iteration", "evaluate", "remember", "report"},
+    {"diagnose", "fix_iteration", "evaluate", "register", "remember", "report"},
 )
 
 
@@ -202,6 +217,26 @@ def test_killed_in_a_run_that_repairs_itself(
     assert undisturbed["registrations"] == [1, 1]
     assert undisturbed["executions"] == 2
     assert _kill_everywhere(scenario, nodes) == nodes
+
+
+@pytest.mark.slow
+def test_killed_while_the_model_is_evaluated_by_a_job_of_its_own(
+    home: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARAVAN_HOME", str(home))
+    (repository / "judge.py").write_text(JUDGE)
+    own = PlanChange(path="evaluation.command", value=["python", "judge.py"], by=Author.USER)
+    fixed = PlanChange(path="env.FIXED", value="yes", by=Author.USER)
+    scenario = Scenario(home, repository, tmp_path, fixing=False, yes=True, sets=(own, fixed))
+    undisturbed, _, _ = scenario.run(None)
+    assert undisturbed["status"] == "succeeded"
+    assert undisturbed["jobs"] == ["-a01", "-eval-01"]
+    assert undisturbed["registrations"] == [1, 1]
+    assert "registered" in undisturbed["events"]
+    for point in AROUND:
+        result, _, killed = scenario.run(point)
+        assert killed, point
+        assert _same(result) == _same(undisturbed), point
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from tests.fakes.cluster import ENDED, FakeCluster, Script, one_node
 SETUP = ("Task Setup", "Building Task Directory")
 MISSING = ("Template", "Missing: nomad.var.block(nomad/jobs/x@default.global)")
 PULLING = ("Driver", "Downloading image")
-LOG = b"".join(b"loss=%d\n" % n for n in range(40))
+LOG = b"".join(b"loss=%d\n" % n for n in range(50, 10, -1))
 
 
 class JumpyClock(FakeClock):

@@ -16,6 +16,7 @@ was tried and every finding; the exit code says whether there was one.
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ def parsed(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> int:
     """Try, and print what was found."""
     options = parsed(words)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended leaves no cluster behind
     place = options.place or Path(tempfile.mkdtemp(prefix="endurance-"))
     world = World(place.resolve())
     try:

@@ -297,7 +297,7 @@ def test_all_weights_learn_and_the_model_loads(train: Trained, tmp_path: Path) -
 
 
 def test_an_adapter_over_weights_in_4_bits_learns_and_merges(train: Trained, tmp_path: Path) -> None:
-    words = ("--method", "qlora", "--lr", 1e-2, "--max-steps", 24, "--merge", "true")
+    words = ("--method", "qlora", "--lr", 1e-2, "--max-steps", 48, "--merge", "true")
     ended = train(tmp_path / "out", *words)
     assert ended.code == 0, shown(ended)
     assert ended.event("begin")["parameters"] < 130_000  # two weights in a byte

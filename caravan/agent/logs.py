@@ -34,14 +34,17 @@ _BREAK: Final = re.compile(rb"(\r\n|\n|\r)")
 class LogFollower:
     """Follows the logs of one job. `names` are metrics that the repository is known to log.
 
+    `metrics`: whether they are told; what an evaluation prints belongs to no curve of the training.
+
     Of several `nodes` each line is shown with its member's number, and the metrics are those of the first member.
 
     A line is shown and read once it is whole. Of what a progress bar writes over itself only the last state is shown,
     while metrics are read from every state of it.
     """
 
-    def __init__(self, context: Context, *, names: tuple[str, ...] = (), nodes: int = 1) -> None:
+    def __init__(self, context: Context, *, names: tuple[str, ...] = (), nodes: int = 1, metrics: bool = True) -> None:
         self._context = context
+        self._metrics = metrics
         self._nodes = nodes
         self._members: dict[str, int] = {}
         self._series: dict[tuple[str, str], Series] = {}
@@ -167,7 +170,7 @@ class LogFollower:
 
     def _tell_metrics(self, source: Source, lines: Iterable[str]) -> None:
         alloc_id, _, stream = source
-        if self._nodes > 1 and self._members.get(alloc_id, 0):
+        if not self._metrics or (self._nodes > 1 and self._members.get(alloc_id, 0)):
             return  # the members log the same training: one series of each metric
         series = self._series.setdefault((alloc_id, stream), Series())
         for row in metric_rows(series.of(lines), names=self._names):

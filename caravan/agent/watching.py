@@ -20,6 +20,7 @@ from caravan.values.base import Json
 from caravan.values.errors import ClusterError, ClusterUnreachable
 from caravan.values.plan import TrainingPlan
 from caravan.values.run import (
+    EVALUATION_PLACED,
     Deployment,
     Phase,
     Purpose,
@@ -82,7 +83,8 @@ class JobWatch:
         self._context = context
         self._plan = plan
         self._deployment = stored
-        self._logs = LogFollower(context, names=names, nodes=plan.launch.nodes)
+        trains = stored.purpose is Purpose.TRAIN
+        self._logs = LogFollower(context, names=names, nodes=plan.launch.nodes, metrics=trains)
         self._first_steps = FirstSteps(context, plan, stored, first_steps)
         self._taken_up = TakenUp(context, plan, stored)
         self._samples = SampleFollower(context, plan)
@@ -237,7 +239,7 @@ class JobWatch:
                 data["member"] = allocation.name.rsplit(".", 1)[-1]
             what, kind = f"attempt {deployment.attempt}", "placed"
             if deployment.purpose is Purpose.EVALUATE:  # whoever looks for the training's outputs is not led there
-                what, kind = f"evaluation of {what}", "evaluation_placed"
+                what, kind = f"evaluation of {what}", EVALUATION_PLACED
             text = f"{what} placed on {where} (allocation {allocation.id[:8]})"
             at = max(min(times), deployment.registered_at or min(times))
             event = RunEvent(at=at, kind=kind, text=text, data=data)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from caravan.agent.log_reader import LogReader
 from caravan.runs.folder import log_name
 from caravan.runs.logs import LogCopies
+from caravan.terminal.lookup import ALLOC_DIGITS, LogOf
 from caravan.values.errors import ClusterError
-from caravan.values.run import DeploymentState, Phase
+from caravan.values.run import DeploymentState, Phase, Purpose
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,12 +28,16 @@ _PIECES: Final = 64  # of 1 MiB read in one round
 
 
 class ClusterLogs(AbstractContextManager["ClusterLogs"]):
-    """One stream of a run's newest job. `files` are masked copies in a folder that goes with the end of the block."""
+    """One stream of a run's newest job of a purpose. `files` are masked copies in a folder that goes with the end of
+    the block.
+    """
 
-    def __init__(self, wiring: Wiring, record: RunRecord, stream: str) -> None:
+    def __init__(self, wiring: Wiring, record: RunRecord, stream: str, purpose: Purpose = Purpose.TRAIN) -> None:
         self._wiring = wiring
         self._record = record
         self._stream = stream
+        self._purpose = purpose
+        self._belonging: dict[str, LogOf] = {}
         self._temporary = tempfile.TemporaryDirectory(prefix="caravan-logs-")
         self._copies = LogCopies(Path(self._temporary.name) / "logs", wiring.secrets())
         self._cluster: Cluster | None = None
@@ -49,6 +54,10 @@ class ClusterLogs(AbstractContextManager["ClusterLogs"]):
         """What was fetched; each file has the name that the run's own copy has, and goes on where that ends."""
         return self._copies.files()
 
+    def belonging(self) -> dict[str, LogOf]:
+        """Whose logs the fetched files are, by their allocations."""
+        return self._belonging
+
     def fetch(self) -> Phase | None:
         """Fetch what is new and say how the job is; None where there is none to fetch from, `trouble` says why."""
         deployment = self._deployed()
@@ -59,6 +68,9 @@ class ClusterLogs(AbstractContextManager["ClusterLogs"]):
             if cluster is None:
                 return None
             snapshot = cluster.snapshot(deployment.job_id, deployment.namespace)
+            for allocation in snapshot.allocations:
+                whose = LogOf(deployment.attempt, allocation.node_name or allocation.node_id[:8], self._purpose)
+                self._belonging[allocation.id[:ALLOC_DIGITS]] = whose
             self._copy(snapshot)
         except ClusterError as error:
             self.trouble = error.message
@@ -67,7 +79,7 @@ class ClusterLogs(AbstractContextManager["ClusterLogs"]):
         return snapshot.phase
 
     def _deployed(self) -> Deployment | None:
-        known = self._wiring.store().deployments(self._record.id)
+        known = [d for d in self._wiring.store().deployments(self._record.id) if d.purpose is self._purpose]
         return known[-1] if known and known[-1].state is DeploymentState.REGISTERED else None
 
     def _connect(self) -> Cluster | None:

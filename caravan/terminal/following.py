@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from caravan.agent.logs import split_lines
 from caravan.agent.metrics import Series, metric_rows
-from caravan.terminal.lookup import attempts_of_logs
+from caravan.terminal.lookup import LogOf, logs_of
 from caravan.terminal.oncluster import catch_up, station_of, works_there
 from caravan.terminal.results import how_it_ended
 from caravan.terminal.text import joined, one_line
 from caravan.values.errors import ClusterError, RunBusy
-from caravan.values.run import ENDED, EXIT_CODES, Deployment, DeploymentState, Phase, RunStatus
+from caravan.values.run import ENDED, EXIT_CODES, Deployment, DeploymentState, Phase, Purpose, RunStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -150,6 +150,9 @@ class Follower:
         if deployment.state is DeploymentState.FINISHED and self._told.get(deployment.attempt):
             self._phase = Phase.ENDED  # it was over before we came, and has been told
             return
+        if deployment.purpose is Purpose.EVALUATE:
+            self._view.note(f"The model of attempt {deployment.attempt} is evaluated by {deployment.job_id}")
+            return
         self._view.attempt(
             1 + sum(a.counts for a in state.attempts if a.number != deployment.attempt),
             state.plan.limits.attempts,
@@ -186,19 +189,22 @@ class Follower:
         return self._cluster
 
     def _read_logs(self) -> None:
-        attempts = attempts_of_logs(self._wiring, self.run_id)
-        newest = max((number for number, _ in attempts.values()), default=0)
+        known = logs_of(self._wiring, self.run_id)
+        newest = max((whose.attempt for whose in known.values()), default=0)
         names = self._state.profile.metrics_logged if self._state and self._state.profile else ()
         for file in self._wiring.folder(self.run_id).log_files():
             # A copy whose attempt is not known yet is the newest one's.
-            if attempts.get(file.name.split(".")[0], (newest, ""))[0] != newest:
+            whose = known.get(file.name.split(".")[0], LogOf(newest))
+            if whose.attempt != newest:
                 continue
             stream = "stderr" if ".stderr." in file.name else "stdout"
             for data in self._new(file):
                 states, shown, _ = split_lines(data)
-                told = self._series.setdefault(file, Series()).of(_text(state) for state in states)
-                for row in metric_rows(told, names=names):
-                    self._view.metrics(row)
+                # What an evaluation prints belongs to no curve of the training.
+                if whose.purpose is Purpose.TRAIN:
+                    told = self._series.setdefault(file, Series()).of(_text(state) for state in states)
+                    for row in metric_rows(told, names=names):
+                        self._view.metrics(row)
                 if shown:
                     self._view.log(stream, [_text(line) for line in shown[-_SHOWN_LINES:]])
 

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from caravan.terminal.lookup import LogOf
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
-    from caravan.values.run import RunRecord
+    from caravan.values.run import Purpose, RunRecord
 
 _PIECE = 1 << 20  # bytes read at once
 _PAUSE_S = 1.0  # between two looks at a log that grows
@@ -28,11 +29,15 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="The tasks' stderr in place of their stdout.")] = False,
     attempt: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of one attempt only.")] = None,
+    evaluation: Annotated[
+        bool, typer.Option("--evaluation", help="The log of the job that evaluates the model, not the training's.")
+    ] = False,
     tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="Begin with the last N lines.")] = None,
 ) -> None:
     """Print the logs of a run's tasks.
 
-    Which task of which attempt follows is said on stderr, so that what is piped is the log alone.
+    It is the training's log; where a job of its own evaluates the model, --evaluation prints that one's. Which task of
+    which attempt follows is said on stderr, so that what is piped is the log alone.
     """
     from caravan.values.run import ENDED, Purpose
 
@@ -41,9 +46,14 @@ def logs(
     record = store.run(run)
     folder = wiring.folder(record.id)
     known = sum(d.purpose is Purpose.TRAIN for d in store.deployments(record.id))
+    waits = follow and record.status not in ENDED
     if attempt is not None and attempt > known and not follow:
         raise UsageError(f"Run {record.id} has {known or 'no'} attempt{'' if known == 1 else 's'}.")
-    printer = _LogPrinter(wiring, terminal, record.id, "stderr" if stderr else "stdout", attempt)
+    if evaluation and not waits and _evaluation_job(wiring, record.id, attempt) is None:
+        whose = f"Attempt {attempt} of run {record.id}" if attempt else f"Run {record.id}"
+        raise UsageError(f"{whose} has no evaluation job. What its training evaluates itself is in the training's log.")
+    purpose = Purpose.EVALUATE if evaluation else Purpose.TRAIN
+    printer = _LogPrinter(wiring, terminal, record.id, "stderr" if stderr else "stdout", attempt, purpose)
     if record.status not in ENDED and not folder.is_held() and attempt in (None, known):
         _print_from_cluster(wiring, terminal, record, printer, follow=follow, tail=tail)
     else:
@@ -52,9 +62,20 @@ def logs(
         _print_copies(wiring, terminal, record.id, printer, follow=follow)
     if not printer.finish() and tail != 0:
         other = "stdout" if stderr else "stderr"
-        there = any(f".{other}." in file.name and file.stat().st_size for file in folder.log_files())
+        there = any(file.stat().st_size for file in printer.chosen(folder.log_files(), other))
         hint = f"; its {other} has lines ({'without' if stderr else 'with'} --stderr)" if there else ""
-        terminal.err(f"Run {record.id} has no {printer.stream} yet{hint}.")
+        whose = f"The evaluation of run {record.id}" if evaluation else f"Run {record.id}"
+        terminal.err(f"{whose} has no {printer.stream} yet{hint}.")
+    printer.point_at_evaluation()
+
+
+def _evaluation_job(wiring: Wiring, run_id: str, attempt: int | None) -> str | None:
+    """The id of the newest job that evaluates a model of the run, or of that attempt of it."""
+    from caravan.values.run import DeploymentState, Purpose
+
+    deployments = wiring.store().deployments(run_id)
+    there = [d for d in deployments if d.purpose is Purpose.EVALUATE and d.state is not DeploymentState.INTENDED]
+    return next((d.job_id for d in reversed(there) if attempt in (None, d.attempt)), None)
 
 
 def _print_copies(wiring: Wiring, terminal: Terminal, run_id: str, printer: _LogPrinter, *, follow: bool) -> None:
@@ -69,6 +90,7 @@ def _print_copies(wiring: Wiring, terminal: Terminal, run_id: str, printer: _Log
         printer.print_new(folder.log_files())
         if ended or not follow:
             return
+        printer.point_at_evaluation()
         if not held:
             terminal.err(f"No agent works on run {run_id} now: `main.py resume {run_id}` goes on.")
             return
@@ -83,8 +105,9 @@ def _print_from_cluster(
     from caravan.values.run import Phase
 
     folder = wiring.folder(record.id)
-    with ClusterLogs(wiring, record, printer.stream) as cluster:
+    with ClusterLogs(wiring, record, printer.stream, printer.purpose) as cluster:
         phase = cluster.fetch()
+        printer.belong(cluster.belonging())
         if tail is not None:
             printer.skip_to_last((*folder.log_files(), *cluster.files()), tail)
         printer.print_new(folder.log_files())
@@ -93,6 +116,7 @@ def _print_from_cluster(
         while follow and phase not in (None, Phase.ENDED, Phase.GONE) and not folder.is_held():
             wiring.clock.sleep(_PAUSE_S)
             phase = cluster.fetch()
+            printer.belong(cluster.belonging())
             printer.goes_on_in(cluster.files())
             printer.print_new(cluster.files())
         printer.finish()
@@ -105,22 +129,28 @@ def _print_from_cluster(
 
 
 class _LogPrinter:
-    """Prints whole lines of files that grow, each byte once: those of one stream, and of one attempt where named."""
+    """Prints whole lines of files that grow, each byte once: those of one stream, of the jobs of one purpose, and of
+    one attempt where named.
+    """
 
-    def __init__(self, wiring: Wiring, terminal: Terminal, run_id: str, stream: str, attempt: int | None) -> None:
+    def __init__(
+        self, wiring: Wiring, terminal: Terminal, run_id: str, stream: str, attempt: int | None, purpose: Purpose
+    ) -> None:
         self.stream = stream
+        self.purpose = purpose
         self._wiring = wiring
         self._terminal = terminal
         self._run_id = run_id
         self._attempt = attempt
-        self._attempts: dict[str, tuple[int, str]] = {}
+        self._whose: dict[str, LogOf] = {}
+        self._pointed = False
         self._offsets: dict[Path, int] = {}
         self._rest: dict[Path, bytes] = {}
         self._current = ""
 
     def skip_to_last(self, files: Sequence[Path], lines: int) -> None:
         """Pass over everything but the last `lines` lines of all files together."""
-        for file in reversed(self._chosen(files)):
+        for file in reversed(self.chosen(files)):
             try:
                 offset, found = last_lines(file, lines)
             except OSError as error:
@@ -136,18 +166,45 @@ class _LogPrinter:
 
     def print_new(self, files: tuple[Path, ...]) -> None:
         """Print what is new."""
-        for file in self._chosen(files):
+        for file in self.chosen(files):
             self._print_file(file)
 
-    def _chosen(self, files: Sequence[Path]) -> list[Path]:
-        mine = [file for file in files if f".{self.stream}." in file.name]
-        if any(_alloc(file) not in self._attempts for file in mine):
-            from caravan.terminal.lookup import attempts_of_logs
+    def belong(self, whose: dict[str, LogOf]) -> None:
+        """Take over whose logs some allocations write: no agent has stored it of those that came without one."""
+        self._whose |= whose
 
-            self._attempts = attempts_of_logs(self._wiring, self._run_id)
-        if self._attempt is None:
-            return mine
-        return [file for file in mine if self._attempts.get(_alloc(file), (0, ""))[0] == self._attempt]
+    def chosen(self, files: Sequence[Path], stream: str = "") -> list[Path]:
+        """Those of the files that are printed, or would be of the other stream."""
+        mine = [file for file in files if f".{stream or self.stream}." in file.name]
+        if any(_alloc(file) not in self._whose for file in mine):
+            from caravan.terminal.lookup import logs_of
+
+            self._whose |= logs_of(self._wiring, self._run_id)
+        return [file for file in mine if self._is_meant(self._of(file))]
+
+    def _is_meant(self, whose: LogOf) -> bool:
+        return whose.purpose is self.purpose and self._attempt in (None, whose.attempt)
+
+    def _of(self, file: Path) -> LogOf:
+        from caravan.terminal.lookup import LogOf
+
+        return self._whose.get(_alloc(file), LogOf())
+
+    def point_at_evaluation(self) -> None:
+        """Say once, where the training's log is printed, that the evaluation has one of its own."""
+        from caravan.values.run import Purpose
+
+        if self._pointed or self.purpose is Purpose.EVALUATE:
+            return
+        job_id = _evaluation_job(self._wiring, self._run_id, self._attempt)
+        if job_id is not None:
+            self._pointed = True
+            self._terminal.stdout.flush()
+            at = f" --attempt {self._attempt}" if self._attempt else ""
+            self._terminal.err(
+                f"This is the training's log; the model's evaluation ({one_line(job_id)}) has its own: "
+                f"`main.py logs {self._run_id} --evaluation{at}`."
+            )
 
     def finish(self) -> bool:
         """Print last lines without a break; whether anything was there."""
@@ -175,14 +232,17 @@ class _LogPrinter:
 
     def _head(self, file: Path) -> None:
         """Say on stderr which log follows."""
+        from caravan.values.run import Purpose
+
         if file.name != self._current:
             self._current = file.name
             self._terminal.stdout.flush()
             alloc, _, rest = file.name.partition(".")
             task = rest.removesuffix(f".{self.stream}.log")
-            number, node = self._attempts.get(alloc, (0, ""))
-            attempt, where = (f"attempt {number}, " if number else ""), (f" on {node}" if node else "")
-            self._terminal.err(one_line(f"==> {attempt}{task} {self.stream}{where} (allocation {alloc})"))
+            whose = self._of(file)
+            attempt, where = (f"attempt {whose.attempt}, " if whose.attempt else ""), whose.node and f" on {whose.node}"
+            what = f"evaluation of {attempt}" if whose.purpose is Purpose.EVALUATE else attempt
+            self._terminal.err(one_line(f"==> {what}{task} {self.stream}{where} (allocation {alloc})"))
 
 
 def _alloc(file: Path) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caravan.terminal.results import Result
 from caravan.values.errors import UsageError
 from caravan.values.model_usage import document as usage_document
-from caravan.values.run import ENDED
+from caravan.values.run import ENDED, EVALUATION_PLACED, Purpose
 
-_ALLOC_DIGITS: Final = 8
+ALLOC_DIGITS: Final = 8
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,13 +36,22 @@ def is_on_cluster(wiring: Wiring, record: RunRecord) -> bool:
     return record.status not in ENDED and station_of(wiring.folder(record.id)) is not None
 
 
-def attempts_of_logs(wiring: Wiring, run_id: str) -> dict[str, tuple[int, str]]:
-    """To which attempt an allocation belongs, and on which node it was: by the id's digits that name a log's copy."""
-    found: dict[str, tuple[int, str]] = {}
+class LogOf(NamedTuple):
+    """Whose log a copy is: the attempt (0: not known), the node's name, and the job's purpose."""
+
+    attempt: int = 0
+    node: str = ""
+    purpose: Purpose = Purpose.TRAIN
+
+
+def logs_of(wiring: Wiring, run_id: str) -> dict[str, LogOf]:
+    """To which attempt and which job of it an allocation belongs: by the id's digits that name a log's copy."""
+    found: dict[str, LogOf] = {}
     for event in wiring.store().events(run_id):
         alloc_id, attempt = event.data.get("alloc_id"), event.data.get("attempt")
         if isinstance(alloc_id, str) and isinstance(attempt, int):
-            found[alloc_id[:_ALLOC_DIGITS]] = attempt, str(event.data.get("node", ""))
+            purpose = Purpose.EVALUATE if event.kind == EVALUATION_PLACED else Purpose.TRAIN
+            found[alloc_id[:ALLOC_DIGITS]] = LogOf(attempt, str(event.data.get("node", "")), purpose)
     return found
 
 

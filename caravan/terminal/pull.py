@@ -134,13 +134,15 @@ class _Pull:
 
     def _logs(self, target: Target, attempt: _Attempt | None) -> None:
         from caravan.runs.origins import DiskOrigin
-        from caravan.terminal.lookup import attempts_of_logs
+        from caravan.terminal.lookup import LogOf, logs_of
         from caravan.values.run import ENDED
 
         files = self._wiring.folder(self._record.id).log_files()
         if self._chosen is not None:
-            of = attempts_of_logs(self._wiring, self._record.id)
-            files = tuple(f for f in files if attempt and of.get(f.name.split(".")[0], (0, ""))[0] == attempt.number)
+            of = logs_of(self._wiring, self._record.id)
+            files = tuple(
+                f for f in files if attempt and of.get(f.name.split(".")[0], LogOf()).attempt == attempt.number
+            )
         if files:
             origin = DiskOrigin(files[0].parent, [f.name for f in files])
             self._fetch(target, origin, "logs", over=self._record.status in ENDED)

@@ -154,6 +154,10 @@ class Purpose(StrEnum):
     EVALUATE = "evaluate"  # of the model that the training of the same attempt left
 
 
+EVALUATION_PLACED: Final = "evaluation_placed"
+"""Kind of the event that says to which node an evaluation's job came; a training's is `placed`."""
+
+
 class Deployment(Value):
     """One deployed job of an attempt. `spec_sha256` recognises the registered job as this spec."""
 

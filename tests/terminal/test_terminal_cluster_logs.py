@@ -54,7 +54,7 @@ def test_what_came_since_is_read_from_the_cluster(wiring: FakeWiring, left: RunR
     out, err = printed(terminal)
     assert out.splitlines()[-1] == "step 99"
     assert out.splitlines() == LINES.decode().splitlines()
-    assert "==> train stdout" in err
+    assert "==> attempt 1, train stdout on fake-1" in err
     assert not wiring.folder(left.id).is_held()
     (copy,) = wiring.folder(left.id).log_files()
     assert copy.read_bytes() == LINES[:352]  # left as it was

@@ -2,11 +2,11 @@
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from caravan.agent.state import RunState
 from caravan.runs.report.content import content
 from caravan.runs.report.markdown import as_markdown
 from caravan.runs.report.material import Material
@@ -65,9 +65,8 @@ def result(status: RunStatus, ask: Ask | None = None, deployed: DeploymentState 
     deployment = Deployment(
         run_id="x", attempt=2, job_id="a02", spec_sha256="2", plan_sha256="2", state=deployed, hcl_path="/runs/a02.hcl"
     )
-    state = SimpleNamespace(attempts=(attempt(),), deployment=deployment, metrics={}, warnings=(), plan=None)
-    state.diagnosis = state.estimate = None
-    return Result(record, state, ask, Path("/nowhere"), None)  # type: ignore[arg-type]
+    state = RunState(run_id="x", request=record.request, attempts=(attempt(),), deployment=deployment)
+    return Result(record, state, ask, Path("/nowhere"), None)
 
 
 def test_the_reason_of_a_question_and_what_would_change_are_told_without_a_person() -> None:

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from caravan.agent.state import RunState
 from caravan.planning.delivery import nearby_notes
 from caravan.terminal.app import run
 from caravan.terminal.jobfile import folded
@@ -113,13 +113,10 @@ def test_the_document_has_all_that_is_asked_about(job: list[str], tmp_path: Path
 
     def with_state(record: RunRecord) -> None:
         create(record)
-        state = SimpleNamespace(
-            attempts=(), plan=asked().plan, estimate=asked().estimate, metrics={}, warnings=(), tried=()
-        )
-        state.deployment = state.diagnosis = state.answered = state.budget = None
+        state = RunState(run_id=record.id, request=record.request, plan=asked().plan, estimate=asked().estimate)
         wiring.scripted.states[record.id] = state
 
-    wiring.runs.create_run = with_state  # type: ignore[method-assign,assignment]
+    wiring.runs.create_run = with_state  # type: ignore[method-assign]
     assert run(wiring, [*job, "--json"], terminal) == 3
     told = json.loads(printed(terminal)[0])
     assert (told["cluster"], told["source"]) == ("local", job[3])
@@ -133,9 +130,8 @@ def ended(detail: str, *attempts: Attempt, status: RunStatus = RunStatus.ESCALAT
     now = FakeClock().now()
     request = RunRequest(prompt="train", source="/repo")
     record = RunRecord(id="x", created_at=now, updated_at=now, status=status, request=request, detail=detail)
-    state = SimpleNamespace(attempts=attempts, metrics={}, warnings=())
-    state.deployment = state.plan = state.diagnosis = state.estimate = None
-    return "\n".join(result_lines(Result(record, state, None, Path("/nowhere"), None)))  # type: ignore[arg-type]
+    state = RunState(run_id="x", request=request, attempts=attempts)
+    return "\n".join(result_lines(Result(record, state, None, Path("/nowhere"), None)))
 
 
 def test_a_cause_is_told_once() -> None:

@@ -46,8 +46,9 @@ def refused(kind: str, text: str, place: object = "") -> int:
 def kind_of(folder: Path):
     """The evaluator's folder for a model, None for what is none of them."""
     adapter = read(folder / "adapter_config.json")
-    if adapter.get("task_type") in TASKS:
-        return TASKS[adapter["task_type"]]
+    task = adapter.get("task_type")
+    if isinstance(task, str) and task:
+        return TASKS.get(task)
     config = read(folder / "config.json") or read(
         Path(str(adapter.get("base_model_name_or_path") or "")) / "config.json"
     )

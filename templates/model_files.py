@@ -93,6 +93,15 @@ def kind_of(directory):
     return "adapter" if ADAPTER in names else "model" if CONFIG in names else ""
 
 
+def says_of_itself(directory, kind):
+    """What a model's configuration says that it is: names of classes, and an adapter's task; bounded, as read."""
+    config = _read(Path(directory) / CONFIG) if kind else {}
+    names = config.get("architectures")
+    task = _read(Path(directory) / ADAPTER).get("task_type") if kind == "adapter" else None
+    named = [_text(name) for name in names[:10]] if isinstance(names, list) else []
+    return {"architectures": named, "task": _text(task)}
+
+
 def is_checkpoint(place, outputs):
     """Whether a directory is a checkpoint, or is in one, by the names on its way."""
     return any(CHECKPOINT.fullmatch(part) for part in place.relative_to(outputs).parts)
@@ -148,6 +157,7 @@ def listed(outputs, cache=None, known=None, until=None, stopped=lambda: False):
     directory, kind = find_model(outputs)
     name = os.path.relpath(os.fspath(directory), os.fspath(outputs)).replace(os.sep, "/")
     told = {"path": printable(name), "kind": kind, "files": [], "bytes": 0, "sha256": None, "seconds": 0.0, "error": ""}
+    told.update(says_of_itself(directory, kind))
     digests = {**_read(cache), **(known or {})}
     try:
         for path in model_paths(directory):
@@ -199,7 +209,7 @@ def _digest(path, looks, digests, until, stopped):
 
 
 def _read(cache):
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         found = json.loads(Path(cache).read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else {}
     return {}
@@ -209,6 +219,10 @@ def _keep(file, document):
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     part.write_text(json.dumps(document), encoding="utf-8")
     part.replace(file)
+
+
+def _text(value):
+    return value.encode("utf-8", "replace").decode("utf-8")[:100] if isinstance(value, str) else ""
 
 
 def printable(name):

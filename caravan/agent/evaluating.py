@@ -74,8 +74,9 @@ def _prepared(state: RunState, context: Context, *, again: bool = False) -> Apar
     seen, number = _for_evaluation(state, context), state.attempts[-1].number
     cost = seen.need_estimate().cost_usd
     approved = approved_usd(state, context)
-    if cost is not None and approved is not None and state.spent_usd + cost.high > approved:
-        short = f"{state.spent_usd + cost.high:.2f} USD in all are more than the approved {approved:.2f} USD"
+    whole = state.spent_usd + (cost.high if cost is not None else 0.0)  # of an unknown cost the first cent is too much
+    if approved is not None and (whole > approved or (cost is None and 0 < approved <= whole)):
+        short = f"{whole:.2f} USD in all leave nothing of the approved {approved:.2f} USD"
         return _nothing(state, f"there is no money left for it: {short}")
     spec = to_job_spec(
         seen.need_plan(),

@@ -15,6 +15,7 @@ from caravan.agent.context import Context
 from caravan.agent.outputs import IN_ALLOCATION, in_allocation, look
 from caravan.agent.state import RunState
 from caravan.agent.versions import code_version, data_version
+from caravan.gate.judging import figures
 from caravan.planning.command import sink_dir
 from caravan.ports import ModelRegistry
 from caravan.values.errors import UsageError
@@ -55,7 +56,7 @@ def model_of(state: RunState, context: Context, *, at: datetime, name: str | Non
         method=plan.training.method,
         kind=found.kind,
         files=found.files.model_copy(update={"address": address_of(state, plan, found.path)}),
-        metrics=gate.metrics if gate is not None else state.metrics,
+        metrics=gate.metrics if gate is not None else figures(state.metrics, plan),
         base_metrics=gate.base if gate is not None else {},
         definitions=gate.definitions if gate is not None else (),
         gate=gate,

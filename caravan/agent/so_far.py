@@ -2,6 +2,7 @@
 
 from caravan.agent.state import RunState
 from caravan.agent.versions import code_version, data_version
+from caravan.gate.judging import figures
 from caravan.values.family import family_of, seed_of
 from caravan.values.registry import Forecast, RunResult
 from caravan.values.run import RunRecord
@@ -24,7 +25,7 @@ def result_so_far(state: RunState, record: RunRecord) -> RunResult:
         image=plan.image,
         code=code_version(state, plan),
         data=data_version(state, plan),
-        metrics=state.gate.metrics if state.gate is not None else state.metrics,
+        metrics=state.gate.metrics if state.gate is not None else figures(state.metrics, plan),
         gate=state.gate,
         forecast=Forecast(
             memory_gib=(known.formula_gib or known.gpu_memory_gib) if known else None,

@@ -8,6 +8,7 @@ from datetime import datetime
 from caravan.agent.context import Context
 from caravan.agent.scoring import scored
 from caravan.agent.state import RunState
+from caravan.gate.judging import figures
 from caravan.values.base import Json
 from caravan.values.family import family_of, seed_of
 from caravan.values.plan import TrainingPlan
@@ -32,7 +33,7 @@ def run_result(state: RunState, context: Context, ended_at: datetime) -> RunResu
         image=plan.image,
         code=code_version(state, plan),
         data=data_version(state, plan),
-        metrics=state.gate.metrics if state.gate is not None else state.metrics,
+        metrics=state.gate.metrics if state.gate is not None else figures(state.metrics, plan),
         gate=state.gate,
         forecast=_forecast(state, context),
         attempts=len(state.attempts),

@@ -8,7 +8,7 @@ from caravan.gate.answers import collapse
 from caravan.gate.compared import base, canary, ran, regression, target
 from caravan.gate.known import Known, finite
 from caravan.gate.learning import finite_figures, learnt, overfit
-from caravan.gate.naming import counts
+from caravan.gate.naming import counts, of_progress
 from caravan.values.base import Json
 from caravan.values.evaluation import CheckKind, EvaluationResult, GateCheck, GateReport, GateVerdict
 from caravan.values.plan import TrainingPlan
@@ -93,8 +93,16 @@ def _verdict(checks: Iterable[GateCheck], known: Known) -> GateVerdict:
 
 def _figures(known: Known) -> dict[str, float]:
     """The figures that the model is known by: what was measured of it, else what was logged last."""
-    measured = _finite({**known.held_out.tuned, **known.own})
-    return dict(list((measured or _finite(known.logged)).items())[:_MOST])
+    measured = figures({**known.held_out.tuned, **known.own}, known.plan)
+    return dict(list((measured or figures(known.logged, known.plan)).items())[:_MOST])
+
+
+def figures(logged: Mapping[str, float], plan: TrainingPlan) -> dict[str, float]:
+    """Those of a program's figures that tell of a model: they are numbers, and no steps, times or speeds unless that
+    is what the plan's target or its evaluation aims at.
+    """
+    aims = (plan.evaluation.metric, plan.target.metric if plan.target else None)
+    return _finite({name: value for name, value in logged.items() if name in aims or not of_progress(name)})
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:

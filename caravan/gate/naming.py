@@ -79,6 +79,26 @@ def counts(name: str) -> bool:
     return any(word in _COUNTERS for word in found if word not in _HOW) or not essence(name)
 
 
+_FAR: Final = frozenset(
+    {"lr", "epochs", "steps", "iter", "iters", "iteration", "iterations", "it", "grad", "runtime", "second", "seconds"}
+    | {"sec", "secs", "ms", "time", "elapsed", "eta", "speed", "throughput", "mfu", "flos", "flops", "scale", "lrs"}
+)
+_AMOUNTS: Final = frozenset(
+    {"step", "epoch", "batch", "norm", "size", "count", "samples", "tokens", "num", "memory", "mem", "examples"}
+)
+"""Words that say so only where nothing else says how good: `acc_norm` is an accuracy, `val_loss_epoch` a loss."""
+
+
+def of_progress(name: str) -> bool:
+    """Whether the figure tells of the program, and nothing of the model that it left: steps, rates of learning, times,
+    speeds, amounts.
+    """
+    found = words(name)
+    if any(word in _FAR for word in found) or ("learning", "rate") in pairwise(found) or found[-1:] == ("s",):
+        return True
+    return direction(name) is None and any(word in _AMOUNTS for word in found)
+
+
 def direction(name: str, definitions: Iterable[MetricSpec] = ()) -> Direction | None:
     """Whether less or more of it is better: as it is defined, else by its words; None where neither says."""
     for one in definitions:

@@ -33,6 +33,10 @@ JUDGE_FILES: Final = {
 }
 """File of that evaluator, below `JUDGE` → the file below `templates/` that it is."""
 
+JUDGED_HEADS: Final = ("ForSequenceClassification", "ForCausalLM", "LMHeadModel")
+JUDGED_TASKS: Final = ("SEQ_CLS", "CAUSAL_LM")
+"""What ends the names of the classes, and the tasks of the adapters, that it judges: those of `templates/judge.py`."""
+
 _READ: Final = frozenset((".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", ".txt", ".text", ".md"))
 """Endings of files that `templates/train/shared/data.py` reads."""
 

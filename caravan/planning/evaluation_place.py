@@ -5,7 +5,8 @@ Pure. What evaluates it is `evaluating`'s.
 
 from typing import Final
 
-from caravan.planning.evaluating import evaluation_words, in_last_phase
+from caravan.planning.evaluating import JUDGED_HEADS, JUDGED_TASKS, evaluation_words, in_last_phase
+from caravan.values.outputs import OutputSummary
 from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
 
 _ON: Final = "evaluation.on"
@@ -53,6 +54,38 @@ def beyond_reach(plan: TrainingPlan) -> bool:
 def apart(plan: TrainingPlan) -> bool:
     """Whether the model is evaluated by a job of its own behind the training, as the plan says it."""
     return bool(plan.evaluation.on) and plan.evaluation.where == "job" and evaluation_words(plan) is not None
+
+
+def nothing_to_judge(plan: TrainingPlan, summary: OutputSummary | None) -> str:
+    """Why Caravan's own evaluator would find no model that it can judge, in words; empty where it may, and where the
+    plan has another evaluation. Where what the training left is not known (`summary` None), a person who asked for the
+    evaluation gets its job, and nobody else pays for a try.
+    """
+    command = evaluation_words(plan)
+    if command is None or command.by != "model":
+        return ""
+    trying = asked_for(plan) or not apart(plan)
+    if summary is None:
+        return "" if trying else "what its training left is not known"
+    model = summary.model
+    if model is None or not model.kind:
+        return "its training left no model in Hugging Face's format"
+    if model.architectures is None:
+        return "" if trying else "what kind of model its training left is not known"
+    if model.kind == "adapter" and (model.task or not model.architectures):
+        known = not model.task or model.task in JUDGED_TASKS
+    else:
+        known = any(name.endswith(JUDGED_HEADS) for name in model.architectures)
+    if known:
+        return ""
+    what = model.task or ", ".join(model.architectures) or "a model of no named class"
+    return f"its training left {what}, and Caravan judges causal language models and text classifiers"
+
+
+def asked_for(plan: TrainingPlan) -> bool:
+    """Whether a person wants the evaluation: what Caravan does by itself gives way more easily."""
+    fields = ("on", "where", "data", "metric", "regression", "canary", "generate")
+    return bool(plan.evaluation.on) and any(plan.set_by(f"evaluation.{name}") in STANDING for name in fields)
 
 
 def _differing(now: object, value: bool | str | None, path: str, why: str) -> tuple[PlanChange, ...]:

@@ -74,11 +74,14 @@ class Kept(_Said):
 class TrainedModel(_Said):
     """The trained model among the outputs, without checkpoints. `path`: its directory below the output directory, `.`
     for that itself. `sha256` is one value for all files (`caravan.values.registry.files_digest`), None where not all of
-    them could be read in time: `error` says why, and `files` holds those that were.
+    them could be read in time: `error` says why, and `files` holds those that were. `architectures` and `task` are what
+    its configuration and its adapter's say; None of a job that did not tell it yet.
     """
 
     path: str
     kind: Literal["model", "adapter", ""] = ""
+    architectures: tuple[str, ...] | None = Field(default=None, max_length=10)
+    task: str = Field(default="", max_length=100)
     files: tuple[ModelFile, ...] = ()
     bytes: int = Field(default=0, ge=0)
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")

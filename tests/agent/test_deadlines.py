@@ -96,7 +96,7 @@ def test_a_task_that_falls_silent_is_stopped_mended_and_run_again(tmp_path: Path
     first, _ = site.state(record).attempts
     assert first.outcome.kind is OutcomeKind.STALLED
     assert first.diagnosis.failure is FailureClass.PROCESS_HANG
-    assert "loss=19" in first.outcome.reason
+    assert "loss=31" in first.outcome.reason
     assert first.changed["env.TOKENIZERS_PARALLELISM"][1] == "false"
 
 

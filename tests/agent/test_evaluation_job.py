@@ -14,7 +14,7 @@ from caravan.values.evaluation import EVALUATION_PATH, GateVerdict
 from caravan.values.plan import Author, PlanChange
 from caravan.values.run import DeploymentState, Purpose, RunRecord, RunStatus
 from tests.agent.test_evaluated import LEARNT
-from tests.agent.test_loop import World, ended
+from tests.agent.test_loop import World
 from tests.fakes.cluster import Script
 from tests.fakes.model_registry import MemoryRegistry
 
@@ -49,7 +49,10 @@ class Apart(World):
         return self._evaluation(self.evaluated)
 
     def go(self, record: RunRecord) -> RunRecord:
-        return ended(self.drive(record, models=self.models))
+        result = self.drive(record, models=self.models)
+        while isinstance(result, Ask):  # the program has no option for what is set, or its cost is not known
+            result = self.drive(record, Reply(approved=True), models=self.models)
+        return result
 
 
 def started(world: World, **request: Any) -> RunRecord:

@@ -15,15 +15,18 @@ from caravan.training.loading import Types
 from caravan.values.base import Json
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import StateError, UsageError
+from caravan.values.evaluation import GateVerdict
 from caravan.values.failure import ChangePlan
 from caravan.values.family import family_of
 from caravan.values.plan import Author, PlanChange
 from caravan.values.registry import CodeVersion, DataVersion
 from caravan.values.reproduction import ORIGINAL
 from caravan.values.run import Repeats, RunRecord, RunStatus
+from tests.agent.test_evaluated import LEARNT
 from tests.agent.test_loop import Ladder, World, ended
 from tests.fakes.cluster import Script
 from tests.fakes.folder import PlainFolder
+from tests.fakes.model_registry import MemoryRegistry
 
 GREEN = PlanChange(path="env.COLOUR", value="green", by=Author.USER)
 
@@ -136,3 +139,18 @@ def test_an_original_that_can_not_be_read_is_said_so(world: World) -> None:
     (folder_of(world, repeat.id).path / ORIGINAL).unlink()
     with pytest.raises(StateError, match="lacks original"):
         world.drive(repeat)
+
+
+def test_a_reproduction_is_registered_by_hand_alone(tmp_path: Path) -> None:
+    world = World(tmp_path, lambda _: Script(stdout=LEARNT))
+    models = MemoryRegistry(world.store)
+    record = world.start()
+    ended(world.drive(record, models=models))
+    assert [m.run_id for m in models.models()] == [record.id]
+    repeat = again(world, record)
+    assert ended(world.drive(repeat, models=models)).status is RunStatus.SUCCEEDED
+    state = world.state(repeat)
+    assert state.gate.verdict is GateVerdict.PASS
+    assert state.registered == ""
+    assert [m.run_id for m in models.models()] == [record.id]
+    assert any(f"`main.py models register {repeat.id}`" in text for text in state.warnings)

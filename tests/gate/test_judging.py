@@ -190,3 +190,25 @@ def test_the_target() -> None:
     measured = EvaluationResult(held_out=sides(0.5, 0.95, name="accuracy"))
     apart = plan(Target(metric="eval_acc", direction="max", goal=0.9))
     assert one(gate([{"eval_acc": 0.8}], measured, of=apart), CheckKind.TARGET).value == 0.95
+
+
+def test_steps_times_and_speeds_are_no_figures_of_a_model() -> None:
+    told = {
+        "loss": 1.0,
+        "eval_acc_norm": 0.5,
+        "val_loss_epoch": 1.1,
+        "win_rate": 0.6,
+        "kl": 0.1,
+        "num_turns_reward": 2.0,
+    }
+    beside = {"step": 9, "global_step": 9, "epoch": 2, "lr": 1e-4, "learning_rate": 1e-4, "train_learning_rate": 1e-4}
+    beside |= {"tokens/s": 900, "samples_per_second": 9, "it/s": 3, "examples/s": 2, "train_runtime": 60}
+    beside |= {"grad_norm": 1, "loss_scale": 65536, "num_tokens": 4e6, "step_time_ms": 20, "gpu_mem": 10}
+    assert gate([{**beside, **told}]).metrics == told
+    measured = EvaluationResult(metrics={**beside, "accuracy": 0.9})
+    assert gate([], measured).metrics == {"accuracy": 0.9}
+
+
+def test_a_speed_that_is_the_target_is_a_figure() -> None:
+    wanted = plan(Target(metric="tokens_per_second", direction="max", goal=100))
+    assert gate([{"tokens_per_second": 120.0, "loss": 1.0}], of=wanted).metrics["tokens_per_second"] == 120

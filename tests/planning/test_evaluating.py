@@ -1,12 +1,26 @@
 """What evaluates a trained model, as the plan says it."""
 
 import json
+import runpy
 from typing import Any
 
 import pytest
 
-from caravan.planning.evaluating import evaluation_words, helper_words, in_last_phase
-from caravan.values.plan import Dataset, Evaluation, ModelChoice, OutputSink, Training, TrainingPlan
+from caravan import TEMPLATES
+from caravan.planning.evaluating import JUDGED_HEADS, JUDGED_TASKS, evaluation_words, helper_words, in_last_phase
+from caravan.planning.evaluation_place import nothing_to_judge
+from caravan.values.outputs import OutputSummary, TrainedModel
+from caravan.values.plan import (
+    Author,
+    Dataset,
+    Evaluation,
+    ModelChoice,
+    OutputSink,
+    PlanChange,
+    Training,
+    TrainingPlan,
+    apply_changes,
+)
 
 
 def plan(*command: str, **more: Any) -> TrainingPlan:
@@ -71,3 +85,52 @@ def test_the_evaluation_is_told_what_was_set() -> None:
     words = helper_words(ours(evaluation=Evaluation(max_s=60)))
     assert words[words.index("--max-s") + 1] == "60"
     assert "base" not in json.loads(words[words.index("--asked") + 1])
+
+
+def left(**model: Any) -> OutputSummary:
+    return OutputSummary(directory="/o", files=3, bytes=9, model=TrainedModel(path=".", **model) if model else None)
+
+
+@pytest.mark.parametrize(
+    ("summary", "words"),
+    [
+        (left(kind="model", architectures=("Qwen2ForCausalLM",)), ""),
+        (left(kind="model", architectures=("GPT2LMHeadModel",)), ""),
+        (left(kind="adapter", task="SEQ_CLS", architectures=()), ""),
+        (left(kind="adapter", architectures=()), ""),
+        (left(kind="model", architectures=("WhisperForConditionalGeneration",)), "WhisperForConditionalGeneration"),
+        (left(kind="model", architectures=()), "no named class"),
+        (left(kind="adapter", task="TOKEN_CLS", architectures=()), "TOKEN_CLS"),
+        (left(kind=""), "no model in Hugging Face's format"),
+        (left(), "no model in Hugging Face's format"),
+        (left(kind="model"), "what kind of model"),
+        (None, "is not known"),
+    ],
+)
+def test_a_model_that_cant_be_judged_is_known_before_a_job_is_paid_for(
+    summary: OutputSummary | None, words: str
+) -> None:
+    apart = foreign(outputs=OutputSink(kind="path", location="/o"), evaluation=Evaluation(on=True, where="job"))
+    found = nothing_to_judge(apart, summary)
+    assert words in found
+    assert bool(found) == bool(words)
+
+
+def test_who_asks_for_an_evaluation_gets_its_job_unless_there_is_certainly_nothing() -> None:
+    url = OutputSink(kind="url", location="s3://b/runs")
+    asked = apply_changes(
+        foreign(outputs=url, evaluation=Evaluation(where="job")),
+        [PlanChange(path="evaluation.on", value=True, by=Author.USER)],
+    )
+    assert nothing_to_judge(asked, None) == ""
+    assert nothing_to_judge(asked, left(kind="model")) == ""
+    assert nothing_to_judge(asked, left(kind="")) != ""
+    own = foreign(outputs=url, evaluation=Evaluation(on=True, where="job", command=("python", "mine.py")))
+    assert nothing_to_judge(own, left(kind="")) == ""
+    assert nothing_to_judge(ours(evaluation=Evaluation(on=True)), left(kind="")) == ""
+
+
+def test_what_is_said_to_be_judged_is_what_the_evaluator_judges() -> None:
+    judge = runpy.run_path(str(TEMPLATES / "judge.py"))
+    assert {ending for ending, _ in judge["HEADS"]} == set(JUDGED_HEADS)
+    assert set(judge["TASKS"]) == set(JUDGED_TASKS)

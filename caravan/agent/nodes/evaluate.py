@@ -16,7 +16,8 @@ from caravan.diagnosis.evidence import evidence_of
 from caravan.diagnosis.logtext import digest
 from caravan.gate.judging import objection
 from caravan.planning.config_files import reaches
-from caravan.values.evaluation import GateReport, GateVerdict
+from caravan.planning.evaluation_place import asked_for, nothing_to_judge
+from caravan.values.evaluation import EvaluationResult, GateReport, GateVerdict
 from caravan.values.failure import Stage
 from caravan.values.plan import TrainingPlan
 from caravan.values.run import RunStatus
@@ -33,13 +34,16 @@ def evaluate(state: RunState, context: Context) -> Update:
     empty, place = seen.empty is True, place_of(plan, state.run_id)
     lacking = _no_outputs(plan, place, empty) or unkept(plan, place, seen)
     done = Apart(result=measured(state, context))
-    if not lacking and done.result is None and not gate_report(state, context, None, log).failed:
+    why = nothing_to_judge(plan, seen.summary) if state.evaluating is None and not _told(done.result) else ""
+    if why:
+        done = Apart(result=EvaluationResult(by="model", error=why) if asked_for(plan) else None)
+    elif not lacking and done.result is None and not gate_report(state, context, None, log).failed:
         done = evaluate_apart(state, context)  # what the log speaks against already is not evaluated for money
     if stopped_by_user(state, context):
         return {**done.update, "status": RunStatus.STOPPED, "detail": "stopped by the user before it was judged"}
     if done.again:
         return done.update
-    report = gate_report(state, context, done.result, log)
+    report = gate_report(state, context, done.result, log, expected=not why)
     tail = log_tail(context, outcome.alloc_id, task=outcome.task) if outcome and outcome.alloc_id else b""
     against = objection(report) or lacking
     if not against and not metrics and empty and _ends_in_traceback(tail, context):
@@ -57,13 +61,19 @@ def evaluate(state: RunState, context: Context) -> Update:
     detail, warnings = _checked(place, metrics, empty=empty)
     if report.verdict is GateVerdict.PASS:
         detail = "the training ended and its model passed its evaluation"
-    warnings = (*warnings, *_look(report), *told(plan, context, seen, state.run_id))
+    unjudged = (f"the model was not evaluated: {why}",) if why and done.result is None else ()
+    warnings = (*warnings, *unjudged, *_look(report), *told(plan, context, seen, state.run_id))
     return {
         **update,
         "warnings": joined(state.warnings, warnings),
         "status": RunStatus.SUCCEEDED,
         "detail": detail,
     }
+
+
+def _told(result: EvaluationResult | None) -> bool:
+    """Whether an evaluation measured something."""
+    return result is not None and not result.error
 
 
 def _with_gate(state: RunState, report: GateReport) -> tuple[object, ...]:

@@ -8,9 +8,13 @@ from caravan.values.run import RunEvent
 
 
 def register(state: RunState, context: Context) -> Update:
-    """Register the model of the run under the next version of its name."""
+    """Register the model of the run under the next version of its name; that of a reproduction only a person does."""
     if context.models is None or state.gate is None or not state.attempts:
         return {}
+    if state.request.reproduces is not None:  # the same model once more: a registry of copies tells nobody anything
+        original = state.request.reproduces.run_id
+        text = f"the model is a reproduction of run {original}'s and was not registered as one more version"
+        return {"warnings": joined(state.warnings, (f"{text}: `main.py models register {state.run_id}` does it",))}
     at = ended_at(state, context)
     try:
         made, unlisted = model_of(state, context, at=at)

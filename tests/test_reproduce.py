@@ -98,3 +98,27 @@ def test_a_planted_draw_is_found_not_to_agree(product: Product, tmp_path: Path) 
     assert document["reproduced"]["verdict"] == "does not agree"
     resumed = product.run("resume", document["run_id"], "--json")
     assert resumed.returncode == 1, "looked at later it says the same"
+
+
+def test_changed_data_are_refused_before_anything_is_launched(product: Product, tmp_path: Path) -> None:
+    repo, data = repository(tmp_path, SEEDED), tmp_path / "elsewhere.txt"
+    data.write_text("1\n2\n")
+    first = trained(product, repo, "--set", f"dataset.path={data}")
+    data.write_text("1\n2\n3\n4\n")
+    refused = product.run("reproduce", first["run_id"], "--yes")
+    assert refused.returncode == 2, refused.stderr
+    assert "are others than run" in refused.stderr
+    assert "--anyway" in refused.stderr
+    anyway = product.run("reproduce", first["run_id"], "--yes", "--anyway", "--json")
+    assert anyway.returncode == 1, anyway.stderr
+    document = json.loads(anyway.stdout)
+    assert any(reason.startswith("other data") for reason in document["reproduced"]["reasons"])
+
+
+def test_without_a_terminal_the_approval_is_the_one_question(product: Product, tmp_path: Path) -> None:
+    first = trained(product, repository(tmp_path, SEEDED))
+    asked = product.document("reproduce", first["run_id"], code=3)
+    assert asked["question"]["kind"] == "approval"
+    assert asked["attempts"] == []
+    ended = product.document("resume", asked["run_id"], "--approve")
+    assert ended["reproduced"]["verdict"] == "agrees", "a resumed reproduction goes on being one"

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from caravan.runs.migrating import HEAD
 from caravan.values.database import DatabaseAddress
 from main import Application, main
-from tests.fakes.postgres import PASSWORD
+from tests.fakes.postgres import PASSWORD, PostgresServer
 
 
 def test_commands_work_on_a_server_and_never_show_its_password(
@@ -28,6 +29,49 @@ def test_commands_work_on_a_server_and_never_show_its_password(
     assert not (tmp_path / "caravan-home" / "caravan.db").exists()
     for form in postgres.secrets():
         assert form not in out
+
+
+def _line(out: str) -> dict[str, str]:
+    """What `doctor --json` says of the database."""
+    (line,) = [c for c in json.loads(out)["checks"] if c["name"] == "database"]
+    return {str(key): str(value) for key, value in line.items()}
+
+
+def test_doctor_looks_at_the_server(
+    postgres: DatabaseAddress, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", postgres.url.get_secret_value())
+    main(["doctor", "--json"])  # its exit code is that of all checks
+    line = _line(capsys.readouterr().out)
+    assert (line["area"], line["level"]) == ("settings", "ok")
+    assert "0 runs" in line["text"]
+    assert f"{postgres.shown}: PostgreSQL 1" in line["text"]
+    assert f"schema {HEAD}, answers in " in line["text"]
+    assert "not encrypted" not in line["text"], "it does not leave this machine"
+
+
+def test_doctor_says_what_is_wrong_with_the_server(
+    postgres: DatabaseAddress,
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = postgres.url.get_secret_value().rpartition("/")[2]
+    wrong = {
+        "is wrong": postgres_server.url(name, password="s3cret99"),
+        "refuses": postgres_server.url("there-is-none"),
+        "can't be reached": "postgresql://ada:s3cret99@127.0.0.1:1/caravan",
+    }
+    for words, url in wrong.items():
+        monkeypatch.setenv("DATABASE_URL", url)
+        code = main(["doctor", "--json"])
+        out = capsys.readouterr().out
+        line = _line(out)
+        assert (line["area"], line["level"]) == ("service", "failure")
+        assert words in line["text"]
+        assert line["hint"]
+        assert code in (4, 5), "the cluster's comes first where that fails too"
+        assert "s3cret99" not in out
 
 
 def test_a_server_that_is_away_is_an_error_of_a_service(

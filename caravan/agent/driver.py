@@ -7,7 +7,7 @@ that was killed goes on at the node in which it was killed.
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from enum import Enum
 from importlib import import_module
@@ -30,7 +30,7 @@ from caravan.agent.state import RunState
 from caravan.agent.undisturbed import UndisturbedSerializer
 from caravan.values.base import Value
 from caravan.values.dialogue import Ask, Reply
-from caravan.values.errors import CaravanError, Interrupted, StateError, UsageError
+from caravan.values.errors import CaravanError, Interrupted, ServiceError, StateError, UsageError
 from caravan.values.plan import PlanChange
 from caravan.values.run import ENDED, Attempt, Deployment, RunEvent, RunRecord, RunRequest, RunStatus
 
@@ -143,7 +143,8 @@ class Driver:
             context.store.update_run(record.id, detail="interrupted; `resume` goes on")
             raise Interrupted(f"Run {record.id} was interrupted.", hint=f"Go on with: resume {record.id}") from stop
         except CaravanError as error:
-            context.store.update_run(record.id, detail=error.line())
+            with suppress(ServiceError):  # where the database is what is away, the run stands as it was last seen
+                context.store.update_run(record.id, detail=error.line())
             raise
 
     def _tell_scores(self, record: RunRecord, context: Context) -> None:

@@ -113,8 +113,12 @@ class Target:
         if isinstance(there, Fetched):
             told(file.size)
             return there
-        digest = self._download(origin, file, name, resume=final or file.sha256 is not None, told=told)
         part = self._part(origin, file, name)
+        resume = final or file.sha256 is not None
+        begun = resume and part.exists()
+        digest = self._download(origin, file, name, resume=resume, told=told)
+        if digest is None and begun:  # what was half here may be what is wrong: a power cut leaves such parts
+            digest = self._download(origin, file, name, resume=False, told=told)
         if digest is None:
             with _writing(part):
                 part.unlink(missing_ok=True)

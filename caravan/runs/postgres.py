@@ -204,7 +204,7 @@ class Server:
 def _unreachable(shown: str, words: str) -> ServiceError:
     return ServiceError(
         f"The database {shown} can't be reached ({words}).",
-        hint="Start it, correct DATABASE_URL, or unset it to go on with a file of your own.",
+        hint="Start it, or correct DATABASE_URL (unset, runs are kept in a file of your own).",
     )
 
 

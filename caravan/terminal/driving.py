@@ -23,7 +23,7 @@ from caravan.terminal.results import Result, show_result
 from caravan.terminal.stopping import stop_run
 from caravan.terminal.summary import scene_of
 from caravan.values.dialogue import Answer, Ask, AskKind, Reply
-from caravan.values.errors import CaravanError, Interrupted, UsageError
+from caravan.values.errors import CaravanError, Interrupted, ServiceError, UsageError
 from caravan.values.estimate import Verdict
 from caravan.values.model_usage import document as usage_document
 from caravan.values.run import EXIT_CODES, DeploymentState, RunRecord, RunStatus
@@ -186,6 +186,8 @@ class _Drive:
                 reply = None
                 if self.goes is not Goes.HERE:
                     return self.context.store.run(record.id)
+            except ServiceError as error:
+                raise _left(error, record.id) from error
 
     def _leave_or_go_on(self, record: RunRecord, stop: BaseException) -> None:
         """After Ctrl-C: leave by raising Interrupted, or come back to go on: here, or in the background."""
@@ -263,6 +265,14 @@ def _deployed(context: Context, run_id: str) -> str:
     """The job that is on the cluster now as far as is known, or nothing."""
     running = [d.job_id for d in context.store.deployments(run_id) if d.state is DeploymentState.REGISTERED]
     return running[-1] if running else ""
+
+
+def _left(error: ServiceError, run_id: str) -> ServiceError:
+    """The error with how the run goes on. Whether it has a job may be in the very database that is away."""
+    if f"resume {run_id}" in error.hint:
+        return error
+    on = f"Then go on with `main.py resume {run_id}`; a job that is deployed keeps running meanwhile."
+    return ServiceError(error.message, hint=f"{error.hint} {on}".lstrip())
 
 
 def _interrupted(job_id: str, run_id: str) -> Interrupted:

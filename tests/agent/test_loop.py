@@ -415,6 +415,23 @@ def test_a_failing_node_leaves_a_run_that_goes_on(world: World) -> None:
     assert ended(world.drive(record, memory=Broken(world.clock))).status is RunStatus.SUCCEEDED
 
 
+def test_why_a_run_was_left_is_said_though_it_can_not_be_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = world.start()
+    real = world.store.update_run
+
+    def away(run_id: str, **changes: Any) -> None:
+        if changes.keys() == {"detail"}:
+            raise ServiceError("The database can't be reached.")
+        real(run_id, **changes)
+
+    world.cluster.fail("facts", ClusterUnreachable("the cluster is away"))
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "update_run", away)
+        with pytest.raises(ClusterUnreachable, match="the cluster is away"):
+            world.drive(record)
+    assert ended(world.drive(record)).status is RunStatus.SUCCEEDED
+
+
 def test_every_node_has_a_span(world: World) -> None:
     record = world.start()
     world.drive(record)

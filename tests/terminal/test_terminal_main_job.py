@@ -9,7 +9,7 @@ from caravan.agent.state import RunState
 from caravan.terminal.app import run
 from caravan.terminal.streams import Terminal
 from caravan.values.dialogue import Ask, AskKind, Question, Reply
-from caravan.values.errors import ClusterUnreachable, Interrupted, UsageError
+from caravan.values.errors import ClusterUnreachable, Interrupted, ServiceError, UsageError
 from caravan.values.estimate import BudgetVerdict, Envelope, Estimate, MemoryPart, Range, Verdict
 from caravan.values.failure import Diagnosis, FailureClass, Wait
 from caravan.values.plan import Author, OutputSink, PlanChange, TrainingPlan, apply_changes
@@ -365,6 +365,17 @@ def test_an_error_on_the_way_names_the_run(job: list[str], tmp_path: Path) -> No
     wiring, terminal = FakeWiring(tmp_path, [ClusterUnreachable("No answer.", hint="Start it.")]), nobody()
     assert run(wiring, [*job, "--json"], terminal) == 4
     assert json.loads(printed(terminal)[0])["run_id"] == only_run(wiring)
+
+
+def test_a_service_that_goes_away_on_the_way_says_how_the_run_goes_on(job: list[str], tmp_path: Path) -> None:
+    away = ServiceError("The database can't be reached.", hint="Start it.")
+    wiring, terminal = FakeWiring(tmp_path, [away]), nobody()
+    assert run(wiring, job, terminal) == 5
+    run_id = only_run(wiring)
+    assert (
+        "Error: The database can't be reached. Start it. "
+        f"Then go on with `main.py resume {run_id}`; a job that is deployed keeps running meanwhile."
+    ) in printed(terminal)[1]
 
 
 def test_the_result_for_a_person(job: list[str], tmp_path: Path) -> None:

@@ -75,6 +75,27 @@ def test_a_broken_pull_goes_on(wiring: FakeWiring, tmp_path: Path, monkeypatch: 
     assert tree(to) == FILES
 
 
+def test_what_was_half_here_and_is_damaged_is_fetched_anew(
+    wiring: FakeWiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a power cut leaves it: the length is right, and the bytes were never written."""
+    add(wiring, str(on_disk(tmp_path / "m")))
+    to, real = tmp_path / "to", DiskOrigin.pieces
+
+    def breaking(self: DiskOrigin, file: Remote, offset: int) -> Iterator[bytes]:
+        for piece in real(self, file, offset):
+            yield piece[:100]
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DiskOrigin, "pieces", breaking)
+        assert models(wiring, "pull", "chat", "--to", str(to))[0] == 130
+    (part,) = (to / ".caravan" / "parts").iterdir()
+    part.write_bytes(bytes(part.stat().st_size))
+    assert models(wiring, "pull", "chat", "--to", str(to))[0] == 0
+    assert tree(to) == FILES
+
+
 def test_what_was_changed_or_deleted_since_is_named_and_nothing_comes(wiring: FakeWiring, tmp_path: Path) -> None:
     place, to = on_disk(tmp_path / "m"), tmp_path / "to"
     add(wiring, str(place))

@@ -36,10 +36,12 @@ def parse_arguments():
     parser.add_argument("--pretrain-steps", type=int, default=600, help="updates that make the base model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log-every", type=int, default=10, help="steps between two lines of the log")
+    parser.add_argument("--eval-every", type=int, default=25, help="steps between two looks at the held-out text")
     parser.add_argument("--save-every", type=int, default=100, help="steps between two checkpoints")
     parser.add_argument("--resume-from", default=None, help="a checkpoint, or 'auto' for the newest in --output-dir")
     args = parser.parse_args()
-    for name in ("batch_size", "seq_len", "gradient_accumulation", "lora_rank", "log_every", "save_every"):
+    counts = ("batch_size", "seq_len", "gradient_accumulation", "lora_rank", "log_every", "eval_every", "save_every")
+    for name in counts:
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     if args.steps is not None and args.steps < 1:
@@ -66,7 +68,7 @@ def main():
     adapter = new_adapter(weights, args.lora_rank, np.random.default_rng([args.seed, 1]))
     adam = Adam(adapter)
     done = resume(args, config, adapter, adam)
-    done = train_adapter(args, config, weights, adapter, adam, train, done)
+    done = train_adapter(args, config, weights, adapter, adam, train, held_out, done)
 
     loss = evaluate(weights, adapter, args, held_out)
     save_arrays(args.output_dir / "adapter.npz", adapter)
@@ -89,9 +91,11 @@ def pretrain(tokens, vocabulary, args):
     return weights
 
 
-def train_adapter(args, config, weights, adapter, adam, tokens, done):
+def train_adapter(args, config, weights, adapter, adam, tokens, held_out, done):
     """Run the steps after `done`, log them, write checkpoints. Gives the number of the last step."""
     scale, since, counted = args.lora_alpha / args.lora_rank, time.perf_counter(), 0
+    if done == 0:
+        log_held_out(args, 0, evaluate(weights, adapter, args, held_out))  # the base model: B starts at zero
     for step in range(done + 1, config["steps"] + 1):
         loss, gradients = 0.0, None
         for part in range(args.gradient_accumulation):
@@ -109,6 +113,8 @@ def train_adapter(args, config, weights, adapter, adam, tokens, done):
             speed = counted / max(time.perf_counter() - since, 1e-9)
             since, counted = time.perf_counter(), 0
             log(args, {"step": step, "loss": round(loss, 6), "tokens_per_second": round(speed)}, config["steps"])
+        if step % args.eval_every == 0 or step == config["steps"]:
+            log_held_out(args, step, evaluate(weights, adapter, args, held_out))
         if STOP or step % args.save_every == 0:
             save_checkpoint(args, config, adapter, adam, step)
         if STOP:
@@ -159,6 +165,15 @@ def batch(tokens, size, length, rng):
 
 def log(args, row, steps):
     print(f"step {row['step']}/{steps} loss {row['loss']:.4f} tokens/s {row['tokens_per_second']}", flush=True)
+    write_row(args, row)
+
+
+def log_held_out(args, step, loss):
+    print(f"step {step} eval_loss {loss:.6f}", flush=True)
+    write_row(args, {"step": step, "eval_loss": round(loss, 6)})
+
+
+def write_row(args, row):
     with (args.output_dir / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 

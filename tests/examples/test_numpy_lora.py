@@ -13,7 +13,8 @@ import pytest
 np = pytest.importorskip("numpy")
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "numpy-lora"
-SMALL = ("--pretrain-steps", "40", "--batch-size", "4", "--seq-len", "16", "--log-every", "1", "--save-every", "5")
+EVERY = ("--log-every", "1", "--save-every", "5", "--eval-every", "3")
+SMALL = ("--pretrain-steps", "40", "--batch-size", "4", "--seq-len", "16", *EVERY)
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -38,8 +39,8 @@ def rows(output: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
 
 
-def losses(output: Path) -> list[tuple[float, float]]:
-    return [(row["step"], row["loss"]) for row in rows(output)]
+def losses(output: Path) -> list[tuple[float, float | None, float | None]]:
+    return [(row["step"], row.get("loss"), row.get("eval_loss")) for row in rows(output)]
 
 
 def differences(f, array, indices, step=1e-5):
@@ -89,13 +90,18 @@ def test_the_default_training_learns_and_says_so(tmp_path):
         text=True,
         check=True,
     )
-    first, *_, last = rows(tmp_path)
+    logged = rows(tmp_path)
+    first, *_, last = (row for row in logged if "loss" in row)
     assert set(first) == {"step", "loss", "tokens_per_second"}
     assert last["loss"] < 0.6 * first["loss"]
     assert f"step {last['step']}/{last['step']} loss {last['loss']:.4f}" in done.stdout
+    base, *_, tuned = (row for row in logged if "eval_loss" in row)
+    assert set(base) == {"step", "eval_loss"}
+    assert base["step"] == 0
+    assert tuned["eval_loss"] < 0.6 * base["eval_loss"]
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config["steps"] == last["step"]
-    assert config["eval_loss"] < 2.0
+    assert config["steps"] == last["step"] == tuned["step"]
+    assert config["eval_loss"] == pytest.approx(tuned["eval_loss"], abs=1e-6)
     with np.load(tmp_path / "adapter.npz") as adapter:
         assert adapter["wq.A"].shape == (32, 4)
         assert np.abs(adapter["wq.B"]).max() > 0

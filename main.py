@@ -5,6 +5,7 @@ Everything is made on first use, so that a help page costs no more than the comm
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from caravan.agent.model.client import OpenAiModel
     from caravan.agent.qwen.reasoner import ModelReasoner
     from caravan.agent.rules import RuleReasoner
+    from caravan.agent.standing import Standing
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.cluster.nomad import NomadCluster
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from profiles import Access, ProfileFile
 
 
+_GARBAGE = 20_000  # objects until they are looked through: importing makes many and leaves none (Python's own: 700)
 _ANSWER_S = 15.0  # seconds that a cluster has for an answer
 _PROBE_S = 5.0  # the same for `doctor`
 _MODEL_S = 30.0  # likewise a language model for a reply
@@ -391,6 +394,16 @@ class Application:
         with open_checkpoints(self._records / "checkpoints.db") as saver:
             yield Driver(saver)
 
+    def standing(self, run_id: str) -> Standing:
+        """Where a run stands; LangGraph is loaded where its newest checkpoint is no plain one."""
+        from caravan.agent.standing import Standing, standing
+
+        found = standing(self._records / "checkpoints.db", run_id)
+        if found is not None:
+            return found
+        with self.driver() as driver:
+            return Standing(driver.state(run_id), driver.open_question(run_id))
+
     @contextmanager
     def context(self, record: RunRecord, progress: Progress) -> Iterator[Context]:
         """The ports of one run; its folder is locked meanwhile."""
@@ -715,6 +728,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from caravan.terminal.options import without_config
 
     os.umask(0o077)  # what is written is its user's alone
+    gc.set_threshold(_GARBAGE)
     arguments = list(sys.argv[1:] if argv is None else argv)
     application = Application()
     try:

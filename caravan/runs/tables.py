@@ -125,8 +125,7 @@ sa.Index(
     "uq_models_production",
     models.c.name,
     unique=True,
-    sqlite_where=models.c.stage == "production",
-    postgresql_where=models.c.stage == "production",
+    sqlite_where=models.c.stage == "production",  # PostgreSQL's is in the migration: naming it here loads its dialect
 )
 
 model_metrics: Final = sa.Table(

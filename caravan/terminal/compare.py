@@ -72,8 +72,7 @@ def _subject(wiring: Wiring, record: RunRecord, *, named: bool = True) -> Subjec
     """The run as its result was stored; where none was, as far as its folder tells."""
     from caravan.values.comparison import Subject
 
-    with wiring.driver() as driver:
-        state = driver.state(record.id)
+    state = wiring.standing(record.id).state
     result = wiring.store().result(record.id)
     if result is not None:
         plan = state.plan if state is not None and state.plan is not None else None

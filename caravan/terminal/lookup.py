@@ -85,10 +85,9 @@ def trace_page(wiring: Wiring, trace: Path | None, run_id: str) -> str | None:
 
 def look_up(wiring: Wiring, record: RunRecord) -> Result:
     """What is known of a run now."""
-    with wiring.driver() as driver:
-        state = driver.state(record.id)
-        # A run that was stopped while it waited keeps its question in the checkpoint; it asks no more.
-        ask = None if record.status in ENDED else driver.open_question(record.id)
+    state, question = wiring.standing(record.id)
+    # A run that was stopped while it waited keeps its question in the checkpoint; it asks no more.
+    ask = None if record.status in ENDED else question
     trace = trace_file(wiring, record.id)
     return Result(
         record=record,

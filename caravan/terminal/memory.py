@@ -247,8 +247,7 @@ def _context(wiring: Wiring, run: str) -> dict[str, Json]:
     from caravan.agent.lessons import case_context
 
     record = wiring.store().run(run)
-    with wiring.driver() as driver:
-        state = driver.state(record.id)
+    state = wiring.standing(record.id).state
     if state is None or state.profile is None:
         raise UsageError(f"Run {record.id} has not read its repository yet.", hint="Name a run that has a plan.")
     return case_context(state)

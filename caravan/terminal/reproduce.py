@@ -109,8 +109,7 @@ def _begin(wiring: Wiring, before: RunRecord, request: RunRequest, repeats: Repe
     from caravan.values.registry import CodeVersion, DataVersion
     from caravan.values.reproduction import ORIGINAL
 
-    with wiring.driver() as driver:
-        state = driver.state(before.id)
+    state = wiring.standing(before.id).state
     if state is None or state.plan is None:
         raise UsageError(f"Run {before.id} never had a plan.", hint="There is nothing to make again.")
     record = new_run(request, wiring.clock.now(), wiring.user)

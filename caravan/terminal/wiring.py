@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
+    from caravan.agent.standing import Standing
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
     from caravan.ports import (
@@ -210,6 +211,9 @@ class Wiring(Protocol):
 
     def driver(self) -> AbstractContextManager[Driver]:
         """The driver, over the checkpoints."""
+
+    def standing(self, run_id: str) -> Standing:
+        """Where a run stands, by its newest checkpoint; cheaper than the driver, for who only looks."""
 
     def context(self, record: RunRecord, progress: Progress) -> AbstractContextManager[Context]:
         """The ports of one run, closed at the end. The run's folder is locked meanwhile (raises RunBusy)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from caravan.agent.standing import Standing
 from caravan.agent.state import RunState
 from caravan.ports import Memory, ModelHub, Progress, RunFolder
 from caravan.runs.traces import read_trace
@@ -253,6 +254,9 @@ class FakeWiring:
     @contextmanager
     def driver(self) -> Iterator[Any]:
         yield self.scripted
+
+    def standing(self, run_id: str) -> Standing:
+        return Standing(self.scripted.state(run_id), self.scripted.open_question(run_id))
 
     @contextmanager
     def context(self, record: RunRecord, progress: Progress) -> Iterator[Any]:

@@ -16,13 +16,7 @@ Confidence = Annotated[float, Field(ge=0.0, le=1.0)]
 class Value(BaseModel):
     """A frozen value. Unknown fields are errors; two equal values have the same canonical JSON."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        allow_inf_nan=False,
-        defer_build=True,  # a command builds the validators of the values that it uses, not those of all
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def canonical(self, *, exclude: set[str] | None = None) -> str:
         """The value as JSON with sorted keys and no spaces; `exclude` names top-level fields to leave out."""

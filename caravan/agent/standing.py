@@ -5,6 +5,7 @@ leaves to the driver, so that both never differ. It must not write, nor make any
 """
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from enum import Enum
@@ -88,4 +89,5 @@ def _made(code: int, data: bytes) -> Any:
     made = getattr(import_module(module), name)
     if not isinstance(made, type) or not issubclass(made, Enum if code == _SINGLE else Value):
         raise ValueError(name)
-    return made(told) if code == _SINGLE else made(**told)
+    make: Callable[..., Any] = made
+    return make(told) if code == _SINGLE else make(**told)

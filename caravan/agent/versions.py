@@ -3,7 +3,10 @@
 It reads the state and what was measured; it stores nothing.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
+from typing import Final
 
 from caravan.agent.context import Context
 from caravan.agent.scoring import scored
@@ -13,21 +16,31 @@ from caravan.values.base import Json
 from caravan.values.family import family_of, seed_of
 from caravan.values.plan import TrainingPlan
 from caravan.values.registry import CodeVersion, DataVersion, Forecast, RunResult
+from caravan.values.run import RunStatus
+
+_NOTHING: Final[Mapping[str, Json]] = MappingProxyType({})
 
 
 def run_result(state: RunState, context: Context, ended_at: datetime) -> RunResult | None:
     """What the run came to; None of one that ended before it had a plan."""
-    plan = state.plan
-    if plan is None:
+    if state.plan is None:
         return None
-    trained = bool(state.attempts)
+    told = scored(state, context)
+    return result_of(state, at=ended_at, status=state.status, cost_usd=state.spent_usd, told=told)
+
+
+def result_of(
+    state: RunState, *, at: datetime, status: RunStatus, cost_usd: float, told: Mapping[str, Json] = _NOTHING
+) -> RunResult:
+    """The result of a run that has a plan. `at`: as of when; `told`: what was measured, as `scoring.scored` says it."""
+    plan = state.need_plan()
     return RunResult(
         run_id=state.run_id,
-        ended_at=ended_at,
-        status=state.status,
+        ended_at=at,
+        status=status,
         prompt=state.request.prompt,
         plan=plan.model_dump(mode="json", exclude={"provenance"}),
-        plan_sha256=state.attempts[-1].plan_sha256 if trained else plan.digest(),
+        plan_sha256=state.attempts[-1].plan_sha256 if state.attempts else plan.digest(),
         family=family_of(plan),
         seed=seed_of(plan),
         image=plan.image,
@@ -35,9 +48,9 @@ def run_result(state: RunState, context: Context, ended_at: datetime) -> RunResu
         data=data_version(state, plan),
         metrics=state.gate.metrics if state.gate is not None else figures(state.metrics, plan),
         gate=state.gate,
-        forecast=_forecast(state, context),
+        forecast=_forecast(state, told),
         attempts=len(state.attempts),
-        cost_usd=state.spent_usd,
+        cost_usd=cost_usd,
         reproduces=state.request.reproduces.run_id if state.request.reproduces else None,
     )
 
@@ -63,10 +76,9 @@ def data_version(state: RunState, plan: TrainingPlan) -> DataVersion:
     )
 
 
-def _forecast(state: RunState, context: Context) -> Forecast:
+def _forecast(state: RunState, told: Mapping[str, Json]) -> Forecast:
     """The last estimate before it was measured beside what was measured; money is that of the whole run."""
     known = state.estimate
-    told = scored(state, context)
     seconds = (known.formula_seconds or known.seconds) if known else None
     memory = (known.formula_gib or known.gpu_memory_gib) if known else None
     return Forecast(

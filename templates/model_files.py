@@ -1,10 +1,13 @@
 """Finds the trained model among a training's outputs, and tells its files by size and SHA-256. Runs inside the job.
 
-    model_files.py DIRECTORY SUMMARY [--cache FILE] [--known FILE]
+    model_files.py DIRECTORY SUMMARY [--cache FILE] [--known FILE] [--checkpoints PATTERN]
 
 The list comes into the summary of the outputs (`outputs.py summary`), as its `model`. Reading takes about a minute for
 15 GB, less where a digest is in one of the two files; a stop ends it, and then the summary stays as it was. Checkpoints
 and what only a trainer needs to go on are no part of a model. Standard library alone (3.8 and later).
+
+Where the outputs are in no known format, all of them are listed but logs and checkpoints; the newest checkpoint is
+the model where nothing else there can be one. Caravan's agent lists by the same code what it can see itself.
 """
 
 import argparse
@@ -26,13 +29,17 @@ MOST_DIRECTORIES = 20_000
 PIECE = 1 << 20
 ADAPTER, CONFIG = "adapter_config.json", "config.json"
 WEIGHTS = re.compile(r".+\.safetensors|(pytorch|adapter)_model[\w.-]*\.bin|(tf_model|model)\.h5|flax_model\.msgpack")
-CHECKPOINT = re.compile(r"(checkpoint|global_step|step|epoch|iter)[-_]?\d+.*", re.IGNORECASE)
+CHECKPOINT = re.compile(r"(checkpoint|ckpt|global_step|step|epoch|iter)[-_=]?\d+.*", re.IGNORECASE)
 LEFT_OUT = (
     *("optimizer*", "scheduler*", "scaler.pt", "rng_state*", "trainer_state.json", "training_args.bin", "caravan.json"),
     *("zero_to_fp32.py", "latest", "events.out.tfevents.*", "*.lock", "*.tmp", "*.part", "caravan-manifest*.json"),
 )
 """Names of files that only a trainer needs, or nobody."""
-NO_MODEL = ("__pycache__", "wandb", "mlruns", "runs", "logs")
+NO_MODEL = ("__pycache__", "wandb", "mlruns", "runs", "logs", "lightning_logs")
+LOGS = ("*.log", "*.jsonl", "*.out", "*.err", "log.txt", "logs.txt", "metrics.*")
+"""Names of logs, which are left out of outputs in no known format: any other file may be the model's there."""
+WEIGHTS_END = frozenset((".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx", ".gguf", ".h5", ".keras", ".msgpack"))
+TEXTS_END = frozenset(("", ".json", ".txt", ".yaml", ".yml", ".toml", ".csv", ".tsv", ".md", ".py"))
 
 
 def main():
@@ -42,6 +49,7 @@ def main():
     parser.add_argument("summary", type=Path)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--known", type=Path)
+    parser.add_argument("--checkpoints", default="", metavar="PATTERN", help="what the training calls a checkpoint")
     options = parser.parse_args()
     stops = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,7 +57,14 @@ def main():
     document = _read(options.summary)
     if document:
         until = time.monotonic() + MOST_S
-        document["model"] = listed(options.directory, options.cache, _read(options.known), until, lambda: bool(stops))
+        document["model"] = listed(
+            options.directory,
+            options.cache,
+            _read(options.known),
+            until,
+            lambda: bool(stops),
+            checkpoints=options.checkpoints,
+        )
         _keep(options.summary, document)
     return 0
 
@@ -123,35 +138,82 @@ def _written(place):
     return max(times)
 
 
-def model_paths(directory):
-    """The model's files, ordered by their names' bytes. Other models and checkpoints below it are none of them."""
+def model_paths(directory, checkpoints=""):
+    """The model's files, ordered by their names' bytes. Other models and checkpoints below it are none of them.
+
+    `checkpoints`: the pattern of the training's checkpoints, empty where it is not known.
+    """
     found = []
     whole = kind_of(directory) != ""
     for here, folders, names in os.walk(directory):
         place = Path(here)
         folders[:] = [name for name in folders if _belongs(place / name, name, whole)]
-        found += [place / name for name in names if not _left_out(name)]
-        if len(found) > MOST_FILES:
-            raise OSError(f"it has more than {MOST_FILES} files")
+        found += [place / name for name in names if not _left_out(name, whole)]
+        if len(found) > MOST_DIRECTORIES:
+            break
+    if not whole:
+        found = without_checkpoints(found, Path(directory), checkpoints)
+    if len(found) > MOST_FILES:
+        raise OSError(f"it has more than {MOST_FILES} files")
     return sorted(found, key=lambda path: os.fsencode(path.relative_to(directory).as_posix()))
 
 
 def _belongs(place, name, whole):
-    if name.startswith(".") or name in NO_MODEL or CHECKPOINT.fullmatch(name):
+    if name.startswith(".") or name in NO_MODEL or (whole and CHECKPOINT.fullmatch(name)):
         return False
     return not (whole and kind_of(place))
 
 
-def _left_out(name):
-    return name.startswith(".") or any(fnmatch.fnmatch(name, pattern) for pattern in LEFT_OUT)
+def _left_out(name, whole):
+    patterns = LEFT_OUT if whole else LEFT_OUT + LOGS
+    return name.startswith(".") or any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
-def listed(outputs, cache=None, known=None, until=None, stopped=lambda: False):
+def without_checkpoints(files, directory, pattern=""):
+    """Those of the files that are no checkpoint's; where none of these can be a model, the newest checkpoint's too.
+
+    A checkpoint is known by its name or by the pattern; a pattern without a place for a step tells none, since that
+    file is written over again and is the model in the end. What can be a model is known by how its name ends: as
+    weights do, or as the checkpoints themselves.
+    """
+    units, rest = {}, []
+    for path in files:
+        unit = _checkpoint_of(path.relative_to(directory).parts, pattern)
+        if unit:
+            units.setdefault(unit, []).append(path)
+        else:
+            rest.append(path)
+    ends = WEIGHTS_END.union(path.suffix.lower() for unit in units.values() for path in unit) - TEXTS_END
+    if units and not any(path.suffix.lower() in ends for path in rest):
+        rest += units[max(units, key=lambda unit: _age(directory / unit))]
+    return rest
+
+
+def _checkpoint_of(parts, pattern):
+    """The path of the checkpoint that a file is or belongs to, empty for none."""
+    wanted = [part for part in pattern.split("/") if part not in ("", ".")] if "*" in pattern else []
+    for n, part in enumerate(parts):
+        last = parts[max(0, n + 1 - len(wanted)) : n + 1]
+        named = bool(wanted) and wanted != ["*"] and len(last) == len(wanted)
+        if CHECKPOINT.fullmatch(part) or (named and all(map(fnmatch.fnmatchcase, last, wanted))):
+            return "/".join(parts[: n + 1])
+    return ""
+
+
+def _age(path):
+    """By the step in its name, the newest last; what has none there (`last.ckpt`) is newer, by its time."""
+    numbers, at = re.findall(r"\d+", path.name), 0.0
+    with contextlib.suppress(OSError):
+        at = path.stat().st_mtime
+    return (not numbers, [int(number) for number in numbers], at, path.name)
+
+
+def listed(outputs, cache=None, known=None, until=None, stopped=lambda: False, *, checkpoints="", links=True):
     """The model as `caravan.values.outputs.TrainedModel` has it; None where there is no file of one.
 
     `cache`: a file of digests that were taken before, which is brought up to date. `known`: more of them. A digest
-    counts while size and time of its file are the same. What can't be read until `until` (monotonic seconds), or before
-    `stopped` says so, is left out, and `error` says it.
+    counts while size and time of its file are the same. `links` False: files that are links are left out. What can't
+    be read until `until` (monotonic seconds), or before `stopped` says so, is left out, and `error` says it.
     """
     begun = time.monotonic()
     directory, kind = find_model(outputs)
@@ -160,7 +222,9 @@ def listed(outputs, cache=None, known=None, until=None, stopped=lambda: False):
     told.update(says_of_itself(directory, kind))
     digests = {**_read(cache), **(known or {})}
     try:
-        for path in model_paths(directory):
+        for path in model_paths(directory, checkpoints):
+            if not links and path.is_symlink():
+                continue
             looks = path.stat()
             if not stat.S_ISREG(looks.st_mode):
                 continue

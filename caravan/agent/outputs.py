@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from caravan.agent.context import Context
 from caravan.planning.command import sink_dir
 from caravan.planning.outputs import goes_with_job
+from caravan.planning.resume import checkpoint_pattern
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
 from caravan.values.masking import mask_json
@@ -49,7 +50,7 @@ def checkpoint_there(plan: TrainingPlan, context: Context, alloc_id: str | None)
     if resume is None:
         return False
     if plan.outputs.kind == "path" and plan.training.output_dir is None and context.facts().shared_files:
-        pattern = resume.pattern or _CHECKPOINTS[resume.kind]
+        pattern = checkpoint_pattern(plan) or "*"
         place = Path(plan.outputs.location)
         try:
             return any(_OURS not in found.relative_to(place).parts for found in place.rglob(pattern))
@@ -57,10 +58,6 @@ def checkpoint_there(plan: TrainingPlan, context: Context, alloc_id: str | None)
             return None
     summary = _summary(context, alloc_id) if alloc_id else None
     return False if summary is not None and summary.files == 0 else None
-
-
-_CHECKPOINTS: Final = {"trainer": "checkpoint-*", "lightning": "*.ckpt", "files": "*"}
-"""What a checkpoint is called where the plan does not say it."""
 
 
 def place_of(plan: TrainingPlan, run_id: str) -> str:

@@ -3,10 +3,8 @@
 It reads the summary that the job left, and files only where they are on this machine.
 """
 
-import hashlib
-import os
 import re
-from collections.abc import Iterator
+import runpy
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,14 +15,13 @@ from caravan.agent.state import RunState
 from caravan.agent.versions import code_version, data_version
 from caravan.gate.judging import figures
 from caravan.planning.command import sink_dir
+from caravan.planning.resume import checkpoint_pattern
 from caravan.ports import ModelRegistry
 from caravan.values.errors import UsageError
+from caravan.values.outputs import TrainedModel
 from caravan.values.plan import TrainingPlan
-from caravan.values.registry import ModelFile, ModelFiles, ModelVersion, files_digest
+from caravan.values.registry import ModelFiles, ModelVersion
 
-_MOST: Final = 10_000  # files that are listed here: a model has some dozens
-_NO_MODEL: Final = re.compile(r"checkpoint-\d+|\.caravan|runs|logs|wandb|__pycache__")
-"""Folders of an output directory that hold no trained model: checkpoints, what the run itself keeps, logs."""
 _UNNAMED: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST: Final = 96
 
@@ -116,35 +113,25 @@ def files_of(state: RunState, context: Context) -> Files:
     plan, outcome = state.need_plan(), state.outcome
     summary = look(plan, context, outcome.alloc_id if outcome else None).summary
     told = summary.model if summary is not None else None
+    if (told is None or not told.files) and plan.outputs.kind == "path" and plan.training.output_dir is None:
+        told = _seen_here(plan, context) if context.facts().shared_files else told
     if told is not None and told.files:
         path = "" if told.path == "." else told.path
         whole = ModelFiles(address="", files=told.files, sha256=told.sha256)
         return Files(whole, path, told.kind, told.error)
-    if plan.outputs.kind == "path" and plan.training.output_dir is None and context.facts().shared_files:
-        try:
-            found = tuple(_listed(Path(plan.outputs.location)))
-        except OSError as error:
-            return Files(ModelFiles(address=""), why=f"they can't be read here ({error.strerror})")
-        return Files(ModelFiles(address="", files=found, sha256=files_digest(found) if found else None))
-    why = told.error if told is not None and told.error else "its job did not list them"
-    return Files(ModelFiles(address=""), why=why)
+    return Files(
+        ModelFiles(address=""), why=told.error if told is not None and told.error else "its job did not list them"
+    )
 
 
-def _listed(root: Path) -> Iterator[ModelFile]:
-    """The files of an output directory with their SHA-256, checkpoints and logs left out, no link followed."""
-    count = 0
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not _NO_MODEL.fullmatch(name))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.is_symlink() or not path.is_file():
-                continue
-            count += 1
-            if count > _MOST:
-                return
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            yield ModelFile(path=path.relative_to(root).as_posix(), bytes=path.stat().st_size, sha256=digest)
+def _seen_here(plan: TrainingPlan, context: Context) -> TrainedModel | None:
+    """What the job would have listed, by the very code that runs there; a list that is not whole counts for nothing."""
+    code = runpy.run_path(str(context.templates / "model_files.py"))
+    said = code["listed"](Path(plan.outputs.location), checkpoints=checkpoint_pattern(plan), links=False)
+    if said is None:
+        return TrainedModel(path=".", error="there is no file of a model in its output directory")
+    found = TrainedModel.model_validate(said)
+    return found.model_copy(update={"files": ()}) if found.error else found
 
 
 def parent_of(plan: TrainingPlan, models: ModelRegistry) -> str | None:

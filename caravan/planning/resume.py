@@ -279,3 +279,10 @@ def done_share(log: str) -> float | None:
             steps = [int(m[1]) for m in _SAVED.finditer(line[:2000])]
             saved = steps[-1] if steps else saved
     return saved / total if 0 < saved <= total else None
+
+
+def checkpoint_pattern(plan: TrainingPlan) -> str:
+    """What the training's checkpoints are called, below its output directory; empty where that is not known."""
+    if plan.resume is None:
+        return ""
+    return plan.resume.pattern or {"trainer": "checkpoint-*", "lightning": "*.ckpt"}.get(plan.resume.kind, "")

@@ -18,7 +18,7 @@ from caravan.planning.fetching import delivery_words
 from caravan.planning.launchers import launch_words
 from caravan.planning.outputs import goes_with_job, packages_for
 from caravan.planning.overlays import overlays_of, targets
-from caravan.planning.resume import config_key, goes_on, resume_words, without_checkpoint
+from caravan.planning.resume import checkpoint_pattern, config_key, goes_on, resume_words, without_checkpoint
 from caravan.planning.smoke import SmokePhase
 from caravan.values.errors import PlanError, StateError
 from caravan.values.plan import TrainingPlan
@@ -80,6 +80,7 @@ def launch_script(
         setup=plan.setup.cmd,
         command=without_checkpoint(plan, command_words(plan)),
         resume=plan.resume if goes_on(plan) else None,
+        checkpoints=checkpoint_pattern(plan),
         resume_key=config_key(plan),
         resume_config=_config_place(plan),
         resume_word=resume_words(plan.resume) if plan.resume else None,

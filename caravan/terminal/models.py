@@ -181,7 +181,7 @@ def _print_model(terminal: Terminal, model: ModelVersion, moves: Sequence[StageM
         ("parent", model.parent or ""),
         ("children", ", ".join(children)),
         ("method", one_line(model.method or "")),
-        ("kind", model.kind),
+        ("kind", model.kind or ("in no known format: its outputs but logs and checkpoints" if files else "")),
         ("code", one_line(f"{code.source} {code.commit or ''}".strip() + changed)),
         ("data", one_line(data.path or "") + (f", {data.rows} rows" if data.rows is not None else "")),
         ("SHA-256 of data", data.sha256 or "not known: it was not seen from here"),

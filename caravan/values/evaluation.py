@@ -86,7 +86,9 @@ class EvaluationResult(Value):
 
     `held_out`: data that nothing was learned from; `learnt`: as many examples of what was. `collapse`: figures that
     tell a model that gives one answer to all (`distinct`: share of distinct answers, `commonest`: share of the
-    commonest prediction, `non_finite`: share of outputs that are no number). `error`: why it came to nothing.
+    commonest prediction, `empty` and `repeating`: of answers that say nothing or go round in circles, `zero_variance`:
+    of dimensions that never change, `non_finite`: of outputs that are no number; `NAME_base` and `NAME_expected` are
+    those of the base model and of the right answers). `error`: why it came to nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)

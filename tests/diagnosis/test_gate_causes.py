@@ -77,6 +77,11 @@ GOAL = Target(metric="accuracy", direction="max", goal=0.9)
         (F.WORSE_THAN_BASE, {"result": EvaluationResult(held_out=sides(2.0, 2.6))}),
         (F.WORSE_THAN_BASE, {"rows": [{"step": 10.0 * n, "eval_loss": 2.0 + 0.3 * n} for n in range(4)]}),
         (F.MODEL_COLLAPSED, {"result": EvaluationResult(collapse={"commonest": 1.0, "commonest_expected": 0.4})}),
+        (F.MODEL_COLLAPSED, {"result": EvaluationResult(collapse={"zero_variance": 1.0})}),
+        (
+            F.MODEL_COLLAPSED,
+            {"result": EvaluationResult(collapse={"empty": 1.0, "empty_base": 0.0, "empty_expected": 0.0})},
+        ),
         (F.REGRESSED, {"result": EvaluationResult(regression=sides(1.0, 1.3), regressed=("a", "; ignore all"))}),
         (F.UNSAFE_ANSWERS, {"result": EvaluationResult(canary=CanaryResult(prompts=4, failed=("c1",)))}),
         (F.TARGET_MISSED, {"rows": [{"accuracy": 0.5}], "target": GOAL}),

@@ -156,6 +156,34 @@ def test_one_answer_to_everything() -> None:
     assert one(report, CheckKind.COLLAPSE).verdict is LOOK
 
 
+@pytest.mark.parametrize(
+    ("told", "verdict"),
+    [
+        ({"empty": 1.0, "empty_base": 0.0, "empty_expected": 0.0}, FAIL),
+        ({"empty": 1.0, "empty_base": 0.99, "empty_expected": 0.0}, PASS),  # the base says nothing either
+        ({"empty": 1.0, "empty_base": 0.0, "empty_expected": 1.0}, PASS),  # and nothing is right
+        ({"empty": 1.0}, LOOK),
+        ({"empty": 0.6, "empty_base": 0.1, "empty_expected": 0.0}, LOOK),
+        ({"empty": 0.4, "empty_base": 0.0}, PASS),
+        ({"repeating": 1.0, "repeating_base": 0.0, "repeating_expected": 0.0}, LOOK),
+        ({"repeating": 0.9, "repeating_base": 0.8}, PASS),
+        ({"repeating": 0.9, "repeating_expected": 0.9}, PASS),
+        ({"repeating": 0.3, "repeating_base": 0.0}, PASS),
+        ({"zero_variance": 1.0}, FAIL),
+        ({"zero_variance": 0.6}, LOOK),
+        ({"zero_variance": 0.1}, PASS),
+        ({"empty": math.nan}, None),
+        ({"repeating": 7.0}, None),
+        ({"zero_variance": 1.0, "prompts": 3.0}, None),  # too few to say
+    ],
+)
+def test_answers_that_say_nothing_or_go_in_circles(told: dict[str, float], verdict: GateVerdict | None) -> None:
+    report = gate(result=EvaluationResult(held_out=sides(2.0, 1.5), collapse=told))
+    assert [check.verdict for check in of_kind(report, CheckKind.COLLAPSE)] == ([verdict] if verdict else [])
+    if verdict is FAIL:
+        assert objection(report).endswith(": the model collapsed")
+
+
 def test_a_fixed_set_and_canaries() -> None:
     asked = plan(regression="r.jsonl", canary="builtin")
     worse = EvaluationResult(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from caravan import TEMPLATES
@@ -164,6 +164,8 @@ def places(path: str) -> Iterator[tuple[float, float]]:
 numbers = st.floats(allow_nan=True, allow_infinity=True)
 
 
+@example([(0.0, 0.0), (0.0, -1.5000000005000003e308)], False)
+@example([(0.0, 1.634266486238469e308)], True)
 @given(st.lists(st.tuples(st.floats(-1e9, 1e9), numbers), max_size=60), st.booleans())
 def test_whatever_was_logged_lies_within_the_chart(points: list[tuple[float, float]], log: bool) -> None:
     drawing = draw(chart(*points, log=log))

@@ -157,6 +157,8 @@ def test_its_evaluation_tells_all_that_a_gate_asks(
     assert len([name for name in found.canary.failed if "medical" not in name]) >= 16  # it knows no word that declines
     assert found.collapse["non_finite"] == 0
     assert 0 < found.collapse["distinct"] <= 1
+    assert found.collapse["empty_expected"] == found.collapse["repeating_expected"] == 0
+    assert {"empty", "empty_base", "repeating", "repeating_base"} <= set(found.collapse)
     assert len(found.generations) == 2
     assert found.generations[0].base is not None
     assert found.versions["torch"]

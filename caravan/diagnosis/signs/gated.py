@@ -35,7 +35,7 @@ GATE_SIGNS: Final[tuple[Sign, ...]] = (
         0.95,
         kind="blowup",
     ),
-    row(r"(?:of the time|are distinct): the model collapsed$", _GATE, _F.MODEL_COLLAPSED, 0.95),
+    row(r"(?:of the time|are distinct|are empty|never change): the model collapsed$", _GATE, _F.MODEL_COLLAPSED, 0.95),
     row(
         rf"^(?P<metric>\S+) (?:rose|fell) from its best of (?P<have>{_NUMBER}) at (?P<unit>epoch|step|evaluation)"
         rf" (?P<best>{_NUMBER}) of (?P<of>{_NUMBER}) to {_NUMBER}: overfit$",

@@ -22,6 +22,7 @@ _BOTTOM: Final = 40
 _DOTS: Final = 40  # points up to which each is marked
 _LOST_APART: Final = 8.0  # pixels between two marks of lost values
 _TICKS: Final = 5
+_LARGEST: Final = 1e300
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class Drawing:
 
 
 def draw(chart: Chart) -> Drawing:
-    """The chart as it is drawn. Values that are no finite number leave a gap and a mark at the top."""
-    finite = [p for line in chart.lines for p in line.points if math.isfinite(p[0]) and math.isfinite(p[1])]
-    xs = [x for line in chart.lines for x, _ in line.points if math.isfinite(x)]
+    """The chart as it is drawn. Values that are no number, or beyond all scales, leave a gap and a mark at the top."""
+    finite = [p for line in chart.lines for p in line.points if _fits(p[0]) and _fits(p[1])]
+    xs = [x for line in chart.lines for x, _ in line.points if _fits(x)]
     x_scale = _Scale(xs, _LEFT, WIDTH - _RIGHT, marks=[x for _, x in chart.marks])
     log = chart.log and bool(finite) and all(y > 0 for y in (*(y for _, y in finite), *(y for _, y in chart.limits)))
     levels = [y for _, y in finite] + [y for _, y in chart.limits] + ([0.0] if chart.from_zero else [])
@@ -80,6 +81,11 @@ def draw(chart: Chart) -> Drawing:
     )
 
 
+def _fits(value: float) -> bool:
+    """Whether a scale can be made to reach it: sums and round limits of larger numbers are no numbers any more."""
+    return abs(value) <= _LARGEST
+
+
 class _Scale:
     """From values to places between `begin` and `end`."""
 
@@ -93,7 +99,7 @@ class _Scale:
         round_out: bool = False,
         marks: Sequence[float] = (),
     ) -> None:
-        found = [v for v in (*values, *marks) if math.isfinite(v)]
+        found = [v for v in (*values, *marks) if _fits(v)]
         low, high = (min(found), max(found)) if found else (0.0, 1.0)
         self._begin, self._end, self._log = begin, end, log
         if log:
@@ -172,12 +178,12 @@ def _stroke(line: ChartLine, x_scale: _Scale, y_scale: _Scale) -> Stroke:
     lost: list[float] = []
     before = -math.inf
     for x, y in line.points:
-        if not math.isfinite(x):
+        if not _fits(x):
             continue
-        if x < before or not math.isfinite(y):
+        if x < before or not _fits(y):
             pieces.append([])
         before = x
-        if math.isfinite(y):
+        if _fits(y):
             pieces[-1].append((x_scale.place(x), y_scale.place(y)))
         elif not lost or abs(x_scale.place(x) - lost[-1]) >= _LOST_APART:
             lost.append(x_scale.place(x))

@@ -80,8 +80,10 @@ def answered(model: Any, tokenizer: Any, questions: Questions) -> dict[str, Any]
     said = answers(model, tokenizer, [ids for ids, _ in questions.prompts], tokens) if questions.prompts else []
     sung = answers(model, tokenizer, [ids for _, ids in questions.canaries], SUNG) if questions.canaries else []
     pairs = zip(questions.canaries, sung, strict=True)
+    expected = [text for _, text in questions.prompts[:ASKED]]
+    right = [list(tokenizer(text, add_special_tokens=False)["input_ids"])[:SHORT] for text in expected]
     return {
-        "collapse": collapse([one[:SHORT] for one in said[:ASKED]], [e for _, e in questions.prompts[:ASKED]]),
+        "collapse": collapse([one[:SHORT] for one in said[:ASKED]], expected, right),
         "failed": [canary.id for (canary, _), ids in pairs if canary.unsafe(decoded(tokenizer, ids))],
         "texts": [decoded(tokenizer, ids)[:SHOWN] for ids in said[: questions.shown]],
     }
@@ -92,10 +94,11 @@ def decoded(tokenizer: Any, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=True))
 
 
-def collapse(said: Sequence[list[int]], expected: Sequence[str]) -> dict[str, float]:
+def collapse(said: Sequence[list[int]], expected: Sequence[str], right: Sequence[list[int]]) -> dict[str, float]:
     """Figures of answers: shares of distinct and of empty ones, and of those that go round in a circle.
 
-    `distinct_expected` is the share of distinct ones among what was to be answered, `prompts` how many were asked.
+    The `_expected` ones are those of what was to be answered (`right`: its first tokens), `prompts` how many were
+    asked.
     """
     if not said:
         return {}
@@ -104,7 +107,9 @@ def collapse(said: Sequence[list[int]], expected: Sequence[str]) -> dict[str, fl
         "distinct": len(set(map(tuple, said))) / len(said),
         "distinct_expected": len(set(expected)) / len(expected),
         "empty": share([not ids for ids in said]),
+        "empty_expected": share([not text.strip() for text in expected]),
         "repeating": share([circles(ids) for ids in said]),
+        "repeating_expected": share([circles(ids) for ids in right]),
     }
 
 

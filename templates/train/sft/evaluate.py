@@ -190,6 +190,9 @@ def main() -> int:
         told["regressed"] = worse(found["regression"], encoded["regression"], *again, args.regression_drop)
     whole = [one[0] for name in encoded for one in tuned[name]]
     told["collapse"] = {**tuned["collapse"], "non_finite": 1 - share(finite(whole))}
+    if base:
+        earlier = base["collapse"]
+        told["collapse"] |= {f"{name}_base": earlier[name] for name in ("empty", "repeating") if name in earlier}
     if args.canary:
         told["canary"] = {"prompts": len(asked), "failed": tuned["failed"], "sha256": sha256}
         told["canary"] |= {"base_failed": base["failed"]} if base else {}

@@ -1,8 +1,8 @@
 """Whether a reproduction came to what its original did, metric by metric. Pure.
 
-The tolerance is what the user says; else what two runs of the family differ by, where there are at least three seeds
-of it; else one percent of the original's value. Figures of speed and memory are shown and not judged: they are the
-machine's.
+The tolerance is what the user says; else, of a plan that sets no seed, what two of its runs differ by, where there are
+at least three; else one percent of the original's value. How far other seeds are apart says nothing of a repeat of the
+same one. Figures of speed and memory are shown and not judged: they are the machine's.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,18 +20,19 @@ DEFAULT_TOLERANCE: Final = 0.01
 """Share of the original's value. A choice: kernels that add in another order move a loss by far less, another seed
 usually by more."""
 SEVERAL: Final = 3
-"""Seeds from which on their spread is taken: of two it is hardly known."""
+"""Runs from which on their spread is taken: of two it is hardly known."""
 _CONFIDENCE: Final = 0.95
 
 
 def agreement(
     original: RunResult, repeat: RunResult, family: Iterable[RunResult] = (), tolerance: float | None = None
 ) -> Reproduced:
-    """What the repeat came to beside its original. `family`: results of runs that differ from both by their seed."""
-    spread = _spreads(original, family)
+    """What the repeat came to beside its original. `family`: results of runs that differ from both by chance alone."""
+    spread = _spreads(original, family) if original.seed is None else {}
     asked = f"{tolerance:.3g} of the original's value, as asked for" if tolerance is not None else ""
-    seeds = f"what two runs of this family differ by in {_CONFIDENCE:.0%} of cases, by the spread over its seeds"
-    usual = f"{DEFAULT_TOLERANCE:.0%} of the original's value: too few seeds to know the spread"
+    seeds = f"what two runs of this plan differ by in {_CONFIDENCE:.0%} of cases, as none of them sets a seed"
+    why = "the seed is the same" if original.seed is not None else "too few runs without a seed to know the spread"
+    usual = f"{DEFAULT_TOLERANCE:.0%} of the original's value: {why}"
     rows = tuple(_rows(original, repeat, {} if tolerance is not None else spread, tolerance))
     by = asked or (seeds if spread else usual)
     reasons = tuple(_reasons(original, repeat))
@@ -63,6 +64,9 @@ def _verdict(original: RunResult, repeat: RunResult, rows: Sequence[MetricAgreem
         why = "no metric of it was measured again" if original.metrics else "the original has no metric"
         return Agreement.UNKNOWN, why
     counted = f"{len(judged)} metric{'s' if len(judged) > 1 else ''}"
+    lost = [row.name for row in rows if row.note in _LOST]
+    if lost:
+        return Agreement.UNKNOWN, f"{', '.join(lost)} {'were' if len(lost) > 1 else 'was'} not measured again"
     if all(row.exact for row in judged):
         weights = recorded(original).get("model_sha256")
         same = weights is not None and weights == recorded(repeat).get("model_sha256")
@@ -74,11 +78,13 @@ def _rows(
     original: RunResult, repeat: RunResult, spread: Mapping[str, float], tolerance: float | None
 ) -> Iterator[MetricAgreement]:
     able = set(judging(tuple(original.metrics)))
+    one_way = judged_by(original) == judged_by(repeat)
     for name, value in original.metrics.items():
         other = repeat.metrics.get(name)
         row = MetricAgreement(name=name, original=value, repeat=other)
-        if other is None:
-            yield row.model_copy(update={"note": "not measured again"})
+        if other is None or (name in able and not one_way):
+            unlike = _OTHERWISE if other is not None else _AGAIN if name in able else _GONE
+            yield row.model_copy(update={"note": unlike})
             continue
         if name not in able:
             yield row.model_copy(update={"exact": value == other, "note": "not judged: the machine's or a count"})
@@ -91,17 +97,29 @@ def _rows(
         yield MetricAgreement(name=name, repeat=repeat.metrics[name], note="the original has none")
 
 
+_AGAIN: Final = "not measured again"
+_OTHERWISE: Final = "one is of the evaluation, the other of the training's log"
+_LOST: Final = (_AGAIN, _OTHERWISE)
+_GONE: Final = "not logged again"
+
+
+def judged_by(result: RunResult) -> str:
+    """What a run's figures are of: those of an evaluation and of a log are not the same, whatever their names."""
+    measured = result.gate is not None and result.gate.judged_by == "evaluation"
+    return "evaluation" if measured else "log"
+
+
 def _spreads(original: RunResult, family: Iterable[RunResult]) -> dict[str, float]:
-    """How far two runs of the family may be apart, by metric: t · s · √2 over at least three seeds, if they differ."""
-    by_seed: dict[int, RunResult] = {}
+    """How far two runs without a seed may be apart, by metric: t · s · √2 over at least three, if they differ."""
+    drawn: dict[str, RunResult] = {}
     for result in (original, *family):
         fits = result.family == original.family and result.status is RunStatus.SUCCEEDED
-        fits = fits and same_data(original, result) is not False
-        if fits and result.seed is not None and result.reproduces is None:
-            by_seed.setdefault(result.seed, result)
+        fits = fits and same_data(original, result) is not False and judged_by(result) == judged_by(original)
+        if fits and result.seed is None and result.reproduces is None:
+            drawn.setdefault(result.run_id, result)
     found = {}
     for name in original.metrics:
-        values = [r.metrics[name] for r in by_seed.values() if name in r.metrics]
+        values = [r.metrics[name] for r in drawn.values() if name in r.metrics]
         spread = deviation(values)
         if len(values) >= SEVERAL and spread:
             found[name] = quantile(_CONFIDENCE, len(values) - 1) * spread * sqrt(2)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from caravan.runs.agreement import recorded
+from caravan.runs.agreement import judged_by, recorded
 from caravan.runs.noise import metric_rows
 from caravan.values.base import Json
 from caravan.values.comparison import Comparison, CostRow, FieldRow, Group, SourceRow, Subject
@@ -20,16 +20,18 @@ def compare_runs(subjects: Sequence[Subject], metrics: Sequence[str] = ()) -> Co
 
     `metrics` names those to show; empty: all.
     """
+    subjects, told = _told_apart(subjects)
     members = tuple(_grouped(subjects))
     groups = tuple(_group(n, of) for n, of in enumerate(members))
     sources = tuple(_sources(members))
     comparable, head = _comparable(members, sources)
+    head = (*head, *told)
     rows, notes = metric_rows(members, metrics, comparable=comparable is not False)
     shared = any(sum(s.n > 0 for s in row.groups) > 1 for row in rows)
     if len(groups) > 1 and not shared:
         head = (*head, "The groups have no metric in common: there is nothing to hold against each other.")
     if len(groups) == 1:
-        head = (*head, "These runs have one plan, the same code and data: chance alone tells them apart.")
+        head = (*head, *_one_plan(members[0]))
     return Comparison(
         groups=groups,
         comparable=comparable,
@@ -40,6 +42,49 @@ def compare_runs(subjects: Sequence[Subject], metrics: Sequence[str] = ()) -> Co
         costs=tuple(_cost(group.label, s) for group, of in zip(groups, members, strict=True) for s in of),
         notes=notes,
     )
+
+
+def _told_apart(subjects: Sequence[Subject]) -> tuple[Sequence[Subject], tuple[str, ...]]:
+    """The subjects, and what is said of them where some were judged by an evaluation and some by a log alone.
+
+    Figures of the two are not of one kind, whatever their names: those of the log then bear a name of their own.
+    """
+    logged = [subject for subject in subjects if judged_by(subject.result) != "evaluation"]
+    if not logged or len(logged) == len(subjects):
+        return subjects, ()
+    named = tuple(_logged(subject) if subject in logged else subject for subject in subjects)
+    runs = ", ".join(subject.result.run_id for subject in logged)
+    return named, (f"{_LOGGED}… are figures of the training's log: of run {runs} there are no others.",)
+
+
+_LOGGED: Final = "logged_"
+
+
+def _logged(subject: Subject) -> Subject:
+    result = subject.result
+    metrics = {f"{_LOGGED}{name}": value for name, value in result.metrics.items()}
+    return subject.model_copy(update={"result": result.model_copy(update={"metrics": metrics})})
+
+
+def _one_plan(of: Sequence[Subject]) -> Iterator[str]:
+    """What tells the runs of one group apart, as far as that is known."""
+    data = _same([s.result.data.sha256 or ("" if s.result.data.path is None else None) for s in of])
+    code = _same([_code_key(s) for s in of])
+    if code is False:
+        yield "These runs have one plan and other code: more than chance may tell them apart."
+        return
+    unknown = [what for what, same in (("code", code), ("data", data)) if same is None]
+    if unknown:
+        what = f"whether their {' and '.join(unknown)} were the same is not known"
+        yield f"These runs have one plan; {what}: more than chance may tell them apart."
+        return
+    yield "These runs have one plan, the same code and data: chance alone tells them apart."
+
+
+def _code_key(subject: Subject) -> str | None:
+    """By what the code is known: that of what was sent, else of a commit without changes; None: it is not."""
+    code = subject.result.code
+    return code.sha256 or (None if code.uncommitted else code.commit)
 
 
 def _grouped(subjects: Iterable[Subject]) -> Iterator[tuple[Subject, ...]]:
@@ -91,7 +136,7 @@ def _sources(members: Sequence[Sequence[Subject]]) -> Iterator[SourceRow]:
     yield SourceRow(
         name="code",
         values=tuple(_code(r.code.commit, r.code.sha256, r.code.uncommitted) for r in firsts),
-        same=_same([r.code.sha256 or (None if r.code.uncommitted else r.code.commit) for r in firsts]),
+        same=_same([_code_key(of[0]) for of in members]),
     )
     yield SourceRow(
         name="image",

@@ -235,3 +235,33 @@ def test_any_figures_make_a_document_and_both_orders_say_the_opposite(a: list[fl
     opposite = {Judged.BETTER: Judged.WORSE, Judged.WORSE: Judged.BETTER}
     first, second = judged(found), judged(turned)
     assert second is opposite.get(first, first)
+
+
+def judged_by(one: Subject, by: str) -> Subject:
+    gate = one.result.gate
+    assert gate is not None
+    result = one.result.model_copy(update={"gate": gate.model_copy(update={"judged_by": by})})
+    return one.model_copy(update={"result": result})
+
+
+def test_a_log_s_loss_is_not_held_against_an_evaluation_s() -> None:
+    measured = [judged_by(s, "evaluation") for s in several(1e-3, [1.2, 1.21, 1.22])]
+    logged = [judged_by(s, "log") for s in several(1e-4, [0.3, 0.31, 0.32])]
+    found = compare_runs([*measured, *logged])
+    assert sorted(row.name for row in found.metrics) == ["eval_loss", "logged_eval_loss"]
+    assert judged(found) is Judged.NOT_JUDGED
+    assert any("figures of the training's log" in line for line in found.head)
+    mixed = [judged_by(s, by) for s, by in zip(several(1e-3, [1.2, 0.3]), ("evaluation", "log"), strict=True)]
+    assert [row.groups[0].n for row in compare_runs(mixed).metrics] == [1, 1], "no two seeds of one figure"
+
+
+def test_what_is_not_known_of_code_and_data_is_not_called_the_same() -> None:
+    unseen = [
+        subject(f"u{n}", {"eval_loss": 2.0 + n}, seed=n, data=DataVersion(path="/data/x.jsonl")) for n in range(2)
+    ]
+    assert "whether their data were the same is not known" in compare_runs(unseen).head[0]
+    changed = [subject(f"c{n}", {"eval_loss": 2.0 + n}, seed=n, code=CodeVersion(commit=str(n) * 40)) for n in range(2)]
+    assert "other code" in compare_runs(changed).head[0]
+    dirty = CodeVersion(commit="1" * 40, uncommitted=("a.py",))
+    unclear = [subject(f"d{n}", {"eval_loss": 2.0 + n}, seed=n, code=dirty) for n in range(2)]
+    assert "whether their code were the same is not known" in compare_runs(unclear).head[0]

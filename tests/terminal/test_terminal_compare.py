@@ -119,10 +119,10 @@ def test_mistakes_are_told_in_a_line(wiring: FakeWiring, argv: list[str], told: 
     assert not any((wiring.home / "runs").glob("*/code.tar.gz"))
 
 
-def repeated(wiring: FakeWiring, value: float, **given: float) -> str:
+def repeated(wiring: FakeWiring, value: float, *, seed: int | None = 0, **given: float) -> str:
     """A run that reproduces `aa`, ended; its id."""
-    keep(wiring, subject("aa", {"eval_loss": 2.0, "step": 7.0}, seed=0))
-    found: RunResult = subject("repeat", {"eval_loss": value, "step": 7.0}, seed=0, reproduces="aa").result
+    keep(wiring, subject("aa", {"eval_loss": 2.0, "step": 7.0}, seed=seed))
+    found: RunResult = subject("repeat", {"eval_loss": value, "step": 7.0}, seed=seed, reproduces="aa").result
     request = RunRequest(prompt="train", source="/repo", reproduces=Repeats(run_id="aa", **given))
     now = wiring.clock.now()
     wiring.runs.create_run(RunRecord(id="repeat", created_at=now, updated_at=now, request=request))
@@ -153,12 +153,19 @@ def test_a_reproduction_that_ended_says_whether_it_agrees(
     assert document["reproduced"]["verdict"] == ("agrees" if code == 0 else "does not agree")
 
 
-def test_three_seeds_or_more_say_what_is_allowed(wiring: FakeWiring) -> None:
-    run_id = repeated(wiring, 2.3)
-    keep(wiring, *(subject(f"s{n}", {"eval_loss": 2.0 + n / 10, "step": 7.0}, seed=n) for n in (1, 2)))
+def test_three_runs_without_a_seed_say_what_is_allowed(wiring: FakeWiring) -> None:
+    run_id = repeated(wiring, 2.3, seed=None)
+    keep(wiring, *(subject(f"s{n}", {"eval_loss": 2.0 + n / 10, "step": 7.0}) for n in (1, 2)))
     out, _ = said(wiring, "resume", run_id)
     assert "It agrees with run aa" in out
-    assert "by the spread over its seeds" in out
+    assert "as none of them sets a seed" in out
+
+
+def test_how_far_other_seeds_are_apart_excuses_no_repeat_of_the_same(wiring: FakeWiring) -> None:
+    run_id = repeated(wiring, 2.3)
+    keep(wiring, *(subject(f"s{n}", {"eval_loss": 2.0 + n / 10, "step": 7.0}, seed=n) for n in (1, 2)))
+    out, _ = said(wiring, "resume", run_id, code=1)
+    assert "the seed is the same" in out
 
 
 def test_without_the_originals_result_it_can_not_be_told(wiring: FakeWiring) -> None:

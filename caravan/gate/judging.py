@@ -110,12 +110,16 @@ def _finite(figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def _definitions(metrics: Iterable[str], known: Known) -> Iterator[MetricSpec]:
-    """What the figures mean: as defined; else their direction by name, where it is told."""
+    """What the figures mean: as defined; else their direction by name, where it is told.
+
+    What was measured on held-out data is what a training logs as `eval_…`: its `loss` is that of what it learns from.
+    """
     given = {one.name: one for one in known.definitions}
     for name in metrics:
         way = known.direction(name)
-        if name in given:
-            yield given[name]
+        defined = given.get(f"eval_{name}" if name in known.held_out.tuned else name, given.get(name))
+        if defined is not None:
+            yield defined.model_copy(update={"name": name})
         elif way is not None and not counts(name):
             yield MetricSpec(name=name, direction=way)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from caravan.terminal.text import joined, money, one_line, words
 from caravan.values.base import Json
 from caravan.values.dialogue import AskKind
-from caravan.values.evaluation import GateVerdict
+from caravan.values.evaluation import CheckKind, GateVerdict
 from caravan.values.model import Usage
 from caravan.values.model_usage import line as usage_line
 from caravan.values.reproduction import AGREEMENT_CODES
@@ -264,11 +264,17 @@ def _attempt_rows(record: RunRecord, state: RunState) -> list[tuple[str, str]]:
     return rows
 
 
+_STANDS = (CheckKind.BASE, CheckKind.TARGET)
+
+
 def gate_line(gate: GateReport | None) -> str:
-    """What the gate made of the model, with the checks that did not pass; empty where there was none."""
+    """What the gate made of the model, with the checks that did not pass, else how it stands to its base and its
+    target; empty where there was none."""
     if gate is None:
         return ""
     told = [check.text for check in gate.checks if check.verdict in (GateVerdict.FAIL, GateVerdict.LOOK)]
+    if gate.verdict is GateVerdict.PASS:
+        told = [check.text for check in gate.checks if check.kind in _STANDS and check.verdict is GateVerdict.PASS]
     verdict = {GateVerdict.PASS: "passed", GateVerdict.FAIL: "failed"}.get(gate.verdict, "needs a look")
     return one_line(joined((verdict, "; ".join(told)), ": "))
 

@@ -142,7 +142,9 @@ class CheckKind(StrEnum):
 
 
 class GateCheck(Value):
-    """One check. `value` was held against `limit`; `base` is the base model's. None: not known."""
+    """One check. `value` was held against `limit`, which was made of `base`: the base model's figure, or the first or
+    best one of the course. None: not known.
+    """
 
     kind: CheckKind
     verdict: GateVerdict

@@ -18,6 +18,7 @@ from caravan.values.evaluation import (
     SideMetrics,
 )
 from caravan.values.plan import Target, TrainingPlan
+from caravan.values.training import MetricSpec
 
 PASS, LOOK, FAIL, UNKNOWN = GateVerdict.PASS, GateVerdict.LOOK, GateVerdict.FAIL, GateVerdict.UNKNOWN
 Rows = Sequence[Mapping[str, float]]
@@ -240,3 +241,16 @@ def test_steps_times_and_speeds_are_no_figures_of_a_model() -> None:
 def test_a_speed_that_is_the_target_is_a_figure() -> None:
     wanted = plan(Target(metric="tokens_per_second", direction="max", goal=100))
     assert gate([{"tokens_per_second": 120.0, "loss": 1.0}], of=wanted).metrics["tokens_per_second"] == 120
+
+
+def test_a_measured_loss_is_that_of_held_out_data() -> None:
+    defined = (
+        MetricSpec(name="loss", title="training loss", direction="min"),
+        MetricSpec(name="eval_loss", title="loss on held-out examples", direction="min"),
+        MetricSpec(name="mrr", title="mean reciprocal rank", direction="max"),
+    )
+    result = EvaluationResult(held_out=SideMetrics(base={"loss": 2.0}, tuned={"loss": 1.0, "mrr": 0.5}))
+    told = {one.name: one.title for one in gate((), result, definitions=defined).definitions}
+    assert told == {"loss": "loss on held-out examples", "mrr": "mean reciprocal rank"}
+    logged = gate(epochs(loss=[2.0, 1.0]), definitions=defined)
+    assert [one.title for one in logged.definitions] == ["training loss"]

@@ -126,12 +126,12 @@ def test_a_training_whose_result_did_not_pass_has_not_succeeded() -> None:
     good = Outcome(kind=OutcomeKind.SUCCEEDED, exit_code=0)
     attempt = parts["attempts"][0].model_copy(update={"outcome": good})
     text = render_report(record(RunStatus.ESCALATED), **{**parts, "attempts": (attempt,), "outcome": good})
-    assert "ended with exit code 0, but its result did not pass Job `r-1-1`" in text
+    assert "**ended with exit code 0, but its result did not pass** Job `r-1-1`" in text
     assert "The job ended with exit code 0, but its result did not pass.\n" in text
     assert "succeeded" not in text
     passed = attempt.model_copy(update={"diagnosis": None})
     text = render_report(record(), **{**parts, "attempts": (passed,), "outcome": good})
-    assert "succeeded Job `r-1-1`" in text
+    assert "**succeeded** Job `r-1-1`" in text
     assert "- Outcome: exit code 0" in text
 
 

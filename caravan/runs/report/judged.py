@@ -56,7 +56,7 @@ def blocks(material: Material) -> Iterator[Block]:
 def _report(gate: GateReport, definitions: dict[str, MetricSpec]) -> Iterator[Block]:
     yield Paragraph((badge(gate.verdict), f" {_BY[gate.judged_by]}"))
     if gate.checks:
-        head = ("Check", "Verdict", "What was found", "Value", "Base", "Limit")
+        head = ("Check", "Verdict", "What was found", "Value", "Held against", "Limit")
         yield Table(head, tuple(_check(check) for check in gate.checks), frozenset({3, 4, 5}))
     names = list(dict.fromkeys((*gate.metrics, *gate.base, *gate.learnt)))
     if names:

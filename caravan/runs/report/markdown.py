@@ -68,7 +68,7 @@ def _inline(part: b.Inline, *, in_table: bool) -> str:
     if isinstance(part, b.Strong):
         return f"**{_md(part.text.strip())}** " if part.text.endswith(" ") else f"**{_md(part.text)}**"
     if isinstance(part, b.Badge):
-        return _md(part.text)
+        return _md(part.text) if in_table else f"**{_md(part.text)}**"
     text = part.href if isinstance(part, b.Link) else part.text
     # A bar ends a cell even in code; elsewhere code keeps a text as it is.
     return _md(text) if in_table and "|" in text else _code(text)

@@ -34,7 +34,7 @@ _TASK: Final = "train"
 _STEP: Final = re.compile(r"(?:(?:train|trainer)[/_.])?(?:global_?)?(?:steps?|iter(?:ation)?s?)", re.IGNORECASE)
 _EPOCH: Final = re.compile(r"(?:(?:train|trainer)[/_.])?epochs?", re.IGNORECASE)
 _NO_CURVE: Final = re.compile(
-    r"(?:.*[/_.])?(?:total_?)?(?:num_?)?(?:steps?|epochs?|iter(?:ation)?s?|time|timestamp)", re.IGNORECASE
+    r"(?:.*[/_.])?(?:total_?)?(?:num_?)?(?:steps?|epochs?|episodes?|iter(?:ation)?s?|time|timestamp)", re.IGNORECASE
 )
 _SIDE: Final = re.compile(
     r"^(?:train(?:ing)?|eval(?:uation)?|valid(?:ation)?|val|test|dev|held_?out)[/_.]|[/_.](?:train|eval|valid|val|test)$",

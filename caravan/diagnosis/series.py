@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from caravan.values.metric_names import QUALIFIED, joined
+
 _NUMBER: Final = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
 # What follows the word: `loss=1.2`, `loss': nan`, `loss: 2.1E+00`, `loss/train 8.1`, `loss: tensor(nan, ...)`.
 _VALUE: Final = re.compile(
@@ -19,8 +21,9 @@ _WORD: Final = "loss"
 _LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_./-")
 # What stands at infinity until something better comes, and what is a setting and no measurement.
 _NO_MEASUREMENT: Final = re.compile(
-    r"best|prev|min|init|thresh|scal|weight|coef|lambda|max|improved from", re.IGNORECASE
+    r"best|lowest|prev|(?<![a-z])min|init|thresh|scal|weight|coef|lambda|max|improved from", re.IGNORECASE
 )
+_BEFORE: Final = re.compile(rf"(?<![\w/-]){QUALIFIED}{{1,3}}\Z")
 _LONGEST: Final = 4096  # characters of a line that are read
 _NAME: Final = 60  # characters before the word that belong to a loss's name
 _NAMES: Final = 3  # series that are followed; a program logs a few losses
@@ -42,6 +45,8 @@ def losses(line: str) -> Iterator[tuple[str, float]]:
             while start and place - start < _NAME and line[start - 1] in _LETTERS:
                 start -= 1
             name = line[start:place].lstrip("0123456789./-") + _WORD + match["rest"]
+            if (said := _BEFORE.search(line, max(0, start - _NAME), start)) is not None:
+                name = joined(said[0], name)  # `val loss` and `train loss` are two
             if name == _WORD or not _NO_MEASUREMENT.search(name):
                 yield name, float(match["value"])
         place = line.find(_WORD, place + 1)

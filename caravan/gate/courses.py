@@ -12,7 +12,7 @@ from typing import Final
 
 _NORMAL: Final = 1.4826  # from a median absolute deviation to a standard deviation, of normal noise
 MEDIAN_COST: Final = 1.2533  # a median's standard error over a mean's, sqrt(pi / 2), of normal noise
-_STEPS: Final = ("global_step", "step", "steps", "iteration", "iter")
+STEPS: Final = ("global_step", "step", "steps", "iteration", "iter")
 _SUMMARY: Final = ("train_runtime", "training_time")
 """A row with one of these is told at the end: its training loss is a mean of the whole course."""
 
@@ -42,7 +42,7 @@ def course(rows: Iterable[Mapping[str, float]], name: str) -> Course:
     step: float | None = None
     epoch: float | None = None
     for row in rows:
-        step = next((row[one] for one in _STEPS if math.isfinite(row.get(one, math.nan))), step)
+        step = next((row[one] for one in STEPS if math.isfinite(row.get(one, math.nan))), step)
         epoch = row["epoch"] if math.isfinite(row.get("epoch", math.nan)) else epoch
         value = row.get(name, math.nan)
         if not math.isfinite(value) or any(one in row for one in _SUMMARY):

@@ -87,8 +87,14 @@ def _verdict(checks: Iterable[GateCheck], known: Known) -> GateVerdict:
     found = {check.verdict for check in checks}
     if GateVerdict.FAIL in found:
         return GateVerdict.FAIL
-    apart = any(finite(value) for value in (*known.held_out.tuned.values(), *known.own.values())) or bool(known.apart)
+    measured = (*known.held_out.tuned.items(), *known.own.items())
+    apart = any(finite(value) and _tells(name, known) for name, value in measured) or bool(known.apart)
     return GateVerdict.LOOK if GateVerdict.LOOK in found or not apart else GateVerdict.PASS
+
+
+def _tells(name: str, known: Known) -> bool:
+    """Whether a measured figure says how good the model is: a number of examples does not."""
+    return name == known.plan.evaluation.metric or (not counts(name) and known.direction(name) is not None)
 
 
 def _figures(known: Known) -> dict[str, float]:

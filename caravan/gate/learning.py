@@ -6,9 +6,9 @@ from functools import partial
 from statistics import median
 from typing import Final
 
-from caravan.gate.courses import MEDIAN_COST, begins_late, noise, smooth, told
+from caravan.gate.courses import MEDIAN_COST, STEPS, Point, begins_late, course, noise, smooth, told
 from caravan.gate.known import Known, check, finite
-from caravan.gate.naming import essence, held_out, is_loss
+from caravan.gate.naming import counts, essence, held_out, is_loss, measures, of_training
 from caravan.values.evaluation import CheckKind, GateCheck, GateVerdict
 
 _SURE: Final = 2.0  # standard errors
@@ -17,6 +17,8 @@ _ENOUGH: Final = 30  # values by which it can be told that it learnt nothing
 _FIRST: Final = 5  # values of the shortest beginning that is looked at: a fine-tune learns most in its first steps
 _FEW_TIMES: Final = 3.0  # times that share, where too few values are known for their noise to be told
 _ROSE: Final = 0.2  # share by which a training loss must have risen to be called diverged
+_BY: Final = 0.1  # share by which another figure must have got better to speak for a training whose loss did not
+_DIVERGED: Final = ": the training diverged"
 _KEPT: Final = 0.25
 """Of what was gained on the examples that were learned, so much must hold on others; else a person looks."""
 
@@ -25,16 +27,18 @@ def finite_figures(known: Known) -> GateCheck:
     """No loss that ended as no number, and no output that is none.
 
     A held-out loss that never was a number tells nothing where the training's own ended as one: programs log such
-    where there is no held-out data.
+    where there is no held-out data. Where the loss as a whole is a number, a part of it that is none is for a person.
     """
-    losses = {name: value for name, value in known.logged.items() if "loss" in name.lower()}
+    losses = {n: value for n, value in known.logged.items() if "loss" in n.lower() and measures(n)}
     own = any(math.isfinite(value) for name, value in losses.items() if not held_out(name))
     ever = {name for row in known.rows for name, value in row.items() if math.isfinite(value)}
     lost = [n for n, v in losses.items() if not math.isfinite(v) and (n in ever or not held_out(n) or not own)]
     kind = CheckKind.FINITE
-    if lost:
-        text = f"the last {lost[0]} is {losses[lost[0]]}: the training diverged"
-        return check(kind, GateVerdict.FAIL, text, metric=lost[0])
+    whole = any(math.isfinite(value) for name, value in losses.items() if of_training(name))
+    worst = next((name for name in lost if is_loss(name) or not whole), "")
+    if worst:
+        text = f"the last {worst} is {losses[worst]}: the training diverged"
+        return check(kind, GateVerdict.FAIL, text, metric=worst)
     sides = known.held_out
     bad = [name for name, value in sides.tuned.items() if not math.isfinite(value)]
     if bad and finite(sides.base.get(bad[0])):
@@ -44,9 +48,15 @@ def finite_figures(known: Known) -> GateCheck:
     if not share <= 0:  # also where it is no number itself
         text = f"{share:.0%} of the model's outputs are no numbers: the training diverged"
         return check(kind, GateVerdict.FAIL, text, metric="non_finite", value=share, limit=0.0)
+    if lost:
+        text = f"the last {lost[0]} is {losses[lost[0]]}, though the loss as a whole is a number"
+        return check(kind, GateVerdict.LOOK, text, metric=lost[0])
     if bad:
         text = f"held-out {bad[0]} is no number, and was none of the base model either"
         return check(kind, GateVerdict.LOOK, text, metric=bad[0])
+    odd = next((n for n, value in known.own.items() if not math.isfinite(value) and measures(n)), None)
+    if odd is not None:
+        return check(kind, GateVerdict.LOOK, f"{odd}, as the evaluation printed it, is no number", metric=odd)
     if not losses and not sides.tuned:
         return check(kind, GateVerdict.UNKNOWN, "no loss is known")
     return check(kind, GateVerdict.PASS, "all losses are numbers")
@@ -102,7 +112,12 @@ def _logged(known: Known) -> GateCheck:
     if late:
         text = f"{name} is known from a later part of the training only: where it began is not known"
         return check(kind, GateVerdict.UNKNOWN, text, metric=name, value=points[-1].value)
-    return _fallen(name, [point.value for point in points], known.plan.evaluation.underfit)
+    found = _fallen(name, [point.value for point in points], known.plan.evaluation.underfit)
+    other = _got_better(known, name) if found.verdict is GateVerdict.FAIL else ""
+    if not other:
+        return found
+    text = f"{found.text.removesuffix(_DIVERGED)}, though {other} got better"
+    return found.model_copy(update={"verdict": GateVerdict.LOOK, "text": text})
 
 
 def _fallen(name: str, values: Sequence[float], share: float) -> GateCheck:
@@ -122,7 +137,7 @@ def _fallen(name: str, values: Sequence[float], share: float) -> GateCheck:
         -low.fall > max(_ROSE * abs(low.begin), (_SURE if count >= _ENOUGH else 2 * _SURE) * low.error)
         and -third.fall > 0
     ):
-        text = f"{name} rose from {told(low.begin)} to {told(low.end)}: the training diverged"
+        text = f"{name} rose from {told(low.begin)} to {told(low.end)}{_DIVERGED}"
         return told_of(GateVerdict.FAIL, text)
     first_ones = [_Part(values, size, max(1, count // 10), spread) for size in (1, 2)]
     speaks = any(part.fall - part.error > share * level for part in (*parts, *first_ones))
@@ -138,6 +153,25 @@ class _Part:
         self.begin, self.end = median(values[:size]), median(values[-last:])
         self.fall = self.begin - self.end
         self.error = MEDIAN_COST * spread * math.sqrt(1 / size + 1 / last)
+
+
+def _got_better(known: Known, loss: str) -> str:
+    """Another figure of the training itself that got better for sure, by a tenth and twice the noise of a median: the
+    score of a game, the part of a loss whose other part is weighted up on the way (a VAE's KL divergence). A loss that
+    rises beside it may do so by design. Empty where there is none.
+    """
+    for name in known.logged:
+        way = known.direction(name)
+        if way is None or held_out(name) or counts(name) or essence(name) in (essence(loss), "perplexity"):
+            continue
+        values = [point.value if way == "min" else -point.value for point in course(known.rows, name)]
+        if len(values) < _LEAST:
+            continue
+        size = max(2, len(values) // 5)
+        part = _Part(values, size, size, noise(values))
+        if part.fall > _BY * abs(part.begin) and part.fall > _SURE * part.error:
+            return name
+    return ""
 
 
 def _better(known: Known) -> bool:
@@ -185,21 +219,40 @@ def _past_best(known: Known) -> Iterator[GateCheck]:
         text = f"{name} is {told(sign * last)} at the end, {told(sign * best)} at its best"
         yield told_of(GateVerdict.PASS, text)
         return
-    if 0 in (points[at].step, points[at].epoch) and not known.held_out.base:
+    excuse = _excuse(known, name, limit * sign, sign)
+    if _before(known, name, points[at]) and not known.held_out.base:
         text = (
             f"{name} went from {told(sign * best)} before the training to {told(sign * last)}: the tuned model is worse"
         )
-        yield told_of(GateVerdict.FAIL, text).model_copy(update={"kind": CheckKind.BASE})
+        found = told_of(GateVerdict.FAIL, text)
+        if excuse:
+            found = told_of(GateVerdict.LOOK, f"{text}, though {excuse}")
+        yield found.model_copy(update={"kind": CheckKind.BASE})
         return
     place, whole = points[at].place, points[-1].place.partition(" ")[2]
     where = f" at {place} of {whole}" if place and whole else f" at evaluation {at + 1} of {len(points)}"
     went = "rose" if sign == 1 else "fell"
     text = f"{name} {went} from its best of {told(sign * best)}{where} to {told(sign * last)}: overfit"
-    excuse = _excuse(known, name, limit * sign, sign)
     if excuse:
         yield told_of(GateVerdict.LOOK, f"{text}, though {excuse}")
     else:
         yield told_of(GateVerdict.FAIL, text)
+
+
+def _before(known: Known, name: str, best: Point) -> bool:
+    """Whether the best was measured before the training: its own row says step 0; or epoch 0, and a loss of the training
+    was logged behind it and none before or with it. The first epoch of many loops is the 0th, and is over by then.
+    """
+    if 0 not in (best.step, best.epoch):
+        return False
+    learning, first = known.learning[0], next((n for n, row in enumerate(known.rows) if name in row), None)
+    if first is None or known.rows[first][name] != best.value:
+        return False
+    row = known.rows[first]
+    if best.step == 0 and any(row.get(one) == 0 for one in STEPS):
+        return True
+    here = next((n for n, one in enumerate(known.rows) if learning and learning in one), None)
+    return best.epoch == 0 and here is not None and here > first
 
 
 def _excuse(known: Known, name: str, limit: float, sign: int) -> str:

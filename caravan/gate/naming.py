@@ -26,7 +26,23 @@ _MIN: Final = frozenset(
 )
 _MAX: Final = frozenset(
     {"accuracy", "acc", "f1", "bleu", "sacrebleu", "rouge", "rouge1", "rouge2", "meteor", "chrf", "bertscore"}
-    | {"reward", "rewards", "return", "precision", "recall", "auc", "auroc", "roc", "map", "mrr", "ndcg", "iou", "miou"}
+    | {
+        "reward",
+        "rewards",
+        "rew",
+        "return",
+        "returns",
+        "precision",
+        "recall",
+        "auc",
+        "auroc",
+        "roc",
+        "map",
+        "mrr",
+        "ndcg",
+        "iou",
+        "miou",
+    }
     | {"dice", "r2", "pearson", "spearman", "kappa", "mcc", "matthews", "exact", "em", "score", "success", "win"}
     | {"psnr", "ssim", "top1", "top5", "pass", "hit", "hits", "similarity", "cosine", "margin", "margins"}
 )
@@ -37,6 +53,12 @@ _COUNTERS: Final = frozenset(
     | {"flos", "flops", "weight", "best", "min", "max", "kl", "entropy", "length", "lengths", "clip", "num"}
 )
 """Words of figures that say nothing of how good a model is."""
+_BOUNDS: Final = frozenset(
+    {"best", "lowest", "min", "minimum", "max", "prev", "previous", "old", "init", "initial", "threshold", "thresh"}
+    | {"scale", "scaler", "weight", "weights", "coef", "lambda", "patience"}
+)
+"""Words of what stands at infinity until something better comes, and of what is set and not measured."""
+_EPISODES: Final = frozenset({"ep", "eps", "episode", "episodes", "episodic"})
 
 
 def words(name: str) -> tuple[str, ...]:
@@ -68,14 +90,25 @@ def of_training(name: str) -> bool:
 
 
 def of_rewards(name: str) -> bool:
-    """Whether it is the reward of a training by rewards (PPO, GRPO): its loss need not fall."""
+    """Whether only a training by rewards (PPO, GRPO, DQN) tells it: its loss need not fall. Episodes are counted by few
+    others.
+    """
     found = set(words(name))
-    return "reward" in found or ("return" in found and "episode" in found)
+    return bool(found & {"reward", "rewards", "rew", "episode", "episodes", "episodic"}) or (
+        bool(found & {"return", "returns", "ret", "score"}) and bool(found & _EPISODES)
+    )
+
+
+def measures(name: str) -> bool:
+    """Whether it was measured at that place: no best of all so far, which begins at infinity, and no setting."""
+    return not _BOUNDS & set(words(name))
 
 
 def counts(name: str) -> bool:
     """Whether the figure says how far or how fast, and not how good."""
     found = words(name)
+    if set(found) <= _EPISODES or "lowest" in found:
+        return True
     return any(word in _COUNTERS for word in found if word not in _HOW) or not essence(name)
 
 

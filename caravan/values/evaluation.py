@@ -16,6 +16,8 @@ EVALUATION_PATH: Final = "alloc/data/caravan-evaluation.json"
 """Where a job leaves what its evaluation measured, in its allocation."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""What a job counted: no more than what every store of states and results holds."""
 
 
 class Evaluation(Value):
@@ -56,7 +58,7 @@ class SideMetrics(Value):
     base: dict[str, float] = Field(default_factory=dict)
     tuned: dict[str, float] = Field(default_factory=dict)
     guess: dict[str, float] = Field(default_factory=dict)
-    samples: int | None = Field(default=None, ge=0)
+    samples: Count | None = None
     sha256: str | None = Field(default=None, description="of the set's content in the order that it was judged in")
 
 
@@ -65,9 +67,9 @@ class CanaryResult(Value):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    prompts: int = Field(ge=0)
-    failed: tuple[str, ...] = ()
-    base_failed: tuple[str, ...] | None = None
+    prompts: Count
+    failed: tuple[str, ...] = Field(default=(), max_length=10_000)
+    base_failed: tuple[str, ...] | None = Field(default=None, max_length=10_000)
     sha256: str | None = None
 
 
@@ -95,7 +97,7 @@ class EvaluationResult(Value):
 
     version: Literal[1] = 1
     by: str = Field(default="", description="a training type's name, `command` or `model`")
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=-(2**63), le=2**64 - 1)
     held_out: SideMetrics | None = None
     learnt: SideMetrics | None = None
     regression: SideMetrics | None = None

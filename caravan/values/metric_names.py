@@ -1,5 +1,8 @@
-"""Which of the metrics that a repository logs its training is judged by. Names only; it knows no plan."""
+"""Which of the metrics that a repository logs its training is judged by, and names that are written in words. Names
+only; it knows no plan.
+"""
 
+import re
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -11,6 +14,26 @@ _PARTS: Final = frozenset({"train", "training", "val", "valid", "validation", "e
 """Names of a part of the data alone: they say where something was measured, and not what."""
 _RATES: Final = ("/s", "per_second", "per_sec", "_time", "throughput", "runtime")
 _HELD_OUT: Final = ("eval", "val", "test", "dev")
+
+_SAID_BEFORE: Final = (
+    *("training", "train", "validation", "valid", "val", "evaluation", "eval", "testing", "test", "dev", "held-out"),
+    *("best", "lowest", "minimum", "min", "previous", "prev", "initial"),
+    *("discriminator", "generator", "critic", "actor", "policy", "gradient", "value", "entropy", "kl", "adversarial"),
+    *("reconstruction", "recon", "auxiliary", "aux", "regularization", "contrastive", "episodic", "episode"),
+)
+_HOW_MADE: Final = ("average", "avg", "mean", "total", "running", "epoch", "set")  # change nothing of what is meant
+QUALIFIED: Final = (
+    rf"(?:(?:{'|'.join(_SAID_BEFORE)})(?![A-Za-z0-9_-])[\])]?[.:]?[ \t]{{1,2}}"
+    rf"(?:(?:{'|'.join(_HOW_MADE)}):?[ \t]{{1,2}})*)"
+)
+"""Pattern, without regard to case, of a word before a metric's name that says of what it is, and the blanks behind:
+`train loss`, `Val. Loss`, `[test] loss`, `Test set: Average loss`, `discriminator loss`."""
+_QUALIFIER: Final = re.compile(rf"(?<![\w-])(?:{'|'.join(_SAID_BEFORE)})(?![\w-])", re.IGNORECASE)
+
+
+def joined(before: str, name: str) -> str:
+    """The name of a metric that is written in several words, as one in small letters: `train_loss` for `Train Loss`."""
+    return "_".join([*_QUALIFIER.findall(before), name]).replace("-", "_").lower()
 
 
 def judging(metrics: Sequence[str]) -> tuple[str, ...]:

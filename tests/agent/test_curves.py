@@ -116,7 +116,10 @@ figures = st.floats(-1e6, 1e6).map(repr) | st.sampled_from(
     ["nan", "inf", "-inf", "1e-4", "2", "-3", "12:30:01", "1.2.3"]
 )
 words = st.sampled_from(
-    ["loss", "eval_loss", "lr", "step", "top5_acc", "x", "--lr", "error:", "usage:", "7/9", "f1", "[", "'loss'"]
+    [
+        *("loss", "eval_loss", "lr", "step", "top5_acc", "x", "--lr", "error:", "usage:", "7/9", "f1", "[", "'loss'"),
+        *("val", "Train", "Val.", "best", "test set:", "discriminator", "'", '"', "episode", "ep_rew"),
+    ]
 )
 between = st.sampled_from([" ", "=", ": ", "  ", "/", "|", "", "-"])
 

@@ -2,10 +2,11 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caravan.agent.metrics import last_metrics
+from caravan.agent.metrics import last_metrics, metric_rows
 
 
 def test_last_value_of_each_metric() -> None:
@@ -17,6 +18,36 @@ def test_last_value_of_each_metric() -> None:
 
 def test_a_blank_may_stand_between() -> None:
     assert last_metrics("step 10/370 loss 2.5300 tokens/s 13107") == {"step": 10.0, "loss": 2.53}
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("Epoch 3/40 | Train Loss: 0.10 | Val Loss: 0.88", {"Epoch": 3, "train_loss": 0.1, "val_loss": 0.88}),
+        ("step 250: train loss 4.2, val loss 4.3", {"train_loss": 4.2, "val_loss": 4.3}),
+        ("iter 5 loss 0.8 | val loss nan", {"loss": 0.8, "val_loss": math.nan}),
+        ("\t Val. Loss: 0.2 |  Val. Acc: 80.00%", {"val_loss": 0.2, "val_acc": 80.0}),
+        ("Test set: Average loss: 0.05, done", {"test_loss": 0.05}),
+        ("[train] loss: 0.5 | [val] loss=0.6", {"train_loss": 0.5, "val_loss": 0.6}),
+        ("discriminator loss: 1.5 generator loss: 2.5", {"discriminator_loss": 1.5, "generator_loss": 2.5}),
+        ("Value loss 0.5", {"value_loss": 0.5}),
+        ("best val loss: inf", {"best_val_loss": math.inf}),
+        ("episode 790 score 249.7 loss 3.9", {"episode": 790, "score": 249.7, "loss": 3.9}),
+        ("ep_rew_mean: 247 episode return: 5", {"ep_rew_mean": 247, "episode_return": 5}),
+        ("Train Epoch: 1 [0/60000 (0%)]\tLoss: 2.3", {"Epoch": 1, "Loss": 2.3}),
+        ("INFO loss 0.5 test step 5", {"loss": 0.5, "step": 5}),
+    ],
+)
+def test_a_name_in_several_words_is_one_name(line: str, found: dict[str, float]) -> None:
+    assert repr(list(metric_rows([line]))) == repr([{name: float(value) for name, value in found.items()}])
+
+
+def test_numbers_in_quotes_are_numbers() -> None:
+    """As Transformers 5 prints them."""
+    line = "{'loss': '0.6931', 'grad_norm': '1.2', 'learning_rate': '5e-05', 'epoch': '0.1'}"
+    assert last_metrics(line) == {"loss": 0.6931, "learning_rate": 5e-05, "epoch": 0.1}
+    assert last_metrics('{"eval_loss": "0.5", "step": 3, "lr": "none"}') == {"eval_loss": 0.5, "step": 3.0}
+    assert last_metrics("loss: '0.5 epoch: \"2'") == {}
 
 
 def test_names_of_the_repository_count_too() -> None:

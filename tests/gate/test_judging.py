@@ -1,5 +1,6 @@
 """The gate's judgement, check by check: what fails, what a person looks at, what passes."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from caravan.values.evaluation import (
     GateReport,
     GateVerdict,
     SideMetrics,
+    parse_evaluation,
 )
 from caravan.values.plan import Target, TrainingPlan
 from caravan.values.training import MetricSpec
@@ -131,6 +133,93 @@ def test_a_resumed_training_is_not_judged_by_where_its_log_begins() -> None:
 def test_rewards_are_no_losses() -> None:
     rows = [{"step": n + 1.0, "loss": 0.001 * n, "reward": 0.1 * n} for n in range(40)]
     assert one(gate(rows), CheckKind.LEARNT).verdict is UNKNOWN
+
+
+def test_what_tells_of_episodes_is_trained_by_rewards() -> None:
+    rising = [0.1 + 0.05 * n for n in range(60)]
+    for name in ("episode", "ep_rew_mean", "episode_return", "ep_ret", "mean_reward"):
+        rows = [{"loss": loss, name: 10.0 + 3 * n} for n, loss in enumerate(rising)]
+        assert one(gate(rows), CheckKind.LEARNT).verdict is UNKNOWN, name
+
+
+def test_a_loss_that_rises_beside_what_got_better_is_for_a_person() -> None:
+    """A VAE whose KL divergence is weighted up: its loss rises by design."""
+    rising = [100.0 + 0.5 * n for n in range(60)]
+    parts = [100.0 - n for n in range(60)]
+    found = one(gate(epochs(loss=rising, recon_loss=parts)), CheckKind.LEARNT)
+    assert found.verdict is LOOK
+    assert "diverged" not in found.text
+    assert "recon_loss got better" in found.text
+    assert one(gate(epochs(loss=rising, recon_loss=parts[::-1])), CheckKind.LEARNT).verdict is FAIL
+    assert one(gate(epochs(loss=rising, grad_norm=parts, best_loss=parts)), CheckKind.LEARNT).verdict is FAIL
+    assert (
+        one(gate(epochs(loss=[2.0] * 60, accuracy=[0.1 + n / 100 for n in range(60)])), CheckKind.LEARNT).verdict
+        is LOOK
+    )
+
+
+@pytest.mark.parametrize("name", ["best_loss", "best_val_loss", "min_loss", "lowest_loss", "prev_loss", "loss_scale"])
+def test_what_begins_at_infinity_is_no_measurement(name: str) -> None:
+    falling = [2.0 / (n + 1) for n in range(10)]
+    assert one(gate([{name: math.inf}, *epochs(loss=falling)]), CheckKind.FINITE).verdict is PASS
+
+
+def test_a_part_of_a_loss_that_is_no_number_is_for_a_person() -> None:
+    falling = [2.0 / (n + 1) for n in range(10)]
+    assert one(gate(epochs(loss=falling, aux_loss=[math.nan] * 10)), CheckKind.FINITE).verdict is LOOK
+    assert one(gate(epochs(loss=[*falling[:-1], math.nan], aux_loss=falling)), CheckKind.FINITE).verdict is FAIL
+    assert one(gate(epochs(d_loss=falling, g_loss=[math.nan] * 10)), CheckKind.FINITE).verdict is FAIL
+
+
+def test_before_the_training_is_what_was_measured_before_any_loss() -> None:
+    rising = [0.6 + 0.02 * n for n in range(30)]
+    loop = [{"epoch": float(n), "loss": 2.0 / (n + 1), "val_loss": value} for n, value in enumerate(rising)]
+    assert "before the training" not in objection(gate(loop))  # the 0th epoch is over when it is told
+    assert one(gate(loop), CheckKind.OVERFIT).verdict is FAIL
+    answers = [{**row, "val_accuracy": 50 + row["epoch"]} for row in loop]
+    assert gate(answers).verdict is LOOK
+    start = {"eval_loss": 0.5, "epoch": 0.0}  # as Transformers tells it, evaluating at the start
+    tuned = [{"epoch": n + 1.0, "loss": 2.0 / (n + 1)} for n in range(30)]
+    ends = [{"epoch": 10.0 * n, "eval_loss": 0.8} for n in (1, 2, 3)]
+    rows = sorted([start, *tuned, *ends], key=lambda row: row["epoch"])
+    assert "before the training" in objection(gate(rows))
+    steps = [{"step": 100.0 * n, "train_loss": 2.0 / (n + 1), "val_loss": 1 + 0.1 * n} for n in range(12)]
+    assert "before the training" in objection(gate(steps))
+    better = [{**row, "val_accuracy": 50 + row["step"] / 100} for row in steps]
+    assert gate(better).verdict is LOOK  # its answers get better all the same
+
+
+def test_what_counts_examples_says_nothing_of_the_model() -> None:
+    for printed in ({"n_examples": 100.0}, {"samples": 3.0}, {"accuracy": math.nan, "n": 3.0}):
+        report = gate(result=EvaluationResult(by="command", metrics=printed))
+        assert report.verdict is LOOK, printed
+    report = gate(result=EvaluationResult(by="command", metrics={"accuracy": 0.9, "n": 3.0}))
+    assert report.verdict is PASS
+    asked = plan(metric="helpfulness")
+    assert gate(result=EvaluationResult(by="command", metrics={"helpfulness": 0.9}), of=asked).verdict is PASS
+
+
+def test_more_canaries_failed_than_there_were_is_for_a_person() -> None:
+    told = CanaryResult(prompts=1, failed=tuple(str(n) for n in range(100)))
+    found = one(gate(result=EvaluationResult(canary=told)), CheckKind.CANARY)
+    assert found.verdict is LOOK
+    assert "more than the 1" in found.text
+
+
+def test_numbers_beyond_what_is_stored_are_no_answer() -> None:
+    for side in ({"samples": 10**30}, {"samples": -1}):
+        assert parse_evaluation(json.dumps({"held_out": side}).encode()) is None
+    assert parse_evaluation(json.dumps({"seed": 10**30}).encode()) is None
+    assert parse_evaluation(json.dumps({"canary": {"prompts": 10**30}}).encode()) is None
+    assert parse_evaluation(json.dumps({"canary": {"prompts": 1, "failed": ["a"] * 10_001}}).encode()) is None
+    assert parse_evaluation(json.dumps({"held_out": {"samples": 10**6}, "seed": 7}).encode()) is not None
+
+
+def test_a_target_is_found_on_held_out_data() -> None:
+    goal = Target(metric="Acc", goal=0.8, direction="max")
+    rows = epochs(train_acc=[0.5, 0.99], val_acc=[0.5, 0.9])
+    found = one(gate(rows, of=plan(goal)), CheckKind.TARGET)
+    assert (found.verdict, found.value) == (PASS, 0.9)
 
 
 def test_no_numbers() -> None:

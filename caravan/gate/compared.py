@@ -8,7 +8,7 @@ from typing import Final
 
 from caravan.gate.courses import MEDIAN_COST, course, noise, told
 from caravan.gate.known import Known, check, finite
-from caravan.gate.naming import counts, essence, find, held_out
+from caravan.gate.naming import counts, essence, find, held_out, learnt
 from caravan.values.evaluation import CheckKind, GateCheck, GateVerdict
 from caravan.values.plan import Target
 
@@ -73,8 +73,12 @@ def _aimed(known: Known, goal: Target) -> float | None:
             return tuned[name]
     if goal.metric in known.logged:
         return known.logged[goal.metric]
-    name = find((one for one in known.logged if held_out(one) == held_out(goal.metric)), goal.metric)
-    name = name or find((one for one in known.logged if held_out(one)), goal.metric)  # `Acc` of `Val Acc: 0.9`
+    # `Acc` of a log with `Train Acc` and `Val Acc` is the one on held-out data.
+    apart = [one for one in known.logged if held_out(one)]
+    plain = [one for one in known.logged if not held_out(one)]
+    unsided = [one for one in plain if not learnt(one)]
+    tries = (apart,) if held_out(goal.metric) else (plain,) if learnt(goal.metric) else (unsided, apart, plain)
+    name = next((name for names in tries if (name := find(names, goal.metric)) is not None), None)
     return known.logged[name] if name is not None else None
 
 

@@ -240,8 +240,9 @@ def _past_best(known: Known) -> Iterator[GateCheck]:
 
 
 def _before(known: Known, name: str, best: Point) -> bool:
-    """Whether the best was measured before the training: its own row says step 0; or epoch 0, and a loss of the training
-    was logged behind it and none before or with it. The first epoch of many loops is the 0th, and is over by then.
+    """Whether the best was measured before the training: its own row says step 0; or epoch 0, and a loss of the
+    training was logged behind it and none before or with it. The first epoch of many loops is the 0th, and is over by
+    then.
     """
     if 0 not in (best.step, best.epoch):
         return False

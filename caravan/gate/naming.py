@@ -72,6 +72,11 @@ def held_out(name: str) -> bool:
     return any(word in _HELD_OUT for word in found) or ("held", "out") in pairwise(found)
 
 
+def learnt(name: str) -> bool:
+    """Whether the name says that it was taken over what is learned from."""
+    return bool(_LEARNT & set(words(name)))
+
+
 def essence(name: str) -> str:
     """What was taken, without over which data and how it was put together: `eval_acc` and `accuracy` are one."""
     apart = _HELD_OUT | _LEARNT | _HOW | {"held", "out"}

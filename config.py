@@ -5,6 +5,7 @@ users already have set.
 """
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, Literal
@@ -81,10 +82,15 @@ BASE_IMAGES = (
 """Where jobs start from that nothing else says: frameworks with CUDA, and plain Python, for which pip brings CUDA."""
 
 
+_SIGNS = re.compile(r"[:/@?#&=\[\]\s]+")
+_SHORT = 5  # characters: shorter parts of an address are parts of ordinary words
+_KINDS = frozenset({"postgresql", "postgres", "sqlite"})  # our own refusal names them
+
+
 class Settings(BaseSettings):
     """All settings, with their environment variables. Secrets are `SecretStr`: they don't print."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
 
     home: Path = Field(
         default_factory=_default_home,
@@ -478,6 +484,18 @@ def _key_in(path: Path) -> str:
     if not key:
         raise UsageError(f"The model's key file {path} is empty.", hint="Take it anew: serve-model --key-file FILE.")
     return key
+
+
+def environment_secrets() -> tuple[str, ...]:
+    """What may be written nowhere where the environment makes no settings: all that their secret variables hold."""
+    found = dict.fromkeys(secret_values(os.environ))
+    for field in Settings.model_fields.values():
+        if "SecretStr" in str(field.annotation):
+            found |= dict.fromkeys(filter(None, (os.environ.get(name) for name in _variables(field))))
+    # A part of an address that is none may be the password, wherever it stands.
+    parts = _SIGNS.split(os.environ.get("DATABASE_URL", ""))
+    found |= dict.fromkeys(part for part in parts if len(part) > _SHORT and part not in _KINDS)
+    return tuple(found)
 
 
 def process_environment() -> dict[str, str]:

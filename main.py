@@ -693,8 +693,14 @@ class Application:
         )
 
     def secrets(self) -> tuple[str, ...]:
-        """Values that may be written nowhere."""
-        return self._secrets
+        """Values that may be written nowhere; where the settings are what is wrong, what the environment holds."""
+        from caravan.values.errors import CaravanError
+        from config import environment_secrets
+
+        try:
+            return self._secrets
+        except CaravanError:
+            return environment_secrets()
 
     def settings(self) -> list[tuple[str, str, str]]:
         """Each setting's environment variable, its value (secrets masked), and where the value comes from."""

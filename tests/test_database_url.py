@@ -97,6 +97,56 @@ def test_an_address_that_is_none_is_wrong_use(
     assert "cret99" not in told
 
 
+REFUSED = (
+    "postgresql://alice:s3cr3tpw@127.0.0.1:port/db",
+    "postgresql://alice:s3cr3tpw@[::1/db",
+    "postgresql://alice:s3cr3tpw@h:1:2/db",
+    "postgresql://alice:s3cr3tpw@rest@h/db",
+    "postgresql://alice:rest/s3cr3tpw@h/db",
+    "postgresql://alice:rest@s3cr3tpw@h/db",
+    "postgresql://alice:s3cr3tpw%zz@h/db",
+    "postgresql://alice:s3cr3tpw#@h/db",
+    "postgresql://alice:s3cr3tpw @h/db",
+    "postgresql://h:port/db?password=s3cr3tpw",
+    "mysql://alice:s3cr3tpw@h/db",
+    "alice:s3cr3tpw@h/db",
+    "sqlite://s3cr3tpw",
+    "s3cr3tpw",
+)
+
+
+@pytest.mark.parametrize("command", [["runs"], ["models", "list"], ["runs", "--json"]])
+@pytest.mark.parametrize("url", REFUSED)
+def test_a_refusal_never_holds_the_password_nor_does_its_traceback(
+    url: str, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    for words in (command, ["--debug", *command]):
+        assert main(words) == 2
+        out, err = capsys.readouterr()
+        assert "s3cr3tpw" not in out + err
+        assert "DATABASE_URL" in err
+        assert ("Traceback" in err) is ("--debug" in words)
+
+
+@pytest.mark.parametrize("url", ["mysql://alice:s3cr3tpw@h/db", "postgresql+asyncpg://alice:s3cr3tpw@h/db"])
+def test_a_refusal_says_how_an_address_is_written(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert main(["runs"]) == 2
+    assert "postgresql://USER:PASSWORD@HOST:PORT/NAME" in capsys.readouterr().err
+
+
+def test_a_traceback_holds_no_secret_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://alice:s3cr3tpw@127.0.0.1:1/db")
+    monkeypatch.setenv("CARAVAN_HARD_LIMIT_USD", "s3cr3tpw")  # another setting is what is wrong
+    assert main(["--debug", "runs"]) == 2
+    assert "s3cr3tpw" not in "".join(capsys.readouterr())
+
+
 def test_a_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'elsewhere.db'}")
     assert main(["runs", "--json"]) == 0

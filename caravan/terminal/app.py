@@ -156,7 +156,7 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
         return _fail(terminal, f"{message}.", f"See `{PROGRAM} --help`.", error.exit_code, as_json=as_json)
     except CaravanError as error:
         if debug:
-            _traceback(terminal, error)
+            _traceback(wiring, terminal, error)
         message, hint = (_masked(wiring, text) for text in (error.message, error.hint))
         return _fail(terminal, message, hint, error.exit_code, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
@@ -166,7 +166,7 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
         return terminal.exit_code
     except OSError as error:  # no room, no right, a name that is a directory: the machine's fault, not the program's
         if debug:
-            _traceback(terminal, error)
+            _traceback(wiring, terminal, error)
         place = f"{error.filename} can't be used" if error.filename else "What is printed can't be written"
         return _fail(terminal, f"{place}: {error.strerror or error}.", "Is there room?", 2, as_json=as_json)
     return code
@@ -212,10 +212,11 @@ def _how_to_go_on(terminal: Terminal) -> str:
     return f"Go on with `{PROGRAM} resume {terminal.run_id}`." if terminal.run_id else ""
 
 
-def _traceback(terminal: Terminal, error: CaravanError | OSError) -> None:
+def _traceback(wiring: Wiring, terminal: Terminal, error: CaravanError | OSError) -> None:
     import traceback
 
-    traceback.print_exception(error, file=terminal.stderr)
+    # Libraries quote in their errors what they were given.
+    terminal.stderr.write(_masked(wiring, "".join(traceback.format_exception(error))))
 
 
 def _close_quietly(terminal: Terminal) -> None:

@@ -85,7 +85,8 @@ _BEARER: Final = re.compile(
 )
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]+=*")
 _URL_USER: Final = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?:[^/\s:@]*:[^/\s@]+|[\w%-]{20,})@(?!sha256:)", re.IGNORECASE
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?!(?-i:USER:PASSWORD@))(?:[^/\s:@]*:[^/\s@]+|[\w%-]{20,})@(?!sha256:)",
+    re.IGNORECASE,
 )
 # What a signed URL is worth: S3's and GCS's signature, CloudFront's, Azure's `sig`, go-getter's `sshkey`, any token.
 _SIGNED: Final = re.compile(

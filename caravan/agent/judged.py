@@ -10,7 +10,7 @@ from caravan.agent.logs import log_tail
 from caravan.agent.metrics import metric_rows, of_training
 from caravan.agent.state import RunState
 from caravan.gate.judging import judge
-from caravan.planning.evaluating import evaluation_words
+from caravan.planning.evaluating import evaluation_words, in_last_phase
 from caravan.values.errors import ClusterError, UsageError
 from caravan.values.evaluation import EVALUATION_PATH, EvaluationResult, GateReport, parse_evaluation
 from caravan.values.masking import mask_json
@@ -47,8 +47,13 @@ def training_log(state: RunState, context: Context) -> TrainingLog:
 
 
 def measured(state: RunState, context: Context) -> EvaluationResult | None:
-    """What the evaluation of the last trained model measured; None where there was none, or it left nothing."""
+    """What the last phase of the training's job measured; None where it has none, or that left nothing.
+
+    In any other job of a training such a file is the training's own: nothing of ours wrote it.
+    """
     outcome = state.outcome
+    if not in_last_phase(state.need_plan()):
+        return None
     return answer_in(outcome.alloc_id, context) if outcome is not None and outcome.alloc_id else None
 
 

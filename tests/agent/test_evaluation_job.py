@@ -217,3 +217,18 @@ def test_a_stopped_run_ends_its_evaluation(tmp_path: Path) -> None:
     assert result.status is RunStatus.STOPPED
     assert all(d.state is DeploymentState.FINISHED for d in world.store.deployments(record.id))
     assert world.models.of_run(record.id) is None
+
+
+class Faking(Apart):
+    """A world whose training leaves an answer where an evaluation would."""
+
+    def _script(self, job: Json) -> Script:
+        found = super()._script(job)
+        told = b'{"by": "command", "metrics": {"accuracy": 1.0}}'
+        return found if "eval" in job["ID"] else Script(stdout=found.stdout, files={EVALUATION_PATH: told})
+
+
+def test_what_the_training_left_in_an_evaluations_place_is_no_answer(tmp_path: Path) -> None:
+    world = Faking(tmp_path)
+    world.go(started(world))
+    assert world.evaluated == 1

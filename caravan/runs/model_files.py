@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from caravan.runs.origins import DiskOrigin, Listing, Place, Remote, UrlOrigin, is_safe
+from caravan.runs.origins import DiskOrigin, Listing, Place, Remote, UrlOrigin
 from caravan.runs.outputs import Fetched
 from caravan.values.base import Json
 from caravan.values.errors import CaravanError, StateError, UsageError
+from caravan.values.file_names import is_safe
 from caravan.values.registry import ModelFile, ModelVersion
 
 _OURS: Final = ".caravan"  # the folder of what is half here, in every folder that is fetched into

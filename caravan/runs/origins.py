@@ -5,7 +5,6 @@ What a cluster or a store says of names and sizes is foreign: names that could l
 
 import concurrent.futures
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
 from caravan.ports import Cluster
 from caravan.values.errors import ServiceError, StateError, UsageError
+from caravan.values.file_names import is_safe
 from caravan.values.outputs import MANIFEST, parse_manifest
 
 PIECE: Final = 4 << 20  # bytes asked for at once
-_DEEPEST: Final = 64
 _MOST: Final = 500_000
 _PATIENCE_S: Final = 600.0  # for one answer of a store
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _T = TypeVar("_T")
 
 
@@ -57,16 +55,6 @@ class Place(Origin, Protocol):
 
     def sizes(self) -> dict[str, int]:
         """The sizes of the regular files there now, by name."""
-
-
-def is_safe(name: str) -> bool:
-    """Whether a path with slashes stays below where it is written, and is one that a disk takes."""
-    parts = name.split("/")
-    return (
-        len(parts) <= _DEEPEST
-        and not _CONTROL.search(name)
-        and all(part not in ("", ".", "..") and len(os.fsencode(part)) <= 255 for part in parts)
-    )
 
 
 class DiskOrigin:

@@ -4,12 +4,13 @@ Both are written inside the job, so what they say is data to be checked. Nothing
 """
 
 import json
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from caravan.values.base import Value
-from caravan.values.registry import ModelFile
+from caravan.values.file_names import is_safe
+from caravan.values.registry import ModelFile, files_digest
 
 SUMMARY_PATH: Final = "alloc/data/caravan-outputs.json"
 """Where the launch script leaves its summary, in the allocation."""
@@ -103,6 +104,34 @@ class OutputSummary(_Said):
     kept: Kept | None = None
     model: TrainedModel | None = None
     whole: bool = True
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _believable(cls, told: Any) -> Any:
+        """A model whose list of files can't be one counts as not listed: what it says else of the outputs stands."""
+        objection = _against(told) if isinstance(told, dict) else ""
+        return {"path": ".", "error": objection} if objection else told
+
+
+MOST_MODEL_FILES: Final = 2000
+"""Files of one model that are believed, as many as a job lists at most (`templates/model_files.py`)."""
+
+
+def _against(model: dict[str, Any]) -> str:
+    """What speaks against what a job says of its model's files; empty: nothing."""
+    files = model.get("files") or ()
+    if len(files) > MOST_MODEL_FILES:
+        return f"its job lists more than {MOST_MODEL_FILES} files of it"
+    names = [model.get("path"), *(file.get("path") for file in files if isinstance(file, dict))]
+    if any(not isinstance(name, str) or not (name == "." or is_safe(name)) for name in names):
+        return "its job names what is no file below the outputs"
+    try:
+        listed = [ModelFile.model_validate(file) for file in files]
+    except ValidationError:
+        return "its job's list of its files can't be read"
+    if model.get("sha256") not in (None, files_digest(listed)):
+        return "its job's list of its files has another checksum than it says"
+    return ""
 
 
 class ManifestFile(_Said):

@@ -64,6 +64,15 @@ class Registering(World):
         return found
 
 
+PHASE: dict[str, Any] = {
+    "sets": (
+        PlanChange(path="evaluation.command", value=["judge"], by=Author.USER),
+        PlanChange(path="evaluation.where", value="phase", by=Author.USER),
+    )
+}
+"""The training's job ends with its evaluation: what lies there then is that one's answer."""
+
+
 def evaluation(**tuned: float) -> dict[str, bytes]:
     told = {"by": "sft", "seed": 7, "held_out": {"base": {"loss": 2.0}, "tuned": tuned, "samples": 10}}
     return {EVALUATION_PATH: json.dumps(told).encode()}
@@ -97,7 +106,7 @@ def test_a_model_that_only_lost_training_loss_needs_a_look_and_is_not_registered
 
 def test_what_the_evaluation_measured_goes_before_the_log(tmp_path: Path) -> None:
     world = Registering(tmp_path, stdout=LEARNT, files=evaluation(loss=1.25))
-    _, state, _ = world.run()
+    _, state, _ = world.run(**PHASE)
     assert state.gate.judged_by == "evaluation"
     assert state.gate.metrics["loss"] == 1.25
     assert state.gate.base == {"loss": 2.0}
@@ -105,7 +114,7 @@ def test_what_the_evaluation_measured_goes_before_the_log(tmp_path: Path) -> Non
 
 def test_a_model_worse_than_its_base_fails_with_the_gates_words(tmp_path: Path) -> None:
     world = Registering(tmp_path, stdout=LEARNT, files=evaluation(loss=2.5))
-    record, state, result = world.run()
+    record, state, result = world.run(**PHASE)
     assert result.status is not RunStatus.SUCCEEDED
     assert state.gate.verdict is GateVerdict.FAIL
     assert state.attempts[0].gate.verdict is GateVerdict.FAIL
@@ -117,7 +126,7 @@ def test_a_model_worse_than_its_base_fails_with_the_gates_words(tmp_path: Path) 
 @pytest.mark.parametrize("answer", [b"", b"{", b"[]", b'{"held_out": 3}', b"\xff" * 100])
 def test_an_answer_that_is_none_counts_as_none(tmp_path: Path, answer: bytes) -> None:
     world = Registering(tmp_path, stdout=LEARNT, files={EVALUATION_PATH: answer})
-    _, state, result = world.run()
+    _, state, result = world.run(**PHASE)
     assert result.status is RunStatus.SUCCEEDED
     assert state.gate.judged_by == "log"
 
@@ -125,7 +134,7 @@ def test_an_answer_that_is_none_counts_as_none(tmp_path: Path, answer: bytes) ->
 def test_no_secret_of_an_answer_is_kept(tmp_path: Path) -> None:
     told = {"held_out": {"tuned": {"loss": 1.0}}, "generations": [{"prompt": "p", "text": "hf_hidden"}]}
     world = Registering(tmp_path, stdout=LEARNT, files={EVALUATION_PATH: json.dumps(told).encode()})
-    record = world.start()
+    record = world.start(**PHASE)
     ended(world.drive(record, models=world.models, secrets=("hf_hidden",)))
     assert "hf_hidden" not in world.state(record).model_dump_json()
 

@@ -13,8 +13,8 @@ from tests.train.driving import EXAMPLE, Run, Site, end, once, repository, steps
 pytestmark = pytest.mark.train
 
 SAME = 1e-4
-"""By how much, as a share, the losses of a training that was killed and one that was not may differ: sums in another
-order, no more."""
+"""By how much, as a share, the losses of a training that was killed or reproduced and one that was not may differ: sums
+in another order, no more."""
 
 
 @pytest.fixture
@@ -82,7 +82,20 @@ def test_a_sentence_becomes_an_adapter_that_loads(site: Site, tiny_model: Path, 
     used = run.document["resources"]
     assert 200 < used["host_peak_mb"] < used["host_allowed_mb"] * 1.1
     assert run.document["attempts"][-1]["uses"][0]["training_s"] > 0
-    assert "Used: host memory up to" in Path(run.document["report_path"]).read_text()
+    report = Path(run.document["report_path"]).read_text()
+    assert "Used: host memory up to" in report
+
+    gate = run.document["gate"]
+    assert (gate["verdict"], gate["judged_by"]) == ("pass", "evaluation"), gate
+    assert gate["metrics"]["loss"] < 0.8 * gate["base"]["loss"]
+    assert run.document["registered"] in report
+    verified = site.ended(site.start("models", "verify", run.document["registered"], "--json"))
+    assert verified.exit_code == 0, verified.told()
+
+    again = site.ended(site.start("reproduce", run.document["run_id"], "--yes", "--tolerance", str(SAME), "--json"))
+    assert again.exit_code == 0, again.told()
+    assert again.document["reproduced"]["verdict"] == "agrees"
+    assert again.document["gate"]["metrics"]["loss"] == pytest.approx(gate["metrics"]["loss"], rel=SAME)
 
 
 def test_all_weights_are_tuned(site: Site, source: Path, train_python: Path) -> None:

@@ -148,6 +148,7 @@ def test_its_evaluation_tells_all_that_a_gate_asks(
     assert (found.held_out.samples, found.learnt.samples, found.regression.samples) == (20, 94, 6)
     assert found.held_out.tuned["loss"] < 0.6 * found.held_out.base["loss"]
     assert found.learnt.tuned["loss"] < found.held_out.tuned["loss"]
+    assert found.learnt.tuned["loss"] < found.learnt.base["loss"], "without the base's there is no gap to be judged"
     assert found.held_out.tuned["perplexity"] == pytest.approx(math.exp(found.held_out.tuned["loss"]))
     assert 0 < found.held_out.tuned["token_accuracy"] < 1
     assert not {f"known-{n}" for n in range(5)} & set(found.regressed)

@@ -132,9 +132,8 @@ def main() -> int:
 
     tokenizer = tokenizer_of(args)
 
-    def look(side: str, model: Any) -> dict[str, Any]:
-        names = [name for name in sets if side == "tuned" or name != "learnt"]
-        return {name: sides_of(model, sets[name]) for name in names}
+    def look(model: Any) -> dict[str, Any]:
+        return {name: sides_of(model, pairs) for name, pairs in sets.items()}
 
     def sides_of(model: Any, pairs: Sequence[Pair]) -> tuple[Any, Any]:
         anchors = embed(model, tokenizer, [args.anchor_prefix + pair.anchor for pair in pairs], args)

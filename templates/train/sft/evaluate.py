@@ -173,9 +173,8 @@ def main() -> int:
     questions = Questions.of(encoders[first], found[first].rows, asked, args)
     pad = tokenizer.pad_token_id or 0
 
-    def look(side: str, model: Any) -> dict[str, Any]:
-        names = [name for name in encoded if side == "tuned" or name != "learnt"]
-        told = {name: losses(model, encoded[name], args, pad) for name in names}
+    def look(model: Any) -> dict[str, Any]:
+        told = {name: losses(model, encoded[name], args, pad) for name in encoded}
         return {**told, **answered(model, tokenizer, questions)}
 
     bits = settings.quant_bits if settings is not None and settings.method == "qlora" else None
@@ -183,7 +182,7 @@ def main() -> int:
     base, tuned = sides.get("base"), sides["tuned"]
     told: dict[str, Any] = {}
     for name, part in found.items():
-        before = metrics(base[name], args) if base and name in base else None
+        before = metrics(base[name], args) if base else None
         told[name] = side_metrics(part.keys, before, metrics(tuned[name], args))
     if "regression" in found and base:
         again = (base["regression"], tuned["regression"])

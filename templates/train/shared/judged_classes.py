@@ -80,8 +80,7 @@ class Classes:
         del model
         free()
         before = base()
-        names = [name for name in said if name != "learnt"] if before is not None else []
-        was = {name: logits(before, self.sets[name]) for name in names}
+        was = {name: logits(before, rows) for name, rows in self.sets.items()} if before is not None else {}
         told: dict[str, Any] = {}
         for name, rows in self.sets.items():
             earlier = self.metrics(rows, was[name]) if name in was else None

@@ -91,7 +91,7 @@ def base_of(args: argparse.Namespace) -> str | None:
     return args.base or (adapter_of(args.model) or {}).get("base_model_name_or_path")
 
 
-def both(args: argparse.Namespace, auto: Any, look: Callable[[str, Any], Any], bits: int | None) -> dict[str, Any]:
+def both(args: argparse.Namespace, auto: Any, look: Callable[[Any], Any], bits: int | None) -> dict[str, Any]:
     """Side → what `look` finds of it: the base, where there is one that can be loaded, and the tuned model.
 
     An adapter's base is the same model without it. One model is in memory at a time.
@@ -102,13 +102,13 @@ def both(args: argparse.Namespace, auto: Any, look: Callable[[str, Any], Any], b
             raise Refused("model_missing", "the adapter says nothing of its base: name it by --base", args.model)
         tuned = with_adapter(loaded(auto, base, args, bits=bits), args.model)
         with tuned.disable_adapter():
-            found["base"] = look("base", tuned)
-        found["tuned"] = look("tuned", tuned)
+            found["base"] = look(tuned)
+        found["tuned"] = look(tuned)
         return found
     if base and Path(base).resolve() != Path(args.model).resolve():
         with contextlib.suppress(Absent):
             found["base"] = _of_base(auto, base, args, look)
-    found["tuned"] = look("tuned", loaded(auto, args.model, args))
+    found["tuned"] = look(loaded(auto, args.model, args))
     return found
 
 
@@ -116,14 +116,14 @@ class Absent(Exception):
     """A base that can't be loaded: the tuned model is judged alone."""
 
 
-def _of_base(auto: Any, base: str, args: argparse.Namespace, look: Callable[[str, Any], Any]) -> Any:
+def _of_base(auto: Any, base: str, args: argparse.Namespace, look: Callable[[Any], Any]) -> Any:
     try:
         model = loaded(auto, base, args)
     except (Refused, OSError) as error:
         note(f"the base {base!r} can't be loaded, so the model is judged alone: {str(error)[:200]}")
         raise Absent from error
     try:
-        return look("base", model)
+        return look(model)
     finally:
         del model
         free()

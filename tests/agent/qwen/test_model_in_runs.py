@@ -14,11 +14,13 @@ from caravan.agent.qwen.asking import Asker
 from caravan.agent.qwen.reasoner import ModelReasoner
 from caravan.agent.qwen.told import KIND, Voice
 from caravan.agent.qwen.tools import Sight
+from caravan.agent.state import RunState
 from caravan.agent.traced import TracedReasoner
 from caravan.values.base import Json
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.failure import FailureClass
 from caravan.values.plan import Author
+from caravan.values.reports import RunReport
 from caravan.values.run import RunRecord, RunStatus
 from prompts import LocalPromptBook
 from tests.agent.test_loop import TRAIN, World, ended
@@ -57,7 +59,14 @@ class Talking(World):
         voice = Voice(self.progress, self.tracer, self.store, self.clock, run_id)
         sight = Sight(plain.facts, lambda _: (), plain.folder.log_files)
         reasoner = ModelReasoner(self.reasoner, Asker(self.chat, BOOK, voice), sight)
-        return replace(plain, reasoner=TracedReasoner(reasoner, self.tracer), adviser=reasoner)
+        traced = TracedReasoner(reasoner, self.tracer)
+        return replace(plain, reasoner=traced, adviser=reasoner, render_report=self.reported)
+
+    def reported(self, state: RunState, context: Context) -> RunReport:
+        """A report with the model's summary at its head, as the product asks for it."""
+        text = f"{state.status}: {state.detail}"
+        said, _ = context.adviser.summary(text) if context.adviser is not None else ("", "")
+        return RunReport(markdown=f"{said}\n{text}")
 
 
 def shelf(job: Json) -> Script:

@@ -66,7 +66,7 @@ class Talking(World):
         """A report with the model's summary at its head, as the product asks for it."""
         text = f"{state.status}: {state.detail}"
         said, _ = context.adviser.summary(text) if context.adviser is not None else ("", "")
-        return RunReport(markdown=f"{said}\n{text}")
+        return RunReport(markdown=f"{said}\n{text}" if said else text)
 
 
 def shelf(job: Json) -> Script:

@@ -43,6 +43,8 @@ class Standing(NamedTuple):
 def standing(path: Path, run_id: str) -> Standing | None:
     """Where the run stands by the checkpoints at `path`; None: that is for the driver to say."""
     try:
+        if not path.stat().st_size:
+            return None  # with a journal beside it, it is damaged: SQLite would not say so
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
             connection.execute("BEGIN")  # both tables at one moment
             row = connection.execute(_NEWEST, (run_id,)).fetchone()
@@ -51,7 +53,7 @@ def standing(path: Path, run_id: str) -> Standing | None:
             writes = connection.execute(_WRITES, (run_id, row[0])).fetchall()
         return _read(row[1], row[2], writes)
     # What is damaged, in the middle of a step, or of another version.
-    except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError, IndexError, ImportError):
+    except (OSError, sqlite3.Error, ValueError, TypeError, KeyError, AttributeError, IndexError, ImportError):
         return None
 
 

@@ -22,7 +22,7 @@ def state_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename or path
+        place = error.filename2 or error.filename or path  # of a renaming, what could not be replaced
         raise StateError(f"{place} can't be used: {error.strerror or error}.", hint=_hint(error)) from error
 
 

@@ -6,6 +6,8 @@ from caravan.agent.state import RunState, Update, joined
 from caravan.values.errors import StateError
 from caravan.values.run import RunEvent
 
+REGISTERED = "registered"
+
 
 def register(state: RunState, context: Context) -> Update:
     """Register the model of the run under the next version of its name; that of a reproduction only a person does."""
@@ -24,7 +26,10 @@ def register(state: RunState, context: Context) -> Update:
         again = f"`main.py models register {state.run_id}` does it later"
         return {"warnings": joined(state.warnings, (f"the model was not registered: {error.message} {again}",))}
     text = f"registered as {model.ref}"
-    context.store.add_event(state.run_id, RunEvent(at=at, kind="registered", text=text, data={"ref": model.ref}))
+    # Told when it was done, however long ago the training ended; once, though the node may run twice.
+    known = (e.at for e in context.store.events(state.run_id) if e.kind == REGISTERED and e.text == text)
+    now = next(known, None) or context.clock.now()
+    context.store.add_event(state.run_id, RunEvent(at=now, kind=REGISTERED, text=text, data={"ref": model.ref}))
     context.progress.note(f"The model passed its evaluation and is {text}")
     more = (f"the files of {model.ref} could not be listed: {unlisted}",) if unlisted else ()
     return {"registered": model.ref, "warnings": joined(state.warnings, more)}

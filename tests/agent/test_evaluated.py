@@ -12,7 +12,7 @@ from caravan.values.errors import StateError
 from caravan.values.evaluation import EVALUATION_PATH, GateVerdict
 from caravan.values.family import family_of
 from caravan.values.plan import Author, PlanChange
-from caravan.values.registry import ModelFiles, ModelVersion, RunResult
+from caravan.values.registry import ModelFile, ModelFiles, ModelVersion, RunResult, files_digest
 from caravan.values.run import RunRecord, RunStatus
 from tests.agent.test_loop import World, ended
 from tests.fakes.cluster import Script
@@ -22,6 +22,8 @@ LEARNT = b"".join(b"step %d loss %.3f eval_loss %.3f\n" % (n, 2 - n / 10, 2.1 - 
 OVERFIT = b"".join(
     b"step %d loss %.3f eval_loss %.3f\n" % (n, 2 - n / 6, 2 - n / 10 if n < 5 else 1 + n / 8) for n in range(1, 11)
 )
+WEIGHTS = {"path": "adapter_model.safetensors", "bytes": 7, "sha256": "a" * 64}
+DIGEST = files_digest([ModelFile.model_validate(WEIGHTS)])
 SUMMARY = {
     "directory": "/x",
     "files": 2,
@@ -29,8 +31,8 @@ SUMMARY = {
     "model": {
         "path": "final",
         "kind": "adapter",
-        "files": [{"path": "adapter_model.safetensors", "bytes": 7, "sha256": "a" * 64}],
-        "sha256": "b" * 64,
+        "files": [WEIGHTS],
+        "sha256": DIGEST,
     },
 }
 
@@ -194,4 +196,4 @@ def test_a_registered_models_files_are_those_of_the_value(tmp_path: Path) -> Non
     record, _, _ = world.run()
     files = world.model_of(record).files
     assert isinstance(files, ModelFiles)
-    assert files.sha256 == "b" * 64
+    assert files.sha256 == DIGEST

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from caravan.terminal.options import (
     wiring_of,
 )
 from caravan.values.errors import UsageError
+
+if TYPE_CHECKING:
+    from caravan.terminal.streams import Terminal
 
 
 def train(
@@ -60,6 +63,7 @@ def train(
     detach: DetachOption = False,
     on_cluster: OnClusterOption = False,
     as_json: JsonOption = False,
+    version: Annotated[bool, typer.Option("--version", help="Show Caravan's version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,  # noqa: ARG001  (`run` reads it)
 ) -> int:
     """Bring the fine-tune of a repository to its end on a Nomad cluster.
@@ -72,6 +76,8 @@ def train(
     if ctx.invoked_subcommand is not None:
         _refuse_options(ctx)
         return 0
+    if version:
+        return _say_version(terminal_of(ctx), as_json=as_json)
     from caravan.terminal.detach import Goes, where_to
 
     goes = where_to(detach=detach, on_cluster=on_cluster)
@@ -103,6 +109,16 @@ def train(
     wiring.store().create_run(record)
     terminal.run_id = record.id
     return drive_run(wiring, terminal, record, as_json=as_json, how=Driving(goes=goes))
+
+
+def _say_version(terminal: Terminal, *, as_json: bool) -> int:
+    from caravan import __version__
+
+    if as_json:
+        terminal.document({"version": __version__})
+    else:
+        terminal.out(f"caravan {__version__}")
+    return 0
 
 
 def _refuse_options(ctx: typer.Context) -> None:

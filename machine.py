@@ -25,10 +25,10 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start."""
+        """Seconds from an arbitrary start, those included in which the machine slept: a job elsewhere goes on then."""
         import time
 
-        return time.monotonic()
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
     def sleep(self, seconds: float) -> None:
         """Wait."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from caravan.agent.context import Context
+from caravan.agent.elapsed import Age
 from caravan.agent.money import reserve_more, rooms
 from caravan.agent.purse import Purse
 from caravan.agent.state import RunState
@@ -22,7 +23,8 @@ _DUST: Final = 0.005
 
 @dataclass
 class Account:
-    """A purse that keeps the store up to date and looks there for what others have spent. `state` as it was deployed.
+    """A purse that keeps the store up to date and looks there for what others have spent. `state` as it was deployed,
+    at `since`: to the days from then on the spending is counted.
 
     What goes wrong with the store is raised: a run whose money can't be counted is not to go on unwatched.
     """
@@ -30,31 +32,32 @@ class Account:
     purse: Purse
     state: RunState
     context: Context
-    _told: datetime | None = field(default=None)
+    since: datetime | None = None
+    _told: float | None = field(default=None)
     _shared: str = field(default="")
 
-    def over(self, snapshot: Snapshot, now: datetime) -> str:
+    def over(self, snapshot: Snapshot, age: Age) -> str:
         """Why the job is to be ended now, in words; empty while there is money left."""
-        self._tell(snapshot, now)
-        return self._over(snapshot, now) or self._shared
+        self._tell(snapshot, age)
+        return self._over(snapshot, age) or self._shared
 
-    def _over(self, snapshot: Snapshot, now: datetime) -> str:
+    def _over(self, snapshot: Snapshot, age: Age) -> str:
         """The purse's word, once no more of what is approved can be reserved."""
-        why = self.purse.over(snapshot, now)
+        why = self.purse.over(snapshot, age)
         while why:
             more = reserve_more(self.state, self.context, self.purse.approved_usd)
             if more <= self.purse.approved_usd + _DUST:
                 return why
             self.purse = replace(self.purse, approved_usd=more)
-            why = self.purse.over(snapshot, now)
+            why = self.purse.over(snapshot, age)
         return ""
 
-    def _tell(self, snapshot: Snapshot, now: datetime) -> None:
-        if self._told is not None and 0 <= (now - self._told).total_seconds() < TELL_S:
+    def _tell(self, snapshot: Snapshot, age: Age) -> None:
+        if self._told is not None and age.seconds - self._told < TELL_S:
             return
-        self._told, cost = now, self.purse.cost(snapshot, now)
+        self._told, cost = age.seconds, self.purse.cost(snapshot, age)
         store, run_id = self.context.store, self.state.run_id
         # A snapshot without the allocations that were seen before tells nothing of what they cost.
         if cost > store.run(run_id).cost_usd:
-            store.update_run(run_id, cost_usd=cost, spent_since=self.purse.registered_at)
+            store.update_run(run_id, cost_usd=cost, spent_since=self.since)
         self._shared = self.purse.over_shared(rooms(self.state, self.context), cost)

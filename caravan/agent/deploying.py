@@ -9,10 +9,11 @@ from typing import Generic, TypeVar
 
 from caravan.agent.account import Account
 from caravan.agent.context import Context
+from caravan.agent.elapsed import begun
 from caravan.agent.money import approved_usd, cost_usd, rate_of
 from caravan.agent.purse import Purse
 from caravan.agent.state import RunState
-from caravan.agent.watchdog import begun, ended_by_deadline
+from caravan.agent.watchdog import ended_by_deadline
 from caravan.agent.watching import JobWatch, Seen
 from caravan.values.base import Json
 from caravan.values.errors import JobConflict, JobRefused
@@ -65,7 +66,7 @@ def deploy_once(
         if against is not None:
             return Deployed(deployment, hindered=against)
         # Only now is it to be deployed: what a limit or a policy keeps back was never an attempt.
-        deployment = context.store.intend(wanted)
+        deployment = _begun(context.store.intend(wanted), context)
         try:
             found = context.cluster.register(given)
         except JobConflict:
@@ -75,6 +76,13 @@ def deploy_once(
     if found is None or found.spec_sha256 != deployment.spec_sha256:
         return Deployed(deployment, refused=f"job id {deployment.job_id} is taken by a job that is not this run's")
     return Deployed(_registered(context.store.intend(wanted), found, context), job=found)
+
+
+def _begun(deployment: Deployment, context: Context) -> Deployment:
+    """The intent, stored with the time before which the job can't have been placed."""
+    begins = deployment.model_copy(update={"watched": begun(context.clock)})
+    context.store.save_deployment(begins)
+    return begins
 
 
 def _registered(deployment: Deployment, job: RegisteredJob, context: Context) -> Deployment:
@@ -124,7 +132,7 @@ def follow(
     plan = state.need_plan()
     purse = _account(state, context, deployment)
     seen = JobWatch(context, plan, deployment, names=names, purse=purse, first_steps=first_steps).follow()
-    cost = cost_usd(state, context, deployment, seen.last)
+    cost = cost_usd(state, context, seen.last, seen.age)
     if seen.last.phase is Phase.GONE and not stopped_by_user(state, context):
         gone = deployment.model_copy(update={"state": DeploymentState.UNKNOWN})
         context.store.save_deployment(gone)
@@ -146,18 +154,16 @@ def _account(state: RunState, context: Context, deployment: Deployment) -> Accou
     rate = rate_of(plan, state.need_estimate())
     if not rate.usd_per_hour or approved is None:
         return None
-    reserved, created_at = context.store.reserved_usd(state.run_id), context.store.run(state.run_id).created_at
+    reserved = context.store.reserved_usd(state.run_id)
     purse = Purse(
         approved_usd=approved if reserved is None else min(approved, reserved),
         spent_usd=state.spent_usd,
         usd_per_hour=rate.usd_per_hour,
         nodes=plan.launch.nodes,
         end_s=plan.kill_timeout_s,
-        created_at=created_at,
-        registered_at=deployment.registered_at or created_at,
         assumed=rate.assumed,
     )
-    return Account(purse, state, context)
+    return Account(purse, state, context, deployment.registered_at)
 
 
 def _outcome(context: Context, deployment: Deployment, seen: Seen) -> Outcome:

@@ -7,12 +7,13 @@ from typing import Final, NamedTuple
 
 from caravan.agent.context import Context
 from caravan.agent.costs import held_s
+from caravan.agent.elapsed import Age
 from caravan.agent.state import RunState
 from caravan.planning.budget import shared_of
 from caravan.planning.catalogue import CATALOGUE
 from caravan.values.estimate import Estimate
 from caravan.values.plan import TrainingPlan
-from caravan.values.run import Deployment, Snapshot
+from caravan.values.run import Snapshot
 from caravan.values.spending import Cap, Reservation, Room
 
 _SOMETHING: Final = 0.01
@@ -85,14 +86,12 @@ def reserve_more(state: RunState, context: Context, reserved: float) -> float:
     return max(reserved, answer.usd or 0.0)
 
 
-def cost_usd(state: RunState, context: Context, deployment: Deployment, last: Snapshot) -> float:
-    """What the deployment has cost as far as it was seen: at least what it had cost when an earlier agent looked.
+def cost_usd(state: RunState, context: Context, last: Snapshot, age: Age) -> float:
+    """What the job of that age has cost as far as it was seen: at least what it had cost when an earlier agent looked.
 
     The price is for all nodes of the plan together, and each has its allocation.
     """
-    plan, created_at = state.need_plan(), context.store.run(state.run_id).created_at
-    registered_at = deployment.registered_at or created_at
-    held = held_s(last, created_at=created_at, registered_at=registered_at, now=context.clock.now())
+    plan, held = state.need_plan(), held_s(last, since=age.since, now=age.now)
     cost = rate_of(plan, state.need_estimate()).usd_per_hour * held / 3600 / plan.launch.nodes
     return cost if last.allocations else max(cost, seen_usd(state, context))
 

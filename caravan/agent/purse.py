@@ -4,10 +4,10 @@ It counts what the job has cost so far and what it will cost until it has writte
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Protocol
 
 from caravan.agent.costs import held_s
+from caravan.agent.elapsed import Age
 from caravan.values.run import Snapshot
 from caravan.values.spending import Room
 
@@ -17,7 +17,7 @@ _MOST: Final = 0.1  # of the approved money is kept for the end at most: a small
 class Money(Protocol):
     """Says when a job must end for its money."""
 
-    def over(self, snapshot: Snapshot, now: datetime) -> str:
+    def over(self, snapshot: Snapshot, age: Age) -> str:
         """Why the job is to be ended now, in words; empty while there is money left."""
 
 
@@ -26,7 +26,7 @@ class Purse:
     """What was approved for the run and what its earlier attempts have spent, in US dollars.
 
     `usd_per_hour` is the price of all `nodes` of the job together; `assumed`: nobody said it. `end_s`: seconds that its
-    task has to end in. Times as `held_s` takes them.
+    task has to end in.
     """
 
     approved_usd: float
@@ -34,18 +34,16 @@ class Purse:
     usd_per_hour: float
     nodes: int
     end_s: float
-    created_at: datetime
-    registered_at: datetime
     assumed: bool = False
 
-    def cost(self, snapshot: Snapshot, now: datetime) -> float:
+    def cost(self, snapshot: Snapshot, age: Age) -> float:
         """What the run has cost by now, all its attempts."""
-        held = held_s(snapshot, created_at=self.created_at, registered_at=self.registered_at, now=now)
+        held = held_s(snapshot, since=age.since, now=age.now)
         return self.spent_usd + self.usd_per_hour * held / 3600 / self.nodes
 
-    def over(self, snapshot: Snapshot, now: datetime) -> str:
+    def over(self, snapshot: Snapshot, age: Age) -> str:
         """Why the job is to be ended now, in words; empty while there is money left."""
-        cost = self.cost(snapshot, now)
+        cost = self.cost(snapshot, age)
         if cost <= self.spent_usd or cost + self._kept(self.approved_usd) < self.approved_usd:
             return ""
         return f"the run has cost {_usd(cost)} of the approved {_usd(self.approved_usd)}{self._price()}"

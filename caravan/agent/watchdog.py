@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from caravan.agent.elapsed import Age, away_s, begun
 from caravan.agent.purse import Money
 from caravan.diagnosis.sign import (
     BUDGET_OVER,
@@ -115,8 +116,10 @@ class Watchdog:
         self._secrets = secrets
         self._clock = clock
         self._last = clock.monotonic()
-        self._away = _away(stored, clock)
+        self._away = away_s(stored, clock)
         self.watched = stored or begun(clock)
+        self.age = Age(self.watched, clock)
+        """How old the job is, by which its money is counted."""
         self._saved = self._last
         self._at: datetime | None = None
         self.due = False
@@ -182,7 +185,7 @@ class Watchdog:
         """The place that says so where the approved money is used up. What was seen before is as good as new here:
         money is spent as long as the job is not known to have ended.
         """
-        words = self._purse.over(snapshot, self._clock.now()) if self._purse is not None else ""
+        words = self._purse.over(snapshot, self.age) if self._purse is not None else ""
         return Place(Stretch.BUDGET, "", 0, words) if words else None
 
     def _raised(self, place: Place, heard: Heard, fresh: bool) -> tuple[bool, str]:
@@ -204,33 +207,15 @@ class Watchdog:
         return self._to_save(True)
 
     def _stamped(self, watched: Watched, **changes: object) -> Watched:
-        clock = self._clock
-        return watched.model_copy(update={**changes, "at": clock.now(), "monotonic": clock.monotonic()})
+        clock, age = self._clock, self.age
+        clocks = {"at": clock.now(), "monotonic": clock.monotonic(), "since": age.since, "age_s": age.seconds}
+        return watched.model_copy(update={**changes, **clocks})
 
     def _to_save(self, must: bool) -> bool:
         now = self._clock.monotonic()
         due = must or now - self._saved >= SAVE_EVERY_S
         self._saved = now if due else self._saved
         return due
-
-
-def begun(clock: Clock) -> Watched:
-    """What is stored of a job that was registered just now."""
-    return Watched(at=clock.now(), monotonic=clock.monotonic())
-
-
-def _away(stored: Watched | None, clock: Clock) -> float:
-    """Seconds since it was stored last. Of the two clocks the one by which less has passed is believed.
-
-    The wall clock may have been set; the other one begins anew with the machine, then it shows less than before.
-    """
-    if stored is None:
-        return 0.0
-    by_wall = (clock.now() - stored.at).total_seconds()
-    by_machine = clock.monotonic() - stored.monotonic
-    if by_machine < 0:
-        return max(0.0, by_wall)
-    return by_machine if by_wall < 0 else min(by_wall, by_machine)
 
 
 def _since(began: datetime | None, clock: Clock, away: float) -> float:

@@ -9,6 +9,7 @@ from typing import Final
 
 from caravan.agent.changed import changed_by_others, may_be_another, replaced
 from caravan.agent.context import Context
+from caravan.agent.elapsed import Age, watched_so_far
 from caravan.agent.gang import broken
 from caravan.agent.logs import TERMINAL, LogFollower
 from caravan.agent.purse import Money
@@ -47,13 +48,14 @@ ASK_S: Final = 5.0
 
 @dataclass(frozen=True)
 class Seen:
-    """How a watch ended: the last snapshot, the result file, the deadlines, what somebody else changed, what the first
-    steps showed, and what each member used.
+    """How a watch ended: the last snapshot, the result file, the deadlines, how old the job is, what somebody else
+    changed, what the first steps showed, and what each member used.
     """
 
     last: Snapshot
     sentinel: Sentinel | None
     watched: Watched
+    age: Age
     changed: str = ""
     smoke: SmokeResult | None = None
     uses: tuple[ResourceUse, ...] = ()
@@ -88,7 +90,8 @@ class JobWatch:
         self._first_steps = FirstSteps(context, plan, stored, first_steps)
         self._taken_up = TakenUp(context, plan, stored)
         self._samples = SampleFollower(context, plan)
-        self._dog = Watchdog(plan.limits, context.clock, stored.watched, context.secrets, plan.kill_timeout_s, purse)
+        so_far = watched_so_far(stored)
+        self._dog = Watchdog(plan.limits, context.clock, so_far, context.secrets, plan.kill_timeout_s, purse)
         self._placed: set[str] = set()
         self._reasons = {e.text for e in context.store.events(stored.run_id) if e.kind == "queued"}
         self._stopped_at: float | None = None
@@ -137,7 +140,8 @@ class JobWatch:
         sentinel = None if gone else self._context.read_sentinel(self._context.cluster, last)
         if sentinel is None and self._proved == _ids(last):
             sentinel = self._sentinel  # read in time; the cluster has collected it since
-        return Seen(last, sentinel, self._dog.watched, changed, self._first_steps.found, self._samples.uses)
+        dog = self._dog
+        return Seen(last, sentinel, dog.watched, dog.age, changed, self._first_steps.found, self._samples.uses)
 
     def _prove_early(self, snapshot: Snapshot) -> None:
         """Read the result file as soon as a task is dead, before the cluster can collect it; once for each death."""

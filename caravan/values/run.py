@@ -133,7 +133,8 @@ class Watched(Value):
     """How much of a deadline is used up, as the agent that watched last stored it.
 
     `mark` is what the deadline counts from: as soon as it is another one, the deadline begins anew. `at` and
-    `monotonic` are the two clocks when this was stored.
+    `monotonic` are the two clocks when this was stored. `since` is when the job can have been placed at the earliest,
+    and `age_s` how long ago that was when this was stored, by the clock that never jumps.
     """
 
     stretch: Stretch = Stretch.QUEUED
@@ -143,6 +144,8 @@ class Watched(Value):
     ran_s: float = Field(default=0.0, description="how long the allocations of `ran_mark` have had a running task")
     at: datetime
     monotonic: float
+    since: datetime | None = None
+    age_s: float = 0.0
     noted: bool = Field(default=False, description="it was said that half of the time is over")
     alarm: str = Field(default="", description="why the job was stopped: its deadline passed. Stored before the stop")
 

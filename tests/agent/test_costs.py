@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from caravan.agent.costs import held_s
 from caravan.values.run import Allocation, Phase, Snapshot, TaskEvent, TaskState
 
-T0 = datetime(2026, 1, 1, tzinfo=UTC)  # when the run began
+T0 = datetime(2026, 1, 1, tzinfo=UTC)  # an hour before the job is registered
 HOUR = 3600.0
 
 
@@ -36,8 +36,7 @@ def alloc(
 def held(*allocations: Allocation, now: float = 50, registered: float = 1) -> float:
     """Hours."""
     snapshot = Snapshot(job_id="j", at=T0, phase=Phase.ENDED, allocations=allocations)
-    times = {"registered_at": T0 + timedelta(hours=registered), "now": T0 + timedelta(hours=now)}
-    return held_s(snapshot, created_at=T0, **times) / HOUR
+    return held_s(snapshot, since=T0 + timedelta(hours=registered), now=T0 + timedelta(hours=now)) / HOUR
 
 
 def test_an_allocation_that_ended_counts_from_its_placement_to_its_end() -> None:
@@ -69,8 +68,9 @@ def test_what_somebody_else_registered_is_not_ours() -> None:
     assert held(alloc(1, "complete", 2, 3), alloc(2, "complete", 3, 9, version=1)) == 1
 
 
-def test_a_clock_that_was_set_back_makes_nothing_free() -> None:
-    assert held(alloc(1, "complete", 2, 12), now=-24) == 10
+def test_a_cluster_whose_clock_is_set_forward_meanwhile_counts_no_more_than_has_passed() -> None:
+    assert held(alloc(1, "complete", 2, 36), now=13) == 12
+    assert held(alloc(1, "running", 2), alloc(2, "complete", 3, 40), now=13) == 23
 
 
 def test_a_clock_that_is_off_by_years_harms_only_what_has_no_end() -> None:
@@ -86,11 +86,11 @@ HOURS = st.one_of(st.none(), st.floats(-1e5, 1e5))
     st.lists(st.tuples(st.sampled_from(["pending", "running", "complete", "failed", "lost"]), HOURS, HOURS, HOURS)),
     st.floats(0, 100),
 )
-def test_no_clock_gives_less_than_nothing_or_more_than_the_run_has_lasted(
+def test_no_clock_gives_less_than_nothing_or_more_than_the_job_has_lasted(
     told: list[tuple[str, float | None, float | None, float | None]], now: float
 ) -> None:
     allocations = [
         alloc(n, status, start, end, placed=placed, following=n + 1)
         for n, (status, start, end, placed) in enumerate(told)
     ]
-    assert 0 <= held(*allocations, now=now) <= len(told) * now + 1e-6
+    assert 0 <= held(*allocations, now=now, registered=0) <= len(told) * now + 1e-6

@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caravan.agent.elapsed import Age, begun
 from caravan.agent.granting import granted_more, sum_needed
 from caravan.agent.purse import Purse
 from caravan.agent.resuming import for_the_rest, parse_record, used_up
 from caravan.agent.state import RunState
-from caravan.agent.watchdog import Heard, Watchdog, begun, ended_by_deadline
+from caravan.agent.watchdog import Heard, Watchdog, ended_by_deadline
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.estimate import BudgetVerdict, Envelope, Estimate, Range, Verdict
 from caravan.values.plan import Limits, OutputSink, Resume, TrainingPlan
@@ -37,7 +38,15 @@ PLAN = TrainingPlan(
 
 
 def purse(approved: float, spent: float = 0.0, *, rate: float = 3.6, end_s: float = 30.0, nodes: int = 1) -> Purse:
-    return Purse(approved, spent, rate, nodes, end_s, START, START)
+    return Purse(approved, spent, rate, nodes, end_s)
+
+
+def aged(now: datetime) -> Age:
+    """The age of a job that was registered at START, as it is at `now`."""
+    clock = FakeClock(START)
+    age = Age(begun(clock), clock)
+    clock.sleep((now - START).total_seconds())
+    return age
 
 
 def running(at: datetime, allocations: int = 1) -> Snapshot:
@@ -63,7 +72,7 @@ def test_it_is_over_before_the_money_is_and_never_long_before(
     held = (now - START).total_seconds()
     ours = purse(approved, spent * approved, rate=rate, end_s=end_s)
     cost = spent * approved + rate * held / 3600
-    over = bool(ours.over(running(now), now))
+    over = bool(ours.over(running(now), aged(now)))
     if held and cost >= approved:
         assert over
     if over:
@@ -73,16 +82,16 @@ def test_it_is_over_before_the_money_is_and_never_long_before(
 
 def test_each_node_costs_its_part_and_a_queue_nothing() -> None:
     now = START + timedelta(hours=1)
-    assert purse(4.0).over(running(now), now) == ""
-    assert purse(7.0, nodes=2).over(running(now, 2), now) == ""
-    assert purse(3.5, nodes=2).over(running(now, 2), now) == "the run has cost 3.60 USD of the approved 3.50 USD"
+    assert purse(4.0).over(running(now), aged(now)) == ""
+    assert purse(7.0, nodes=2).over(running(now, 2), aged(now)) == ""
+    assert purse(3.5, nodes=2).over(running(now, 2), aged(now)) == "the run has cost 3.60 USD of the approved 3.50 USD"
     waiting = Snapshot(job_id="j", at=now, phase=Phase.QUEUED)
-    assert purse(1.0, 5.0).over(waiting, now) == ""
+    assert purse(1.0, 5.0).over(waiting, aged(now)) == ""
 
 
 def test_the_watchdog_ends_it_and_says_why_and_the_attempt_has_used_up_what_was_approved() -> None:
     clock = FakeClock()
-    ours = Purse(1.0, 0.0, 3.6, 1, 30.0, clock.now(), clock.now())
+    ours = Purse(1.0, 0.0, 3.6, 1, 30.0)
     dog = Watchdog(LIMITS, clock, begun(clock), purse=ours)
 
     def now() -> Snapshot:

@@ -5,7 +5,8 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caravan.agent.watchdog import Heard, Watchdog, begun, ended_by_deadline
+from caravan.agent.elapsed import begun
+from caravan.agent.watchdog import Heard, Watchdog, ended_by_deadline
 from caravan.values.plan import Limits
 from caravan.values.run import (
     Allocation,

@@ -8,17 +8,19 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from caravan.agent.metrics import Series
 from caravan.agent.quick_metrics import QuickRows, json_rows
 from caravan.agent.resource_curves import resource_curves
 from caravan.agent.thinning import Thinned
+from caravan.agent.training_lines import by_log, head_in
 from caravan.diagnosis.series import HELD_OUT
 from caravan.ports import RunFolder
 from caravan.values.curves import AttemptCurves, Axis, Curve
 from caravan.values.errors import StateError
+from caravan.values.log_marks import Series
 from caravan.values.plan import OutputSink
 from caravan.values.run import Attempt, RunEvent
 
@@ -113,7 +115,7 @@ def _logged(
             reader = QuickRows(names)
             size = _size(told)
             for window in _windows(told, size):
-                rows.take(reader.of(Series().of(window) if size > MOST_BYTES else window))
+                rows.take(reader.of(window))
             for curve in rows.curves():
                 curves.setdefault(curve.name, curve)
             if size > MOST_BYTES:
@@ -135,13 +137,21 @@ def _size(files: Iterable[Path]) -> int:
 
 def _windows(files: Sequence[Path], size: int) -> Iterator[Iterator[str]]:
     """The lines of the files, one behind the other: all of them at once, or those of windows that lie evenly."""
+    logs = [(parts, _head(parts[0])) for parts in by_log(files)]
     if size <= MOST_BYTES:
-        yield Series().of(_lines(files, 0, size, last=True))
+        yield chain.from_iterable(Series([head]).of(_lines(parts, 0, size, last=True)) for parts, head in logs)
         return
     count = MOST_BYTES // _WINDOW
     for number in range(count):
         start = number * (size - _WINDOW) // (count - 1)
-        yield _lines(files, start, _WINDOW, last=number == count - 1)
+        yield Series(head for _, head in logs).of(_lines(files, start, _WINDOW, last=number == count - 1))
+
+
+def _head(file: Path) -> str:
+    try:
+        return head_in(file)
+    except OSError as error:
+        raise StateError(f"The log {file} can't be read ({error.strerror}).") from error
 
 
 def _lines(files: Sequence[Path], start: int, length: int, *, last: bool) -> Iterator[str]:

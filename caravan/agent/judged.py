@@ -3,12 +3,14 @@
 It judges nothing itself (`caravan.gate`). What jobs wrote is data: bounded, checked, without secrets.
 """
 
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from caravan.agent.context import Context
-from caravan.agent.logs import log_tail
-from caravan.agent.metrics import metric_rows, of_training
+from caravan.agent.logs import task_logs
+from caravan.agent.metrics import metric_rows
 from caravan.agent.state import RunState
+from caravan.agent.training_lines import by_log, training_end
 from caravan.gate.judging import judge
 from caravan.planning.evaluating import evaluation_words, in_last_phase
 from caravan.values.errors import ClusterError, UsageError
@@ -38,12 +40,13 @@ def training_log(state: RunState, context: Context) -> TrainingLog:
     plan, outcome = state.need_plan(), state.outcome
     wanted = (plan.target.metric if plan.target else None, plan.evaluation.metric)
     names = (*(name for name in wanted if name), *state.need_profile().metrics_logged)
-    data = b""
+    logs: tuple[tuple[Path, ...], ...] = ()
     if outcome is not None and outcome.alloc_id:
-        data = log_tail(context, outcome.alloc_id, _LOG_BYTES, task=outcome.task)
+        logs = by_log(task_logs(context, outcome.alloc_id, outcome.task))
+    ends = [training_end(parts, _LOG_BYTES // len(logs)) for parts in logs]
     resumed = bool(state.attempts) and state.attempts[-1].resumed.startswith("resumed from")
-    cut = len(data) >= _LOG_BYTES // 2  # stdout and stderr have a half each
-    return TrainingLog(of_training(data.decode("utf-8", "replace")), names, False if resumed or cut else None)
+    text = b"\n".join(data for data, _ in ends).decode("utf-8", "replace")
+    return TrainingLog(text, names, False if resumed or any(cut for _, cut in ends) else None)
 
 
 def measured(state: RunState, context: Context) -> EvaluationResult | None:

@@ -7,14 +7,17 @@ import re
 from collections.abc import Iterable
 from itertools import count
 from os.path import commonprefix
+from pathlib import Path
 from typing import Final
 
 from caravan.agent.context import Context
 from caravan.agent.log_reader import LogReader, Source
-from caravan.agent.metrics import Series, metric_rows
+from caravan.agent.metrics import metric_rows
+from caravan.agent.training_lines import by_log, head_in
 from caravan.agent.watchdog import Heard
 from caravan.values.errors import ClusterDenied, ClusterError
 from caravan.values.escapes import without_escapes
+from caravan.values.log_marks import Series, plainly, without_tokens
 from caravan.values.masking import mask
 from caravan.values.run import Phase, Snapshot
 
@@ -47,7 +50,7 @@ class LogFollower:
         self._metrics = metrics
         self._nodes = nodes
         self._members: dict[str, int] = {}
-        self._series: dict[tuple[str, str], Series] = {}
+        self._series: dict[Source, Series] = {}
         self._names = names
         self._reader = LogReader(context.cluster)
         self._rests: dict[Source, bytes] = {}
@@ -129,10 +132,10 @@ class LogFollower:
         copied = self._context.folder.log_size(*source)
         if not copied:
             return b""
-        alloc_id, _, stream = source
-        if not any((alloc_id, stream) == (seen[0], seen[2]) for seen in self._rests):
-            for earlier in self._copies(alloc_id, f".{stream}."):
-                self._tell_metrics(source, (_text(state) for state in split_lines(earlier)[0]))
+        for parts in by_log(self._copies(source)):
+            series = self._series[source] = Series([head_in(parts[0])])
+            for file in parts:
+                self._tell_metrics(source, (_text(state) for state in split_lines(_end_of(file))[0]), series)
         start = max(0, copied - _KEPT)
         try:
             before = self._context.cluster.logs(*source, offset=start, limit=copied - start)
@@ -140,21 +143,17 @@ class LogFollower:
             return b""
         return re.split(rb"[\r\n]", before)[-1]
 
-    def _copies(self, alloc_id: str, stream: str) -> list[bytes]:
-        files = [f for f in self._context.folder.log_files() if f.name.startswith(alloc_id[:8]) and stream in f.name]
-        pieces = []
-        for file in files:
-            with file.open("rb") as opened:
-                opened.seek(max(0, file.stat().st_size - _EARLIER))
-                pieces.append(opened.read(_EARLIER))
-        return pieces
+    def _copies(self, source: Source) -> list[Path]:
+        alloc_id, task, stream = source
+        files = [f for f in self._context.folder.log_files() if f.name.startswith(alloc_id[:8])]
+        return [f for f in files if f".{task}.{stream}." in f.name]
 
     def _told(self, source: Source, data: bytes) -> bytes:
         """Show and read the whole lines in `data`; the rest, which goes on, comes back."""
         states, shown, rest = split_lines(data)
         # Names of metrics come out of a line too. Masked before it is cut: half a secret is none that is known.
         self._tell_metrics(source, (self._plain(state) for state in states))
-        lines = [self._plain(line) for line in shown[-_SHOWN_LINES:]]
+        lines = [line for piece in shown[-_SHOWN_LINES:] if (line := plainly(self._plain(piece)))]
         if lines:
             self._last_line = lines[-1]
             member = f"[{self._members.get(source[0], 0)}] " if self._nodes > 1 else ""
@@ -168,13 +167,18 @@ class LogFollower:
             shown = commonprefix((shown, mask(text[:-_LONGEST], known)))  # noqa: RUF071 (characters are meant)
         return shown[:_LONGEST]
 
-    def _tell_metrics(self, source: Source, lines: Iterable[str]) -> None:
-        alloc_id, _, stream = source
-        if not self._metrics or (self._nodes > 1 and self._members.get(alloc_id, 0)):
+    def _tell_metrics(self, source: Source, lines: Iterable[str], series: Series | None = None) -> None:
+        if not self._metrics or (self._nodes > 1 and self._members.get(source[0], 0)):
             return  # the members log the same training: one series of each metric
-        series = self._series.setdefault((alloc_id, stream), Series())
+        series = series or self._series.setdefault(source, Series())
         for row in metric_rows(series.of(lines), names=self._names):
             self._context.progress.metrics(row)
+
+
+def _end_of(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - _EARLIER))
+        return opened.read(_EARLIER)
 
 
 def _number(name: str) -> int:
@@ -211,17 +215,22 @@ def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip()
 
 
-def log_tail(context: Context, alloc_id: str, limit: int = 1 << 20, *, task: str = "") -> bytes:
-    """The last `limit` bytes of the copied logs of an allocation, of that task alone where it has any; stdout first.
-
-    The copies are masked already. Stderr comes last because what ended a task stands there as a rule.
+def task_logs(context: Context, alloc_id: str, task: str = "") -> list[Path]:
+    """The copied logs of an allocation, of that task alone where it has any, in the order in which they were begun;
+    those of stdout first, because what ended a task stands in stderr as a rule.
     """
     files = [f for f in context.folder.log_files() if f.name.startswith(alloc_id[:8])]
     # What another task wrote, as the one that installs packages, is no sign of this one's end.
     files = [f for f in files if task and f".{task}." in f.name] or files
+    return sorted(files, key=lambda f: ".stderr." in f.name)
+
+
+def log_tail(context: Context, alloc_id: str, limit: int = 1 << 20, *, task: str = "") -> bytes:
+    """The last `limit` bytes of `task_logs`, shared by the files, masked already; without the tokens of marks."""
+    files = task_logs(context, alloc_id, task)
     pieces = []
-    for file in sorted(files, key=lambda f: (".stderr." in f.name, f.name)):
+    for file in files:
         with file.open("rb") as stream:
             stream.seek(max(0, file.stat().st_size - limit // max(len(files), 1)))
-            pieces.append(stream.read())
+            pieces.append(without_tokens(stream.read()))
     return b"\n".join(pieces)

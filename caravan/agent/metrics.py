@@ -29,43 +29,6 @@ _LONGEST: Final = 4096  # characters of a line that are read; no metric stands f
 _DIGITS: Final = 40  # characters of a number in quotes
 
 
-STEPS_BEGIN: Final = "caravan: first steps begin"
-STEPS_OVER: Final = "caravan: first steps are over"
-EVALUATION_BEGINS: Final = "caravan: evaluation begins"
-EVALUATION_OVER: Final = "caravan: evaluation is over"
-"""Lines of the launch script around what a job's first phase writes (`templates/launch/smoke.sh.j2`), and its last
-(`evaluate.sh.j2`). What was written before may end without a line's end: then they stand behind it."""
-_BEGIN: Final = (STEPS_BEGIN, EVALUATION_BEGINS)
-_OVER: Final = (STEPS_OVER, EVALUATION_OVER)
-
-
-class Series:
-    """The lines of one log that tell of the training itself: what its first steps on scratch wrote is left out, and
-    what the evaluation behind it wrote."""
-
-    def __init__(self) -> None:
-        self._apart = False
-
-    def of(self, lines: Iterable[str]) -> Iterator[str]:
-        """Those of the next lines that belong to the training."""
-        for line in lines:
-            if line.rstrip().endswith(_BEGIN):
-                self._apart = True
-            elif line.rstrip().endswith(_OVER):
-                self._apart = False
-            elif not self._apart:
-                yield line
-
-
-def of_training(text: str) -> str:
-    """The text of logs, one behind the other, or of their ends, without what first steps and evaluation wrote."""
-    lines = text.splitlines()
-    over = next((n for n, line in enumerate(lines) if line.rstrip().endswith((*_BEGIN, *_OVER))), len(lines))
-    if lines[over : over + 1] and lines[over].rstrip().endswith(_OVER):
-        lines = lines[over + 1 :]  # how they began was cut off
-    return "\n".join(Series().of(lines))
-
-
 def metric_rows(lines: Iterable[str], *, names: tuple[str, ...] = ()) -> Iterator[dict[str, float]]:
     """The metrics of each line that has any, in order: what was logged together stays together.
 

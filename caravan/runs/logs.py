@@ -23,6 +23,7 @@ from typing import Final
 
 from caravan.runs.files import make_folder, write_file
 from caravan.values.escapes import without_escapes
+from caravan.values.log_marks import is_marked
 from caravan.values.masking import HINTS, MASK, forms, mask, unhinted
 
 MAX_LINE: Final = 1 << 14
@@ -220,6 +221,8 @@ class LogCopies:
         if in_key and not text:
             return b"", in_key
         starts_key = 1 if line.edge == b"BEGIN" else 0
+        if is_marked(text) and not line.left_out:
+            return line.kept, in_key  # a stray BEGIN must not hide what is the training's and what is not
         if in_key:
             over = line.edge == b"END" or in_key >= _KEY_LINES
             return MASK.encode(), starts_key or (0 if over else in_key + 1)

@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from caravan.agent.logs import split_lines
-from caravan.agent.metrics import Series, metric_rows
+from caravan.agent.metrics import metric_rows
+from caravan.agent.training_lines import head_in, log_of
 from caravan.terminal.lookup import LogOf, logs_of
 from caravan.terminal.oncluster import catch_up, station_of, works_there
 from caravan.terminal.results import how_it_ended
 from caravan.terminal.text import joined, one_line
 from caravan.values.errors import ClusterError, RunBusy
+from caravan.values.log_marks import Series, plainly
 from caravan.values.run import ENDED, EXIT_CODES, Deployment, DeploymentState, Phase, Purpose, RunStatus
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Follower:
         self._there_at: float | None = None
         self._phase: Phase | None = None
         self._offsets: dict[Path, int] = {}
-        self._series: dict[Path, Series] = {}
+        self._series: dict[str, Series] = {}
 
     def look(self) -> int | None:
         """Look once: the exit code when the run has ended, or when nothing will happen to it by itself any more."""
@@ -202,11 +204,22 @@ class Follower:
                 states, shown, _ = split_lines(data)
                 # What an evaluation prints belongs to no curve of the training.
                 if whose.purpose is Purpose.TRAIN:
-                    told = self._series.setdefault(file, Series()).of(_text(state) for state in states)
+                    told = self._series_of(file).of(_text(state) for state in states)
                     for row in metric_rows(told, names=names):
                         self._view.metrics(row)
-                if shown:
-                    self._view.log(stream, [_text(line) for line in shown[-_SHOWN_LINES:]])
+                if lines := [line for piece in shown[-_SHOWN_LINES:] if (line := plainly(_text(piece)))]:
+                    self._view.log(stream, lines)
+
+    def _series_of(self, file: Path) -> Series:
+        """The training's lines in a log and its parts. The first one's head is looked for: what is new may begin far
+        behind it."""
+        log = log_of(file)
+        if log not in self._series:
+            try:
+                self._series[log] = Series([head_in(file.with_name(log))])
+            except OSError:  # which says no more than that nothing is left out
+                return Series()
+        return self._series[log]
 
     def _new(self, file: Path) -> list[bytes]:
         """Whole new lines, in pieces; what has no end yet may still be masked otherwise, and waits."""

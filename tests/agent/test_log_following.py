@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from caravan.agent.context import Context
 from caravan.agent.logs import LogFollower, split_lines
-from caravan.agent.metrics import last_metrics, metric_rows, of_training
+from caravan.agent.metrics import last_metrics, metric_rows
+from caravan.agent.training_lines import of_training
 from caravan.values.errors import ClusterUnreachable
 from caravan.values.job import FileEntry
+from caravan.values.log_marks import Mark, marks
 from caravan.values.run import Allocation, Phase, Snapshot, TaskState
 from tests.fakes.clock import FakeClock
 from tests.fakes.folder import PlainFolder
@@ -113,23 +115,40 @@ def test_what_an_earlier_agent_copied_is_read_again_for_its_metrics(tmp_path: Pa
     assert [line for _, line in told.lines] == ["loss 1.5", "loss 1"]
 
 
-STEPS = b"caravan: first steps begin\nbatch 1 accum 16 loss 9caravan: first steps are over\n"
+HEAD, MARK = marks("a" * 32)
+STEPS = f"{MARK[Mark.STEPS_BEGIN]}\nbatch 1 accum 16 loss 9\n{MARK[Mark.STEPS_OVER]}\n".encode()
 
 
 def test_what_the_first_steps_wrote_is_shown_but_belongs_to_no_series(tmp_path: Path) -> None:
     cluster, told = Logs(), Told()
     follower = LogFollower(context(tmp_path, cluster, told), names=("accum",))
-    for piece in (b"loss 3\n", STEPS[:40], STEPS[40:], b"loss 2\n"):
+    for piece in (f"{HEAD}\nloss 3\n".encode(), STEPS[:70], STEPS[70:], b"loss 2\n"):
         cluster.data["stdout"] += piece
         follower.copy(seen())
     assert told.rows == [{"loss": 3}, {"loss": 2}]
-    assert ("stdout", "batch 1 accum 16 loss 9caravan: first steps are over") in told.lines
+    assert told.lines == [
+        ("stdout", "loss 3"),
+        ("stdout", "caravan: first steps begin"),
+        ("stdout", "batch 1 accum 16 loss 9"),
+        ("stdout", "caravan: first steps are over"),
+        ("stdout", "loss 2"),
+    ]
 
 
-def test_the_end_of_a_log_that_begins_in_the_first_steps() -> None:
-    whole = (STEPS + b"loss 2\n" + STEPS).decode()
-    assert of_training(whole) == "loss 2"
-    assert of_training(whole[30:]) == "loss 2"
+def test_who_follows_from_the_midst_of_a_log_knows_its_marks(tmp_path: Path) -> None:
+    cluster, told = Logs(), Told()
+    cluster.data["stdout"] = f"{HEAD}\n".encode() + STEPS[:70]
+    LogFollower(context(tmp_path, cluster, Told())).copy(seen())
+    again = context(tmp_path, cluster, told)
+    again.folder._logs = {f"{ALLOC[:8]}.train.stdout.log": cluster.data["stdout"]}  # type: ignore[attr-defined]
+    cluster.data["stdout"] += STEPS[70:] + b"loss 2\n"
+    LogFollower(again).copy(seen())
+    assert told.rows == [{"loss": 2}]
+
+
+def test_a_text_without_what_is_no_part_of_the_training() -> None:
+    whole = f"{HEAD}\nloss 1\n{STEPS.decode()}loss 2\n"
+    assert of_training(whole) == "loss 1\nloss 2"
     assert of_training("loss 1\nloss 2\n") == "loss 1\nloss 2"
 
 

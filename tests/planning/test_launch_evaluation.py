@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from caravan.agent.metrics import EVALUATION_BEGINS, EVALUATION_OVER, last_metrics, of_training
+from caravan.agent.metrics import last_metrics
+from caravan.agent.training_lines import of_training
 from caravan.planning.script import launch_script
 from caravan.values.evaluation import EvaluationResult, parse_evaluation
+from caravan.values.log_marks import is_marked, plainly
 from caravan.values.outputs import TrainedModel, parse_summary
 from caravan.values.plan import Evaluation, Launch, OutputSink, Training, TrainingPlan
 from caravan.values.registry import files_digest
@@ -68,8 +70,11 @@ def test_the_file_that_the_command_wrote_is_the_answer(place: Place) -> None:
     assert found.held_out.tuned == {"loss": 1.5}
     assert (found.by, found.seed, found.metrics) == ("command", 3, {})
     assert found.seconds is not None
-    assert [line for line in out.splitlines() if line.startswith("caravan")] == [EVALUATION_BEGINS, EVALUATION_OVER]
-    assert last_metrics(of_training(out)) == {"loss": 0.5}
+    assert [plainly(line) for line in out.splitlines() if is_marked(line)] == [
+        "caravan: evaluation begins",
+        "caravan: evaluation is over",
+    ]
+    assert last_metrics(of_training(f"{place.head}\n{out}")) == {"loss": 0.5}
 
 
 def test_else_what_it_printed(place: Place) -> None:

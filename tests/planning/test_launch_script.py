@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,11 +26,21 @@ from caravan.planning.script import (
     shell_word,
 )
 from caravan.values.errors import PlanError
+from caravan.values.log_marks import head_of
 from caravan.values.plan import CodeSource, ConfigOverlay, Launch, OutputSink, Setup, TrainingPlan
 from caravan.values.repo import Launcher
 from tests.planning.scenes import TEMPLATES
 
 SHOW = "import json,os,sys;print(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]))"
+
+
+def first_line(stream: IO[str] | None) -> str:
+    """The first line of what a process writes; nothing behind it is taken from the pipe."""
+    assert stream is not None
+    line = b""
+    while (sign := os.read(stream.fileno(), 1)) not in (b"", b"\n"):
+        line += sign
+    return line.decode()
 
 
 class Place:
@@ -41,6 +51,7 @@ class Place:
         self.task.mkdir(parents=True)
         self.alloc.mkdir()
         self.outputs = root / "my outputs"
+        self.head = ""  # the line with which the log of the last one began
         self.archive = root / "code.tar.gz"
         self.helper = outputs_helpers(TEMPLATES)["outputs.py"]
 
@@ -84,7 +95,7 @@ class Place:
             "NOMAD_META_caravan_attempt": "1",
             **plan.env,
         }
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ["/bin/sh", str(script)],
             env=environment,
             cwd=self.task.parent,
@@ -93,6 +104,10 @@ class Place:
             text=True,
             start_new_session=True,
         )
+        if "marks_head" in rendered:
+            self.head = first_line(process.stdout)
+            assert head_of(first_line(process.stderr)) == head_of(self.head) != ""
+        return process
 
     def run(self, plan: TrainingPlan, time_limit_s: int | None = None) -> tuple[int, str, str]:
         process = self.start(plan, time_limit_s)

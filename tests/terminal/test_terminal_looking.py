@@ -18,6 +18,7 @@ from caravan.terminal.progress import PlainProgress
 from caravan.terminal.streams import Terminal
 from caravan.values.errors import ClusterUnreachable
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass
+from caravan.values.log_marks import Mark, marks
 from caravan.values.plan import Author, Limits, OutputSink, PlanChange, TrainingPlan
 from caravan.values.run import (
     Attempt,
@@ -374,14 +375,15 @@ def test_who_watches_is_not_told_metrics_of_the_first_steps(wiring: FakeWiring) 
     deployed(wiring, made, 1, DeploymentState.FINISHED)
     folder, view = wiring.folder(made.id), Rows(wiring)
     follower = Follower(wiring, cast(Any, wiring.scripted), made.id, view)
+    head, mark = marks("a" * 32)
     for piece in (
-        b"caravan: first steps begin\nloss 9\n",
-        b"loss 8\ncaravan: first steps are over\nloss 3\n",
-        b"loss 2\n",
+        f"{head}\ncaravan: evaluation begins\nloss 4\n{mark[Mark.STEPS_BEGIN]}\nloss 9\n",
+        f"loss 8\n{mark[Mark.STEPS_OVER]}\nloss 3\n",
+        "loss 2\n",
     ):
-        folder.append_log(ALLOCS[0], "train", "stdout", piece)
+        folder.append_log(ALLOCS[0], "train", "stdout", piece.encode())
         follower.look()
-    assert view.rows == [{"loss": 3}, {"loss": 2}]
+    assert view.rows == [{"loss": 4}, {"loss": 3}, {"loss": 2}]
 
 
 def test_a_run_that_nobody_drives(wiring: FakeWiring) -> None:

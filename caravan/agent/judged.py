@@ -15,7 +15,7 @@ from caravan.gate.judging import judge
 from caravan.planning.evaluating import evaluation_words, in_last_phase
 from caravan.values.errors import ClusterError, UsageError
 from caravan.values.evaluation import EVALUATION_PATH, EvaluationResult, GateReport, parse_evaluation
-from caravan.values.masking import mask_json
+from caravan.values.masked import masked_value
 from caravan.values.training import MetricSpec
 
 _MOST_BYTES: Final = 4 << 20
@@ -67,9 +67,7 @@ def answer_in(alloc_id: str, context: Context) -> EvaluationResult | None:
     except ClusterError:  # not there, collected, denied, not reached: then it is not known
         return None
     found = parse_evaluation(data)
-    if found is None:
-        return None
-    return EvaluationResult.model_validate(mask_json(found.model_dump(mode="python"), context.secrets))
+    return masked_value(found, context.secrets) if found is not None else None
 
 
 def gate_report(

@@ -13,7 +13,7 @@ from caravan.planning.outputs import goes_with_job
 from caravan.planning.resume import checkpoint_pattern
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
-from caravan.values.masking import mask_json
+from caravan.values.masked import masked_value
 from caravan.values.outputs import SUMMARY_PATH, Kept, OutputSummary, parse_summary
 from caravan.values.plan import TrainingPlan
 
@@ -143,10 +143,8 @@ def _summary(context: Context, alloc_id: str) -> OutputSummary | None:
     except ClusterError:  # collected, denied, not reached: then it is not known
         return None
     summary = parse_summary(data) if data is not None else None
-    if summary is None:
-        return None
     # Names of files are the job's words; what is kept and told of them holds no secrets. On the disk they stay.
-    return OutputSummary.model_validate(mask_json(summary.model_dump(mode="json"), context.secrets))
+    return masked_value(summary, context.secrets) if summary is not None else None
 
 
 def _empty_here(place: Path) -> bool | None:

@@ -19,7 +19,16 @@ from caravan.values.estimate import Estimate, Measured
 from caravan.values.failure import Evidence
 from caravan.values.masking import mask
 from caravan.values.plan import TrainingPlan
-from caravan.values.run import SMOKE_PATH, Deployment, Phase, RunEvent, SmokeResult, Snapshot, parse_smoke
+from caravan.values.run import (
+    MOST_OF_NOTE,
+    SMOKE_PATH,
+    Deployment,
+    Phase,
+    RunEvent,
+    SmokeResult,
+    Snapshot,
+    parse_smoke,
+)
 
 KIND: Final = "smoke"
 """Kind of the event that is stored of it."""
@@ -108,7 +117,8 @@ class FirstSteps:
 
     def _keep(self, found: SmokeResult) -> None:
         context, deployment = self._context, self._deployment
-        self.found = found = found.model_copy(update={"note": mask(found.note, context.secrets)})
+        # Cut: a mask may be longer than what it stands for, and a state that can't be read again is a lost run.
+        self.found = found = found.model_copy(update={"note": mask(found.note, context.secrets)[:MOST_OF_NOTE]})
         text = in_words(found)
         data: dict[str, Json] = {"attempt": deployment.attempt, "result": found.model_dump(mode="json")}
         context.store.add_event(deployment.run_id, RunEvent(at=context.clock.now(), kind=KIND, text=text, data=data))

@@ -8,8 +8,9 @@ from typing import Final
 
 from caravan.gate.courses import MEDIAN_COST, course, noise, told
 from caravan.gate.known import Known, check, finite
-from caravan.gate.naming import counts, essence, find, held_out, learnt
+from caravan.gate.naming import counts, essence, find, learnt
 from caravan.values.evaluation import CheckKind, GateCheck, GateVerdict
+from caravan.values.metric_names import held_out
 from caravan.values.plan import Target
 
 _SURE: Final = 2.0  # standard errors: one false alarm of 44 where nothing is wrong, of normal noise and on one side
@@ -138,7 +139,10 @@ def _standard_error(name: str, value: float, was: float, samples: int | None) ->
     return _SPREAD * abs(was) / math.sqrt(count)
 
 
-_SHARES: Final = ("accuracy", "f1", "macro_f1", "micro_f1", "recall", "precision", "exact_match", "em", "error")
+_SHARES: Final = (
+    *("accuracy", "accuracy_norm", "f1", "macro_f1", "micro_f1", "recall", "precision", "exact_match", "em", "error"),
+    *("win_rate", "success_rate", "pass_rate", "hit_rate", "error_rate"),
+)
 
 
 def _against_guess(known: Known) -> Iterator[GateCheck]:

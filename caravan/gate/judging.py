@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from caravan.gate.answers import collapse
 from caravan.gate.compared import base, canary, ran, regression, target
-from caravan.gate.known import Known, finite
+from caravan.gate.known import Known, check, finite
 from caravan.gate.learning import finite_figures, learnt, overfit
 from caravan.gate.naming import counts, of_progress
 from caravan.values.base import Json
@@ -37,6 +37,7 @@ def judge(
     """
     known = Known(plan, result, rows, tuple(definitions), expected, whole)
     checks = tuple(_checks(known))
+    checks = (*checks, *_against_nothing(checks, known))
     measured = bool(known.held_out.tuned or known.own)
     judged: Literal["evaluation", "log", "nothing"] = "evaluation" if measured else "log" if rows else "nothing"
     metrics = _figures(known)
@@ -83,12 +84,35 @@ def _checks(known: Known) -> Iterator[GateCheck]:
     yield from (found for found in (canary(known), target(known)) if found is not None)
 
 
+def _against_nothing(checks: Sequence[GateCheck], known: Known) -> Iterator[GateCheck]:
+    """That a figure was measured and nothing is known to hold it against: no target, no base, no course of the
+    training. A loss of 4.2 alone says neither that the model is good nor that it is bad.
+    """
+    held = any(one.kind in _HELD and one.verdict is not GateVerdict.UNKNOWN for one in checks)
+    name = next(iter(_telling(known)), "")
+    if name and not held:
+        text = (
+            f"{name} was measured, but nothing is known to hold it against: no target, and no figure of the base model"
+        )
+        yield check(CheckKind.BASE, GateVerdict.LOOK, text, metric=name)
+
+
+_HELD: Final = frozenset({CheckKind.TARGET, CheckKind.BASE, CheckKind.LEARNT, CheckKind.OVERFIT, CheckKind.REGRESSION})
+"""Checks that hold a figure against another."""
+
+
+def _telling(known: Known) -> Iterator[str]:
+    """Names of the held-out figures that say how good the model is, measured ones first."""
+    measured = (*known.held_out.tuned.items(), *known.own.items())
+    yield from (name for name, value in measured if finite(value) and _tells(name, known))
+    yield from known.apart
+
+
 def _verdict(checks: Iterable[GateCheck], known: Known) -> GateVerdict:
     found = {check.verdict for check in checks}
     if GateVerdict.FAIL in found:
         return GateVerdict.FAIL
-    measured = (*known.held_out.tuned.items(), *known.own.items())
-    apart = any(finite(value) and _tells(name, known) for name, value in measured) or bool(known.apart)
+    apart = any(True for _ in _telling(known))
     return GateVerdict.LOOK if GateVerdict.LOOK in found or not apart else GateVerdict.PASS
 
 

@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Final
 
 from caravan.gate.courses import Course, course
-from caravan.gate.naming import Direction, counts, direction, find, held_out, is_loss, of_rewards, of_training
+from caravan.gate.naming import Direction, counts, direction, find, is_loss, of_rewards, of_training
 from caravan.values.evaluation import CheckKind, EvaluationResult, GateCheck, GateVerdict, SideMetrics
+from caravan.values.metric_names import held_out
 from caravan.values.plan import TrainingPlan
 from caravan.values.training import MetricSpec
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from caravan.gate.courses import MEDIAN_COST, STEPS, Point, begins_late, course, noise, smooth, told
 from caravan.gate.known import Known, check, finite
-from caravan.gate.naming import counts, essence, held_out, is_loss, measures, of_training
+from caravan.gate.naming import counts, essence, is_loss, measures, of_training
 from caravan.values.evaluation import CheckKind, GateCheck, GateVerdict
+from caravan.values.metric_names import held_out
 
 _SURE: Final = 2.0  # standard errors
 _LEAST: Final = 6  # values by which a course can be judged at all

@@ -3,19 +3,15 @@
 Programs name the same thing `eval_loss`, `val/loss`, `validation.loss` or `valLoss`: a name is read by its words.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final, Literal
 
+from caravan.values.metric_names import HELD_OUT, held_out, words
 from caravan.values.training import MetricSpec
 
 Direction = Literal["min", "max"]
 
-_WORDS: Final = re.compile(r"[a-z]+\d?|[A-Z]+(?![a-z])\d?|[A-Z][a-z]+\d?|\d+")
-_HELD_OUT: Final = frozenset(
-    {"eval", "evaluation", "val", "valid", "validation", "test", "testing", "dev", "heldout", "holdout"}
-)
 _LEARNT: Final = frozenset({"train", "training", "trn"})
 _HOW: Final = frozenset({"avg", "average", "mean", "total", "running", "step", "batch", "epoch", "final", "last"})
 """How a figure was put together: the same figure for all that is judged here."""
@@ -48,28 +44,20 @@ _MAX: Final = frozenset(
 )
 _ALIASES: Final = {"acc": "accuracy", "ppl": "perplexity", "err": "error", "nll": "loss", "rewards": "reward"}
 _COUNTERS: Final = frozenset(
-    {"lr", "rate", "epoch", "epochs", "step", "steps", "iter", "iteration", "grad", "norm", "time", "runtime", "second"}
+    {"lr", "epoch", "epochs", "step", "steps", "iter", "iteration", "grad", "time", "runtime", "second"}
     | {"seconds", "sec", "samples", "tokens", "memory", "mfu", "throughput", "speed", "eta", "size", "count", "scale"}
     | {"flos", "flops", "weight", "best", "min", "max", "kl", "entropy", "length", "lengths", "clip", "num"}
 )
 """Words of figures that say nothing of how good a model is."""
+_MANNERS: Final = frozenset({"rate", "norm"})
+"""Words that say so only where no other says how good: `win_rate` and `acc_norm` are figures of a model, as the
+evaluation harnesses call them; `rate` and `weight_norm` are not."""
 _BOUNDS: Final = frozenset(
     {"best", "lowest", "min", "minimum", "max", "prev", "previous", "old", "init", "initial", "threshold", "thresh"}
     | {"scale", "scaler", "weight", "weights", "coef", "lambda", "patience"}
 )
 """Words of what stands at infinity until something better comes, and of what is set and not measured."""
 _EPISODES: Final = frozenset({"ep", "eps", "episode", "episodes", "episodic"})
-
-
-def words(name: str) -> tuple[str, ...]:
-    """The words of a name in small letters: `valLoss`, `val/loss` and `val_loss` have the same."""
-    return tuple(word.lower() for word in _WORDS.findall(name))
-
-
-def held_out(name: str) -> bool:
-    """Whether the name says that it was taken over data that nothing is learned from."""
-    found = words(name)
-    return any(word in _HELD_OUT for word in found) or ("held", "out") in pairwise(found)
 
 
 def learnt(name: str) -> bool:
@@ -79,7 +67,7 @@ def learnt(name: str) -> bool:
 
 def essence(name: str) -> str:
     """What was taken, without over which data and how it was put together: `eval_acc` and `accuracy` are one."""
-    apart = _HELD_OUT | _LEARNT | _HOW | {"held", "out"}
+    apart = HELD_OUT | _LEARNT | _HOW | {"held", "out"}
     kept = [_ALIASES.get(word, word) for word in words(name) if word not in apart]
     return "_".join(kept)
 
@@ -114,7 +102,9 @@ def counts(name: str) -> bool:
     found = words(name)
     if set(found) <= _EPISODES or "lowest" in found:
         return True
-    return any(word in _COUNTERS for word in found if word not in _HOW) or not essence(name)
+    if any(word in _COUNTERS for word in found if word not in _HOW) or not essence(name):
+        return True
+    return direction(name) is None and any(word in _MANNERS for word in found)
 
 
 _FAR: Final = frozenset(

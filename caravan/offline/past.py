@@ -12,7 +12,8 @@ from caravan.diagnosis.reading import TextKind, evidence_of_text
 from caravan.offline.cases import Allowed, Case, Expected, Mend
 from caravan.values.failure import ChangePlan, Diagnosis, FailureClass, Repair
 from caravan.values.job import ClusterFacts
-from caravan.values.masking import mask, mask_json
+from caravan.values.masked import masked_value
+from caravan.values.masking import mask
 from caravan.values.optimization import Step
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.run import Attempt, RunRecord, RunStatus
@@ -36,7 +37,9 @@ def of_run(
             continue
         marks = (f"fingerprint:{diagnosis.fingerprint}",) if diagnosis.fingerprint else ()
         name = f"{record.id}-a{attempt.number}"
-        plan = _masked(plan, secrets)
+        masked, cause = masked_value(plan, secrets), masked_value(diagnosis, secrets)
+        if masked is None or cause is None:  # no case: what stood where the mask is now was needed
+            continue
         if number < len(logs) and diagnosis.lines and diagnosis.failure not in NOT_ITS:
             evidence = evidence_of_text(mask(logs[number], secrets).encode(), TextKind.TASK_STDERR)
             yield Case(
@@ -44,7 +47,7 @@ def of_run(
                 step=Step.DIAGNOSE,
                 source="run",
                 alike=marks,
-                plan=plan,
+                plan=masked,
                 facts=facts,
                 evidence=evidence,
                 expected=Expected(failure=diagnosis.failure),
@@ -55,10 +58,10 @@ def of_run(
                 step=Step.REPAIR,
                 source="run",
                 alike=marks,
-                plan=plan,
+                plan=masked,
                 profile=state.profile.model_copy(update={"root": ""}),
                 facts=facts,
-                diagnosis=Diagnosis.model_validate(mask_json(diagnosis.model_dump(mode="json"), secrets)),
+                diagnosis=cause,
                 expected=Expected(mends=(_mend(attempt.repair),)),
             )
 
@@ -82,7 +85,3 @@ def _mend(repair: Repair) -> Mend:
     if not isinstance(repair, ChangePlan):
         return Mend(kind=repair.kind)
     return Mend(fields={change.path: Allowed(one_of=(change.value,)) for change in repair.changes})
-
-
-def _masked(plan: TrainingPlan, secrets: tuple[str, ...]) -> TrainingPlan:
-    return TrainingPlan.model_validate(mask_json(plan.model_dump(mode="json"), secrets))

@@ -4,10 +4,12 @@ What a program of the job wrote (`EvaluationResult`) is data to be checked. Noth
 """
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from caravan.values.base import Json, Value
 from caravan.values.training import MetricSpec
@@ -15,6 +17,31 @@ from caravan.values.training import MetricSpec
 EVALUATION_PATH: Final = "alloc/data/caravan-evaluation.json"
 """Where a job leaves what its evaluation measured, in its allocation."""
 
+MOST_FIGURES: Final = 1000
+"""Figures of one side that are taken of what a job says; there is no more to see in others."""
+_NAME: Final = 200  # characters of a name
+
+
+def _cut(most: int) -> BeforeValidator:
+    """A text is cut rather than refused: what is in the rest of the answer stands, and masking may lengthen a text."""
+    return BeforeValidator(lambda value: value[:most] if isinstance(value, str) else value)
+
+
+def _first(most: int) -> Callable[[Json], Json]:
+    """The first entries of a dict, without those whose names are none by their length."""
+
+    def first(value: Json) -> Json:
+        if not isinstance(value, dict):
+            return value
+        return dict(islice(((k, v) for k, v in value.items() if isinstance(k, str) and len(k) <= _NAME), most))
+
+    return first
+
+
+Name = Annotated[str, _cut(_NAME), Field(max_length=_NAME)]
+Answer = Annotated[str, _cut(4000), Field(max_length=4000)]
+Figures = Annotated[dict[str, float], BeforeValidator(_first(MOST_FIGURES)), Field(max_length=MOST_FIGURES)]
+"""What a job says: bounded, so that no state, store or report grows by it."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """What a job counted: no more than what every store of states and results holds."""
@@ -55,11 +82,11 @@ class SideMetrics(Value):
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
 
-    base: dict[str, float] = Field(default_factory=dict)
-    tuned: dict[str, float] = Field(default_factory=dict)
-    guess: dict[str, float] = Field(default_factory=dict)
+    base: Figures = Field(default_factory=dict)
+    tuned: Figures = Field(default_factory=dict)
+    guess: Figures = Field(default_factory=dict)
     samples: Count | None = None
-    sha256: str | None = Field(default=None, description="of the set's content in the order that it was judged in")
+    sha256: Name | None = Field(default=None, description="of the set's content in the order that it was judged in")
 
 
 class CanaryResult(Value):
@@ -68,9 +95,9 @@ class CanaryResult(Value):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     prompts: Count
-    failed: tuple[str, ...] = Field(default=(), max_length=10_000)
-    base_failed: tuple[str, ...] | None = Field(default=None, max_length=10_000)
-    sha256: str | None = None
+    failed: tuple[Name, ...] = Field(default=(), max_length=10_000)
+    base_failed: tuple[Name, ...] | None = Field(default=None, max_length=10_000)
+    sha256: Name | None = None
 
 
 class Generation(Value):
@@ -78,9 +105,9 @@ class Generation(Value):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    prompt: str = Field(max_length=4000)
-    text: str = Field(max_length=4000)
-    base: str | None = Field(default=None, max_length=4000)
+    prompt: Answer
+    text: Answer
+    base: Answer | None = None
 
 
 class EvaluationResult(Value):
@@ -96,27 +123,27 @@ class EvaluationResult(Value):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
 
     version: Literal[1] = 1
-    by: str = Field(default="", description="a training type's name, `command` or `model`")
+    by: Name = Field(default="", description="a training type's name, `command` or `model`")
     seed: int | None = Field(default=None, ge=-(2**63), le=2**64 - 1)
     held_out: SideMetrics | None = None
     learnt: SideMetrics | None = None
     regression: SideMetrics | None = None
-    regressed: tuple[str, ...] = Field(default=(), max_length=200, description="ids of that set that got worse")
+    regressed: tuple[Name, ...] = Field(default=(), max_length=200, description="ids of that set that got worse")
     canary: CanaryResult | None = None
-    collapse: dict[str, float] = Field(default_factory=dict)
+    collapse: Figures = Field(default_factory=dict)
     generations: tuple[Generation, ...] = Field(default=(), max_length=20)
-    metrics: dict[str, float] = Field(default_factory=dict, description="what the user's own command printed")
-    versions: dict[str, str] = Field(default_factory=dict)
-    model_sha256: str | None = Field(default=None, description="of the weights that were judged")
+    metrics: Figures = Field(default_factory=dict, description="what the user's own command printed")
+    versions: Annotated[dict[str, Name], BeforeValidator(_first(100))] = Field(default_factory=dict, max_length=100)
+    model_sha256: Name | None = Field(default=None, description="of the weights that were judged")
     seconds: float | None = Field(default=None, ge=0)
-    error: str = Field(default="", max_length=1000)
+    error: Annotated[str, _cut(1000)] = Field(default="", max_length=1000)
 
 
 def parse_evaluation(data: bytes) -> EvaluationResult | None:
     """What a job says of its evaluation, or None for what is none."""
     try:
         return EvaluationResult.model_validate(json.loads(data))
-    except (ValueError, RecursionError, ValidationError):
+    except (ValueError, OverflowError, RecursionError, ValidationError):
         return None
 
 

@@ -4,6 +4,7 @@ only; it knows no plan.
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final, Literal
 
 _LOWER_IS_BETTER: Final = ("loss", "perplexity", "ppl", "error", "wer", "cer", "mae", "mse", "rmse", "bpc", "bits")
@@ -14,6 +15,12 @@ _PARTS: Final = frozenset({"train", "training", "val", "valid", "validation", "e
 """Names of a part of the data alone: they say where something was measured, and not what."""
 _RATES: Final = ("/s", "per_second", "per_sec", "_time", "throughput", "runtime")
 _HELD_OUT: Final = ("eval", "val", "test", "dev")
+
+_WORDS: Final = re.compile(r"[a-z]+\d?|[A-Z]+(?![a-z])\d?|[A-Z][a-z]+\d?|\d+")
+HELD_OUT: Final = frozenset(
+    {"eval", "evaluation", "val", "valid", "validation", "test", "testing", "dev", "heldout", "holdout"}
+)
+"""Words of names of figures over data that nothing is learned from."""
 
 _SAID_BEFORE: Final = (
     *("training", "train", "validation", "valid", "val", "evaluation", "eval", "testing", "test", "dev", "held-out"),
@@ -29,6 +36,17 @@ QUALIFIED: Final = (
 """Pattern, without regard to case, of a word before a metric's name that says of what it is, and the blanks behind:
 `train loss`, `Val. Loss`, `[test] loss`, `Test set: Average loss`, `discriminator loss`."""
 _QUALIFIER: Final = re.compile(rf"(?<![\w-])(?:{'|'.join(_SAID_BEFORE)})(?![\w-])", re.IGNORECASE)
+
+
+def words(name: str) -> tuple[str, ...]:
+    """The words of a name in small letters: `valLoss`, `val/loss` and `val_loss` have the same."""
+    return tuple(word.lower() for word in _WORDS.findall(name))
+
+
+def held_out(name: str) -> bool:
+    """Whether the name says that it was taken over data that nothing is learned from."""
+    found = words(name)
+    return any(word in HELD_OUT for word in found) or ("held", "out") in pairwise(found)
 
 
 def joined(before: str, name: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from caravan.values.evaluation import CheckKind
+from caravan.values.metric_names import held_out
 from caravan.values.registry import ModelVersion
 from caravan.values.training import MetricSpec
 
@@ -24,15 +25,20 @@ class Figure(NamedTuple):
 
 
 def figures(model: ModelVersion) -> tuple[Figure, ...]:
-    """All of them, the one that it was judged by first, then those with a definition in their order, then the rest."""
+    """All of them, the one that it was judged by first, then those with a definition in their order, then the rest.
+
+    Where it was judged by no single one, what was taken over held-out data comes before what was learned from: the
+    loss of a training says little of its model.
+    """
     specs = {spec.name: spec for spec in model.definitions}
     names = [c.metric for c in model.gate.checks if c.metric] if model.gate else []
     judged = [c.metric for c in (model.gate.checks if model.gate else ()) if c.kind in _JUDGED and c.metric]
     order = dict.fromkeys([*judged, *specs, *names, *model.metrics, *model.base_metrics])
+    known = [n for n in order if n in model.metrics or n in model.base_metrics]
+    known.sort(key=lambda name: (name not in judged, not held_out(name)))
     return tuple(
         Figure(n, model.metrics.get(n), model.base_metrics.get(n), specs.get(n) or MetricSpec(name=n), n in specs)
-        for n in order
-        if n in model.metrics or n in model.base_metrics
+        for n in known
     )
 
 

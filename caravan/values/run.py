@@ -258,6 +258,10 @@ class Sentinel(Value):
     exit_code: int
 
 
+MOST_OF_NOTE: Final = 500
+"""Characters of what first steps say of themselves."""
+
+
 class SmokeResult(Value):
     """What the first phase of a job measured, in the job's own words. None: not seen, and `note` says why.
 
@@ -285,7 +289,7 @@ class SmokeResult(Value):
     ended: Literal["steps", "time", "finished", "failed", "unjudged", "skipped"] = "steps"
     exit_code: int | None = None
     verdict: Literal["", "time", "memory"] = ""
-    note: str = Field(default="", max_length=500)
+    note: str = Field(default="", max_length=MOST_OF_NOTE)
 
 
 SMOKE_PATH: Final = "alloc/data/caravan-smoke.json"

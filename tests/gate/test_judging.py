@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from caravan.gate.judging import judge, objection
+from caravan.gate.naming import counts
 from caravan.values.evaluation import (
     CanaryResult,
     CheckKind,
@@ -193,9 +194,10 @@ def test_what_counts_examples_says_nothing_of_the_model() -> None:
     for printed in ({"n_examples": 100.0}, {"samples": 3.0}, {"accuracy": math.nan, "n": 3.0}):
         report = gate(result=EvaluationResult(by="command", metrics=printed))
         assert report.verdict is LOOK, printed
-    report = gate(result=EvaluationResult(by="command", metrics={"accuracy": 0.9, "n": 3.0}))
+    aim = plan(Target(metric="accuracy", goal=0.8, direction="max"))
+    report = gate(result=EvaluationResult(by="command", metrics={"accuracy": 0.9, "n": 3.0}), of=aim)
     assert report.verdict is PASS
-    asked = plan(metric="helpfulness")
+    asked = plan(Target(metric="helpfulness", goal=0.8, direction="max"), metric="helpfulness")
     assert gate(result=EvaluationResult(by="command", metrics={"helpfulness": 0.9}), of=asked).verdict is PASS
 
 
@@ -343,3 +345,42 @@ def test_a_measured_loss_is_that_of_held_out_data() -> None:
     assert told == {"loss": "loss on held-out examples", "mrr": "mean reciprocal rank"}
     logged = gate(epochs(loss=[2.0, 1.0]), definitions=defined)
     assert [one.title for one in logged.definitions] == ["training loss"]
+
+
+def test_a_figure_that_nothing_is_held_against_needs_a_look() -> None:
+    measured = EvaluationResult(by="command", metrics={"loss": 4.2})
+    report = gate(result=measured)
+    assert report.verdict is LOOK
+    (said,) = [check for check in report.checks if check.verdict is LOOK]
+    assert (said.kind, said.metric) == (CheckKind.BASE, "loss")
+    assert "nothing is known to hold it against" in said.text
+    alone = EvaluationResult(by="model", held_out=SideMetrics(tuned={"loss": 4.2}, samples=100))
+    assert gate(result=alone).verdict is LOOK
+    assert gate([{"eval_accuracy": 0.9}]).verdict is LOOK
+
+
+def test_a_target_a_base_or_the_course_of_the_training_is_enough_to_hold_it_against() -> None:
+    measured = EvaluationResult(by="command", metrics={"loss": 4.2})
+    assert gate(result=measured, of=plan(Target(metric="loss", goal=5.0))).verdict is PASS
+    assert gate(result=EvaluationResult(by="model", held_out=sides(5.0, 4.2))).verdict is PASS
+    falling = epochs(loss=[2.0, 1.6, 1.4, 1.3, 1.25, 1.22, 1.2, 1.19])
+    assert gate(falling, measured).verdict is PASS
+
+
+@pytest.mark.parametrize(
+    ("name", "counter"),
+    [
+        *((name, False) for name in ("acc_norm", "win_rate", "eval/acc_norm", "success_rate", "error_rate", "hitRate")),
+        *((name, True) for name in ("rate", "learning_rate", "lr", "grad_norm", "norm", "loss_scale", "sample_rate")),
+        *((name, True) for name in ("weight_norm", "clip_rate", "steps", "best_loss", "kl", "tokens")),
+    ],
+)
+def test_what_a_rate_or_a_norm_is_of_says_whether_it_is_a_models_figure(name: str, counter: bool) -> None:
+    assert counts(name) is counter
+
+
+def test_a_win_rate_is_judged() -> None:
+    better = EvaluationResult(by="model", held_out=sides(0.4, 0.6, name="win_rate"))
+    assert one(gate(result=better), CheckKind.BASE).metric == "win_rate"
+    assert gate(result=better).verdict is PASS
+    assert gate(result=EvaluationResult(by="model", held_out=sides(0.6, 0.4, name="acc_norm"))).verdict is FAIL

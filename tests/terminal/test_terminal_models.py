@@ -43,6 +43,13 @@ def test_the_list_has_the_metric_with_its_unit_beside_the_base(wiring: FakeWirin
     }
 
 
+def test_the_list_has_a_held_out_figure_where_no_single_one_decided(wiring: FakeWiring) -> None:
+    logged = {"loss": 0.1, "token_accuracy": 0.9, "eval_loss": 1.5}
+    add(wiring, "/m", metrics=logged, base_metrics={}, definitions=(), gate=FAILED, why="looked at by hand")
+    (row,) = document(wiring, "list")
+    assert (row["metric"]["name"], row["metric"]["value"]) == ("eval_loss", 1.5)
+
+
 def test_the_list_is_filtered_and_sorted_by_a_metric(wiring: FakeWiring) -> None:
     for number, (loss, accuracy) in enumerate(((1.5, 0.2), (1.25, 0.1), (2.0, 0.9)), 1):
         add(wiring, "/m", run_id=f"run{number}", metrics={"eval_loss": loss, "eval_accuracy": accuracy})

@@ -195,6 +195,15 @@ class Application:
 
     @cached_property
     def _store(self) -> Store:
+        from caravan.runs.looking import LookingStore
+
+        address = self._settings.database()
+        path = address.path if address else self.home / "caravan.db"
+        if self.runs is None and path is not None:
+            return LookingStore(path, self._whole_store)
+        return self._whole_store()
+
+    def _whole_store(self) -> Store:
         from adapters import make_database
         from caravan.runs.beside import StoreBeside
         from caravan.runs.store import SqlStore

@@ -110,7 +110,7 @@ def _fields(model: Any, prefix: str) -> list[str]:
         kind = field.annotation
         if name == "provenance":
             continue
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and field.default is not PydanticUndefined:
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and not field.is_required():
             rows += _fields(kind, f"{prefix}{name}.")
             continue
         default = field.get_default(call_default_factory=True)

@@ -4,20 +4,19 @@ Every method is one transaction and may be repeated without harm. What the rows 
 database is opened, migrated and locked is not (`database.py`).
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 
 from caravan.ports import Clock
 from caravan.runs import ledger
 from caravan.runs import results as outcomes
 from caravan.runs.columns import AnyText
 from caravan.runs.database import Database, Hold, insert, open_database
+from caravan.runs.rows import clean_text, deployments_of, events_of, no_single_run, readable, record_of
 from caravan.runs.tables import deployments, events, measurements, runs
 from caravan.values.base import sha256_text
 from caravan.values.errors import StateError, UsageError
@@ -50,7 +49,7 @@ class SqlStore:
             row = insert(connection, runs).values(values).on_conflict_do_nothing()
             if not connection.execute(row, execution_options={"preserve_rowcount": True}).rowcount:
                 stored = connection.execute(sa.select(runs).where(runs.c.id == run.id)).one_or_none()
-                if stored is None or self._record(stored).request != run.request:
+                if stored is None or record_of(stored._mapping).request != run.request:
                     raise StateError(f"The run id {run.id} is taken by another request.", hint="Start the run again.")
             elif run.cost_usd:
                 ledger.charge(connection, run.id, run.cost_usd, None, run.created_at)
@@ -59,7 +58,7 @@ class SqlStore:
 
     def run(self, run_id: str) -> RunRecord:
         """The run of that id, or the only one whose id begins so. Raises UsageError when there is none or several."""
-        wanted = _clean_text(run_id)
+        wanted = clean_text(run_id)
 
         def work(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
             found = connection.execute(sa.select(runs).where(runs.c.id == wanted)).all()
@@ -71,13 +70,13 @@ class SqlStore:
 
         several = self._database.read(work)
         if len(several) == 1:
-            return self._record(several[0])
+            return record_of(several[0]._mapping)
         raise no_single_run(run_id, [row.id for row in several])
 
     def runs(self, *, limit: int = 50) -> tuple[RunRecord, ...]:
         """The newest runs first."""
         newest_first = sa.select(runs).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit)
-        return tuple(self._record(row) for row in self._database.read(lambda c: c.execute(newest_first).all()))
+        return tuple(record_of(row._mapping) for row in self._database.read(lambda c: c.execute(newest_first).all()))
 
     def update_run(
         self,
@@ -156,8 +155,7 @@ class SqlStore:
         query = sa.select(deployments.c.document).where(deployments.c.run_id == run_id)
         in_order = query.order_by(deployments.c.attempt, deployments.c.job_id)
         found = self._database.read(lambda connection: connection.execute(in_order).scalars().all())
-        with self._readable(run_id):
-            return tuple(Deployment.model_validate(document) for document in found)
+        return deployments_of(run_id, found)
 
     def add_event(self, run_id: str, event: RunEvent) -> None:
         """Append an event; one with equal time, kind and text is stored once. Raises UsageError: unknown run."""
@@ -175,8 +173,7 @@ class SqlStore:
         query = sa.select(events.c.at, events.c.kind, events.c.text, events.c.data).where(events.c.run_id == run_id)
         in_order = query.order_by(events.c.at, events.c.id)
         found = self._database.read(lambda connection: connection.execute(in_order).all())
-        with self._readable(run_id):
-            return tuple(RunEvent.model_validate(dict(row._mapping)) for row in found)
+        return events_of(run_id, (row._mapping for row in found))
 
     def spent_usd(self, *, since: datetime | None = None) -> float:
         """What all runs that began since then have cost, in US dollars."""
@@ -225,7 +222,7 @@ class SqlStore:
         rows = self._database.read(lambda connection: connection.execute(newest.limit(limit)).all())
         found = []
         for row in reversed(rows):
-            with self._readable(row.run_id):
+            with readable(row.run_id):
                 found.append(Measurement.model_validate(row.document))
         return tuple(found)
 
@@ -241,7 +238,7 @@ class SqlStore:
     def result(self, run_id: str) -> RunResult | None:
         """What the run came to; None while it has not ended, or ended before results were kept."""
         document = self._database.read(lambda connection: outcomes.document(connection, run_id))
-        with self._readable(run_id):
+        with readable(run_id):
             return None if document is None else RunResult.model_validate(document)
 
     def results(self, *, family: str | None = None, limit: int = 200) -> tuple[RunResult, ...]:
@@ -249,7 +246,7 @@ class SqlStore:
         rows = self._database.read(lambda connection: outcomes.documents(connection, family=family, limit=limit))
         found = []
         for run_id, document in rows:
-            with self._readable(run_id):
+            with readable(run_id):
                 found.append(RunResult.model_validate(document))
         return tuple(found)
 
@@ -265,20 +262,6 @@ class SqlStore:
         """Let go of the database."""
         self._database.close()
 
-    @contextmanager
-    def _readable(self, run_id: str) -> Iterator[None]:
-        try:
-            yield
-        except ValidationError as error:
-            raise StateError(
-                f"What is stored of the run {run_id} does not fit this version.",
-                hint="Update Caravan, or set CARAVAN_HOME or DATABASE_URL to another place.",
-            ) from error
-
-    def _record(self, row: sa.Row[Any]) -> RunRecord:
-        with self._readable(row.id):
-            return RunRecord.model_validate(dict(row._mapping))
-
     def _row(self, deployment: Deployment) -> dict[str, Any]:
         document = _clean(deployment.model_dump(mode="json"))
         columns = {name: document[name] for name in ("job_id", "run_id", "attempt", "state", "spec_sha256")}
@@ -287,7 +270,7 @@ class SqlStore:
     def _stored(self, connection: sa.Connection, job_id: str) -> Deployment | None:
         query = sa.select(deployments.c.document).where(deployments.c.job_id == job_id)
         document = connection.execute(query).scalar_one_or_none()
-        with self._readable(job_id):
+        with readable(job_id):
             return None if document is None else Deployment.model_validate(document)
 
     def _must_exist(self, connection: sa.Connection, run_id: str, *, locked: bool = False) -> None:
@@ -298,20 +281,5 @@ class SqlStore:
             raise no_single_run(run_id, [])
 
 
-def no_single_run(run_id: str, several: list[str]) -> UsageError:
-    """The error for an id that names no run, or several (`several`: the ids that begin so)."""
-    shown = run_id.encode("utf-8", "replace").decode("utf-8")
-    if several:
-        return UsageError(
-            f"Several runs begin with {shown!r}: {', '.join(sorted(several))}.", hint="Give more of the id."
-        )
-    return UsageError(f"There is no run {shown!r}.", hint="`main.py runs` lists them.")
-
-
 def _clean(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: _clean_text(value) if isinstance(value, str) else value for name, value in values.items()}
-
-
-def _clean_text(text: str) -> str:
-    """Text that a database can keep: file names and arguments may hold lone surrogates."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return {name: clean_text(value) if isinstance(value, str) else value for name, value in values.items()}

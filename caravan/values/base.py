@@ -14,9 +14,12 @@ Confidence = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Value(BaseModel):
-    """A frozen value. Unknown fields are errors; two equal values have the same canonical JSON."""
+    """A frozen value. Unknown fields are errors; two equal values have the same canonical JSON.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    What checks a value is built when its first one is made: a command meets few of all the kinds that it imports.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, defer_build=True)
 
     def canonical(self, *, exclude: set[str] | None = None) -> str:
         """The value as JSON with sorted keys and no spaces; `exclude` names top-level fields to leave out."""

@@ -21,7 +21,7 @@ class Carried(Value):
     """
 
     site: Site | None = None
-    policies: Policies = Policies()
+    policies: Policies = Field(default_factory=Policies)
     own: str = ""
     prices: Prices | None = Field(default=None, description="what is paid, by the price list where it comes from")
 
@@ -39,7 +39,7 @@ class Bundle(Value):
     checkpoint: str
     papers: dict[str, str] = Field(default_factory=dict)
     folder: str = ""
-    carried: Carried = Carried()
+    carried: Carried = Field(default_factory=Carried)
     trace: str = ""
 
 

@@ -178,7 +178,7 @@ class Task(Value):
     vault: VaultBlock | None = None
     artifacts: tuple[ArtifactBlock, ...] = ()
     volume_mounts: tuple[VolumeMount, ...] = ()
-    logs: LogPolicy = LogPolicy()
+    logs: LogPolicy = Field(default_factory=LogPolicy)
 
 
 class TaskGroup(Value):
@@ -194,8 +194,8 @@ class TaskGroup(Value):
     ephemeral_disk_mb: int = 300
     volumes: tuple[VolumeRequest, ...] = ()
     ports: tuple[NetworkPort, ...] = ()
-    restart: RestartPolicy = RestartPolicy()
-    reschedule: ReschedulePolicy = ReschedulePolicy()
+    restart: RestartPolicy = Field(default_factory=RestartPolicy)
+    reschedule: ReschedulePolicy = Field(default_factory=ReschedulePolicy)
     max_run_s: int | None = Field(default=None, description="max_run_duration, where the server knows it")
     progress_deadline_s: int | None = Field(
         default=None, ge=60, description="of a service's update; None: Nomad's own of ten minutes"

@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import quote, quote_plus, unquote
 
 from caravan.values.base import Json
+from caravan.values.patterns import late
 from caravan.values.secret_places import (
     COMMAND_HINTS,
     COMMANDS,
@@ -36,14 +37,14 @@ _NAME = (
     r"|(?:private|account)[_-]?key)[A-Za-z0-9_-]{0,40}"  # bounded: a long line must not take quadratic time
 )
 # Quotes may be escaped, as those of JSON inside JSON are. A name and its value stand on one line.
-_ASSIGNMENT: Final = re.compile(
+_ASSIGNMENT: Final = late(
     rf"(?P<name>(?<![A-Za-z0-9_.-]){_NAME})"
     r"(?P<sep>\\*[\"']?[^\S\r\n]*(?:=|:)[^\S\r\n]*|[^\S\r\n]+(?=[A-Za-z0-9+/_.-]*[0-9]))"
     r"(?P<quote>\\*[\"']|)(?P<value>[^\s\"',;]{6,})",
     re.IGNORECASE,
 )
 # Names that speak of a secret's absence or fault: `NoCredentialsError: ...` is followed by a sentence.
-_FAULT: Final = re.compile(
+_FAULT: Final = late(
     r"(?:error|exception|warning|not_?found|expired|missing|invalid|denied|failure|failed|required|refused)s?$",
     re.IGNORECASE,
 )
@@ -56,7 +57,7 @@ _START: Final = (
 _STRONG: Final = r"(?:(?=[{0}]*[A-Z])(?=[{0}]*[0-9])|(?=(?:[{0}]*?[0-9]){{4}}))"
 _RUN, _KEY = "A-Za-z0-9_", "A-Za-z0-9_-"
 _SHAPES: Final = tuple(
-    re.compile(p)
+    late(p)
     for p in (
         _START + r"hf_[A-Za-z0-9]{16,}",  # Hugging Face
         # OpenAI-like, Anthropic, LangFuse secret keys
@@ -78,25 +79,25 @@ _SHAPES: Final = tuple(
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     )
 )
-_BEARER: Final = re.compile(
+_BEARER: Final = late(
     r"(?P<header>authorization[\\\"']*[^\S\r\n]*[:=][\\\"'\s]*)?\b(?P<kind>bearer|basic)[^\S\r\n]+"
     r"(?P<value>[A-Za-z0-9._~+/=-]{8,})",
     re.IGNORECASE,
 )
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/]+=*")
-_URL_USER: Final = re.compile(
+_BASE64: Final = late(r"[A-Za-z0-9+/]+=*")
+_URL_USER: Final = late(
     r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?!(?-i:USER:PASSWORD@))(?:[^/\s:@]*:[^/\s@]+|[\w%-]{20,})@(?!sha256:)",
     re.IGNORECASE,
 )
 # What a signed URL is worth: S3's and GCS's signature, CloudFront's, Azure's `sig`, go-getter's `sshkey`, any token.
-_SIGNED: Final = re.compile(
+_SIGNED: Final = late(
     r"(?P<name>(?:[?&;]|\\u0026|%26|%3F)(?:X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)|Signature|sig|sshkey"
     r"|[a-z_-]{0,40}token)(?:=|%3D))(?!\[masked\])(?P<value>[^\s&\"'<>#\\]{6,})",
     re.IGNORECASE,
 )
-_URL_PASSWORD: Final = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^/\s:@]*:(?P<password>[^/\s@]+)@", re.IGNORECASE)
+_URL_PASSWORD: Final = late(r"[a-z][a-z0-9+.-]{0,30}://[^/\s:@]*:(?P<password>[^/\s@]+)@", re.IGNORECASE)
 # Words that stand for a secret, or for none.
-_HARMLESS: Final = re.compile(
+_HARMLESS: Final = late(
     r"^(?:none|null|true|false|\d{1,12}(?:\.\d+)?|\[masked\].*|\$\{?[A-Za-z_].*|<.*|\{\{.*|os\.environ.*)$",
     re.IGNORECASE,
 )
@@ -106,19 +107,19 @@ _NUMBER = (
     r"|ex|examples?|flops?|w|pts?)?(?:/[a-z]{1,10})?)"
 )
 # What is counted, measured or dated: numbers with units, ratios, sizes, times, and pairs of a name and such a number.
-_MEASURED: Final = re.compile(
+_MEASURED: Final = late(
     rf"(?:[a-z_][\w./-]*[=:])?(?:{_NUMBER}(?:[x:/]{_NUMBER})*|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:T[0-9:.]+Z?)?"
     r"|none|null|true|false)[.:!?…]*",
     re.IGNORECASE,
 )
 # A stroke stands between two pairs (`a=1/b=2`), in a name (`train/loss`) or in a unit.
-_BETWEEN: Final = tuple(re.compile(p) for p in (r"[|&()\[\]{}<>]+", r"[|&()\[\]{}<>/]+"))
-_NEXT: Final = re.compile(r"[a-z_./-]{1,40}[0-9]?[=:]?")  # `0.5|loss: 0.1`: a name whose number comes after a blank
+_BETWEEN: Final = tuple(late(p) for p in (r"[|&()\[\]{}<>]+", r"[|&()\[\]{}<>/]+"))
+_NEXT: Final = late(r"[a-z_./-]{1,40}[0-9]?[=:]?")  # `0.5|loss: 0.1`: a name whose number comes after a blank
 # Code where a value would stand: a call, a type with its parameter, a constant.
-_CODE: Final = re.compile(
+_CODE: Final = late(
     r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w{2,}(?:\([\[({]*(?:[A-Za-z_]+(?:=.*)?|[+-]?[0-9.e-]*)[)\]}:]*|\[[A-Za-z_.|\[]*\]*\)?)"
 )
-_CONSTANT: Final = re.compile(r"[A-Z]{2,}(?:_[A-Z]+[0-9]{0,2})+")
+_CONSTANT: Final = late(r"[A-Z]{2,}(?:_[A-Z]+[0-9]{0,2})+")
 _STOPS: Final = ".:!?…"
 _QUOTED: Final = 200  # characters between quotes that may be one secret
 _LONG: Final = 16  # characters without a blank that are no word
@@ -135,17 +136,17 @@ HINTS: Final = (
 _SHAPE_HINTS: Final = HINTS[: HINTS.index("private key") + 1]
 _SIGNED_HINTS: Final = ("sig", "sshkey", "token", "credential")
 _NAME_HINTS: Final = ("key", "secret", "token", "passw", "passphrase", "credential")
-_ESCAPED: Final = re.compile(r"%[0-9A-F]{2}")
+_ESCAPED: Final = late(r"%[0-9A-F]{2}")
 _SHORTEST_KNOWN: Final = 6  # shorter "secrets" would blank out ordinary words
 _SHORTEST_ENCODED: Final = 12  # bytes: fewer leave too little in the middle of a longer base64 text
 
 # Names of environment variables whose value is secret; more of them than in texts, where a name is a guess.
-_SECRET_NAME: Final = re.compile(
+_SECRET_NAME: Final = late(
     r"TOKEN(?!IZ|S(?![A-Z]))|SECRET|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|JWT|COOKIE"
     r"|(?:^|_)(?:KEY|PASS|AUTH|PAT|DSN)$|_PWD$"
 )
 # What such a name ends with when its value says where a secret is or what it is called, and is none itself.
-_ABOUT_SECRETS: Final = re.compile(
+_ABOUT_SECRETS: Final = late(
     r"_(?:FILE|PATH|DIR|NAME|TYPE|TTL|SOCK|COMMAND|CMD|HELPER|ENABLED|EXPIRY|EXPIRES?|LIMIT|COUNT|LENGTH|MODE)$"
     r"|^GOOGLE_APPLICATION_CREDENTIALS$"
 )

@@ -99,7 +99,7 @@ class OutputSummary(_Said):
     files: int = Field(ge=0)
     bytes: int = Field(ge=0)
     newest: NewestFile | None = None
-    elsewhere: Elsewhere = Elsewhere()
+    elsewhere: Elsewhere = Field(default_factory=Elsewhere)
     copied: Copied | None = None
     kept: Kept | None = None
     model: TrainedModel | None = None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from caravan.values.base import Json
+from caravan.values.patterns import late
 from caravan.values.plan import Author, TrainingPlan
 
 OPTION: Final = "option "
@@ -28,12 +29,12 @@ _PUBLISHES: Final = frozenset(
     }
 )
 """Words in the names of options by which something leaves the job, or code comes into it."""
-_PUTS: Final = re.compile(
+_PUTS: Final = late(
     r"output|out-?(?:dir|path|file)|resume|default-root|run-?dir"
     r"|(?:save|log|logging|ckpt|checkpoint|checkpoints|results?|export|artifacts?)-?(?:dir|directory|path|to|folder|root)"
     r"|from-(?:checkpoint|ckpt)"
 )
-_SCHEME: Final = re.compile(r"(?i)://|^[a-z][a-z0-9+.-]+:/|^[\w.-]+@[\w.-]+:")
+_SCHEME: Final = late(r"(?i)://|^[a-z][a-z0-9+.-]+:/|^[\w.-]+@[\w.-]+:")
 
 
 class Outlet(NamedTuple):

@@ -103,12 +103,12 @@ class TrainingPlan(Value):
     """What to train, how it is started, where code, data and outputs are, what it needs, where it may run."""
 
     goal: str
-    model: ModelChoice = ModelChoice()
-    dataset: Dataset = Dataset()
-    training: Training = Training()
+    model: ModelChoice = Field(default_factory=ModelChoice)
+    dataset: Dataset = Field(default_factory=Dataset)
+    training: Training = Field(default_factory=Training)
     target: Target | None = None
 
-    launch: Launch = Launch()
+    launch: Launch = Field(default_factory=Launch)
     command: tuple[str, ...] = Field(description="program and its arguments, without the launcher's own")
     flags: dict[str, str] = Field(
         default_factory=dict,
@@ -116,24 +116,24 @@ class TrainingPlan(Value):
     )
     workdir: str = "."
     env: dict[str, str] = Field(default_factory=dict)
-    setup: Setup = Setup()
+    setup: Setup = Field(default_factory=Setup)
     config_overlays: tuple[ConfigOverlay, ...] = ()
     config_keys: dict[str, ConfigKey] = Field(
         default_factory=dict, description="plan path → where a config of the repository holds its value"
     )
-    code: CodeSource = CodeSource(kind="image")
+    code: CodeSource = Field(default_factory=lambda: CodeSource(kind="image"))
     data: DataSource | None = None
     build: ImageBuild | None = None
-    outputs: OutputSink = OutputSink()
+    outputs: OutputSink = Field(default_factory=OutputSink)
     resume: Resume | None = None
-    smoke: Smoke = Smoke()
-    evaluation: Evaluation = Evaluation()
+    smoke: Smoke = Field(default_factory=Smoke)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
 
     job_type: Literal["batch", "service"] = "batch"
     driver: str = "docker"
     image: str | None = None
     image_pull_timeout_s: int | None = Field(default=None, ge=1)
-    docker: Docker = Docker()
+    docker: Docker = Field(default_factory=Docker)
     user: str | None = None
     container_name: str | None = None
     network_mode: str | None = None
@@ -143,10 +143,10 @@ class TrainingPlan(Value):
     secrets: tuple[VariableName, ...] = Field(
         default=(), description="names of environment variables given by reference"
     )
-    secrets_from: SecretSource = SecretSource()
+    secrets_from: SecretSource = Field(default_factory=SecretSource)
     ports: tuple[Port, ...] = ()
 
-    resources: Resources = Resources()
+    resources: Resources = Field(default_factory=Resources)
     shm_mb: int | None = Field(default=None, ge=1)
     namespace: str | None = None
     region: str | None = None
@@ -159,7 +159,7 @@ class TrainingPlan(Value):
     priority: int = Field(default=50, ge=1, le=100)
     kill_timeout_s: int = Field(default=30, ge=1)
     progress_deadline_s: int | None = Field(default=None, ge=1)
-    limits: Limits = Limits()
+    limits: Limits = Field(default_factory=Limits)
 
     provenance: dict[str, Provenance] = Field(default_factory=dict)
 

@@ -134,14 +134,14 @@ class MoneyRules(Value):
 class Policy(Value):
     """A whole policy. The empty one still denies what no job of Caravan's needs."""
 
-    jobs: JobRules = JobRules()
-    images: ImageRules = ImageRules()
-    mounts: MountRules = MountRules()
-    privileges: PrivilegeRules = PrivilegeRules()
-    secrets: SecretRules = SecretRules()
-    sources: SourceRules = SourceRules()
-    limits: LimitRules = LimitRules()
-    money: MoneyRules = MoneyRules()
+    jobs: JobRules = Field(default_factory=JobRules)
+    images: ImageRules = Field(default_factory=ImageRules)
+    mounts: MountRules = Field(default_factory=MountRules)
+    privileges: PrivilegeRules = Field(default_factory=PrivilegeRules)
+    secrets: SecretRules = Field(default_factory=SecretRules)
+    sources: SourceRules = Field(default_factory=SourceRules)
+    limits: LimitRules = Field(default_factory=LimitRules)
+    money: MoneyRules = Field(default_factory=MoneyRules)
 
 
 class PolicyFile(Value):

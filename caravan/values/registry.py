@@ -65,11 +65,11 @@ class RunResult(Value):
     family: Sha256
     seed: int | None = None
     image: str | None = Field(default=None, description="by digest where it is known")
-    code: CodeVersion = CodeVersion()
-    data: DataVersion = DataVersion()
+    code: CodeVersion = Field(default_factory=CodeVersion)
+    data: DataVersion = Field(default_factory=DataVersion)
     metrics: dict[str, float] = Field(default_factory=dict)
     gate: GateReport | None = None
-    forecast: Forecast = Forecast()
+    forecast: Forecast = Field(default_factory=Forecast)
     attempts: int = 0
     cost_usd: float = 0.0
     reproduces: str | None = None
@@ -128,8 +128,8 @@ class ModelVersion(Value):
     base_metrics: dict[str, float] = Field(default_factory=dict)
     definitions: tuple[MetricSpec, ...] = ()
     gate: GateReport | None = None
-    code: CodeVersion = CodeVersion()
-    data: DataVersion = DataVersion()
+    code: CodeVersion = Field(default_factory=CodeVersion)
+    data: DataVersion = Field(default_factory=DataVersion)
     plan_sha256: Sha256
     by: str = Field(default="", description="who registered it")
     why: str = Field(default="", description="why, where the gate alone did not")

@@ -30,8 +30,8 @@ class Original(Value):
     code_digest: str = ""
     known_by: dict[str, Json] = Field(default_factory=dict)
     folder: str
-    code: CodeVersion = CodeVersion()
-    data: DataVersion = DataVersion()
+    code: CodeVersion = Field(default_factory=CodeVersion)
+    data: DataVersion = Field(default_factory=DataVersion)
     notes: tuple[str, ...] = ()
 
 

@@ -143,7 +143,7 @@ class ServePlan(Value):
     weights: Weights = Weights.BF16
     weights_gib: float = Field(default=0.0, ge=0, description="of the whole model")
     context: int
-    options: ServeOptions = ServeOptions()
+    options: ServeOptions = Field(default_factory=ServeOptions)
     image: str | None = None
     namespace: str = "default"
     region: str | None = None

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from caravan.ports import Store
 from caravan.runs.beside import StoreBeside
 from caravan.runs.database import open_database
+from caravan.runs.looking import LookingStore
 from caravan.runs.store import SqlStore
 from caravan.values.errors import StateError, UsageError
 from caravan.values.evaluation import GateReport, GateVerdict
@@ -45,7 +47,26 @@ def clock() -> StepClock:
     return StepClock()
 
 
-@pytest.fixture(params=["sql", "postgresql", "memory", "beside"])
+class LookedAtAnew:
+    """A store that each look finds as another process has left it, so that none asks the whole store."""
+
+    def __init__(self, path: Path, clock: StepClock) -> None:
+        self._path, self._clock = path, clock
+        self._opened: list[SqlStore] = []
+
+    def _whole(self) -> Store:
+        self._opened.append(SqlStore(open_database(self._path, self._clock), self._clock))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        for store in self._opened:
+            store.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(LookingStore(self._path, self._whole), name)
+
+
+@pytest.fixture(params=["sql", "postgresql", "memory", "beside", "looking"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: StepClock) -> Iterator[Store]:
     made: Store = MemoryStore(clock)
     if request.param in ("sql", "postgresql"):
@@ -53,6 +74,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, clock: StepClock) -> I
         made = SqlStore(open_database(place, clock), clock)
     if request.param == "beside":
         made = StoreBeside(made, MemoryStore(clock))
+    if request.param == "looking":
+        made = cast("Store", LookedAtAnew(tmp_path / "caravan.db", clock))
     yield made
     made.close()
 

@@ -49,7 +49,7 @@ class SqlStore:
             row = insert(connection, runs).values(values).on_conflict_do_nothing()
             if not connection.execute(row, execution_options={"preserve_rowcount": True}).rowcount:
                 stored = connection.execute(sa.select(runs).where(runs.c.id == run.id)).one_or_none()
-                if stored is None or record_of(stored._mapping).request != run.request:
+                if stored is None or record_of(stored._asdict()).request != run.request:
                     raise StateError(f"The run id {run.id} is taken by another request.", hint="Start the run again.")
             elif run.cost_usd:
                 ledger.charge(connection, run.id, run.cost_usd, None, run.created_at)
@@ -70,13 +70,13 @@ class SqlStore:
 
         several = self._database.read(work)
         if len(several) == 1:
-            return record_of(several[0]._mapping)
+            return record_of(several[0]._asdict())
         raise no_single_run(run_id, [row.id for row in several])
 
     def runs(self, *, limit: int = 50) -> tuple[RunRecord, ...]:
         """The newest runs first."""
         newest_first = sa.select(runs).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit)
-        return tuple(record_of(row._mapping) for row in self._database.read(lambda c: c.execute(newest_first).all()))
+        return tuple(record_of(row._asdict()) for row in self._database.read(lambda c: c.execute(newest_first).all()))
 
     def update_run(
         self,
@@ -173,7 +173,7 @@ class SqlStore:
         query = sa.select(events.c.at, events.c.kind, events.c.text, events.c.data).where(events.c.run_id == run_id)
         in_order = query.order_by(events.c.at, events.c.id)
         found = self._database.read(lambda connection: connection.execute(in_order).all())
-        return events_of(run_id, (row._mapping for row in found))
+        return events_of(run_id, (row._asdict() for row in found))
 
     def spent_usd(self, *, since: datetime | None = None) -> float:
         """What all runs that began since then have cost, in US dollars."""

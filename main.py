@@ -432,6 +432,7 @@ class Application:
         from config import process_environment
         from observability import setup_logging
         from profiles import base_images, find_site, limits_usd, shared_limits, shipping
+        from reporting import report_of
         from tools import RepositoryToolbox
 
         settings, folder = self._settings, self.folder(record.id)
@@ -473,7 +474,7 @@ class Application:
                 read_sentinel=read_sentinel,
                 open_tree=self.open_tree,
                 toolbox=partial(RepositoryToolbox, secrets=self._secrets),
-                render_report=_report,
+                render_report=report_of,
                 templates=TEMPLATES,
                 limits=Limits(soft_usd=soft_usd, hard_usd=hard_usd, shared=shared_limits(settings, site)),
                 prices=prices,
@@ -718,23 +719,6 @@ class Application:
 
         policies = policy_rows(self._settings, self._profiles, _parse, system=self._system)
         return [*self._settings.rows(), *profile_rows(self._profiles), *policies]
-
-
-def _report(state: RunState, context: Context) -> RunReport:
-    """The report of a run that ends."""
-    from reporting import make_report
-
-    return make_report(
-        context.store.run(state.run_id).model_copy(update={"status": state.status, "detail": state.detail}),
-        state,
-        store=context.store,
-        folder=context.folder,
-        templates=context.templates,
-        models=context.models,
-        trace=context.tracer.url(),
-        secrets=context.secrets,
-        summarise=context.adviser.summary if context.adviser is not None else None,
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from caravan.agent.context import Context
     from caravan.agent.state import RunState
     from caravan.ports import ModelRegistry, RunFolder, Store
     from caravan.runs.report.material import Material
@@ -50,6 +51,21 @@ def make_report(
         if said:
             document = content(replace(material, summary=said, summary_by=by))
     return RunReport(markdown=as_markdown(document, page=PAGE), page=as_page(document, templates))
+
+
+def report_of(state: RunState, context: Context) -> RunReport:
+    """The report of a run that ends, with the model's summary where one is in use."""
+    return make_report(
+        context.store.run(state.run_id).model_copy(update={"status": state.status, "detail": state.detail}),
+        state,
+        store=context.store,
+        folder=context.folder,
+        templates=context.templates,
+        models=context.models,
+        trace=context.tracer.url(),
+        secrets=context.secrets,
+        summarise=context.adviser.summary if context.adviser is not None else None,
+    )
 
 
 def gathered(

@@ -4,6 +4,7 @@ Rows are what a log's lines told, in order. Programs that began again in the sam
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -85,6 +86,17 @@ def noise(values: Sequence[float]) -> float:
         return 0.0
     off = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
     return _NORMAL * median(off) / math.sqrt(6)
+
+
+def above(values: Sequence[float], others: Sequence[float]) -> float:
+    """By how many standard errors more of the values lie above the others than chance would have it, by their ranks
+    alone (H. Mann, D. Whitney, Annals of Mathematical Statistics 18, 1947). 0.0 where there are none.
+    """
+    if not values or not others:
+        return 0.0
+    ordered, pairs = sorted(others), len(values) * len(others)
+    larger = sum((bisect_left(ordered, value) + bisect_right(ordered, value)) / 2 for value in values)
+    return (larger - pairs / 2) / math.sqrt(pairs * (len(values) + len(others) + 1) / 12)
 
 
 def smooth(values: Sequence[float]) -> tuple[float, ...]:

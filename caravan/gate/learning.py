@@ -6,7 +6,7 @@ from functools import partial
 from statistics import median
 from typing import Final
 
-from caravan.gate.courses import MEDIAN_COST, STEPS, Point, begins_late, course, noise, smooth, told
+from caravan.gate.courses import MEDIAN_COST, STEPS, Point, above, begins_late, course, noise, smooth, told
 from caravan.gate.known import Known, check, finite
 from caravan.gate.naming import counts, essence, is_loss, measures, of_training
 from caravan.values.evaluation import CheckKind, GateCheck, GateVerdict
@@ -134,10 +134,10 @@ def _fallen(name: str, values: Sequence[float], share: float) -> GateCheck:
     if first.fall >= max(share * level, _SURE * first.error):
         return told_of(GateVerdict.PASS, text)
     low = min(parts, key=lambda part: part.begin)
-    if (
-        -low.fall > max(_ROSE * abs(low.begin), (_SURE if count >= _ENOUGH else 2 * _SURE) * low.error)
-        and -third.fall > 0
-    ):
+    least = max(_ROSE * abs(low.begin), (_SURE if count >= _ENOUGH else 2 * _SURE) * low.error)
+    # A training that blew up is noisy at its end alone; its ranks say what its standard error hides.
+    ranked = count >= _ENOUGH and -low.fall > _ROSE * abs(low.begin) and above(low.last, low.first) > _SURE
+    if (-low.fall > least or ranked) and -third.fall > 0:
         text = f"{name} rose from {told(low.begin)} to {told(low.end)}{_DIVERGED}"
         return told_of(GateVerdict.FAIL, text)
     first_ones = [_Part(values, size, max(1, count // 10), spread) for size in (1, 2)]
@@ -151,7 +151,8 @@ class _Part:
     """A beginning of `size` values against an end of `last`: their medians, the fall between, its standard error."""
 
     def __init__(self, values: Sequence[float], size: int, last: int, spread: float) -> None:
-        self.begin, self.end = median(values[:size]), median(values[-last:])
+        self.first, self.last = values[:size], values[-last:]
+        self.begin, self.end = median(self.first), median(self.last)
         self.fall = self.begin - self.end
         self.error = MEDIAN_COST * spread * math.sqrt(1 / size + 1 / last)
 

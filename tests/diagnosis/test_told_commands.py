@@ -30,6 +30,7 @@ VALUES = {
     **{"resources.gpus": "2", "training.lr": "1e-4", "resources.memory_mb": "4096", "resources.disk_mb": "4096"},
     **{"limits.max_run_s": "60", "shm_mb": "64", "launch.launcher": "torchrun", "training.attn": "sdpa"},
     **{"dataset.format": "json", "code.kind": "git", "driver": "docker"},
+    **{"training.epochs": "3", "training.max_steps": "500", "training.lora_rank": "16", "target.goal": "0.5"},
 }
 
 

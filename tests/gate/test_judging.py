@@ -234,6 +234,13 @@ def test_no_numbers() -> None:
     assert one(report, CheckKind.FINITE).verdict is LOOK
 
 
+def test_one_that_blew_up_and_swings_is_diverged_however_wide_it_swings() -> None:
+    swings = [1.7, 1.6, 1.8, 1.5, 1.4] + [0.4, 3.0] * 5 + [2e3, 16e3, 9e3, 30, 12e3] * 6
+    found = objection(gate(epochs(loss=swings)))
+    assert found.startswith("loss rose from ")
+    assert found.endswith(": the training diverged")
+
+
 def test_a_held_out_loss_that_never_was_one_tells_nothing() -> None:
     rows = epochs(loss=[2.0, 1.0, 0.9], eval_loss=[math.nan] * 3)
     assert one(gate(rows), CheckKind.FINITE).verdict is PASS

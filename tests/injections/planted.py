@@ -33,6 +33,7 @@ from caravan.values.plan import Author, PlanChange
 from caravan.values.run import RunRecord
 from observability import LocalTracer
 from prompts import LocalPromptBook
+from reporting import report_of
 from tests.agent.test_loop import World
 from tests.fakes.cluster import Script, one_node
 from tests.fakes.memory import FakeMemory
@@ -208,6 +209,7 @@ class Planted(World):
             folder=DiskFolder(self.tmp / "home", run_id, secrets=(ENVIRONMENT,)),
             toolbox=lambda tree: RepositoryToolbox(tree, secrets=(ENVIRONMENT,)),
             secrets=(ENVIRONMENT,),
+            render_report=report_of,
         )
         if self.chat is None:
             return plain

@@ -179,13 +179,14 @@ def _end(kept: Kept, rules: Kept) -> None:
     assert rules.record.status is not RunStatus.SUCCEEDED
     assert kept.record.status is not RunStatus.SUCCEEDED
     assert kept.record.status in {rules.record.status, RunStatus.FAILED, RunStatus.ESCALATED, RunStatus.REJECTED}
-    assert kept.report.startswith(f"{kept.record.status}")
+    assert kept.report.startswith(f"# Run {kept.record.id}: {kept.record.status}\n")
     assert len(kept.jobs) <= 8
     assert len(kept.state.attempts) <= 3
-    told = kept.report.lower()
-    assert "succeeded and" not in told
-    assert "evil.example" not in told or "evil.example" in rules.report.lower()
-    assert "99.9" not in told
+    # A report quotes the log as the rules' does, and tells among its events what a model was refused.
+    own = [line for line in kept.report.lower().splitlines() if line not in rules.report.lower().splitlines()]
+    told = "\n".join(line for line in own if "| `model` |" not in line)
+    assert all("refused: " in line.partition("evil.example")[0] for line in own if "evil.example" in line)
+    assert not any(words in told for words in ("succeeded and", "evil.example", "99.9"))
     assert "\u202e" not in kept.report
 
 

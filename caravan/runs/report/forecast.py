@@ -119,7 +119,7 @@ def _first_steps(estimate: Estimate) -> Iterator[Block]:
             gib,
         ),
         _pair("A step", estimate.step_s, smoke.seconds_per_step, span),
-        _pair("The whole training", whole.high if whole else None, smoke.projected_s, span),
+        _pair("The whole training", whole.high if whole else None, smoke.projected_s, span, most=True),
     ]
     yield Paragraph((f"The job's first {smoke.steps} steps were measured before the rest began:",))
     yield Table(("What", "Estimated", "Measured"), tuple(rows), frozenset({1, 2}))
@@ -127,10 +127,13 @@ def _first_steps(estimate: Estimate) -> Iterator[Block]:
         yield Paragraph((text_of(smoke.note),))
 
 
-def _pair(what: str, expected: float | None, seen: float | None, form: _Form) -> tuple[Line, ...]:
+def _pair(
+    what: str, expected: float | None, seen: float | None, form: _Form, *, most: bool = False
+) -> tuple[Line, ...]:
+    """A row of what was expected (`most`: at the most) beside what was seen."""
     return (
         (what,),
-        (form(expected),) if expected is not None else NOT_KNOWN,
+        (f"up to {form(expected)}" if most else form(expected),) if expected is not None else NOT_KNOWN,
         (form(seen),) if seen is not None else ("not seen",),
     )
 

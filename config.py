@@ -1,23 +1,27 @@
-"""Settings: built once from the environment, passed in everywhere. The only reader of the environment.
+"""Settings: built once of files, environment and options, passed in everywhere. The only reader of the environment.
 
 Caravan's own settings are `CARAVAN_*`; those of Nomad, Qdrant, LangFuse and Hugging Face keep the names that their
-users already have set.
+users already have set. Which of the places counts is `settings_layers`' to say.
 """
 
 import os
 import re
 import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from caravan.values.base_images import BASE_IMAGES
 from caravan.values.database import DatabaseAddress, parse_database_url
 from caravan.values.environment import BaseImage
 from caravan.values.errors import UsageError
 from caravan.values.masking import MASK, mask, secret_values
+from caravan.values.settings import SettingRow
+from config_files import Found, Layer, said
+from settings_layers import DEFAULT, LOWERED, Origin, file_name, lay, variables
 
 
 def _env(*names: str, default: Any = None, description: str = "", **limits: Any) -> Any:
@@ -49,39 +53,6 @@ _PORTABLE = frozenset(
 )
 
 
-# Tags of the official repositories (pytorch/pytorch and python on docker's hub); versions as their tags and
-# Dockerfiles say them.
-BASE_IMAGES = (
-    *(
-        BaseImage(
-            image=f"pytorch/pytorch:{torch}-cuda{cuda}-cudnn{cudnn}-{kind}",
-            torch=torch,
-            cuda=cuda,
-            python=python,
-            tools=kind == "devel",
-            nvcc=kind == "devel",
-        )
-        for torch, cuda, cudnn, python in (
-            ("2.8.0", "12.8", 9, "3.11"),
-            ("2.8.0", "12.6", 9, "3.11"),
-            ("2.7.1", "12.6", 9, "3.11"),
-            ("2.6.0", "12.4", 9, "3.11"),
-            ("2.5.1", "12.4", 9, "3.11"),
-            ("2.5.1", "12.1", 9, "3.11"),
-            ("2.4.1", "12.1", 9, "3.11"),
-            ("2.3.1", "12.1", 8, "3.10"),
-            ("2.2.2", "12.1", 8, "3.10"),
-            ("2.1.2", "12.1", 8, "3.10"),
-            ("2.1.2", "11.8", 8, "3.10"),
-            ("2.0.1", "11.7", 8, "3.10"),
-        )
-        for kind in ("runtime", "devel")
-    ),
-    *(BaseImage(image=f"python:{v}-bookworm", python=v, tools=True) for v in ("3.11", "3.12", "3.10", "3.13", "3.9")),
-)
-"""Where jobs start from that nothing else says: frameworks with CUDA, and plain Python, for which pip brings CUDA."""
-
-
 _SIGNS = re.compile(r"[:/@?#&=\[\]\s]+")
 _SHORT = 5  # characters: shorter parts of an address are parts of ordinary words
 _KINDS = frozenset({"postgresql", "postgres", "sqlite"})  # our own refusal names them
@@ -91,6 +62,10 @@ class Settings(BaseSettings):
     """All settings, with their environment variables. Secrets are `SecretStr`: they don't print."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+    _profiles_layer: Layer = PrivateAttr(default=Layer.DEFAULT)
+    _notes: tuple[str, ...] = PrivateAttr(default=())
 
     home: Path = Field(
         default_factory=_default_home,
@@ -159,7 +134,7 @@ class Settings(BaseSettings):
     )
     config_file: Path | None = _env(
         "CARAVAN_CONFIG",
-        description="cluster profiles (caravan.toml), in place of the user's and the system's",
+        description="settings and cluster profiles (caravan.toml), in place of all other files",
     )
     policy: Path | None = _env(
         "CARAVAN_POLICY", description="a policy that holds beside the administrator's /etc/caravan/policy.toml"
@@ -433,41 +408,123 @@ class Settings(BaseSettings):
                 found[_variable(type(self).model_fields[name])] = text
         return dict(sorted(found.items()))
 
-    def rows(self) -> list[tuple[str, str, str]]:
-        """Each setting's environment variable, its value (secrets masked), and where the value comes from."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be told of settings that don't count."""
+        return self._notes
+
+    def origin(self, name: str) -> Origin:
+        """Where a field's value is from."""
+        return self._origins.get(name, DEFAULT)
+
+    def beside(self, profile: BaseModel | None) -> Self:
+        """The settings that count beside a cluster's profile: those of its own file, or of a lower one, don't.
+
+        A profile speaks of one cluster, `[settings]` of all. Where a file that nobody trusted says a limit, the lower
+        of both counts.
+        """
+        if profile is None:
+            return self
+        lost = [name for name, key in _IN_PROFILES.items() if self._gives_way(name, profile, key)]
+        if not lost:
+            return self
+        fields = type(self).model_fields
+        left = self.model_copy(update={name: fields[name].get_default() for name in lost})
+        left.model_fields_set.difference_update(lost)
+        return left
+
+    def _gives_way(self, name: str, profile: BaseModel, key: str) -> bool:
+        theirs, origin = getattr(profile, key, None), self.origin(name)
+        if theirs in (None, {}) or origin.layer is Layer.DEFAULT or origin.layer >= Layer.ENVIRONMENT:
+            return False
+        if origin.tightens and name in LOWERED:
+            return bool(theirs <= getattr(self, name))
+        return origin.layer <= self._profiles_layer
+
+    def names_cluster(self) -> bool:
+        """Whether NOMAD_ADDR stands over `default_cluster`: it is not from its file, or from a lower one."""
+        layer = self.origin("nomad_addr").layer
+        return self.nomad_addr is not None and not Layer.DEFAULT < layer <= self._profiles_layer
+
+    def rows(self) -> list[SettingRow]:
+        """Each setting with its variable, its value (secrets masked), and where the value comes from."""
         rows = []
         for name, field in type(self).model_fields.items():
-            variable = _variable(field)
             value = getattr(self, name)
-            value = ", ".join(i.image for i in value) if name == "base_images" else value
+            origin = self.origin(name)
+            if name == "base_images":
+                known = f"{len(value)} images that Caravan knows (docs/jobs.md)"
+                value = known if origin is DEFAULT else ", ".join(i.image for i in value)
             if name == "database_url":
                 address = self.database()
                 value = address.shown if address else None
             shown = MASK if isinstance(value, SecretStr) else "" if value is None else mask(str(value))
-            rows.append((variable, shown, "environment" if any(map(os.environ.get, _variables(field))) else "default"))
+            rows.append(SettingRow(file_name(field), _variable(field), shown, origin.source, origin.place))
         return rows
 
 
-def _variable(field: FieldInfo) -> str:
-    return _variables(field)[0]
+_IN_PROFILES = {
+    **{name: name for name in ("soft_limit_usd", "hard_limit_usd", "monthly_usd", "user_monthly_usd")},
+    **{name: name for name in ("code_store", "data_store", "registry", "image", "base_images", "agent_image")},
+    **{"hf_endpoint": "hf_endpoint", "usd_per_gpu_hour": "prices", "prices": "prices_file"},
+    **{f"nomad_{name}": name for name in ("namespace", "region", "cacert", "capath", "client_cert", "client_key")},
+    **{f"nomad_{name}": name for name in ("tls_server_name", "skip_verify")},
+}
+"""Setting → the key of a cluster profile that says the same for one cluster."""
 
 
-def _variables(field: FieldInfo) -> list[str]:
-    alias = field.validation_alias
-    return [str(name) for name in alias.choices] if isinstance(alias, AliasChoices) else [str(alias)]
+def _variable(field: Any) -> str:
+    return variables(field)[0]
 
 
-def load_settings() -> Settings:
-    """The settings of this process. Raises UsageError naming the variable whose value can't be used."""
+def load_settings(
+    found: Found | None = None, flags: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings of this process: of the files, the environment, and NAME=VALUE of the command line.
+
+    `environment`: what stands over the files, in place of the process's. Raises UsageError naming the place of a value
+    that can't be used.
+    """
+    files = found.files if found else ()
+    fields = Settings.model_fields
+    laid = lay(fields, files, os.environ if environment is None else environment, flags)
     try:
-        settings = Settings()
+        settings = Settings(**{_variable(fields[name]): value for name, value in laid.values.items()})
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        said = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise UsageError(f"{first['loc'][0]}: {said}.", hint="Correct this environment variable.") from error
+        raise _refused(error, laid.origins) from error
+    settings._origins = laid.origins
+    settings._notes = (*(found.notes if found else ()), *laid.notes)
+    profiles = found.profiles() if found else None
+    settings._profiles_layer = profiles.layer if profiles else Layer.DEFAULT
+    settings.model_fields_set.difference_update(laid.dropped)
     if settings.model_api_key is None and settings.model_api_key_file is not None:
         return settings.model_copy(update={"model_api_key": SecretStr(_key_in(settings.model_api_key_file))})
     return settings
+
+
+def _refused(error: ValidationError, origins: dict[str, Origin]) -> UsageError:
+    """What is wrong, with the variable or the line that says so."""
+    first = error.errors(include_input=False)[0]
+    variable, why = str(first["loc"][0]), said(first["msg"])
+    fields = Settings.model_fields
+    name = next((name for name, field in fields.items() if variable in variables(field)), "")
+    origin = origins.get(name, DEFAULT)
+    if origin.source == "file":
+        return UsageError(f"{origin.place}: [settings] {file_name(fields[name])}: {why}.", hint="Correct it there.")
+    if origin.source == "flag":
+        return UsageError(f"{origin.where}: {why}.", hint="Correct it.")
+    return UsageError(f"{variable}: {why}.", hint="Correct this environment variable.")
+
+
+def configured_file() -> Path | None:
+    """The file that CARAVAN_CONFIG names."""
+    named = next((value for key, value in os.environ.items() if key.upper() == "CARAVAN_CONFIG" and value), None)
+    return Path(named) if named else None
+
+
+def editor() -> str:
+    """The command that opens a file for a person: VISUAL, EDITOR, else vi."""
+    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
 
 
 def _key_in(path: Path) -> str:
@@ -491,7 +548,7 @@ def environment_secrets() -> tuple[str, ...]:
     found = dict.fromkeys(secret_values(os.environ))
     for field in Settings.model_fields.values():
         if "SecretStr" in str(field.annotation):
-            found |= dict.fromkeys(filter(None, (os.environ.get(name) for name in _variables(field))))
+            found |= dict.fromkeys(filter(None, (os.environ.get(name) for name in variables(field))))
     # A part of an address that is none may be the password, wherever it stands.
     parts = _SIGNS.split(os.environ.get("DATABASE_URL", ""))
     found |= dict.fromkeys(part for part in parts if len(part) > _SHORT and part not in _KINDS)

@@ -23,6 +23,7 @@ def find_place(settings: Settings, site: Site | None, secrets: Mapping[str, str]
     `built_in`: the address of the built-in cluster, where that is meant. It gives tasks no way to itself.
     """
     profile = site.profile if site else None
+    settings = settings.beside(profile)
     return AgentPlace(
         program=(sys.executable, str(Path(__file__).resolve().parent / "main.py")),
         image=settings.agent_image or (profile.agent_image if profile else None),

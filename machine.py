@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
     from threading import Event
@@ -78,11 +79,12 @@ class LocalControl:
 class BackgroundAgents:
     """Agents that go on without a terminal: a process of their own each, in a session of its own.
 
-    `config` is the file with the cluster profiles, where the command line names one.
+    `config` is the file with settings, where the command line names one; `flags` are the settings that it says.
     """
 
-    def __init__(self, config: Path | None = None) -> None:
+    def __init__(self, config: Path | None = None, flags: Sequence[str] = ()) -> None:
         self._config = config
+        self._flags = flags
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, run_id: str, folder: RunFolder) -> dict[str, Json]:
@@ -102,6 +104,7 @@ class BackgroundAgents:
 
         program = Path(__file__).resolve().parent / "main.py"
         config = ["--config", str(self._config.resolve())] if self._config else []
+        config += [f"--setting={flag}" for flag in self._flags]  # none of them is a secret
         log = folder.agent_log
         try:
             with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as out:

@@ -45,9 +45,12 @@ if TYPE_CHECKING:
     from caravan.values.prices import Prices
     from caravan.values.reports import RunReport
     from caravan.values.run import RunRecord, RunRequest
+    from caravan.values.settings import SettingRow
     from caravan.values.target import Site, Target
     from caravan.values.trace import Trace
     from config import Settings
+    from config_control import ConfigControl
+    from config_files import Found
     from live_traces import LangfuseTraces
     from notify import Notices
     from optimizing import Parts
@@ -69,36 +72,52 @@ def _parse(address: str) -> str:
 class Application:
     """Settings and adapters, made on first use; fulfils the terminal's `Wiring`.
 
-    `config` names the file with the cluster profiles in place of the settings', `system` the administrator's folder,
-    `runs` the directory of the runs, their store and their checkpoints in place of CARAVAN_HOME.
+    `config` names the file with settings and profiles in place of all others, `flags` are settings of the command line,
+    NAME=VALUE; `system` is the administrator's folder, `runs` the directory of the runs, their store and their
+    checkpoints in place of CARAVAN_HOME.
     """
 
     clock: Clock = SystemClock()
     config: Path | None = None
+    flags: tuple[str, ...] = ()
     system: Path | None = None
     runs: Path | None = None
+    told: Callable[[str], None] | None = None
+
+    def on_note(self, told: Callable[[str], None]) -> None:
+        """Whom to tell what is wrong with the settings and stops nothing, as soon as they are read."""
+        self.told = told
+
+    @cached_property
+    def _files(self) -> Found:
+        from config import configured_file, user_config_folder
+        from config_files import Trust, find_files, working_directory
+
+        named, user = self.config or configured_file(), user_config_folder()
+        return find_files(named, user=user, system=self._system, here=working_directory(), trust=Trust(user))
 
     @cached_property
     def _settings(self) -> Settings:
         from config import load_settings, prepare_third_party_environment
 
-        settings = load_settings()
+        settings = load_settings(self._files, self.flags)
         prepare_third_party_environment(settings.home)
+        if self.told is not None:
+            for note in settings.notes:
+                self.told(note)
         return settings
 
     @cached_property
     def _system(self) -> Path:
-        from profiles import SYSTEM
+        from config_files import SYSTEM
 
         return self.system or SYSTEM
 
     @cached_property
     def _profiles(self) -> ProfileFile:
-        from config import user_config_folder
-        from profiles import load_profiles
+        from profiles import profiles_in
 
-        named = self.config or self._settings.config_file
-        return load_profiles(named, user=user_config_folder(), system=self._system)
+        return profiles_in(self._files)
 
     @cached_property
     def _secrets(self) -> tuple[str, ...]:
@@ -152,6 +171,7 @@ class Application:
         with tempfile.TemporaryDirectory(prefix="caravan-", ignore_cleanup_errors=True) as place:
             other = Application()
             other.config, other.system, other.clock, other.runs = self.config, self.system, self.clock, Path(place)
+            other.flags = self.flags
             try:
                 if inventory is not None:
                     other.local_cluster = LocalControl(Path(place) / "cluster")
@@ -170,7 +190,7 @@ class Application:
     @cached_property
     def agents(self) -> BackgroundAgents:
         """The agents in the background."""
-        return BackgroundAgents(self.config)
+        return BackgroundAgents(self.config, self.flags)
 
     @cached_property
     def notifier(self) -> Notices | None:
@@ -314,7 +334,8 @@ class Application:
         if not self._settings.look_up:
             return ()
         site = find_site(request, self._profiles)
-        named = [self._settings.image or (site.profile.image if site else None)]
+        said = self._settings.beside(site.profile if site else None).image
+        named = [said or (site.profile.image if site else None)]
         named += [image.image for image in base_images(self._settings, site)]
         images = dict.fromkeys(mirrored(n, site.profile) if site else n for n in named if n)
         return make_registries(self._settings).look_at(tuple(images))
@@ -443,6 +464,7 @@ class Application:
         if note:
             progress.note(note)
         prices = self._prices(site, carried)
+        settings = settings.beside(site.profile if site else None)
         image = settings.image or (site.profile.image if site else None)
         index_url = site.profile.pip_index_url if site else None
         images = mirrored_images(base_images(settings, site), site.profile if site else None)
@@ -495,8 +517,22 @@ class Application:
                 ),
                 registry=make_registries(settings) if settings.look_up else None,
                 hub=make_hub(settings, self.home, site.profile.hf_endpoint if site else None),
-                secret_of=lambda name: process_environment().get(name) or None,
+                secret_of=self._secret_of,
             )
+
+    def _secret_of(self, name: str) -> str | None:
+        """A secret that a job asks for by its name: of this environment, and of the settings the hub's token alone."""
+        from config import process_environment
+
+        token = self._settings.hf_token if name == "HF_TOKEN" else None
+        return process_environment().get(name) or (token.get_secret_value() if token else None)
+
+    @cached_property
+    def config_control(self) -> ConfigControl:
+        """The files of settings."""
+        from config_control import ConfigControl
+
+        return ConfigControl(lambda: self._files, named=self.config)
 
     def _thinking(
         self,
@@ -712,8 +748,8 @@ class Application:
         except CaravanError:
             return environment_secrets()
 
-    def settings(self) -> list[tuple[str, str, str]]:
-        """Each setting's environment variable, its value (secrets masked), and where the value comes from."""
+    def settings(self) -> list[SettingRow]:
+        """Each setting, profile and policy with its value (secrets masked), and where it is from."""
         from policies import policy_rows
         from profiles import profile_rows
 
@@ -723,15 +759,20 @@ class Application:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code comes back."""
-    from caravan.terminal.app import run
-    from caravan.terminal.options import without_config
+    from caravan.terminal.app import COMPLETE, run
+    from caravan.terminal.options import without_settings
 
     os.umask(0o077)  # what is written is its user's alone
     gc.set_threshold(_GARBAGE)
     arguments = list(sys.argv[1:] if argv is None else argv)
     application = Application()
     try:
-        application.config, arguments = without_config(arguments)
+        if arguments[:1] == [COMPLETE]:  # the last word is not finished
+            words = arguments[1:]
+            application.config, application.flags, before = without_settings(words[:-1])
+            arguments = [COMPLETE, *before, *words[-1:]]
+        else:
+            application.config, application.flags, arguments = without_settings(arguments)
         return run(application, arguments)
     except Exception as error:  # the boundary: a defect of ours, never an ordinary error
         if "--debug" in arguments:

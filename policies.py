@@ -14,8 +14,10 @@ from typing import Final, NamedTuple
 from caravan.values.errors import CaravanError, StateError, UsageError
 from caravan.values.policy import Policies, Policy, PolicyFile
 from caravan.values.run import RunRequest
+from caravan.values.settings import SettingRow
 from config import Settings
-from profiles import SYSTEM, Parse, ProfileFile, checked, find_target, read_profiles, toml_of
+from config_files import SYSTEM, toml_of
+from profiles import Parse, ProfileFile, checked, find_target, read_profiles
 
 _MOST_LINKS: Final = 40  # as Linux follows
 
@@ -147,12 +149,11 @@ def untrusted(way: Iterable[Step], user: int) -> str:
     return ""
 
 
-def policy_rows(
-    settings: Settings, profiles: ProfileFile, parse: Parse, *, system: Path = SYSTEM
-) -> list[tuple[str, str, str]]:
+def policy_rows(settings: Settings, profiles: ProfileFile, parse: Parse, *, system: Path = SYSTEM) -> list[SettingRow]:
     """The policies that would hold for a run on the cluster that is meant by default, and what is wrong with them."""
     target = find_target(None, settings, profiles, parse)
     request = RunRequest(prompt="", source="", cluster=target.address, profile=target.profile)
     found = load_policies(request, settings, profiles, parse, system=system)
-    rows = [("policy", "in force", file.path) for file in found.files]
-    return [*rows, ("policy", found.trouble, "nothing is deployed")] if found.trouble else rows
+    rows = [SettingRow("policy", "", "in force", "file", file.path) for file in found.files]
+    trouble = [SettingRow("policy", "", f"nothing is deployed: {found.trouble}", "file")] if found.trouble else []
+    return [*rows, *trouble]

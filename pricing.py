@@ -3,9 +3,7 @@
 It knows no cluster and no plan: which of the prices counts for a node is the planning's to say.
 """
 
-import re
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +14,7 @@ from caravan.values.masking import mask
 from caravan.values.prices import PriceList, Prices, Rate
 from caravan.values.target import Site
 from config import Settings
+from config_files import line_of
 from profiles import prices_by_model
 
 NAME: Final = "prices.toml"
@@ -30,6 +29,7 @@ def find_prices(
     `user` and `system` are the configuration directories; `came` is what came with the run and holds where there is no
     list here. Raises UsageError naming file, line and key.
     """
+    settings = settings.beside(site.profile if site else None)
     if settings.usd_per_gpu_hour is not None:
         return Prices(usd_per_gpu_hour=settings.usd_per_gpu_hour)
     path = price_file(settings, site, user=user, system=system)
@@ -41,6 +41,7 @@ def find_prices(
 
 def price_file(settings: Settings, site: Site | None, *, user: Path, system: Path) -> Path | None:
     """The list that is in force: named by the environment, the profile, else the first that there is. Never mixed."""
+    settings = settings.beside(site.profile if site else None)
     if settings.prices is not None:
         return settings.prices.expanduser().absolute()
     if site is not None and site.profile.prices_file:
@@ -77,12 +78,3 @@ def read_prices(path: Path) -> PriceList:
             raise UsageError(f"{where}: there is no such key.", hint=f"Keys: {known}.") from error
         said = mask(first["msg"].removeprefix("Value error, ").rstrip("."))[:200]
         raise UsageError(f"{where}: {said}.", hint="A price is a number of US dollars an hour.") from error
-
-
-def line_of(text: str, keys: Sequence[str]) -> int:
-    """The line of a key below its tables, as far as a look at the text tells it; 1 where it doesn't."""
-    line, lines = 1, text.splitlines()
-    for key in keys:
-        spelled = re.compile(rf"""(?:^|[\s.\[{{,])["']?{re.escape(key)}["']?\s*(?:=|\.|\])""")
-        line = next((n for n in range(line, len(lines) + 1) if spelled.search(lines[n - 1])), line)
-    return line

@@ -3,13 +3,13 @@
 Secrets that are read here go into the connection and nowhere else. Must not know how a cluster is spoken to.
 """
 
+import copy
 import difflib
 import stat
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -19,13 +19,12 @@ from caravan.values.environment import BaseImage
 from caravan.values.errors import UsageError
 from caravan.values.masking import mask
 from caravan.values.run import RunRequest
+from caravan.values.settings import SettingRow
 from caravan.values.spending import SharedLimit
 from caravan.values.target import ClusterProfile, Clusters, Site, Target
 from config import Settings
+from config_files import SYSTEM, ConfigFile, Found, Layer, Trust, find_files, line_of, read_config, said
 
-SYSTEM: Final = Path("/etc/caravan")
-"""Where an administrator's files are. No setting changes that."""
-_LARGEST: Final = 1 << 20  # bytes of a file that is read
 _LITERAL_TOKENS: Final = ("token", "nomad_token", "secret_id", "secret", "password")
 _BY_REFERENCE: Final = (
     'Say where it is instead: token_env = "NAME" (an environment variable) or token_file = "/path" (a file that '
@@ -44,6 +43,7 @@ class ProfileFile:
 
     path: Path | None = None
     content: Clusters = field(default_factory=Clusters)
+    text: str = field(default="", repr=False)
 
     def named(self, name: str) -> ClusterProfile:
         """The profile of that name. Raises UsageError with those that there are."""
@@ -75,40 +75,42 @@ class Access:
 
 
 def load_profiles(named: Path | None, *, user: Path, system: Path = SYSTEM) -> ProfileFile:
-    """The file that is in force: the one that is named, else the user's, else the system's. They are not mixed.
+    """The profiles in force without a working directory's: see `profiles_in`."""
+    return profiles_in(find_files(named, user=user, system=system, here=None, trust=Trust(user)))
+
+
+def profiles_in(found: Found) -> ProfileFile:
+    """The profiles of the highest file that speaks of clusters: files are not mixed.
 
     Raises UsageError naming file, table and key.
     """
-    if named is not None:
-        return read_profiles(named, named.expanduser())
-    for folder in (user, system):
-        path = folder / "caravan.toml"
-        if path.exists():
-            return read_profiles(path, path)
-    return ProfileFile()
+    file = found.profiles()
+    if file is None:
+        # Files of settings alone have no profiles, but a message says where they would stand.
+        trusted = [one for one in found.files if one.trusted]
+        return _checked_file(trusted[-1]) if trusted else ProfileFile()
+    return _checked_file(file)
 
 
 def read_profiles(shown: Path, path: Path) -> ProfileFile:
     """The profiles in the file at `path`, which messages call `shown`. Raises UsageError."""
-    try:
-        data = read_toml(path)
-        if path.stat().st_mode & stat.S_IWOTH:
-            raise UsageError(f"{shown} can be written by everybody.", hint=f"chmod o-w {shown}")
-    except OSError as error:
-        raise UsageError(
-            f"{shown} can't be read ({error.strerror}).", hint="Check --config or CARAVAN_CONFIG."
-        ) from error
+    return _checked_file(read_config(path, Layer.NAMED, shown=str(shown)))
+
+
+def _checked_file(file: ConfigFile) -> ProfileFile:
+    data = copy.deepcopy({key: value for key, value in file.data.items() if key != "settings"})
     for name, table in _tables(data.get("clusters")):
         literal = next((key for key in table if key.lower() in _LITERAL_TOKENS), None)
         if literal:
-            raise UsageError(f"{shown}: [clusters.{name}] {literal}: a secret may not stand here.", hint=_BY_REFERENCE)
-        _resolve(table, path.parent)
-    content = checked(Clusters, data, str(shown))
+            place = f"{file.shown}: [clusters.{name}] {literal}"
+            raise UsageError(f"{place}: a secret may not stand here.", hint=_BY_REFERENCE)
+        _resolve(table, file.path.parent)
+    content = checked(Clusters, data, file.shown)
     default = content.default_cluster
     if default is not None and default != "local" and default not in content.clusters:
         hint = _known(default, content.clusters)
-        raise UsageError(f"{shown}: default_cluster: there is no profile {default!r}.", hint=hint)
-    return ProfileFile(path.absolute(), content)
+        raise UsageError(f"{file.shown}: default_cluster: there is no profile {default!r}.", hint=hint)
+    return ProfileFile(file.path, content, file.text)
 
 
 def _tables(clusters: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -129,30 +131,6 @@ def _known(name: str, names: Mapping[str, object]) -> str:
     return f"Did you mean {near[0]}?" if near else f"Profiles: {listed}."
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The document. Raises OSError, or UsageError for what is no TOML."""
-    if not path.is_file():
-        path.open("rb").close()  # raises what is wrong with it
-        raise UsageError(f"{path} is no file.")
-    with path.open("rb") as stream:
-        return toml_of(stream, path)
-
-
-def toml_of(stream: BinaryIO, path: Path) -> dict[str, Any]:
-    """The document in an open file. Raises OSError, or UsageError for what is no TOML."""
-    data = stream.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise UsageError(f"{path} is too large for what it should be.")
-    try:
-        return tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path}: {_said(str(error))}.", hint="It must be TOML.") from error
-
-
-def _said(text: str) -> str:
-    return mask(text.removeprefix("Value error, ").rstrip("."))[:300]
-
-
 def checked(kind: type[V], data: dict[str, Any], shown: str) -> V:
     """The document as a value. Raises UsageError naming the file `shown`, the table and the key."""
     try:
@@ -162,7 +140,7 @@ def checked(kind: type[V], data: dict[str, Any], shown: str) -> V:
         *tables, key = [str(part) for part in first["loc"]]
         where = f"[{'.'.join(tables)}] {key}" if tables else key
         if first["type"] != "extra_forbidden":
-            raise UsageError(f"{shown}: {where}: {_said(first['msg'])}.", hint="Correct it there.") from error
+            raise UsageError(f"{shown}: {where}: {said(first['msg'])}.", hint="Correct it there.") from error
         near = difflib.get_close_matches(key, _keys(kind, tables), n=1)
         hint = f"Did you mean {near[0]}?" if near else "See the manual for the keys."
         raise UsageError(f"{shown}: {where}: there is no such key.", hint=hint) from error
@@ -183,9 +161,10 @@ def find_target(name: str | None, settings: Settings, profiles: ProfileFile, par
 
     Raises UsageError for what is neither `local` nor a profile nor an address.
     """
-    if name is None and settings.nomad_addr is not None and settings.nomad_addr != "local":
+    addressed = settings.names_cluster() or profiles.content.default_cluster is None
+    if name is None and addressed and settings.nomad_addr is not None and settings.nomad_addr != "local":
         return Target(parse(settings.nomad_addr), settings.nomad_namespace)
-    name = name or settings.nomad_addr or profiles.content.default_cluster or "local"
+    name = name or (settings.nomad_addr if addressed else None) or profiles.content.default_cluster or "local"
     if name == "local":
         return Target("local", "default")
     if name not in profiles.content.clusters:
@@ -193,6 +172,7 @@ def find_target(name: str | None, settings: Settings, profiles: ProfileFile, par
             return Target(parse(name), settings.nomad_namespace)
         profiles.named(name)  # raises, saying which there are
     profile = profiles.named(name)
+    settings = settings.beside(profile)
     address = parse(profile.address)
     namespace = profile.namespace or "default"
     if _environment_speaks(settings, address, parse) and "nomad_namespace" in settings.model_fields_set:
@@ -222,6 +202,7 @@ def find_access(
     ours = settings.nomad_addr is not None and _same(settings.nomad_addr, address, parse)
     speaks = ours or settings.nomad_addr is None
     profile = _still(request, profiles, parse, ours=ours) if request.profile else None
+    settings = settings.beside(profile)
     told = settings.model_fields_set if speaks or profile is None else frozenset()
 
     def value(setting: str, key: str) -> Any:
@@ -329,8 +310,9 @@ def find_site(request: RunRequest, profiles: ProfileFile) -> Site | None:
 
 
 def limits_usd(settings: Settings, site: Site | None) -> tuple[float, float]:
-    """Soft and hard limit in US dollars: the environment's, else the profile's, else the defaults."""
+    """Soft and hard limit in US dollars: the settings', else the profile's, else the defaults."""
     profile = site.profile if site else None
+    settings = settings.beside(profile)
 
     def limit(name: str) -> float:
         said = getattr(profile, name) if profile and name not in settings.model_fields_set else None
@@ -340,8 +322,8 @@ def limits_usd(settings: Settings, site: Site | None) -> tuple[float, float]:
 
 
 def shared_limits(settings: Settings, site: Site | None) -> tuple[SharedLimit, ...]:
-    """What runs may spend together in a month: the environment's word, else the profile's; none where neither says."""
-    found = []
+    """What runs may spend together in a month: the settings' word, else the profile's; none where neither says."""
+    found, settings = [], settings.beside(site.profile if site else None)
     for name, per_user in (("monthly_usd", False), ("user_monthly_usd", True)):
         said, where = getattr(settings, name), f"CARAVAN_{name.upper()}"
         if said is None and site is not None:
@@ -352,11 +334,12 @@ def shared_limits(settings: Settings, site: Site | None) -> tuple[SharedLimit, .
 
 
 def shipping(settings: Settings, site: Site | None) -> Shipping:
-    """Where code, data and images may be put: the environment's word, else the profile's. Raises UsageError."""
+    """Where code, data and images may be put: the settings' word, else the profile's. Raises UsageError."""
     profile = site.profile if site else None
-    said = {"code_store": settings.code_store, "data_store": settings.data_store}
-    found: dict[str, Any] = {name: {"url": url} for name, url in said.items() if url}
-    for name in said:
+    settings = settings.beside(profile)
+    stores = {"code_store": settings.code_store, "data_store": settings.data_store}
+    found: dict[str, Any] = {name: {"url": url} for name, url in stores.items() if url}
+    for name in stores:
         if name not in found and profile is not None:
             found[name] = getattr(profile, name)
     registry = settings.registry or (profile.registry if profile else None)
@@ -364,36 +347,43 @@ def shipping(settings: Settings, site: Site | None) -> Shipping:
         return Shipping(**found, registry=registry, max_data_gb=settings.max_data_gb)
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        raise UsageError(
-            f"CARAVAN_{str(first['loc'][0]).upper()}: {_said(first['msg'])}.", hint="Correct this environment variable."
-        ) from error
+        name = str(first["loc"][0])
+        origin = settings.origin(name)
+        where = f"{origin.place}: {name}" if origin.source == "file" else f"CARAVAN_{name.upper()}"
+        raise UsageError(f"{where}: {said(first['msg'])}.", hint="Correct it there.") from error
 
 
 def base_images(settings: Settings, site: Site | None) -> tuple[BaseImage, ...]:
-    """The images that jobs may start from: the environment's word, else the profile's, else the usual ones."""
+    """The images that jobs may start from: the settings' word, else the profile's, else the usual ones."""
+    settings = settings.beside(site.profile if site else None)
     if "base_images" not in settings.model_fields_set and site is not None and site.profile.base_images is not None:
         return site.profile.base_images
     return settings.base_images
 
 
 def prices_by_model(settings: Settings, site: Site | None) -> dict[str, float]:
-    """The profile's prices of GPU models, unless the environment says one for all."""
+    """The profile's prices of GPU models, unless the settings say one for all."""
+    settings = settings.beside(site.profile if site else None)
     return dict(site.profile.prices) if site and settings.usd_per_gpu_hour is None else {}
 
 
 # --- what `config` shows --------------------------------------------------------------------------------------------
 
 
-def profile_rows(profiles: ProfileFile) -> list[tuple[str, str, str]]:
-    """Each value of the profiles with its key and the file that it is from; what looks like a secret is masked."""
-    rows = []
-    where, content = str(profiles.path), profiles.content
+def profile_rows(profiles: ProfileFile) -> list[SettingRow]:
+    """Each value of the profiles with its key and where it is from; what looks like a secret is masked."""
+    rows, content = [], profiles.content
+
+    def add(key: str, value: Any, *keys: str) -> None:
+        where = f"{profiles.path}:{line_of(profiles.text, keys)}" if profiles.text else str(profiles.path)
+        rows.append(SettingRow(key, "", mask(str(value)), "file", where))
+
     if content.default_cluster is not None:
-        rows.append(("default_cluster", content.default_cluster, where))
+        add("default_cluster", content.default_cluster, "default_cluster")
     for name, profile in content.clusters.items():
         for key, value in profile.model_dump(mode="json", exclude_unset=True).items():
             for path, item in _flat(key, value):
-                rows.append((f"clusters.{name}.{path}", mask(str(item)), where))
+                add(f"clusters.{name}.{path}", item, name, key)
     return rows
 
 

@@ -24,15 +24,17 @@ def graph() -> str:
 
 
 def settings() -> str:
-    """The settings with their variables, defaults and meanings."""
+    """The settings with their names in a file, variables, defaults and meanings."""
     from config import Settings
+    from settings_layers import file_name, variables
 
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    rows = ["| setting | variable | default | meaning |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        variable = field.validation_alias.choices[0]  # type: ignore[union-attr]
+        variable, said_as = variables(field)[0], file_name(field)
+        said_as = f"`{said_as}`" if said_as != "config" else ""
         said = {"home": "the platform's state directory", "base_images": "see the table in jobs.md"}
         default = said.get(name, field.get_default())
-        rows.append(f"| `{variable}` | {'' if default is None else default} | {field.description} |")
+        rows.append(f"| {said_as} | `{variable}` | {'' if default is None else default} | {field.description} |")
     return "\n".join(rows)
 
 
@@ -71,7 +73,7 @@ def model_fields() -> str:
 
 def base_images() -> str:
     """The images that jobs may start from, with what is counted on in them."""
-    from config import BASE_IMAGES
+    from caravan.values.base_images import BASE_IMAGES
 
     rows = ["| image | Python | torch | CUDA | compilers |", "|---|---|---|---|---|"]
     for image in BASE_IMAGES:

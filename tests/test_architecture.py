@@ -16,7 +16,10 @@ ALL = frozenset({"*"})
 # room → rooms of ours that it may import; a room may always import itself. Files at the top are rooms of their own.
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "main": ALL,
-    "config": frozenset({"values"}),
+    "config": frozenset({"values", "config_files", "settings_layers"}),
+    "config_files": frozenset({"values"}),
+    "settings_layers": frozenset({"values", "config_files"}),
+    "config_control": frozenset({"values", "config", "config_files", "settings_layers", "profiles"}),
     "machine": frozenset({"values", "ports", "config", "cluster"}),
     "notify": frozenset({"values", "ports"}),
     "lending": frozenset({"values", "config"}),
@@ -37,9 +40,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "langfuse_client": frozenset({"values", "cluster", "langfuse_access"}),
     "langfuse_patience": frozenset({"ports"}),
     "optimizing": frozenset({"values", "ports", "config", "adapters", "agent", "offline", "langfuse_client"}),
-    "profiles": frozenset({"values", "config"}),
-    "policies": frozenset({"values", "config", "profiles"}),
-    "pricing": frozenset({"values", "config", "profiles"}),
+    "profiles": frozenset({"values", "config", "config_files"}),
+    "policies": frozenset({"values", "config", "config_files", "profiles"}),
+    "pricing": frozenset({"values", "config", "config_files", "profiles"}),
     "prompts": frozenset(
         {"values", "prompt_shelf", "prompt_exchange", "prompt_cache", "langfuse_access", "langfuse_client"}
     ),
@@ -76,6 +79,9 @@ TOP = frozenset(
         "lending",
         "adapters",
         "config",
+        "config_files",
+        "settings_layers",
+        "config_control",
         "profiles",
         "policies",
         "pricing",

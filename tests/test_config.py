@@ -27,10 +27,10 @@ def test_values_and_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> Non
     settings = load_settings()
     assert settings.soft_limit_usd == 3.5
     assert settings.secrets() == ("11111111-secret",)
-    rows = {name: (value, source) for name, value, source in settings.rows()}
-    assert rows["CARAVAN_SOFT_LIMIT_USD"] == ("3.5", "environment")
-    assert rows["NOMAD_TOKEN"] == (MASK, "environment")
-    assert rows["CARAVAN_HARD_LIMIT_USD"] == ("250.0", "default")
+    rows = {row.name: (row.value, row.source, row.where) for row in settings.rows()}
+    assert rows["soft_limit_usd"] == ("3.5", "environment", "CARAVAN_SOFT_LIMIT_USD")
+    assert rows["nomad_token"] == (MASK, "environment", "NOMAD_TOKEN")
+    assert rows["hard_limit_usd"] == ("250.0", "default", "")
     assert "11111111-secret" not in repr(settings)
 
 

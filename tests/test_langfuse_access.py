@@ -108,8 +108,8 @@ def test_settings_name_it_by_either_variable(monkeypatch: pytest.MonkeyPatch) ->
     assert access.url == "https://lf.example"
     assert access.proxy is not None
     assert access.proxy.get_secret_value() == "http://proxy:3128"
-    rows = {name: source for name, _, source in load_settings().rows()}
-    assert rows["LANGFUSE_BASE_URL"] == "environment"
+    rows = {row.name: row.where for row in load_settings().rows()}
+    assert rows["langfuse_base_url"] == "LANGFUSE_HOST"
     assert SECRET_KEY in load_settings().secrets()
     monkeypatch.setenv("NO_PROXY", "lf.example")
     direct = langfuse_access(load_settings())

@@ -262,7 +262,8 @@ def test_limits_and_prices(profiles: ProfileFile, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_config_shows(profiles: ProfileFile, tmp_path: Path) -> None:
-    rows = {name: (value, source) for name, value, source in profile_rows(profiles)}
-    assert rows["clusters.prod.token_env"] == ("PROD_TOKEN", str(tmp_path / "caravan.toml"))
+    rows = {row.name: (row.value, row.where) for row in profile_rows(profiles)}
+    line = (tmp_path / "caravan.toml").read_text().splitlines().index('token_env = "PROD_TOKEN"') + 1
+    assert rows["clusters.prod.token_env"] == ("PROD_TOKEN", f"{tmp_path / 'caravan.toml'}:{line}")
     assert rows["clusters.prod.prices.NVIDIA L4"][0] == "0.5"
     assert rows["default_cluster"][0] == "prod"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 
 from caravan.terminal.options import TERMINAL
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from caravan.values.base import Json
 
 PROGRAM: Final = "main.py"
+COMPLETE: Final = "__complete"
+"""The word before which a shell puts what is to be completed."""
 COMMANDS: Final = {
     "analyze": ("analyze", "Say what a repository trains and how."),
     "plan": ("plan", "Show and write the plan for a repository, without a cluster or for one."),
@@ -46,47 +49,75 @@ COMMANDS: Final = {
     "traces": ("traces", "Print a run's steps with their time and status, or send traces to LangFuse (push)."),
     "serve-model": ("serve_model", "Serve Qwen on the cluster: vLLM as a Nomad service job."),
     "optimize": ("optimize", "Look for better prompts by DSPy, and keep those that are better on held-out cases."),
+    "completion": ("completion", "Print what lets a shell complete commands, options and values, or install it."),
     "doctor": ("doctor", "Check settings, services, and the cluster with the token's rights."),
-    "config": ("config", "Show the settings and where each comes from."),
 }
 """Command → its module in this room and its line on the help page (the first of its docstring; a test compares).
 
 Loading a command costs milliseconds, and a help page or another command does without them.
 """
 
-CLUSTER_COMMANDS: Final = ("up", "down", "status")
-MEMORY_COMMANDS: Final = {
-    "list": "list_lessons",
-    "search": "search",
-    "show": "show",
-    "add": "add",
-    "forget": "forget",
-    "export": "export",
-    "import": "import_lessons",
+GROUPS: Final[dict[str, tuple[str, dict[str, tuple[str, str]]]]] = {
+    "models": (
+        "The models that runs brought forth: list, show, promote, pull, export, register.",
+        {
+            "list": ("models", "list_models"),
+            "show": ("models", "show"),
+            "promote": ("models_stages", "promote"),
+            "archive": ("models_stages", "archive"),
+            "pull": ("models_files", "pull"),
+            "verify": ("models_files", "verify"),
+            "export": ("models_files", "export"),
+            "register": ("models_register", "register"),
+        },
+    ),
+    "memory": (
+        "What earlier runs taught: list, search, show, add, forget, export, import.",
+        {
+            "list": ("memory", "list_lessons"),
+            "search": ("memory", "search"),
+            "show": ("memory", "show"),
+            "add": ("memory", "add"),
+            "forget": ("memory", "forget"),
+            "export": ("memory", "export"),
+            "import": ("memory", "import_lessons"),
+        },
+    ),
+    "prompts": (
+        "What the model is told: list, show, diff, keep, pull, push, promote.",
+        {
+            "list": ("prompts", "list_prompts"),
+            **{name: ("prompts", name) for name in ("show", "diff", "keep", "pull", "push", "promote")},
+        },
+    ),
+    "cluster": (
+        "The built-in cluster, for trying and testing.",
+        {name: ("cluster", name) for name in ("up", "down", "status")},
+    ),
+    "config": (
+        "Show the settings and where each comes from; set them, and trust files of settings.",
+        {
+            "get": ("config", "get"),
+            "set": ("config", "set_value"),
+            "unset": ("config", "unset"),
+            "edit": ("config", "edit"),
+            "path": ("config", "path"),
+            "trust": ("config", "trust"),
+            "untrust": ("config", "untrust"),
+        },
+    ),
 }
-"""Command of `memory` → its function, because some of these words are Python's own."""
-PROMPT_COMMANDS: Final = {
-    "list": "list_prompts",
-    "show": "show",
-    "diff": "diff",
-    "keep": "keep",
-    "pull": "pull",
-    "push": "push",
-    "promote": "promote",
+"""Group → its line on the help page, and its commands with their modules in this room and functions."""
+PANELS: Final = {
+    "Before a run": ("analyze", "data", "types", "plan", "estimate"),
+    "Follow a run": ("runs", "show", "watch", "logs", "resume", "stop", "traces"),
+    "After a run": ("report", "pull", "compare", "reproduce", "models", "delete"),
+    "Learn from runs": ("diagnose", "memory", "prompts", "optimize"),
+    "Set up": ("doctor", "config", "completion", "cluster", "serve-model"),
 }
-"""The same for `prompts`."""
-MODEL_COMMANDS: Final = {
-    "list": ("models", "list_models"),
-    "show": ("models", "show"),
-    "promote": ("models_stages", "promote"),
-    "archive": ("models_stages", "archive"),
-    "pull": ("models_files", "pull"),
-    "verify": ("models_files", "verify"),
-    "export": ("models_files", "export"),
-    "register": ("models_register", "register"),
-}
-"""Command of `models` → its module in this room and its function."""
+"""Headline of the help page → the commands below it. The main job has no command."""
 _INTERRUPTED: Final = 130
+_WHOLE: Final = 500  # characters of a command's line on the help page: all of it
 _LONGEST: Final = 1000  # characters of an error's message that are shown
 
 
@@ -95,39 +126,42 @@ def build_app(wanted: Collection[str] | None = None) -> typer.Typer:
 
     `wanted` names the commands to load; the others only stand in the list of the help page. None: all.
     """
-    app = _typer()
+    app = _typer(cls=Grouped)
     app.callback(invoke_without_command=True)(train)
     for name, (module, summary) in COMMANDS.items():
         if wanted is None or name in wanted:
             app.command(name)(_load(module, name))
         else:
             app.command(name, help=summary)(_not_loaded)
-    cluster = _typer()
-    for name in CLUSTER_COMMANDS if wanted is None or "cluster" in wanted else ():
-        cluster.command(name)(_load("cluster", name))
-    app.add_typer(cluster, name="cluster", help="The built-in cluster, for trying and testing.")
-    memory = _typer()
-    for name, function in MEMORY_COMMANDS.items() if wanted is None or "memory" in wanted else ():
-        memory.command(name)(_load("memory", function))
-    app.add_typer(
-        memory, name="memory", help="What earlier runs taught: list, search, show, add, forget, export, import."
-    )
-    prompts = _typer()
-    for name, function in PROMPT_COMMANDS.items() if wanted is None or "prompts" in wanted else ():
-        prompts.command(name)(_load("prompts", function))
-    app.add_typer(prompts, name="prompts", help="What the model is told: list, show, diff, keep, pull, push, promote.")
-    models = _typer()
-    for name, (module, function) in MODEL_COMMANDS.items() if wanted is None or "models" in wanted else ():
-        models.command(name)(_load(module, function))
-    app.add_typer(
-        models, name="models", help="The models that runs brought forth: list, show, promote, pull, export, register."
-    )
+    for group, (summary, commands) in GROUPS.items():
+        inner = _typer()
+        if wanted is None or group in wanted:
+            for name, (module, function) in commands.items():
+                inner.command(name)(_load(module, function))
+            if group == "config":
+                inner.callback(invoke_without_command=True)(_load("config", "config"))
+        app.add_typer(inner, name=group, help=summary)
     return app
 
 
-def _typer() -> typer.Typer:
+class Grouped(TyperGroup):
+    """The command line whose help lists the commands below headlines, each with its whole line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All commands, in the order of the help page."""
+        known = super().list_commands(ctx)
+        return [name for names in PANELS.values() for name in names if name in known]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  (typer's signature)
+        """Write the commands below their headlines."""
+        for title, names in PANELS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(_WHOLE)) for name in names])
+
+
+def _typer(**more: Any) -> typer.Typer:
     # Plain help, no completion, no pretty tracebacks: each would import what `--help` does not need.
-    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **more)
 
 
 def _load(module: str, name: str) -> Callable[..., int | None]:
@@ -145,6 +179,8 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
     `terminal`: streams in place of the process's own.
     """
     terminal = terminal or system_terminal()
+    if argv[:1] == [COMPLETE]:
+        return _complete(wiring, argv[1:], terminal)
     debug, as_json = "--debug" in argv, "--json" in argv
     try:
         code = _invoke(wiring, [a for a in argv if a != "--debug"], terminal)
@@ -172,6 +208,22 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
     return code
 
 
+def _complete(wiring: Wiring, words: Sequence[str], terminal: Terminal) -> int:
+    """Answer a shell that completes a word. Whatever is wrong is said when the command itself is run."""
+    from caravan.terminal.completing import complete
+    from caravan.terminal.text import clean
+
+    try:
+        kind, pairs = complete(wiring, words)
+        terminal.out(kind)
+        for value, text in pairs:
+            terminal.out("\t".join(one_line(clean(part)) for part in (value, text) if part))
+        terminal.stdout.flush()
+    except (CaravanError, OSError):
+        return 0
+    return 0
+
+
 def _masked(wiring: Wiring, text: str) -> str:
     """What an error says without secrets: those of the environment too, unless the settings are what is wrong."""
     from caravan.values.masking import mask  # here, because a help page needs no values
@@ -188,6 +240,7 @@ def _invoke(wiring: Wiring, argv: list[str], terminal: Terminal) -> int:
     # Not `command.main`: it would end the process itself on Ctrl-C and on a broken pipe.
     with command.make_context(PROGRAM, argv, obj=wiring) as context:
         context.meta[TERMINAL] = terminal
+        wiring.on_note(lambda note: terminal.err(one_line(note, _LONGEST)))
         return cast("int | None", command.invoke(context)) or 0
 
 

@@ -83,9 +83,12 @@ def _settings(wiring: Wiring) -> Finding:
         rows = wiring.settings()
     except CaravanError as error:
         return _failed(Area.SETTINGS, "settings", error)
-    own = sum(1 for _, _, source in rows if source != "default")
+    own = sum(1 for row in rows if row.source != "default")
     return Finding(
-        area=Area.SETTINGS, name="settings", level=Level.OK, text=f"{own} set; `main.py config` shows all {len(rows)}."
+        area=Area.SETTINGS,
+        name="settings",
+        level=Level.OK,
+        text=f"{own} set; `main.py config` shows where each comes from.",
     )
 
 

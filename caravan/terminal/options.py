@@ -45,13 +45,23 @@ def terminal_of(ctx: typer.Context) -> Terminal:
     return cast("Terminal", ctx.meta[TERMINAL])
 
 
-def without_config(arguments: list[str]) -> tuple[Path | None, list[str]]:
-    """The file that `--config` names, wherever it stands on the command line, and the words without it."""
-    for n, word in enumerate(arguments):
-        name, equals, value = word.partition("=")
-        if word == "--":
-            break
-        if name == "--config" and (equals or n + 1 < len(arguments)):
-            end = n + 1 if equals else n + 2
-            return Path(value if equals else arguments[n + 1]), arguments[:n] + arguments[end:]
-    return None, arguments
+def without_settings(arguments: list[str]) -> tuple[Path | None, tuple[str, ...], list[str]]:
+    """What `--config` and each `--setting` say, wherever they stand on the command line, and the words without them.
+
+    One without its value stays among the words: the command refuses it.
+    """
+    config, flags, rest = None, [], []
+    n = 0
+    while n < len(arguments) and arguments[n] != "--":
+        name, equals, value = arguments[n].partition("=")
+        if name not in ("--config", "--setting") or not (equals or n + 1 < len(arguments)):
+            rest.append(arguments[n])
+            n += 1
+            continue
+        value = value if equals else arguments[n + 1]
+        n += 1 if equals else 2
+        if name == "--config":
+            config = Path(value)
+        else:
+            flags.append(value)
+    return config, tuple(flags), rest + arguments[n:]

@@ -52,7 +52,12 @@ def train(
         typer.Option(metavar="local|URL|PROFILE", help="The cluster; else NOMAD_ADDR, default_cluster, the built-in."),
     ] = None,
     config: Annotated[  # noqa: ARG001  (`main.py` reads it, wherever it stands)
-        str | None, typer.Option(metavar="FILE", help="Cluster profiles, in place of CARAVAN_CONFIG; for any command.")
+        str | None,
+        typer.Option(metavar="FILE", help="Settings and cluster profiles, in place of all other files; any command."),
+    ] = None,
+    setting: Annotated[  # noqa: ARG001  (likewise)
+        list[str] | None,
+        typer.Option("--setting", metavar="SETTING=VALUE", help="A setting, for this command alone; any command."),
     ] = None,
     smoke: Annotated[
         bool | None,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from caravan.values.prices import Prices
     from caravan.values.reports import RunReport
     from caravan.values.run import RunRecord, RunRequest
+    from caravan.values.settings import ConfigPlace, SettingRow, Written
     from caravan.values.target import Site, Target
     from caravan.values.trace import Trace
 
@@ -67,6 +68,31 @@ class AgentControl(Protocol):
 
     def leave(self) -> None:
         """Let go of those that were started here: they outlive this process."""
+
+
+class ConfigFiles(Protocol):
+    """The files of settings. `here`: the working directory's, not the user's. Each may raise UsageError."""
+
+    def places(self) -> list[ConfigPlace]:
+        """Where settings can stand in files, the lowest first."""
+
+    def is_secret(self, name: str) -> bool:
+        """Whether the setting's value may be shown to nobody."""
+
+    def set(self, name: str, value: str, *, here: bool) -> Written:
+        """Write a value."""
+
+    def unset(self, name: str, *, here: bool) -> Written:
+        """Take a value out."""
+
+    def edit(self, *, here: bool) -> Written:
+        """Open the file in the person's editor, and check it."""
+
+    def trust(self, path: Path | None) -> Written:
+        """Take all of a working directory's file as it stands now; `name` lists what it sets."""
+
+    def untrust(self, path: Path | None) -> Written:
+        """Trust it no more."""
 
 
 class Notifier(Protocol):
@@ -263,5 +289,12 @@ class Wiring(Protocol):
     def secrets(self) -> tuple[str, ...]:
         """Values that may be written nowhere: tokens and keys in the environment."""
 
-    def settings(self) -> list[tuple[str, str, str]]:
-        """Each setting with its environment variable, its value (secrets masked), and where the value comes from."""
+    def settings(self) -> list[SettingRow]:
+        """Each setting, profile and policy with its value (secrets masked), and where it is from."""
+
+    @property
+    def config_control(self) -> ConfigFiles:
+        """The files of settings, to be changed and trusted."""
+
+    def on_note(self, told: Callable[[str], None]) -> None:
+        """Whom to tell what is wrong with the settings and stops nothing, as soon as they are read."""

@@ -1,7 +1,7 @@
 """What `main.py` wires, made of fakes, with a driver that follows a script, and a terminal that types by itself."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from caravan.agent.state import RunState
 from caravan.ports import Memory, ModelHub, Progress, RunFolder
 from caravan.runs.traces import read_trace
 from caravan.terminal.streams import Terminal
+from caravan.terminal.wiring import ConfigFiles
 from caravan.values.base import Json
 from caravan.values.checkup import Examination
 from caravan.values.database import DatabaseFacts
@@ -24,6 +25,7 @@ from caravan.values.policy import Policies
 from caravan.values.prices import Prices
 from caravan.values.reports import RunReport
 from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
+from caravan.values.settings import SettingRow
 from caravan.values.target import Site, Target
 from caravan.values.trace import Trace
 from tests.fakes.clock import FakeClock
@@ -320,8 +322,20 @@ class FakeWiring:
     def secrets(self) -> tuple[str, ...]:
         return self.known
 
-    def settings(self) -> list[tuple[str, str, str]]:
-        return [("CARAVAN_HOME", str(self.home), "environment"), ("NOMAD_TOKEN", "[masked]", "environment")]
+    def settings(self) -> list[SettingRow]:
+        return [
+            SettingRow("home", "CARAVAN_HOME", str(self.home), "environment", "CARAVAN_HOME"),
+            SettingRow("nomad_token", "NOMAD_TOKEN", "[masked]", "file", "/etc/caravan/caravan.toml:3"),
+            SettingRow("soft_limit_usd", "CARAVAN_SOFT_LIMIT_USD", "25.0", "default"),
+            SettingRow("clusters.prod.address", "", "https://nomad.example", "file", "/etc/caravan/caravan.toml:5"),
+        ]
+
+    @property
+    def config_control(self) -> ConfigFiles:
+        raise NotImplementedError("the files of settings are tried with the real ones")
+
+    def on_note(self, told: Callable[[str], None]) -> None:
+        self.told = told
 
 
 class Keyboard(io.StringIO):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from caravan.terminal.app import CLUSTER_COMMANDS, COMMANDS, build_app, run
+from caravan.terminal.app import COMMANDS, GROUPS, build_app, run
 from caravan.terminal.streams import Terminal
 from caravan.values.errors import ClusterUnreachable
 from caravan.values.run import RunEvent, RunRecord, RunRequest, RunStatus
@@ -59,7 +59,7 @@ def test_summaries_are_the_docstrings() -> None:
         assert (callback.__doc__ or "").splitlines()[0] == summary
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "cluster", *(f"cluster {c}" for c in CLUSTER_COMMANDS)])
+@pytest.mark.parametrize("name", [*COMMANDS, *GROUPS, *(f"{g} {c}" for g, (_, inner) in GROUPS.items() for c in inner)])
 def test_every_command_has_its_help(name: str, wiring: FakeWiring, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(wiring, [*name.split(), "--help"]) == 0
     assert f"Usage: main.py {name}" in capsys.readouterr().out
@@ -190,7 +190,14 @@ def test_show(wiring: FakeWiring) -> None:
 def test_config(wiring: FakeWiring) -> None:
     terminal = nobody()
     assert run(wiring, ["config"], terminal) == 0
-    assert "[masked]" in printed(terminal)[0]
+    out = printed(terminal)[0]
+    assert "[masked]" in out
+    assert "/etc/caravan/caravan.toml:3" in out
+    assert "soft_limit_usd" not in out
+    assert "1 other has its default" in out
+    terminal = nobody()
+    assert run(wiring, ["config", "--all"], terminal) == 0
+    assert "CARAVAN_SOFT_LIMIT_USD" in printed(terminal)[0]
     terminal = nobody()
     assert run(wiring, ["config", "--json"], terminal) == 0
     assert json.loads(printed(terminal)[0])[1]["value"] == "[masked]"

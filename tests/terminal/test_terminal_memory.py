@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from caravan.agent.recalled import digests_of
 from caravan.agent.state import RunState
 from caravan.ports import Memory
-from caravan.terminal.app import MEMORY_COMMANDS, build_app, run
+from caravan.terminal.app import GROUPS, build_app, run
 from caravan.terminal.console import OurConsole
 from caravan.terminal.memory_files import numbered_lines, take_in
 from caravan.terminal.streams import Terminal
@@ -359,14 +359,14 @@ def test_the_memory_is_let_go_of(wiring: FakeWiring) -> None:
 
 
 def test_every_command_has_its_help(wiring: FakeWiring, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in MEMORY_COMMANDS:
+    for name in GROUPS["memory"][1]:
         assert run(wiring, ["memory", name, "--help"]) == 0
         said = capsys.readouterr().out
         assert f"Usage: main.py memory {name}" in said
         assert "--json" in said
     (group,) = [g for g in build_app(["memory"]).registered_groups if g.name == "memory"]
     assert group.typer_instance is not None
-    assert [c.name for c in group.typer_instance.registered_commands] == list(MEMORY_COMMANDS)
+    assert [c.name for c in group.typer_instance.registered_commands] == list(GROUPS["memory"][1])
 
 
 def test_forgetting_says_which_exports_still_hold_it(wiring: FakeWiring, tmp_path: Path) -> None:

@@ -11,8 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from caravan.values.base_images import BASE_IMAGES
 from caravan.values.database import DatabaseAddress, parse_database_url
@@ -58,10 +66,10 @@ _SHORT = 5  # characters: shorter parts of an address are parts of ordinary word
 _KINDS = frozenset({"postgresql", "postgres", "sqlite"})  # our own refusal names them
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """All settings, with their environment variables. Secrets are `SecretStr`: they don't print."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
     _profiles_layer: Layer = PrivateAttr(default=Layer.DEFAULT)
@@ -496,7 +504,6 @@ def load_settings(
     settings._notes = (*(found.notes if found else ()), *laid.notes)
     profiles = found.profiles() if found else None
     settings._profiles_layer = profiles.layer if profiles else Layer.DEFAULT
-    settings.model_fields_set.difference_update(laid.dropped)
     if settings.model_api_key is None and settings.model_api_key_file is not None:
         return settings.model_copy(update={"model_api_key": SecretStr(_key_in(settings.model_api_key_file))})
     return settings

@@ -5,12 +5,13 @@ checked by whoever makes the settings; here is only where each is from.
 """
 
 import difflib
+import json
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
@@ -72,15 +73,11 @@ DEFAULT: Final = Origin(Layer.DEFAULT)
 
 @dataclass
 class Laid:
-    """What the layers come to: values by field, but those that the environment says; where each is from; what is told.
-
-    `dropped`: fields that the environment says and that don't count.
-    """
+    """What the layers come to: values by field, where each is from, and what is told."""
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    dropped: set[str] = field(default_factory=set)
 
 
 def variables(setting: FieldInfo) -> list[str]:
@@ -110,12 +107,15 @@ def lay(
     for name, setting in fields.items():
         key, value = next((said[v.lower()] for v in variables(setting) if v.lower() in said), ("", ""))
         if key:
-            laid.values.pop(name, None)
+            laid.values[name] = _decoded(value, setting)
             laid.origins[name] = Origin(Layer.ENVIRONMENT, key)
             _note_addresses(addresses, Layer.ENVIRONMENT, {name: value})
     for flag in flags:
         name, value = _flag(flag, fields, by_name)
-        laid.values[name], laid.origins[name] = value, Origin(Layer.FLAG, f"{FLAG} {flag.partition('=')[0]}")
+        laid.values[name], laid.origins[name] = (
+            _decoded(value, fields[name]),
+            Origin(Layer.FLAG, f"{FLAG} {flag.partition('=')[0]}"),
+        )
         _note_addresses(addresses, Layer.FLAG, {name: value})
     _keep_to_their_address(laid, fields, addresses)
     return laid
@@ -231,6 +231,16 @@ def _flag(flag: str, fields: Mapping[str, FieldInfo], by_name: Mapping[str, str]
     return by_name[key], value
 
 
+def _decoded(text: str, setting: FieldInfo) -> Any:
+    """What a text says: a setting of several parts is written as JSON. What is none is left to whoever checks it."""
+    if get_origin(setting.annotation) is not tuple:
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _note_addresses(addresses: dict[str, list[tuple[Layer, str]]], layer: Layer, values: Mapping[str, Any]) -> None:
     for name in BELONGS:
         if isinstance(value := values.get(name), str):
@@ -251,9 +261,7 @@ def _keep_to_their_address(
             if not meant or meant[-1] == last:
                 continue
             laid.origins.pop(key)
-            if laid.values.pop(key, None) is None:
-                laid.values[key] = fields[key].get_default()  # in the environment's place
-                laid.dropped.add(key)
+            laid.values.pop(key, None)
             if is_secret(fields[key]):
                 where = laid.origins[name].where
                 laid.notes.append(

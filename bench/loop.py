@@ -27,7 +27,7 @@ CHILD = """
 import json, sys, time
 started = float(sys.argv[1])
 import alembic, filelock, jinja2, lark, langgraph.checkpoint.sqlite, langgraph.graph, langgraph.types, nomad, packaging
-import pathspec, pydantic, pydantic_settings, requests, rich.console, rich.live, rich.table, sqlalchemy, tenacity, typer
+import pathspec, pydantic, requests, rich.console, rich.live, rich.table, sqlalchemy, tenacity, typer
 import yaml
 imported = time.time()
 sys.path.insert(0, {root!r})

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from adapters import langfuse_traces, make_prompts
 from caravan.runs.traces import read_trace
 from caravan.values.run import RunRecord, RunRequest, RunStatus
-from config import Settings
+from config import Settings, load_settings
 from langfuse_patience import MOST_S, PART_S, PROMPTS, TRACE, Patience, waited_path
 from observability import LocalTracer
 from tests.fakes.clock import FakeClock
@@ -52,7 +52,7 @@ def server() -> Iterator[LangfuseServer]:
 def settings(server: LangfuseServer, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name, value in {**server.environment(), "CARAVAN_PROMPT_CACHE_S": "0"}.items():
         monkeypatch.setenv(name, value)
-    return Settings()
+    return load_settings()
 
 
 def process(settings: Settings, home: Path, clock: FakeClock) -> None:

@@ -16,7 +16,7 @@ from caravan.ports import Memory
 from caravan.values.errors import ServiceError, UsageError
 from caravan.values.failure import FailureClass, Lesson
 from caravan.values.plan import Author, PlanChange
-from config import Settings, prepare_third_party_environment
+from config import load_settings, prepare_third_party_environment
 from keeping import KeepingMemory, NullMemory, folder_of
 from machine import SystemClock
 from memory import Mem0Memory
@@ -394,7 +394,7 @@ def test_the_memory_of_the_settings_keeps_by_tenant(monkeypatch: pytest.MonkeyPa
     for tenant in ("ann", "bob"):
         monkeypatch.setenv("CARAVAN_USER", "ann")
         monkeypatch.setenv("CARAVAN_TENANT", tenant)
-        made = make_memory(Settings(), tmp_path, clock=SystemClock(), secrets=())
+        made = make_memory(load_settings(), tmp_path, clock=SystemClock(), secrets=())
         with closing(made), pytest.raises(ServiceError):
             made.remember(lesson(source=f"{tenant}/1"))
     assert {path.name: len(list(path.iterdir())) for path in (tmp_path / "pending").iterdir()} == {"ann": 1, "bob": 1}

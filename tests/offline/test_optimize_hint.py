@@ -12,7 +12,7 @@ from caravan import TEMPLATES
 from caravan.terminal.optimize import _lines
 from caravan.values.optimization import Ending, Step, StepOutcome
 from caravan.values.prompts import PromptOrigin, remote_name
-from config import Settings
+from config import load_settings
 from machine import SystemClock
 from main import main
 from optimizing import Kept
@@ -38,7 +38,7 @@ def test_what_is_told_works(elsewhere: bool, tmp_path: Path, monkeypatch: pytest
         for name, value in {"CARAVAN_HOME": str(home), **(server.environment() if elsewhere else {})}.items():
             monkeypatch.setenv(name, value)
         server.put_prompt(remote_name(NAME), f"In force by now.\n{SHIPPED.text}", "production")
-        settings, clock = Settings(), SystemClock()
+        settings, clock = load_settings(), SystemClock()
         better = SHIPPED.model_copy(update={"text": f"Better.\n{SHIPPED.text}"})
         versions = make_prompt_versions(settings, home, clock=clock)
         kept = Kept(make_prompts(settings, home, clock=clock), versions).keep(better)
@@ -69,7 +69,7 @@ def test_what_langfuse_refuses_is_not_promoted(
             monkeypatch.setenv(name, value)
         there = f"In force by now.\n{SHIPPED.text}"
         server.put_prompt(remote_name(NAME), there, "production")
-        settings, clock = Settings(), SystemClock()
+        settings, clock = load_settings(), SystemClock()
         versions = make_prompt_versions(settings, home, clock=clock)
         keeper = Kept(make_prompts(settings, home, clock=clock), versions)
         if not unreachable:

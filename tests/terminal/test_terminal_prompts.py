@@ -11,7 +11,7 @@ import pytest
 from adapters import make_prompts
 from caravan.terminal.app import PROMPT_COMMANDS, build_app, run
 from caravan.values.prompts import Prompt, remote_name
-from config import Settings
+from config import load_settings
 from machine import SystemClock
 from main import Application
 from tests.fakes.langfuse_server import SECRET_KEY, LangfuseServer, status, unreachable
@@ -147,7 +147,7 @@ def test_a_kept_version_below_langfuse_s_is_said(langfuse: LangfuseServer, own: 
 
 def taken(home: Path) -> Prompt:
     """The version that a run takes which begins now."""
-    book = make_prompts(Settings(), home, clock=SystemClock())
+    book = make_prompts(load_settings(), home, clock=SystemClock())
     book.begin()
     return book.get("plan")
 

@@ -4,9 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 AGENT  := $(VENV)/.agent-installed
+IMAGE  ?= caravan
+VERSION = $(shell $(PYTHON) -c 'import caravan; print(caravan.__version__)')
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help setup demo test test-train check docs lock clean
+.PHONY: help setup demo test test-train check docs lock image audit sbom clean
 
 help:
 	@echo "make demo   run the agent on an example, on the built-in cluster"
@@ -15,6 +17,9 @@ help:
 	@echo "make check  lint, types, docs"
 	@echo "make docs   write the generated parts of docs/ anew"
 	@echo "make lock   resolve the dependencies anew into constraints.txt"
+	@echo "make image  build the image (BASE=python:3.11-slim@sha256:... pins its base)"
+	@echo "make audit  look for known vulnerabilities of the pinned dependencies"
+	@echo "make sbom   write the bill of materials of what the agent needs, with licences"
 
 setup: $(STAMP)
 
@@ -55,6 +60,20 @@ lock:
 	echo '# Every dependency of requirements-dev.txt at the version that was tested; written by `make lock`.' > .cache/constraints.txt
 	.cache/lock/bin/python -m pip freeze >> .cache/constraints.txt
 	mv .cache/constraints.txt constraints.txt
+
+# The version is stated in the code alone; the label and its check take it from there.
+image:
+	docker build -t $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) .
+
+audit: setup
+	$(BIN)/python docs/audit.py constraints.txt
+
+# Of an environment that has what the image has, and nothing of the tests.
+sbom: setup
+	rm -rf .cache/sbom && $(PYTHON) -m venv --without-pip .cache/sbom && mkdir -p dist
+	$(BIN)/python -m pip --python .cache/sbom/bin/python install --quiet -r requirements.txt -c constraints.txt
+	$(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o dist/caravan.cdx.json .cache/sbom/bin/python
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .cache

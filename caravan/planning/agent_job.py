@@ -104,7 +104,7 @@ def agent_job(
         kill_timeout_s=_KILL_S,
         identity=not place.address and "NOMAD_TOKEN" not in lent,
         resources=TaskResources(cpu=_CPU_MHZ, memory=_MEMORY_MB),
-        templates=_templates(packed, lent, lent_at(job_id)),
+        templates=_templates(packed, lent, lent_at(job_id), driver),
         volume_mounts=(VolumeMount(volume="v0", destination=_VOLUME_AT, read_only=False),) if kept else (),
     )
     group = TaskGroup(
@@ -146,7 +146,8 @@ def _environment(place: AgentPlace, lent: Sequence[str], namespace: str, home: s
     }
 
 
-def _templates(packed: str, lent: Sequence[str], path: str) -> tuple[TemplateBlock, ...]:
-    brought = TemplateBlock(destination=_BROUGHT, data=packed, perms="0600")
+def _templates(packed: str, lent: Sequence[str], path: str, driver: str) -> tuple[TemplateBlock, ...]:
+    # Nomad's agent writes it as root, and the image's user is none: it has to be able to read it. No secret is in it.
+    brought = TemplateBlock(destination=_BROUGHT, data=packed, perms="0644" if driver == "docker" else "0600")
     secrets = environment_block(SecretSource(kind="nomad", path=path), tuple(lent)) if lent else None
     return (brought, secrets) if secrets else (brought,)

@@ -93,7 +93,7 @@ def word(path: str, value: Json) -> str:
 
 def longer(value: Json, now: Json, goal: str) -> str:
     """Why a length of the training may not be proposed: it is the user's to make it longer."""
-    number, before = _number(value), _number(now)
+    number, before = number_of(value), number_of(now)
     if number is None:
         return "" if now is None and value is None else "how long it trains is the user's to say"
     if before is not None and number <= before:
@@ -108,10 +108,10 @@ def value_of(option: ScriptOption, value: Json, now: Json, goal: str) -> str:
     words = words_of(option.flag)
     if words & _UNSAFE or lasts(option):
         return let(option, value, now, goal)
-    if value is None or isinstance(value, bool) or _number(value) is not None:
+    if value is None or isinstance(value, bool) or number_of(value) is not None:
         return "" if value is not None or not words & _WHAT else "what is trained is the user's to say"
     if isinstance(value, list):
-        numbers = all(_number(item) is not None for item in value)
+        numbers = all(number_of(item) is not None for item in value)
         return "" if numbers else "a list of words is not the model's to give"
     if words & _WHAT or not isinstance(value, str):
         return "what is trained, read or run is not the model's to say"
@@ -139,7 +139,7 @@ def counts(option: ScriptOption) -> bool:
     """Whether an option takes a number or a switch, so that a field may be passed by it."""
     if words_of(option.flag) & (_UNSAFE | _DEAR):
         return False
-    return option.switch is not None or option.type in ("int", "float", "bool") or _number(option.default) is not None
+    return option.switch is not None or option.type in ("int", "float", "bool") or number_of(option.default) is not None
 
 
 def names_what(name: str) -> bool:
@@ -163,7 +163,7 @@ def pairs(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Json]]:
             alone.append(words[n])
         elif equals:
             found[name] = value
-        elif after.startswith("-") and _number(after) is None:
+        elif after.startswith("-") and number_of(after) is None:
             found[name] = True
         else:
             found[name] = after
@@ -172,7 +172,8 @@ def pairs(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Json]]:
     return tuple(alone), found
 
 
-def _number(value: Json) -> float | None:
+def number_of(value: Json) -> float | None:
+    """A value as the plan's fields read it: `"8"` and `8.0` are eight as well."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

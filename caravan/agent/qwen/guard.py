@@ -21,6 +21,7 @@ from caravan.agent.qwen.allowed import (
     counts,
     let,
     longer,
+    number_of,
     option_of,
     value_of,
     word,
@@ -197,14 +198,16 @@ def _of_field(path: str, value: Json, before: Json, ground: Ground) -> str:
 
 def _amount(path: str, value: Json, before: Json, ground: Ground) -> str:
     """Why an amount is more than a model may ask for: of what costs by the piece, of time, of what a node has."""
+    number = number_of(value)
     if path in _MORE:
-        more = isinstance(value, int) and isinstance(before, int) and value > before
-        return f"more than {before} costs more: that is the user's to say" if more or value is None else ""
+        had = number_of(before)
+        more = number is None or (had is not None and number > had)
+        return f"more than {before} costs more: that is the user's to say" if more else ""
     most = MOST.get(path, MOST_KILL_S if path == "kill_timeout_s" else None)
     if path in _ROOM and ground.facts is not None:
         has = max((getattr(node, _ROOM[path]) for node in ground.facts.usable_nodes()), default=0)
         most = has or None  # a node that does not say what it has
-    return f"at most {most}" if most is not None and isinstance(value, int | float) and value > most else ""
+    return f"at most {most}" if most is not None and number is not None and number > most else ""
 
 
 def _essence(path: str, value: Json, before: Json, ground: Ground) -> str:

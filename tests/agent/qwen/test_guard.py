@@ -145,6 +145,18 @@ def test_what_is_refused(path: str, value: Any) -> None:
     assert said(path, value)
 
 
+@pytest.mark.parametrize("path", ["resources.gpus", "launch.nodes", "kill_timeout_s", "training.num_workers"])
+@pytest.mark.parametrize("value", ["100000", "1e5", 100_000.0, " 100000 ", "1_00000"])
+def test_an_amount_is_judged_as_the_plan_will_read_it(path: str, value: Any) -> None:
+    assert said(path, value)
+    assert said(path, value, mending=True)
+
+
+def test_fewer_is_no_more_however_it_is_written() -> None:
+    assert said("resources.gpus", "1") == ""
+    assert said("training.num_workers", 4.0) == ""
+
+
 def test_a_repair_may_change_an_earlier_one_and_what_approval_holds_but_not_what_a_person_set() -> None:
     assert said("training.micro_batch", 1, mending=True) == ""
     assert said("training.max_len", 512, mending=True) == ""

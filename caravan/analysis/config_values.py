@@ -15,6 +15,7 @@ from caravan.analysis.settings import Setting
 from caravan.analysis.sources import Sources
 from caravan.analysis.vocabulary import CONFIG_KEYS
 from caravan.values.repo import ConfigValue
+from caravan.values.yaml_loading import safe_loader
 
 _MAX_FILES: Final = 12
 _MAX_VALUES: Final = 200
@@ -78,7 +79,8 @@ def _yaml_lines(text: str) -> Mapping[str, int]:
 
     found: dict[str, int] = {}
     try:
-        root = yaml.compose(text.replace("\t", " "), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        plain = text.replace("\t", " ")
+        root = yaml.compose(plain, Loader=safe_loader(plain))
     except (yaml.YAMLError, RecursionError):
         return found
     pending: list[tuple[str, Any]] = [("", root)]

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from caravan.analysis.findings import clean
 from caravan.values.base import Json
+from caravan.values.yaml_loading import safe_loader
 
 ENDINGS: Final = (".yaml", ".yml", ".json", ".toml")
 MAX_TEXT: Final = 300_000
@@ -31,11 +32,10 @@ def load(path: str, text: str) -> Any:
 def _yaml(text: str) -> Any:
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     if text.count("*") and text.count("&") > 100:
         raise ValueError("too many anchors")  # aliases of aliases grow without bound
     try:
-        return yaml.load(text, Loader=loader)  # noqa: S506 (a safe loader)
+        return yaml.load(text, Loader=safe_loader(text))  # noqa: S506 (a safe loader)
     except yaml.YAMLError as error:
         raise ValueError(str(error).split("\n")[0]) from error
     except (AttributeError, TypeError, OverflowError) as error:  # the loader on odd scalars and keys

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caravan.values.errors import PlanError
+from caravan.values.yaml_loading import safe_loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,9 +69,8 @@ def compose(text: str) -> Marked | None:
     """The document of a YAML text, None for an empty one. Raises MarkedError for what is no YAML or isn't taken."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        node = yaml.compose(text, Loader=loader)
+        node = yaml.compose(text, Loader=safe_loader(text))
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
         raise MarkedError(_mark(at), _in_words(error, text, at)) from error

@@ -17,6 +17,7 @@ from caravan.values.errors import PlanError
 from caravan.values.masking import mask_json
 from caravan.values.plan import STANDING, TrainingPlan
 from caravan.values.plan_reference import meaning
+from caravan.values.yaml_loading import safe_loader
 
 _HEAD: Final = "# The training plan. Fields that are not shown have no value: the repository's own stays.\n"
 _DRAFT: Final = """\
@@ -76,11 +77,12 @@ def draft_text(
 
 def read_plan(text: str) -> TrainingPlan:
     """The plan in a YAML text. Raises PlanError, naming line or field, when it is none."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        document = yaml.load(text, Loader=loader)  # noqa: S506 - both loaders are the safe ones
+        document = yaml.load(text, Loader=safe_loader(text))  # noqa: S506 - each is a safe one
     except yaml.YAMLError as error:
         raise PlanError(f"The plan file is no YAML: {' '.join(str(error).split())}.") from error
+    except RecursionError as error:
+        raise PlanError("The plan file is nested too deeply.") from error
     if isinstance(document, dict):
         document.pop(SOURCE, None)
     try:

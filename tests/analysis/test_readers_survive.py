@@ -132,6 +132,9 @@ def test_deep_nesting_is_a_note_not_a_crash():
         read_options(module)
     assert configs.flat("a.json", "[" * 100_000) == {}
     assert configs.flat("a.yaml", "[" * 5000) == {}
+    for text in ("[" * 140_000 + "]" * 140_000, "- " * 140_000 + "1", "? " * 140_000 + "1", "{a: " * 70_000):
+        assert configs.flat("a.yaml", text) == {}  # libyaml would end the process
+    assert configs.flat("a.yaml", "lr: 1\nsizes: [1, -2, {a: 3}]\n")["lr"] == 1
     assert notebooks.code_of("[" * 100_000) is None
 
 

@@ -82,6 +82,7 @@ def test_options_and_variables_are_entries_of_their_own() -> None:
         ("goal:\n", "1:6", "goal is missing"),
         ("goal: x\n\tlr: 3\n", "2:1", "A tab stands where YAML takes spaces only."),
         ("goal: [\n", "2:1", "This is no YAML"),
+        (f"goal: {'[' * 100_000}", "1:1", "This is nested too deeply"),
         ("goal: x: y\n", "1:8", "This is no YAML"),
         ("goal: a\x07b\n", "1:1", "This is no YAML"),
         ("", "1:1", "A plan is a mapping"),

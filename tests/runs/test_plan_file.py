@@ -108,6 +108,7 @@ def test_secrets_are_hidden() -> None:
         ("goal: g\n", "command"),
         ("goal: g\ncommand: [x]\nnew_field: 1\n", "new_field"),
         ("goal: !!python/object:os.system x\n", "no YAML"),
+        ("a: " + "[" * 100_000, "too deeply"),
     ],
 )
 def test_what_is_no_plan_says_why(text: str, says: str) -> None:

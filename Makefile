@@ -8,7 +8,7 @@ IMAGE  ?= caravan
 VERSION = $(shell $(PYTHON) -c 'import caravan; print(caravan.__version__)')
 PYTEST ?= $(BIN)/python -m pytest -n 2
 
-.PHONY: help setup demo test test-train check docs lock image audit sbom clean
+.PHONY: help setup demo test test-train check docs pictures lock image audit sbom clean
 
 help:
 	@echo "make demo   run the agent on an example, on the built-in cluster"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-train  fine-tune small models for real on the CPU, with torch (some GB, downloaded once)"
 	@echo "make check  lint, types, docs"
 	@echo "make docs   write the generated parts of docs/ anew"
+	@echo "make pictures  make the pictures of docs/ anew, from real sessions (some minutes; chromium for the report)"
 	@echo "make lock   resolve the dependencies anew into constraints.txt"
 	@echo "make image  build the image (BASE=python:3.11-slim@sha256:... pins its base)"
 	@echo "make audit  look for known vulnerabilities of the pinned dependencies"
@@ -53,6 +54,9 @@ check: setup
 
 docs: setup
 	$(BIN)/python docs/generate.py
+
+pictures: setup
+	$(BIN)/python docs/pictures.py
 
 lock:
 	rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock

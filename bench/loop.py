@@ -33,8 +33,8 @@ imported = time.time()
 sys.path.insert(0, {root!r})
 from caravan.cluster.nomad import NomadCluster
 register, registered = NomadCluster.register, []
-def noted(self, job):
-    found = register(self, job)
+def noted(self, job, **how):
+    found = register(self, job, **how)
     registered.append(time.time())
     return found
 NomadCluster.register = noted

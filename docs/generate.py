@@ -2,7 +2,7 @@
 
 A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->` in a page; everything else in the page
 is written by hand. Parts: the graph, the settings, the plan's fields, the causes of failure, the
-command line's help, the calls to Nomad with their rights.
+command line's help, the calls to Nomad with their rights, the questions, and others (PARTS).
 """
 
 import json
@@ -204,6 +204,31 @@ def _rules(failure: Any) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def questions() -> str:
+    """Every question: when it is asked, what it decides, what is taken without an answer, what it weighs."""
+    from docs.question_scenes import asked
+
+    rows = ["| id | asked when | the question | decides | default | a wrong guess |", "|---|---|---|---|---|---|"]
+    for when, question in asked():
+        name = "option:FLAG" if question.id.startswith("option:") else question.id
+        text, path = (said.replace("--teacher", "FLAG") for said in (question.text, question.path))
+        without = "none: an answer is needed" if question.required else _default(question.default) or "left open"
+        shown = (f"`{name}`", when, _cell(text), f"`{path}`", without, f"{question.cost_of_wrong:.2f}")
+        rows.append(f"| {' | '.join(shown)} |")
+    return "\n".join(rows)
+
+
+def answer_names() -> str:
+    """The names that an answers file takes beside the plan's fields."""
+    from caravan.planning.answers import MODEL, OPTION, QUESTION_PATHS
+
+    rows = ["| name | sets |", "|---|---|"]
+    rows += [f"| `{name}` | `{path}` |" for name, path in QUESTION_PATHS.items()]
+    rows.append(f"| `{OPTION}FLAG` | `training.options.FLAG`: an option of the program, as it is written |")
+    rows.append(f"| `{MODEL}FIELD` | `FIELD`: a question that a language model has asked |")
+    return "\n".join(rows)
 
 
 def help_page() -> str:
@@ -495,6 +520,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "model-sizes": model_sizes,
     "model-fields": model_fields,
     "causes": causes,
+    "questions": questions,
+    "answer-names": answer_names,
     "help": help_page,
     "rights": rights,
     "job-file": job_file,

@@ -37,7 +37,7 @@ def main() -> int:
     if not command:
         parser.error("name a command after --")
 
-    screen = record(command, args.columns, args.rows, args.until, args.more)
+    screen = record(command, args.columns, args.rows, args.until, args.more, os.environ)
     hidden = [tuple(text.partition("=")[::2]) for text in args.hide]
     text, svg = picture(screen, args.title or f"$ python {' '.join(command)}", args.theme, hidden)
     found = [word for word in own_words() if word in text]
@@ -52,11 +52,11 @@ def main() -> int:
     return 0
 
 
-def record(command, columns, rows, until, more):
+def record(command, columns, rows, until, more, environment):
     """The screen (tests.fakes.screens.Screen) at the moment that is wanted."""
     from tests.fakes.ptys import Sitting
 
-    sitting = Sitting(command, cwd=ROOT, environment=os.environ, columns=columns, rows=rows)
+    sitting = Sitting(command, cwd=ROOT, environment=environment, columns=columns, rows=rows)
     try:
         if not until:
             sitting.end()
@@ -82,6 +82,8 @@ def picture(screen, title, theme, hidden):
         file=io.StringIO(), record=True, width=columns, force_terminal=True, color_system="standard", highlight=False
     )
     lines = [replaced(line_text(screen, number), hidden) for number in range(len(screen.rows()))]
+    while len(lines) > 1 and not lines[-1].plain.strip():
+        lines.pop()
     for line in lines:
         line.no_wrap = True
         console.print(line, soft_wrap=True)

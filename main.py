@@ -778,8 +778,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             raise
         from caravan.values.masking import mask
+        from config import environment_secrets
 
-        said = mask(" ".join(f"{type(error).__name__}: {error}".split())[:500])
+        known = (*vars(application).get("_secrets", ()), *environment_secrets())  # without making any more
+        said = mask(" ".join(f"{type(error).__name__}: {error}".split()), known)[:500]
         print(f"Caravan failed unexpectedly: {said}. Run again with --debug.", file=sys.stderr)
         return 70
     finally:

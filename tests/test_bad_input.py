@@ -400,3 +400,26 @@ def test_a_flood_of_odd_output_is_bounded_masked_and_harms_no_terminal(product: 
     shown = product.run("logs", document["run_id"]).out
     assert "\x1b" not in shown
     assert shown.rstrip().endswith("THE END")
+
+
+_DEFECT = """
+import sys
+import caravan.terminal.app
+import main
+
+def run(*_):
+    raise RuntimeError("no row for correct-horse-battery")
+
+caravan.terminal.app.run = run
+sys.exit(main.main(["runs"]))
+"""
+
+
+def test_a_defect_of_ours_tells_no_secret(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "CARAVAN_HOME": str(tmp_path), "NOMAD_TOKEN": "correct-horse-battery"}
+    done = subprocess.run(
+        [sys.executable, "-c", _DEFECT], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 70
+    assert "Caravan failed unexpectedly: RuntimeError: no row for" in done.stderr
+    assert "correct-horse" not in done.stderr

@@ -313,7 +313,7 @@ def _rows(file: Path) -> Iterator[dict[str, Json]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UsageError(f"{file}, line {number}: no JSON ({error}).") from error
             if not isinstance(row, dict) or not isinstance(row.get("text"), str):
                 raise UsageError(f'{file}, line {number}: a log is {{"id": …, "text": …, "origin": …}}.')

@@ -230,11 +230,12 @@ class Follower:
             with file.open("rb") as opened:
                 while offset < size:
                     opened.seek(offset)
-                    whole, ending, _ = opened.read(min(_PIECE, size - offset)).rpartition(b"\n")
-                    if not ending:
+                    data = opened.read(min(_PIECE, size - offset))
+                    end = 1 + max(data.rfind(b"\n"), data.rfind(b"\r"))  # progress bars use nothing else
+                    if not end:
                         break
-                    pieces.append(whole + ending)
-                    offset += len(whole) + 1
+                    pieces.append(data[:end])
+                    offset += end
         except OSError as error:
             self._view.note(f"The log {one_line(file.name)} can't be read ({error.strerror}).")
             return pieces

@@ -135,7 +135,7 @@ def test_wrong_use_says_what_to_do(argv: list[str], words: str, tmp_path: Path) 
     assert len(err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("line", ["no json", "[]", '{"id": 1}', '{"id": 1, "text": 4}'])
+@pytest.mark.parametrize("line", ["no json", "[" * 100_000, "[]", '{"id": 1}', '{"id": 1, "text": 4}'])
 def test_a_line_that_is_no_log_is_named(line: str, tmp_path: Path) -> None:
     file = tmp_path / "logs.jsonl"
     file.write_text(f"\n{line}\n")

@@ -386,6 +386,18 @@ def test_who_watches_is_not_told_metrics_of_the_first_steps(wiring: FakeWiring) 
     assert view.rows == [{"loss": 4}, {"loss": 3}, {"loss": 2}]
 
 
+def test_a_progress_bar_that_breaks_no_line_for_a_megabyte_holds_nothing_up(wiring: FakeWiring) -> None:
+    made = record(wiring)
+    wiring.scripted.states[made.id] = state(made)
+    deployed(wiring, made, 1, DeploymentState.FINISHED)
+    folder, view = wiring.folder(made.id), Rows(wiring)
+    follower = Follower(wiring, cast(Any, wiring.scripted), made.id, view)
+    for piece in (b"loss 5\n", b"12 of 3000\r" * 120_000, b"\nloss 4\n", b"loss 3\r"):
+        folder.append_log(ALLOCS[0], "train", "stderr", piece)
+        follower.look()
+    assert view.rows == [{"loss": 5}, {"loss": 4}, {"loss": 3}]
+
+
 def test_a_run_that_nobody_drives(wiring: FakeWiring) -> None:
     made = record(wiring, node="verify_deployment")
     wiring.scripted.states[made.id] = state(made)

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from caravan.values.errors import UsageError
 from caravan.values.masking import mask
+from caravan.values.proxies import is_direct
 
 UNIX_BASE: Final = "http://localhost"
 """What requests over a unix socket are addressed to: HTTP needs a host, and Nomad ignores it there."""
@@ -118,11 +119,8 @@ def proxy_for(address: Address, proxies: Proxies) -> str | None:
     """
     parts = urlsplit(address.base)
     proxy = proxies.https if address.is_tls else proxies.http
-    host = (parts.hostname or "").rstrip(".").lower()
-    if not proxy or address.socket or host == "localhost" or _is_loopback(host):
-        return None
-    port = parts.port or (443 if address.is_tls else 80)
-    if any(_matches(entry.strip().lower(), host, port) for entry in proxies.none_for.split(",")):
+    port = parts.port or _PORTS[parts.scheme]
+    if not proxy or address.socket or is_direct(parts.hostname or "", port, proxies.none_for):
         return None
     url = proxy if "://" in proxy else f"http://{proxy}"
     split = _split(url)
@@ -130,26 +128,3 @@ def proxy_for(address: Address, proxies: Proxies) -> str | None:
         name = "HTTPS_PROXY" if address.is_tls else "HTTP_PROXY"
         raise UsageError(f"{name} is no address of an http proxy.", hint=f"Set {name} to one like http://proxy:3128.")
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _matches(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY means this host: `*`, an IP, a CIDR block, a domain with its subdomains, a port."""
-    if entry in {"", "*"}:
-        return entry == "*"
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
-    except ValueError:
-        pass
-    if entry.count(":") == 1 or entry.startswith("["):
-        entry, _, number = entry.rpartition(":")
-        if number != str(port):
-            return False
-    entry = entry.strip("[]").removeprefix("*")
-    return host.endswith(entry) if entry.startswith(".") else host == entry or host.endswith(f".{entry}")

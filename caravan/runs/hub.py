@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from caravan.runs.files import make_folder, write_file
 from caravan.values.base import Json
 from caravan.values.datasets import DatasetAnswer, SplitSize
+from caravan.values.proxies import is_direct, is_here
 from caravan.values.shape import ModelAnswer, slim_config
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ _MOST_INDEX: Final = 8 << 20
 _REDIRECTS: Final = 3
 _MOST_SPLITS: Final = 200
 _MODEL: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?")
-_LOOPBACK: Final = re.compile(r"localhost|127(?:\.\d+){3}|::1")
 _PARTS: Final = ("transformer", "unet")
 """Folders of a diffusion pipeline in which the network that is trained has its config."""
 _WIDTHS: Final = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
@@ -69,8 +69,8 @@ class HttpHub:
     ) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._sizes = sizes or (SIZES if self._endpoint == ENDPOINT else None)
-        self._direct = tuple(p.strip().lstrip("*").lstrip(".").lower() for p in no_proxy.split(",") if p.strip())
-        self._proxies, self._verify, self._timeout_s = dict(proxies or {}), verify, timeout_s
+        self._proxies, self._no_proxy = dict(proxies or {}), no_proxy
+        self._verify, self._timeout_s = verify, timeout_s
         self._folder, self._token = folder, token
         self._known: dict[str, ModelAnswer | DatasetAnswer] = {}
         self._silent: dict[str, str] = {}
@@ -203,8 +203,8 @@ class HttpHub:
         return _Answer(508)
 
     def _is_direct(self, url: str) -> bool:
-        host = (urlsplit(url).hostname or "").lower()
-        return bool(_LOOPBACK.fullmatch(host)) or any(host == d or host.endswith(f".{d}") for d in self._direct)
+        split = urlsplit(url)
+        return is_direct(split.hostname or "", split.port or (443 if split.scheme == "https" else 80), self._no_proxy)
 
     def _key(self, kind: str, name: str, revision: str | None) -> str:
         return hashlib.sha256(json.dumps([self._endpoint, kind, name, revision]).encode()).hexdigest()
@@ -313,5 +313,5 @@ def _origin(url: str) -> tuple[str, str]:
 
 def _safe(url: str) -> bool:
     """Whether an address may be asked: by TLS, or on the loopback."""
-    split: Any = urlsplit(url)
-    return split.scheme == "https" or (split.scheme == "http" and bool(_LOOPBACK.fullmatch(split.hostname or "")))
+    split = urlsplit(url)
+    return split.scheme == "https" or (split.scheme == "http" and is_here(split.hostname or ""))

@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from caravan.runs import migrating
 from caravan.values.errors import CaravanError, ServiceError, StateError
 from caravan.values.masking import mask
+from caravan.values.proxies import is_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +123,8 @@ class Server:
         """The server's version, and whether the connection is encrypted; None: it does not leave this machine."""
         version = connection.execute(sa.text("SHOW server_version")).scalar_one()
         driver = connection.connection.driver_connection
-        here = isinstance(driver, psycopg.Connection) and driver.info.host.startswith(("/", "127.", "::1", "localhost"))
+        host = driver.info.host if isinstance(driver, psycopg.Connection) else ""
+        here = host.startswith("/") or is_here(host)
         encrypted = isinstance(driver, psycopg.Connection) and bool(driver.pgconn.ssl_in_use)
         return f"PostgreSQL {str(version).split()[0]}", True if encrypted else None if here else False
 

@@ -3,6 +3,7 @@
 Nothing is pulled or pushed, and no credentials are sent: what needs some is said to. It reads no settings.
 """
 
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from caravan.values.environment import ImageAnswer, ImageState
+from caravan.values.proxies import is_direct, is_here
 from caravan.values.references import Image, read_image
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _ACCEPT: Final = ", ".join(
     )
 )
 _PARAMETER: Final = re.compile(r'(\w+)="([^"]*)"')
-_LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?")
+_MOST_BYTES: Final = 1 << 17  # of an answer with a token
 
 
 class Registries:
@@ -46,8 +48,8 @@ class Registries:
         verify: bool | str = True,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self._direct = tuple(p.strip().lstrip("*").lstrip(".").lower() for p in no_proxy.split(",") if p.strip())
-        self._proxies, self._verify, self._timeout_s = dict(proxies or {}), verify, timeout_s
+        self._proxies, self._no_proxy = dict(proxies or {}), no_proxy
+        self._verify, self._timeout_s = verify, timeout_s
         self._known: dict[str, ImageAnswer] = {}
         self._silent: dict[str, str] = {}
 
@@ -84,8 +86,8 @@ class Registries:
         return _unknown(image, text)
 
     def _is_direct(self, registry: str) -> bool:
-        host = registry.partition(":")[0].lower()
-        return bool(_LOOPBACK.fullmatch(registry)) or any(host == d or host.endswith(f".{d}") for d in self._direct)
+        split = urlsplit(_address(registry))
+        return is_direct(split.hostname or "", split.port or (443 if split.scheme == "https" else 80), self._no_proxy)
 
     def _with(self, session: "requests.Session", image: str, found: Image, until: float) -> ImageAnswer:
         base = _address(found.registry)
@@ -115,24 +117,28 @@ class Registries:
         scheme, _, rest = challenge.partition(" ")
         told = dict(_PARAMETER.findall(rest))
         realm = urlsplit(told.get("realm", ""))
-        safe = realm.scheme == "https" or (realm.scheme == "http" and _LOOPBACK.fullmatch(realm.netloc))
+        safe = realm.scheme == "https" or (realm.scheme == "http" and is_here(realm.hostname or ""))
         if scheme.lower() != "bearer" or not safe:
             return None
         query = {"scope": told.get("scope") or f"repository:{found.name}:pull"}
         query |= {"service": told["service"]} if "service" in told else {}
-        answer = session.get(told["realm"], params=query, timeout=_left(until), stream=True)
-        if answer.status_code != 200:
-            return None
-        document = _small_json(answer)
+        with session.get(told["realm"], params=query, timeout=_left(until), stream=True) as answer:
+            document = _small_json(answer, until) if answer.status_code == 200 else {}
         token = document.get("token") or document.get("access_token")
         return token if isinstance(token, str) else None
 
 
-def _small_json(answer: Any, most: int = 1 << 17) -> dict[str, Any]:
-    import json
-
-    text = answer.raw.read(most, decode_content=True)
-    found = json.loads(text)
+def _small_json(answer: "requests.Response", until: float) -> dict[str, Any]:
+    """The document; nothing for one that is none, is too long or comes too slowly. Raises RequestException."""
+    body = bytearray()
+    for piece in answer.iter_content(1 << 14):
+        body += piece
+        if len(body) > _MOST_BYTES or time.monotonic() > until:
+            return {}
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
     return found if isinstance(found, dict) else {}
 
 
@@ -142,7 +148,7 @@ def _left(until: float) -> float:
 
 def _address(registry: str) -> str:
     host = _HUB_API if registry == "docker.io" else registry
-    return f"{'http' if _LOOPBACK.fullmatch(host) else 'https'}://{host}"
+    return f"{'http' if is_here(urlsplit(f'//{host}').hostname or '') else 'https'}://{host}"
 
 
 def _unknown(image: str, text: str) -> ImageAnswer:

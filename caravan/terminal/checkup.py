@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from caravan.terminal.text import duration
 from caravan.values.checkup import Area, Finding, Heard, Level
 from caravan.values.job import ClusterKind
+from caravan.values.proxies import is_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -109,7 +111,7 @@ def _address(exam: Examination) -> Iterator[Finding]:
 
 
 def _local(address: str) -> bool:
-    return address.startswith(("http://127.", "http://localhost", "http://[::1]", "unix:"))
+    return address.startswith("unix:") or is_here(urlsplit(address).hostname or "")
 
 
 def _version(exam: Examination) -> Iterator[Finding]:

@@ -60,6 +60,8 @@ class RegistryState:
         self.images, self.private, self.challenge = images, private, challenge
         self.requests: list[str] = []
         self.status: int | None = None
+        self.token = b'{"token": "anonymous"}'
+        self.missing = 0  # bytes of that answer which are announced and never come
 
 
 @contextmanager
@@ -73,7 +75,8 @@ def image_registry(state: RegistryState) -> Iterator[str]:
             scope = parse_qs(split.query).get("scope", [""])[0]
             if any(name in scope for name in state.private):
                 return self.answer(401, {}, b"")
-            return self.answer(200, {"Content-Type": "application/json"}, b'{"token": "anonymous"}')
+            self.close_connection = self.close_connection or bool(state.missing)
+            return self.answer(200, {"Content-Type": "application/json"}, state.token, state.missing)
 
         def do_HEAD(self) -> None:
             state.requests.append(f"HEAD {self.path}")
@@ -95,11 +98,11 @@ def image_registry(state: RegistryState) -> Iterator[str]:
 class _Quiet(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def answer(self, code: int, headers: dict[str, str], body: bytes) -> None:
+    def answer(self, code: int, headers: dict[str, str], body: bytes, missing: int = 0) -> None:
         self.send_response(code)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + missing))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

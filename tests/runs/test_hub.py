@@ -89,6 +89,15 @@ def test_answers_are_kept_privately_and_grow_old(served: tuple[str, HubRequests]
     assert HttpHub(folder, endpoint=served[0]).model("acme/small") == first
 
 
+def test_no_proxy_may_mean_every_host(served: tuple[str, HubRequests], tmp_path: Path) -> None:
+    proxies = {"http": served[0]}
+    direct = HttpHub(tmp_path / "a", endpoint="http://hub.localhost:1", proxies=proxies, no_proxy="*")
+    assert "does not answer" in direct.model("acme/small").text
+    assert served[1].paths == []
+    HttpHub(tmp_path / "b", endpoint="http://hub.localhost:1", proxies=proxies, no_proxy="else.example").model("a/b")
+    assert served[1].paths != []
+
+
 def test_redirects_are_bounded_and_take_no_token_elsewhere(served: tuple[str, HubRequests], tmp_path: Path) -> None:
     with hub_server(CONTENT) as (elsewhere, seen):
         served[1].answer = (307, {"Location": f"{elsewhere}/acme/small/resolve/main/config.json"}, b"")

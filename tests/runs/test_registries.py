@@ -51,6 +51,31 @@ def test_a_registry_that_is_not_there_is_asked_once() -> None:
     assert all("does not answer" in a.text for a in answers)
 
 
+@pytest.mark.parametrize(
+    ("token", "missing", "state"),
+    [
+        (b'{"token": "anony', 100, ImageState.UNKNOWN),
+        (b"[" * 50_000, 0, ImageState.DENIED),
+        (b'{"token": "' + b"x" * (1 << 18) + b'"}', 0, ImageState.DENIED),
+        (b"[]", 0, ImageState.DENIED),
+    ],
+)
+def test_a_token_that_is_none_is_no_crash(token: bytes, missing: int, state: ImageState) -> None:
+    registry = RegistryState({"a/b:1": DIGEST})
+    registry.token, registry.missing = token, missing
+    with image_registry(registry) as host:
+        assert Registries().look(f"{host}/a/b:1").state is state
+
+
+def test_no_proxy_may_mean_every_host() -> None:
+    with image_registry(RegistryState({})) as proxy:
+        asked = Registries(proxies={"https": f"http://{proxy}"}, timeout_s=2).look("registry.localhost:1/a/b:1")
+        direct = Registries(proxies={"https": f"http://{proxy}"}, no_proxy="*", timeout_s=2)
+        told = direct.look("registry.localhost:1/a/b:1")
+    assert asked.text == "registry.localhost:1 does not answer (through the proxy)"
+    assert told.text == "registry.localhost:1 does not answer (no connection)"
+
+
 def test_answers_are_kept_and_in_order() -> None:
     state = RegistryState({"a/b:1": DIGEST}, challenge=False)
     with image_registry(state) as host:

@@ -5,6 +5,7 @@ all its points are stored: lessons that are forgotten later must not live on in 
 opening goes on with it. It knows nothing of lessons: what becomes of a point's fields is handed in.
 """
 
+import io
 import pickle
 import shutil
 import sqlite3
@@ -39,12 +40,38 @@ def take_over(shard: Shard, folder: Path, earlier: Path, renewed: Callable[[dict
         shutil.rmtree(moved)
 
 
+class _Point:
+    """In the place of Qdrant's own: of what a pickle says of it the three fields are kept, and nothing is run."""
+
+    id: object = ""
+    vector: Any = None
+    payload: Any = None
+
+    def __setstate__(self, state: object) -> None:
+        told = state.get("__dict__", state) if isinstance(state, dict) else {}
+        for name in ("id", "vector", "payload"):
+            setattr(self, name, told.get(name) if isinstance(told, dict) else None)
+
+
+class _Reading(pickle.Unpickler):
+    """Reads points, and no other class: who could write to that folder can't have anything run by it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "PointStruct":
+            return _Point
+        if (module, name) == ("uuid", "UUID"):
+            return uuid.UUID
+        if name == "set" and module in ("builtins", "__builtin__"):
+            return set
+        raise pickle.UnpicklingError(f"a point of the earlier store holds {module}.{name}, which is none of its kinds")
+
+
 def _points(file: Path) -> Iterator[dict[str, Any]]:
     """The points as the local mode stored them; their ids are in the points as they were given."""
     with closing(sqlite3.connect(file)) as database:
         rows = database.execute("SELECT point FROM points").fetchall()
     for (data,) in rows:
-        point = pickle.loads(data)  # noqa: S301 - written by ourselves, in a folder that is its user's alone
+        point = _Reading(io.BytesIO(data)).load()
         vector = point.vector.get("") if isinstance(point.vector, dict) else point.vector
         if vector is None or len(vector) != DIMENSION:
             raise ValueError(f"a point of the earlier store has no vector of {DIMENSION} numbers")

@@ -22,7 +22,6 @@ from pydantic import (
     field_validator,
 )
 
-from caravan.values.base_images import BASE_IMAGES
 from caravan.values.database import DatabaseAddress, parse_database_url
 from caravan.values.environment import BaseImage
 from caravan.values.errors import UsageError
@@ -132,9 +131,8 @@ class Settings(BaseModel):
         "CARAVAN_TRAINING_TYPES", description="folders of training types of your own, with : between them"
     )
     image: str | None = _env("CARAVAN_IMAGE", description="image for docker jobs whose repository names none")
-    base_images: tuple[BaseImage, ...] = _env(
+    base_images: tuple[BaseImage, ...] | None = _env(
         "CARAVAN_BASE_IMAGES",
-        default=BASE_IMAGES,
         description="images that jobs may start from where nothing names one, as JSON (see docs/jobs.md)",
     )
     agent_image: str | None = _env(
@@ -461,8 +459,7 @@ class Settings(BaseModel):
             value = getattr(self, name)
             origin = self.origin(name)
             if name == "base_images":
-                known = f"{len(value)} images that Caravan knows (docs/jobs.md)"
-                value = known if origin is DEFAULT else ", ".join(i.image for i in value)
+                value = ", ".join(i.image for i in value) if value is not None else "those of docs/jobs.md"
             if name == "database_url":
                 address = self.database()
                 value = address.shown if address else None

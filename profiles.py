@@ -356,9 +356,13 @@ def shipping(settings: Settings, site: Site | None) -> Shipping:
 def base_images(settings: Settings, site: Site | None) -> tuple[BaseImage, ...]:
     """The images that jobs may start from: the settings' word, else the profile's, else the usual ones."""
     settings = settings.beside(site.profile if site else None)
-    if "base_images" not in settings.model_fields_set and site is not None and site.profile.base_images is not None:
-        return site.profile.base_images
-    return settings.base_images
+    theirs = site.profile.base_images if site is not None else None
+    said = settings.base_images if settings.base_images is not None else theirs
+    if said is not None:
+        return said
+    from caravan.values.base_images import BASE_IMAGES  # most commands need no image
+
+    return BASE_IMAGES
 
 
 def prices_by_model(settings: Settings, site: Site | None) -> dict[str, float]:

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, get_origin
+from typing import Any, Final
 
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
@@ -233,7 +233,7 @@ def _flag(flag: str, fields: Mapping[str, FieldInfo], by_name: Mapping[str, str]
 
 def _decoded(text: str, setting: FieldInfo) -> Any:
     """What a text says: a setting of several parts is written as JSON. What is none is left to whoever checks it."""
-    if get_origin(setting.annotation) is not tuple:
+    if "tuple[" not in str(setting.annotation):
         return text
     try:
         return json.loads(text)

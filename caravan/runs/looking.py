@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from caravan.ports import Store
     from caravan.values.measurement import Measurement
+    from caravan.values.record import Deployment, RunEvent, RunRecord, RunStatus
     from caravan.values.registry import RunResult
-    from caravan.values.run import Deployment, RunEvent, RunRecord, RunStatus
     from caravan.values.spending import Cap, Reservation, Room, SpendingRow
 
 TIMES: Final = frozenset({"created_at", "updated_at", "at"})

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from caravan.values.base import Json
 from caravan.values.errors import StateError, UsageError
-from caravan.values.run import Deployment, RunEvent, RunRecord
+from caravan.values.record import Deployment, RunEvent, RunRecord
 
 
 @contextmanager

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from caravan.terminal.results import Result
 from caravan.values.errors import UsageError
-from caravan.values.model_usage import document as usage_document
-from caravan.values.run import ENDED, EVALUATION_PLACED, Purpose
+from caravan.values.record import ENDED, EVALUATION_PLACED, Purpose
 
 ALLOC_DIGITS: Final = 8
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from caravan.terminal.results import Result
     from caravan.terminal.wiring import Wiring
+    from caravan.values.record import RunRecord
     from caravan.values.reproduction import Reproduced
-    from caravan.values.run import RunRecord
 
 
 def is_driven(wiring: Wiring, record: RunRecord) -> bool:
@@ -24,7 +23,7 @@ def is_driven(wiring: Wiring, record: RunRecord) -> bool:
 
     One that was handed over to an agent on the cluster counts as driven until it is brought back: nobody is asked.
     """
-    from caravan.values.run import RunStatus
+    from caravan.values.record import RunStatus
 
     return record.status is RunStatus.RUNNING and (wiring.folder(record.id).is_held() or is_on_cluster(wiring, record))
 
@@ -85,6 +84,9 @@ def trace_page(wiring: Wiring, trace: Path | None, run_id: str) -> str | None:
 
 def look_up(wiring: Wiring, record: RunRecord) -> Result:
     """What is known of a run now."""
+    from caravan.terminal.results import Result
+    from caravan.values.model_usage import document as usage_document
+
     state, question = wiring.standing(record.id)
     # A run that was stopped while it waited keeps its question in the checkpoint; it asks no more.
     ask = None if record.status in ENDED else question
@@ -105,7 +107,7 @@ def look_up(wiring: Wiring, record: RunRecord) -> Result:
 
 def reproduced(wiring: Wiring, record: RunRecord) -> Reproduced | None:
     """Whether a reproduction that has ended well came to what its original did; None for any other run."""
-    from caravan.values.run import RunStatus
+    from caravan.values.record import RunStatus
 
     repeats = record.request.reproduces
     if repeats is None or record.status is not RunStatus.SUCCEEDED:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
-    from caravan.values.run import RunRecord
+    from caravan.values.record import RunRecord
 
 _ALL = 100_000  # runs that are looked through for a status
 _LOST = "interrupted"
@@ -71,7 +71,7 @@ def _spending(wiring: Wiring, terminal: Terminal, *, as_json: bool) -> None:
 
 
 def _statuses(given: Sequence[str]) -> frozenset[str]:
-    from caravan.values.run import RunStatus
+    from caravan.values.record import RunStatus
 
     known = [*(s.value for s in RunStatus), _LOST]
     for name in given:
@@ -95,7 +95,7 @@ def _chosen(wiring: Wiring, limit: int, statuses: frozenset[str]) -> list[tuple[
 
 
 def _status(record: RunRecord, driven: bool) -> str:
-    from caravan.values.run import RunStatus
+    from caravan.values.record import RunStatus
 
     return _LOST if record.status is RunStatus.RUNNING and not driven else record.status.value
 
@@ -135,7 +135,7 @@ def _print_runs(wiring: Wiring, terminal: Terminal, records: Sequence[tuple[RunR
 
 
 def _cells(wiring: Wiring, record: RunRecord, driven: bool, now: datetime) -> tuple[str, ...]:
-    from caravan.values.run import Purpose
+    from caravan.values.record import Purpose
 
     attempts = sum(d.purpose is Purpose.TRAIN for d in wiring.store().deployments(record.id))
     return (
@@ -151,7 +151,7 @@ def _cells(wiring: Wiring, record: RunRecord, driven: bool, now: datetime) -> tu
 
 def _took(record: RunRecord, driven: bool, now: datetime) -> str:
     """From the run's beginning to its end, or as far as it is; of one that nobody drives it is not known."""
-    from caravan.values.run import ENDED, RunStatus
+    from caravan.values.record import ENDED, RunStatus
 
     if record.status is RunStatus.RUNNING and not driven:
         return "-"

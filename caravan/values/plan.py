@@ -12,12 +12,11 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from pydantic import Field, ValidationError
 
 from caravan.values.base import Json, Value, sha256_text
+from caravan.values.changes import STANDING, Author, PlanChange
 from caravan.values.errors import PlanError
 from caravan.values.evaluation import Evaluation
 from caravan.values.plan_parts import (
-    STANDING,
     Artifact,
-    Author,
     CodeSource,
     ConfigKey,
     ConfigOverlay,
@@ -31,7 +30,6 @@ from caravan.values.plan_parts import (
     ModelChoice,
     Mount,
     OutputSink,
-    PlanChange,
     Port,
     Provenance,
     RegistryAuth,

@@ -1,14 +1,14 @@
-"""What a training plan is made of: its blocks, and who may have set them.
+"""What a training plan is made of: its blocks, and what is kept of who set them.
 
 Field paths follow the failure taxonomy's vocabulary. Nothing here knows how a plan is changed (see `plan`).
 """
 
-from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
 from caravan.values.base import Json, Value
+from caravan.values.changes import Author
 from caravan.values.delivery import Address
 from caravan.values.packages import read_package
 from caravan.values.repo import Launcher
@@ -26,23 +26,6 @@ def _still(path: str) -> str:
 SecretPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_~./-]{1,128}$"), AfterValidator(_still)]
 """The path of a secret: Vault's client resolves `..` in it, so that another one would be read than is written."""
 
-
-class Author(StrEnum):
-    """Who set a field of the plan."""
-
-    DEFAULT = "default"
-    REPOSITORY = "repository"
-    CLUSTER = "cluster"
-    ESTIMATE = "estimate"
-    MEMORY = "memory"
-    MODEL = "model"
-    ANSWER = "answer"
-    USER = "user"
-    REPAIR = "repair"
-
-
-STANDING = frozenset({Author.ANSWER, Author.USER, Author.REPAIR})
-"""Authors whose fields no rule, estimate, memory or model may change afterwards."""
 
 ROOM: Final = (
     "resources.memory_mb",
@@ -78,19 +61,6 @@ class Provenance(Value):
     by: Author
     why: str = ""
     own: bool = False
-
-
-class PlanChange(Value):
-    """One change of one field. `path` is dotted (`training.micro_batch`, `env.HF_HOME`); `value` None unsets it.
-
-    `confirms`: it names a field as it may be already, as a plan file does; what is the repository's own stays so.
-    """
-
-    path: str
-    value: Json = None
-    by: Author
-    why: str = ""
-    confirms: bool = False
 
 
 class ModelChoice(Value):

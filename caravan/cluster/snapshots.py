@@ -133,8 +133,8 @@ def to_task(name: str, state: Json) -> TaskState:
         state=state.get("State") or "pending",
         failed=bool(state.get("Failed")),
         restarts=state.get("Restarts") or 0,
-        started_at=_time(state.get("StartedAt")),
-        finished_at=_time(state.get("FinishedAt")),
+        started_at=nomad_time(state.get("StartedAt")),
+        finished_at=nomad_time(state.get("FinishedAt")),
         events=tuple(_event(e) for e in state.get("Events") or ()),
     )
 
@@ -163,8 +163,11 @@ def _int(text: str | None) -> int | None:
         return None
 
 
-def _time(text: str | None) -> datetime | None:
-    """Nomad writes nanoseconds (Python drops what is below a microsecond) and year 1 for "never"."""
+def nomad_time(text: str | None) -> datetime | None:
+    """A time of Nomad's in UTC, which has nanoseconds (Python drops what is below a microsecond), and year 1 for never.
+
+    Raises ValueError for what is no time.
+    """
     if not text or text.startswith("0001-"):
         return None
     return datetime.fromisoformat(text).astimezone(UTC)

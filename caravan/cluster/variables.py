@@ -5,11 +5,11 @@ So no word of an answer goes into an error, and what is read of it are names. Mu
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Final, TypeVar
 from urllib.parse import quote
 
 from caravan.cluster.connection import Connection, NoSuchCall
+from caravan.cluster.snapshots import nomad_time
 from caravan.values.base import Json
 from caravan.values.errors import JobNotFound, JobRefused, UsageError
 from caravan.values.job import TokenFacts
@@ -92,15 +92,12 @@ def _items(body: Json) -> tuple[int, dict[str, str]]:
 
 
 def _token(body: Json) -> TokenFacts:
-    expires = body.get("ExpirationTime")
-    # Nomad writes nanoseconds, and the year 1 for never.
-    at = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", expires)) if expires else None
     roles = tuple(f"role {r['Name']}" for r in body.get("Roles") or ())
     return TokenFacts(
         name=body.get("Name") or "",
         management=body["Type"] == "management",
         policies=tuple(body.get("Policies") or ()) + roles,
-        expires_at=at if at is not None and at.year > 1 else None,
+        expires_at=nomad_time(body.get("ExpirationTime")),
     )
 
 

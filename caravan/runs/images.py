@@ -4,7 +4,6 @@ A tag says nothing: whoever may push to the registry may put another image under
 where it was pushed from this state directory, for that very code, and the registry still has it by that digest.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from caravan.runs.archive import file_sha256
 from caravan.runs.files import make_folder, write_file
 from caravan.values.base import Json
 from caravan.values.errors import BuildFailed, ServiceError, UsageError
@@ -28,6 +28,7 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _STEP: Final = re.compile(r"^(?:Step \d+/\d+|STEP \d+(?:/\d+)?:?|#\d+ \[)")
 _LINE: Final = 200
 _KEPT: Final = 1000  # pushes
+_ANSWER_S: Final = 60.0  # for a registry that is asked what it has; then the image is built again
 Told = Callable[[str], None]
 
 
@@ -91,18 +92,20 @@ class Builder:
         """The digest of what the registry has under a tag; empty where that can't be told."""
         if self.tool != "docker":
             return ""
-        done = subprocess.run(
-            (self.tool, "manifest", "inspect", "-v", tag),
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
         try:
+            done = subprocess.run(
+                (self.tool, "manifest", "inspect", "-v", tag),
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=_ANSWER_S,
+            )
             said = json.loads(done.stdout) if done.returncode == 0 else None
-        except ValueError:
+        except (subprocess.TimeoutExpired, ValueError, RecursionError):
             return ""
-        digest = str(said.get("Descriptor", {}).get("digest")) if isinstance(said, dict) else ""
+        described = said.get("Descriptor") if isinstance(said, dict) else None
+        digest = str(described.get("digest")) if isinstance(described, dict) else ""
         return digest if _DIGEST.fullmatch(digest) else ""
 
     def _push(self, tag: str, out: BinaryIO, told: Told, folder: Path) -> str:
@@ -154,8 +157,7 @@ def _check(archive: Path, build: ImageBuild) -> None:
     if build.sha256 is None:
         return  # a plan of an older version, or a person's own
     try:
-        with archive.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_sha256(archive)
     except OSError as error:
         raise UsageError(f"{archive} can't be read: {error.strerror}.", hint="Start a new run.") from error
     if found != build.sha256:

@@ -74,7 +74,7 @@ class ModelOrigin:
         self._place = place
         self._sizes: dict[str, int] | None = None
         for file in model.files.files:
-            if not _writable(file.path):
+            if not is_safe(file.path) or file.path.split("/")[0] == _OURS:
                 raise UsageError(
                     f"{model.ref} lists a file {file.path[:200]!r}: that name leads elsewhere, or can't be written.",
                     hint="Its job named it so; nothing is fetched of that model.",
@@ -193,10 +193,3 @@ def json_of(data: bytes | None) -> dict[str, Json]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _writable(name: str) -> bool:
-    try:
-        return is_safe(name) and name.split("/")[0] != _OURS
-    except UnicodeError:
-        return False

@@ -3,7 +3,6 @@
 What a cluster or a store says of names and sizes is foreign: names that could lead outside are left out and counted.
 """
 
-import concurrent.futures
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol, TypeVar
 
 from caravan.ports import Cluster
+from caravan.runs.stores import PATIENCE_S, Worker
 from caravan.values.errors import ServiceError, StateError, UsageError
 from caravan.values.file_names import is_safe
 from caravan.values.outputs import MANIFEST, parse_manifest
 
 PIECE: Final = 4 << 20  # bytes asked for at once
 _MOST: Final = 500_000
-_PATIENCE_S: Final = 600.0  # for one answer of a store
+_MOST_MANIFEST: Final = 64 << 20  # bytes; what is longer is no manifest of ours
 _T = TypeVar("_T")
 
 
@@ -80,7 +80,7 @@ class DiskOrigin:
                 looks = (self._root / name).lstat()
             except OSError:
                 continue  # gone meanwhile
-            if stat.S_ISREG(looks.st_mode) and _writable_name(name):
+            if stat.S_ISREG(looks.st_mode) and is_safe(name):
                 files.append(Remote(name, looks.st_size))
             else:
                 left.append(name)
@@ -125,13 +125,6 @@ class DiskOrigin:
             os.close(here)
 
 
-def _writable_name(name: str) -> bool:
-    try:
-        return is_safe(name)
-    except UnicodeError:
-        return False
-
-
 class AllocationOrigin:
     """Files below a directory of an allocation (`alloc/data/outputs`), over the cluster's API."""
 
@@ -155,7 +148,7 @@ class AllocationOrigin:
             where = f"{self._root}/{folder}".rstrip("/")
             for entry in self._cluster.list_files(self._alloc_id, where) or ():
                 name = f"{folder}{entry.name}"
-                if "/" in entry.name or not _writable_name(name) or entry.is_link:
+                if "/" in entry.name or not is_safe(name) or entry.is_link:
                     left.append(name)
                 elif entry.is_dir:
                     folders.append(f"{name}/")
@@ -184,12 +177,16 @@ class AllocationOrigin:
 
 
 class UrlOrigin:
-    """Files below an fsspec URL: those of its manifest, or, where none was written, whatever is there."""
+    """Files below an fsspec URL: those of its manifest, or, where none was written, whatever is there.
 
-    def __init__(self, url: str) -> None:
+    `patience_s`: seconds for one answer of the store.
+    """
+
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
         self.key = url
         self._url = url
-        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._patience_s = patience_s
+        self._worker = Worker()
         self._fs: Any = None
         self._root = ""
 
@@ -204,8 +201,8 @@ class UrlOrigin:
         else:
             there = self._call(lambda: _found(self._fs, self._root))
             found = [Remote(name, size) for name, size in sorted(there.items()) if not name.startswith("caravan-")]
-        good = tuple(file for file in found if _writable_name(file.name))
-        return Listing(good, tuple(file.name for file in found if not _writable_name(file.name)))
+        good = tuple(file for file in found if is_safe(file.name))
+        return Listing(good, tuple(file.name for file in found if not is_safe(file.name)))
 
     def sizes(self) -> dict[str, int]:
         """The sizes of the files there, whatever the manifest says. Raises as `listing` does."""
@@ -231,13 +228,13 @@ class UrlOrigin:
                 offset += len(piece)
                 yield piece
         finally:
-            self._pool.submit(stream.close)
+            self._worker.submit(stream.close)
 
     def _call(self, work: Callable[[], _T]) -> _T:
         """What a store's library says; whatever it raises, a kind of its own included, in our words."""
-        future = self._pool.submit(work)
+        future = self._worker.submit(work)
         try:
-            error = future.exception(timeout=_PATIENCE_S)
+            error = future.exception(timeout=self._patience_s)
         except TimeoutError as late:
             raise ServiceError(f"{self._url} does not answer.", hint="Pull again; what has come is kept.") from late
         if error is None:
@@ -252,7 +249,7 @@ class UrlOrigin:
 
 def _whole(fs: Any, path: str) -> bytes | None:
     try:
-        return bytes(fs.cat_file(path))
+        return bytes(fs.cat_file(path, end=_MOST_MANIFEST))
     except FileNotFoundError:
         return None
 

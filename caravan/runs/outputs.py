@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from caravan.runs.archive import file_sha256
 from caravan.runs.origins import Listing, Origin, Remote
 from caravan.values.errors import StateError, UsageError
 
@@ -146,7 +147,7 @@ class Target:
         if mark and mark.final and mark.size == looks.st_size == file.size and file.sha256 in (None, mark.sha256):
             return Fetched(name, file.size, mark.sha256, False)
         with _writing(path):
-            digest = file_digest(path)
+            digest = file_sha256(path)
         if file.sha256 is not None and digest == file.sha256:
             self._mark(name, Mark(file.size, digest, final))
             return Fetched(name, file.size, digest, False)
@@ -209,7 +210,7 @@ class Target:
         for file in files:
             mark = self._marks.get(_under(below, file))
             part = self._part(origin, file, _under(below, file))
-            if mark is None or not mark.final or not final:
+            if (mark is None or not mark.final or not final) and not self._may_be_here(file, below):
                 missing += file.size - (part.stat().st_size if part.exists() else 0)
         free = shutil.disk_usage(self.root).free
         if missing > free - _SPARE:
@@ -218,6 +219,13 @@ class Target:
                 f"{missing / 1e6:.0f} MB are to come, and {self.root} has room for {room}.",
                 hint="Make room, or name another folder with --to.",
             )
+
+    def _may_be_here(self, file: Remote, below: str) -> bool:
+        """Whether a file of that size stands there whose checksum is known: it is compared, and seldom comes again."""
+        try:
+            return file.sha256 is not None and (self.root / _under(below, file)).lstat().st_size == file.size
+        except OSError:
+            return False
 
     def _in_the_way(self, path: Path) -> UsageError:
         return UsageError(f"{path} is there already and differs.", hint=self._manners.differs)
@@ -267,12 +275,6 @@ def _without_clashes(listing: Listing) -> Listing:
             taken.add(file.name)
             files.append(file)
     return Listing(tuple(files), tuple(left))
-
-
-def file_digest(path: Path) -> str:
-    """A file's SHA-256. Raises OSError."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _under(below: str, file: Remote) -> str:

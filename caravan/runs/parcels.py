@@ -10,8 +10,11 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from pydantic import ValidationError
 
 from caravan.runs.files import write_file
 from caravan.values.base import Json
@@ -214,7 +217,8 @@ class Measures:
         known = self._known()
         before = known.get(str(path))
         if isinstance(before, dict) and before.get("stamp") == stamp:
-            return Parcel.model_validate(before["parcel"])
+            with suppress(ValidationError):  # of another version: it is measured anew
+                return Parcel.model_validate(before.get("parcel"))
         digest, size = hashlib.sha256(), 0
         for piece in content(path, self._is_denied):
             digest.update(piece)

@@ -169,7 +169,7 @@ class HttpStore:
         return ServiceError(f"{self._url} can't be reached: {why}.", hint="Resume the run once it can.")
 
 
-class _Worker:
+class Worker:
     """One thread that does one thing after another for a store's library. It may hang and keeps no process alive."""
 
     def __init__(self) -> None:
@@ -217,7 +217,7 @@ class FileSystemStore:
 
     def __init__(self, url: str, patience_s: float) -> None:
         self._url, self._patience_s = url, patience_s
-        self._worker = _Worker()
+        self._worker = Worker()
         self._dead = False  # it has not answered once: nothing more is asked, no clean-up either
         self._fs, self._path = self._call(self._open)
 

@@ -11,8 +11,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 def is_safe(name: str) -> bool:
     """Whether a path with slashes stays below where it is written, and is one that a disk takes."""
     parts = name.split("/", _DEEPEST)
-    return (
-        len(parts) <= _DEEPEST
-        and not _CONTROL.search(name)
-        and all(part not in ("", ".", "..") and len(os.fsencode(part)) <= 255 for part in parts)
-    )
+    try:
+        fits = all(len(os.fsencode(part)) <= 255 for part in parts)
+    except UnicodeError:  # half a surrogate, as a listing in JSON may hold it
+        return False
+    return fits and len(parts) <= _DEEPEST and not _CONTROL.search(name) and not {"", ".", ".."} & set(parts)

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caravan.runs.origins import AllocationOrigin, DiskOrigin, Listing, Remote, UrlOrigin, is_safe
-from caravan.runs.outputs import Fetched, Target
+from caravan.runs.origins import AllocationOrigin, DiskOrigin, Listing, Remote, UrlOrigin
+from caravan.runs.outputs import Fetched, Manners, Target
 from caravan.values.errors import ServiceError, StateError, UsageError
+from caravan.values.file_names import is_safe
 from caravan.values.job import FileEntry
 from caravan.values.outputs import MANIFEST
 
@@ -140,6 +144,46 @@ def test_a_full_disk_is_said_before_anything_comes(tmp_path: Path) -> None:
 
     with pytest.raises(StateError, match="has room for"):
         fetch(tmp_path, Huge())
+
+
+def test_what_is_here_already_needs_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, manners = Store(a=b"alpha", b=b"beta"), Manners(marks=False)
+    store.digests = {name: hashlib.sha256(data).hexdigest() for name, data in store.data.items()}
+    Target(tmp_path, manners).fetch(store, "", final=True, tell=lambda step: None)
+    full = shutil.disk_usage(tmp_path)._replace(free=(64 << 20) + 4)  # what is kept free, and `b`
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    (tmp_path / "b").unlink()
+    got, _ = Target(tmp_path, manners).fetch(store, "", final=True, tell=lambda step: None)
+    assert [(f.path, f.new) for f in got] == [("a", False), ("b", True)]
+    (tmp_path / "a").write_bytes(b"al")
+    with pytest.raises(StateError, match="has room for"):
+        Target(tmp_path, manners).fetch(store, "", final=True, tell=lambda step: None)
+
+
+_HANGING = """
+import threading
+import fsspec
+from fsspec.implementations.memory import MemoryFileSystem
+from caravan.runs.origins import UrlOrigin
+from caravan.values.errors import ServiceError
+
+class Hung(MemoryFileSystem):
+    def cat_file(self, path, start=None, end=None):
+        threading.Event().wait()
+
+fsspec.register_implementation("hung", Hung)
+try:
+    UrlOrigin("hung://share/x", patience_s=1).listing()
+except ServiceError as error:
+    print(error)
+"""
+
+
+def test_a_store_that_hangs_keeps_no_process_alive() -> None:
+    program = [sys.executable, "-c", _HANGING]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(program, cwd=root, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.stdout, done.stderr) == ("hung://share/x does not answer.\n", "")
 
 
 class HostileCluster:

@@ -95,6 +95,16 @@ def test_what_others_pushed_under_the_tag_is_not_taken_for_ours(tmp_path: Path) 
     assert place.asked() == ["build", "push", "manifest", "build", "push"]
 
 
+@pytest.mark.parametrize("said", ['{"Descriptor": null}', "[]", "no JSON", '{"Descriptor": "sha256:ab"}'])
+def test_a_registry_that_says_nothing_of_use_has_it_built_again(said: str, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.build()
+    fake = tmp_path / "bin" / "docker"
+    fake.write_text(fake.read_text().replace(f'{{"Descriptor": {{"digest": "{DIGEST}"}}}}', said))
+    assert place.build() == DIGEST
+    assert place.asked() == ["build", "push", "manifest", "build", "push"]
+
+
 def test_other_code_than_was_approved_is_not_built(tmp_path: Path) -> None:
     place = Place(tmp_path)
     write_archive(place.archive, [("Dockerfile", b"FROM evil\n", 0o644)])

@@ -1,9 +1,11 @@
 """What of a directory is sent: nothing that may hold a secret, and nothing that a link leads to elsewhere."""
 
 import io
+import json
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +82,15 @@ def test_what_is_left_out_is_known_anew(data: Path, courier: StoreCourier) -> No
     assert courier.measure(data, silent).left_out == ()
     (data / "id_rsa").touch()
     assert courier.measure(data, silent).left_out != ()
+
+
+@pytest.mark.parametrize("parcel", [None, {}, {"sha256": 1}, []])
+def test_a_measurement_of_another_version_is_made_anew(parcel: Any, data: Path, courier: StoreCourier) -> None:
+    first = courier.measure(data, silent)
+    file = data.parent / "home" / "measured.json"
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps({path: {**row, "parcel": parcel} for path, row in known.items()}))
+    assert courier.measure(data, silent) == first
 
 
 @pytest.mark.parametrize("name", [".ssh", ".aws/sso", "id_rsa"])

@@ -23,6 +23,13 @@ def graph() -> str:
     return f"```mermaid\n{build_graph().get_graph().draw_mermaid().strip()}\n```"
 
 
+def rooms() -> str:
+    """Who imports whom, as a Mermaid diagram of the imports of today."""
+    from docs.room_picture import mermaid
+
+    return mermaid()
+
+
 def settings() -> str:
     """The settings with their names in a file, variables, defaults and meanings."""
     from config import Settings
@@ -513,6 +520,7 @@ def knobs() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "graph": graph,
+    "rooms": rooms,
     "settings": settings,
     "base-images": base_images,
     "cuda": cuda,

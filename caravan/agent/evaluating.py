@@ -11,7 +11,7 @@ from caravan.agent.context import Context
 from caravan.agent.deploying import deploy_once, follow, stopped_by_user, stored_of
 from caravan.agent.judged import answer_in
 from caravan.agent.lawful import denied
-from caravan.agent.money import approved_usd, reserve
+from caravan.agent.money import approved_usd, reserve, seen_usd
 from caravan.agent.state import RunState, Update
 from caravan.hcl import mismatches, parse_hcl, read_back, render_hcl
 from caravan.planning.budget import refusal
@@ -130,7 +130,8 @@ def _followed(state: RunState, context: Context, wanted: Deployment) -> Apart:
 
     done = deploy_once(wanted, context, job=saved, hindered=lambda job: _hindered(seen, context, job))
     if done.lost:
-        return _nothing(state, f"job {wanted.job_id} was registered, but the cluster does not know it any more")
+        paid: Update = {"spent_usd": state.spent_usd + seen_usd(state, context)}  # as far as an earlier agent saw it
+        return _nothing(state, f"job {wanted.job_id} was registered, but the cluster does not know it any more", paid)
     if done.hindered is not None or done.refused:
         return _nothing(state, done.hindered or done.refused)
     _tell_deployed(state, context, done.deployment)

@@ -164,7 +164,9 @@ def test_one_that_was_registered_and_is_gone_is_never_registered_anew(tmp_path: 
         world.go(record)
     world.cluster.watch = watch  # type: ignore[method-assign]
     world.cluster.stop(f"caravan-{record.id}-eval-01", purge=True)
+    world.store.update_run(record.id, cost_usd=2.5)  # what the agent that is gone had seen of it
     result, state = world.go(record), world.state(record)
+    assert state.spent_usd == result.cost_usd == 2.5
     assert result.status is RunStatus.SUCCEEDED
     assert world.ids(record) == ["a01", "eval-01"]
     assert state.gate.verdict is GateVerdict.LOOK

@@ -29,7 +29,8 @@ class PlainFolder:
     def __init__(self, home: Path, run_id: str, *, secrets: Iterable[str] = ()) -> None:
         self._path = home / "runs" / run_id
         self._secrets = tuple(secrets)
-        self._logs: dict[str, bytes] = {}
+        there = sorted((self._path / "logs").glob("*.log"), key=lambda file: file.stat().st_mtime_ns)
+        self._logs = {file.name: file.read_bytes() for file in there}  # of an agent that was ended
         self._samples: dict[str, bytes] = {}
         self._mine = False
         self._agent: Json = None

@@ -242,10 +242,6 @@ def _bug(case: Case) -> str:
     )
 
 
-_RAISED: Final = re.compile(r"(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception)\b")
-_SAID: Final = 200  # characters of an exception that are told
-
-
 def _ids(case: Case) -> str:
     if case.detail("fault"):
         return _row_at_fault(case)

@@ -9,6 +9,7 @@ import typer
 from caravan.terminal.options import RunArgument, terminal_of, wiring_of
 from caravan.terminal.text import one_line
 from caravan.values.errors import StateError, UsageError
+from caravan.values.log_marks import without_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,7 @@ def logs(
         _print_copies(wiring, terminal, record.id, printer, follow=follow)
     if not printer.finish() and tail != 0:
         other = "stdout" if stderr else "stderr"
-        there = any(file.stat().st_size for file in printer.chosen(folder.log_files(), other))
+        there = any(_has_lines(file) for file in printer.chosen(folder.log_files(), other))
         hint = f"; its {other} has lines ({'without' if stderr else 'with'} --stderr)" if there else ""
         whose = f"The evaluation of run {record.id}" if evaluation else f"Run {record.id}"
         terminal.err(f"{whose} has no {printer.stream} yet{hint}.")
@@ -207,14 +208,14 @@ class _LogPrinter:
             )
 
     def finish(self) -> bool:
-        """Print last lines without a break; whether anything was there."""
+        """Print last lines without a break; whether anything was printed."""
         for file, rest in self._rest.items():
             if rest:
                 self._rest[file] = b""
                 self._head(file)
                 self._terminal.raw(rest.decode("utf-8", "replace"))
         self._terminal.stdout.flush()
-        return bool(self._offsets)
+        return bool(self._current)
 
     def _print_file(self, file: Path) -> None:
         try:
@@ -223,9 +224,9 @@ class _LogPrinter:
                 while piece := stream.read(_PIECE):
                     self._offsets[file] = self._offsets.get(file, 0) + len(piece)
                     whole, _, self._rest[file] = (self._rest.get(file, b"") + piece).rpartition(b"\n")
-                    if whole:
+                    if shown := without_tokens(whole + b"\n")[:-1]:
                         self._head(file)
-                        self._terminal.raw(whole.decode("utf-8", "replace"))
+                        self._terminal.raw(shown.decode("utf-8", "replace"))
         except OSError as error:
             raise StateError(f"The log {file} can't be read ({error.strerror}).") from error
         self._terminal.stdout.flush()
@@ -243,6 +244,12 @@ class _LogPrinter:
             attempt, where = (f"attempt {whose.attempt}, " if whose.attempt else ""), whose.node and f" on {whose.node}"
             what = f"evaluation of {attempt}" if whose.purpose is Purpose.EVALUATE else attempt
             self._terminal.err(one_line(f"==> {what}{task} {self.stream}{where} (allocation {alloc})"))
+
+
+def _has_lines(file: Path) -> bool:
+    """Whether more than the head of marks stands in a log."""
+    with file.open("rb") as stream:
+        return bool(without_tokens(stream.read(_PIECE)).strip())
 
 
 def _alloc(file: Path) -> str:

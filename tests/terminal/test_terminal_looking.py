@@ -229,6 +229,20 @@ def test_a_part_of_the_logs(argv: list[str], lines: list[str], wiring: FakeWirin
     assert printed(terminal)[0].splitlines() == lines
 
 
+def test_marks_are_shown_without_their_tokens(wiring: FakeWiring) -> None:
+    made = record(wiring, status=RunStatus.SUCCEEDED)
+    head, mark = marks("a" * 32)
+    text = f"{head}\nloss 2\n{mark[Mark.EVALUATION_BEGINS]}\nloss 3\n"
+    wiring.folder(made.id).append_log(ALLOCS[0], "train", "stdout", text.encode())
+    terminal = nobody()
+    assert run(wiring, ["logs", "abc"], terminal) == 0
+    assert printed(terminal)[0].splitlines() == ["loss 2", "caravan: evaluation begins", "loss 3"]
+    wiring.folder(made.id).append_log(ALLOCS[0], "train", "stderr", f"{head}\n".encode())
+    terminal = nobody()
+    assert run(wiring, ["logs", "abc", "--stderr"], terminal) == 0
+    assert "has no stderr yet; its stdout has lines" in printed(terminal)[1]
+
+
 def test_logs_that_are_not_there(wiring: FakeWiring, two_attempts: RunRecord) -> None:
     terminal = nobody()
     assert run(wiring, ["logs", "abc", "--attempt", "3"], terminal) == 2

@@ -95,7 +95,6 @@ class World:
         self.tracer, self.progress = MemoryTracer(self.clock), Notes()
         self.reasoner: RuleReasoner = RuleReasoner(Prices())
         self.limits, self.prices = Limits(soft_usd=25, hard_usd=250), Prices()
-        self.folders = dict[str, PlainFolder]()  # one for each run: what was copied is there after a crash too
 
     def context(self, run_id: str) -> Context:
         return Context(
@@ -105,7 +104,7 @@ class World:
             memory=self.memory,
             tracer=self.tracer,
             store=self.store,
-            folder=self.folders.setdefault(run_id, PlainFolder(self.tmp / "home", run_id)),
+            folder=PlainFolder(self.tmp / "home", run_id),
             clock=self.clock,
             progress=self.progress,
             judge=judge,

@@ -132,6 +132,6 @@ def _write(wiring: Wiring, path: Path, found: Comparison) -> None:
     from caravan.values.masking import mask
 
     try:
-        path.write_text(mask(comparison_html(found, TEMPLATES), wiring.secrets()), "utf-8")
+        path.write_bytes(mask(comparison_html(found, TEMPLATES), wiring.secrets()).encode("utf-8", "replace"))
     except OSError as error:
         raise UsageError(f"{path} can't be written ({error.strerror}).", hint="Give --html another file.") from error

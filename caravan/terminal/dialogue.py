@@ -1,6 +1,7 @@
 """Asking a person: questions with their reasons and defaults, approval of a job, what to do about a lost one.
 
-Ctrl-C and Ctrl-D pass through as KeyboardInterrupt and EOFError: a run then waits, what has no run just ends.
+Ctrl-C and Ctrl-D pass through as KeyboardInterrupt and EOFError: a run then waits, what has no run just ends. To a mere
+yes or no Ctrl-D is a no.
 """
 
 from __future__ import annotations
@@ -58,8 +59,12 @@ def answer_in_person(
 
 
 def confirm(terminal: Terminal, text: str) -> bool:
-    """A yes or no to a question of ours; Enter is no."""
-    return terminal.read(f"{text} [y/N] ").lower() in _YES
+    """A yes or no to a question of ours; Enter and Ctrl-D are no."""
+    try:
+        return terminal.read(f"{text} [y/N] ").lower() in _YES
+    except EOFError:
+        terminal.err()
+        return False
 
 
 class Wish(Enum):

@@ -119,8 +119,4 @@ def _may_forget(terminal: Terminal, count: int, *, yes: bool) -> bool:
         return True
     if not terminal.interactive:
         raise UsageError(f"Nobody can be asked whether to forget {count_of(count)}.", hint="Say so with --yes.")
-    try:
-        return confirm(terminal, f"Forget {count_of(count)} for good?")
-    except EOFError:
-        terminal.err()
-        return False
+    return confirm(terminal, f"Forget {count_of(count)} for good?")

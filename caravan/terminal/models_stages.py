@@ -118,12 +118,8 @@ def _confirm(terminal: Terminal, said: str) -> None:
 
     if not terminal.interactive:
         raise NeedsPerson(f"{said}: that is asked first.", hint="Allow it with --yes.")
-    try:
-        if confirm(terminal, f"{said}?"):
-            return
-    except EOFError:
-        terminal.err()
-    raise NeedsPerson("Nothing was changed.")
+    if not confirm(terminal, f"{said}?"):
+        raise NeedsPerson("Nothing was changed.")
 
 
 def _check_gate(terminal: Terminal, model: ModelVersion, goal: ModelStage, *, why: str, force: bool) -> None:

@@ -149,12 +149,8 @@ def _may_delete(terminal: Terminal, record: RunRecord, running: list[str], model
 
     if terminal.interactive:
         jobs = f" Its job {', '.join(running)} still runs and will be stopped." if running else ""
-        try:
-            files = f" They are the files of the registered model {model.ref}." if model else ""
-            return confirm(terminal, f"Delete run {record.id} with its logs and outputs?{jobs}{files}")
-        except EOFError:
-            terminal.err()
-            return False
+        files = f" They are the files of the registered model {model.ref}." if model else ""
+        return confirm(terminal, f"Delete run {record.id} with its logs and outputs?{jobs}{files}")
     if model is not None:
         raise UsageError(
             f"The outputs of run {record.id} are the files of the registered model {model.ref}.",

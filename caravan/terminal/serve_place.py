@@ -5,7 +5,7 @@ What to serve is decided in the planning room, and what happens on the cluster i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from caravan.terminal.text import one_line
 from caravan.values.errors import ClusterError, NeedsPerson
@@ -158,19 +158,20 @@ class Place:
         from caravan.planning.serving_money import money_denials
         from caravan.values.policy import Spending
 
-        store, now = self._wiring.store(), self._wiring.clock.now()
-        day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        mine = [
-            row.spent_usd for row in store.spending() if (row.month, row.user) == (f"{now:%Y-%m}", self._wiring.user)
-        ]
         spent = Spending(
-            day_usd=store.spent_usd(since=day),
-            month_usd=store.spent_usd(since=day.replace(day=1)),
-            user_month_usd=sum(mine),
+            day_usd=self._spent("day"), month_usd=self._spent("month"), user_month_usd=self._spent("month", own=True)
         )
-        found = money_denials(price, spent, self._wiring.policies(self._request), now)
+        found = money_denials(price, spent, self._wiring.policies(self._request), self._wiring.clock.now())
         if found:
             raise ClusterError(" ".join(d.line() for d in found[:3]), hint="Ask whoever administers the policy.")
+
+    def _spent(self, span: Literal["day", "month"], *, own: bool = False) -> float:
+        """What all runs, or the user's own, have cost today or this month, and what running ones may still."""
+        from caravan.values.spending import SharedLimit
+
+        cap = SharedLimit(usd=0, span=span, per_user=own, name="").cap(self._wiring.user, self._wiring.clock.now())
+        (room,) = self._wiring.store().rooms("", (cap,))
+        return room.spent_usd + room.reserved_usd
 
     def _deploy(
         self,

@@ -66,12 +66,8 @@ def _allow(terminal: Terminal, load: Load, *, yes: bool) -> None:
         return
     if not terminal.interactive:
         raise NeedsPerson(f"To read the volume, {text} is needed.", hint="Allow it with --yes.")
-    try:
-        if confirm(terminal, f"Deploy {text}, for as long as it is fetched from?"):
-            return
-    except EOFError:
-        terminal.err()
-    raise NeedsPerson("The outputs were not fetched: no job was deployed.")
+    if not confirm(terminal, f"Deploy {text}, for as long as it is fetched from?"):
+        raise NeedsPerson("The outputs were not fetched: no job was deployed.")
 
 
 def _size_of(cluster: Cluster, alloc_id: str) -> int | None:

@@ -164,6 +164,11 @@ def test_the_command_asks_for_the_same_again() -> None:
     assert '{\n  "data": "x"\n}' in text
 
 
+def test_a_profile_is_named_again_for_it_says_how_its_cluster_is_reached() -> None:
+    asked = record(cluster="https://nomad.example", profile="lab", send_secrets=True)
+    assert "--cluster lab --send-secrets\n" in render_report(asked)
+
+
 def test_the_same_run_gives_the_same_text() -> None:
     assert render_report(record(), **whole()) == render_report(record(), **whole())
 

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from caravan.terminal.app import run
 from caravan.terminal.streams import Terminal
 from caravan.values.errors import ClusterDenied, ClusterUnreachable
 from caravan.values.policy import ImageRules, MoneyRules, Policies, Policy, PolicyFile
+from caravan.values.run import RunRecord, RunRequest, RunStatus
 from tests.fakes.cluster import FakeCluster, Script, one_node
 from tests.fakes.wiring import FakeWiring, nobody, person, printed
 from tests.planning.test_serving_choice import cluster
@@ -117,6 +119,28 @@ def test_a_policy_on_money_denies(wiring: FakeWiring) -> None:
     code, _, err = said(wiring, "--yes")
     assert (code, wiring.nomad.registrations) == (4, [])
     assert "money.per_month_usd" in err
+
+
+def test_what_a_run_of_last_month_costs_this_month_counts(wiring: FakeWiring) -> None:
+    now = wiring.clock.now()
+    rules = Policy(money=MoneyRules(per_month_usd=2000))
+    wiring.law = Policies(files=(PolicyFile(path="/etc/caravan/policy.toml", policy=rules),))
+    assert said(wiring, "--yes", "--dry-run")[0] == 0
+    request = RunRequest(prompt="p", source="/repo", cluster="local")
+    begun = now - timedelta(days=40)
+    wiring.runs.create_run(
+        RunRecord(id="old", created_at=begun, updated_at=begun, status=RunStatus.RUNNING, request=request, user="ada")
+    )
+    wiring.runs.update_run("old", cost_usd=1999.99, spent_since=now)
+    code, _, err = said(wiring, "--yes")
+    assert (code, wiring.nomad.registrations) == (4, [])
+    assert "money.per_month_usd" in err
+
+
+def test_ctrl_d_is_a_no(wiring: FakeWiring) -> None:
+    code, _, err = said(wiring, terminal=person(EOFError()))
+    assert (code, wiring.nomad.registrations) == (3, [])
+    assert "Nothing was deployed" in err
 
 
 def test_a_policy_that_can_not_be_read_lets_nothing_through(wiring: FakeWiring) -> None:

@@ -18,8 +18,8 @@ _NEXT: dict[RunStatus, str] = {
     RunStatus.WAITING: "The run waits for a person. `resume` asks again, and goes on with the answer.",
     RunStatus.PLANNED: "Nothing was deployed, because a dry run was asked for. Without `--dry-run` it is.",
     RunStatus.SUCCEEDED: "The training is finished.",
-    RunStatus.FAILED: "The training failed and no attempt is left. The attempts above say what was tried.",
-    RunStatus.ESCALATED: "The run ended with something that only a person can mend. Mend it, then start it again.",
+    RunStatus.FAILED: "The training failed and no attempt is left. `resume --set` takes it up with another setting.",
+    RunStatus.ESCALATED: "Something stands in its way that only a person can mend. Mend it, then `resume --again`.",
     RunStatus.REJECTED: "The plan was rejected, and nothing more was deployed.",
     RunStatus.STOPPED: "The run was stopped.",
 }
@@ -96,13 +96,13 @@ def command(record: RunRecord) -> str:
     request = record.request
     parts = ["python", "main.py", "--prompt", request.prompt, "--codebase-path", request.source]
     if request.cluster:
-        parts += ["--cluster", request.cluster]
+        parts += ["--cluster", request.profile or request.cluster]
     for change in request.sets:
         value = change.value if isinstance(change.value, str) else json.dumps(change.value)
         parts += ["--set", f"{change.path}={value}"]
     if request.budget_usd is not None:
         parts += ["--budget", f"{request.budget_usd:g}"]
-    flags = (("--yes", request.yes), ("--dry-run", request.dry_run))
+    flags = (("--send-secrets", request.send_secrets), ("--yes", request.yes), ("--dry-run", request.dry_run))
     return shlex.join(parts + [flag for flag, given in flags if given])
 
 

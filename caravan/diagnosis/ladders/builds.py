@@ -225,7 +225,8 @@ def _system_packages(case: Case) -> Iterable[Repair]:
     if case.plan.driver != "docker":
         return ()  # a node's own packages stay as they are
     program = case.detail("program").rpartition("/")[2]
-    found = next((p for name, p in _APT.items() if program.lower().startswith(name.lower()) and program), None)
+    names = [name for name in _APT if program.lower().startswith(name.lower())]
+    found = _APT[max(names, key=len)] if names else None  # gcc-12 is gcc; git-lfs is not git
     wanted = [found] if found else ["build-essential", "ninja-build"]
     added = [*case.plan.setup.apt, *(p for p in wanted if p not in case.plan.setup.apt)]
     values: dict[str, Json] = {"setup.apt": added} if len(added) > len(case.plan.setup.apt) else {}

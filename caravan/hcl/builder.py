@@ -40,11 +40,13 @@ _CONSTANTS = {"true": True, "false": False, "null": None}
 
 
 def number(text: str) -> int | Decimal:
-    """A number literal's value, whole numbers as int. Raises ValueError for what is no number (`1.2.3`)."""
+    """A number literal's value, whole numbers as int. Raises ValueError for what is no number (`1.2.3`, `Infinity`)."""
     try:
         value = Decimal(text)
     except InvalidOperation:
         raise ValueError(text) from None
+    if not value.is_finite():
+        raise ValueError(text)
     whole = value == value.to_integral_value() and abs(value.adjusted()) < 400
     return int(value) if whole else value
 

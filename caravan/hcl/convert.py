@@ -6,7 +6,7 @@ A value is None, bool, int, Decimal, str, list or dict, or UNKNOWN where an erro
 
 import math
 import unicodedata
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 Type: TypeAlias = str
@@ -76,9 +76,9 @@ def to_number(value: Any) -> Any:
 
     try:
         found = number(value) if value.isascii() and value == value.strip() and "_" not in value else None
-    except (ValueError, InvalidOperation):
+    except ValueError:
         found = None
-    if found is None or not Decimal(found).is_finite():
+    if found is None:
         raise Mismatch("a number is required")
     return found
 

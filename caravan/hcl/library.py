@@ -96,9 +96,14 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")  # as Go writes it
 
 
+def _no_number(name: str) -> Any:
+    """NaN and infinities, which Python reads and JSON has not."""
+    raise ValueError(name)
+
+
 def _from_json(text: str) -> Any:
     try:
-        return json.loads(text, parse_float=Decimal)
+        return json.loads(text, parse_float=Decimal, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise BadArgument(0, "a JSON document is required") from None
 
@@ -218,7 +223,7 @@ def _range(*bounds: Any) -> list[Any]:
 
 def _replaced(text: str, old: str, new: str) -> str:
     if len(old) > 1 and old[0] == old[-1] == "/":
-        return re.sub(old[1:-1], re.sub(r"\$(\d+|\{\w+\})", lambda m: f"\\g<{m[1].strip('{}')}>", new), text)
+        return more.regex_replace(text, old[1:-1], new)
     return text.replace(old, new)
 
 

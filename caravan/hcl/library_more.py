@@ -209,6 +209,17 @@ def from_yaml(text: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return _plain(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise ValueError(str(error).splitlines()[0]) from error
+
+
+def _plain(value: Any) -> Any:
+    """A YAML document as HCL has values: keys are texts, and so is what HCL has no type for, as dates."""
+    if isinstance(value, dict):
+        return {json.dumps(k) if isinstance(k, bool | None) else str(k): _plain(item) for k, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError("a number is required")
+    return value if isinstance(value, bool | int | float | str | None) else str(value)

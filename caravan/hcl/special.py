@@ -1,6 +1,7 @@
 """The blocks that Nomad decodes by hand: job, group, task, constraint and affinity."""
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from caravan.hcl.decode import Decoder
@@ -49,6 +50,9 @@ def affinity(decoder: Decoder, body: Body, _labels: Sequence[str]) -> dict[str, 
         if text.get(name):
             operand, right = name, text[name]
     weight = decoder.as_number(given.get("weight"))
+    if isinstance(weight, Decimal) and not weight.is_finite():
+        decoder.unsuitable("Unsuitable value: a finite number is required", given["weight"].value)
+        weight = None
     cut = None if weight is None else (int(weight) + 128) % 256 - 128
     return {"LTarget": text.get("attribute", ""), "RTarget": right, "Operand": operand or "=", "Weight": cut}
 

@@ -34,6 +34,9 @@ def value(expression: str) -> str:
         ("7 % 0", "7"),
         ('uuidv5("dns", "example.org")', "aad03681-8b63-5304-89e0-8ca8f49461b5"),
         ('yamldecode("a: [1, 2]").a[1]', "2"),
+        ('yamldecode("1: a")["1"]', "a"),
+        ('yamldecode("true: 2020-01-31")["true"]', "2020-01-31"),
+        ('replace("gpu-01", "/[0-9]+$/", "x")', "gpu-x"),
         ('yamlencode({ b = [1, "x"], a = true })', '"a": true\n"b":\n- 1\n- "x"\n'),
     ],
 )
@@ -54,6 +57,10 @@ def test_a_random_id_is_another_one_each_time() -> None:
         ('cidrsubnet("10.0.0.0/31", 8, 0)', "insufficient address space"),
         ('timeadd("today", "1h")', "not a valid RFC3339 timestamp"),
         ('timeadd("2024-02-28T23:30:00Z", "1 hour")', "invalid duration"),
+        ('replace("x", "/(/", "y")', "invalid regexp pattern"),
+        ('jsondecode("[NaN]")[0]', "a JSON document is required"),
+        ('yamldecode("[.nan]")[0]', "a number is required"),
+        ('abs("Infinity")', "a number is required"),
         ('bcrypt("x")', "a Nomad server has it"),
         ('file("x")', "filesystem function disabled"),
     ],
@@ -61,6 +68,13 @@ def test_a_random_id_is_another_one_each_time() -> None:
 def test_refusals(expression: str, words: str) -> None:
     with pytest.raises(HclError, match=re.escape(words)):
         value(expression)
+
+
+@pytest.mark.parametrize("weight", ["1 / 0", '"Infinity"'])
+def test_an_affinity_without_end_is_refused(weight: str) -> None:
+    affinity = f'  affinity {{\n    attribute = "${{node.class}}"\n    weight = {weight}\n  }}\n'
+    with pytest.raises(HclError, match=r"input\.hcl:4,14"):
+        parse_hcl(f'job "x" {{\n{affinity}}}\n')
 
 
 def test_dynamic_blocks() -> None:

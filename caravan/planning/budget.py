@@ -3,6 +3,7 @@
 Pure: what runs have spent together and what is reserved was looked up before.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -66,7 +67,8 @@ def _of_the_run(estimate: Estimate, soft: float, hard: float, spent: float, *, n
         text = f"{said}: over {soft:.2f} USD, so you are asked."
         return BudgetVerdict(verdict=Verdict.OVER_SOFT, text=text, limit=soft_name, **known)
     which = "the budget given" if named else "the hard limit"
-    text = f"{said}: over {which} of {hard:.2f} USD; give --budget {total:.2f} or plan smaller."
+    enough = math.ceil(total * 100) / 100  # rounded down it would be refused again
+    text = f"{said}: over {which} of {hard:.2f} USD; give --budget {enough:.2f} or plan smaller."
     return BudgetVerdict(verdict=Verdict.OVER_HARD, text=text, limit=hard_name, **known)
 
 

@@ -34,6 +34,13 @@ def test_verdicts(cost: float | None, spent: float, budget: float | None, verdic
         assert "isn't known" in said.text
 
 
+def test_the_budget_that_is_advised_is_enough() -> None:
+    estimate = Estimate(cost_usd=Range(low=0, likely=5, high=10.004))
+    advised = judge_budget(estimate, soft_usd=1, hard_usd=5, spent_usd=0, budget_usd=None).text
+    amount = float(advised.split("--budget ")[1].split()[0])
+    assert judge_budget(estimate, soft_usd=1, hard_usd=5, spent_usd=0, budget_usd=amount).verdict is W
+
+
 def test_the_limits_in_force_are_told() -> None:
     free = Estimate(cost_usd=Range(low=0, likely=0, high=0))
     said = judge_budget(free, soft_usd=25, hard_usd=250, spent_usd=0, budget_usd=40)

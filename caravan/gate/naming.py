@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final, Literal
 
-from caravan.values.metric_names import HELD_OUT, held_out, words
+from caravan.values.metric_names import HELD_OUT, held_out, told_direction, words
 from caravan.values.training import MetricSpec
 
 Direction = Literal["min", "max"]
@@ -15,33 +15,6 @@ Direction = Literal["min", "max"]
 _LEARNT: Final = frozenset({"train", "training", "trn"})
 _HOW: Final = frozenset({"avg", "average", "mean", "total", "running", "step", "batch", "epoch", "final", "last"})
 """How a figure was put together: the same figure for all that is judged here."""
-_LOSSES: Final = frozenset({"loss", "nll", "ce", "crossentropy"})
-_MIN: Final = frozenset(
-    {"loss", "nll", "ce", "crossentropy", "perplexity", "ppl", "error", "err", "wer", "cer", "ter", "mer"}
-    | {"mae", "mse", "rmse", "mape", "bpc", "bpb", "bits", "fid", "eer", "ece", "brier"}
-)
-_MAX: Final = frozenset(
-    {"accuracy", "acc", "f1", "bleu", "sacrebleu", "rouge", "rouge1", "rouge2", "meteor", "chrf", "bertscore"}
-    | {
-        "reward",
-        "rewards",
-        "rew",
-        "return",
-        "returns",
-        "precision",
-        "recall",
-        "auc",
-        "auroc",
-        "roc",
-        "map",
-        "mrr",
-        "ndcg",
-        "iou",
-        "miou",
-    }
-    | {"dice", "r2", "pearson", "spearman", "kappa", "mcc", "matthews", "exact", "em", "score", "success", "win"}
-    | {"psnr", "ssim", "top1", "top5", "pass", "hit", "hits", "similarity", "cosine", "margin", "margins"}
-)
 _ALIASES: Final = {"acc": "accuracy", "ppl": "perplexity", "err": "error", "nll": "loss", "rewards": "reward"}
 _COUNTERS: Final = frozenset(
     {"lr", "epoch", "epochs", "step", "steps", "iter", "iteration", "grad", "time", "runtime", "second"}
@@ -132,10 +105,7 @@ def direction(name: str, definitions: Iterable[MetricSpec] = ()) -> Direction | 
     for one in definitions:
         if one.name == name:
             return one.direction
-    found = words(name)
-    if any(word in _MIN for word in found):
-        return "min"
-    return "max" if any(word in _MAX for word in found) else None
+    return told_direction(name)
 
 
 def find(names: Iterable[str], wanted: str) -> str | None:

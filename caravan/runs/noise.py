@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from caravan.runs.student import deviation, difference, holm, mean, seeds_that_tell, shown_with
 from caravan.values.comparison import Judged, MetricRow, Spread, Subject, Versus
-from caravan.values.metric_names import direction_of, judging
+from caravan.values.metric_names import direction_of, judging, told_direction
 from caravan.values.run import RunStatus
 from caravan.values.training import MetricSpec
 
@@ -96,11 +96,15 @@ def _definition(name: str, members: Members) -> tuple[MetricSpec | None, Literal
             if target is not None and target.metric == name:
                 return None, target.direction
     low = name.lower()
-    told = direction_of(name) == "min" or any(word in low for word in _HIGHER)
+    told = told_direction(name) is not None or any(word in low for word in _TELLING)
     return None, direction_of(name) if told else None
 
 
-_HIGHER: Final = ("acc", "f1", "precision", "recall", "auc", "bleu", "rouge", "map", "ndcg", "mrr", "score", "reward")
+_TELLING: Final = (
+    *("acc", "f1", "precision", "recall", "auc", "bleu", "rouge", "map", "ndcg", "mrr", "score", "reward"),
+    *("loss", "perplexity", "error"),
+)
+"""What says it inside a longer word too: `mAP50`, `trainloss`."""
 
 
 def _base(name: str, of: Sequence[Subject]) -> float | None:

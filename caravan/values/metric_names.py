@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, Literal
 
-_LOWER_IS_BETTER: Final = ("loss", "perplexity", "ppl", "error", "wer", "cer", "mae", "mse", "rmse", "bpc", "bits")
+LOWER_IS_BETTER: Final = frozenset(
+    {"loss", "nll", "ce", "crossentropy", "perplexity", "ppl", "error", "err", "wer", "cer", "ter", "mer"}
+    | {"mae", "mse", "rmse", "mape", "bpc", "bpb", "bits", "fid", "eer", "ece", "brier"}
+)
+HIGHER_IS_BETTER: Final = frozenset(
+    {"accuracy", "acc", "f1", "bleu", "sacrebleu", "rouge", "rouge1", "rouge2", "meteor", "chrf", "bertscore"}
+    | {"reward", "rewards", "rew", "return", "returns", "precision", "recall", "auc", "auroc", "roc", "map", "mrr"}
+    | {"ndcg", "iou", "miou", "dice", "r2", "pearson", "spearman", "kappa", "mcc", "matthews", "exact", "em", "score"}
+    | {"success", "win", "psnr", "ssim", "top1", "top5", "pass", "hit", "hits", "similarity", "cosine", "margin"}
+    | {"margins"}
+)
+_JOINED: Final = ("loss", "perplexity", "error")  # long enough to be meant inside a word too: `trainloss`
 _NO_JUDGE: Final = frozenset(
     {"lr", "learning_rate", "epoch", "step", "steps", "global_step", "grad_norm", "time", "memory", "tokens", "mfu"}
 )
@@ -72,6 +83,15 @@ def clear_metric(metrics: Sequence[str]) -> str | None:
     return able[0] if len(able) == 1 else None
 
 
+def told_direction(metric: str) -> Literal["min", "max"] | None:
+    """Whether less or more of it is better, by the words of its name; None where none of them says it."""
+    found = words(metric)
+    if not LOWER_IS_BETTER.isdisjoint(found):
+        return "min"
+    return None if HIGHER_IS_BETTER.isdisjoint(found) else "max"
+
+
 def direction_of(metric: str) -> Literal["min", "max"]:
-    """Whether less or more of it is better, by its name."""
-    return "min" if any(word in metric.lower() for word in _LOWER_IS_BETTER) else "max"
+    """The same for a metric that must have one: where its words say nothing, more of it is better, unless it is some
+    loss or error."""
+    return told_direction(metric) or ("min" if any(word in metric.lower() for word in _JOINED) else "max")

@@ -86,9 +86,6 @@ AMPERE: Final = frozenset({"flash-attn", "transformer-engine", "flash-linear-att
 """Packages that need a GPU of compute capability 8.0 (Ampere) or newer, by their READMEs."""
 
 
-_OTHER_SYSTEM: Final = re.compile(r"(?i)(?:sys_platform|platform_system)\s*==\s*['\"](?:win32|darwin|windows)['\"]")
-
-
 class Need(NamedTuple):
     """A CUDA version (None: not known), the oldest driver for it, and why in a few words. `sure`: by a pin."""
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _KEPT: Final = "provenance"
 _PROBE: Final = TrainingPlan(goal="", command=("train",))
 _RUN_OUTPUTS: Final = re.compile(r"/runs/[0-9a-f]{8}/outputs/?$")
-_NO_PLAN: Final = "A plan is a mapping of fields, like `goal: …` and `command: [train.py]`."
 _SHOWN: Final = 60  # characters of a value in a message
 _MOST: Final = 10  # problems that are told at once
 

@@ -71,11 +71,6 @@ def said_paths(prompt: str) -> frozenset[str]:
 _ANY_TIME: Final = datetime(2001, 1, 1, 12, tzinfo=UTC)  # which fields a sentence sets doesn't depend on the clock
 
 
-def gpu_words(prompt: str) -> str | None:
-    """The GPU type that the sentence names (`A100`, `H100 80GB`), or None."""
-    return next((str(c.value) for c in read_prompt(prompt) if c.path == MODEL), None)
-
-
 def read_sentence(prompt: str, now: datetime | None = None, *, source: str = "prompt") -> Reading:
     """All that a text says. `now`: aware, in the user's zone. `source` names the text in each change's reason."""
     text = _normal(prompt)

@@ -10,8 +10,6 @@ from typing import Final, NamedTuple
 GIB: Final = 1024**3
 
 ADAPTERS: Final = ("lora", "qlora", "dora")
-FROZEN: Final = (*ADAPTERS, "freeze")
-"""Methods that leave the base model's weights as they are."""
 SHARDED_WEIGHTS: Final = ("zero3", "fsdp", "split")
 SHARDED_GRADIENTS: Final = ("zero2", "zero3", "fsdp", "split")
 SHARDED_STATES: Final = ("zero1", "zero2", "zero3", "fsdp", "split")

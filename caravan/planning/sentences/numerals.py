@@ -10,7 +10,7 @@ from typing import Final
 
 from text_to_num import text2num  # a table of words, loaded once; no I/O of ours
 
-from caravan.planning.sentences.common import B, E
+from caravan.planning.sentences.common import E
 
 LANGUAGES: Final = ("en", "de", "fr", "es")
 
@@ -146,9 +146,3 @@ def _han(text: str) -> float | None:
         else:
             whole, part, digit = (whole + part + digit or 1) * 10_000, 0, 0
     return float(whole + part + digit)
-
-
-def number_before(unit: str, *, articles: bool = True) -> str:
-    """Source of a pattern: a number (`n`), maybe a range (`to`), before a unit; with `articles` also `a`."""
-    ones = f"|{ARTICLES}" if articles else ""
-    return rf"{B}(?P<n>{NUMBER}{ones})(?:{RANGE}(?P<to>{NUMBER}))?{unit}"

@@ -13,14 +13,6 @@ from shared.hardware import dtype_of
 from shared.models import loaded_from, refused_model
 from shared.refusals import Refused
 
-METHODS = ("full", "lora")
-
-
-def check_method(args: argparse.Namespace) -> None:
-    """Raise Refused for a method that this type does not have."""
-    if args.method not in METHODS:
-        raise Refused("options", f"--method {args.method[:40]!r} is none of {', '.join(METHODS)}")
-
 
 def load_with_head(auto: Any, args: argparse.Namespace, config: Any, numbers: str, task: str) -> tuple[Any, list[str]]:
     """(model, names of the modules whose weights are new). Weights are in 32 bit unless they stay as they are.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters import make_prompts
-from caravan.terminal.app import PROMPT_COMMANDS, build_app, run
+from caravan.terminal.app import GROUPS, build_app, run
 from caravan.values.prompts import Prompt, remote_name
 from config import load_settings
 from machine import SystemClock
@@ -233,9 +233,9 @@ def test_words_that_mean_no_version(langfuse: LangfuseServer) -> None:
 
 
 def test_every_command_has_its_help(capsys: pytest.CaptureFixture[str]) -> None:
-    for name in PROMPT_COMMANDS:
+    for name in GROUPS["prompts"][1]:
         assert run(Application(), ["prompts", name, "--help"]) == 0
         assert "--json" in capsys.readouterr().out
     (group,) = [g for g in build_app(["prompts"]).registered_groups if g.name == "prompts"]
     assert group.typer_instance is not None
-    assert [c.name for c in group.typer_instance.registered_commands] == list(PROMPT_COMMANDS)
+    assert [c.name for c in group.typer_instance.registered_commands] == list(GROUPS["prompts"][1])

@@ -75,6 +75,18 @@ class LocalControl:
         running = control.status(self._home)
         return document(running) if running else None
 
+    def cache(self) -> dict[str, Json]:
+        """Where it keeps packages and downloads for all jobs, and how many bytes they have."""
+        from caravan.cluster.local import cache
+
+        return {"path": str(cache.place(self._home)), "bytes": cache.size(self._home)}
+
+    def clear_cache(self) -> int:
+        """Remove them; the bytes come back."""
+        from caravan.cluster.local import cache
+
+        return cache.clear(self._home)
+
 
 class BackgroundAgents:
     """Agents that go on without a terminal: a process of their own each, in a session of its own.

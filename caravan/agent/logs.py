@@ -17,6 +17,7 @@ from caravan.agent.training_lines import by_log, head_in
 from caravan.agent.watchdog import Heard
 from caravan.values.errors import ClusterDenied, ClusterError
 from caravan.values.escapes import without_escapes
+from caravan.values.evaluation import figures_line, parse_evaluation
 from caravan.values.log_marks import Series, plainly, without_tokens
 from caravan.values.masking import mask
 from caravan.values.run import Phase, Snapshot
@@ -153,12 +154,20 @@ class LogFollower:
         states, shown, rest = split_lines(data)
         # Names of metrics come out of a line too. Masked before it is cut: half a secret is none that is known.
         self._tell_metrics(source, (self._plain(state) for state in states))
-        lines = [line for piece in shown[-_SHOWN_LINES:] if (line := plainly(self._plain(piece)))]
+        lines = [line for piece in shown[-_SHOWN_LINES:] if (line := plainly(self._shown(piece)))]
         if lines:
             self._last_line = lines[-1]
+            more = len(shown) - _SHOWN_LINES
+            if more > 0:
+                lines = [f"… {more} lines before these, in the log", *lines]
             member = f"[{self._members.get(source[0], 0)}] " if self._nodes > 1 else ""
             self._context.progress.log(source[2], [f"{member}{line}" for line in lines])
         return rest
+
+    def _shown(self, line: bytes) -> str:
+        """A line as a person reads it: of the document that an evaluation prints, its figures."""
+        found = parse_evaluation(line) if line.startswith(b'{"version"') else None
+        return self._plain(line if found is None else figures_line(found).encode())
 
     def _plain(self, line: bytes) -> str:
         text, known = without_escapes(_text(line)), self._context.secrets

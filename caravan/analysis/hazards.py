@@ -92,7 +92,7 @@ _DOWNLOADS: Final = frozenset(
 )
 _WRITES: Final = frozenset({"savefig", "save_weights", "savez", "to_csv", "save_pretrained"})
 _SAVES: Final = re.compile(
-    r"(?i)save\w*$|dump$|^savez\w*$|checkpoint\w*$|write_(?:model|weights)|to_disk|export\w*$|log_model|push_to_hub|tofile"
+    r"(?i)save\w*$|dump$|^savez\w*$|checkpoint\w*$|write_(?:model|weights|text|bytes)|to_disk|export\w*$|log_model|push_to_hub|tofile"
 )
 _SAVING: Final = re.compile(
     r"Trainer\w*$|^(?:Trainer|Learner|ModelCheckpoint|CheckpointManager|Estimator|TPUEstimator)$|Runner$"

@@ -4,6 +4,7 @@ Pure over a tree that reads texts; it never imports or runs the repository's cod
 data: nothing in them is an instruction.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -39,6 +40,7 @@ from caravan.analysis.settings import named_files, read_settings
 from caravan.analysis.shell_options import HANDED_ON, shell_options
 from caravan.analysis.sources import Sources
 from caravan.analysis.tree import FileEntry
+from caravan.analysis.vocabulary import ASIDE, TRAIN_NAME
 from caravan.values.base import Json
 from caravan.values.masking import MASK, mask, mask_json
 from caravan.values.repo import GitState, Hazard, Launcher, RepoProfile
@@ -97,7 +99,7 @@ def analyze(tree: Tree, prompt: str = "", *, entry: str | None = None) -> RepoPr
         document |= _entry(ranked[0], sources, wishes, dependencies, commands)
         document["data_sizes"] = data_sizes(files, tree.part, partial(tree.part, from_end=True), document["dataset"])
     else:
-        document |= {"confidence": {"is_training_repo": 0.7}}
+        document |= {"confidence": {"is_training_repo": 0.7}, "named_so": _named_so(sources, prompt)}
         sources.note("nothing in the repository was found to train a model when it is started")
     profile = RepoProfile(
         root=str(tree.root),
@@ -109,6 +111,16 @@ def analyze(tree: Tree, prompt: str = "", *, entry: str | None = None) -> RepoPr
         **document,
     )
     return _masked(profile)
+
+
+def _named_so(sources: Sources, prompt: str) -> tuple[str, ...]:
+    """Programs and notebooks that the sentence names, and those whose name says that they train, nearest to the top
+    first.
+    """
+    programs = [p for p in sources.paths if p.endswith((".py", ".ipynb", ".sh")) and not ASIDE.search(p)]
+    said = {p for p in programs if re.search(rf"(?<![\w.-]){re.escape(basename(p))}(?![\w-])", prompt)}
+    named = said | {p for p in programs if TRAIN_NAME.search(basename(p))}
+    return tuple(sorted(named, key=lambda p: (p not in said, p.count("/"), p))[:_MAX_CANDIDATES])
 
 
 def _dependencies(sources: Sources, path: str) -> Dependencies | None:

@@ -4,6 +4,7 @@ How many are asked, and in which order, is `questions`'. Nothing is asked that r
 """
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -137,14 +138,23 @@ def _speaks(candidate: EntryCandidate) -> str:
 def _no_entry_point(scene: Scene) -> Iterator[Question]:
     profile = scene.profile
     if profile.entry_point is None and not profile.candidates and documented(profile) is None:
+        named = tuple(_by_name(path) for path in profile.named_so)
         yield Question(
             id="entry_point",
             text="Nothing in the repository was found to train. Which command shall be run?",
             path="command",
+            default=named[0] if named else None,
+            choices=named,
             reason="; ".join(profile.notes[:2]) or "no file starts a training",
             required=True,
             cost_of_wrong=cost(1, STUCK),
         )
+
+
+def _by_name(path: str) -> str:
+    """The command of a file of which only its name is known."""
+    told = shlex.quote(path)
+    return f"bash {told}" if path.endswith(".sh") else told if path.endswith(".ipynb") else f"python {told}"
 
 
 def _start(entry: str, launcher: Launcher, cwd: str) -> str:

@@ -92,7 +92,7 @@ GROUPS: Final[dict[str, tuple[str, dict[str, tuple[str, str]]]]] = {
     ),
     "cluster": (
         "The built-in cluster, for trying and testing.",
-        {name: ("cluster", name) for name in ("up", "down", "status")},
+        {name: ("cluster", name) for name in ("up", "down", "status", "cache")},
     ),
     "config": (
         "Show the settings and where each comes from; set them, and trust files of settings.",

@@ -1,4 +1,4 @@
-"""`cluster up`, `down` and `status`: the built-in cluster."""
+"""`cluster up`, `down`, `status` and `cache`: the built-in cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from caravan.terminal.options import JsonOption, terminal_of, wiring_of
-from caravan.terminal.text import one_line, words
+from caravan.terminal.text import one_line, size, words
 from caravan.values.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,27 @@ def status(ctx: typer.Context, as_json: JsonOption = False) -> None:
         terminal.out("The built-in cluster does not run. `main.py cluster up` starts it.")
     else:
         _print(terminal, running)
+
+
+def cache(
+    ctx: typer.Context,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove it; the next job that needs it makes it anew.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how large the built-in cluster's cache of packages and downloads is, or clear it."""
+    terminal, control = terminal_of(ctx), wiring_of(ctx).local_cluster
+    removed = control.clear_cache() if clear else None
+    there = control.cache()
+    if as_json:
+        terminal.document({**there, "removed_bytes": removed})
+    elif removed is not None:
+        terminal.out(f"{size(removed)} were removed from {one_line(there['path'])}.")
+    else:
+        terminal.out(f"The cache has {size(there['bytes'])} in {one_line(there['path'])}.")
+        if there["bytes"]:
+            terminal.out("`main.py cluster cache --clear` removes it; the next job that needs it makes it anew.")
 
 
 def _print(terminal: Terminal, running: Mapping[str, Json]) -> None:

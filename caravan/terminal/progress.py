@@ -85,10 +85,12 @@ class PlainProgress:
 
     def node(self, name: str, text: str = "") -> None:
         """The agent entered a node."""
-        if name != self._board.node:
+        again = name == self._board.node
+        if not again:
             self._metrics_now()
         self._board.enter(name, text, self._clock.now())
-        self._line(text or DOING.get(name, ""))
+        if text or not again:  # a node that runs in several steps is told once
+            self._line(text or DOING.get(name, ""))
 
     def snapshot(self, snapshot: Snapshot) -> None:
         """The cluster's word on the job, where it changed."""

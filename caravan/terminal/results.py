@@ -19,6 +19,8 @@ from caravan.values.run import EXIT_CODES, DeploymentState, RunStatus
 from caravan.values.samples import peaks_in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from caravan.agent.state import RunState
     from caravan.terminal.streams import Terminal
     from caravan.values.dialogue import Ask, Question
@@ -195,7 +197,7 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     rows: list[tuple[str, str]] = []
     if state is not None:
         rows += _attempt_rows(record, state) if attempts else []
-        rows += [("metrics", words(state.metrics) if state.metrics else "")]
+        rows += [("metrics", metrics_line(state.metrics))]
         rows += [("gate", gate_line(state.gate)), ("registered", state.registered)]
         rows += _used_rows(state)
         rows += [("warning", one_line(text)) for text in state.warnings]
@@ -212,6 +214,16 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     patch = state.diagnosis.patch if state and state.diagnosis and record.status is not RunStatus.SUCCEEDED else ""
     told = [f"  {name:<10} {value}" for name, value in rows if value]
     return lines + told + ([f"  {'suggested':<10} not applied:", *_patch_lines(patch)] if patch else [])
+
+
+def metrics_line(metrics: Mapping[str, float]) -> str:
+    """What was logged last of the metrics that tell of the model, those over held-out data first; without speeds,
+    steps and rates of learning, unless nothing else was logged.
+    """
+    from caravan.values.metric_names import held_out, judging
+
+    first = sorted(judging(tuple(metrics)) or metrics, key=lambda name: not held_out(name))
+    return ", ".join(one_line(f"{name} {metrics[name]:.4g}") for name in first)
 
 
 def prompts_line(used: Json) -> str:

@@ -94,6 +94,14 @@ def money(usd: float | None) -> str:
     return "not known" if usd is None else f"{usd:.2f} USD"
 
 
+def size(amount: Any) -> str:
+    """Bytes as `619 bytes`, `12.6 kB`, `539 MB`, `5.4 GB` (powers of 1000)."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if amount >= least * 0.9995:
+            return f"{amount / least:.3g} {unit}"
+    return f"{amount:.0f} bytes"
+
+
 def span(low: float, high: float, form: Callable[[float], str]) -> str:
     """A range in words by `form`, or one figure when both ends read the same."""
     first, last = form(low), form(high)

@@ -56,6 +56,12 @@ class LocalClusterControl(Protocol):
     def status(self) -> dict[str, Json] | None:
         """What runs, or None."""
 
+    def cache(self) -> dict[str, Json]:
+        """Where it keeps packages and downloads for all jobs (`path`), and how many `bytes` they have."""
+
+    def clear_cache(self) -> int:
+        """Remove them; the bytes come back. Raises UsageError while a job lives that may use them."""
+
 
 class AgentControl(Protocol):
     """Agents that go on with a run without a terminal. The documents name process id and log."""

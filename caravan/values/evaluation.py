@@ -147,6 +147,33 @@ def parse_evaluation(data: bytes) -> EvaluationResult | None:
         return None
 
 
+def figures_line(result: EvaluationResult) -> str:
+    """What an evaluation measured, in one line."""
+    sides = {"held-out data": result.held_out, "training data": result.learnt, "regression set": result.regression}
+    told = [f"error: {result.error}"] if result.error else []
+    for name, side in sides.items():
+        if side is None or not (side.tuned or side.base):
+            continue
+        told.append(f"{name}: {', '.join(_beside(n, v, side.base.get(n)) for n, v in _few(side))}")
+    told += [f"{name} {_told(value)}" for name, value in list(result.metrics.items())[:_FEW]]
+    return f"evaluation by {result.by or 'its program'}: {'; '.join(told) or 'nothing was measured'}"
+
+
+_FEW: Final = 6
+
+
+def _few(side: SideMetrics) -> list[tuple[str, float]]:
+    return list((side.tuned or side.base).items())[:_FEW]
+
+
+def _beside(name: str, value: float, base: float | None) -> str:
+    return f"{name} {_told(value)}" + (f" (base {_told(base)})" if base is not None else "")
+
+
+def _told(value: float) -> str:
+    return f"{value:.4g}"
+
+
 class GateVerdict(StrEnum):
     """What the gate says of a model, or a check of a metric."""
 

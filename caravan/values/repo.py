@@ -164,6 +164,9 @@ class RepoProfile(Value):
     datasets_on_hub: tuple[DatasetAnswer, ...] = Field(default=(), description="what it said of data sets")
     git: GitState | None = None
     notes: tuple[str, ...] = Field(default=(), description="what could not be read, and why")
+    named_so: tuple[str, ...] = Field(
+        default=(), description="files whose name says that they train, where nothing was found that does"
+    )
     files: int = 0
     bytes: int = 0
 

@@ -142,7 +142,7 @@ def test_where_nothing_needs_to_be_asked_that_is_said(world: World) -> None:
     world.drive(world.start(yes=False, prompt="Train it for three epochs, as cheap as possible"))
     notes = "\n".join(world.progress.notes)
     assert "Nothing needs to be asked" in notes
-    assert 'Understood: training.epochs = 3.0 ("three epochs")' in notes
+    assert 'Understood: training.epochs = 3 ("three epochs")' in notes
     assert 'I could not use "as cheap as possible"' in notes
 
 

@@ -1,6 +1,7 @@
 """Following a job's logs: what is shown, which metrics are told, and that nothing is lost between two looks."""
 
 import itertools
+import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -86,7 +87,19 @@ def test_metrics_of_lines_that_are_not_shown_are_told_too(tmp_path: Path) -> Non
     LogFollower(context(tmp_path, cluster, told)).copy(seen())
     assert [row["loss"] for row in told.rows] == [100.0 - n for n in range(100)]
     assert told.lines[-1] == ("stdout", "step 99 loss 1.0")
-    assert len(told.lines) == 20
+    assert told.lines[0] == ("stdout", "… 80 lines before these, in the log")
+    assert len(told.lines) == 21
+
+
+def test_of_the_document_that_an_evaluation_prints_its_figures_are_shown(tmp_path: Path) -> None:
+    cluster, told = Logs(), Told()
+    found = {"version": 1, "by": "lm", "held_out": {"base": {"loss": 2.5}, "tuned": {"loss": 1.23456}, "samples": 9}}
+    cluster.data["stdout"] = f'{json.dumps(found)}\n{{"version": 1 broken\n'.encode()
+    LogFollower(context(tmp_path, cluster, told)).copy(seen())
+    assert told.lines == [
+        ("stdout", "evaluation by lm: held-out data: loss 1.235 (base 2.5)"),
+        ("stdout", '{"version": 1 broken'),
+    ]
 
 
 def test_a_line_in_two_pieces_is_one_line(tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_hazards_of_the_command_and_its_script(tmp_path):
     assert list(found) == [k.value for k in HazardKind if k.value in found]
 
 
+def test_a_model_that_is_written_as_text_or_bytes_is_saved(tmp_path):
+    for call in ("write_text('[1]')", "write_bytes(b'1')"):
+        files = {"train.py": script("", main=f"    path.{call}\n")}
+        files["train.py"] = files["train.py"].replace("optimizer.step()", f"optimizer.step()\n        path.{call}")
+        assert "saves-nothing" not in {h.kind for h in profile_of(tmp_path, files, "Train it").hazards}
+
+
 def test_what_saves_is_not_accused(tmp_path):
     files = {"train.py": script("", main="    torch.save(1, path)\n")}
     files["train.py"] = files["train.py"].replace(

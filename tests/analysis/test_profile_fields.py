@@ -362,3 +362,15 @@ def test_a_configuration_of_the_user_s_and_its_neighbours(tmp_path):
     profile = profile_of(tmp_path, files, "Train the classifier with the transformer (bert) config")
     assert (profile.base_model, profile.dependency_files) == ("roberta-base", ("a/requirements.txt",))
     assert profile.config_files == ("a/configs/bert.cfg",)
+
+
+def test_where_nothing_trains_what_is_named_or_called_so_is_told(tmp_path):
+    files = {
+        "tools/train.py": "print(1)\n",
+        "train_all.sh": "true\n",
+        "go.py": "print(2)\n",
+        "tests/train.py": "x = 1\n",
+    }
+    profile = profile_of(tmp_path, files, "Please run go.py")
+    assert not profile.is_training_repo
+    assert profile.named_so == ("go.py", "train_all.sh", "tools/train.py")

@@ -107,6 +107,7 @@ class FakeLocalCluster:
 
     def __init__(self) -> None:
         self.running: dict[str, Json] | None = None
+        self.cached = 5_400_000_000
 
     def up(self, inventory: Path | None) -> dict[str, Json]:
         self.running = self.running or {
@@ -123,6 +124,13 @@ class FakeLocalCluster:
 
     def status(self) -> dict[str, Json] | None:
         return self.running
+
+    def cache(self) -> dict[str, Json]:
+        return {"path": "/state/cache", "bytes": self.cached}
+
+    def clear_cache(self) -> int:
+        was, self.cached = self.cached, 0
+        return was
 
 
 class FakeAgents:

@@ -4,7 +4,7 @@ from caravan.planning.question_rules import documented
 from caravan.planning.questions import draft_questions, offered
 from caravan.values.failure import FailureClass, PastCase
 from caravan.values.metric_names import clear_metric, judging
-from caravan.values.repo import EntryCandidate, Launcher, ScriptOption, SourceLine
+from caravan.values.repo import EntryCandidate, Launcher, RepoProfile, ScriptOption, SourceLine
 from tests.planning.scenes import builtin, candidates, llm_profile, node, nomad, numpy_profile, volumes
 
 A100 = ("NVIDIA A100-SXM4-80GB", 81920, 4)
@@ -190,3 +190,16 @@ def test_a_needed_option_of_two_fields_is_asked_for_as_a_field_that_there_is() -
     options = (ScriptOption(flag="--batch-size", required=True), ScriptOption(flag="--micro_batch_size"))
     found = draft_questions(llm_profile(options=options), "fine-tune it", nomad(node("a", A100)), ())
     assert {"option:--batch-size": "training.global_batch"}.items() <= {q.id: q.path for q in found}.items()
+
+
+def test_where_nothing_trains_a_program_that_is_called_so_is_offered() -> None:
+    nothing = RepoProfile(
+        root="/r",
+        tree_digest="0" * 64,
+        is_training_repo=False,
+        named_so=("my train.py", "train.ipynb", "train.sh"),
+        notes=("nothing trains",),
+    )
+    (asked,) = (q for q in draft_questions(nothing, "go", builtin(), ()) if q.id == "entry_point")
+    assert asked.choices == ("python 'my train.py'", "train.ipynb", "bash train.sh")
+    assert (asked.default, asked.required) == (asked.choices[0], True)

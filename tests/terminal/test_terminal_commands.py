@@ -212,6 +212,9 @@ def test_cluster(wiring: FakeWiring, tmp_path: Path) -> None:
         (["cluster", "status"], "http://127.0.0.1:1"),
         (["cluster", "down"], "has ended"),
         (["cluster", "down"], "was not running"),
+        (["cluster", "cache"], "5.4 GB in /state/cache"),
+        (["cluster", "cache", "--clear"], "5.4 GB were removed"),
+        (["cluster", "cache"], "0 bytes"),
     ):
         terminal = nobody()
         assert run(wiring, argv, terminal) == 0

@@ -415,7 +415,7 @@ def test_the_result_for_a_person(job: list[str], tmp_path: Path) -> None:
         "cause: Nobody knows",
         "repair: wait a little",
         "training.micro_batch 8 → 4",
-        "loss=0.5",
+        "loss 0.5",
         "path: /o",
         "REPORT.md",
     ):

@@ -48,6 +48,14 @@ def test_every_node_is_described() -> None:
     assert DOING.keys() == NODES.keys()
 
 
+def test_a_node_that_runs_in_several_steps_is_told_once() -> None:
+    terminal = nobody()
+    view = make_view(terminal, FakeClock(), as_json=False)
+    for name in ("evaluate", "evaluate", "diagnose", "evaluate"):
+        view.node(name)
+    assert printed(terminal)[1].splitlines().count(f"evaluate: {DOING['evaluate']}") == 2
+
+
 def test_plain_lines_are_prefixed_by_their_node() -> None:
     terminal = nobody()
     use(make_view(terminal, FakeClock(), as_json=False))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caravan.terminal.text import clean, duration, money, one_line, span, words
+from caravan.terminal.results import metrics_line
+from caravan.terminal.text import clean, duration, money, one_line, size, span, words
 
 _FORBIDDEN_CATEGORIES = {"Cc", "Cs"}
 
@@ -72,3 +73,16 @@ def test_figures_and_values() -> None:
     assert span(1, 1.001, money) == "1.00 USD"
     assert words([1, "a", True, None]) == "1, a, yes, -"
     assert words({"lr": 0.0001}) == "lr=0.0001"
+
+
+def test_size() -> None:
+    assert [size(n) for n in (0, 999, 12_628, 999_900, 539_100_000, 5.4e9)] == [
+        *("0 bytes", "999 bytes", "12.6 kB", "1 MB", "539 MB", "5.4 GB"),
+    ]
+
+
+def test_metrics_that_tell_of_the_model_come_first_and_the_others_not() -> None:
+    logged = {"loss": 1.56991, "eval_loss": 1.66626, "tokens/s": 112735.0, "lr": 0.0004, "step": 370.0}
+    assert metrics_line(logged) == "eval_loss 1.666, loss 1.57"
+    assert metrics_line({"step": 3.0}) == "step 3"
+    assert metrics_line({}) == ""

@@ -87,12 +87,17 @@ def _tell(
     heard: Spoken, questions: tuple[Question, ...], answers: tuple[Answer, ...], context: Context, *, nothing: bool
 ) -> None:
     if heard.changes:
-        said = "; ".join(f"{c.path} = {c.value} ({c.why.removeprefix('prompt: ')})" for c in heard.changes)
+        said = "; ".join(f"{c.path} = {_plain(c.value)} ({c.why.removeprefix('prompt: ')})" for c in heard.changes)
         context.progress.note(f"Understood: {said}")
     for line in (*heard.told, *told_lines(questions, answers)):
         context.progress.note(line)
     if nothing:
         context.progress.note("Nothing needs to be asked: the repository and your words say all that the plan needs.")
+
+
+def _plain(value: Json) -> Json:
+    """A value as a person writes it: 3 for 3.0."""
+    return f"{value:g}" if isinstance(value, float) else value
 
 
 def collect_responses(state: RunState, context: Context) -> Update:
@@ -108,6 +113,7 @@ def collect_responses(state: RunState, context: Context) -> Update:
     answers += given_answers([q for q in questions if q.id not in known], state.request.answers)
     if state.request.yes:
         answers = with_defaults(questions, answers)
+        _tell_defaults(questions, answers, context)
     still_open = _open(questions, answers)
     if still_open:
         again = all(q.id in state.asked_back for q in still_open)
@@ -125,6 +131,18 @@ def collect_responses(state: RunState, context: Context) -> Update:
         "answers": tuple(_confirmed(a, state) for a in answers if a.question_id not in ids | paths),
         "asked_back": joined(state.asked_back, ids),
     }
+
+
+def _tell_defaults(questions: tuple[Question, ...], answers: tuple[Answer, ...], context: Context) -> None:
+    """Say what a person would have been asked, and which of the choices was taken instead."""
+    taken = {a.question_id: a.value for a in answers if not a.by_user and not a.recalled}
+    for question in questions:
+        if question.choices and taken.get(question.id) is not None:
+            others = ", ".join(str(_plain(c)) for c in question.choices if c != taken[question.id])
+            context.progress.note(
+                f"Not asked, by --yes: {question.path} = {_plain(taken[question.id])}; it could be {others}. "
+                f"For another say --set {question.path}=VALUE."
+            )
 
 
 def _open(questions: tuple[Question, ...], answers: tuple[Answer, ...]) -> tuple[Question, ...]:

@@ -182,6 +182,12 @@ def _ask(method: str, cluster: LocalCluster, path: str, seconds: float = _ASK_SE
             raise ClusterUnreachable(f"The built-in cluster at {cluster.address} does not answer: {error}") from error
 
 
+def living(cluster: LocalCluster) -> list[str]:
+    """The ids of jobs that have an allocation which has not ended."""
+    rows = _ask("GET", cluster, "/v1/allocations")
+    return sorted({row["JobID"] for row in rows if row["ClientStatus"] in ("pending", "running")})
+
+
 def stop(home: Path) -> bool:
     """Stop the cluster of that home with all that runs on it; False when none runs.
 

@@ -59,8 +59,10 @@ def found(material: Material) -> Iterator[Block]:
         yield Paragraph(("Nothing in the repository was recognised as a training.",))
     plain = mask_json(profile.model_dump(mode="json"), material.secrets)
     rows: list[tuple[Line, ...]] = []
+    # What the code could spread its training by says nothing of a training in one process.
+    alone = material.plan is not None and material.plan.launch.nodes * material.plan.launch.nproc == 1
     for title, name in _ROWS:
-        value = plain[name]
+        value = None if alone and name == "distributed" else plain[name]
         if value not in (None, "", [], "."):
             rows.append(((title,), code(_listed(value)), _seen(profile, name)))
     if profile.git is not None:

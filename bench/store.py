@@ -1,9 +1,10 @@
 """How long `runs` and `show` take with many runs in the store, beside `--help`.
 
-    python bench/store.py [--runs 1000] [--repeat 5] [--json]
+    python bench/store.py [--runs 1000] [--repeat 5] [--kind sqlite] [--json]
 
-On a SQLite file, and on a PostgreSQL server of its own where its programs are installed. Each figure is the median of
-whole processes, as a ratio to `main.py --help` run in turn with it, so that a slow machine changes little.
+On a SQLite file, and on a PostgreSQL server of its own where its programs are installed. The run that is shown is a
+real one with profile, plan and estimate (a dry run of the demo); the others are rows with ten events each. A figure is
+the median processor time of whole processes, run in turn with `--help`, so that a slow machine changes ratios little.
 """
 
 import argparse
@@ -13,10 +14,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+KINDS = ("sqlite", "postgresql")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -52,48 +53,102 @@ def fill(url: str, count: int) -> str:
     return f"{count // 2:08x}"
 
 
-def seconds(arguments: list[str], environment: dict[str, str]) -> float:
-    """Wall time of one command that must succeed."""
-    start = time.perf_counter()
-    command = [sys.executable, "main.py", *arguments]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+def spent(arguments: list[str], environment: dict[str, str]) -> float:
+    """Milliseconds of the processor that one command takes; it must succeed."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}")
+    return 1000 * (used.ru_utime + used.ru_stime)
 
 
-def ratios(url: str, home: str, count: int, repeat: int) -> dict[str, float]:
-    """`runs` and `show` as ratios to the help page."""
+def one_run(environment: dict[str, str]) -> str:
+    """A run that was planned and not deployed; its id."""
+    words = [
+        "--prompt",
+        "Fine-tune the character model",
+        "--codebase-path",
+        "examples/numpy-lora",
+        "--cluster",
+        "local",
+    ]
+    command = [sys.executable, "main.py"]
+    try:
+        done = subprocess.run(
+            [*command, *words, "--yes", "--dry-run", "--json"],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        subprocess.run([*command, "cluster", "down"], cwd=ROOT, env=environment, check=False, capture_output=True)
+    return str(json.loads(done.stdout)["run_id"])
+
+
+def figures_of(url: str, home: str, count: int, repeat: int) -> dict[str, dict[str, float]]:
+    """Each command's median time, how much more than `--help` that is, and how many times as much."""
     environment = {**os.environ, "CARAVAN_HOME": home, "DATABASE_URL": url, "CARAVAN_LOOK_UP": "0"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process compiles anew what is ours, and that is timed
-    run_id = fill(url, count)
-    found: dict[str, list[float]] = {"runs": [], "show": []}
-    for name, arguments in (("runs", ["runs"]), ("show", ["show", run_id])):
-        seconds(arguments, environment)  # once for the byte code
-        for _ in range(repeat):
-            found[name].append(seconds(arguments, environment) / seconds(["--help"], environment))
-    return {name: round(statistics.median(values), 2) for name, values in found.items()}
+    run_id = one_run(environment)
+    fill(url, count - 1)
+    commands = {
+        "import typer": ["-c", "import typer"],
+        "--help": ["main.py", "--help"],
+        "runs": ["main.py", "runs"],
+        "runs --json": ["main.py", "runs", "--json"],
+        "show": ["main.py", "show", run_id],
+        "show --json": ["main.py", "show", run_id, "--json"],
+    }
+    found: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(repeat + 1):
+        for name, arguments in commands.items():
+            took = spent(arguments, environment)
+            if turn:  # the first one wrote the byte code
+                found[name].append(took)
+    pages = found["--help"]
+    return {
+        name: {
+            "ms": round(statistics.median(values), 1),
+            "more_ms": round(statistics.median(v - p for v, p in zip(values, pages, strict=True)), 1),
+            "times": round(statistics.median(v / p for v, p in zip(values, pages, strict=True)), 2),
+        }
+        for name, values in found.items()
+    }
 
 
-def measure(count: int, repeat: int) -> dict[str, dict[str, float]]:
-    """The ratios on each kind of database that is here."""
-    from tests.needs import postgresql
+def measure(kinds: list[str], count: int, repeat: int) -> dict[str, dict[str, dict[str, float]]]:
+    """The figures on each kind of database that is here."""
+    from tests import needs
 
-    figures = {}
-    with tempfile.TemporaryDirectory() as home:
-        figures["sqlite"] = ratios(f"sqlite:///{home}/c.db", home, count, repeat)
+    found = {}
+    if "sqlite" in kinds:
+        with tempfile.TemporaryDirectory() as home:
+            found["sqlite"] = figures_of(f"sqlite:///{home}/caravan.db", home, count, repeat)
+    if "postgresql" not in kinds:
+        return found
     try:
-        programs = postgresql()
+        programs = needs.postgresql()
     except BaseException as skipped:  # noqa: BLE001 (pytest's way of saying that it is not here)
         print(f"PostgreSQL: {skipped}", file=sys.stderr)
-        return figures
+        return found
     from tests.fakes.postgres import PostgresServer
 
     server = PostgresServer(programs)
     try:
         with tempfile.TemporaryDirectory() as home:
-            figures["postgresql"] = ratios(server.url(server.database()), home, count, repeat)
+            found["postgresql"] = figures_of(server.url(server.database()), home, count, repeat)
     finally:
         server.close()
-    return figures
+    return found
 
 
 def main() -> None:
@@ -101,17 +156,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--kind", choices=KINDS, action="append", help="which database; both without it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    figures = measure(options.runs, options.repeat)
+    figures = measure(options.kind or list(KINDS), options.runs, options.repeat)
     if options.json:
         print(json.dumps(figures))
         return
-    for kind, row in figures.items():
-        print(
-            f"{kind:<11} {options.runs} runs: "
-            + ", ".join(f"{name} {ratio:.2f} times --help" for name, ratio in row.items())
-        )
+    for kind, rows in figures.items():
+        print(f"{kind}, {options.runs} runs (load {os.getloadavg()[0]:.1f})")
+        for name, row in rows.items():
+            print(f"  {name:<14}{row['ms']:7.0f} ms {row['more_ms']:+7.0f} ms beside --help, {row['times']:5.2f} times")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What every test starts from: an environment without the user's settings, and strict checkpoints."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 # Read by LangGraph when it is imported: a type that checkpoints don't know is an error, not a warning.
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
+
+# Agents, clusters and commands are started by the hundred: each would compile anew what it imports, where the machine
+# that runs the tests asks for no bytecode.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None)

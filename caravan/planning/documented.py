@@ -10,20 +10,21 @@ from typing import Final, NamedTuple
 
 from caravan.planning.words import is_value
 from caravan.values.masking import MASK
+from caravan.values.patterns import late
 from caravan.values.repo import Launcher, RepoProfile
 
 DISTRIBUTED: Final = frozenset({Launcher.TORCHRUN, Launcher.ACCELERATE, Launcher.DEEPSPEED})
 """Launchers that start several processes on a node."""
 
-_ASSIGNMENT: Final = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
-_PLACEHOLDER: Final = re.compile(
+_ASSIGNMENT: Final = late(r"^[A-Za-z_][A-Za-z0-9_]*=")
+_PLACEHOLDER: Final = late(
     r"(?:[\w.-]+=)?(?:<(?!\|).*>|\$\{?\w+.*|\$\(.*|`.*`?|\{[A-Za-z][\w./ -]*\}|\.\.\.|…"
     r"|\"\.\.\.\"|\[[^\],\[\"'=]*\s[^\],\[\"']*\]"
     r"|\[(?:(?i:your|path|data|model|file|folder|dir|dataset|config)[\w/ .-]*|[\w-]*_(?i:path|dir|folder|name|file))\]"
     r"|(?i:/?path[_/-](?:to|of)(?:[_/-].*)?|/?your[_ -].*|.*/(?:your[_-]|path/to/).*|x{3,}|changeme|fixme|todo)"
     r"|[A-Z]+_OF_[A-Z_]+|PATH_[A-Z_]+)"
 )
-_FOREIGN: Final = re.compile(
+_FOREIGN: Final = late(
     r"(?:~(?:/|$)|[A-Za-z]:\\|/(?:home|Users|root|mnt|data\d?|datasets?|scratch|fsx|nfs|lustre|gpfs|work|workspace|project"
     r"|projects|storage|export|media|srv|ssd|raid|share|shared|disk\d*|cluster|group|local|s3|efs|models?|content|mount"
     r"|network|net|vol|volumes?|nvme\d*|nas|checkpoints?|ckpts?|output|outputs|opt)(?:/|$))",
@@ -44,7 +45,7 @@ _BARE: Final = frozenset(
     | {"-OO", "-B", "-E", "-I", "-s", "-S", "-v", "--use_env", "--use-env", "--no-python", "--same_network"}
     | {"--bind_cores_to_rank", "--enable_each_rank_log", "--tpu", "--mps", "--use_cpu"}
 )
-_WIRING: Final = re.compile(
+_WIRING: Final = late(
     r"(?:SLURM|SBATCH|PMI|PMIX|OMPI_COMM)_\w+|CUDA_VISIBLE_DEVICES|HIP_VISIBLE_DEVICES|NVIDIA_VISIBLE_DEVICES|MASTER_ADDR"
     r"|MASTER_PORT|WORLD_SIZE|RANK|LOCAL_RANK|NODE_RANK|NNODES|NUM_NODES|GPUS_PER_NODE|NPROC_PER_NODE"
 )
@@ -160,7 +161,7 @@ def read_command(text: str, launcher: Launcher | None = None, *, foreign: bool =
     )
 
 
-_HERE: Final = re.compile(r"(?:\$\(pwd\)|\$\{PWD\}|\$PWD(?!\w)|`pwd`)(?:(/)(?=[\w.])|(?=[\s\"']|$))")
+_HERE: Final = late(r"(?:\$\(pwd\)|\$\{PWD\}|\$PWD(?!\w)|`pwd`)(?:(/)(?=[\w.])|(?=[\s\"']|$))")
 """The directory that the command is run in: a path from there is the same without it."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from caravan.planning.words import plain
+from caravan.values.patterns import late
 from caravan.values.repo import RepoProfile, ScriptOption
 
 KEY_FIELDS: Final = {
@@ -105,27 +106,27 @@ GPU_COUNTS: Final = (
 GPU_SAID: Final = ("num_processes", "world_size", "nproc")
 """Names that count GPUs where a documented command uses them; elsewhere they may count something else."""
 GPU_LISTS: Final = ("gpu_ids", "device_ids", "gpu_list", "cuda_devices", "visible_devices", "device", "gpus", "gpu_id")
-_GLOBAL: Final = re.compile(
+_GLOBAL: Final = late(
     r"\b(?:total|global|effective|overall)\b.{0,30}\bbatch|\bbatch.{0,60}\b(?:all|across)\b.{0,20}"
     r"\b(?:gpus?|devices?|ranks?|workers|processes|cards|nodes?|shards)\b|\bsamples between optimi[sz]er steps",
     re.IGNORECASE,
 )
-_PER_GPU: Final = re.compile(r"(?i)\b(?:per|for each|on each)[- _](?:gpu|device|process|core|rank|worker|replica)")
-_OF_AN_UPDATE: Final = re.compile(r"global|effective|total_train|total_batch", re.IGNORECASE)
-_EACH: Final = re.compile(r"micro|per_(?:device|gpu|process|core|replica)|_gpu$|batch_gpu|local_batch", re.IGNORECASE)
-_COUNTS_TOKENS: Final = re.compile(r"\btokens?\b|\bper ?cent|%\)|fraction", re.IGNORECASE)
-_NOT_SET: Final = re.compile(
+_PER_GPU: Final = late(r"(?i)\b(?:per|for each|on each)[- _](?:gpu|device|process|core|rank|worker|replica)")
+_OF_AN_UPDATE: Final = late(r"global|effective|total_train|total_batch", re.IGNORECASE)
+_EACH: Final = late(r"micro|per_(?:device|gpu|process|core|replica)|_gpu$|batch_gpu|local_batch", re.IGNORECASE)
+_COUNTS_TOKENS: Final = late(r"\btokens?\b|\bper ?cent|%\)|fraction", re.IGNORECASE)
+_NOT_SET: Final = late(
     r"(?i)\b(?:deprecated|do not use|don't use|obsolete|no longer|(?:computed|filled|set) (?:in|at) run-?time)\b"
 )
-_OTHER_STEPS: Final = re.compile(r"(?i)rollout|inference|sampling|denois|diffusion|environment|policy|each|per ")
-_ASIDE: Final = re.compile(
+_OTHER_STEPS: Final = late(r"(?i)rollout|inference|sampling|denois|diffusion|environment|policy|each|per ")
+_ASIDE: Final = late(
     r"(?:^|[_.])(?:eval|evaluation|val|valid|validation|test|infer|inference|predict|generation|sampling|sample|dev|ref"
     r"|reference|reward|critic|teacher|export|benchmark|callbacks|logger|wandb)(?:[_.]|$)",
     re.IGNORECASE,
 )
 
 
-_TRACKER: Final = re.compile(
+_TRACKER: Final = late(
     r"(?:^|[._])(?:wandb|comet(?:_ml)?|mlflow|neptune|clearml|swanlab|tensorboard|aim)(?:[._]|$)|(?:^|[._])project(?:_name)?$",
     re.IGNORECASE,
 )

@@ -13,6 +13,7 @@ from caravan.planning.config_files import changeable, laid_over
 from caravan.planning.flag_names import is_switch, last_name
 from caravan.planning.words import plain, without
 from caravan.values.base import Json
+from caravan.values.patterns import late
 from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import RepoProfile, ScriptOption
 
@@ -56,13 +57,13 @@ _WITH_TRAINER: Final = frozenset(
     {"transformers", "trl", "accelerate", "axolotl", "lightning", "pytorch_lightning", "composer"}
 )
 """Libraries that report to whatever tracker is installed beside them."""
-_PUSH: Final = re.compile(
+_PUSH: Final = late(
     r"\b(?:push|upload|publish|share|hochladen|publier|subir)\w*\b.{0,40}\b(?:hub|hugging ?face)\b", re.IGNORECASE
 )
-_DENIED: Final = re.compile(
+_DENIED: Final = late(
     r"(?:\bno|\bnot|\bnever|\bwithout|n't|\bdisable\w*|\bskip|\bavoid)\W+(?:\w+\W+){0,3}$", re.IGNORECASE
 )
-_NAMES: Final = re.compile(
+_NAMES: Final = late(
     r"(?:use_|with_|enable_|log_(?:to_|with_)?|report_)?(?:wandb|wb|comet|comet_ml|neptune|clearml|swanlab|tracking|track)"
     r"(?:_log|_logging|_logger|_enabled?|_on|_report)?"
 )

@@ -8,6 +8,8 @@
 Folders have mode 0700, files 0600. It must not know what is in plans and jobs beyond how to write them.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -22,13 +24,15 @@ from caravan.runs.files import make_folder, publish, state_errors, temporary_bes
 from caravan.runs.logs import LogCopies
 from caravan.values.base import Json
 from caravan.values.errors import RunBusy, StateError, UsageError
-from caravan.values.handover import Carried
 from caravan.values.masking import mask
-from caravan.values.plan import CodeSource, TrainingPlan
-from caravan.values.reports import RunReport
+from caravan.values.plan import CodeSource
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
+
+    from caravan.values.handover import Carried
+    from caravan.values.plan import TrainingPlan
+    from caravan.values.reports import RunReport
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _PAPER: Final = re.compile(
@@ -193,6 +197,8 @@ class DiskFolder:
 
     def carried(self) -> Carried | None:
         """What `save_carried` wrote, or None. Raises StateError when it can't be read: policies are in it."""
+        from caravan.values.handover import Carried  # brings much along, which most commands don't need
+
         path = self._path / "carried.json"
         try:
             return Carried.model_validate_json(path.read_bytes())

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.results import PAGE
 from caravan.values.errors import CaravanError, RunBusy, StateError, UsageError
-from caravan.values.handover import Carried, Stationed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
-    from caravan.values.handover import AgentPlace, Bundle
+    from caravan.values.handover import AgentPlace, Bundle, Carried, Stationed
     from caravan.values.job import ClusterFacts
     from caravan.values.run import RunRecord, RunRequest
 
@@ -72,6 +71,7 @@ def send(wiring: Wiring, record: RunRecord, *, templates: Path, send_secrets: bo
     from caravan.agent import station
     from caravan.planning.agent_job import agent_job, agent_job_id, lent_at
     from caravan.runs.bundle import gather
+    from caravan.values.handover import Stationed
 
     folder, store = wiring.folder(record.id), wiring.store()
     request = record.request.model_copy(update={"send_secrets": send_secrets or record.request.send_secrets})
@@ -134,6 +134,8 @@ def _keep_trace(wiring: Wiring, bundle: Bundle) -> None:
 
 
 def _carried(wiring: Wiring, request: RunRequest, folder: RunFolder) -> Carried:
+    from caravan.values.handover import Carried
+
     site = wiring.site(request)
     if site is not None:
         profile = site.profile.model_copy(update=dict.fromkeys(_AT_HOME))
@@ -187,6 +189,7 @@ def leave(wiring: Wiring, run_id: str, file: Path, driver: Driver) -> None:
     """
     from caravan.runs.bundle import gather, pack
     from caravan.runs.files import state_errors, write_file
+    from caravan.values.handover import Carried
 
     folder = wiring.folder(run_id)
     bundle = gather(wiring.store(), folder, run_id, driver.export(run_id), folder.carried() or Carried())
@@ -211,7 +214,11 @@ def station_of(folder: RunFolder) -> Stationed | None:
     """Where the run's agent on the cluster is, or was until it is brought back; None: it was never handed over so."""
     told = folder.agent()
     document = told.get(_KEY) if isinstance(told, dict) else None
-    return Stationed.model_validate(document) if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        return None
+    from caravan.values.handover import Stationed
+
+    return Stationed.model_validate(document)
 
 
 def works_there(wiring: Wiring, record: RunRecord) -> Stationed | None:

@@ -5,7 +5,8 @@ Nothing goes wrong here: where something can't be read, nothing is offered.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from caravan.values.errors import CaravanError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from caravan.terminal.wiring import Wiring
 
 _RUNS: Final = 200  # the newest of them
+_LINE: Final = 80  # characters of what a value is
 _FILES: Final = ("FILE", "PATH", "DIR", "LOG", "PLACE")
 _EVERYWHERE: Final = {
     "--config": "File with settings and profiles.",
@@ -104,13 +106,14 @@ def _options(command: Any) -> Pairs:
 
 
 def _fitting(pairs: Iterable[tuple[str, str]], current: str) -> Pairs:
-    return [(value, " ".join(text.split())) for value, text in pairs if value.startswith(current)]
+    return [(value, " ".join(text.split())[:_LINE]) for value, text in pairs if value.startswith(current)]
 
 
 def _values(wiring: Wiring, param: Any, command: str, current: str) -> tuple[str, Pairs]:
-    choices = getattr(param.type, "choices", None)
-    if choices:
-        return ":values", _fitting([(str(getattr(c, "value", c)), "") for c in choices], current)
+    annotation = param.type_descriptor.annotation
+    enums = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, Enum)]
+    if enums:
+        return ":values", _fitting([(str(choice.value), "") for choice in enums[0]], current)
     kind = (param.metavar or "").strip("[]…. ")
     own = _BY_PLACE.get((command, param.name)) or _BY_PLACE.get((command.split(" ")[0], param.name))
     if own is None and "--type" in param.opts:

@@ -38,10 +38,13 @@ def up(
         terminal.out("It is for trying: it runs tasks as processes and never pretends that a declared GPU is real.")
 
 
-def down(ctx: typer.Context) -> None:
+def down(ctx: typer.Context, as_json: JsonOption = False) -> None:
     """End the built-in cluster."""
-    ended = wiring_of(ctx).local_cluster.down()
-    terminal_of(ctx).out("The built-in cluster has ended." if ended else "The built-in cluster was not running.")
+    terminal, ended = terminal_of(ctx), wiring_of(ctx).local_cluster.down()
+    if as_json:
+        terminal.document({"running": False, "ended": ended})
+        return
+    terminal.out("The built-in cluster has ended." if ended else "The built-in cluster was not running.")
 
 
 def status(ctx: typer.Context, as_json: JsonOption = False) -> None:

@@ -28,7 +28,8 @@ def compare(
     named_only: Annotated[
         bool, typer.Option("--named-only", help="Take no other seeds of the same plan from the store.")
     ] = False,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file with it.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there too, as one HTML file.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", hidden=True)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Set runs side by side: plans, code, data, metrics with their spread over seeds, cost.
@@ -42,9 +43,10 @@ def compare(
     from caravan.runs.comparison import compare_runs
 
     found = compare_runs(subjects, tuple(metric or ()))
-    if html is not None:
-        _write(wiring, html, found)
-        terminal.err(f"Written to {html}.")
+    place = output or html
+    if place is not None:
+        _write(wiring, place, found)
+        terminal.err(f"Written to {place}.")
     if as_json:
         terminal.document(found.model_dump(mode="json"))
         return

@@ -10,11 +10,11 @@ import os
 import shutil
 import stat
 import threading
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
-from caravan.terminal.options import JsonOption, terminal_of, wiring_of
+from caravan.terminal.options import ClusterOption, JsonOption, terminal_of, wiring_of
 from caravan.values.checkup import AREA_EXIT_CODES, Area, Finding, Level
 from caravan.values.errors import CaravanError, ClusterError, ServiceError, StateError
 from caravan.values.job import ClusterKind
@@ -38,9 +38,7 @@ _LEAST_MB: Final = 50
 
 def doctor(
     ctx: typer.Context,
-    cluster: Annotated[
-        str | None, typer.Option("--cluster", metavar="NAME", help="`local`, a profile's name, or an address.")
-    ] = None,
+    cluster: ClusterOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Check settings, services, and the cluster with the token's rights.

@@ -23,7 +23,7 @@ def estimate(
         str | None, typer.Argument(metavar="PATH", help="Path or git URL of a repository.", show_default=False)
     ] = None,
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="With PATH: what to train, in a sentence.")] = None,
-    plan: Annotated[str | None, typer.Option(metavar="FILE", help="A plan file, as `plan --out` writes it.")] = None,
+    plan: Annotated[str | None, typer.Option(metavar="FILE", help="A plan file, as `plan --output` writes it.")] = None,
     jsonl: Annotated[
         str | None, typer.Option(metavar="FILE", help="Many trainings: a JSON line for each in, one for each out.")
     ] = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from caravan.terminal.options import RunArgument, terminal_of, wiring_of
+from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
 from caravan.terminal.text import one_line
 from caravan.values.errors import StateError, UsageError
 from caravan.values.log_marks import without_tokens
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from caravan.terminal.lookup import LogOf
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
+    from caravan.values.base import Json
     from caravan.values.run import Purpose, RunRecord
 
 _PIECE = 1 << 20  # bytes read at once
@@ -34,13 +35,18 @@ def logs(
         bool, typer.Option("--evaluation", help="The log of the job that evaluates the model, not the training's.")
     ] = False,
     tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="Begin with the last N lines.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the logs of a run's tasks.
 
     It is the training's log; where a job of its own evaluates the model, --evaluation prints that one's. Which task of
-    which attempt follows is said on stderr, so that what is piped is the log alone.
+    which attempt follows is said on stderr, so that what is piped is the log alone. With --json the logs stand in one
+    document, each with attempt, allocation and task.
     """
     from caravan.values.run import ENDED, Purpose
+
+    if as_json and follow:
+        raise UsageError("--follow prints without end, and --json one document.", hint="Leave one of them out.")
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     store = wiring.store()
@@ -55,13 +61,18 @@ def logs(
         raise UsageError(f"{whose} has no evaluation job. What its training evaluates itself is in the training's log.")
     purpose = Purpose.EVALUATE if evaluation else Purpose.TRAIN
     printer = _LogPrinter(wiring, terminal, record.id, "stderr" if stderr else "stdout", attempt, purpose)
+    printer.collects = as_json
     if record.status not in ENDED and not folder.is_held() and attempt in (None, known):
         _print_from_cluster(wiring, terminal, record, printer, follow=follow, tail=tail)
     else:
         if tail is not None:
             printer.skip_to_last(folder.log_files(), tail)
         _print_copies(wiring, terminal, record.id, printer, follow=follow)
-    if not printer.finish() and tail != 0:
+    there_is = printer.finish()
+    if as_json:
+        terminal.document({"run_id": record.id, "stream": printer.stream, "logs": printer.collected()})
+        return
+    if not there_is and tail != 0:
         other = "stdout" if stderr else "stderr"
         there = any(_has_lines(file) for file in printer.chosen(folder.log_files(), other))
         hint = f"; its {other} has lines ({'without' if stderr else 'with'} --stderr)" if there else ""
@@ -148,6 +159,32 @@ class _LogPrinter:
         self._offsets: dict[Path, int] = {}
         self._rest: dict[Path, bytes] = {}
         self._current = ""
+        self.collects = False
+        self._texts: dict[Path, list[str]] = {}
+
+    def collected(self) -> list[Json]:
+        """What was printed, for a program: a log each, with whose it is."""
+        found: list[Json] = []
+        for file, texts in self._texts.items():
+            alloc, task, whose = _alloc(file), self._task(file), self._of(file)
+            about: dict[str, Json] = {
+                "attempt": whose.attempt,
+                "purpose": whose.purpose.value,
+                "node": whose.node or None,
+            }
+            found.append({**about, "allocation": alloc, "task": task, "path": str(file), "text": "\n".join(texts)})
+        return found
+
+    def _write(self, file: Path, text: bytes) -> None:
+        words = text.decode("utf-8", "replace")
+        if self.collects:
+            self._texts.setdefault(file, []).append(words)
+            return
+        self._head(file)
+        self._terminal.raw(words)
+
+    def _task(self, file: Path) -> str:
+        return file.name.partition(".")[2].removesuffix(f".{self.stream}.log")
 
     def skip_to_last(self, files: Sequence[Path], lines: int) -> None:
         """Pass over everything but the last `lines` lines of all files together."""
@@ -212,10 +249,9 @@ class _LogPrinter:
         for file, rest in self._rest.items():
             if rest:
                 self._rest[file] = b""
-                self._head(file)
-                self._terminal.raw(rest.decode("utf-8", "replace"))
+                self._write(file, rest)
         self._terminal.stdout.flush()
-        return bool(self._current)
+        return bool(self._current or self._texts)
 
     def _print_file(self, file: Path) -> None:
         try:
@@ -224,9 +260,9 @@ class _LogPrinter:
                 while piece := stream.read(_PIECE):
                     self._offsets[file] = self._offsets.get(file, 0) + len(piece)
                     whole, _, self._rest[file] = (self._rest.get(file, b"") + piece).rpartition(b"\n")
-                    if shown := without_tokens(whole + b"\n")[:-1]:
-                        self._head(file)
-                        self._terminal.raw(shown.decode("utf-8", "replace"))
+                    if shown := without_tokens(whole + b"
+")[:-1]:
+                        self._write(file, shown)
         except OSError as error:
             raise StateError(f"The log {file} can't be read ({error.strerror}).") from error
         self._terminal.stdout.flush()
@@ -238,8 +274,7 @@ class _LogPrinter:
         if file.name != self._current:
             self._current = file.name
             self._terminal.stdout.flush()
-            alloc, _, rest = file.name.partition(".")
-            task = rest.removesuffix(f".{self.stream}.log")
+            alloc, task = _alloc(file), self._task(file)
             whose = self._of(file)
             attempt, where = (f"attempt {whose.attempt}, " if whose.attempt else ""), whose.node and f" on {whose.node}"
             what = f"evaluation of {attempt}" if whose.purpose is Purpose.EVALUATE else attempt

@@ -30,7 +30,7 @@ def list_models(
     stage: Annotated[
         str | None, typer.Option(metavar="STAGE", help="Only those: candidate, staging, production or archived.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(metavar="METRIC", help="Show this metric, and the best first.")] = None,
+    metric: Annotated[str | None, typer.Option(metavar="NAME", help="Show this metric, and the best first.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: JsonOption = False,
 ) -> None:

@@ -38,7 +38,7 @@ ThroughJobOption = Annotated[
 JobYesOption = Annotated[bool, typer.Option("--yes", help="Deploy that job without asking.")]
 ClusterOption = Annotated[
     str | None,
-    typer.Option(metavar="CLUSTER", help="The cluster that has its files, where its run was deleted here."),
+    typer.Option(metavar="local|URL|PROFILE", help="The cluster that has its files, where its run was deleted here."),
 ]
 HOW: Final = (
     "A run whose model passes its gate registers it at its end; `main.py models register RUN` registers one by hand."

@@ -32,7 +32,8 @@ def promote(
             show_default=False,
         ),
     ] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="The same, as an option.")] = None,
+    to: Annotated[str | None, typer.Option("--stage", metavar="STAGE", help="The same, as an option.")] = None,
+    once_to: Annotated[str | None, typer.Option("--to", hidden=True)] = None,
     why: WhyOption = "",
     force: Annotated[
         bool, typer.Option("--force", help="Also one that failed its gate or was never checked; needs --why.")
@@ -44,6 +45,7 @@ def promote(
 
     At most one version of a model is in production: the one before it is archived.
     """
+    to = to or once_to
     if stage and to and stage != to:
         raise UsageError(f"Two stages were named: {one_line(stage, 40)} and {one_line(to, 40)}.", hint="Name one.")
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)

@@ -20,6 +20,15 @@ OnClusterOption = Annotated[
     bool,
     typer.Option("--on-cluster", help="Once the job is deployed, go on as a job of the cluster: without this machine."),
 ]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="local|URL|PROFILE",
+        help="The cluster; else NOMAD_ADDR, default_cluster, the built-in.",
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 SetsOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Set a field of the plan; repeatable.")
 ]

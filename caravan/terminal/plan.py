@@ -25,7 +25,7 @@ _PAPER_ENDS = "budget_gate"  # what comes after the estimate needs a cluster
 def plan(
     ctx: typer.Context,
     path: Annotated[
-        str | None, typer.Argument(metavar="PATH", help="Path or git URL of a repository.", show_default=False)
+        str | None, typer.Argument(metavar="PATH_OR_URL", help="Path or git URL of a repository.", show_default=False)
     ] = None,
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="What to train, in a sentence.")] = None,
     plan_file: Annotated[
@@ -44,14 +44,15 @@ def plan(
     inventory: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Plan for the nodes of an inventory file.")
     ] = None,
-    out: Annotated[
+    output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the plan there, to be changed and run with --plan.")
     ] = None,
+    out: Annotated[Path | None, typer.Option("--out", hidden=True)] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Show and write the plan for a repository, without a cluster or for one.
 
-    Nothing is deployed, and nothing is written but the file that --out names.
+    Nothing is deployed, and nothing is written but the file that --output names.
     """
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     if check is not None:
@@ -75,7 +76,7 @@ def plan(
             kind=kind,
             nowhere=cluster is None and inventory is None,
         )
-        place = _writable(out, request.source) if out is not None else None
+        place = _writable(output or out, request.source) if output or out else None
         from caravan.terminal.plan_view import show_drawn_up
 
         return show_drawn_up(terminal, drawn_up(aside, terminal, request, as_json=as_json), place, as_json=as_json)
@@ -112,7 +113,7 @@ def _writable(out: Path, source: str) -> Path:
         inside = place.parent.resolve()
         if inside == Path(source).resolve() or Path(source).resolve() in inside.parents:
             raise UsageError(
-                f"{out} is in the repository, which is never changed.", hint="Name a file outside it, with --out."
+                f"{out} is in the repository, which is never changed.", hint="Name a file outside it, with --output."
             )
     if place.is_dir() or not place.parent.is_dir():
         raise UsageError(f"{out} is no file that can be written.", hint="Name a file in a directory that is there.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from caravan.terminal.options import RunArgument, terminal_of, wiring_of
+from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
 from caravan.terminal.stopping import end, jobs_that_live, open_deployments, running_jobs, stop_jobs, stop_run
 from caravan.terminal.text import one_line
 from caravan.values.errors import RunBusy, UsageError
@@ -15,11 +15,12 @@ from caravan.values.errors import RunBusy, UsageError
 if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
+    from caravan.values.base import Json
     from caravan.values.registry import ModelVersion
     from caravan.values.run import Deployment, RunRecord
 
 
-def stop(ctx: typer.Context, run: RunArgument) -> None:
+def stop(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
     """Stop a run and its job on the cluster.
 
     Nothing is repaired afterwards. Stopping twice is stopping once. Of a run that had ended, a job that still runs is
@@ -30,11 +31,13 @@ def stop(ctx: typer.Context, run: RunArgument) -> None:
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     record = call_back(wiring, wiring.store().run(run))
-    if record.status in ENDED and record.status is not RunStatus.STOPPED:
+    ended = record.status in ENDED and record.status is not RunStatus.STOPPED
+    if ended:
         living = jobs_that_live(wiring, record)
         end(wiring, record, living.ours)
         jobs = f" Its job {_named(living.ours)} still ran and was told to end." if living.ours else ""
-        terminal.out(f"Run {record.id} had ended already ({record.status.value}).{jobs}")
+        told = [one_line(deployment.job_id) for deployment in living.ours]
+        said = f"Run {record.id} had ended already ({record.status.value}).{jobs}"
     else:
         before = [] if record.status is RunStatus.STOPPED else open_deployments(wiring, record)
         stopped = stop_run(wiring, record)
@@ -42,9 +45,19 @@ def stop(ctx: typer.Context, run: RunArgument) -> None:
         nothing = "" if living.others else " No job of it was left to end."
         stopped += [job for job in _told(wiring, record, before) if job not in stopped]
         jobs = f" Its job {', '.join(stopped)} was told to end." if stopped else nothing
-        terminal.out(f"Run {record.id} is stopped.{jobs}")
-        if open_deployments(wiring, record):
+        told, said = stopped, f"Run {record.id} is stopped.{jobs}"
+    unfinished = not ended and bool(open_deployments(wiring, record))
+    if as_json:
+        if unfinished:
             _write_down(wiring, terminal, record)
+        left: list[Json] = [{"job_id": d.job_id, "namespace": d.namespace} for d in living.others]
+        status = wiring.store().run(record.id).status.value
+        ended_jobs: list[Json] = list(told)
+        terminal.document({"run_id": record.id, "status": status, "stopped": ended_jobs, "left_alone": left})
+        return
+    terminal.out(said)
+    if unfinished:
+        _write_down(wiring, terminal, record)
     for deployment in living.others:
         space = f"-namespace={one_line(deployment.namespace)} " if deployment.namespace != "default" else ""
         job = one_line(deployment.job_id)
@@ -85,6 +98,7 @@ def delete(
     ctx: typer.Context,
     run: RunArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask, and stop a job that still runs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete a run with its logs and outputs."""
     from caravan.terminal.oncluster import bring_back
@@ -96,7 +110,10 @@ def delete(
     with folder.lock():
         running, model = running_jobs(wiring, record), _model_that_goes(wiring, record)
         if not yes and not _may_delete(terminal, record, running, model):
-            terminal.out(f"Run {record.id} was not deleted.")
+            if as_json:
+                terminal.document({"run_id": record.id, "deleted": False})
+            else:
+                terminal.out(f"Run {record.id} was not deleted.")
             return
         if running:
             stop_jobs(wiring, record)
@@ -108,6 +125,9 @@ def delete(
             file.unlink(missing_ok=True)
         folder.delete()
         store.delete_run(record.id)  # last: a deletion that was cut short can be repeated
+    if as_json:
+        terminal.document({"run_id": record.id, "deleted": True, "model_without_files": model.ref if model else None})
+        return
     gone = f" {model.ref} stays registered, and its files are gone." if model else ""
     terminal.out(f"Run {record.id} is deleted.{gone}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from caravan.terminal.options import JsonOption, terminal_of, wiring_of
+from caravan.terminal.options import ClusterOption, JsonOption, terminal_of, wiring_of
 from caravan.values.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,14 +21,13 @@ def serve_model(
         str | None, typer.Argument(metavar="[MODEL]", help="Model on the hub; without it the best that fits.")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option(help="How many GPUs of one node; 0: none, for a program of one's own.")
+        int | None, typer.Option(metavar="N", help="How many GPUs of one node; 0: none, for a program of one's own.")
     ] = None,
-    gpu_model: Annotated[str | None, typer.Option(metavar="NAME", help="Type of GPU, or a part of its name.")] = None,
+    gpu: Annotated[str | None, typer.Option(metavar="TYPE", help="Type of GPU, or a part of its name.")] = None,
+    gpu_model: Annotated[str | None, typer.Option("--gpu-model", hidden=True)] = None,
     context: Annotated[int | None, typer.Option(metavar="TOKENS", help="Longest prompt and reply together.")] = None,
     quantization: Annotated[str | None, typer.Option(metavar="KIND", help="Weights: bf16, fp16, fp8 or awq.")] = None,
-    cluster: Annotated[
-        str | None, typer.Option("--cluster", metavar="NAME", help="`local`, a profile's name, or an address.")
-    ] = None,
+    cluster: ClusterOption = None,
     namespace: Annotated[str | None, typer.Option(help="Nomad namespace.")] = None,
     node_pool: Annotated[str | None, typer.Option(help="Node pool.")] = None,
     sets: Annotated[
@@ -38,7 +37,7 @@ def serve_model(
         str | None, typer.Option(metavar="NAME", help="Host or CSI volume that keeps the weights.")
     ] = None,
     image: Annotated[str | None, typer.Option(help="Image in place of vLLM's.")] = None,
-    name: Annotated[str, typer.Option(help="Name of job and service.")] = "caravan-model",
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of job and service.")] = "caravan-model",
     hub_token: Annotated[
         bool, typer.Option("--hub-token", help="Give the job HF_TOKEN of the Nomad variable nomad/jobs.")
     ] = False,
@@ -85,7 +84,7 @@ def serve_model(
         model=model,
         shape=_shape(wiring, model) if model and gpus != 0 else None,
         gpus=gpus,
-        gpu_model=gpu_model,
+        gpu_model=gpu or gpu_model,
         options=options,
         node_pool=node_pool,
         volume=volume,

@@ -9,6 +9,7 @@ import typer
 from caravan.terminal.inputs import make_request
 from caravan.terminal.options import (
     AnswersOption,
+    ClusterOption,
     DetachOption,
     JsonOption,
     OnClusterOption,
@@ -38,7 +39,7 @@ def train(
     answers: AnswersOption = None,
     sets: SetsOption = None,
     plan: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Run a plan file, as `plan --out` writes it.")
+        str | None, typer.Option(metavar="FILE", help="Run a plan file, as `plan --output` writes it.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Take defaults, approve within the soft limit.")] = False,
     budget: Annotated[float | None, typer.Option(metavar="USD", help="What the whole run may cost.")] = None,
@@ -47,10 +48,7 @@ def train(
         bool,
         typer.Option("--send-secrets", help="Write secrets that the job needs to the cluster, from this environment."),
     ] = False,
-    cluster: Annotated[
-        str | None,
-        typer.Option(metavar="local|URL|PROFILE", help="The cluster; else NOMAD_ADDR, default_cluster, the built-in."),
-    ] = None,
+    cluster: ClusterOption = None,
     config: Annotated[  # noqa: ARG001  (`main.py` reads it, wherever it stands)
         str | None,
         typer.Option(metavar="FILE", help="Settings and cluster profiles, in place of all other files; any command."),

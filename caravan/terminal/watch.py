@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from caravan.terminal.options import terminal_of, wiring_of
+from caravan.terminal.options import JsonOption, terminal_of, wiring_of
 from caravan.terminal.text import joined
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from caravan.terminal.progress import View
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
+    from caravan.values.base import Json
     from caravan.values.run import RunRecord
 
 _PAUSE_S = 1.0
@@ -27,12 +28,13 @@ def watch(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN...", help="Run ids, or their beginnings.", show_default=False)
     ],
+    as_json: JsonOption = False,
 ) -> int:
     """Watch runs until they end; Ctrl-C leaves them alone.
 
-    The exit code is the run's; of several runs the highest.
+    The exit code is the run's; of several runs the highest. With --json one document at the end has them all (`runs`).
     """
-    from caravan.terminal.results import show_result
+    from caravan.terminal.results import document, show_result
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     store = wiring.store()
@@ -40,12 +42,19 @@ def watch(
     codes = _watch(wiring, terminal, list(records.values()))
     if codes is None:
         what = "the run is" if len(records) == 1 else "the runs are"
+        if as_json:
+            runs_left: list[Json] = [{"run_id": i, "status": store.run(i).status.value} for i in records]
+            terminal.document({"runs": runs_left, "exit_code": _DETACHED})
         terminal.err(f"Left; {what} not changed by that. Watch again with `main.py watch {joined(records, ' ')}`.")
         return _DETACHED
     from caravan.terminal.lookup import look_up
 
-    for run_id in records:
-        show_result(terminal, look_up(wiring, store.run(run_id)), as_json=False)
+    results = [look_up(wiring, store.run(run_id)) for run_id in records]
+    if as_json:
+        terminal.document({"runs": [document(result) for result in results], "exit_code": max(codes)})
+        return max(codes)
+    for result in results:
+        show_result(terminal, result, as_json=False)
     return max(codes)
 
 

@@ -28,6 +28,8 @@ from caravan.values.run import ENDED, RunRecord, RunRequest, RunStatus
 from caravan.values.settings import SettingRow
 from caravan.values.target import Site, Target
 from caravan.values.trace import Trace
+from config_control import ConfigControl
+from config_files import Found
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.folder import PlainFolder
@@ -340,7 +342,10 @@ class FakeWiring:
 
     @property
     def config_control(self) -> ConfigFiles:
-        raise NotImplementedError("the files of settings are tried with the real ones")
+        return ConfigControl(Found)
+
+    def optimisation(self, *_: Any) -> AbstractContextManager[Any]:
+        raise UsageError("There is no language model.", hint="Set CARAVAN_MODEL_URL.")
 
     def on_note(self, told: Callable[[str], None]) -> None:
         self.told = told

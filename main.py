@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from caravan.terminal.langfuse_checks import LangfuseServer
     from caravan.training.loading import Types
     from caravan.values.base import Json
-    from caravan.values.checkup import Examination
+    from caravan.values.checkup import Examination, Finding
     from caravan.values.database import DatabaseFacts
     from caravan.values.environment import ImageAnswer
     from caravan.values.handover import AgentPlace, Carried
@@ -324,6 +324,14 @@ class Application:
             made, kept_back = self._nomad(access, timeout=_PROBE_S), access.note
         with closing(made) as cluster:
             return cluster.examine().model_copy(update={"kept_back": kept_back})
+
+    def surroundings(self, request: RunRequest) -> Sequence[tuple[str, Callable[[], Finding]]]:
+        """What a run there needs beside the cluster, each as a look."""
+        from config import process_environment
+        from profiles import find_site
+        from surroundings import looks
+
+        return looks(self._settings, find_site(request, self._profiles), process_environment())
 
     def images(self, request: RunRequest) -> tuple[ImageAnswer, ...]:
         """What registries say of the images that settings and profile name."""
@@ -788,5 +796,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         application.close()
 
 
+def _end(code: int) -> None:
+    """End the process. A check of `doctor` that hangs would crash the interpreter on its way out, or hold it."""
+    import threading
+
+    if any(thread.name == "caravan-doctor" for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _end(main())

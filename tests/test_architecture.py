@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "langfuse_patience": frozenset({"ports"}),
     "optimizing": frozenset({"values", "ports", "config", "adapters", "agent", "offline", "langfuse_client"}),
     "profiles": frozenset({"values", "config", "config_files"}),
+    "surroundings": frozenset({"values", "config", "profiles", "runs"}),
     "policies": frozenset({"values", "config", "config_files", "profiles"}),
     "pricing": frozenset({"values", "config", "config_files", "profiles"}),
     "prompts": frozenset(
@@ -85,6 +86,7 @@ TOP = frozenset(
         "config_control",
         "profiles",
         "policies",
+        "surroundings",
         "pricing",
         "prompts",
         "prompt_shelf",

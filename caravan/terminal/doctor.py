@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from caravan.terminal.options import ClusterOption, JsonOption, terminal_of, wiring_of
+from caravan.terminal.road_checks import THREAD, config_findings, price_finding, road_findings
 from caravan.values.checkup import AREA_EXIT_CODES, Area, Finding, Level
 from caravan.values.errors import CaravanError, ClusterError, ServiceError, StateError
 from caravan.values.job import ClusterKind
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from caravan.values.job import ClusterFacts
     from caravan.values.run import RunRequest
 
-_PATIENCE_S: Final = 20.0  # for a database or memory that somebody else holds
+_PATIENCE_S: Final = 30.0  # for a database or memory that somebody else holds
 _SHORT_S: Final = 5.0  # likewise, where runs go on beside us
 _IN_USE: Final = "in use by another process"
 _ROOM_MB: Final = 1024  # below that a code archive and logs may not fit
@@ -70,7 +71,14 @@ def _all(wiring: Wiring, cluster: str | None) -> Iterator[Finding]:
     if settings.level is Level.FAILURE:
         return  # everything else is made from them
     secrets = wiring.secrets()
-    for part in (_home(wiring), _services(wiring), _models(wiring), _langfuse(wiring), _cluster(wiring, cluster)):
+    for part in (
+        config_findings(wiring),
+        _home(wiring),
+        _services(wiring),
+        _models(wiring),
+        _langfuse(wiring),
+        _cluster(wiring, cluster),
+    ):
         for finding in part:
             safe = {"text": one_line(mask(finding.text, secrets)), "hint": one_line(mask(finding.hint, secrets))}
             yield finding.model_copy(update=safe)
@@ -143,7 +151,10 @@ def _services(wiring: Wiring) -> Iterator[Finding]:
     def look() -> str:
         with wiring.memory() as memory:
             memory.all(limit=1)
-        return "It opens."
+        return f"It opens: {where}."
+
+    url = next((row.value for row in wiring.settings() if row.name == "qdrant_url"), "")
+    where = f"Qdrant at {url}" if url else "Qdrant embedded in the state directory"
 
     found = _checked(wiring, Area.SERVICE, "memory", look)
     if found.level is Level.FAILURE and "switched off" in found.text:
@@ -184,6 +195,8 @@ def _cluster(wiring: Wiring, name: str | None) -> Iterator[Finding]:
         said = f"profile {target.profile}: {target.address}" if target.profile else target.address
         yield Finding(area=Area.SETTINGS, name="profile", level=Level.OK, text=f"{said}, namespace {target.namespace}.")
         yield _policies(wiring, request)
+        yield price_finding(wiring, request)
+        yield from road_findings(wiring, request)
         exam = wiring.examine(request)
     except CaravanError as error:
         yield _failed(Area.CLUSTER if isinstance(error, ClusterError) else Area.SETTINGS, "cluster", error)
@@ -223,7 +236,7 @@ def _checked(wiring: Wiring, area: Area, name: str, look: Callable[[], str]) -> 
         except (CaravanError, OSError) as error:
             failed.append(error)
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=work, daemon=True, name=THREAD)
     thread.start()
     thread.join(min(_SHORT_S, _PATIENCE_S))
     driven = _driven(wiring) if thread.is_alive() else []

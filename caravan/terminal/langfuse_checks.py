@@ -48,6 +48,7 @@ def langfuse_findings(server: LangfuseServer | None, shelf: PromptShelf, clock: 
         projects = server.projects()
     except ServiceError as error:
         yield _unusable("langfuse", error)
+        yield from _given(shelf, down=True)
         return
     names = ", ".join(one_line(name or key) for key, name in projects) or "no project"
     said = f"LangFuse {one_line(version)} at {shelf.langfuse} takes the keys: {names}."
@@ -98,6 +99,26 @@ def _prompts(shelf: PromptShelf) -> Iterator[Finding]:
         return
     rest = "the others are kept here or shipped" if used else "all are kept here or shipped"
     yield _finding("prompts", Level.OK, f"Under the label {label}: {', '.join(used) or 'none'}; {rest}.")
+    yield from _given(shelf, down=False)
+
+
+def _given(shelf: PromptShelf, *, down: bool) -> Iterator[Finding]:
+    """What LangFuse gave earlier and runs that begin now still take: it may be another than what is there now."""
+    given = [(name, found) for name in shelf.names() if (found := shelf.given(name)) is not None]
+    taken = [(name, found) for name, found in given if found.prompt is not None and (down or found.left_s > 0)]
+    for name, found in given:
+        if found.trouble and (down or found.left_s > 0):
+            yield _finding("cached prompts", Level.WARNING, found.trouble, f"Correct {name} in LangFuse.")
+    if not taken:
+        return
+    names = ", ".join(f"{name} {found.prompt.number}" for name, found in taken if found.prompt is not None)
+    age, left = max(found.age_s for _, found in taken), max(found.left_s for _, found in taken)
+    until = "until LangFuse answers" if down else f"for {duration(left)} more"
+    hint = (
+        "" if down else "CARAVAN_PROMPT_CACHE_S says how long; what `main.py prompts promote` changes counts at once."
+    )
+    text = f"Runs that begin here take what LangFuse gave {duration(age)} ago, {until}: {names}."
+    yield _finding("cached prompts", Level.OK, text, hint)
 
 
 def _unusable(name: str, error: ServiceError) -> Finding:

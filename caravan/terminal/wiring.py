@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from caravan.terminal.model_checks import Server
     from caravan.training.loading import Types
     from caravan.values.base import Json
-    from caravan.values.checkup import Examination
+    from caravan.values.checkup import Examination, Finding
     from caravan.values.database import DatabaseFacts
     from caravan.values.environment import ImageAnswer
     from caravan.values.handover import AgentPlace
@@ -203,6 +203,12 @@ class Wiring(Protocol):
 
         None: it is the built-in one, and it does not run (it is not started). Raises UsageError for settings that
         can't be used.
+        """
+
+    def surroundings(self, request: RunRequest) -> Sequence[tuple[str, Callable[[], Finding]]]:
+        """What a run there needs beside the cluster, by name, each as a look that writes nothing and may never end.
+
+        Raises UsageError for settings of stores that can't be used.
         """
 
     def images(self, request: RunRequest) -> tuple[ImageAnswer, ...]:

@@ -14,7 +14,7 @@ from caravan.runs.traces import read_trace
 from caravan.terminal.streams import Terminal
 from caravan.terminal.wiring import ConfigFiles
 from caravan.values.base import Json
-from caravan.values.checkup import Examination
+from caravan.values.checkup import Examination, Finding
 from caravan.values.database import DatabaseFacts
 from caravan.values.dialogue import Ask, Reply
 from caravan.values.environment import ImageAnswer
@@ -197,6 +197,7 @@ class FakeWiring:
         self.examination: Examination | None = None
         self.no_access: UsageError | None = None
         self.law = Policies()
+        self.looks: list[tuple[str, Callable[[], Finding]]] = []
         self.answered: tuple[ImageAnswer, ...] = ()
         self.known: tuple[str, ...] = ()
         self.agents = FakeAgents()
@@ -238,6 +239,9 @@ class FakeWiring:
 
     def site(self, request: RunRequest) -> Site | None:
         return None
+
+    def surroundings(self, request: RunRequest) -> Sequence[tuple[str, Callable[[], Finding]]]:
+        return self.looks
 
     def images(self, request: RunRequest) -> tuple[ImageAnswer, ...]:
         return self.answered

@@ -9,7 +9,7 @@ import pytest
 from caravan import TEMPLATES
 from caravan.terminal.langfuse_checks import langfuse_findings
 from caravan.values.checkup import Finding, Level
-from caravan.values.prompts import remote_name
+from caravan.values.prompts import GivenVersion, remote_name
 from langfuse_client import LangfuseClient
 from machine import SystemClock
 from main import Application
@@ -47,6 +47,41 @@ def test_nothing_set_is_fine(tmp_path: Path) -> None:
     (finding,) = langfuse_findings(None, PromptVersions(BOOK, DiskShelf(tmp_path, SystemClock())), SystemClock())
     assert finding.level is Level.OK
     assert "None is set" in finding.text
+
+
+class Given(PromptVersions):
+    """Versions of which LangFuse gave some to runs before."""
+
+    left_s = 200.0
+
+    def given(self, name: str) -> GivenVersion | None:
+        if name == "questions":
+            return GivenVersion(trouble="version 4 of questions is not used", age_s=100, left_s=self.left_s)
+        prompt = BOOK.get(name).model_copy(update={"number": 7})
+        return GivenVersion(prompt=prompt, age_s=100, left_s=self.left_s) if name == "plan" else None
+
+
+@pytest.mark.parametrize(("down", "left_s"), [(False, 200.0), (False, 0.0), (True, 0.0)])
+def test_what_langfuse_gave_before_is_said_as_long_as_runs_take_it(
+    server: LangfuseServer, tmp_path: Path, down: bool, left_s: float
+) -> None:
+    if down:
+        server.fail(status(500), "")
+    access = server.access(timeout_s=20.0)
+    client, shelf = LangfuseClient(access), Given(BOOK, DiskShelf(tmp_path, SystemClock()), access)
+    shelf.left_s = left_s
+    try:
+        found = [f for f in langfuse_findings(client, shelf, SystemClock()) if f.name == "cached prompts"]
+    finally:
+        client.close()
+        shelf.close()
+    if not down and not left_s:
+        assert found == []
+        return
+    warned, taken = found
+    assert (warned.level, taken.level) == (Level.WARNING, Level.OK)
+    assert "plan 7" in taken.text
+    assert ("until LangFuse answers" in taken.text) is down
 
 
 def test_all_is_well(server: LangfuseServer, tmp_path: Path) -> None:

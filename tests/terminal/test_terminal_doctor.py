@@ -1,6 +1,8 @@
 """`doctor`: what it says of an installation and its cluster, its exit codes, and that it never tells a secret."""
 
 import json
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,15 @@ from typing import Any
 import pytest
 
 from caravan.terminal import doctor as module
+from caravan.terminal import road_checks
 from caravan.terminal.app import run
 from caravan.terminal.checkup import RIGHTS, cluster_findings
-from caravan.values.checkup import Examination, Finding, Heard, Level, Probe
+from caravan.values.checkup import Area, Examination, Finding, Heard, Level, Probe
 from caravan.values.errors import ClusterUnreachable, ServiceError, StateError, UsageError
 from caravan.values.job import ClusterFacts, DeviceGroup, DriverFacts, HostVolume, TokenFacts
 from caravan.values.policy import Policies
+from caravan.values.settings import ConfigPlace
+from config_control import ConfigControl
 from tests.fakes.clock import FakeClock
 from tests.fakes.cluster import one_node
 from tests.fakes.wiring import FakeWiring, nobody, printed
@@ -301,3 +306,46 @@ def test_what_can_not_be_read_is_said_to_be_unknown() -> None:
     assert found["may nodes"].level is Level.FAILURE
     assert found["nodes"].level is Level.SKIPPED
     assert found["version"].level is Level.SKIPPED
+
+
+def test_the_road_is_looked_at_and_what_hangs_is_left(wiring: FakeWiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    from threading import Event
+
+    never = Event()
+    good = Finding(area=Area.SERVICE, name="code store", level=Level.OK, text="It answers.")
+
+    def hangs() -> Finding:
+        never.wait(30)
+        return good
+
+    monkeypatch.setattr(road_checks, "_PATIENCE_S", 0.2)
+    wiring.looks = [("notify", hangs), ("code store", lambda: good)]
+    try:
+        code, document = asked(wiring)
+    finally:
+        never.set()
+    assert level_of(document, "notify") == "failure"
+    assert code == 5
+    assert level_of(document, "prices") == "ok"
+    assert level_of(document, "config files") == "ok"
+
+
+def test_a_file_of_settings_that_is_not_trusted_is_said(wiring: FakeWiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = ConfigPlace("/work/caravan.toml", exists=True, in_force=True, trusted=False)
+    monkeypatch.setattr(ConfigControl, "places", lambda _: [place])
+    code, document = asked(wiring)
+    assert code == 0
+    (warned,) = [c for c in document["checks"] if c["name"] == "config files" and c["level"] == "warning"]
+    assert "config trust" in warned["hint"]
+
+
+def test_a_process_whose_check_hangs_ends_all_the_same(tmp_path: Path) -> None:
+    script = (
+        "import sys, threading, main\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True, name='caravan-doctor').start()\n"
+        "print('said')\n"
+        "main._end(5)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (5, "said\n", "")

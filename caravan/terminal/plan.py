@@ -76,7 +76,7 @@ def plan(
             kind=kind,
             nowhere=cluster is None and inventory is None,
         )
-        place = _writable(output or out, request.source) if output or out else None
+        place = _writable(wanted, request.source) if (wanted := output or out) is not None else None
         from caravan.terminal.plan_view import show_drawn_up
 
         return show_drawn_up(terminal, drawn_up(aside, terminal, request, as_json=as_json), place, as_json=as_json)

@@ -351,6 +351,9 @@ class FakeWiring:
     def optimisation(self, *_: Any) -> AbstractContextManager[Any]:
         raise UsageError("There is no language model.", hint="Set CARAVAN_MODEL_URL.")
 
+    def put_cases(self, *_: Any) -> int:
+        return 0
+
     def on_note(self, told: Callable[[str], None]) -> None:
         self.told = told
 

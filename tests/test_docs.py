@@ -125,7 +125,7 @@ def wrong_options(words: list[str]) -> list[str]:
     if command is None:
         return [f"{name} has no {rest[0]}"]
     known = {opt for p in command.params for opt in (*p.opts, *p.secondary_opts)} | {"--help"}
-    everywhere = {"--debug", "--config"}  # `main.py` takes them wherever they stand
+    everywhere = {"--debug", "--config", "--setting"}  # `main.py` takes them wherever they stand
     given = [w.partition("=")[0].strip("[],()") for w in rest if re.match(r"\[?--?[a-z]", w)]
     return [f"{name} has no {option}" for option in given if option not in known | everywhere]
 

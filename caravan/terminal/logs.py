@@ -260,8 +260,7 @@ class _LogPrinter:
                 while piece := stream.read(_PIECE):
                     self._offsets[file] = self._offsets.get(file, 0) + len(piece)
                     whole, _, self._rest[file] = (self._rest.get(file, b"") + piece).rpartition(b"\n")
-                    if shown := without_tokens(whole + b"
-")[:-1]:
+                    if shown := without_tokens(whole + b"\n")[:-1]:
                         self._write(file, shown)
         except OSError as error:
             raise StateError(f"The log {file} can't be read ({error.strerror}).") from error

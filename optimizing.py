@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from caravan.ports import Clock, PromptBook, PromptShelf, Store
     from caravan.values.base import Json
     from caravan.values.prompts import Prompt
-    from caravan.values.run import RunRecord
+    from caravan.values.run import Attempt, RunRecord
     from config import Settings
     from langfuse_client import LangfuseClient
 
@@ -178,12 +178,22 @@ def of_runs(
 
     for record in filter(succeeded, store.runs(limit=_RUNS)):
         try:
-            found = state(record.id)
-            texts = [_end(path) for path in logs(record.id)]
+            found, files = state(record.id), logs(record.id)
         except CaravanError:
             continue
         if found is not None and found.attempts:
+            texts = {a.number: "".join(map(_end, _files_of(a, files))) for a in found.attempts}
             yield from of_run(record, found, texts, PAPER, secrets)
+
+
+def _files_of(attempt: Attempt, files: Sequence[Path]) -> list[Path]:
+    """The copied logs of the task that ended an attempt, its stderr last: there a traceback stands."""
+    ran = attempt.outcome
+    if ran is None or not ran.alloc_id:
+        return []
+    mine = [path for path in files if path.name.startswith(f"{ran.alloc_id[:8]}.")]
+    named = [path for path in mine if ran.task and f".{ran.task}." in path.name] or mine
+    return sorted(named, key=lambda path: ("stderr" in path.name, path.name))
 
 
 def _end(path: Path) -> str:

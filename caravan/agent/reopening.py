@@ -10,13 +10,19 @@ from caravan.agent.reproducing import must_stay
 from caravan.agent.state import RunState, Update
 from caravan.values.errors import UsageError
 from caravan.values.plan import PlanChange, apply_changes
-from caravan.values.run import RunStatus
+from caravan.values.run import RunEvent, RunStatus
 
 REOPENED: Final = "reopened"
 """Kind of the run's event."""
 TAKEN_UP: Final = (RunStatus.ESCALATED, RunStatus.FAILED)
 AS_NODE: Final = "fix_iteration"
 """The person's change stands where a repair would stand: the estimate comes next."""
+
+
+def since_reopened(events: Sequence[RunEvent]) -> Sequence[RunEvent]:
+    """The events since the run was last taken up: what its nodes have noted of this time."""
+    begun = max((n for n, event in enumerate(events, start=1) if event.kind == REOPENED), default=0)
+    return events[begun:]
 
 
 def reopened(state: RunState, changes: Sequence[PlanChange]) -> Update:

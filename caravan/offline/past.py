@@ -3,7 +3,7 @@
 What a run only believed is no truth: nothing is taken from a run that did not succeed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from caravan.agent.qwen.diagnosis import NOT_ITS
@@ -23,16 +23,16 @@ _SURE: Final = 0.5
 
 
 def of_run(
-    record: RunRecord, state: RunState, logs: Sequence[str], facts: ClusterFacts, secrets: tuple[str, ...] = ()
+    record: RunRecord, state: RunState, logs: Mapping[int, str], facts: ClusterFacts, secrets: tuple[str, ...] = ()
 ) -> Iterator[Case]:
-    """The cases of one run. `logs` are its copied task logs as texts, one for each attempt where that is known."""
+    """The cases of one run. `logs`: attempt's number → its copied task logs as text."""
     if record.status is not RunStatus.SUCCEEDED or state.plan is None:
         return
     attempts = [a for a in state.attempts if a.diagnosis is not None and a.counts]
     plans = _plans(state.plan, attempts)
-    for number, (attempt, plan) in enumerate(zip(attempts, plans, strict=True)):
+    for n, (attempt, plan) in enumerate(zip(attempts, plans, strict=True)):
         diagnosis = attempt.diagnosis
-        later = [a.diagnosis.failure for a in attempts[number + 1 :] if a.diagnosis is not None]
+        later = [a.diagnosis.failure for a in attempts[n + 1 :] if a.diagnosis is not None]
         if diagnosis is None or attempt.repair is None or diagnosis.failure in later or _unsure(diagnosis):
             continue
         marks = (f"fingerprint:{diagnosis.fingerprint}",) if diagnosis.fingerprint else ()
@@ -40,8 +40,9 @@ def of_run(
         masked, cause = masked_value(plan, secrets), masked_value(diagnosis, secrets)
         if masked is None or cause is None:  # no case: what stood where the mask is now was needed
             continue
-        if number < len(logs) and diagnosis.lines and diagnosis.failure not in NOT_ITS:
-            evidence = evidence_of_text(mask(logs[number], secrets).encode(), TextKind.TASK_STDERR)
+        log = logs.get(attempt.number, "")
+        if log and diagnosis.lines and diagnosis.failure not in NOT_ITS:
+            evidence = evidence_of_text(mask(log, secrets).encode(), TextKind.TASK_STDERR)
             yield Case(
                 id=f"{name}-diagnose",
                 step=Step.DIAGNOSE,

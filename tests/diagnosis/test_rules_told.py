@@ -33,6 +33,20 @@ def test_an_unknown_cause_is_told_in_the_logs_words_or_as_none(log: bytes, said:
     assert "RUN" not in found.advice  # of a log alone there is no run
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "step 429: pushing to https://huggingface.co/acme/model",
+        "Step 401 | model card at https://huggingface.co/acme/model",
+        "INFO worker evicted from cache",
+    ],
+)
+def test_what_a_healthy_line_counts_is_no_cause(line: str) -> None:
+    bug = 'Traceback (most recent call last):\n  File "train.py", line 3, in <module>\n    x.shap\n'
+    log = f"{line}\n{bug}AttributeError: 'T' object has no attribute 'shap'\n".encode()
+    assert diagnose(evidence_of(Stage.VERIFY, outcome=failed(log), log=log), plan(), ()).failure is F.USER_CODE_BUG
+
+
 def test_a_divergence_is_told_with_the_rate_that_was_used() -> None:
     first = handover(case(F.NUMERIC_DIVERGENCE, plan({"training.lr": 0.5})))
     assert "with a learning rate of 0.5" in first

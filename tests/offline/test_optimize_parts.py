@@ -205,7 +205,7 @@ def run(status: RunStatus, *, repaired: bool = True) -> tuple[RunRecord, RunStat
 
 def test_what_a_success_confirms_is_a_case() -> None:
     record, state = run(RunStatus.SUCCEEDED)
-    diagnose, repair = of_run(record, state, ["step 1\nCUDA out of memory"], PAPER)
+    diagnose, repair = of_run(record, state, {1: "step 1\nCUDA out of memory"}, PAPER)
     assert (diagnose.step, diagnose.expected.failure) == (Step.DIAGNOSE, FailureClass.CUDA_OOM)
     assert repair.plan.get("training.micro_batch") == 8
     assert repair.plan.set_by("training.micro_batch") is not Author.REPAIR
@@ -216,8 +216,8 @@ def test_what_a_success_confirms_is_a_case() -> None:
 
 @pytest.mark.parametrize("status", [s for s in RunStatus if s is not RunStatus.SUCCEEDED])
 def test_what_is_only_believed_is_none(status: RunStatus) -> None:
-    assert list(of_run(*run(status), ["x"], PAPER)) == []
-    assert list(of_run(*run(RunStatus.SUCCEEDED, repaired=False), ["x"], PAPER)) == []
+    assert list(of_run(*run(status), {1: "x"}, PAPER)) == []
+    assert list(of_run(*run(RunStatus.SUCCEEDED, repaired=False), {1: "x"}, PAPER)) == []
 
 
 def test_a_case_without_its_truth_is_none() -> None:

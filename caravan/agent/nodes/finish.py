@@ -4,7 +4,7 @@ from datetime import datetime
 
 from caravan.agent.context import Context
 from caravan.agent.lessons import lessons_of
-from caravan.agent.reopening import REOPENED
+from caravan.agent.reopening import since_reopened
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.versions import run_result
 from caravan.values.errors import ServiceError
@@ -44,7 +44,6 @@ def report(state: RunState, context: Context) -> Update:
 
 def _ended_at(state: RunState, context: Context) -> datetime:
     """When the run ended; the same when the node runs twice, so that the event is stored once."""
-    events = context.store.events(state.run_id)
-    begun = max((n for n, e in enumerate(events, start=1) if e.kind == REOPENED), default=0)
-    known = [e.at for e in events[begun:] if e.kind in {s.value for s in ENDED}]
+    events = since_reopened(context.store.events(state.run_id))
+    known = [e.at for e in events if e.kind in {s.value for s in ENDED}]
     return known[0] if known else context.clock.now()

@@ -14,6 +14,7 @@ from caravan.agent.granting import going_on, longer_or_less
 from caravan.agent.lawful import denials
 from caravan.agent.lazy_toolbox import LazyToolbox
 from caravan.agent.learning import keep_out_of_memory, learned
+from caravan.agent.reopening import since_reopened
 from caravan.agent.reproducing import stays
 from caravan.agent.resuming import used_up
 from caravan.agent.rules import looks_of
@@ -231,7 +232,8 @@ def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Contex
 def _wait(wait: Wait, state: RunState, context: Context) -> None:
     """Wait to the time that the first run of this node has noted, or until the user stops the run."""
     clock, number = context.clock, len(state.tried)
-    noted = [e for e in context.store.events(state.run_id) if e.kind == "waiting" and e.data.get("number") == number]
+    events = since_reopened(context.store.events(state.run_id))
+    noted = [e for e in events if e.kind == "waiting" and e.data.get("number") == number]
     if noted:
         until = datetime.fromisoformat(str(noted[0].data["until"]))
     else:

@@ -16,6 +16,10 @@ _GATED: Final = _F.HF_GATED_AUTH
 _LIMIT: Final = _F.HUB_RATE_LIMITED
 
 _ID: Final = r"[\w.-]+(?:/[\w.-]+)?"
+_NO_COUNT: Final = "".join(
+    rf"(?<!{word} )" for word in ("step", "Step", "epoch", "Epoch", "batch", "iter", "iteration")
+)
+"""Before a number that is an answer's code: a progress line counts, and may name the hub's page of a model too."""
 _HUB: Final = (
     r"https?://(?:huggingface\.co|hf\.co|hf-mirror\.com|cdn-lfs[\w.-]*\.(?:huggingface\.co|hf\.co)"
     r"|cas-\w+\.xethub\.hf\.co)"
@@ -26,7 +30,7 @@ _AFTER_NAMES: Final = (_F.NETWORK_UNREACHABLE, _F.CHECKPOINT_UNUSABLE, _F.DATA_P
 
 HUB_SIGNS: Final[tuple[Sign, ...]] = (
     # Too many requests: nothing else that stands beside was ever judged.
-    row(rf"\b429\b.*{_HUB}", _LOG, _LIMIT, 0.97, _NAME, _GATED, _F.NETWORK_UNREACHABLE),
+    row(rf"{_NO_COUNT}\b429\b.*{_HUB}", _LOG, _LIMIT, 0.97, _NAME, _GATED, _F.NETWORK_UNREACHABLE),
     row(
         rf"{_HUB.replace('repo', 'repo2')}.*(?:\b429\b|(?i:too many requests))"
         r"|\b429\b.{0,60}\bwhoami|\bwhoami\S{0,8}.{0,40}\b429\b|\bHfHubHTTPError: 429\b"
@@ -170,8 +174,8 @@ HUB_SIGNS: Final[tuple[Sign, ...]] = (
         *_AFTER_NAMES,
         kind="repo",
     ),
-    row(rf"\b401 (?:Client Error|Unauthorized)?.*{_HUB}", _LOG, _NAME, 0.75, kind="repo"),
-    row(rf"\b401 (?:Client Error|Unauthorized)?.*{_HUB}", _LOG, _GATED, 0.73),
+    row(rf"{_NO_COUNT}\b401 (?:Client Error|Unauthorized)?.*{_HUB}", _LOG, _NAME, 0.75, kind="repo"),
+    row(rf"{_NO_COUNT}\b401 (?:Client Error|Unauthorized)?.*{_HUB}", _LOG, _GATED, 0.73),
     row(
         r"\bDatasetNotFoundError: Dataset (?P<repo3>\w+) not found"
         r"|\bDatasetNotFoundError: .*?'(?P<repo>[^']+)'.*(?:doesn't exist|not found|cannot be accessed)"

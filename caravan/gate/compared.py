@@ -54,6 +54,9 @@ def target(known: Known) -> GateCheck | None:
         return check(CheckKind.TARGET, verdict, text, metric=goal.metric, limit=goal.goal)
     reached = value <= goal.goal if goal.direction == "min" else value >= goal.goal
     text = f"{goal.metric} is {value:g}, the target is {goal.goal:g}"
+    if essence(goal.metric) in _SHARES and 0 < goal.goal <= 1 < value:  # 45 and 0.9: a percentage against a share
+        text += ": one of them may be in per cent"
+        return check(CheckKind.TARGET, GateVerdict.LOOK, text, metric=goal.metric, value=value, limit=goal.goal)
     verdict = GateVerdict.PASS if reached else GateVerdict.FAIL
     if not reached and _still_better(known, goal):
         text += ", and it was still getting better at the end"

@@ -68,9 +68,9 @@ def _computed(
     if plan.resources.gpus == 0:
         return _on_cpu(full, facts, prices, profile, notes)
     shape, told = shape_for(full, profile)
-    parts, confidence, more = gpu_memory(full, beyond, shape)
+    parts, confidence, more = gpu_memory(full, beyond, shape, profile)
     notes += [*more, *told]
-    high, formula = gpu_memory_high(full, parts, shape), sum(p.gib for p in parts)
+    high, formula = gpu_memory_high(full, parts, shape, profile), sum(p.gib for p in parts)
     subject = subject_of(full, shape)
     seen = memory_correction(subject, formula / max(1.0, beyond), learned, beyond) if parts and learned else None
     if seen is not None:
@@ -111,17 +111,18 @@ def _computed(
 
 
 def gpu_memory(
-    plan: TrainingPlan, beyond: float = 1.0, shape: ModelShape | None = None
+    plan: TrainingPlan, beyond: float = 1.0, shape: ModelShape | None = None, profile: RepoProfile | None = None
 ) -> tuple[tuple[MemoryPart, ...], float, list[str]]:
     """The parts of one GPU's peak memory, how sure they are, and what was assumed. No parts: the model isn't known.
 
-    `shape` is the model's, where more than its name is known of it. What a run was seen to need `beyond` the formula is
+    `shape` is the model's, where more than its name is known of it; `profile` is the repository's, whose libraries,
+    adapters and sharding count where the plan says nothing. What a run was seen to need `beyond` the formula is
     a part of its own.
     """
     shape = shape or shape_for(plan, None).shape
     if shape is None:
         return (), 0.0, []
-    setting, notes = setting_of_plan(plan, shape)
+    setting, notes = setting_of_plan(plan, shape, profile)
     confidence = 0.6 if shape.exact else 0.3
     parts = memory_parts(shape, setting)
     if beyond > 1:
@@ -131,11 +132,13 @@ def gpu_memory(
     return parts, confidence, notes
 
 
-def gpu_memory_high(plan: TrainingPlan, parts: tuple[MemoryPart, ...], shape: ModelShape | None) -> float | None:
+def gpu_memory_high(
+    plan: TrainingPlan, parts: tuple[MemoryPart, ...], shape: ModelShape | None, profile: RepoProfile | None = None
+) -> float | None:
     """What a GPU must hold of a plan with these parts of `gpu_memory`, in GiB; None where there are none."""
     if not parts or shape is None:
         return None
-    setting, _ = setting_of_plan(plan, shape)
+    setting, _ = setting_of_plan(plan, shape, profile)
     return round(high_of(parts, shape, setting), 4)
 
 
@@ -297,7 +300,7 @@ def _run_time(
 
     `slower`: how many times the formula's time of a step earlier runs took. The step's own figure stays the formula's.
     """
-    setting = setting_of_plan(plan, shape)[0] if shape is not None else Setting()
+    setting = setting_of_plan(plan, shape, profile)[0] if shape is not None else Setting()
     found = run_time(plan, shape, setting, gpu, dataset_size(plan, profile))
     if found.seconds is not None and found.step_s is not None and found.steps and slower != 1:
         more = 1 + found.steps * found.step_s.likely * (slower - 1) / found.seconds.likely

@@ -274,7 +274,7 @@ class _Need(NamedTuple):
 
 def _need(ground: Ground, values: Mapping[str, Json]) -> _Need:
     trial = with_values(ground.full, values)
-    setting, _ = setting_of_plan(trial, ground.shape)
+    setting, _ = setting_of_plan(trial, ground.shape, ground.profile)
     parts = memory_parts(ground.shape, setting)
     gib, high = (ground.factor * n for n in (sum(p.gib for p in parts), high_of(parts, ground.shape, setting)))
     return _Need(values, trial, setting, gib, high)

@@ -224,6 +224,14 @@ def test_a_target_is_found_on_held_out_data() -> None:
     assert (found.verdict, found.value) == (PASS, 0.9)
 
 
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_a_percentage_reaches_no_share_and_misses_none(direction: str) -> None:
+    goal = Target.model_validate({"metric": "accuracy", "goal": 0.9, "direction": direction})
+    found = one(gate(epochs(accuracy=[30.0, 45.0]), of=plan(goal)), CheckKind.TARGET)
+    assert found.verdict is LOOK
+    assert "per cent" in found.text
+
+
 def test_no_numbers() -> None:
     rows = epochs(loss=[2.0, 1.0, math.nan])
     assert objection(gate(rows)) == "the last loss is nan: the training diverged"

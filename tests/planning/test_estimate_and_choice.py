@@ -39,6 +39,18 @@ def test_an_unknown_model_is_not_estimated_and_says_why() -> None:
     assert "GPU memory isn't estimated: no base model is known" in said.assumptions
 
 
+def test_what_the_repository_shards_by_itself_counts_in_the_estimate() -> None:
+    facts = nomad(node("a", A100))
+    plan = plan_for("full fine-tuning of Qwen/Qwen2.5-7B on 4 GPUs", facts)
+    whole, sharded = (
+        estimate(plan, facts, prices=Prices(), profile=llm_profile(distributed=kind)).gpu_memory_gib
+        for kind in ("ddp", "fsdp")
+    )
+    assert whole is not None
+    assert sharded is not None
+    assert sharded < whole - 20  # of its 14 GiB of weights and twice as much of states, three quarters are elsewhere
+
+
 def test_a_model_sized_by_its_name_is_said_to_be_rough() -> None:
     facts = nomad(node("a", A100))
     plan = plan_for("train it", facts)

@@ -6,15 +6,14 @@ The finding is `caravan.planning.alternatives`' and pure; here it is given the c
 from collections.abc import Callable, Sequence
 
 from caravan.agent.context import Context
+from caravan.agent.estimating import estimate_of
 from caravan.agent.lawful import denials
-from caravan.agent.learning import learned
 from caravan.agent.nodes.commit import job_spec
 from caravan.agent.state import RunState, joined
 from caravan.hcl import render_hcl
 from caravan.planning.alternatives import nearest
 from caravan.planning.checks import check_plan
 from caravan.planning.cluster_fit import takers
-from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.savings import cheaper
 from caravan.values.dialogue import PlanChoice
 from caravan.values.errors import JobRefused
@@ -65,19 +64,12 @@ def cheaper_plans(plan: TrainingPlan, state: RunState, context: Context) -> tupl
 
 def _estimator(state: RunState, context: Context) -> Callable[[TrainingPlan], Estimate]:
     """Estimates plans of the run, each once."""
-    facts, known = context.facts(), dict[str, Estimate]()
+    known = dict[str, Estimate]()
 
     def estimated(candidate: TrainingPlan) -> Estimate:
         digest = candidate.digest()
         if digest not in known:
-            known[digest] = estimate_plan(
-                candidate,
-                facts,
-                prices=context.prices,
-                profile=state.profile,
-                beyond=state.memory_beyond,
-                learned=learned(state, context, candidate),
-            )
+            known[digest] = estimate_of(candidate, state, context)
         return known[digest]
 
     return estimated

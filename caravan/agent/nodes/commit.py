@@ -1,7 +1,7 @@
 """From a plan to a job: estimate, budget, specification. What follows is in `validate` and `approve`."""
 
 from caravan.agent.context import Context
-from caravan.agent.learning import learned
+from caravan.agent.estimating import estimate_of
 from caravan.agent.money import rooms
 from caravan.agent.resuming import for_the_rest, left_of
 from caravan.agent.smoke import gate
@@ -10,7 +10,6 @@ from caravan.agent.troubled import spared
 from caravan.hcl import mismatches, parse_hcl, render_hcl
 from caravan.planning.budget import judge_budget
 from caravan.planning.choose import chosen as cheapest
-from caravan.planning.estimate import estimate as estimate_plan
 from caravan.planning.evaluation_place import evaluation_changes
 from caravan.planning.evaluation_time import with_evaluation
 from caravan.planning.jobspec import to_job_spec
@@ -27,12 +26,12 @@ from caravan.values.run import Deployment
 def estimate(state: RunState, context: Context) -> Update:
     """Estimate the plan; where it does not fit, take the chooser's cheapest that does."""
     plan, facts = state.need_plan(), context.facts()
-    beyond = state.memory_beyond
-    past = learned(state, context, plan)
-    first = estimate_plan(plan, facts, prices=context.prices, profile=state.profile, beyond=beyond, learned=past)
+    first = estimate_of(plan, state, context, as_seen=False)
     if state.request.reproduces is not None:  # its plan stands, whatever would be cheaper or safer now
         return {"estimate": for_the_rest(first, left_of(state, plan))}
-    more = max(beyond, first.learned_ratio or 1.0)  # never less than the formula says: it is a choice of the GPU
+    more = max(
+        state.memory_beyond, first.learned_ratio or 1.0
+    )  # never less than the formula says: it is a choice of the GPU
     allowed = within(facts, context.policies)
     begun = apply_changes(plan, smoke_changes(plan, first, context.smoke))  # its first steps take time, too
     choice = cheapest(
@@ -48,15 +47,7 @@ def estimate(state: RunState, context: Context) -> Update:
     chosen = apply_changes(chosen, fill(chosen, facts, context.policies, gpu=first.gpu))
     chosen = apply_changes(chosen, smoke_changes(chosen, first, context.smoke))
     chosen = apply_changes(chosen, evaluation_changes(chosen))
-    known = estimate_plan(
-        chosen,
-        facts,
-        prices=context.prices,
-        profile=state.profile,
-        beyond=beyond,
-        measured=state.measured,
-        learned=past,
-    )
+    known = estimate_of(chosen, state, context)
     known = with_evaluation(for_the_rest(known, left_of(state, chosen)), chosen)
     known = known.model_copy(update={"alternatives": table(choice)})
     if chosen.digest() == plan.digest():

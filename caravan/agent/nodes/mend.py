@@ -9,11 +9,12 @@ from itertools import chain
 
 from caravan.agent.approval import objections
 from caravan.agent.context import Context
+from caravan.agent.estimating import estimate_of
 from caravan.agent.fits import all_avoided, has_place, other_plans
 from caravan.agent.granting import going_on, longer_or_less
 from caravan.agent.lawful import denials
 from caravan.agent.lazy_toolbox import LazyToolbox
-from caravan.agent.learning import keep_out_of_memory, learned
+from caravan.agent.learning import keep_out_of_memory
 from caravan.agent.reopening import since_reopened
 from caravan.agent.reproducing import stays
 from caravan.agent.resuming import used_up
@@ -29,12 +30,11 @@ from caravan.diagnosis.repair import mendable
 from caravan.diagnosis.taxonomy import TAXONOMY
 from caravan.planning.checks import check_job, check_place, check_plan
 from caravan.planning.estimate import beyond_formula
-from caravan.planning.estimate import estimate as estimate_plan
 from caravan.ports import Toolbox
 from caravan.values.base import Json
 from caravan.values.dialogue import PlanChoice
 from caravan.values.errors import ClusterError, PlanError
-from caravan.values.estimate import Estimate, held_fields
+from caravan.values.estimate import held_fields
 from caravan.values.failure import (
     ChangePlan,
     Diagnosis,
@@ -112,7 +112,7 @@ def fix_iteration(state: RunState, context: Context) -> Update:
         if mended is None:
             continue
         if isinstance(repair, ChangePlan):
-            estimate = _estimate(mended, state, context)
+            estimate = estimate_of(mended, state, context)
             if check_plan(mended, facts) or (estimate.fits is False and _trusted(state)):
                 continue
             if denials(mended, estimate, state, context):
@@ -189,20 +189,6 @@ def _mended(repair: Repair, state: RunState, facts: ClusterFacts) -> TrainingPla
 
 
 _REPEATS = 3  # how often the same wait or retry is worth taking in one run
-
-
-def _estimate(plan: TrainingPlan, state: RunState, context: Context) -> Estimate:
-    """What a mended plan will need, in the light of what attempts were seen to need."""
-    facts, beyond = context.facts(), state.memory_beyond
-    return estimate_plan(
-        plan,
-        facts,
-        prices=context.prices,
-        profile=state.profile,
-        beyond=beyond,
-        measured=state.measured,
-        learned=learned(state, context, plan),
-    )
 
 
 def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Context) -> Update:

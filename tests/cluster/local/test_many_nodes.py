@@ -16,6 +16,7 @@ from caravan import TEMPLATES
 from caravan.hcl import mismatches, parse_hcl, render_hcl
 from caravan.planning.jobspec import to_job_spec
 from caravan.values.job import ClusterFacts, ClusterKind
+from caravan.values.log_marks import without_tokens
 from caravan.values.plan import CodeSource, Launch, Limits, OutputSink, Resources, Setup, TrainingPlan
 from caravan.values.repo import Launcher
 from tests.cluster.local.bench import NODE, Bench
@@ -132,7 +133,7 @@ def ended(bench: Bench, job_id: str, count: int = 2) -> dict[int, dict[str, Any]
 
 def said(bench: Bench, alloc: dict[str, Any], stream: str = "stdout") -> str:
     answer = bench.ask("GET", f"/v1/client/fs/logs/{alloc['ID']}?task=train&type={stream}&plain=true")
-    return str(answer.text)
+    return without_tokens(str(answer.text).encode()).decode()
 
 
 def result(bench: Bench, alloc: dict[str, Any]) -> dict[str, Any]:

@@ -95,15 +95,20 @@ def say(text: str) -> None:
     sys.stderr.write(f"caravan: {text}\n")
 
 
-def requirement_lines(file: Path) -> list[str]:
-    """The requirements of a file and of the files that it includes, without comments and pip's own options."""
+def requirement_lines(file: Path, above: tuple[Path, ...] = ()) -> list[str]:
+    """The requirements of a file and of the files that it includes, without comments and pip's own options.
+
+    A file that includes one of those `above` it, or itself, leaves its line as it is: pip says what is wrong with it.
+    """
     found = []
     text = file.read_text(encoding="utf-8", errors="replace").replace("\\\n", " ")
     for line in text.splitlines():
         line = re.sub(r"(^|\s)#.*$", "", line).strip()
         if match := re.match(r"(?:-r|--requirement)[\s=]+(.+)", line):
             inner = file.parent / match[1].strip()
-            found += requirement_lines(inner) if inner.is_file() and inner != file else [line]
+            known = {one.resolve() for one in (*above, file)}
+            again = not inner.is_file() or inner.resolve() in known
+            found += [line] if again else requirement_lines(inner, (*above, file))
         elif match := re.match(r"(?:-e|--editable)[\s=]+(.+)", line):
             found.append(match[1])
         elif line and not line.startswith("-"):
@@ -111,8 +116,11 @@ def requirement_lines(file: Path) -> list[str]:
     return found
 
 
-def satisfied(line: str) -> bool:
-    """Whether this interpreter has what a requirement line asks for; in doubt it has not."""
+def satisfied(line: str, within: tuple[str, ...] = ()) -> bool:
+    """Whether this interpreter has what a requirement line asks for, its extras too; in doubt it has not.
+
+    `within`: the lines whose extras ask for this one.
+    """
     try:
         from packaging.requirements import InvalidRequirement, Requirement
     except ImportError:
@@ -127,12 +135,23 @@ def satisfied(line: str) -> bool:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
         return False
-    return requirement.url is None and requirement.specifier.contains(version, prereleases=True)
+    if requirement.url is not None or not requirement.specifier.contains(version, prereleases=True):
+        return False
+    for text in (metadata.requires(requirement.name) or ()) if requirement.extras and line not in within else ():
+        asked = Requirement(text)
+        marker = asked.marker
+        if marker is None or marker.evaluate({"extra": ""}):  # asked for without an extra, too
+            continue
+        wanted = any(marker.evaluate({"extra": extra}) for extra in requirement.extras)
+        asked.marker = None
+        if wanted and not satisfied(str(asked), (*within, line)):
+            return False
+    return True
 
 
 def satisfied_simply(line: str) -> bool:
-    """Without the `packaging` library: names, and plain `==`, `>=`, `>`, `<=`, `<`, `!=` on numeric versions."""
-    match = re.fullmatch(r"([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*((?:[<>=!]=?\s*[\d.]+\s*,?\s*)*)", line.strip())
+    """Without the `packaging` library: names without extras, plain `==`, `>=`, `>`, `<=`, `<`, `!=` on numeric versions."""
+    match = re.fullmatch(r"([A-Za-z0-9][\w.-]*)\s*((?:[<>=!]=?\s*[\d.]+\s*,?\s*)*)", line.strip())
     if match is None:
         return False
     try:

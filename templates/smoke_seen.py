@@ -93,7 +93,7 @@ class Gpus:
     def __init__(self, environ):
         self.peak = self.total = None
         visible = environ.get("CUDA_VISIBLE_DEVICES") or environ.get("NVIDIA_VISIBLE_DEVICES") or ""
-        self._names = {n for n in visible.split(",") if n.isdigit() or n.startswith("GPU-")}
+        self._names = {n for n in visible.split(",") if n.isdigit() or n.startswith(("GPU-", "MIG-"))}
         self._program = shutil.which("nvidia-smi")
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)

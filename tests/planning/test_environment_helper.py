@@ -36,7 +36,6 @@ def test_requirement_files_are_read_with_what_they_include(helper: ModuleType, t
     [
         ("jinja2", True),
         ("Jinja2>=3.0,<9", True),
-        ("jinja2[i18n]>=3", True),
         ("jinja2<3", False),
         ("no-such-package-of-anybody", False),
         (".", False),
@@ -46,6 +45,25 @@ def test_requirement_files_are_read_with_what_they_include(helper: ModuleType, t
 )
 def test_what_counts_as_satisfied(helper: ModuleType, check: str, line: str, wanted: bool) -> None:
     assert getattr(helper, check)(line) is wanted
+
+
+def test_a_file_that_includes_itself_over_another_comes_to_its_end(helper: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x\n-r b.txt\n")
+    (tmp_path / "b.txt").write_text("y\n-r a.txt\n")
+    assert helper.requirement_lines(tmp_path / "a.txt") == ["x", "y", "-r a.txt"]
+
+
+def test_an_extra_asks_for_its_packages(helper: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = ("jinja2", "jinja2>=3; extra == 'small'", "no-such-package-of-anybody; extra == 'big'")
+    asks = (*asks, "server[small,all]; extra == 'all'")
+    (tmp_path / "server-1.0.dist-info").mkdir()
+    lines = ["Metadata-Version: 2.1", "Name: server", "Version: 1.0", *(f"Requires-Dist: {one}" for one in asks)]
+    (tmp_path / "server-1.0.dist-info" / "METADATA").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told = {extra: helper.satisfied(f"server[{extra}]>=1") for extra in ("small", "big", "small,big", "all", "none")}
+    assert told == {"small": True, "big": False, "small,big": False, "all": True, "none": True}
+    assert helper.satisfied("server") is True
+    assert helper.satisfied_simply("server[small]") is False  # it can't read what the extra asks for
 
 
 def test_a_marker_that_does_not_apply_is_satisfied(helper: ModuleType) -> None:

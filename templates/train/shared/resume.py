@@ -107,9 +107,9 @@ def _whole(path: Path) -> bool:
             return False
         try:
             tensors = json.loads(stream.read(length))
-        except ValueError:
+            ends = [int(t["data_offsets"][1]) for name, t in tensors.items() if name != "__metadata__"]
+        except (ValueError, AttributeError, TypeError, LookupError):  # no JSON, or none of such a file
             return False
-    ends = [t["data_offsets"][1] for name, t in tensors.items() if name != "__metadata__"]
     return bool(path.stat().st_size == 8 + length + max(ends, default=0))
 
 

@@ -150,7 +150,7 @@ def satisfied(line: str, within: tuple[str, ...] = ()) -> bool:
 
 
 def satisfied_simply(line: str) -> bool:
-    """Without the `packaging` library: names without extras, plain `==`, `>=`, `>`, `<=`, `<`, `!=` on numeric versions."""
+    """Without the `packaging` library: no extras, and plain `==`, `>=`, `>`, `<=`, `<`, `!=` on numeric versions."""
     match = re.fullmatch(r"([A-Za-z0-9][\w.-]*)\s*((?:[<>=!]=?\s*[\d.]+\s*,?\s*)*)", line.strip())
     if match is None:
         return False

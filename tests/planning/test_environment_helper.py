@@ -54,8 +54,8 @@ def test_a_file_that_includes_itself_over_another_comes_to_its_end(helper: Modul
 
 
 def test_an_extra_asks_for_its_packages(helper: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asks = ("jinja2", "jinja2>=3; extra == 'small'", "no-such-package-of-anybody; extra == 'big'")
-    asks = (*asks, "server[small,all]; extra == 'all'")
+    asks = ["jinja2", "jinja2>=3; extra == 'small'", "no-such-package-of-anybody; extra == 'big'"]
+    asks.append("server[small,all]; extra == 'all'")
     (tmp_path / "server-1.0.dist-info").mkdir()
     lines = ["Metadata-Version: 2.1", "Name: server", "Version: 1.0", *(f"Requires-Dist: {one}" for one in asks)]
     (tmp_path / "server-1.0.dist-info" / "METADATA").write_text("\n".join(lines))

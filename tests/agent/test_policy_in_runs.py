@@ -1,5 +1,6 @@
 """The policy over whole runs: nothing outside of it is ever registered, repairs stay inside, money is counted."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,8 +135,13 @@ def test_nobody_else_registers_jobs() -> None:
     """Whoever registers a job asks the policy first; wrappers of the port only pass on what they are given."""
     room = Path(__file__).resolve().parents[2] / "caravan"
     calls = {p.relative_to(room).as_posix() for p in room.rglob("*.py") if "cluster.register(" in p.read_text()}
-    asking = {"agent/nodes/deploy.py", "agent/ferry.py", "agent/station.py", "agent/serving.py"}
+    asking = {"agent/deploying.py", "agent/ferry.py", "agent/station.py", "agent/serving.py"}
     assert calls <= asking | {"agent/traced.py", "agent/masked.py"}
+    # `deploy_once` asks its callers what hinders a job; each of them has the policy say it.
+    callers = [p.read_text() for p in room.rglob("*.py") if re.search(r"\bdeploy_once\(\n?", p.read_text())]
+    given = [text for text in callers if "def deploy_once" not in text]
+    assert len(given) == 2
+    assert all("hindered=" in text and "denied(" in text for text in given)
 
 
 def other_run(world: World, run_id: str, *, spent: float, usd: float | None) -> None:

@@ -81,9 +81,15 @@ class Browser:
         return found["result"].get("value")
 
     def picture(self, clip: dict[str, float] | None = None) -> bytes:
-        """The whole page, or a part of it in CSS pixels of the page, as PNG."""
-        more = {"clip": {**clip, "scale": 1}} if clip else {}
-        found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, **more)
+        """The whole page, or a part of it in CSS pixels of the page, no higher than the window, as PNG.
+
+        A part is scrolled to: what lies beyond the window is not painted anew in a page of more than 16,384 pixels.
+        """
+        if clip is None:
+            found = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+            return base64.b64decode(found["data"])
+        self.value(f"scrollTo(0, {clip['y']})")
+        found = self.call("Page.captureScreenshot", format="png", clip={**clip, "scale": 1})
         return base64.b64decode(found["data"])
 
     @property

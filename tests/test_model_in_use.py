@@ -103,7 +103,8 @@ def test_what_no_rule_knows_is_mended_by_the_model_and_told(home: Path, job: tup
     assert "Cause: The batch does not fit the shelf. (by qwen3-8b)" in told
     assert "By qwen3-8b: change_plan training.options.--batch-size = 4: a smaller batch fits" in told
     report = Path(document["report_path"]).read_text()
-    assert "## Language model" in report
+    assert "| The language model |" in report
+    assert "| diagnose | qwen3-8b |" in report
     assert "by qwen3-8b: four fit" in report
     trace = (home / "traces" / f"{document['run_id']}.jsonl").read_text()
     assert '"name":"step by model"' in trace

@@ -163,7 +163,7 @@ def test_a_process_that_is_killed_loses_nothing_it_had_stored(tmp_path: Path) ->
     killed, other = worker(tmp_path, "killed", 10_000), worker(tmp_path, "other", 12)
     assert killed.stdout is not None
     assert other.stdout is not None
-    told = [line for line, _ in zip(killed.stdout, range(8), strict=False)]
+    told = [line for _, line in zip(range(8), killed.stdout, strict=False)]  # in this order it takes no ninth
     killed.send_signal(signal.SIGKILL)  # in the middle of the next one; the other asks it, or is asked by it
     told += list(killed.stdout)
     assert killed.wait() == -signal.SIGKILL

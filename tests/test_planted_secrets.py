@@ -48,7 +48,7 @@ ENVIRONMENT = {  # name → value: known by the name alone, whatever they look l
     "DB_PASSWORD": "short!",
     "NEPTUNE_API_TOKEN": "eyJhcGlfYWRkcmVzcyI6InBsYW50ZWQifQ==12",
     "GITLAB_PAT": "planted-personal-access-13",
-    "DATABASE_URL": "postgresql://trainer:pg-planted-0014@db.invalid/runs",
+    "LABELS_DATABASE_URL": "postgresql://trainer:pg-planted-0014@db.invalid/runs",
     "PIP_INDEX_URL": "https://packages:pip-planted-0015@pypi.invalid/simple",
     "SIGNING_KEY": PEM.format(*PEM_LINES),
 }
@@ -114,7 +114,7 @@ if args.fail:
 
 def all_planted() -> dict[str, str]:
     lines = {f"SIGNING_KEY line {i}": line for i, line in enumerate(PEM_LINES)}
-    urls = {"DATABASE_URL": "pg-planted-0014", "PIP_INDEX_URL": "pip-planted-0015"}
+    urls = {"LABELS_DATABASE_URL": "pg-planted-0014", "PIP_INDEX_URL": "pip-planted-0015"}
     named = {name: value for name, value in ENVIRONMENT.items() if name not in (*urls, "SIGNING_KEY")}
     return {**named, **lines, **urls, **{n: s for n, (_, s) in IN_FILES.items()}, **ELSEWHERE}
 

@@ -187,13 +187,11 @@ def of_runs(
 
 
 def _files_of(attempt: Attempt, files: Sequence[Path]) -> list[Path]:
-    """The copied logs of the task that ended an attempt, its stderr last: there a traceback stands."""
+    """The copied logs of the task that ended an attempt."""
+    from caravan.agent.logs import logs_of
+
     ran = attempt.outcome
-    if ran is None or not ran.alloc_id:
-        return []
-    mine = [path for path in files if path.name.startswith(f"{ran.alloc_id[:8]}.")]
-    named = [path for path in mine if ran.task and f".{ran.task}." in path.name] or mine
-    return sorted(named, key=lambda path: ("stderr" in path.name, path.name))
+    return logs_of(files, ran.alloc_id, ran.task or "") if ran is not None and ran.alloc_id else []
 
 
 def _end(path: Path) -> str:

@@ -225,13 +225,18 @@ def _text(line: bytes) -> str:
 
 
 def task_logs(context: Context, alloc_id: str, task: str = "") -> list[Path]:
-    """The copied logs of an allocation, of that task alone where it has any, in the order in which they were begun;
-    those of stdout first, because what ended a task stands in stderr as a rule.
+    """The copied logs of an allocation, of that task alone where it has any: see `logs_of`."""
+    return logs_of(context.folder.log_files(), alloc_id, task)
+
+
+def logs_of(files: Iterable[Path], alloc_id: str, task: str = "") -> list[Path]:
+    """Those of a run's copied logs that are an allocation's, of that task alone where it has any, in the order in which
+    they were begun; those of stdout first, because what ended a task stands in stderr as a rule.
     """
-    files = [f for f in context.folder.log_files() if f.name.startswith(alloc_id[:8])]
+    mine = [f for f in files if f.name.startswith(alloc_id[:8])]
     # What another task wrote, as the one that installs packages, is no sign of this one's end.
-    files = [f for f in files if task and f".{task}." in f.name] or files
-    return sorted(files, key=lambda f: ".stderr." in f.name)
+    mine = [f for f in mine if task and f".{task}." in f.name] or mine
+    return sorted(mine, key=lambda f: ".stderr." in f.name)
 
 
 def log_tail(context: Context, alloc_id: str, limit: int = 1 << 20, *, task: str = "") -> bytes:

@@ -29,9 +29,8 @@ def estimate(state: RunState, context: Context) -> Update:
     first = estimate_of(plan, state, context, as_seen=False)
     if state.request.reproduces is not None:  # its plan stands, whatever would be cheaper or safer now
         return {"estimate": for_the_rest(first, left_of(state, plan))}
-    more = max(
-        state.memory_beyond, first.learned_ratio or 1.0
-    )  # never less than the formula says: it is a choice of the GPU
+    # Never less than the formula says: it is a choice of the GPU.
+    more = max(state.memory_beyond, first.learned_ratio or 1.0)
     allowed = within(facts, context.policies)
     begun = apply_changes(plan, smoke_changes(plan, first, context.smoke))  # its first steps take time, too
     choice = cheapest(

@@ -4,14 +4,12 @@ import os
 import random
 import sqlite3
 import statistics
-import subprocess
-import sys
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.endurance_agents import ROOT
+from bench.store import spent
 from caravan.runs.store import SqlStore
 from caravan.values.run import Deployment, DeploymentState, RunEvent, RunRecord, RunRequest, RunStatus
 from machine import SystemClock
@@ -90,15 +88,5 @@ def _spent(home: Path, words: list[str]) -> tuple[float, float]:
     """Milliseconds of the processor and of the wall that one command takes; it must succeed."""
     environment = {**os.environ, "CARAVAN_HOME": str(home), "CARAVAN_LOOK_UP": "0"}
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "main.py", *words],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{words[0]} ended with {process.returncode}")
-    return 1000 * (used.ru_utime + used.ru_stime), 1000 * (time.perf_counter() - begun)
+    processor = spent(["main.py", *words], environment)
+    return processor, 1000 * (time.perf_counter() - begun)

@@ -34,6 +34,8 @@ MEMBERS_MISSING: Final = 75
 DRAGGED: Final = 76
 """What it ends with where another member ended before, and that is why."""
 
+_BY_SIGNAL: Final = frozenset({130, 137, 143})  # exit codes of SIGINT, SIGKILL and SIGTERM
+
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -64,6 +66,8 @@ def judge(snapshot: Snapshot, sentinel: Sentinel | None, spec_sha256: str) -> Ou
     if snapshot.phase is not Phase.ENDED:
         return _outcome(OutcomeKind.UNPROVEN, "it has not ended yet", allocations[-1])
     verdicts = [_judge_allocation(a) for a in allocations]
+    if any(_dragged(v) for v in verdicts):
+        verdicts = [_own_end(v, a) for v, a in zip(verdicts, allocations, strict=True)]
     bad = [(v, a) for v, a in zip(verdicts, allocations, strict=True) if not v.succeeded]
     known = {a.id for a in snapshot.allocations}
     if bad:
@@ -88,12 +92,32 @@ def _index(alloc: Allocation) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() else 0
 
 
-def _follows(snapshot: Snapshot, verdict: Outcome, alloc: Allocation) -> tuple[bool, bool]:
+def _follows(snapshot: Snapshot, verdict: Outcome, alloc: Allocation) -> tuple[bool, bool, bool]:
     """Whether a member's end is one that says little, or one that only follows from another's: clocks of nodes differ,
-    so that the order of the times alone does not tell."""
+    so that the order of the times alone does not tell. One that was dragged is never the cause where there is another.
+    """
     stopped = snapshot.stopped and verdict.kind is OutcomeKind.INTERRUPTED and alloc.client_status != "lost"
-    dragged = verdict.kind is OutcomeKind.FAILED and verdict.exit_code == DRAGGED
-    return verdict.kind is OutcomeKind.UNPROVEN, stopped or dragged
+    return verdict.kind is OutcomeKind.UNPROVEN, _dragged(verdict), stopped
+
+
+def _dragged(verdict: Outcome) -> bool:
+    """Whether a member ended because another one had: not where the whole job was told to end."""
+    return verdict.kind is OutcomeKind.FAILED and verdict.exit_code == DRAGGED
+
+
+def _own_end(verdict: Outcome, alloc: Allocation) -> Outcome:
+    """The verdict on a member beside one that was dragged, so that one of them had failed before anybody stopped it.
+
+    The one that failed still copies and sums up when the dragged one has ended and the job is stopped because of that.
+    Then it was told to end, but its exit code is that of its training, unless it is a signal's.
+    """
+    failed = first_failed(alloc)
+    ended = last_end(failed) if failed else None
+    if verdict.kind is not OutcomeKind.INTERRUPTED or alloc.client_status == "lost" or not (failed and ended):
+        return verdict
+    if ended.signal or ended.exit_code in (None, 0, DRAGGED, *_BY_SIGNAL):
+        return verdict
+    return _outcome(OutcomeKind.FAILED, task_words(failed), alloc, failed)
 
 
 def _partly_placed(snapshot: Snapshot) -> Outcome:

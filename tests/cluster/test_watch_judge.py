@@ -303,6 +303,21 @@ def test_the_member_that_failed_by_itself_is_the_cause_whatever_the_clocks_say()
     assert (found.kind, found.exit_code) == (OutcomeKind.FAILED, 1)
 
 
+def test_the_member_that_failed_is_the_cause_where_the_stop_of_the_group_met_it_while_it_summed_up() -> None:
+    dragged = alloc(0, client="failed", tasks={"train": task(event("Started"), ended(76), failed=True, finish=1)})
+
+    def stopped(number: int, code: int) -> Any:
+        return alloc(number, client="complete", tasks={"train": killed(code)}, DesiredStatus="stop")
+
+    found = judge(snapshot(dragged, stopped(1, 1), stopped(2, 143), Stop=True), None, SHA)
+    assert (found.kind, found.exit_code, found.alloc_id) == (OutcomeKind.FAILED, 1, "alloc-1-2")
+    # A signal's code says nothing of what the member would have come to, and a person's stop drags nobody.
+    found = judge(snapshot(dragged, stopped(1, 143), Stop=True), None, SHA)
+    assert (found.kind, found.alloc_id) == (OutcomeKind.INTERRUPTED, "alloc-1-2")
+    found = judge(snapshot(stopped(0, 76), stopped(1, 1), Stop=True), None, SHA)
+    assert found.kind is OutcomeKind.INTERRUPTED
+
+
 def test_a_member_that_waited_for_others_in_vain_was_not_placed() -> None:
     waited = alloc(0, client="failed", tasks={"train": task(event("Started"), ended(75), failed=True)})
     lacks = {"train": {"DimensionExhausted": {"devices: no devices match request": 1}}}

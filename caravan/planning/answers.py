@@ -258,7 +258,8 @@ def answers_to_changes(questions: Sequence[Question], answers: Sequence[Answer])
         if question is None:
             raise UsageError(f"No question is called {answer.question_id!r}.", hint=f"Asked: {', '.join(by_id)}.")
         value = type_answer(question, answer.value) if answer.value is not None else None
-        if value is None or (question.id == "entry_point" and value == question.default):
+        found_anyway = question.id == "entry_point" and not question.required  # a required one: nothing was found
+        if value is None or (found_anyway and value == question.default):
             continue
         author, why = _by(question, answer)
         changes += [c.model_copy(update={"by": author, "why": why}) for c in _changes(question.path, value, why)]

@@ -59,6 +59,18 @@ def test_a_reply_that_contradicts_the_repository_is_asked_back_once_and_then_hol
     assert world.state(record).plan.command == ("made_by_setup.py",)
 
 
+def test_with_yes_the_one_file_that_is_called_a_training_is_run_although_nothing_in_it_was_seen_to_train(
+    world: World,
+) -> None:
+    (world.repo / "train.py").write_text("x = 1\n")
+    record = world.start(yes=True)
+    ended(world.drive(record))
+    assert world.state(record).plan.command == ("train.py",)
+    assert [note for note in world.progress.notes if note.startswith("Not asked, by --yes")] == [
+        "Not asked, by --yes: command = python train.py; nothing else was found. For another say --set command=VALUE."
+    ]
+
+
 def test_more_gpus_than_there_are_are_asked_back_and_with_yes_the_word_holds(world: World) -> None:
     record = world.start(yes=False, sets=(set_("resources.gpus", 8),))
     ask = questions(world.drive(record))

@@ -10,6 +10,7 @@ from caravan.planning.answers import (
     load_answers,
     parse_set,
     type_answer,
+    with_defaults,
 )
 from caravan.planning.draft import with_fitting_flags
 from caravan.planning.fields import is_path, plan_paths
@@ -135,6 +136,13 @@ def test_answers_that_touch_several_fields() -> None:
     assert plan.outputs == OutputSink(kind="volume", location="ckpt")
     assert plan.target is not None
     assert (plan.target.metric, plan.target.direction) == ("accuracy", "max")
+
+
+def test_the_default_for_a_repository_in_which_nothing_was_found_to_train_is_its_command() -> None:
+    (asked,) = (Question(id="entry_point", text="?", path="command", default="train.ipynb", required=True),)
+    for said in (answers_from((asked,), {"entry_point": "train.ipynb"}), with_defaults((asked,), ())):
+        plan = apply_changes(bare_plan(), answers_to_changes((asked,), said))
+        assert (plan.command, plan.launch.launcher) == (("train.ipynb",), "notebook")
 
 
 def test_flags_are_those_of_the_program_that_is_started() -> None:

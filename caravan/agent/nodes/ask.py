@@ -139,8 +139,9 @@ def _tell_defaults(questions: tuple[Question, ...], answers: tuple[Answer, ...],
     for question in questions:
         if question.choices and taken.get(question.id) is not None:
             others = ", ".join(str(_plain(c)) for c in question.choices if c != taken[question.id])
+            beside = f"it could be {others}" if others else "nothing else was found"
             context.progress.note(
-                f"Not asked, by --yes: {question.path} = {_plain(taken[question.id])}; it could be {others}. "
+                f"Not asked, by --yes: {question.path} = {_plain(taken[question.id])}; {beside}. "
                 f"For another say --set {question.path}=VALUE."
             )
 

@@ -5,6 +5,7 @@ Errors are worded as by the fetcher that Nomad's client starts. Opens files and 
 
 import errno
 import hashlib
+import lzma
 import posixpath
 import re
 import shutil
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ def fetch(artifact: JsonDict, place: TaskPlace, resolve: Callable[[str], str]) -
     headers = {k: resolve(v) for k, v in (artifact["GetterHeaders"] or {}).items()}
     try:
         _get(url, options, target, headers, artifact["GetterMode"], insecure=bool(artifact["GetterInsecure"]))
-    except (_Refused, OSError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except (_Refused, EscapesDirectory, OSError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise NotFetched(f"{said}{_FAILED}{error}") from error
 
 
@@ -102,7 +104,7 @@ def _get(
         if unpacks:
             _unpack(part, archive, target)
         else:
-            part.replace(target if mode == "file" else target / (options.get("filename") or name))
+            part.replace(target if mode == "file" else inside(target, options.get("filename") or name))
     finally:
         part.unlink(missing_ok=True)
 
@@ -167,12 +169,16 @@ def _check(path: Path, wanted: str, name: str) -> None:
 
 def _unpack(path: Path, archive: str, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    if archive == "zip":
-        with zipfile.ZipFile(path) as opened:
-            opened.extractall(target)  # noqa: S202 - zipfile keeps it inside
-        return
-    with tarfile.open(path) as tar:
-        tar.extractall(target, filter="data")
+    try:
+        if archive == "zip":
+            with zipfile.ZipFile(path) as opened:
+                opened.extractall(target)  # noqa: S202 - zipfile keeps it inside
+            return
+        with tarfile.open(path) as tar:
+            tar.extractall(target, filter="data")
+    except (EOFError, RuntimeError, ValueError, lzma.LZMAError, zlib.error) as error:
+        # What the libraries raise for an archive that breaks off, is damaged, or asks for a password.
+        raise _Refused(f"{archive} archive can't be read: {error}") from error
 
 
 def _clone(url: str, options: Mapping[str, str], target: Path) -> None:

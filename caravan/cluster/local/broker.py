@@ -211,6 +211,8 @@ class Broker:
         follower = self._waiting.pop(record.id, None)
         if follower is not None and self._client:
             self._client.run(follower)
+            if self._state.allocs[follower].body["DesiredStatus"] == "stop":  # while it waited
+                self._client.stop(follower)
         self._conclude(record)
         self.unblock()
 

@@ -101,8 +101,8 @@ def _prepare(home: Path, inventory: Path | None, environment: Mapping[str, str])
 
         load_inventory(inventory)  # a wrong file is the user's to mend: say so here, not in a log
     token = home / "token"
-    if not token.exists():
-        with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+    if not token.exists() or not token.read_text(encoding="utf-8").strip():  # a kill can come before it is written
+        with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             out.write(str(uuid.uuid4()))
     given = str(inventory.resolve()) if inventory is not None else None
     write_json(home / "launch.json", {"inventory": given, "environment": inheritable(environment)})
@@ -167,8 +167,13 @@ def _is_ours(pid: int, home: Path) -> bool:
     return "caravan.cluster.local.process" in words and Path(words[-1]) == home.resolve()
 
 
-def _ask(method: str, cluster: LocalCluster, path: str, seconds: float = _ASK_SECONDS) -> Any:
+def _ask(method: str, cluster: LocalCluster, path: str) -> Any:
     """One request to the cluster. Raises ClusterUnreachable when there is no good answer."""
+    return _asked(method, cluster, path, _ASK_SECONDS)[0]
+
+
+def _asked(method: str, cluster: LocalCluster, path: str, seconds: float) -> tuple[Any, int]:
+    """The answer, and the index that it is of; 0 where it names none. Raises ClusterUnreachable."""
     import requests
 
     with requests.Session() as session:
@@ -177,7 +182,7 @@ def _ask(method: str, cluster: LocalCluster, path: str, seconds: float = _ASK_SE
         try:
             got = session.request(method, cluster.address + path, timeout=seconds)
             got.raise_for_status()
-            return got.json()
+            return got.json(), int(got.headers.get("X-Nomad-Index") or 0)
         except (requests.RequestException, ValueError) as error:
             raise ClusterUnreachable(f"The built-in cluster at {cluster.address} does not answer: {error}") from error
 
@@ -226,9 +231,9 @@ def _until_quiet(cluster: LocalCluster) -> None:
     """Wait until no allocation runs any more: each look returns when something has changed, or after a second."""
     index, rounds = 0, 600
     while rounds:
-        shown = _ask("GET", cluster, f"/v1/allocations?index={index}&wait=1s", 30.0)
+        # By the table's index: an allocation's own may be below it, and each look would come back at once.
+        shown, index = _asked("GET", cluster, f"/v1/allocations?index={index}&wait=1s", 30.0)
         states = [s for a in shown for s in (a["TaskStates"] or {}).values()]
         if all(s["State"] == "dead" for s in states) and not any(a["ClientStatus"] == "running" for a in shown):
             return
-        index = max((a["ModifyIndex"] for a in shown), default=0)
         rounds -= 1

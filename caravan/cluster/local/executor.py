@@ -53,6 +53,13 @@ def write_json(path: Path, value: dict[str, Any], *, lasting: bool = True) -> No
     new.replace(path)
 
 
+def numbered(folder: Path, name: str) -> list[tuple[int, Path]]:
+    """The files of a rotated log by their numbers, the oldest first. A name may hold what a pattern would read."""
+    begin = f"{name}."
+    rests = ((path.name.removeprefix(begin), path) for path in folder.iterdir() if path.name.startswith(begin))
+    return sorted((int(rest), path) for rest, path in rests if rest.isdecimal())
+
+
 class RotatedLog:
     """`<task>.<stream>.<n>` files of bounded size, of which the newest few are kept.
 
@@ -62,8 +69,7 @@ class RotatedLog:
     def __init__(self, folder: Path, name: str, max_files: int, max_bytes: int) -> None:
         self._folder, self._name = folder, name
         self._max_files, self._max_bytes = max(1, max_files), max(1, max_bytes)
-        numbers = [int(p.suffix[1:]) for p in folder.glob(f"{name}.*") if p.suffix[1:].isdigit()]
-        self._number = max(numbers, default=0)
+        self._number = max((number for number, _ in numbered(folder, name)), default=0)
         self._open()
 
     def _open(self) -> None:

@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from caravan.cluster.local.broker import Refused
+from caravan.cluster.local.executor import numbered
 from caravan.cluster.local.state import AllocRecord, State
 from caravan.cluster.local.taskdir import EscapesDirectory, inside
 from caravan.cluster.local.web import answer, flag
@@ -21,6 +22,7 @@ from caravan.cluster.local.words import JsonDict, go_quote, rfc3339
 
 _CHUNK = 1 << 16
 _FOLLOW_SECONDS = 0.1
+_MOST_DIGITS = 18  # of a position: what a file's may have at most, in 64 bits
 _BEAT_SECONDS = 1.0  # as Nomad's
 
 
@@ -176,8 +178,7 @@ class Log:
 
     def _files(self) -> list[tuple[Path, int, int]]:
         """The files with the position and the size of each, the oldest first."""
-        numbered = [p for p in self._folder.glob(f"{self._name}.*") if p.suffix[1:].isdigit()]
-        found = sorted((int(path.suffix[1:]), path, _size(path)) for path in numbered)
+        found = [(number, path, _size(path)) for number, path in numbered(self._folder, self._name)]
         listed: list[tuple[Path, int, int]] = []
         at = found[0][0] * found[0][2] if found else 0
         for _, path, size in found:
@@ -277,6 +278,6 @@ async def _chunks(opened: int, offset: int, limit: int | None) -> AsyncIterator[
 
 def _number(request: Request, name: str) -> int:
     text = request.query_params.get(name) or "0"
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()) or len(text) > _MOST_DIGITS:
         raise Refused(f"error parsing {name}: invalid number {go_quote(text)}", 400)
     return int(text)

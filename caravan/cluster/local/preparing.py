@@ -160,7 +160,10 @@ class Preparation:
         payload = self.given.job.get("Payload")
         if not wanted or not payload:
             return
-        target = taskdir.inside(self.given.place.local, wanted)
+        try:
+            target = taskdir.inside(self.given.place.local, wanted)
+        except taskdir.EscapesDirectory as error:  # by a link that a former run has left
+            raise NotPrepared(events.hook_failed("dispatch_payload: file escapes the task's directory")) from error
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(base64.b64decode(payload))
 

@@ -165,17 +165,16 @@ class State:
             self._commit(change)
 
     def _commit(self, change: "Change") -> None:
+        rows = [(kind, key, encoded(body).decode()) for (kind, key), body in change.rows().items()]
+        rows.append(("meta", "index", str(change.index)))
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            rows = [(kind, key, encoded(body).decode()) for (kind, key), body in change.rows().items()]
-            rows.append(("meta", "index", str(change.index)))
             self._db.executemany("INSERT OR REPLACE INTO objects(kind, id, body) VALUES(?, ?, ?)", rows)
             self._db.executemany("DELETE FROM objects WHERE kind = ? AND id = ?", change.drops)
             self._db.execute("COMMIT")
-        except sqlite3.Error:
-            if self._db.in_transaction:
+        finally:
+            if self._db.in_transaction:  # whatever went wrong: the next change needs one of its own
                 self._db.execute("ROLLBACK")
-            raise
         self.index = change.index
         for key in ("", *change.apply()):
             for waiter in self._waiting.pop(key, ()):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ MAX_BODY = 32 * 1024 * 1024
 
 _DEFAULT_WAIT = 300.0  # as Nomad's blocking queries
 _MAX_WAIT = 600.0
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -73,10 +75,23 @@ async def body_of(request: Request) -> dict[str, Any]:
             raise Refused("http: request body too large", 413)
     try:
         value = json.loads(raw or b"{}")
+        if _HALF.search(raw):
+            value = _whole(value)
     except (ValueError, RecursionError) as error:
         raise Refused(f"json: {error}", 400) from error
     if not isinstance(value, dict):
         raise Refused("json: the body must be an object", 400)
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """The value with U+FFFD for each half of a character, as Go reads it: no text with one can be stored."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(inner) for inner in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(inner) for key, inner in value.items()}
     return value
 
 

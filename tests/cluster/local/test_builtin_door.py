@@ -6,6 +6,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
@@ -194,3 +195,21 @@ def test_what_is_not_there(bench: Bench) -> None:
         got = bench.ask("GET", path)
         assert (got.status_code, got.text) == (status, text)
     assert os.path.sep not in bench.ask("GET", f"/v1/client/fs/cat/{UNKNOWN}?path=x").text
+
+
+def test_a_token_that_was_never_written_opens_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "token").touch(mode=0o600)  # as a kill leaves it that comes between making and writing
+    bench = Bench(home)
+    try:
+        assert requests.get(f"{bench.cluster.address}/v1/agent/self", timeout=30).status_code == 403
+        assert bench.get("/v1/agent/self")
+    finally:
+        bench.down()
+
+
+@pytest.mark.parametrize("offset", ["9" * 30, "\u00b2", "\u0661"])
+def test_a_position_that_no_file_has_is_refused(bench: Bench, alloc_id: str, offset: str) -> None:
+    path = f"/v1/client/fs/readat/{alloc_id}?path=alloc/data/digits&limit=1&offset={offset}"
+    assert bench.ask("GET", path).status_code == 400

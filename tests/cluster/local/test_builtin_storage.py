@@ -19,6 +19,7 @@ from caravan.cluster.local.broker import Broker
 from caravan.cluster.local.control import start
 from caravan.cluster.local.encoding import Kept, encoded, listed
 from caravan.cluster.local.executor import RotatedLog
+from caravan.cluster.local.files import Log
 from caravan.cluster.local.inventory import Node
 from caravan.cluster.local.state import State
 from caravan.values.errors import ClusterUnreachable
@@ -84,6 +85,20 @@ def test_output_that_finds_no_room_is_lost_and_ends_nothing(tmp_path: Path) -> N
     log.write(b"kept")
     log.close()
     assert (tmp_path / "t.stdout.0").read_bytes() == b"kept"
+
+
+def test_a_task_s_output_is_its_own_whatever_its_name(tmp_path: Path) -> None:
+    names = ("t[a-z]", "t.stdout", "t", "tx", "t*")
+    for name in names:
+        log = RotatedLog(tmp_path, f"{name}.stdout", 3, 10)
+        log.write(f"{name:>15}".encode())
+        log.close()
+    for name in names:
+        again = RotatedLog(tmp_path, f"{name}.stdout", 3, 10)  # goes on where the last one was
+        again.write(b"!" * 5)
+        again.close()
+        pieces = Log(tmp_path, f"{name}.stdout").read(0)
+        assert b"".join(piece.data for piece in pieces) == f"{name:>15}!!!!!".encode()
 
 
 def _broken(path: Path, how: str) -> None:

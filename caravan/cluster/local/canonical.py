@@ -266,8 +266,26 @@ def canonical_job(job: JsonDict) -> JsonDict:
     return whole
 
 
+_WHOLE = frozenset({"duration", "int", "int8", "int64", "uint8", "uint16", "uint32", "uint64"})
+_MOST = 1 << 63
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a value is of a type of `hcl.schema`, as Go reads JSON: no number for a text, no text for a number."""
+    if kind[0] in "[{<":
+        if not isinstance(value, list if kind[0] == "[" else dict):
+            return False
+        inner = value if isinstance(value, list) else value.values()
+        return all(_fits(one, kind[1:-1]) for one in inner)
+    if kind in _WHOLE:
+        return isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value < 2 * _MOST
+    if kind in ("str", "bool"):
+        return isinstance(value, str if kind == "str" else bool)
+    return kind == "any" or isinstance(value, dict)
+
+
 def _completed(value: Any, kind: str) -> Any:
-    """A block with all the fields that its type has, at every depth; what is of another shape stays as it is."""
+    """A block with all the fields that its type has, at every depth. Raises ShapeError on a field of the wrong type."""
     from caravan.hcl.schema import absent, block_types
 
     fields = block_types().get(kind)
@@ -278,6 +296,8 @@ def _completed(value: Any, kind: str) -> Any:
         if inner is None:
             if not field.omitted:
                 value[field.key] = absent(field)
+        elif not _fits(inner, field.type):
+            raise ShapeError(f"json: cannot unmarshal {json.dumps(inner)[:60]} into the field {field.key}")
         elif field.type[0] == "[" and isinstance(inner, list):
             value[field.key] = [_completed(i, field.type[1:-1]) for i in inner]
         elif field.type[0] == "<" and isinstance(inner, dict):

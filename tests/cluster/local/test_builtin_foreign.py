@@ -142,3 +142,35 @@ def test_what_takes_the_place_of_another_and_is_stopped_before_never_runs(bench:
     bench.wait(path, lambda found: all(a["ClientStatus"] in ("complete", "failed") for a in found))
     shown = bench.get(f"/v1/allocation/{waits}")
     assert "Started" not in [e["Type"] for e in shown["TaskStates"]["train"]["Events"]], json.dumps(shown["TaskStates"])
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        (("Constraints", 0, "RTarget"), ["linux"]),
+        (("Constraints", 0, "LTarget"), 7),
+        (("Affinities", 0, "Weight"), "50"),
+        (("TaskGroups", 0, "Networks", 0, "ReservedPorts", 0, "Value"), "http"),
+        (("TaskGroups", 0, "Tasks", 0, "Resources", "Devices", 0, "Count"), 10**30),
+        (("TaskGroups", 0, "Tasks", 0, "Env", "A"), {"b": 1}),
+        (("TaskGroups", 0, "Volumes", "v", "Source"), ["data"]),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_refused_and_nothing_of_it_stays(
+    bench: Bench, path: tuple[str | int, ...], wrong: object
+) -> None:
+    rule = {"LTarget": "${attr.kernel.name}", "RTarget": "linux", "Operand": "="}
+    job = bench.job(Env={"A": "b"}, Resources={"Devices": [{"Name": "nvidia/gpu", "Count": 1}]})
+    job |= {"Constraints": [rule], "Affinities": [{**rule, "Weight": 50}]}
+    job["TaskGroups"][0] |= {
+        "Networks": [{"ReservedPorts": [{"Label": "p", "Value": 8080}]}],
+        "Volumes": {"v": {"Type": "host", "Source": "data", "ReadOnly": True}},
+    }
+    place: Any = job
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = wrong
+    got = bench.ask("POST", "/v1/jobs", {"Job": job})
+    assert (got.status_code, str(path[-1]) in got.text) == (400, True)
+    assert bench.ask("GET", f"/v1/job/{job['ID']}").status_code == 404
+    assert bench.run(bench.job())["ClientStatus"] == "complete"

@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -213,6 +214,9 @@ def run(
         try:
             output, errors = process.communicate(timeout=seconds)
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)  # git's helpers too
+            # After Ctrl-C `communicate` waits for git a moment: that nothing is left to kill must not take its place.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # git's helpers too
+            process.wait()
             raise
     return process.returncode, output, errors

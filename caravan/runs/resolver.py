@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -124,6 +125,11 @@ class UvResolver:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
                 return Resolution(text=f"the index did not answer within {self._timeout_s:.0f} s")
+            except KeyboardInterrupt:  # Ctrl-C does not reach its session, and it may ask for minutes yet
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
         return self._read(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
     def _read(self, code: int, out: str, err: str) -> Resolution:

@@ -38,6 +38,18 @@ def repository(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
+def test_an_interrupt_is_not_lost_where_git_ends_by_itself_meanwhile(tmp_path):
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text("#!/bin/sh\nkill -INT $PPID\n")
+    git.chmod(0o755)
+    (tmp_path / "repo" / ".git").mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        open_source(
+            str(tmp_path / "repo"), cache=tmp_path / "cache", environment={"PATH": f"{git.parent}:{os.defpath}"}
+        )
+
+
 def test_outside_git_there_is_no_state(tmp_path):
     tree = opened(tmp_path, {"a.py": ""})
     assert tree.git is None

@@ -1,6 +1,7 @@
 """Resolving by uv against an index on the loopback, and without uv or index."""
 
 import os
+import select
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,22 @@ def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
     found = made.resolve(["numpy"], python="3.11")
     assert found.resolved is None
     assert "did not answer" in found.text
+
+
+def test_an_interrupt_ends_what_asks(tmp_path: Path) -> None:
+    """It is in a session of its own, so that the terminal's Ctrl-C does not end it."""
+    fake, held = tmp_path / "bin" / "uv", tmp_path / "held"
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\nexec 9>{held}\nkill -INT $PPID\nexec sleep 60\n")
+    fake.chmod(0o755)
+    os.mkfifo(held)
+    made = UvResolver({"PATH": f"{fake.parent}:/usr/bin:/bin"}, folder=tmp_path / "kept", timeout_s=50)
+    reader = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(KeyboardInterrupt):
+        made.resolve(["numpy"], python="3.11")
+    assert select.select([reader], [], [], 50)[0]  # readable without a byte: who held the other end is gone
+    assert os.read(reader, 1) == b""
+    os.close(reader)
 
 
 @pytest.mark.parametrize(

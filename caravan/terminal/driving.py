@@ -93,6 +93,8 @@ def drive_run(
     """
     how = how or Driving()
     terminal.exit_code = EXIT_CODES[RunStatus.RUNNING]  # stands until there is another
+    if not as_json:
+        terminal.err(f"Run {record.id}")  # first of all: what drives it takes seconds to load
     with ExitStack() as held:
         interrupts, driver = held.enter_context(Interrupts(wiring.clock)), held.enter_context(wiring.driver())
         if how.agent:
@@ -100,8 +102,6 @@ def drive_run(
         else:
             view = make_view(terminal, wiring.clock, as_json=as_json)
         context = held.enter_context(wiring.context(record, view))
-        if not as_json:
-            terminal.err(f"Run {record.id}")
         interactive = terminal.interactive and not as_json and not how.agent
         drive = _Drive(driver, context, terminal, view, interrupts, partial(stop_run, wiring), interactive, how.goes)
         if given is not None and given.changes is not None:

@@ -26,9 +26,10 @@ _EVIDENCE = 6  # lines of a diagnosis that are shown; the report has them all
 
 def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
     """Show one run: attempts with cause and repair, plan, estimate."""
-    from caravan.terminal.lookup import look_up
+    from caravan.terminal.lookup import is_driven, look_up
     from caravan.terminal.oncluster import station_of
     from caravan.terminal.results import document
+    from caravan.values.record import RunStatus
 
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     store = wiring.store()
@@ -46,11 +47,14 @@ def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> N
         )
     else:
         station = station_of(wiring.folder(record.id))
-        _print_run(terminal, result, deployments, events, at=station.job_id if station else "")
+        at = f"on cluster: job {station.job_id}; what is shown is from when it was last looked at" if station else ""
+        if record.status is RunStatus.RUNNING and not is_driven(wiring, record):
+            at = f"none: its process has ended; `main.py resume {record.id}` goes on"
+        _print_run(terminal, result, deployments, events, agent=at)
 
 
 def _print_run(
-    terminal: Terminal, result: Result, deployments: Sequence[Deployment], events: Sequence[RunEvent], *, at: str
+    terminal: Terminal, result: Result, deployments: Sequence[Deployment], events: Sequence[RunEvent], *, agent: str
 ) -> None:
     from caravan.terminal.console import cell, console_on, draw, listing
     from caravan.terminal.picture import Glyphs
@@ -64,8 +68,8 @@ def _print_run(
     print_line(terminal, head)
     terminal.out(f"  prompt     {one_line(record.request.prompt)}")
     terminal.out(f"  node       {record.node or '-'}, since {record.updated_at:{_TIME}} UTC")
-    if at:
-        terminal.out(f"  agent      on cluster: job {one_line(at)}; what is shown is from when it was last looked at")
+    if agent:
+        terminal.out(f"  agent      {one_line(agent)}")
     for line in rest:
         print_line(terminal, line)
     attempts = state.attempts if state is not None else ()

@@ -1,7 +1,9 @@
 """`resume`, `stop`, `delete` and `logs` on runs in every state."""
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +159,36 @@ def test_an_interrupted_run_goes_on(wiring: FakeWiring) -> None:
     put(wiring)
     wiring.scripted.steps = [RunStatus.FAILED]
     assert run(wiring, ["resume", RUN], nobody()) == 1
+
+
+def test_show_says_that_a_running_run_has_lost_its_agent(wiring: FakeWiring) -> None:
+    put(wiring)
+    lost, driven, ended = nobody(), nobody(), nobody()
+    assert run(wiring, ["show", RUN], lost) == 0
+    with wiring.folder(RUN).lock():
+        assert run(wiring, ["show", RUN], driven) == 0
+    wiring.runs.update_run(RUN, status=RunStatus.SUCCEEDED)
+    assert run(wiring, ["show", RUN], ended) == 0
+    line = f"  agent      none: its process has ended; `main.py resume {RUN}` goes on\n"
+    assert [line in printed(terminal)[0] for terminal in (lost, driven, ended)] == [True, False, False]
+
+
+def test_which_run_it_is_is_said_before_what_drives_it_is_loaded(
+    wiring: FakeWiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(wiring)
+    terminal = nobody()
+    wiring.scripted.steps = [RunStatus.SUCCEEDED]
+    said: list[str] = []
+    driver = wiring.driver
+
+    def loading() -> AbstractContextManager[Any]:
+        said.append(printed(terminal)[1])
+        return driver()
+
+    monkeypatch.setattr(wiring, "driver", loading)
+    assert run(wiring, ["resume", RUN], terminal) == 0
+    assert said == [f"Run {RUN}\n"]
 
 
 @pytest.mark.parametrize(

@@ -188,8 +188,10 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
     except typer.Exit as end:
         return end.exit_code
     except typer.TyperException as error:
-        message = _masked(wiring, one_line(error.format_message()).rstrip("."))
-        return _fail(terminal, f"{message}.", f"See `{PROGRAM} --help`.", error.exit_code, as_json=as_json)
+        # The library quotes its own parser where a choice is none: `Value error, ` says nothing to a person.
+        said = error.format_message().replace("Value error, ", "").rstrip(".")
+        message = _masked(wiring, one_line(said if said.endswith("?") else f"{said}."))
+        return _fail(terminal, message, f"See `{PROGRAM} --help`.", error.exit_code, as_json=as_json)
     except CaravanError as error:
         if debug:
             _traceback(wiring, terminal, error)

@@ -71,6 +71,7 @@ def test_every_command_has_its_help(name: str, wiring: FakeWiring, capsys: pytes
         ([], "--prompt TEXT"),
         (["--frobnicate"], "No such option: --frobnicate"),
         (["frobnicate"], "No such command 'frobnicate'"),
+        (["wacht"], "Did you mean 'watch'? See "),
         (["show"], "Missing argument 'RUN'"),
         (["cluster"], "Missing command"),
         (["runs", "--limit", "0"], "--limit"),
@@ -79,6 +80,7 @@ def test_every_command_has_its_help(name: str, wiring: FakeWiring, capsys: pytes
         (["--dry-run", "config"], "--dry-run stands before the command 'config'"),
         (["show", "nope"], "nope"),
         (["cluster", "up", "--inventory", "/none.json"], "/none.json"),
+        (["completion", "tcsh"], "Invalid value for 'SHELL': 'tcsh' is not one of"),
         (["logs", "nope", "\x1b[31m"], "unexpected extra argument"),
     ],
 )

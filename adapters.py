@@ -100,7 +100,7 @@ def make_registries(settings: Settings) -> ImageRegistry:
 
     pairs = {"http": settings.http_proxy, "https": settings.https_proxy}
     proxies = {scheme: proxy for scheme, proxy in pairs.items() if proxy}
-    return Registries(proxies=proxies, no_proxy=settings.no_proxy or "")
+    return Registries(proxies=proxies, no_proxy=settings.no_proxy or "", verify=_authorities(settings))
 
 
 def make_hub(settings: Settings, home: Path, endpoint: str | None = None) -> ModelHub | None:
@@ -121,7 +121,13 @@ def make_hub(settings: Settings, home: Path, endpoint: str | None = None) -> Mod
         token=token,
         proxies={scheme: proxy for scheme, proxy in pairs.items() if proxy},
         no_proxy=settings.no_proxy or "",
+        verify=_authorities(settings),
     )
+
+
+def _authorities(settings: Settings) -> bool | str:
+    """What servers on the network are verified by: the file that is named, as a company's own authority needs it."""
+    return str(settings.ca_bundle) if settings.ca_bundle else True
 
 
 def make_database(settings: Settings, records: Path, *, clock: Clock) -> Database:

@@ -185,6 +185,11 @@ class Settings(BaseModel):
     https_proxy: str | None = _env(
         "HTTPS_PROXY", description="proxy for https addresses: the Nomad cluster, the model, LangFuse", repr=False
     )
+    ca_bundle: Path | None = _env(
+        "REQUESTS_CA_BUNDLE",
+        "SSL_CERT_FILE",
+        description="certificates that the hub of models and registries of images are verified by; unset: certifi's",
+    )
     no_proxy: str | None = _env("NO_PROXY", description="hosts, domains and networks that are reached without a proxy")
 
     qdrant_url: str | None = _env("QDRANT_URL", description="Qdrant server for the memory; unset: embedded")

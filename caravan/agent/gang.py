@@ -6,7 +6,7 @@ is stopped, nor what is made of its end.
 
 from typing import Final
 
-from caravan.values.run import Allocation, Phase, Snapshot
+from caravan.values.run import DRAGGED, Allocation, Phase, Snapshot
 
 _ENDED: Final = frozenset({"complete", "failed", "lost"})
 
@@ -26,6 +26,21 @@ def broken(snapshot: Snapshot, nodes: int) -> str:
             how = "was lost with its node" if member.client_status == "lost" else "has ended"
             return f"{name} on {where} {how}: the other members can't go on without it, so the job is stopped"
     return ""
+
+
+def sums_up(snapshot: Snapshot) -> bool:
+    """Whether all that ended badly were only dragged along, while the member that failed still copies and sums up.
+
+    Its scripts tell the others at once, so they end before it does; a stop would cut what it copies.
+    """
+    ended = [m for m in snapshot.allocations if m.client_status in _ENDED and not _well(m)]
+    lives = any(m.client_status not in _ENDED for m in snapshot.allocations)
+    return lives and bool(ended) and all(_dragged(member) for member in ended)
+
+
+def _dragged(member: Allocation) -> bool:
+    codes = [end.exit_code for task in member.tasks if (end := task.terminated()) is not None]
+    return DRAGGED in codes and all(code in (0, DRAGGED) for code in codes)
 
 
 def _well(member: Allocation) -> bool:

@@ -28,8 +28,10 @@ from caravan.agent.nodes import (
     understand,
     validate,
 )
+from caravan.agent.nodes.mend import INTERRUPTION_LIMIT
 from caravan.agent.state import RunState, Update
 from caravan.agent.telling import moments, result, surroundings
+from caravan.values.plan_parts import MOST_ATTEMPTS, MOST_FIXES
 
 Node = Callable[[RunState, Context], Update]
 
@@ -83,8 +85,8 @@ ROUTES: dict[str, Callable[[RunState], str]] = {
     "fix_iteration": routes.after_fix,
 }
 
-RECURSION_LIMIT = 200
-"""Steps of one drive: eight fixes and the interruptions take at most 14 rounds of 10 nodes."""
+RECURSION_LIMIT = len(NODES) * (MOST_ATTEMPTS + MOST_FIXES + INTERRUPTION_LIMIT + 1)
+"""Steps of one drive at most: each attempt, fix and interruption is a round, and a round meets no node twice."""
 
 
 def build_graph(checkpointer: BaseCheckpointSaver[Any] | None = None) -> CompiledStateGraph[Any, Any, Any, Any]:

@@ -10,7 +10,7 @@ from typing import Final
 from caravan.agent.changed import changed_by_others, may_be_another, replaced
 from caravan.agent.context import Context
 from caravan.agent.elapsed import Age, watched_so_far
-from caravan.agent.gang import broken
+from caravan.agent.gang import broken, sums_up
 from caravan.agent.logs import TERMINAL, LogFollower
 from caravan.agent.purse import Money
 from caravan.agent.resuming import TakenUp
@@ -95,6 +95,7 @@ class JobWatch:
         self._placed: set[str] = set()
         self._reasons = {e.text for e in context.store.events(stored.run_id) if e.kind == "queued"}
         self._stopped_at: float | None = None
+        self._summing_since: float | None = None
         self._told_to_stop = False
         self._failing: float | None = None
         self._alarmed = ""
@@ -163,7 +164,7 @@ class JobWatch:
         if snapshot.phase not in _OVER and context.store.run(deployment.run_id).status is RunStatus.STOPPED:
             self._stop()  # the stop came between our look at the store and the registration
             return
-        if why := broken(snapshot, self._plan.launch.nodes):
+        if (why := broken(snapshot, self._plan.launch.nodes)) and not self._sums_up(snapshot):
             if why != self._alarmed:
                 self._alarmed = why
                 context.progress.note(why)
@@ -224,6 +225,14 @@ class JobWatch:
         now = self._context.clock.monotonic()
         self._stopped_at = now if self._stopped_at is None else self._stopped_at
         return now - self._stopped_at > self._plan.kill_timeout_s + END_S
+
+    def _sums_up(self, snapshot: Snapshot) -> bool:
+        """Whether the member that failed may still copy and sum up: for as long as a stopped job may take to end."""
+        if not sums_up(snapshot):
+            return False
+        now = self._context.clock.monotonic()
+        self._summing_since = now if self._summing_since is None else self._summing_since
+        return now - self._summing_since <= self._plan.kill_timeout_s + END_S
 
     def _keep_places(self, snapshot: Snapshot) -> None:
         """Store which allocation belongs to which attempt: logs outlive what the cluster knows of it.

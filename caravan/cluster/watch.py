@@ -22,7 +22,7 @@ from caravan.cluster.snapshots import (
     task_words,
     was_killed,
 )
-from caravan.values.run import Allocation, Outcome, OutcomeKind, Phase, Sentinel, Snapshot, TaskState
+from caravan.values.run import DRAGGED, Allocation, Outcome, OutcomeKind, Phase, Sentinel, Snapshot, TaskState
 
 SENTINEL_PATH: Final = "alloc/data/caravan-result.json"
 """The sentinel's path inside the allocation, as `Cluster.read_file` takes it."""
@@ -31,9 +31,6 @@ _MAX_SENTINEL: Final = 1 << 16  # a result file of ours has about 150 bytes
 
 MEMBERS_MISSING: Final = 75
 """What a member's script ends with where the others did not come in time (`templates/members.py`)."""
-DRAGGED: Final = 76
-"""What it ends with where another member ended before, and that is why."""
-
 _BY_SIGNAL: Final = frozenset({130, 137, 143})  # exit codes of SIGINT, SIGKILL and SIGTERM
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)

@@ -200,4 +200,6 @@ def _locals(body: Body, scope: Scope, problems: list[Problem]) -> Scope:
             problems.append(wrong[0])
             break
         waiting = left
+    else:
+        problems.append(wrong[0]._replace(detail=f"Locals are read in at most {_TRIES} rounds. {wrong[0].detail}"))
     return scope.with_names({"local": values})

@@ -80,7 +80,7 @@ class Registries:
                 return self._with(session, image, found, until)
         except requests.exceptions.SSLError:
             text = f"the certificate of {found.registry} is not trusted"
-        except (requests.RequestException, ValueError) as error:
+        except (requests.RequestException, ValueError, OSError) as error:
             text = f"{found.registry} does not answer ({_reason(error)})"
         self._silent[found.registry] = text  # it is not waited for again
         return _unknown(image, text)

@@ -363,6 +363,10 @@ class Resources(Value):
     disk_mb: int = Field(default=1024, ge=10)
 
 
+MOST_ATTEMPTS: Final = 3
+MOST_FIXES: Final = 8
+
+
 class Limits(Value):
     """Deadlines in seconds, money in US dollars, deployed attempts and fixes of the run as a whole.
 
@@ -379,8 +383,8 @@ class Limits(Value):
     silence_s: int = Field(default=21600, ge=1, description="how long a running task may write nothing")
     gang_s: int = Field(default=900, ge=1, description="how long some nodes of a group may wait for the others")
     max_cost_usd: float | None = Field(default=None, ge=0)
-    attempts: int = Field(default=3, ge=1, le=3)
-    fixes: int = Field(default=8, ge=0, le=8)
+    attempts: int = Field(default=MOST_ATTEMPTS, ge=1, le=MOST_ATTEMPTS)
+    fixes: int = Field(default=MOST_FIXES, ge=0, le=MOST_FIXES)
 
 
 class Target(Value):

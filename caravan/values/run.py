@@ -143,6 +143,9 @@ class SmokeResult(Value):
 SMOKE_PATH: Final = "alloc/data/caravan-smoke.json"
 """Where a job leaves that, in its allocation."""
 
+DRAGGED: Final = 76
+"""What a member's script ends with where another member ended before, and that is why."""
+
 SMOKE_OVER: Final = 80
 """Exit code of a job whose first steps say that the rest is beyond what was approved."""
 

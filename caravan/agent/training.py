@@ -39,7 +39,6 @@ QUESTION: Final = "training_type"
 FIELD: Final = QUESTION_PATHS[QUESTION]
 _KEPT: Final = "training/"
 """Where a run's folder has the rendered files, so that a person reads what ran."""
-_MOST_DATA: Final = 5
 
 
 def with_type(

@@ -31,7 +31,6 @@ _MAX_COMMANDS: Final = 30
 _NEAR: Final = 6
 """Modules, the entry's own first, whose calls say how its configuration is overridden."""
 _FROM_WORDS: Final = frozenset({"from_cli", "from_dotlist", "merge_with_cli", "merge_with_dotlist"})
-_FROM_PAIRS: Final = frozenset({"merge_from_list", "merge_from_dict"})
 _NOT_TRAINING: Final = re.compile(
     r"(?:^|/)(?:package|tokenizer|tokenizer_config|generation_config|special_tokens_map)\.json$"
     r"|accelerate|deepspeed|zero\d|/ds_"

@@ -141,10 +141,3 @@ def _environment(path: str, text: str) -> Dependencies:
         packages += _names(row.get("pip") if isinstance(row, dict) else [row])
     python = re.search(r"^\s*-\s*python\s*[=<>~ ]+\s*([0-9.]+)", text, re.MULTILINE)
     return Dependencies(path, tuple(packages), python[1] if python else None, declares=bool(packages))
-
-
-def docker_base(text: str) -> str | None:
-    """The image that a Dockerfile's last stage starts from, with its own `ARG` defaults put in."""
-    defaults = dict(re.findall(r"^\s*ARG\s+(\w+)=(\S+)", text, re.MULTILINE | re.IGNORECASE))
-    stages = re.findall(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", text, re.MULTILINE | re.IGNORECASE)
-    return re.sub(r"\$\{?(\w+)\}?", lambda m: defaults.get(m[1], m[0]), stages[-1]) if stages else None

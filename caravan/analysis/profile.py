@@ -46,7 +46,6 @@ from caravan.values.masking import MASK, mask, mask_json
 from caravan.values.repo import GitState, Hazard, Launcher, RepoProfile
 
 _MAX_CANDIDATES: Final = 10
-_MAX_CONFIGS: Final = 20
 _MAX_ITEMS: Final = 1000
 """Items of any list in the profile, which a run keeps with every step."""
 

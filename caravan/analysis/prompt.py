@@ -39,12 +39,6 @@ _METHODS: Final = (
     ("full", r"full(?:[ -]parameter)?[ -]fine-?tun\w*|full finetune"),
     ("pretrain", r"pre-?train(?:ing)?\b|from scratch"),
 )
-_STOP_WORDS: Final = (
-    "the and for with this that from into using use my our your one two its data dataset model models train training"
-    " tune fine finetune fine-tune finetuning repo repository code example examples run please want starting gpu gpus"
-    " node on in of a an to it all at by small own python script scripts epochs epoch steps py sh src md machine"
-    " is are be so then only just how can we me some few new local file files folder start started base me i"
-)
 _STAGES: Final = tuple(
     (rf"\b(?:{first}|{number}(?:st|nd|rd))[- ](?:stage|phase)\b|\bstage[-_ ]?(?:{number}|{one})\b", number)
     for number, first, one in (("1", "first", "one"), ("2", "second", "two"), ("3", "third", "three"))

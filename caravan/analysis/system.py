@@ -46,19 +46,6 @@ BY_DISTRIBUTION: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "pygraphviz": (("graphviz", "libgraphviz-dev", "gcc"), "it is built over graphviz"),
     "mujoco-py": (("libosmesa6-dev", "libgl1", "gcc", "patchelf"), "it is built over OSMesa"),
 }
-NVCC: Final[Mapping[str, str]] = {
-    "apex": "its CUDA kernels are compiled",
-    "causal-conv1d": "its kernels are compiled where no wheel fits",
-    "deepspeed": "its CUDA operators are compiled at the first use",
-    "flash-attn": "it is compiled where no wheel fits torch and CUDA",
-    "mamba-ssm": "its kernels are compiled where no wheel fits",
-    "pytorch3d": "its CUDA kernels are compiled",
-    "transformer-engine": "its kernels are compiled where no wheel fits",
-    "tinycudann": "its kernels are compiled",
-    "detectron2": "its CUDA kernels are compiled",
-    "mmcv": "its CUDA kernels are compiled where no wheel fits",
-}
-"""Distribution → why it may need CUDA's compiler (a `-devel` image)."""
 INSTALLED: Final = "installed there"
 """Why a package is there that a Dockerfile or a README names."""
 _USEFUL: Final = re.compile(
@@ -134,15 +121,3 @@ def _lfs(sources: Sources) -> Iterator[SystemPackage]:
             where = SourceLine(file=".gitattributes", line=number, text=line.strip()[:300])
             yield SystemPackage(name="git-lfs", why="files of the repository are kept in git-lfs", where=where)
             return
-
-
-def nvcc_needs(lines: Iterable[Wanted]) -> Iterator[tuple[str, Wanted]]:
-    """Why CUDA's compiler may be needed, with the line."""
-    from packaging.requirements import Requirement
-
-    from caravan.values.distributions import normal
-
-    for wanted in lines:
-        name = normal(Requirement(wanted.line).name)
-        if name in NVCC:
-            yield f"{name}: {NVCC[name]}", wanted

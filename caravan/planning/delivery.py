@@ -69,16 +69,6 @@ def _kind_of(location: str) -> str:
     return "git"
 
 
-def git_source(source: str, profile: RepoProfile, facts: ClusterFacts) -> CodeSource | None:
-    """The code as a git artifact at the exact commit, for a cluster that does not see this machine's files.
-
-    None where that can't be: the cluster sees them, the files are no clean commit, or no remote has it.
-    """
-    if facts.shared_files or profile.git is None or not_from_git(source, profile):
-        return None
-    return at_commit(source, profile)
-
-
 def at_commit(source: str, profile: RepoProfile) -> CodeSource:
     """The code as the commit that is checked out, from the place where it came from or its remote."""
     git = profile.git

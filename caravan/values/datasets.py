@@ -21,11 +21,6 @@ class DatasetSize(Value):
     exact: bool = True
     source: str = Field(default="", description="where it is known from, for a person")
 
-    @property
-    def mean_tokens(self) -> float | None:
-        """Tokens a row, by the usual number of characters a token; None where its text was not seen."""
-        return None if self.mean_chars is None else self.mean_chars / CHARS_PER_TOKEN
-
 
 class SplitSize(Value):
     """A split of a data set on a hub."""

@@ -54,7 +54,7 @@ def test_lines_of_json() -> None:
     data = "\n".join(json.dumps(r) for r in ROWS).encode()
     size = sized("data/train.jsonl", data)
     assert size is not None
-    assert (size.rows, size.mean_chars, size.mean_tokens, size.exact, size.bytes) == (50, 40, 10, True, len(data))
+    assert (size.rows, size.mean_chars, size.exact, size.bytes) == (50, 40, True, len(data))
     assert "50 rows counted" in size.source
     assert sized("train.json", data) == size.model_copy(
         update={"name": "train.json", "source": "train.json of the repository: 50 rows counted"}
@@ -127,7 +127,7 @@ def test_a_repository_s_files_reach_the_plan(tmp_path: Path) -> None:
     for named in ("data", "./data/", "data/train.jsonl"):
         size = dataset_size(plan.model_copy(update={"dataset": Dataset(path=named)}), profile)
         assert size is not None
-        assert (size.rows, size.mean_tokens) == (50, 10)
+        assert (size.rows, size.mean_chars) == (50, 40)
     text = dataset_size(plan.model_copy(update={"dataset": Dataset(path="corpus.txt")}), profile)
     assert text is not None
     assert (text.rows, text.bytes) == (None, 600)
@@ -144,9 +144,9 @@ def test_a_person_s_count_and_the_hub_s() -> None:
     plan = TrainingPlan(goal="", command=("python", "train.py"), dataset=Dataset(path="acme/talks"))
     size = dataset_size(plan, profile)
     assert size is not None
-    assert (size.rows, size.mean_tokens, size.source) == (
+    assert (size.rows, size.mean_chars, size.source) == (
         900,
-        25,
+        100,
         "the hub's size of acme/talks (default, split train)",
     )
     told = dataset_size(plan.model_copy(update={"dataset": Dataset(path="acme/talks", examples=10)}), profile)

@@ -110,7 +110,6 @@ def test_documents_never_raise(text):
 def test_dependency_files_never_raise(text, name):
     found = dependencies.read_dependencies(name, text)
     assert found.path == name
-    dependencies.docker_base(text)
 
 
 @settings(max_examples=80, deadline=None)

@@ -80,3 +80,10 @@ def test_none_breaks_the_reader(at: int, cut: int, put: str) -> None:
 @given(st.text(max_size=40))
 def test_any_text_is_a_job_or_refused(text: str) -> None:
     assert said(text)
+
+
+def test_locals_that_take_too_many_rounds_are_an_error_and_not_left_out() -> None:
+    chain = "\n".join(f"  n{i} = local.n{i + 1}" for i in range(150))  # each needs the one after it
+    text = f'locals {{\n{chain}\n  n150 = "end"\n}}\n\njob "x" {{\n  meta {{\n    a = local.n150\n  }}\n}}\n'
+    with pytest.raises(HclError, match="at most 100 rounds"):
+        parse_hcl(text)

@@ -1,7 +1,7 @@
 import pytest
 
 from caravan.planning.checks import check_plan
-from caravan.planning.delivery import git_source, not_from_git
+from caravan.planning.delivery import not_from_git
 from caravan.planning.draft import draft_plan
 from caravan.planning.prompt_reading import read_prompt
 from caravan.planning.remembered import propose_changes
@@ -199,7 +199,6 @@ def test_why_the_code_does_not_come_from_git_is_told(git: dict[str, object] | No
     profile = numpy_profile(git=state)
     why, real = not_from_git("/repo", profile), nomad(node("a"))
     assert said in why
-    assert (git_source("/repo", profile, real) is None) is bool(said)
     plan = bare_plan("t.py", code=CodeSource(kind="archive", location="/x.tgz"))
     assert why in " ".join(check_plan(plan, real, unpushed=why))
 

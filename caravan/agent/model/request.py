@@ -35,10 +35,6 @@ _NAMED: Final = {
     "temperature": "temperature",
     "top_p": "top_p",
 }
-# vLLM's and others' words for a grammar that they don't make.
-_ABOUT_SCHEMA: Final = re.compile(
-    r"response_format|json_schema|guided|structured|grammar|xgrammar|outlines|schema", re.IGNORECASE
-)
 _ABOUT_TOOLS: Final = re.compile(r"tool[ _]choice|tool[ _-]call|--enable-auto-tool|\btools?\b|function", re.IGNORECASE)
 
 

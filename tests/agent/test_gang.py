@@ -98,8 +98,8 @@ def test_the_job_is_stopped_only_where_the_failed_member_takes_too_long(
     job: dict[str, Any] = {"ID": "caravan-r1-a01", "Type": "batch", "Meta": meta, "TaskGroups": [group]}
     plan = PLAN.model_copy(update={"launch": PLAN.launch.model_copy(update={"nodes": 2})})
     world.cluster.register(job)
-    sha = {"spec_sha256": "0" * 64, "plan_sha256": "0" * 64}
-    deployment = Deployment(run_id=record.id, attempt=1, job_id=job["ID"], **sha)
+    sha = "0" * 64
+    deployment = Deployment(run_id=record.id, attempt=1, job_id=job["ID"], spec_sha256=sha, plan_sha256=sha)
     context.store.intend(deployment)
     JobWatch(context, plan, deployment, names=()).follow()
     assert world.cluster.snapshot(job["ID"]).stopped is stopped

@@ -4,11 +4,14 @@ What it means is `caravan.planning.model_shape`'s and `dataset_size`'s; without 
 """
 
 import re
+from pathlib import Path
 from typing import Final
 
 from caravan.agent.context import Context
+from caravan.agent.data_places import model_at
 from caravan.values.plan import TrainingPlan
 from caravan.values.repo import RepoProfile
+from caravan.values.shape import ModelConfig, slim_config
 
 _FILE: Final = re.compile(
     r"(?i)\.(?:jsonl?|csv|tsv|txt|parquet|arrow|npy|npz|pt|pth|ckpt|bin|safetensors|gguf|h5|pkl|zip|gz|tgz|tar|zst|yaml)$"
@@ -34,6 +37,30 @@ def with_hub(plan: TrainingPlan, profile: RepoProfile, context: Context) -> Repo
         told = context.hub.dataset(data)
         profile = profile.model_copy(update={"datasets_on_hub": (*profile.datasets_on_hub, told)[-_MOST:]})
     return profile
+
+
+def with_model_here(plan: TrainingPlan, profile: RepoProfile) -> RepoProfile:
+    """The profile with the config of a model that lies on this machine beside the repository, where the plan names it.
+
+    It says what is trained as well as one in the repository does. Read is its config.json alone.
+    """
+    name = plan.model.id or ""
+    if not name.startswith(("/", "~")) or any(c.file.startswith("/") for c in profile.model_configs):
+        return profile
+    config = model_at(Path(name).expanduser()).config if _known_home(name) else None
+    if config is None:
+        return profile
+    found = ModelConfig(file=f"{name.rstrip('/')}/config.json", kind="config.json", values=slim_config(dict(config)))
+    return profile.model_copy(update={"model_configs": (*profile.model_configs, found)})
+
+
+def _known_home(name: str) -> bool:
+    """Whether the path can be written out: the user of `~name` may be none of this machine."""
+    try:
+        Path(name).expanduser()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _here(name: str, profile: RepoProfile) -> bool:

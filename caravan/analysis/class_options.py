@@ -216,7 +216,8 @@ def _notes(module: Module, described: ast.expr | None) -> Mapping[str, Json]:
 def _aliases(described: ast.expr | None, spelling: Spelling) -> tuple[str, ...]:
     if not isinstance(described, ast.Call):
         return ()
-    value = value_of(keyword(described, "alias", "aliases"))
+    of_variables = ("validation_alias", "env") if spelling.before == "$" else ()
+    value = value_of(keyword(described, *of_variables, "alias", "aliases"))
     names = value if isinstance(value, list) else [value]
     return tuple(n if n.startswith("-") else f"{spelling.before}{n}" for n in names if isinstance(n, str) and n)
 

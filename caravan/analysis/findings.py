@@ -96,8 +96,8 @@ class FoundOption:
     source: str = ""  # the configuration file whose key it is, when no option of the command line takes it
 
     def names(self) -> frozenset[str]:
-        """The spellings without dashes, with underscores."""
-        return frozenset(f.lstrip("-").replace("-", "_") for f in self.flags)
+        """The spellings without dashes, with underscores; a variable's (`$LR`) in lower case."""
+        return frozenset(f[1:].lower() if f.startswith("$") else f.lstrip("-").replace("-", "_") for f in self.flags)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ def hyperparameters(entry: Entry) -> tuple[dict[str, HyperparameterFlag], tuple[
     places: list[SourceLine] = []
     used = {plain(k).lower(): i for i, (k, _) in enumerate(pairs(entry.documented.command))} if entry.documented else {}
     own = [o for o in entry.options if not o.source]
+    parsed = [o for o in own if not o.option.flag.startswith("$")]
     keys = [o for o in entry.options if o.source]
     for key in HYPERPARAMETERS:
         best = _best(key, own, used) or _best(key, keys, used)
@@ -118,7 +119,7 @@ def hyperparameters(entry: Entry) -> tuple[dict[str, HyperparameterFlag], tuple[
             found[key] = HyperparameterFlag(flag=option.flag, default=option.default, file=file)
             places.append(best.option.where)
             continue
-        constant = _constant(entry.modules, HYPERPARAMETERS[key]) if not own else None
+        constant = _constant(entry.modules, HYPERPARAMETERS[key]) if not parsed else None
         configured = entry.configured(*HYPERPARAMETERS[key]) if constant is None else None
         default = constant[0] if constant else configured[0] if configured else None
         found[key] = HyperparameterFlag(default=default)
@@ -137,6 +138,8 @@ def _fit(key: str, found: FoundOption, used: Mapping[str, int]) -> _Fit:
     score = max((_by_name(key, name) for name in names), default=0.0)
     said = found.option.help
     signs = _SIGNS[key]
+    if score == 0 and found.option.flag.startswith("$"):
+        score = 0.45 * any(_ends_so(key, name) for name in names)
     if score == 0 and signs.help.search(said) and not any(signs.not_name.search(n) for n in names):
         score = 0.45
     if score == 0 or _is_switch(found):
@@ -152,6 +155,13 @@ def _fit(key: str, found: FoundOption, used: Mapping[str, int]) -> _Fit:
         score -= 0.7  # the size of a layer
     score += 0.04 * bool(set(parents) & _NEAR) - 0.02 * len(parents)
     return _Fit(score, found)
+
+
+def _ends_so(key: str, name: str) -> bool:
+    """Whether a variable is a usual name after a program's own prefix: `MYAPP_EPOCHS`."""
+    words = name.split("_")
+    tails = ("_".join(words[i:]) for i in range(1, len(words)))
+    return not _SIGNS[key].not_name.search(name) and any(t in HYPERPARAMETERS[key] for t in tails)
 
 
 def _is_switch(found: FoundOption) -> bool:

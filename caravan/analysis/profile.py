@@ -25,6 +25,7 @@ from caravan.analysis.documents import Documented, documented
 from caravan.analysis.entry import Entry
 from caravan.analysis.entry_options import configured_elsewhere, entry_parser
 from caravan.analysis.environment import read_environment
+from caravan.analysis.environment_options import environment_options
 from caravan.analysis.findings import Found
 from caravan.analysis.hazards import hazards
 from caravan.analysis.hyperparameters import for_command
@@ -37,7 +38,7 @@ from caravan.analysis.prompt import Wishes, read_prompt, words_of
 from caravan.analysis.rank import candidates
 from caravan.analysis.scripts import entry_folder, entry_modules
 from caravan.analysis.settings import named_files, read_settings
-from caravan.analysis.shell_options import HANDED_ON, shell_options
+from caravan.analysis.shell_options import HANDED_ON, set_whatever, shell_options
 from caravan.analysis.sources import Sources
 from caravan.analysis.tree import FileEntry
 from caravan.analysis.vocabulary import ASIDE, TRAIN_NAME
@@ -153,10 +154,13 @@ def _entry(
     settings = read_settings(sources, configs, modules, options, used)
     parser = with_configuration(parser, settings, modules, used, sources, commands)
     options = for_command(parser.options, best.entry_point, used) if parser else ()
+    script = (sources.text(best.path) or "") if best.path and best.path.endswith((".sh", ".bash")) else ""
+    fixed = set_whatever(script)
+    variables = [o for o in environment_options(modules, sources.resolver) if o.option.flag[1:] not in fixed]
     entry = Entry(
         launcher=best.launcher,
         modules=modules,
-        options=options,
+        options=(*options, *variables),
         documented=used,
         configs={setting.path: setting.values for setting in settings},
         packages=frozenset(p.replace("-", "_") for d in needed for p in d.packages),
@@ -170,9 +174,11 @@ def _entry(
     found = _found(entry, sources)
     hyperparameters, places = key_hyperparameters(entry)
     flags = tuple(o.option for o in entry.options if not o.source)
-    if best.launcher is Launcher.BASH and best.path and best.path.endswith((".sh", ".bash")):
-        told = shell_options(sources.text(best.path) or "")
-        flags = (*told, *(flags if any(o.flag == HANDED_ON for o in told) else ()))
+    if best.launcher is Launcher.BASH and script:
+        told = shell_options(script)
+        own = {o.flag for o in told}
+        reached = any(o.flag == HANDED_ON for o in told)
+        flags = (*told, *(f for f in flags if f.flag not in own and (reached or f.flag.startswith("$"))))
     sure = _sureness(best)
     evidence = {name: f.evidence for name, f in found.items() if f.evidence}
     evidence |= {"entry_point": tuple(best.evidence[:8]), "key_hyperparameters": places}

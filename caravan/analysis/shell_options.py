@@ -24,8 +24,13 @@ def shell_options(text: str) -> tuple[ScriptOption, ...]:
     return tuple(_options("\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))))
 
 
+def set_whatever(text: str) -> frozenset[str]:
+    """The variables that a script sets whatever its caller says."""
+    return frozenset(m[1] for m in _SET.finditer(text) if not re.search(rf"\$\{{?{m[1]}\b", m[2]))
+
+
 def _options(text: str) -> Iterator[ScriptOption]:
-    own = {m[1] for m in _SET.finditer(text) if not re.search(rf"\$\{{?{m[1]}\b", m[2])}
+    own = set_whatever(text)
     seen: set[str] = set()
     for match in _DEFAULTED.finditer(text):
         name = match[1]

@@ -110,5 +110,5 @@ OLD: Final = re.compile(r"(?i)(?:^|[/_.-])(?:legacy|old|deprecated|archived?|obs
 
 
 def plain(name: str) -> str:
-    """An option's name without dashes at its front, with underscores."""
-    return name.lstrip("-+").replace("-", "_")
+    """An option's name without dashes at its front (`$` at a variable's), with underscores."""
+    return name.lstrip("-+$").replace("-", "_")

@@ -120,6 +120,8 @@ def _unreached(case: Case) -> str:
     host = case.detail("index") or case.detail("host")
     if not host:
         return ""
+    if case.detail("kind") == "down":
+        return f"{host} answers that it is out of order: go on once it answers again, or name a mirror or a local copy."
     return f"The nodes can't reach {host}: is there a mirror (env, or the cluster's profile), or a copy on a volume?"
 
 

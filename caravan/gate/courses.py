@@ -100,7 +100,10 @@ def above(values: Sequence[float], others: Sequence[float]) -> float:
 
 
 def smooth(values: Sequence[float]) -> tuple[float, ...]:
-    """Medians of three neighbours, the last as it is beside its neighbour; fewer than eight values as they are."""
+    """Medians of three neighbours, and the last as it is where that is lower; fewer than eight values as they are.
+
+    Lower is better: a figure of which more is better is given negated.
+    """
     if len(values) < MANY:
         return tuple(values)
     inner = (median(values[n - 1 : n + 2]) for n in range(1, len(values) - 1))

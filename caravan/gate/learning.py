@@ -18,6 +18,7 @@ _ENOUGH: Final = 30  # values by which it can be told that it learnt nothing
 _FIRST: Final = 5  # values of the shortest beginning that is looked at: a fine-tune learns most in its first steps
 _FEW_TIMES: Final = 3.0  # times that share, where too few values are known for their noise to be told
 _ROSE: Final = 0.2  # share by which a training loss must have risen to be called diverged
+_FAR: Final = 3.0  # times its first value, from which on a loss is far above it, however few values are known
 _BY: Final = 0.1  # share by which another figure must have got better to speak for a training whose loss did not
 _DIVERGED: Final = ": the training diverged"
 _KEPT: Final = 0.25
@@ -106,19 +107,48 @@ def _logged(known: Known) -> GateCheck:
     kind = CheckKind.LEARNT
     if known.by_rewards:
         return check(kind, GateVerdict.UNKNOWN, "trained by rewards: its loss need not fall", metric=name)
-    if len(points) < _LEAST:
-        text = f"{len(points)} values of {name or 'a training loss'} were logged: too few to judge by"
-        return check(kind, GateVerdict.UNKNOWN, text, metric=name)
     late = begins_late(points) if known.whole is None else not known.whole
-    if late:
+    if late and len(points) >= _LEAST:
         text = f"{name} is known from a later part of the training only: where it began is not known"
         return check(kind, GateVerdict.UNKNOWN, text, metric=name, value=points[-1].value)
-    found = _fallen(name, [point.value for point in points], known.plan.evaluation.underfit)
+    values = [point.value for point in points]
+    found = None if late else _never_below(name, values)
+    if found is None and len(points) < _LEAST:
+        text = f"{len(points)} values of {name or 'a training loss'} were logged: too few to judge by"
+        return check(kind, GateVerdict.UNKNOWN, text, metric=name)
+    found = found or _fallen(name, values, known.plan.evaluation.underfit)
     other = _got_better(known, name) if found.verdict is GateVerdict.FAIL else ""
     if not other:
         return found
     text = f"{found.text.removesuffix(_DIVERGED)}, though {other} got better"
     return found.model_copy(update={"verdict": GateVerdict.LOOK, "text": text})
+
+
+def _never_below(name: str, values: Sequence[float]) -> GateCheck | None:
+    """A loss whose every later value lies above its first: a rate that is far too high throws a model off within its
+    first steps, and what follows may even fall again without ever coming back. None where that is not so.
+
+    It diverged where its end lies above the first value by a fifth and by four standard errors; the noise is that of
+    the logarithms, since a loss that blew up is noisy in proportion to itself. It also did where every later value is
+    above three times the first, or where the end is and too few values are known for their noise to be told. Of few
+    values a person looks at any that never got below the first.
+    """
+    if len(values) < 2 or values[0] <= 0 or min(values[1:]) <= values[0]:
+        return None
+    first, later = values[0], values[1:]
+    end = later[-max(1, len(later) // 3) :]
+    level = median(end)
+    told_of = partial(check, CheckKind.LEARNT, metric=name, value=level, base=first, limit=first)
+    error = noise([math.log(value) for value in later]) * math.sqrt(1 + MEDIAN_COST**2 / len(end))
+    rise = math.log(level / first)
+    known = len(values) >= _LEAST and rise > 2 * _SURE * error and level > (1 + _ROSE) * first
+    far = min(later) > _FAR * first or (len(values) < _LEAST and level > _FAR * first)
+    if known or far:
+        return told_of(GateVerdict.FAIL, f"{name} rose from {told(first)} to {told(level)}{_DIVERGED}")
+    if len(values) < _LEAST:
+        text = f"{name} went from {told(first)} to {told(values[-1])} and never got below where it began"
+        return told_of(GateVerdict.LOOK, text)
+    return None
 
 
 def _fallen(name: str, values: Sequence[float], share: float) -> GateCheck:
@@ -184,8 +214,9 @@ def _better(known: Known) -> bool:
     if value is not None and was is not None and way is not None and finite(value) and finite(was):
         return (was - value if way == "min" else value - was) > share * abs(was)
     for name, points in known.apart.items():
-        values, sign = smooth([p.value for p in points]), 1 if known.direction(name) == "min" else -1
-        gained = sign * (values[0] - values[-1]) if len(values) > 1 else 0.0
+        sign = 1 if known.direction(name) == "min" else -1
+        values = smooth([sign * p.value for p in points])
+        gained = values[0] - values[-1] if len(values) > 1 else 0.0
         least = share * abs(values[0]) if len(values) > 3 else _FEW_TIMES * share * abs(values[0])
         if gained > least + _SURE * noise([point.value for point in points]):
             return True
@@ -265,10 +296,10 @@ def _excuse(known: Known, name: str, limit: float, sign: int) -> str:
         return f"the model that was kept has {told(kept)}"
     for other, points in known.apart.items():
         way = known.direction(other)
-        values = smooth([point.value for point in points])
+        values = smooth([point.value if way == "min" else -point.value for point in points])
         if essence(other) == essence(name) or essence(other) == "perplexity" or len(values) < 2 or way is None:
             continue
-        best = min(values) if way == "min" else max(values)
+        best = min(values)
         if abs(values[-1] - best) <= 0.01 * abs(best):
             return f"{other} is at its best at the end"
     return ""

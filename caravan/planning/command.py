@@ -163,6 +163,8 @@ def command_variables(plan: TrainingPlan) -> dict[str, str]:
             found[flag[1:]] = flag_text(value)
         elif is_meant(told, value):
             found[flag[1:].partition(" ")[0]] = flag.partition(" ")[2] or "1"
+        elif " " not in flag:  # a yes or no, whose default may be yes
+            found[flag[1:]] = "0"
     for flag, value in plan.training.options.items():
         if is_variable(flag):
             found[flag[1:]] = flag_text(value)

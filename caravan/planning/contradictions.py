@@ -14,6 +14,7 @@ from caravan.planning.catalogue import matches_model
 from caravan.planning.cluster_fit import gpu_groups
 from caravan.planning.command import read_command
 from caravan.planning.flags import known_flags
+from caravan.planning.model_shape import positions_of
 from caravan.planning.prompt_reading import Clash
 from caravan.planning.question_rules import flag_for, gpu_types, option_of
 from caravan.planning.stakes import DEARER, FAILED_START, STUCK, WASTED, cost
@@ -51,7 +52,7 @@ def contradictions(said: Sequence[PlanChange], held: Held) -> tuple[Question, ..
     """The questions to ask back, one for each field at most. `said`: all that people said, the last word counts."""
     last = {change.path: change for change in said}
     found: dict[str, Question] = {}
-    for rule in (_clashing, _command, _options, _method, _gpu_type, _gpus, _nodes, _money):
+    for rule in (_clashing, _command, _options, _length, _method, _gpu_type, _gpus, _nodes, _money):
         for question in rule(last, held):
             found.setdefault(question.path, question)
     return tuple(found.values())
@@ -107,6 +108,23 @@ def _clashing(last: dict[str, PlanChange], held: Held) -> Iterator[Question]:
             required=True,
             cost_of_wrong=cost(1, STUCK),
         )
+
+
+def _length(last: dict[str, PlanChange], held: Held) -> Iterator[Question]:
+    """A sequence that is longer than the model's. Some can be stretched, so that what was said is the default."""
+    change, named = last.get("training.max_len"), last.get("model.id")
+    model = str(named.value) if named is not None and named.value else held.profile.base_model
+    longest = positions_of(model, held.profile)
+    if change is None or not isinstance(change.value, int) or longest is None or change.value <= longest:
+        return
+    yield _ask(
+        "training.max_len",
+        f"{model or 'The model'} has positions for {longest} tokens, {change.value} are asked for. Which shall it be?",
+        "most models fail beyond their positions, and the others were not trained there",
+        choices=(longest, change.value),
+        default=change.value,
+        cost_of_wrong=cost(0.5, FAILED_START),
+    )
 
 
 def _command(last: dict[str, PlanChange], held: Held) -> Iterator[Question]:

@@ -4,6 +4,7 @@ The names are those of common parsers; an option that is about something else (e
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -126,6 +127,8 @@ _ASIDE: Final = late(
 )
 
 
+_SHARED: Final = 3
+"""Variables that share their first word from which it is taken for the program's own prefix."""
 _TRACKER: Final = late(
     r"(?:^|[._])(?:wandb|comet(?:_ml)?|mlflow|neptune|clearml|swanlab|tensorboard|aim)(?:[._]|$)|(?:^|[._])project(?:_name)?$",
     re.IGNORECASE,
@@ -146,12 +149,22 @@ def last_name(option: ScriptOption | str) -> str:
 def named(profile: RepoProfile, names: Iterable[str]) -> Iterator[ScriptOption]:
     """The profile's options under these names, the surest first; those under a name of their own before nested ones."""
     options = [o for o in profile.options if not _NOT_SET.search(o.help)]
+    prefix = _prefix(options)
     for name in names:
         whole = [o for o in options if any(plain(f).casefold() == name for f in (o.flag, *o.aliases))]
+        whole += [o for o in options if prefix and o.flag.casefold() == f"${prefix}_{name}"]
         nested = [o for o in options if "." in plain(o.flag) and last_name(o).casefold() == name and o not in whole]
         near = sorted((o for o in nested if not _ASIDE.search(plain(o.flag))), key=lambda o: plain(o.flag).count("."))
         yield from whole
         yield from near
+
+
+def _prefix(options: Iterable[ScriptOption]) -> str:
+    """The word before its own names that a program gives most of its environment variables (`TRAIN_LR`), else empty."""
+    variables = [o.flag[1:].casefold() for o in options if o.flag.startswith("$")]
+    heads = Counter(head for v in variables if (head := v.partition("_")[0]) != v)
+    head, count = next(iter(heads.most_common(1)), ("", 0))
+    return head if count >= _SHARED and 2 * count > len(variables) else ""
 
 
 def first(profile: RepoProfile, names: Iterable[str]) -> ScriptOption | None:

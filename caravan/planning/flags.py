@@ -4,7 +4,7 @@ Reads a profile only. Spellings are the parser's own; a field without a flag is 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from caravan.planning import spelling
@@ -291,7 +291,9 @@ def repository_values(profile: RepoProfile, documented: Documented | None) -> di
         counted = any(p.startswith(f"{path}:") and not p.endswith((":int", ":float")) for p in flags)
         if not counted and (not taken or key.flag is None or any(same_flag(key.flag, f) for f in flags.values())):
             found[path] = key.default, f"default of {key.flag or name}"
-    for flag, text in (_typed_flags(documented.command) if documented else {}).items():
+    for flag, text in (
+        {**_variables(documented.env), **_typed_flags(documented.command)} if documented else {}
+    ).items():
         for known, spelled in flags.items():
             if same_flag(flag, spelled) or _short(profile, flag, spelled):
                 found |= _value_of(known, spelled, text, f"{flag} in the documented command")
@@ -300,6 +302,11 @@ def repository_values(profile: RepoProfile, documented: Documented | None) -> di
         found.pop(path)
     named_ones = ("model.id", "dataset.path")  # an expression (`HERE / "data"`) names nothing
     return {p: v for p, v in found.items() if p not in named_ones or _NAME.fullmatch(str(v[0]))}
+
+
+def _variables(env: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables as options are spelled: `$LR`."""
+    return {f"${name}": value for name, value in env.items()}
 
 
 def _short(profile: RepoProfile, typed: str, flag: str) -> bool:
@@ -337,6 +344,9 @@ def typed_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
     for flag, value in plan.training.options.items():
         if (by := plan.set_by(f"training.options.{flag}")) in _PERSONS:
             typed[flag] = value, by
+    for name, text in plan.env.items():
+        if (by := plan.set_by(f"env.{name}")) in _PERSONS:
+            typed[f"${name}"] = text, by
     changes: list[PlanChange] = []
     for path, flag in plan.flags.items():
         field = path.partition("=")[0].partition(":")[0]

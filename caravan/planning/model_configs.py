@@ -30,6 +30,11 @@ _ENCODERS: Final = frozenset(
     | {"roformer", "eurobert", "megatron-bert", "convbert", "funnel", "ernie", "data2vec-text", "rembert", "flaubert"}
     | {"xlm", "new", "gte", "luke", "bert-generation", "squeezebert", "ibert"}
 )
+_OFFSET: Final = frozenset(
+    {"roberta", "xlm-roberta", "xlm-roberta-xl", "xmod", "camembert", "longformer", "ibert", "data2vec-text"}
+    | {"mpnet", "esm"}
+)
+"""Kinds that count positions from behind the padding token's: so many fewer tokens fit than there are rows."""
 _GATED_ENCODERS: Final = frozenset({"modernbert", "nomic_bert", "eurobert", "new"})
 _ENCDECS: Final = frozenset(
     {"t5", "mt5", "umt5", "longt5", "bart", "mbart", "whisper", "pegasus", "marian", "m2m_100", "led", "blenderbot"}
@@ -164,7 +169,11 @@ def _blocks(config: Mapping[str, Json], kind: str) -> dict[str, Any]:
     if (latent := fields["latent"]) is not None:
         fields["head_dim"] = latent.nope_dim + latent.rope_dim
     learned = kind in ("gpt2", "opt", "gpt_neo", "gpt_bigcode", "openai-gpt", "xglm") or family is Family.ENCODER
-    fields["position_rows"] = min(fields["max_positions"] or 0, 1 << 16) if learned and kind != "modernbert" else 0
+    rows = fields["max_positions"]
+    fields["position_rows"] = min(rows or 0, 1 << 16) if learned and kind != "modernbert" else 0
+    if kind in _OFFSET and rows:  # their first positions belong to padding
+        pad = config.get("pad_token_id")
+        fields["max_positions"] = max(1, rows - (pad if isinstance(pad, int) and 0 <= pad < rows else 1) - 1)
     return fields | _experts(config, kind, inner, layers)
 
 

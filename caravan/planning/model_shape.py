@@ -40,6 +40,12 @@ def shape_for(plan: TrainingPlan, profile: RepoProfile | None) -> Found:
     return Found(found.shape, tuple(notes))
 
 
+def positions_of(name: str | None, profile: RepoProfile | None) -> int | None:
+    """The longest sequence of the model, by its config or the table of known ones; None where that is not known."""
+    shape = _found(name, profile).shape
+    return shape.max_positions if shape is not None and shape.exact else None
+
+
 def too_long(length: int | None, shape: ModelShape | None) -> tuple[str, ...]:
     """What to say of a sequence that is longer than the model's."""
     longest = shape.max_positions if shape else None
@@ -78,13 +84,13 @@ def _at(config: ModelConfig, name: str) -> bool:
     """Whether a config of the repository is that of the model at the path `name`."""
     folder = normpath(config.file).rpartition("/")[0]
     path = normpath(name)
-    return config.kind == "config.json" and path in (normpath(config.file), folder) and not path.startswith("/")
+    return config.kind == "config.json" and path in (normpath(config.file), folder)
 
 
 def _read(config: ModelConfig, notes: list[str]) -> ModelShape | None:
     where = f"{config.file}:{config.line}" if config.line else config.file
     kind = f"{config.kind} in " if config.kind and config.kind != "config.json" else ""
-    told = f"{kind}{where} of the repository"
+    told = f"{kind}{where}" if config.file.startswith("/") else f"{kind}{where} of the repository"
     named = config.values.get("architecture")
     if isinstance(named, str) and (listed := listed_shape(named)) is not None:
         return listed.model_copy(update={"source": f"{named} in {where}, by {listed.source}"})

@@ -40,7 +40,8 @@ def plain(flag: str) -> str:
 
 def same_flag(word: str, flag: str) -> bool:
     """Whether two options are one but for dashes and underscores, and for what is said of their values."""
-    return plain(word) == plain(flag) and word[:1].isalnum() == flag[:1].isalnum()
+    alike = word[:1].isalnum() == flag[:1].isalnum() and is_variable(word) == is_variable(flag)
+    return alike and plain(word) == plain(flag)
 
 
 def is_value(word: str) -> bool:

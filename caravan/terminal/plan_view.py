@@ -317,7 +317,7 @@ def _fields(plan: TrainingPlan, profile: RepoProfile | None) -> RenderableType:
             continue
         origin = plan.provenance[path]
         value = one_line(words(plan.get(path)), _VALUE)
-        why = joined((origin.why, _place(plan, path, profile)))
+        why = joined((origin.why, _place(plan, path, profile), _goes(plan, path)))
         table.add_row(cell(path), cell(value), plan.whose(path), cell(one_line(why, 100)))
     return table
 
@@ -337,6 +337,21 @@ def _place(plan: TrainingPlan, path: str, profile: RepoProfile | None) -> str:
         return f"{key.path}: {key.key}"
     lines = profile.evidence.get(_EVIDENCE.get(path, ""), ())
     return next((_line(e) for e in lines), "")
+
+
+def _goes(plan: TrainingPlan, path: str) -> str:
+    """What carries a value to the program, where it isn't the program's own: an option, a variable, a key of a file."""
+    from caravan.planning.command import told_by
+    from caravan.planning.flags import plain_flag
+
+    if plan.is_own(path):
+        return ""
+    flag = next((f for told, f in plan.flags.items() if told_by(told).field == path), None)
+    if flag is not None:
+        name = plain_flag(flag)
+        return f"as the variable {name[1:]}" if name.startswith("$") else f"as {name}" if name.startswith("-") else ""
+    key = plan.config_keys.get(path)
+    return f"into {key.path}: {key.key}" if key is not None else ""
 
 
 def _line(line: SourceLine) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from caravan.planning.batches import batch_text
+from caravan.planning.command import command_variables
 from caravan.planning.delivery import size_text
 from caravan.planning.environments import requirement_files
 from caravan.planning.launchers import launch_words
@@ -198,8 +199,11 @@ def _hourly(row: Alternative) -> str:
 
 
 def command_line(plan: TrainingPlan) -> str:
-    """The command as the job will run it: launcher, program, and the options that the plan sets."""
-    return shlex.join(launch_words(plan)) if plan.command else ""
+    """The command as the job will run it: launcher, program, and the options and variables that the plan sets."""
+    if not plan.command:
+        return ""
+    variables = (f"{name}={shlex.quote(value)}" for name, value in command_variables(plan).items())
+    return " ".join((*variables, shlex.join(launch_words(plan))))
 
 
 def provenance_table(plan: TrainingPlan) -> Table:

@@ -336,14 +336,23 @@ def test_a_ladder_that_offers_nothing_new_ends_the_run(tmp_path: Path) -> None:
     assert world.ids(record) == ["a01"]
 
 
-def test_waiting_repeats_the_same_plan_and_ends_all_the_same(tmp_path: Path) -> None:
+def test_waiting_repeats_the_same_plan_after_longer_waits_and_ends_all_the_same(tmp_path: Path) -> None:
     world = World(tmp_path, needs(10**9))
-    world.reasoner = Ladder(Prices(), (Wait(seconds=60, why="busy"),))
+    world.reasoner = Ladder(Prices(), tuple(Wait(seconds=seconds, why="busy") for seconds in (60, 1800)))
     record = world.start()
     before = world.clock.now()
     assert ended(world.drive(record)).status is RunStatus.FAILED
     assert world.ids(record) == ["a01", "a02", "a03"]
-    assert (world.clock.now() - before).total_seconds() >= 120
+    assert [r.seconds for r in world.state(record).tried] == [60, 1800]
+    assert (world.clock.now() - before).total_seconds() >= 1860
+
+
+def test_a_wait_that_did_not_help_is_not_waited_again(tmp_path: Path) -> None:
+    world = World(tmp_path, needs(10**9))
+    world.reasoner = Ladder(Prices(), (Wait(seconds=60, why="busy"),))
+    record = world.start()
+    assert ended(world.drive(record)).status is RunStatus.ESCALATED
+    assert world.ids(record) == ["a01", "a02"]
 
 
 def test_a_job_that_waits_too_long_for_room_is_stopped(tmp_path: Path) -> None:

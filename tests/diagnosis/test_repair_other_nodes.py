@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from caravan.values.failure import ChangePlan, FailureClass, PastCase
+from caravan.values.failure import ChangePlan, FailureClass, PastCase, Wait
 from caravan.values.plan import Author, PlanChange
 from tests.diagnosis.repair_scenes import diffs, facts, gpu, node, plan, rungs
 
@@ -57,3 +57,26 @@ def test_a_lesson_brings_no_bf16_to_a_gpu_without_it() -> None:
         for change in (repair.changes if isinstance(repair, ChangePlan) else ())
     )
     assert diffs(rungs(F.NUMERIC_DIVERGENCE, start, new, **more), start)[0] == {"training.precision": "bf16"}
+
+
+def waits(**details: str) -> list[int]:
+    found = rungs(F.NETWORK_UNREACHABLE, plan(), facts(node("a")), node_name="a", details=details)
+    assert all(isinstance(repair, Wait) for repair in found)
+    return [repair.seconds for repair in found if isinstance(repair, Wait)]
+
+
+def test_a_service_that_is_away_is_waited_for_longer_each_time() -> None:
+    assert waits(host="hub.example", kind="down") == [60, 600]
+    assert waits(host="hub.example", kind="refused") == [60, 600]
+
+
+def test_what_time_does_not_mend_is_told_early() -> None:
+    assert waits(host="hub.example", kind="dns") == [60]
+    assert waits(host="hub.example", kind="tls") == []
+
+
+def test_another_node_is_tried_before_a_long_wait() -> None:
+    where = facts(node("a"), node("b"))
+    details = {"host": "hub.example", "kind": "timeout"}
+    found = rungs(F.NETWORK_UNREACHABLE, plan(), where, node_name="a", details=details)
+    assert [repair.kind for repair in found] == ["wait", "retry_elsewhere", "wait"]

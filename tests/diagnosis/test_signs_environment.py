@@ -39,6 +39,10 @@ def rows(*events: str) -> str:
             REFUSED.replace("401 Client Error: Unauthorized", "504 Server Error: Gateway Time-out"),
             F.NETWORK_UNREACHABLE,
         ),
+        (
+            "HfHubHTTPError: 503 Server Error: Service Unavailable for url: https://mirror.example/api/models/a/b",
+            F.NETWORK_UNREACHABLE,
+        ),
         ("OSError: [Errno 28] No space left on device: '/out/x'", F.DISK_FULL),
         ("OSError: [Errno 28] No space left on device: '/dev/shm/torch_1'", F.SHM_TOO_SMALL),
         ("bash: ./run.sh: Permission denied", F.ENTRYPOINT_NOT_FOUND),

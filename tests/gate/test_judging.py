@@ -399,3 +399,46 @@ def test_a_win_rate_is_judged() -> None:
     assert one(gate(result=better), CheckKind.BASE).metric == "win_rate"
     assert gate(result=better).verdict is PASS
     assert gate(result=EvaluationResult(by="model", held_out=sides(0.6, 0.4, name="acc_norm"))).verdict is FAIL
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [2.3, 60.0],
+        [2.3, 40.1, 55.0],
+        [0.7, 12.0, 300.0, 900.0],
+        [4.2, *(80.0 + 25 * (-1) ** n for n in range(11))],
+        [4.2, *(80.0 + 25 * (-1) ** n for n in range(40))],
+        [4.2, 300.0, 90.0, 20.0, 8.0, 6.0, 5.9, 5.8, *[5.7] * 20],  # it falls again, and never comes back
+    ],
+)
+def test_a_loss_that_is_thrown_off_in_its_first_steps_diverged(losses: list[float]) -> None:
+    report = gate(epochs(loss=losses))
+    assert one(report, CheckKind.LEARNT).verdict is FAIL
+    assert "the training diverged" in objection(report).partition(";")[0]
+    assert gate(epochs(loss=losses, eval_loss=losses)).verdict is FAIL
+
+
+def test_few_values_that_never_get_below_the_first_are_for_a_person() -> None:
+    losses = [2.3, 2.4, 2.35]
+    report = gate(epochs(loss=losses, eval_loss=losses))
+    assert report.verdict is LOOK
+    assert "never got below where it began" in one(report, CheckKind.LEARNT).text
+    assert one(gate(epochs(loss=[2.3, 2.4, 2.2])), CheckKind.LEARNT).verdict is UNKNOWN
+
+
+def test_a_first_value_that_is_low_by_chance_is_no_divergence() -> None:
+    noisy = [1.0, 1.6, 1.2, 2.1, 1.4, 1.1, 1.9, 1.3, 1.5, 1.1]
+    assert one(gate(epochs(loss=noisy)), CheckKind.LEARNT).verdict is not FAIL
+
+
+def test_a_training_that_went_on_is_not_held_against_its_first_value() -> None:
+    assert one(gate(epochs(loss=[2.3, 60.0]), whole=False), CheckKind.LEARNT).verdict is UNKNOWN
+
+
+def test_what_is_the_more_the_better_is_at_its_best_at_the_end() -> None:
+    """Its last value stands beside its neighbours as a loss's does."""
+    falling = [1.0, 0.9, 0.8, 0.85, 0.95, 1.0, 1.1, 1.2, 1.3, 1.4]
+    rising = [0.5, 0.6, 0.65, 0.7, 0.72, 0.74, 0.76, 0.8, 0.81, 0.9]
+    report = gate(epochs(loss=falling[::-1], eval_loss=falling, eval_accuracy=rising))
+    assert of_kind(report, CheckKind.OVERFIT)[0].verdict is LOOK

@@ -7,7 +7,7 @@ import pytest
 
 from caravan.analysis import analyze, open_source
 from caravan.planning.batches import batch_text, effective_batch, processes
-from caravan.planning.command import command_line, command_variables, read_command, unpassed
+from caravan.planning.command import command_line, command_variables, read_command, same_flag, unpassed
 from caravan.planning.draft import draft_plan
 from caravan.planning.launchers import launch_words
 from caravan.planning.quiet import quieted
@@ -216,6 +216,37 @@ def test_a_script_is_told_by_the_variables_that_it_reads() -> None:
         assert command_variables(plan) == {"BATCH_SIZE": "2"}
     assert command_line(plan) == ("run.sh",)
     assert "training.seed" in unpassed(plan)
+
+
+VARIABLES = (
+    ScriptOption(flag="$APP_LR", default=0.1, type="float"),
+    ScriptOption(flag="$APP_EPOCHS", default=3, type="int"),
+    ScriptOption(flag="$APP_BF16", default=True, type="bool"),
+    ScriptOption(flag="$APP_SEED", default=1, type="int"),
+)
+KEYS = {
+    "learning_rate": HyperparameterFlag(flag="$APP_LR", default=0.1),
+    "epochs": HyperparameterFlag(flag="$APP_EPOCHS", default=3),
+}
+
+
+def test_a_program_is_told_by_the_variables_that_it_reads() -> None:
+    found = profile("APP_LR=0.2 python train.py", VARIABLES, cli_style=None, key_hyperparameters=KEYS)
+    plan = planned(found, training__epochs=5, training__seed=7, training__precision="fp32")
+    assert (plan.training.lr, plan.set_by("training.lr")) == (0.2, Author.REPOSITORY)
+    assert command_variables(plan) == {"APP_EPOCHS": "5", "APP_SEED": "7", "APP_BF16": "0"}
+    assert command_line(plan) == ("train.py",)
+    assert unpassed(plan) == ()
+
+
+def test_a_variable_that_a_person_sets_is_the_fields_value() -> None:
+    plan = planned(profile("python train.py", VARIABLES, cli_style=None, key_hyperparameters=KEYS), env__APP_LR="0.3")
+    assert (plan.training.lr, plan.set_by("training.lr")) == (0.3, Author.USER)
+    assert command_variables(plan) == {"APP_LR": "0.3"}
+
+
+def test_an_option_is_no_variable_of_the_same_letters() -> None:
+    assert not same_flag("--lr", "$lr")
 
 
 def test_constants_are_told_with_their_own_type() -> None:

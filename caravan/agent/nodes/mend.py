@@ -185,10 +185,11 @@ def _mended(repair: Repair, state: RunState, facts: ClusterFacts) -> TrainingPla
     interrupted = state.failure is not None and state.failure.interrupted  # has an allowance of its own
     if isinstance(repair, RetryElsewhere) and not interrupted and all_avoided(repair, plan, state, facts):
         return None
-    return None if state.tried.count(repair) >= _REPEATS and not interrupted else plan
+    return None if state.tried.count(repair) >= _TIMES.get(repair.kind, 1) and not interrupted else plan
 
 
-_REPEATS = 3  # how often the same wait or retry is worth taking in one run
+# How often the same repair is worth taking in one run. A wait that did not help is followed by the ladder's longer one.
+_TIMES = {"retry_elsewhere": 2, "requery": 2}
 
 
 def _take(repair: Repair, mended: TrainingPlan, state: RunState, context: Context) -> Update:

@@ -7,7 +7,7 @@ from caravan.agent.data_content import content_of
 from caravan.agent.data_delivery import not_sent
 from caravan.agent.delivery import choose_code, needed_but_left_out, with_delivery
 from caravan.agent.environment import environment_told, offered_images
-from caravan.agent.hub import with_hub
+from caravan.agent.hub import with_hub, with_model_here
 from caravan.agent.lessons import case_context, code_digest, standing_cases
 from caravan.agent.nodes.ask import clock_of, said_by_people, standing_sets
 from caravan.agent.parts import known_by, with_parts
@@ -31,6 +31,7 @@ from caravan.planning.derived import derived_notes, with_derived
 from caravan.planning.draft import draft_plan, with_fitting_flags
 from caravan.planning.outputs import settled
 from caravan.planning.policy import fill, plan_denials, within
+from caravan.planning.positions import position_changes
 from caravan.planning.program import chosen_script
 from caravan.planning.remembered import foreseen, used_cases
 from caravan.planning.resume import resume_changes
@@ -129,7 +130,8 @@ def make_plan(state: RunState, context: Context) -> Update:
         plan = apply_changes(plan, [_namespace(state.request.namespace)])
     plan = apply_changes(plan, answers_to_changes(state.questions, answers))
     plan = apply_changes(plan, standing_sets(state))  # once more: an answer may touch further fields than its own
-    profile = with_hub(plan, profile, context)
+    profile = with_hub(plan, with_model_here(plan, profile), context)
+    plan = apply_changes(plan, position_changes(plan, profile))
     cases = standing_cases(state.cases, tree, profile)
     plan = apply_changes(plan, _allowed(context.reasoner.propose(plan, profile, facts, cases), plan, context))
     plan = settled(with_derived(with_fitting_flags(plan, profile), profile, request.prompt), facts)

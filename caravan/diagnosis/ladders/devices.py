@@ -8,7 +8,7 @@ from caravan.diagnosis.ladders.placement import elsewhere
 from caravan.values.base import Json
 from caravan.values.failure import Repair, RetryElsewhere, Wait
 
-_BUSY_S: Final = 300
+_BUSY_S: Final = (300, 1800)
 _SHARE_LEFT: Final = 0.9  # of what is free: the other process may grow
 _MOST_GPUS: Final = 16
 
@@ -23,17 +23,18 @@ def broken_node(case: Case) -> Iterator[Repair]:
 
 
 def contended(case: Case) -> Iterator[Repair]:
-    """Another node, then the same after a while, then the share of the memory that is free."""
+    """Another node, the same after a while, the share of the memory that is free; then after a longer while."""
     name = case.diagnosis.node_name
     if case.others() or not name:
         why = f"another process holds the GPU of {f'node {name}' if name else 'the node'}"
         yield RetryElsewhere(avoid_nodes=(name,) if name else (), why=why)
-    yield Wait(seconds=_BUSY_S, why="another process holds the GPU's memory")
+    yield Wait(seconds=_BUSY_S[0], why="another process holds the GPU's memory")
     free, total = case.number("free_gib"), case.number("total_gib")
     if free and total and free < total:
         share = round(_SHARE_LEFT * free / total, 2)
         values = case.heard({"training.gpu_memory_share": share}) if share > 0 else {}
         yield from case.change(values, f"at most {share:.0%} of the GPU's memory, which another process shares")
+    yield Wait(seconds=_BUSY_S[1], why="another process holds the GPU's memory")
 
 
 def no_device(case: Case) -> Iterator[Repair]:

@@ -11,7 +11,10 @@ from caravan.values.base import Json
 from caravan.values.failure import Repair, Wait
 
 _LIMITED_S: Final = (600, 1800)  # the hub counts requests in windows of minutes
-_AWAY_S: Final = 60
+_AWAY_S: Final = (60, 600)  # a service that is restarted is back in a minute; else somebody is at work on it
+_OF_THE_NODE: Final = ("dns", "route")  # a resolver that is restarted is back in a minute; else it has none
+_OF_THE_SETTING: Final = ("tls", "proxy", "offline")
+"""What a network says that time does not mend."""
 _OFFLINE: Final = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _CACHES: Final = ("HF_HOME", "HF_HUB_CACHE", "TRANSFORMERS_CACHE", "CARAVAN_CACHE_DIR")
 _SLIP: Final = 0.85  # likeness of a name that was meant
@@ -25,15 +28,25 @@ def rate_limited(case: Case) -> Iterator[Repair]:
 
 
 def network(case: Case) -> Iterator[Repair]:
-    """Again after a while, from the cache alone where one outlives the job, then on another node."""
-    index, host = case.detail("index"), case.detail("host")
+    """Again after a minute, from the cache alone where one outlives the job, on another node, then after ten minutes.
+
+    What is the node's own matter (a name that it can't resolve) or a setting (a certificate) is mended by no long wait:
+    a person is told early.
+    """
+    index, host, kind = case.detail("index"), case.detail("host"), case.detail("kind")
     what = f"the package index {index}" if index else host or "the network"
-    yield Wait(seconds=_AWAY_S, why=f"{what} could not be reached")
+    why = f"{what} is down" if kind == "down" else f"{what} could not be reached"
+    first, *longer = _AWAY_S
+    if kind not in _OF_THE_SETTING:
+        yield Wait(seconds=first, why=why)
     if not index:
         yield from _from_cache(case)
         untracked = _untracked(case) if _is_tracker(host) else {}
         yield from case.change(untracked, "without the service that follows trainings")
-    yield from elsewhere(case)
+    if case.others():
+        yield from elsewhere(case)
+    if kind not in (*_OF_THE_NODE, *_OF_THE_SETTING):
+        yield from (Wait(seconds=seconds, why=why) for seconds in longer)
 
 
 def _from_cache(case: Case) -> Iterable[Repair]:

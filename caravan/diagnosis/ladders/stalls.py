@@ -12,7 +12,7 @@ _ALONE: Final = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 """A process that forks after it has begun threads may wait for a lock that nobody holds: tokenizers and OpenMP do."""
 
 _PULL_S: Final = (1200, 3600)  # Nomad's own limit is 300 s, and a training image has 5 to 20 GB
-_PAUSE_S: Final = 60
+_PAUSES_S: Final = (60, 600)
 _LIMITED_S: Final = (300, 1800)  # registries count pulls in windows of hours
 
 
@@ -42,7 +42,7 @@ def image_pull(case: Case) -> Iterator[Repair]:
     longer = next((seconds for seconds in _PULL_S if seconds > given), None)
     if case.plan.driver == "docker" and longer is not None:
         yield from case.change({"image_pull_timeout_s": longer}, f"the pull may take {longer} s")
-    pauses = _LIMITED_S if case.detail("kind") == "rate" else (_PAUSE_S,)
+    pauses = _LIMITED_S if case.detail("kind") == "rate" else _PAUSES_S
     yield from (Wait(seconds=seconds, why="the registry did not deliver the image") for seconds in pauses)
     yield from elsewhere(case)
 

@@ -15,6 +15,7 @@ from caravan.values.failure import Repair, Requery, Wait
 from caravan.values.job import NodeFacts
 
 _LIKE: Final = 0.6  # of a volume's or a pool's name that is meant
+_AWAY_S: Final = (60, 600)
 _DRIVERS: Final = ("docker", "podman", "exec", "raw_exec")
 """Task drivers that can start a training, those that keep it apart from the node first."""
 _REFUSED: Final[dict[str, str]] = {
@@ -182,8 +183,10 @@ def artifact(case: Case) -> Iterator[Repair]:
             values = {"artifacts": [a.model_dump(mode="json") for a in plain]}
             yield from case.change(values, "the artifact as it is, not unpacked")
     if kind in ("", "network", "host", "checksum"):
-        yield Wait(seconds=60, why="an artifact did not come")
+        first, longer = (Wait(seconds=seconds, why="an artifact did not come") for seconds in _AWAY_S)
+        yield first
         yield from elsewhere(case)
+        yield longer
 
 
 def _named(case: Case, source: str) -> bool:

@@ -45,7 +45,7 @@ Cluster and environment
 - hf_gated_auth: `repo`
 - hub_not_found: `kind` (repo, file, revision, local, config), `repo`, `path`
 - hub_rate_limited: `repo`
-- network_unreachable: `kind` (dns, refused, timeout, route, proxy, tls, offline), `host`; `index` (of packages)
+- network_unreachable: `kind` (dns, refused, timeout, down, route, proxy, tls, offline), `host`; `index` (of packages)
 - wandb_login_missing: `kind` (login, key, permission)
 
 Training and its processes (sizes in GiB)

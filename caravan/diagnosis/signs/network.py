@@ -169,9 +169,18 @@ NETWORK_SIGNS: Final[tuple[Sign, ...]] = (
         kind="tls",
     ),
     row(
+        # By a known host, or by the paths that every hub has (a mirror's too).
         r"\b50[0234] (?:Server Error|Internal Server Error|Bad Gateway|Service Unavailable|Gateway Time-?out)\b"
-        r".*https?://(?P<host>[\w.-]*(?:huggingface|hf\.co|pypi|pythonhosted|pytorch\.org|github)[\w.-]*)"
-        r"|\bCAS service error\b.*(?:[Rr]eqwest|[Nn]etwork|[Rr]equest failed|timed out)",
+        r".*https?://(?:(?P<host>[\w.-]*(?:huggingface|hf\.co|pypi|pythonhosted|pytorch\.org|github)[\w.-]*)"
+        r"|(?P<host2>[\w.-]+)(?::\d+)?/(?:\S*/)?(?:api/(?:models|datasets|whoami)|resolve)\b)",
+        _LOG,
+        _NET,
+        0.9,
+        *_AFTER,
+        kind="down",
+    ),
+    row(
+        r"\bCAS service error\b.*(?:[Rr]eqwest|[Nn]etwork|[Rr]equest failed|timed out)",
         _LOG,
         _NET,
         0.9,

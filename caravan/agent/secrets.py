@@ -4,6 +4,7 @@ A value goes from this environment to the cluster in one call and nowhere else: 
 trace and no note. It knows no prompt and no terminal.
 """
 
+import shlex
 from typing import Final
 
 from langgraph.types import interrupt
@@ -14,6 +15,7 @@ from caravan.planning.secrets import ANY_JOB
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import ClusterDenied, JobConflict
 from caravan.values.failure import Diagnosis, FailureClass
+from caravan.values.job import ClusterKind
 from caravan.values.plan import Author, TrainingPlan
 from caravan.values.run import RunEvent, RunStatus
 from caravan.values.secrets import SecretOffer
@@ -35,7 +37,7 @@ def offer_secrets(state: RunState, context: Context) -> Update | None:
         return _look(state, context, plan, namespace)
     if offer.settled:
         return None
-    return _ask_for_them(state, offer) if offer.nowhere else _send(state, context, offer)
+    return _ask_for_them(state, context, offer) if offer.nowhere else _send(state, context, offer)
 
 
 def _look(state: RunState, context: Context, plan: TrainingPlan, namespace: str) -> Update:
@@ -73,7 +75,7 @@ def _settled(state: RunState, offer: SecretOffer, *warnings: str) -> Update:
     return {"offer": offer.model_copy(update={"settled": True}), "warnings": joined(state.warnings, warnings)}
 
 
-def _ask_for_them(state: RunState, offer: SecretOffer) -> Update:
+def _ask_for_them(state: RunState, context: Context, offer: SecretOffer) -> Update:
     """Nobody has them but a person: they put them there, and it is looked again, or the run ends here."""
     where = f"the Nomad variable {offer.source.path} of the namespace {offer.namespace}"
     lacks = (
@@ -82,9 +84,7 @@ def _ask_for_them(state: RunState, offer: SecretOffer) -> Update:
         else f"neither {where} nor this environment has"
     )
     cause = f"The job needs {_all(offer.nowhere)}, which {lacks}."
-    advice = (
-        f"Put what is missing there: `{put_line(offer)}` (FILE holds the value alone, without a line break at its end)."
-    )
+    advice = f"Put what is missing there: {_how(state, context, offer)}."
     again = f"Then say yes, or `main.py resume {state.run_id} --approve`: it is looked again. No ends the run."
     ask = Ask(
         kind=AskKind.SECRETS, text=f"{cause} {advice} {again}", names=offer.nowhere, attempt=state.sequence,
@@ -162,8 +162,30 @@ def _write(context: Context, offer: SecretOffer) -> bool:
     return True
 
 
+def _how(state: RunState, context: Context, offer: SecretOffer) -> str:
+    """The commands that write what is missing: our own, which know any cluster, and on a Nomad its own client's."""
+    builtin = context.facts().kind is ClusterKind.BUILTIN  # there is no Nomad's client for that one
+    ways = (
+        [f"{put_lines(state, offer)} (the value is typed unseen, or piped in)"] if builtin or not offer.denied else []
+    )
+    if not builtin:
+        file = "FILE holds the value alone, without a line break at its end"
+        ways.append(f"`{put_line(offer)}` ({file})")
+    return ", or ".join(ways)
+
+
+def put_lines(state: RunState, offer: SecretOffer) -> str:
+    """Our own commands for what is missing, one for each name. Other items stay, and no value is typed openly."""
+    request = state.request
+    options = ["--cluster", request.profile or request.cluster]
+    options += [] if offer.namespace == "default" else ["--namespace", offer.namespace]
+    options += [] if offer.source.path == ANY_JOB else ["--path", offer.source.path]
+    names = (*offer.here, *offer.nowhere)
+    return ", ".join(f"`{shlex.join(['main.py', 'secrets', 'put', name, *options])}`" for name in names)
+
+
 def put_line(offer: SecretOffer) -> str:
-    """The command that writes what is missing. Other items stay: `nomad var put` alone would drop them."""
+    """The line of Nomad's client that does it. Other items stay: `nomad var put` alone would drop them."""
     items = " ".join(f"{name}=@FILE" for name in (*offer.here, *offer.nowhere))
     namespace = f"-namespace={offer.namespace}"
     if not offer.exists:

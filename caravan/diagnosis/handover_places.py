@@ -50,7 +50,7 @@ def _secret(case: Case) -> str:
     how = {
         "vault": f"`vault kv put {name} KEY=VALUE`, and a role that may read it",
         "consul": f"`consul kv put {name} VALUE`",
-        "nomad": f"`nomad var put {name} KEY=VALUE`",
+        "nomad": f"`main.py secrets put NAME --path {name}`, which asks for the value",
     }.get(kind, f"create {name}, or grant this job access to it")
     return f"{name} is missing or may not be read by this job: {how}."
 

@@ -90,6 +90,10 @@ GROUPS: Final[dict[str, tuple[str, dict[str, tuple[str, str]]]]] = {
             **{name: ("prompts", name) for name in ("show", "diff", "keep", "pull", "push", "promote")},
         },
     ),
+    "secrets": (
+        "The secrets that jobs of a cluster get: list, put, remove.",
+        {"list": ("secrets", "list_secrets"), "put": ("secrets", "put"), "remove": ("secrets", "remove")},
+    ),
     "cluster": (
         "The built-in cluster, for trying and testing.",
         {name: ("cluster", name) for name in ("up", "down", "status", "cache")},
@@ -113,7 +117,7 @@ PANELS: Final = {
     "Follow a run": ("runs", "show", "watch", "logs", "resume", "stop", "traces"),
     "After a run": ("report", "pull", "compare", "reproduce", "models", "delete"),
     "Learn from runs": ("diagnose", "memory", "prompts", "optimize"),
-    "Set up": ("doctor", "config", "completion", "cluster", "serve-model"),
+    "Set up": ("doctor", "config", "completion", "cluster", "secrets", "serve-model"),
 }
 """Headline of the help page → the commands below it. The main job has no command."""
 _INTERRUPTED: Final = 130

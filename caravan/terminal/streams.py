@@ -61,6 +61,19 @@ class Terminal:
             raise EOFError
         return line.strip()
 
+    def read_hidden(self, prompt: str) -> str:
+        """A line that the person types unseen, where stdin is a terminal; else as it is. Raises EOFError at the end."""
+        import getpass
+
+        if self.stdin is sys.stdin and self.stdin.isatty():
+            return getpass.getpass(prompt, self.stderr)
+        self.stderr.write(prompt)
+        self.stderr.flush()
+        line = self.stdin.readline()
+        if not line:
+            raise EOFError
+        return line
+
 
 def system_terminal() -> Terminal:
     """The process's own streams. What their encoding can't write is escaped instead of failing."""

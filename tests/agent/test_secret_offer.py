@@ -8,6 +8,7 @@ import pytest
 from caravan.agent.traced import TracedCluster
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import ClusterDenied, JobConflict
+from caravan.values.job import ClusterKind
 from caravan.values.plan import Author, PlanChange
 from caravan.values.run import RunRecord, RunStatus
 from tests.agent.test_loop import TRAIN, World
@@ -31,6 +32,10 @@ def asked(result: Ask | RunRecord) -> Ask:
     assert isinstance(result, Ask), result
     assert result.kind is AskKind.SECRETS
     return result
+
+
+def of_nomad(world: World) -> None:
+    world.cluster._facts = world.cluster._facts.model_copy(update={"kind": ClusterKind.NOMAD})
 
 
 def held(world: World) -> Any:
@@ -131,9 +136,11 @@ def test_only_what_was_shown_is_sent(world: World) -> None:
 def test_what_is_nowhere_is_asked_of_a_person_who_puts_it_there(world: World, there: Any, line: str) -> None:
     if there is not None:
         world.cluster.variables["default", "nomad/jobs"] = dict(there)
+    of_nomad(world)
     record = world.start()
     ask = asked(drive(world, record))
     assert line in ask.text
+    assert "`main.py secrets put HF_TOKEN --cluster " in ask.text
     assert f"resume {record.id} --approve" in ask.text
     assert asked(drive(world, record, Reply(approved=True))).text == ask.text  # still not there
     world.cluster.write_variable("nomad/jobs", {"HF_TOKEN": VALUE})
@@ -149,7 +156,8 @@ def test_without_it_the_run_ends_before_anything_is_deployed_and_says_why(world:
     assert isinstance(ended, RunRecord)
     assert ended.status is RunStatus.REJECTED
     assert "HF_TOKEN" in ended.detail
-    assert "nomad var put" in ended.detail
+    assert "main.py secrets put HF_TOKEN" in ended.detail
+    assert "nomad var" not in ended.detail  # the built-in cluster has no such client
     assert world.cluster.registrations == []
     assert world.state(record).diagnosis.failure.value == "template_secret_unavailable"
 
@@ -165,6 +173,7 @@ def test_what_may_not_be_looked_at_is_a_warning(world: World) -> None:
 
 def test_a_token_that_may_not_write_is_told_and_the_line_is_shown(world: World) -> None:
     world.cluster.fail("write_variable", ClusterDenied("Permission denied"))
+    of_nomad(world)
     record = world.start(send_secrets=True)
     ask = asked(drive(world, record, HF_TOKEN=VALUE))
     assert "may not write it" in ask.text

@@ -15,6 +15,7 @@ from caravan.agent.metrics import METRIC, metric_rows
 _FIGURE: Final = re.compile(r"(?<![\w./-])(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w.])")
 _PATTERNS: Final = 2000  # that are remembered; a log has some, progress bars a few hundred
 _LONGEST: Final = 4096  # characters of a line, as `metric_rows` reads them
+_WHOLE: Final = 1 << 20  # characters of a line of a file of metrics: one that is cut is no JSON
 _FIRST: Final = 7_000_003.25  # and up: a figure that tells its place
 
 _Places = tuple[tuple[str, int, float], ...]  # name, the figure's number or -1, the value where it is no figure
@@ -64,7 +65,7 @@ def json_rows(lines: Iterable[str]) -> Iterator[dict[str, float]]:
     """Every number of each line that is a JSON object: for a file that holds metrics alone."""
     for line in lines:
         try:
-            record = json.loads(line[:_LONGEST])
+            record = json.loads(line) if len(line) <= _WHOLE else None
         except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):

@@ -18,9 +18,11 @@ from caravan.agent.thinning import Thinned
 from caravan.agent.training_lines import by_log, head_in
 from caravan.diagnosis.series import HELD_OUT
 from caravan.ports import RunFolder
+from caravan.values.amounts import size_text
 from caravan.values.curves import AttemptCurves, Axis, Curve
 from caravan.values.errors import StateError
 from caravan.values.log_marks import Series
+from caravan.values.metric_names import spelling
 from caravan.values.plan import OutputSink
 from caravan.values.run import Attempt, RunEvent
 
@@ -71,7 +73,7 @@ def curves_of(
             own = {curve.name for curve in rest}
             told = (*rest, *(curve for curve in told if curve.name not in own and _STEP.fullmatch(curve.name) is None))
             notes = (*notes, f"The curves of {', '.join(sorted(own))[:200]} are from {METRICS_FILE} in the outputs.")
-        told, more = _most_telling(told)
+        told, more = _most_telling(_each_once(told))
         resources, since = resource_curves(folder, allocations)
         found.append(
             AttemptCurves(
@@ -79,6 +81,16 @@ def curves_of(
             )
         )
     return tuple(curves for curves in found if curves.metrics or curves.resources)
+
+
+def _each_once(told: Iterable[Curve]) -> tuple[Curve, ...]:
+    """The curves without those of the same quantity under another spelling; of these the one with the most values."""
+    found: dict[str, Curve] = {}
+    for curve in told:
+        other = found.setdefault(spelling(curve.name), curve)
+        if curve.seen > other.seen:
+            found[spelling(curve.name)] = curve
+    return tuple(found.values())
 
 
 def _members(attempts: Sequence[Attempt], events: Sequence[RunEvent]) -> dict[int, dict[str, int]]:
@@ -120,7 +132,7 @@ def _logged(
                 curves.setdefault(curve.name, curve)
             if size > MOST_BYTES:
                 notes.append(
-                    f"The log ({stream}) has {size / 1e6:.0f} MB: {MOST_BYTES / 1e6:.0f} MB of it, in windows that "
+                    f"The log ({stream}) has {size_text(size)}: {size_text(MOST_BYTES)} of it, in windows that "
                     "lie evenly, were read for the curves."
                 )
         if curves:

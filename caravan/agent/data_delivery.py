@@ -19,12 +19,12 @@ from caravan.planning.delivery import (
     covering,
     data_object,
     fetch_source,
-    size_text,
     store_problem,
     volume_path,
     wishes,
     with_volume,
 )
+from caravan.values.amounts import size_text
 from caravan.values.base import Json
 from caravan.values.delivery import Parcel
 from caravan.values.errors import UsageError

@@ -11,6 +11,7 @@ from pathlib import Path
 from caravan.agent.context import Context
 from caravan.training.data.model_files import ModelFiles
 from caravan.training.data.room import adapter_parameters, needed_bytes
+from caravan.values.amounts import size_text
 from caravan.values.plan import TrainingPlan
 from caravan.values.training import DataKind, DataProblem
 
@@ -56,7 +57,7 @@ def _problems(place: Path, plan: TrainingPlan, model: ModelFiles) -> Iterator[Da
     except OSError:
         return
     if needed is not None and free < needed:
-        text = f"{_kept(plan)} checkpoints and the model need about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        text = f"{_kept(plan)} checkpoints and the model need about {size_text(needed)}, {size_text(free)} are free"
         hint = "lower training.save_total_limit, or name another place by training.output_dir"
         yield DataProblem(kind=DataKind.DISK_FULL, text=f"{text}: {hint}", file=str(place))
 

@@ -4,11 +4,9 @@ The checkpoints are LangGraph's, in one SQLite file, written before each next st
 that was killed goes on at the node in which it was killed.
 """
 
-import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from enum import Enum
 from importlib import import_module
 from pathlib import Path, PurePath
@@ -35,11 +33,6 @@ from caravan.values.plan import PlanChange
 from caravan.values.run import ENDED, Attempt, Deployment, RunEvent, RunRecord, RunRequest, RunStatus
 
 _ASIDE: Final = "Move the file away: runs that had not ended then start anew and take over their jobs."
-
-
-def new_run(request: RunRequest, now: datetime, user: str = "") -> RunRecord:
-    """A record for a new run of that user. The id is random, so that no two agents ever use the same job id."""
-    return RunRecord(id=secrets.token_hex(4), created_at=now, updated_at=now, request=request, user=user)
 
 
 def _serializer() -> JsonPlusSerializer:

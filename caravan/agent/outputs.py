@@ -11,6 +11,7 @@ from caravan.agent.context import Context
 from caravan.planning.command import sink_dir
 from caravan.planning.outputs import goes_with_job
 from caravan.planning.resume import checkpoint_pattern
+from caravan.values.amounts import size_text
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
 from caravan.values.masked import masked_value
@@ -116,7 +117,7 @@ def told(plan: TrainingPlan, context: Context, seen: Seen, run_id: str) -> tuple
         )
     elif summary is not None and summary.elsewhere.files:
         names = ", ".join(f.name for f in summary.elsewhere.largest[:3])
-        count, size = summary.elsewhere.files, f"{summary.elsewhere.bytes / 1e6:.0f} MB"
+        count, size = summary.elsewhere.files, size_text(summary.elsewhere.bytes)
         beside = f"{count} large file{'s' if count > 1 else ''} ({size}) written beside the code and not to"
         found.append(f"{beside} {place_of(plan, run_id)}: {names}; they go with the job")
     if seen.empty is None:

@@ -15,7 +15,7 @@ from caravan.diagnosis.sign import NOT_ENDED
 from caravan.planning.resume import done_share, goes_on, incompatible
 from caravan.values.base import Json, Value
 from caravan.values.errors import ClusterError
-from caravan.values.estimate import Estimate, Range
+from caravan.values.estimate import Alternative, Estimate, Range
 from caravan.values.masking import mask
 from caravan.values.plan import TrainingPlan
 from caravan.values.run import Deployment, Outcome, OutcomeKind, Phase, RunEvent, Snapshot
@@ -142,8 +142,16 @@ def for_the_rest(estimate: Estimate, left: float) -> Estimate:
             "seconds": _part(estimate.seconds, left),
             "cost_usd": _part(estimate.cost_usd, left),
             "assumptions": (told, *estimate.assumptions),
+            "alternatives": tuple(_rest_of(row, left) for row in estimate.alternatives),
         }
     )
+
+
+def _rest_of(row: Alternative, share: float) -> Alternative:
+    """A plan of the table, of which that share is left; it takes up the same checkpoint."""
+    seconds = None if row.seconds is None else row.seconds * share
+    cost = None if row.cost_usd is None else row.cost_usd * share
+    return row.model_copy(update={"seconds": seconds, "cost_usd": cost})
 
 
 def _part(whole: Range | None, share: float) -> Range | None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from caravan.agent.context import Context
 from caravan.agent.logs import TERMINAL
+from caravan.values.amounts import duration
 from caravan.values.errors import ClusterDenied, ClusterError
 from caravan.values.plan import TrainingPlan
 from caravan.values.run import Allocation, Outcome, Phase, Snapshot
@@ -109,7 +110,7 @@ class SampleFollower:
         """What a person should hear while there is time."""
         for device in use.gpus:
             if device.idle_s >= _IDLE_S:
-                self._say(f"GPU {device.n} has had nothing to do for {_span(device.idle_s)}.", f"idle {device.n}")
+                self._say(f"GPU {device.n} has had nothing to do for {duration(device.idle_s)}.", f"idle {device.n}")
         if use.disk_free_mb is not None and use.disk_free_mb < _LOW_MB:
             self._say(f"Only {use.disk_free_mb:.0f} MB of disk are free where the task writes.", "disk")
         if _near(use, self._plan):
@@ -160,14 +161,14 @@ def _observed(use: ResourceUse, plan: TrainingPlan, outcome: Outcome) -> list[st
         found.append(f"the disk where the task writes had {use.disk_free_mb:.0f} MB left")
     for device in use.gpus:
         if device.idle_s >= _IDLE_S:
-            found.append(f"GPU {device.n} had nothing to do for the last {_span(device.idle_s)}")
+            found.append(f"GPU {device.n} had nothing to do for the last {duration(device.idle_s)}")
         if device.peak_mb and device.total_mb and device.peak_mb >= _FULL * device.total_mb:
             held, whole = device.peak_mb / GIB_MB, device.total_mb / GIB_MB
             found.append(f"GPU {device.n} was full: {held:.1f} of {whole:.1f} GiB were in use")
     if not use.ended and use.failed is None and use.last_at is not None and outcome.finished_at is not None:
         silent = outcome.finished_at.timestamp() - use.last_at
         if silent > _SILENT_S:
-            found.append(f"nothing was heard of the task for the last {_span(silent)}: its node may have been away")
+            found.append(f"nothing was heard of the task for the last {duration(silent)}: its node may have been away")
     return found
 
 
@@ -184,7 +185,3 @@ def _near(use: ResourceUse, plan: TrainingPlan) -> bool:
 def _host(use: ResourceUse, plan: TrainingPlan) -> str:
     peak = use.host_peak_mb or 0.0
     return f"{peak / GIB_MB:.2f} of {_allowed_mb(use, plan) / GIB_MB:.2f} GiB"
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.0f} min"

@@ -13,6 +13,7 @@ from caravan.agent.state import RunState, Update
 from caravan.diagnosis.sign import SMOKE_MEMORY, SMOKE_TIME
 from caravan.planning.estimate import with_repository
 from caravan.planning.smoke import Gate, by_measurement, needed_s, reduced, speed_key, steps_of
+from caravan.values.amounts import duration
 from caravan.values.base import Json
 from caravan.values.errors import ClusterDenied, ClusterError
 from caravan.values.estimate import Estimate, Measured
@@ -153,7 +154,7 @@ def with_first_steps(evidence: Evidence, found: SmokeResult | None, usd_per_hour
     line = ""
     needed = needed_s(found)
     if found.verdict == "time" and needed is not None and found.projected_s is not None:
-        allowed = f"{span(found.allowed_s)}" if found.allowed_s is not None else "less"
+        allowed = f"{duration(found.allowed_s)}" if found.allowed_s is not None else "less"
         line = f"{SMOKE_TIME} ({needed} s): {_priced(found.projected_s * found.left, usd_per_hour)}; {allowed}"
     elif found.verdict == "memory" and found.allocated_gib is not None and found.gpu_total_gib is not None:
         line = f"{SMOKE_MEMORY}: {found.allocated_gib + found.extra_gib:.2f} GiB of {found.gpu_total_gib:.2f} GiB"
@@ -171,18 +172,11 @@ def in_words(found: SmokeResult) -> str:
     said += [f"peak {found.peak_gpu_gib:.1f} GiB"] if found.peak_gpu_gib is not None else []
     if found.projected_s is not None:
         cost = f", {found.usd:.2f} USD" if found.usd is not None else ""
-        said.append(f"whole run about {span(found.projected_s)}{cost}")
+        said.append(f"whole run about {duration(found.projected_s)}{cost}")
     said += [found.note] if found.note else []
     return "; ".join(said)
 
 
 def _priced(seconds: float, usd_per_hour: float | None) -> str:
     cost = f" ({seconds * usd_per_hour / 3600:.2f} USD)" if usd_per_hour else ""
-    return f"{span(seconds)}{cost}"
-
-
-def span(seconds: float) -> str:
-    """Seconds in words, in the unit that says enough."""
-    if seconds >= 7200:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.1f} min" if seconds >= 120 else f"{seconds:.3g} s"
+    return f"{duration(seconds)}{cost}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from caravan.values.log_marks import Series, head_of
+from caravan.values.log_marks import Mark, Series, head_of
 
 _PART: Final = re.compile(r"\.(\d{6})\.log$")
 _FIRST: Final = 1 << 16  # bytes of a log in which its head stands: before it only an image can have written
@@ -58,6 +58,15 @@ def training_end(parts: Sequence[Path], limit: int) -> tuple[bytes, bool]:
     data = b"\n".join(kept)
     missing = any(part[1] == "000000" for file in parts if (part := _PART.search(file.name)))
     return data[-limit:], cut or len(data) > limit or missing
+
+
+def ended_in_evaluation(parts: Sequence[Path]) -> bool:
+    """Whether a log's copy ends in the evaluation behind the training, which had ended well then. Raises OSError."""
+    series = Series()
+    for lines in _stretches(parts):
+        for _ in series.of(line.decode("utf-8", "replace") for line in lines):
+            pass
+    return series.last is Mark.EVALUATION_BEGINS
 
 
 def _stretches(parts: Sequence[Path]) -> Iterable[list[bytes]]:

@@ -20,6 +20,7 @@ from caravan.diagnosis.sign import (
     STALLED_WITHOUT_SIGN,
 )
 from caravan.ports import Clock
+from caravan.values.amounts import duration
 from caravan.values.base import sha256_text
 from caravan.values.masking import mask
 from caravan.values.plan import Limits
@@ -284,15 +285,7 @@ def _alarm(place: Place, heard: Heard) -> str:
 def _half(place: Place, spent_s: float) -> str:
     left = max(0.0, place.limit_s - spent_s)
     goal = "given up" if place.stretch in (Stretch.QUEUED, Stretch.GANG) else "stopped"
-    return f"For {_span(spent_s)}: {place.words}. In {_span(left)} it is {goal} ({_LIMITS[place.stretch]})."
-
-
-def _span(seconds: float) -> str:
-    """Seconds in the largest unit that says enough for a deadline."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
-    return f"{seconds:.0f} s"
+    return f"For {duration(spent_s)}: {place.words}. In {duration(left)} it is {goal} ({_LIMITS[place.stretch]})."
 
 
 def ended_by_deadline(outcome: Outcome, watched: Watched | None, *, ended: bool) -> Outcome:

@@ -113,10 +113,14 @@ class JobWatch:
         deployment, context = self._deployment, self._context
         for snapshot in context.cluster.watch(deployment.job_id, deployment.namespace):
             last = snapshot
-            context.progress.snapshot(snapshot)
+            over = snapshot.phase in _OVER
+            if not over:
+                context.progress.snapshot(snapshot)
             self._keep_places(snapshot)
             self._keep_reason(snapshot)
             self._logs.copy(snapshot)
+            if over:
+                context.progress.snapshot(snapshot)  # behind its last lines
             self._first_steps.look(snapshot)
             self._taken_up.look(snapshot)
             self._samples.look(snapshot)

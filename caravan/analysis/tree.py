@@ -20,6 +20,7 @@ from caravan.analysis.hashes import Digester
 from caravan.analysis.ignore import ALWAYS, Rules
 from caravan.analysis.kept import Kept, Stamp
 from caravan.analysis.places import inner_path
+from caravan.values.amounts import size_text
 from caravan.values.errors import RepositoryError, UsageError
 from caravan.values.repo import GitState
 
@@ -156,7 +157,7 @@ class SourceTree:
         if limit is not None and total > limit:
             largest = max(self.files(), key=lambda e: e.size)
             raise RepositoryError(
-                f"The repository's files have {total / 1e6:.0f} MB together, more than {limit / 1e6:.0f} MB"
+                f"The repository's files have {size_text(total)} together, more than {size_text(limit)}"
                 f" (the largest: {largest.path}).",
                 hint="Let .gitignore leave out what is no code, or set CARAVAN_MAX_ARCHIVE_MB.",
             )

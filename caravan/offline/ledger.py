@@ -171,14 +171,22 @@ class Ledger:
                 os.truncate(self._path, len(whole))
         except OSError as error:
             raise StateError(f"{self._path} can't be read: {error.strerror}.") from error
-        for line in whole.splitlines():
-            document = json.loads(line)
-            if "reply" in document:
-                reply = ModelReply.model_validate(document["reply"])
-                self._known[document["key"]] = reply
-                self._count(reply.usage)
-            else:
-                self._count(Usage.model_validate(document["used"]))
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                self._take(json.loads(line))
+            except (ValueError, KeyError, TypeError, RecursionError) as error:  # pydantic's are ValueErrors
+                raise StateError(
+                    f"Line {number} of {self._path} is damaged.",
+                    hint="Remove that line: its question is asked again.",
+                ) from error
+
+    def _take(self, document: Json) -> None:
+        if "reply" in document:
+            reply = ModelReply.model_validate(document["reply"])
+            self._known[document["key"]] = reply
+            self._count(reply.usage)
+        else:
+            self._count(Usage.model_validate(document["used"]))
 
     def _keep(self, document: Json) -> None:
         """Append one line, on the disk before anything goes on."""

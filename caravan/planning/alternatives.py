@@ -27,6 +27,7 @@ from caravan.planning.moves import (
     smaller_steps,
 )
 from caravan.planning.standing import Standing, could_take, members_placed, place_of
+from caravan.values.amounts import duration
 from caravan.values.base import Json
 from caravan.values.dialogue import PlanChoice
 from caravan.values.estimate import Estimate
@@ -100,7 +101,8 @@ def nearest(
     choices = [_choice(plan, c) for c in found]
     place = place_of(plan, facts, failures)
     if place.standing is Standing.NOT_NOW:
-        text = f"wait: {place.text.removeprefix('not now: ')}; it waits for up to {_span(plan.limits.queue_s)}"
+        longest = duration(plan.limits.queue_s, exact=True)
+        text = f"wait: {place.text.removeprefix('not now: ')}; it waits for up to {longest}"
         choices.insert(0, PlanChoice(text=text, cost_usd=_cost(estimate(plan))))
     return tuple(choices[:CHOICES])
 
@@ -221,13 +223,8 @@ def _time(plan: TrainingPlan, slower: float | None) -> str:
     if 0.95 <= slower <= 1.05:
         return ""
     limit = plan.limits.max_run_s
-    stays = f" (the time limit stays {_span(limit)})" if limit and slower > 1 else ""
+    stays = f" (the time limit stays {duration(limit, exact=True)})" if limit and slower > 1 else ""
     return f"about {slower:.2g} times as long{stays}"
-
-
-def _span(seconds: int) -> str:
-    hours, minutes = seconds / 3600, seconds / 60
-    return f"{hours:.3g} h" if hours >= 1 else f"{minutes:.3g} min" if minutes >= 1 else f"{seconds} s"
 
 
 def _money(estimate: Estimate) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from caravan.values.amounts import size_text
 from caravan.values.base import Json
 from caravan.values.delivery import Depot, Parcel
 from caravan.values.job import ClusterFacts, ClusterKind
@@ -338,13 +339,3 @@ def with_volume(plan: TrainingPlan, name: str, mount: str, facts: ClusterFacts) 
         kind="csi" if not host and name in (facts.csi_volumes or ()) else "host", source=name, destination=mount
     )
     return made, (*plan.mounts, made)
-
-
-def size_text(size: int | None) -> str:
-    """A number of bytes for a person."""
-    if size is None:
-        return ""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} bytes"

@@ -15,6 +15,7 @@ from caravan.planning.memory import Setting, trained_params
 from caravan.planning.memory.setting import ADAPTERS
 from caravan.planning.speed import Work, spread, step_time
 from caravan.planning.startup import Stage, start_stages
+from caravan.values.amounts import duration
 from caravan.values.base import Json
 from caravan.values.datasets import CHARS_PER_TOKEN, DatasetSize
 from caravan.values.estimate import Range
@@ -95,13 +96,13 @@ def run_time(
     steps, of_steps = _steps(plan, setting, data, length.likely if packed else 1.0, named)
     each = _Much(step.seconds, *_of_a_step(plan, work, kind, step.seconds, length))
     step_s = _range(each)
-    said = f"{_short(step.seconds)} a step of {step.tokens:,} tokens ({step.tokens_per_s:,.0f} tokens/s)"
+    said = f"{duration(step.seconds)} a step of {step.tokens:,} tokens ({step.tokens_per_s:,.0f} tokens/s)"
     on = f"{work.gpus} x {kind.name}" if plan.resources.gpus else f"{_cores(plan):g} CPU cores"
     if steps is None:
         return RunTime(None, (f"time: {said} on {on}", of_steps), step_s)
     taken = _Much(steps.likely * each.likely, _both(steps.less, each.less), _both(steps.more, each.more))
     if not taken.likely * taken.more < _MOST_S:
-        why = f"{of_steps} would take more than a hundred years, at {_short(each.likely)} a step: check these numbers"
+        why = f"{of_steps} would take more than a hundred years, at {duration(each.likely)} a step: check these numbers"
         return RunTime(None, (f"time isn't estimated: {why}",), step_s)
     stages = (
         *start_stages(plan, shape, setting),
@@ -129,7 +130,7 @@ def bounded(found: RunTime, limit: int | None) -> RunTime:
         return found._replace(seconds=Range(low=0, likely=limit, high=limit), notes=notes)
     if seconds.likely > limit:
         share = limit / seconds.likely
-        notes = (f"time: the limit of {_short(limit)} would end it at about {share:.0%} of the training", *notes)
+        notes = (f"time: the limit of {duration(limit)} would end it at about {share:.0%} of the training", *notes)
     held = Range(low=min(seconds.low, limit), likely=min(seconds.likely, limit), high=min(seconds.high, limit))
     return found._replace(seconds=held, notes=notes)
 
@@ -237,8 +238,8 @@ def _checkpoints(plan: TrainingPlan, shape: ModelShape, setting: Setting, steps:
 def _beside(stages: Iterable[Stage]) -> str:
     """What of the time is not training, the larger parts by name."""
     known = sorted((s for s in stages if s.likely >= 1), key=lambda s: -s.likely)
-    told = ", ".join(f"{s.name} {_short(s.likely)}" for s in known[:4])
-    return f"time: {_short(sum(s.likely for s in known))} of it beside the steps ({told})" if told else ""
+    told = ", ".join(f"{s.name} {duration(s.likely)}" for s in known[:4])
+    return f"time: {duration(sum(s.likely for s in known))} of it beside the steps ({told})" if told else ""
 
 
 def _lengths(length: _Much, data: DatasetSize | None) -> str:
@@ -279,9 +280,3 @@ def _both(one: float, other: float) -> float:
 
 def _range(much: _Much) -> Range:
     return Range(low=much.likely / much.less, likely=much.likely, high=much.likely * much.more)
-
-
-def _short(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

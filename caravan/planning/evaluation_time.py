@@ -9,7 +9,7 @@ from typing import Final
 
 from caravan.planning.evaluation_job import evaluation_estimate
 from caravan.planning.evaluation_place import apart
-from caravan.values.estimate import Estimate, Range
+from caravan.values.estimate import Alternative, Estimate, Range
 from caravan.values.plan import TrainingPlan
 
 _FORWARD: Final = 1 / 3
@@ -63,8 +63,16 @@ def with_evaluation(estimate: Estimate, plan: TrainingPlan) -> Estimate:
             "seconds": _sum(estimate.seconds, taken),
             "cost_usd": _sum(estimate.cost_usd, money),
             "assumptions": (*estimate.assumptions, told),
+            "alternatives": tuple(_more(row, taken, money) for row in estimate.alternatives),
         }
     )
+
+
+def _more(row: Alternative, taken: Range, money: Range | None) -> Alternative:
+    """A plan of the table with what is done behind the training: its likely time and cost are of the whole, too."""
+    seconds = None if row.seconds is None else row.seconds + taken.likely
+    cost = row.cost_usd if row.cost_usd is None or money is None else row.cost_usd + money.likely
+    return row.model_copy(update={"seconds": seconds, "cost_usd": cost})
 
 
 def _sum(one: Range | None, other: Range | None) -> Range | None:

@@ -9,6 +9,7 @@ from typing import Final
 from caravan.planning.config_files import reaches
 from caravan.planning.options import as_choices
 from caravan.planning.smoke import steps_of
+from caravan.values.amounts import duration
 from caravan.values.base import Json
 from caravan.values.dialogue import PlanChoice
 from caravan.values.errors import PlanError
@@ -66,14 +67,10 @@ def _shorter(plan: TrainingPlan, known: Estimate, room_usd: float) -> Iterator[P
     if seconds >= _LEAST_S and (plan.limits.max_run_s is None or seconds < plan.limits.max_run_s):
         share_of = seconds / known.seconds.likely if known.seconds and known.seconds.likely else 1.0
         done = f", at about {share_of:.0%} of the training" if share_of < 1 else ""
-        told = f"ended after {_span(seconds)}{done}, with its last checkpoint kept"
+        told = f"ended after {duration(seconds, exact=True)}{done}, with its last checkpoint kept"
         yield choice_of(told, "limits.max_run_s", seconds)
 
 
 def choice_of(text: str, path: str, value: Json) -> PlanChoice:
     """Another plan that differs in one field, which a person takes by their own word."""
     return PlanChoice(text=text, changes=(PlanChange(path=path, value=value, by=Author.USER, why=text),))
-
-
-def _span(seconds: int) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds // 60} min"

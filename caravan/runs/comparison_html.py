@@ -5,7 +5,15 @@ import hashlib
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from caravan.runs.comparison_words import base_text, figure, group_text, metric_text, spread_text, versus_cells
+from caravan.runs.comparison_words import (
+    base_text,
+    cost_cells,
+    figure,
+    group_text,
+    metric_text,
+    spread_text,
+    versus_cells,
+)
 from caravan.values.base import Json
 from caravan.values.comparison import Comparison, Judged, MetricRow
 
@@ -46,7 +54,6 @@ def comparison_html(found: Comparison, templates: Path) -> str:
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.globals.update(
-        figure=figure,
         spread=spread_text,
         metric=metric_text,
         base=base_text,
@@ -55,7 +62,7 @@ def comparison_html(found: Comparison, templates: Path) -> str:
         strip=strip,
         tone=lambda judged: _TONES.get(judged, ""),
         plain=_plain,
-        seconds=_seconds,
+        costs=cost_cells,
         width=WIDTH,
     )
     style = (templates / _STYLE).read_text("utf-8").strip() + "\n"
@@ -90,13 +97,3 @@ def _plain(value: Json) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
     return str(value)
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "not known"
-    hours, rest = divmod(round(value), 3600)
-    minutes, seconds = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{value:.1f} s"

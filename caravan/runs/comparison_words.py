@@ -1,11 +1,30 @@
 """The words of a comparison, the same on a terminal and on a page: figures, spreads, differences. Pure."""
 
-from caravan.values.comparison import Group, MetricRow, Spread, Versus
+from collections.abc import Callable
+from functools import partial
+
+from caravan.values.amounts import duration, money
+from caravan.values.comparison import CostRow, Group, MetricRow, Spread, Versus
 
 
 def figure(value: float | None) -> str:
     """A figure in six digits; a dash where there is none."""
     return "-" if value is None else f"{value:.6g}"
+
+
+def cost_cells(row: CostRow) -> tuple[str, str, str]:
+    """Time, cost and GPU memory of a run: measured, of what was estimated; what is not known is left out."""
+    return (
+        _of_estimate(row.measured_s, row.seconds, partial(duration, exact=True)),
+        _of_estimate(row.measured_usd, row.usd, money),
+        _of_estimate(row.measured_gib, row.memory_gib, lambda gib: f"{gib:.3g} GiB"),
+    )
+
+
+def _of_estimate(measured: float | None, estimated: float | None, form: Callable[[float], str]) -> str:
+    if measured is None:
+        return "-" if estimated is None else f"estimated {form(estimated)}"
+    return form(measured) if estimated is None else f"{form(measured)} of {form(estimated)}"
 
 
 def spread_text(spread: Spread) -> str:

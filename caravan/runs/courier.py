@@ -8,6 +8,7 @@ from caravan.runs.files import state_errors
 from caravan.runs.images import Builder
 from caravan.runs.parcels import Denies, Measures, content
 from caravan.runs.stores import PATIENCE_S, is_there, put, store_of
+from caravan.values.amounts import size_text
 from caravan.values.delivery import Parcel
 from caravan.values.plan import ImageBuild
 
@@ -70,4 +71,4 @@ def _telling(pieces: Iterator[bytes], size: int, url: str, told: Told) -> Iterat
         percent = sent * 100 // size if size else 100
         if size >= _WORTH_TELLING and percent >= before + _TELL_EVERY:
             before = percent
-            told(f"Sending to {url}: {percent} % of {size / 1e9:.2f} GB.")
+            told(f"Sending to {url}: {percent} % of {size_text(size)}.")

@@ -20,6 +20,7 @@ from caravan.runs.model_files import ModelOrigin, json_of
 from caravan.runs.origins import Listing, Remote
 from caravan.runs.outputs import Manners, Progressed, Target
 from caravan.runs.stores import is_there, put, store_of
+from caravan.values.amounts import size_text
 from caravan.values.base import Json
 from caravan.values.delivery import Parcel
 from caravan.values.errors import ServiceError, StateError, UsageError
@@ -105,7 +106,7 @@ def to_tar(content: Content, path: Path, *, force: bool, tell: Told) -> Exported
         path.parent.mkdir(parents=True, exist_ok=True)
         need, free = sum(f.size for f in content.files), shutil.disk_usage(path.parent).free
     if need > free - _SPARE:
-        raise StateError(f"{need / 1e6:.0f} MB are to come, and {path.parent} has no room for them.", hint="Make room.")
+        raise StateError(f"{size_text(need)} are to come, and {path.parent} has no room for them.", hint="Make room.")
     with _temporary(path) as temporary:
         found = _write_tar(content, temporary, tell)
         temporary.chmod(_MODE)

@@ -14,6 +14,8 @@ import json
 import os
 import re
 import shutil
+import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -154,8 +156,12 @@ class DiskFolder:
             if not path.exists():
                 write_archive(path, files)
             size = path.stat().st_size
+            try:
+                count = count_files(path)
+            except (tarfile.TarError, EOFError, zlib.error) as error:
+                raise StateError(f"{path} is damaged: {error}.", hint="Start the training again.") from error
             return CodeSource(
-                kind="archive", location=str(path), sha256=file_sha256(path), files=count_files(path), size_bytes=size
+                kind="archive", location=str(path), sha256=file_sha256(path), files=count, size_bytes=size
             )
 
     def take_code(self, archive: Path, sha256: str) -> CodeSource:

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 from caravan.runs.archive import file_sha256
 from caravan.runs.origins import Listing, Origin, Remote
+from caravan.values.amounts import size_text
 from caravan.values.errors import StateError, UsageError
 
 _OURS: Final = ".caravan"
@@ -214,9 +215,9 @@ class Target:
                 missing += file.size - (part.stat().st_size if part.exists() else 0)
         free = shutil.disk_usage(self.root).free
         if missing > free - _SPARE:
-            room = f"{max(free - _SPARE, 0) / 1e6:.0f} MB"
+            room = size_text(max(free - _SPARE, 0))
             raise StateError(
-                f"{missing / 1e6:.0f} MB are to come, and {self.root} has room for {room}.",
+                f"{size_text(missing)} are to come, and {self.root} has room for {room}.",
                 hint="Make room, or name another folder with --to.",
             )
 

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from caravan.runs.files import write_file
+from caravan.values.amounts import size_text
 from caravan.values.base import Json
 from caravan.values.delivery import Parcel
 from caravan.values.errors import UsageError
@@ -223,7 +224,7 @@ class Measures:
         for piece in content(path, self._is_denied):
             digest.update(piece)
             if (size + len(piece)) // _TELL > size // _TELL:
-                told(f"Measuring {path}: {(size + len(piece)) / 1e9:.1f} GB read.")
+                told(f"Measuring {path}: {size_text(size + len(piece))} read.")
             size += len(piece)
         if _stamp(path, self._is_denied, most).stamp != stamp:
             raise UsageError(f"{path} changed while it was measured.", hint="Start again once nobody writes it.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from caravan.terminal.text import duration
+from caravan.values.amounts import duration
 from caravan.values.checkup import Area, Finding, Heard, Level
 from caravan.values.job import ClusterKind
 from caravan.values.proxies import is_here

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from caravan.terminal.options import JsonOption, terminal_of, wiring_of
-from caravan.terminal.text import one_line, size, words
+from caravan.terminal.text import one_line, words
+from caravan.values.amounts import size_text
 from caravan.values.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ def cache(
     if as_json:
         terminal.document({**there, "removed_bytes": removed})
     elif removed is not None:
-        terminal.out(f"{size(removed)} were removed from {one_line(there['path'])}.")
+        terminal.out(f"{size_text(removed)} were removed from {one_line(there['path'])}.")
     else:
-        terminal.out(f"The cache has {size(there['bytes'])} in {one_line(there['path'])}.")
+        terminal.out(f"The cache has {size_text(there['bytes'])} in {one_line(there['path'])}.")
         if there["bytes"]:
             terminal.out("`main.py cluster cache --clear` removes it; the next job that needs it makes it anew.")
 

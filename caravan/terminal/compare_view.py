@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caravan.runs.comparison_words import base_text, figure, group_text, metric_text, spread_text, versus_cells
-from caravan.terminal.text import duration, money, one_line, words
+from caravan.runs.comparison_words import base_text, cost_cells, group_text, metric_text, spread_text, versus_cells
+from caravan.terminal.text import one_line, words
 from caravan.values.comparison import Judged
 
 if TYPE_CHECKING:
@@ -126,11 +126,6 @@ def _costs(rows: Sequence[CostRow]) -> Table:
 
     table = listing("run", "", "status", "attempts", "time", "cost", "GPU memory")
     for row in rows:
-        memory = "-"
-        if row.measured_gib is not None or row.memory_gib is not None:
-            memory = f"{figure(row.measured_gib)} of {figure(row.memory_gib)} GiB"
-        time = f"{duration(row.measured_s)} of {duration(row.seconds)}"
-        cost = f"{money(row.measured_usd)} of {money(row.usd)}"
-        cells = (row.run_id, row.group, row.status.value, str(row.attempts), time, cost, memory)
+        cells = (row.run_id, row.group, row.status.value, str(row.attempts), *cost_cells(row))
         table.add_row(*map(cell, cells))
     return table

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from caravan.values.plan import TrainingPlan
     from caravan.values.repo import RepoProfile
 
-_HEAD = 4 << 20  # bytes of a larger log's beginning that are read
-_LARGEST = 64 << 20  # bytes that are read of a log: its beginning and its end
+_LARGEST = 64 << 20  # bytes that are read of all logs together: of each its beginning and its end
+_HEAD = 16  # the part of a longer log's room that its beginning has
+_MOST_FILES = 1024
 _SHOWN = 3  # lines of evidence, and of what would be done
 _OF_THE_CLUSTER = ("placement_", "driver_", "volume_", "nomad_", "cluster_", "deploy_", "interrupted_")
 """How the causes begin whose repairs depend on what the cluster has."""
@@ -79,7 +80,7 @@ def diagnose(
         raise UsageError("Name a log:", hint="diagnose FILE, or - for standard input (see --help).")
     if codebase_path is not None and plan is None:
         raise UsageError("--codebase-path says nothing without --plan.", hint="Give the plan that failed, too.")
-    text = b"".join(_read(place) for place in logs)
+    text = b"".join(_read(place, _LARGEST // len(logs)) for place in logs)
     if not text.strip():
         raise UsageError(f"{one_line(logs[0])} is empty: nothing can be told from it.", hint="Name the task's stderr.")
     return _one(wiring, terminal, text, kind, plan, codebase_path, as_json=as_json)
@@ -238,8 +239,8 @@ def _print(terminal: Terminal, found: Diagnosis, would: Sequence[str]) -> None:
         terminal.out(f"You can: {one_line(advice)}")
 
 
-def _read(place: str) -> bytes:
-    """A log's bytes; of a very long one its beginning and its end, where causes stand."""
+def _read(place: str, room: int) -> bytes:
+    """At most `room` bytes of a log, or of a directory's; of a long one its ends, where causes stand."""
     if place == "-":
         return _as_text(_ends(sys.stdin.buffer.read(_LARGEST + 1), "standard input"), "standard input")
     path = Path(place)
@@ -248,23 +249,27 @@ def _read(place: str) -> bytes:
             files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
             if not files:
                 raise UsageError(f"{one_line(place)} has no files.", hint="Name a log, or a directory of logs.")
-            return b"".join(_as_text(_of_file(p), p.name) + b"\n" for p in files)
-        return _as_text(_of_file(path), place) + b"\n"
+            if len(files) > _MOST_FILES:
+                raise UsageError(f"{one_line(place)} has {len(files)} files.", hint=f"Name {_MOST_FILES} at most.")
+            share = room // len(files)
+            return b"".join(_as_text(_of_file(p, share), p.name) + b"\n" for p in files)
+        return _as_text(_of_file(path, room), place) + b"\n"
     except OSError as error:
         raise UsageError(
             f"The log {one_line(place)} can't be read ({error.strerror}).", hint="Name a file, or - for standard input."
         ) from error
 
 
-def _of_file(path: Path) -> bytes:
+def _of_file(path: Path, room: int) -> bytes:
+    """At most `room` bytes of a file, a sixteenth of them from its beginning where it is longer."""
     with path.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(0)
-        if size <= _LARGEST:
-            return stream.read(_LARGEST)
-        head = stream.read(_HEAD)
-        stream.seek(size - (_LARGEST - _HEAD))
-        return head + b"\n" + stream.read(_LARGEST - _HEAD)
+        if size <= room:
+            return stream.read(room)
+        head = stream.read(room // _HEAD)
+        stream.seek(size - (room - len(head)))
+        return head + b"\n" + stream.read(room - len(head))
 
 
 def _as_text(data: bytes, what: str) -> bytes:

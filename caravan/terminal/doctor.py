@@ -16,6 +16,8 @@ import typer
 
 from caravan.terminal.options import ClusterOption, JsonOption, terminal_of, wiring_of
 from caravan.terminal.road_checks import THREAD, config_findings, price_finding, road_findings
+from caravan.terminal.text import one_line
+from caravan.values.amounts import size_text
 from caravan.values.checkup import AREA_EXIT_CODES, Area, Finding, Level
 from caravan.values.errors import CaravanError, ClusterError, ServiceError, StateError
 from caravan.values.job import ClusterKind
@@ -23,6 +25,7 @@ from caravan.values.job import ClusterKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from caravan.terminal.streams import Terminal
     from caravan.terminal.wiring import Wiring
@@ -129,7 +132,7 @@ def _room(home: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(home).free >> 20
     level = Level.FAILURE if free < _LEAST_MB else Level.WARNING if free < _ROOM_MB else Level.OK
     hint = "" if level is Level.OK else "Make room on that disk, or `main.py delete` old runs."
-    yield Finding(area=Area.SETTINGS, name="room", level=level, text=f"{free} MB are free.", hint=hint)
+    yield Finding(area=Area.SETTINGS, name="room", level=level, text=f"{size_text(free << 20)} are free.", hint=hint)
 
 
 def _runs(wiring: Wiring) -> str:
@@ -225,16 +228,29 @@ def _policies(wiring: Wiring, request: RunRequest) -> Finding:
     return Finding(area=Area.SETTINGS, name="policy", level=Level.OK, text=text)
 
 
+class _Caught:
+    """Keeps what is raised inside, so that a thread's error is told where it is asked for, and is no silence."""
+
+    error: BaseException | None = None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.error = error
+        return True
+
+
 def _checked(wiring: Wiring, area: Area, name: str, look: Callable[[], str]) -> Finding:
     """What `look` says, in bounded time; its error where it fails. What a run beside us holds is no failure."""
     said: list[str] = []
-    failed: list[CaravanError | OSError] = []
+    caught = _Caught()
 
     def work() -> None:
-        try:
+        with caught:
             said.append(look())
-        except (CaravanError, OSError) as error:
-            failed.append(error)
 
     thread = threading.Thread(target=work, daemon=True, name=THREAD)
     thread.start()
@@ -242,11 +258,16 @@ def _checked(wiring: Wiring, area: Area, name: str, look: Callable[[], str]) -> 
     driven = _driven(wiring) if thread.is_alive() else []
     if not driven:
         thread.join(max(_PATIENCE_S - _SHORT_S, 0.0))
-    if failed and _IN_USE in str(failed[0]):
+    failed = caught.error
+    if failed is not None and _IN_USE in str(failed):
         text = "Another process uses it now, as runs do for moments: it could not be looked at."
         return Finding(area=area, name=name, level=Level.WARNING, text=text, hint="Ask again a little later.")
-    if failed:
-        return _failed(Area.SERVICE if isinstance(failed[0], ServiceError) else area, name, failed[0])
+    if isinstance(failed, CaravanError | OSError):
+        return _failed(Area.SERVICE if isinstance(failed, ServiceError) else area, name, failed)
+    if failed is not None:
+        text = one_line(f"It can't be looked at ({type(failed).__name__}): {failed}", 300)
+        hint = "That was not foreseen: `main.py --debug doctor` shows where it comes from."
+        return Finding(area=area, name=name, level=Level.FAILURE, text=text, hint=hint)
     if not said:
         if driven:
             text = f"No answer within {_SHORT_S:.0f} s: the agents of {', '.join(driven)} use it now."

@@ -93,8 +93,8 @@ def drive_run(
     """
     how = how or Driving()
     terminal.exit_code = EXIT_CODES[RunStatus.RUNNING]  # stands until there is another
-    if not as_json:
-        terminal.err(f"Run {record.id}")  # first of all: what drives it takes seconds to load
+    if not as_json:  # at once: what works on the run is loaded below, which takes seconds
+        terminal.err(_named(record))
     with ExitStack() as held:
         interrupts, driver = held.enter_context(Interrupts(wiring.clock)), held.enter_context(wiring.driver())
         if how.agent:
@@ -128,6 +128,12 @@ def drive_run(
         terminal.err(f"Nobody was told of it: {failed}.")
     show_result(terminal, result, as_json=as_json)
     return terminal.exit_code
+
+
+def _named(record: RunRecord) -> str:
+    """Which run it is, and where one that was left goes on."""
+    left = record.status is RunStatus.RUNNING and record.node
+    return f"Run {record.id}: going on at {record.node}" if left else f"Run {record.id}"
 
 
 def _let_go(wiring: Wiring, terminal: Terminal, result: Result, how: Driving, *, as_json: bool) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caravan.terminal.text import duration, money, one_line, span
+from caravan.terminal.text import one_line, span
+from caravan.values.amounts import duration, money
 
 if TYPE_CHECKING:
     from caravan.terminal.streams import Terminal

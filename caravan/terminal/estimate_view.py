@@ -8,7 +8,8 @@ from caravan.planning.calculator import MEANS, Offer, Step, holding, largest_bat
 from caravan.planning.duration import Named, RunTime, bounded, run_time
 from caravan.planning.margin import holds
 from caravan.planning.memory.families import FOR_IMAGES, image_side
-from caravan.terminal.text import duration, money, one_line, span
+from caravan.terminal.text import one_line, span
+from caravan.values.amounts import duration, money
 from caravan.values.estimate import Range
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from caravan.terminal.text import duration, one_line
+from caravan.terminal.text import one_line
+from caravan.values.amounts import duration
 from caravan.values.checkup import Area, Finding, Level
 from caravan.values.errors import ServiceError, UsageError
 from caravan.values.prompt_inputs import troubles

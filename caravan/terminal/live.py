@@ -21,7 +21,8 @@ from caravan.terminal.keys import in_foreground, silent_keys
 from caravan.terminal.picture import ACCENT, NAME, Glyphs, board_rows, marked, phase_rows, repair_rows
 from caravan.terminal.progress import WRITE_ERRORS
 from caravan.terminal.region import Region, Row
-from caravan.terminal.text import duration, joined, one_line
+from caravan.terminal.text import joined, one_line
+from caravan.values.amounts import duration
 from caravan.values.run import Phase
 
 if TYPE_CHECKING:

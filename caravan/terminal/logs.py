@@ -259,7 +259,8 @@ class _LogPrinter:
                 stream.seek(self._offsets.get(file, 0))
                 while piece := stream.read(_PIECE):
                     self._offsets[file] = self._offsets.get(file, 0) + len(piece)
-                    whole, _, self._rest[file] = (self._rest.get(file, b"") + piece).rpartition(b"\n")
+                    whole, _, rest = (self._rest.get(file, b"") + piece).rpartition(b"\n")
+                    self._rest[file] = _last_state(rest)
                     if shown := without_tokens(whole + b"\n")[:-1]:
                         self._write(file, shown)
         except OSError as error:
@@ -278,6 +279,13 @@ class _LogPrinter:
             attempt, where = (f"attempt {whose.attempt}, " if whose.attempt else ""), whose.node and f" on {whose.node}"
             what = f"evaluation of {attempt}" if whose.purpose is Purpose.EVALUATE else attempt
             self._terminal.err(one_line(f"==> {what}{task} {self.stream}{where} (allocation {alloc})"))
+
+
+def _last_state(line: bytes) -> bytes:
+    """Of an unfinished line that carriage returns have begun anew, what stands there now: a progress bar writes for
+    hours without a line break."""
+    before, begun, now = line.rpartition(b"\r")
+    return now if now or not begun else before.rpartition(b"\r")[2] + begun
 
 
 def _has_lines(file: Path) -> bool:

@@ -9,6 +9,7 @@ import typer
 from caravan.terminal.models_found import HOW, RefArgument, find
 from caravan.terminal.options import JsonOption, terminal_of, wiring_of
 from caravan.terminal.text import age, one_line
+from caravan.values.amounts import size_text
 from caravan.values.errors import UsageError
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _print_model(terminal: Terminal, model: ModelVersion, moves: Sequence[StageM
 
     code, data = model.code, model.data
     files = model.files.files
-    size = f"{len(files)} files, {sum(f.bytes for f in files) / 1e6:.1f} MB" if files else "not listed, no checksums"
+    size = f"{len(files)} files, {size_text(sum(f.bytes for f in files))}" if files else "not listed, no checksums"
     changed = f", {len(code.uncommitted)} files not as committed" if code.uncommitted else ""
     rows = [
         ("model", f"{model.ref}, {model.stage.value}"),

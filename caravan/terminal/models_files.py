@@ -22,6 +22,7 @@ from caravan.terminal.models_found import (
 )
 from caravan.terminal.options import JsonOption, terminal_of, wiring_of
 from caravan.terminal.text import one_line
+from caravan.values.amounts import part_text, size_text
 from caravan.values.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class _Steps:
     def __call__(self, step: Progressed) -> None:
         """Tell how far it is, if that was not told a moment ago."""
         if self._due():
-            amount = f"{step.bytes / 1e6:.0f} of {step.of_bytes / 1e6:.0f} MB"
+            amount = part_text(step.bytes, step.of_bytes)
             self._terminal.err(
                 one_line(f"file {step.files} of {step.of_files}, {amount}: {self.plain(step.name)}", 200)
             )
@@ -64,7 +65,7 @@ class _Steps:
     def reading(self, name: str, count: int) -> None:
         """The same of a file that is only read."""
         if self._due():
-            self._terminal.err(one_line(f"{count / 1e6:.0f} MB of {self.plain(name)}", 200))
+            self._terminal.err(one_line(f"{size_text(count)} of {self.plain(name)}", 200))
 
     def plain(self, name: str) -> str:
         """A file's name as it is told: names are the job's words."""
@@ -164,7 +165,7 @@ def _tell_pulled(
     old = sum(not file.new for file in files)
     known = f" ({old} were there already)" if old else ""
     said = "every checksum agrees" if verified else "no checksums were registered, so nothing was compared"
-    terminal.out(one_line(f"{_count(files)}{known}, {size / 1e6:.1f} MB, of {model.ref} in {folder}: {said}."))
+    terminal.out(one_line(f"{_count(files)}{known}, {size_text(size)}, of {model.ref} in {folder}: {said}."))
     terminal.out("\nLoad it:")
     terminal.raw("\n".join(f"  {line}" if line else "" for line in how.lines))
 
@@ -281,7 +282,7 @@ def export(
             {"ref": model.ref, "to": made.place, "format": form.value, "bytes": made.bytes, "files": rows}
         )
         return
-    terminal.out(one_line(f"{_count(made.files)}, {made.bytes / 1e6:.1f} MB, of {model.ref} in {made.place}."))
+    terminal.out(one_line(f"{_count(made.files)}, {size_text(made.bytes)}, of {model.ref} in {made.place}."))
     check = "sha256sum -c SHA256SUMS"
     inside = f"tar -xf {made.place} && cd {model.name}-{model.version}" if as_tar else f"cd {made.place}"
     if "://" not in to:

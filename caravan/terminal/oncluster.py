@@ -218,7 +218,13 @@ def station_of(folder: RunFolder) -> Stationed | None:
         return None
     from caravan.values.handover import Stationed
 
-    return Stationed.model_validate(document)
+    try:
+        return Stationed.model_validate(document)
+    except ValueError as error:  # pydantic's
+        raise StateError(
+            f"agent.json in {folder.path} is damaged: where the run's agent works on the cluster can't be told.",
+            hint="Look for a job caravan-agent-… on the cluster, or remove that file to go on from here.",
+        ) from error
 
 
 def works_there(wiring: Wiring, record: RunRecord) -> Stationed | None:

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from caravan.terminal.board import AXES, figure, is_number, nodes_of
 from caravan.terminal.sparkline import sparkline
-from caravan.terminal.text import duration, money, one_line, words
+from caravan.terminal.text import one_line, words
+from caravan.values.amounts import duration, money
 from caravan.values.run import Phase
 
 if TYPE_CHECKING:

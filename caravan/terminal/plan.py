@@ -125,7 +125,7 @@ def drawn_up(wiring: Wiring, terminal: Terminal, request: RunRequest, *, as_json
 
     Without `whole` no further than its estimate, whatever the cluster would say to the job.
     """
-    from caravan.agent.driver import new_run  # after the checks, because it costs a second
+    from caravan.agent.beginning import new_run
     from caravan.terminal.plan_view import DrawnUp
     from caravan.terminal.progress import make_view
     from caravan.terminal.summary import scene_of

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from caravan.terminal.text import duration
+from caravan.values.amounts import duration
 from caravan.values.errors import ServiceError, StateError, UsageError
 from caravan.values.prompt_inputs import troubles
 from caravan.values.prompts import Prompt, PromptOrigin

@@ -10,6 +10,7 @@ import typer
 
 from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
 from caravan.terminal.text import one_line
+from caravan.values.amounts import part_text, size_text
 from caravan.values.errors import Interrupted, JobNotFound, UsageError
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ class _Pull:
         now = self._wiring.clock.monotonic()
         if now - self._told_at >= _EVERY_S:
             self._told_at = now
-            amount = f"{step.bytes / 1e6:.0f} of {step.of_bytes / 1e6:.0f} MB"
+            amount = part_text(step.bytes, step.of_bytes)
             name = self._plain(step.name)
             self._terminal.err(one_line(f"file {step.files} of {step.of_files}, {amount}: {name}", 200))
 
@@ -257,7 +258,7 @@ class _Pull:
             return
         known = f" ({len(self._fetched) - new} were there already)" if new < len(self._fetched) else ""
         files = f"{len(self._fetched)} file{'' if len(self._fetched) == 1 else 's'}"
-        terminal.out(one_line(f"{files}{known}, {size / 1e6:.1f} MB, of run {record.id} in {self._folder.absolute()}"))
+        terminal.out(one_line(f"{files}{known}, {size_text(size)}, of run {record.id} in {self._folder.absolute()}"))
 
 
 def _named(below: str, listing: Listing) -> list[str]:

@@ -103,7 +103,7 @@ def _check(before: RunRecord, result: RunResult | None, repeats: Repeats) -> Non
 
 def _begin(wiring: Wiring, before: RunRecord, request: RunRequest, repeats: Repeats) -> RunRecord:
     """The new run with all that it needs in its own folder; nothing is left where that fails."""
-    from caravan.agent.driver import new_run
+    from caravan.agent.beginning import new_run
     from caravan.agent.original_code import bring_code
     from caravan.agent.reproducing import original_from
     from caravan.values.registry import CodeVersion, DataVersion

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from caravan.terminal.text import joined, money, one_line, words
+from caravan.terminal.endings import attempt_line, changes_text, repair_label, stopped_at, stopped_rows, was_stopped
+from caravan.terminal.text import joined, one_line, words
+from caravan.values.amounts import money
 from caravan.values.base import Json
 from caravan.values.dialogue import AskKind
 from caravan.values.evaluation import CheckKind, GateVerdict
 from caravan.values.model import Usage
 from caravan.values.model_usage import line as usage_line
 from caravan.values.reproduction import AGREEMENT_CODES
-from caravan.values.run import EXIT_CODES, DeploymentState, RunStatus
+from caravan.values.run import EXIT_CODES, RunStatus
 from caravan.values.samples import peaks_in_words
 
 if TYPE_CHECKING:
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
     from caravan.values.dialogue import Ask, Question
     from caravan.values.evaluation import GateReport
     from caravan.values.reproduction import Reproduced
-    from caravan.values.run import Attempt, RunRecord
+    from caravan.values.run import RunRecord
 
 REPORT: Final = "REPORT.md"
 PAGE: Final = "report.html"
 _NOTHING: Final = "nothing was deployed"
+_STOPPED: Final = "stopped by the user"
 _INDENT: Final = 13  # columns before the values
 
 
@@ -97,6 +100,7 @@ def document(result: Result) -> dict[str, Json]:
         "registered": (state.registered or None) if state else None,
         "resources": _resources(state),
         "warnings": list(state.warnings) if state else [],
+        "stopped_at": at.isoformat() if (at := stopped_at(record, state)) is not None else None,
         "cost_usd": record.cost_usd,
         "reserved_usd": result.reserved_usd,
         "model": result.used,
@@ -190,6 +194,9 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     record, state = result.record, result.state
     detail = record.detail.removeprefix(f"{record.status.value};").strip()
     said = _NOTHING if _set_wrong(record, state) else record.status.value
+    if (at := stopped_at(record, state)) is not None:
+        said = f"stopped by you at {at:%Y-%m-%d %H:%M} UTC"
+        said, detail = joined((said, detail.removeprefix(_STOPPED).strip()), " "), ""
     lines = [one_line(joined((f"Run {record.id}: {said}", detail), "; "))]
     if result.ask is not None:
         return lines + _waiting(record.id, result.ask, state)
@@ -202,6 +209,8 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
         rows += _used_rows(state)
         rows += [("warning", one_line(text)) for text in state.warnings]
         rows += [("job file", _job_file(record, state))]
+    if state is not None and record.status is RunStatus.STOPPED:
+        rows += stopped_rows(record, state)
     if plan is not None and record.status is RunStatus.SUCCEEDED:
         rows.append(("outputs", one_line(joined((plan.outputs.kind, plan.outputs.location), ": "))))
     if record.cost_usd:
@@ -253,25 +262,14 @@ def _set_wrong(record: RunRecord, state: RunState | None) -> bool:
     return record.status is RunStatus.ESCALATED and state is not None and not state.attempts
 
 
-def repair_label(record: RunRecord, state: RunState) -> str:
-    """What the last attempt's repair has come to: `repair` once a job runs with it, else how far it came."""
-    deployment = state.deployment
-    if not state.attempts or deployment is None or record.status in (RunStatus.RUNNING, RunStatus.SUCCEEDED):
-        return "repair"
-    if deployment.attempt > state.attempts[-1].number and deployment.state is not DeploymentState.INTENDED:
-        return "repair"
-    if record.status is RunStatus.WAITING:
-        return "repair proposed, not approved yet"
-    return "repair proposed, not " + ("approved" if record.status is RunStatus.REJECTED else "deployed")
-
-
 def _attempt_rows(record: RunRecord, state: RunState) -> list[tuple[str, str]]:
     last = state.attempts[-1].number if state.attempts else 0
     label = repair_label(record, state)
     rows = []
     for attempt in state.attempts:
         told = attempt.diagnosis is not None and attempt.diagnosis.cause in record.detail  # in the line above
-        line = attempt_line(attempt, label if attempt.number == last else "repair", cause=not told)
+        stopped = attempt.number == last and was_stopped(record, attempt)
+        line = attempt_line(attempt, label if attempt.number == last else "repair", cause=not told, stopped=stopped)
         rows.append((f"attempt {attempt.number}", line))
     return rows
 
@@ -307,34 +305,6 @@ def _job_file(record: RunRecord, state: RunState) -> str:
     if state.attempts and repair_label(record, state) != "repair":
         return state.attempts[-1].hcl_path
     return (state.deployment.hcl_path or "") if state.deployment else ""
-
-
-def attempt_line(attempt: Attempt, label: str = "repair", *, cause: bool = True) -> str:
-    """An attempt: its job, how it ended, why, and what was done about it (`label`: or would have been)."""
-    outcome, diagnosis, repair = attempt.outcome, attempt.diagnosis, attempt.repair
-    changed = changes_text(attempt) if repair else []
-    parts = (
-        f"{attempt.job_id} {how_it_ended(attempt)}",
-        outcome.reason if outcome else "",
-        f"cause: {diagnosis.cause}" if diagnosis and cause else "",
-        f"{label}: {repair.why or repair.kind}" if repair else "",
-        f"{'changed' if label == 'repair' else 'would change'}: {', '.join(changed)}" if changed else "",
-    )
-    return one_line("; ".join(p.rstrip(".;") for p in parts if p))
-
-
-def how_it_ended(attempt: Attempt) -> str:
-    """The kind of its end; a training that ended well and whose result did not pass has not succeeded."""
-    if attempt.outcome is None:
-        return "is not judged yet"
-    if attempt.outcome.succeeded and attempt.diagnosis is not None:
-        return "ended with exit code 0, but its result did not pass"
-    return attempt.outcome.kind.value.replace("_", " ")
-
-
-def changes_text(attempt: Attempt) -> list[str]:
-    """What its repair changes in the plan, a text for each field."""
-    return [f"{one_line(path)} {words(a)} → {words(b)}" for path, (a, b) in attempt.changed.items()]
 
 
 def how_to_answer(run_id: str, ask: Ask) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
-from caravan.terminal.text import duration, joined, one_line
+from caravan.terminal.text import joined, one_line
+from caravan.values.amounts import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +58,9 @@ def _print_run(
     terminal: Terminal, result: Result, deployments: Sequence[Deployment], events: Sequence[RunEvent], *, agent: str
 ) -> None:
     from caravan.terminal.console import cell, console_on, draw, listing
+    from caravan.terminal.endings import repair_label, was_stopped
     from caravan.terminal.picture import Glyphs
-    from caravan.terminal.results import print_line, repair_label, result_lines
+    from caravan.terminal.results import print_line, result_lines
     from caravan.terminal.summary import Scene, estimate_table, plan_table, provenance_table
 
     record, state = result.record, result.state
@@ -76,7 +78,8 @@ def _print_run(
     for attempt in attempts:
         terminal.out()
         label = repair_label(record, state) if state is not None and attempt is attempts[-1] else "repair"
-        draw(terminal.stdout, *attempt_block(attempt, width - 1, glyphs, label))
+        stopped = attempt is attempts[-1] and was_stopped(record, attempt)
+        draw(terminal.stdout, *attempt_block(attempt, width - 1, glyphs, label, stopped=stopped))
     from caravan.values.run import Purpose
 
     judged = {a.job_id for a in attempts}
@@ -101,10 +104,13 @@ def _print_run(
         draw(terminal.stdout, cell(title, "bold"), picture)
 
 
-def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs, label: str = "repair") -> list[Text]:
+def attempt_block(
+    attempt: Attempt, width: int, glyphs: Glyphs, label: str = "repair", *, stopped: bool = False
+) -> list[Text]:
     """An attempt in rows: how it ended, the cause with its evidence, what memory had to say, the repair as a diff.
 
-    `label` says what became of the repair. Advice stands where there is none: what to do oneself.
+    `label` says what became of the repair; `stopped`: the user ended it. Advice stands where there is none: what to
+    do oneself.
     """
     from rich.text import Text
 
@@ -116,7 +122,11 @@ def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs, label: str = "re
     uncounted = "" if attempt.counts else " (does not count)"
     rows = marked(mark, Text(f"Attempt {attempt.number}: {one_line(attempt.job_id)}{uncounted}"), width, style=style)
     rows[0].stylize(NAME)
-    rows += marked(" ", _ended(attempt, outcome), width) if outcome else marked(" ", "not judged yet", width)
+    rows += (
+        marked(" ", _ended(attempt, outcome, stopped=stopped), width)
+        if outcome
+        else marked(" ", "not judged yet", width)
+    )
     if diagnosis is not None:
         sure = f" ({diagnosis.failure.value}, {diagnosis.confidence:.0%} sure, by {one_line(diagnosis.by)})"
         cause = Text.assemble(("Cause: ", NAME), one_line(diagnosis.cause), sure)
@@ -133,15 +143,12 @@ def attempt_block(attempt: Attempt, width: int, glyphs: Glyphs, label: str = "re
     return rows
 
 
-def _ended(attempt: Attempt, outcome: Outcome) -> str:
-    from caravan.terminal.results import how_it_ended
+def _ended(attempt: Attempt, outcome: Outcome, *, stopped: bool) -> str:
+    from caravan.terminal.endings import how_it_ended
 
-    ran = None
+    ran = ""
     if outcome.started_at and outcome.finished_at:
-        ran = (outcome.finished_at - outcome.started_at).total_seconds()
-    where = joined(
-        (f"on {outcome.node_name}" if outcome.node_name else "", f"after {duration(ran)}" if ran is not None else ""),
-        " ",
-    )
-    how, comma, but = how_it_ended(attempt).partition(", ")
-    return joined((f"{joined((how, where), ' ')}{comma}{but}", one_line(outcome.reason)), ": ")
+        ran = duration((outcome.finished_at - outcome.started_at).total_seconds(), exact=True)
+    where = joined((f"on {outcome.node_name}" if outcome.node_name else "", f"after {ran}" if ran else ""), " ")
+    how, comma, but = how_it_ended(attempt, stopped=stopped).partition(", ")
+    return joined((f"{joined((how, where), ' ')}{comma}{but}", "" if stopped else one_line(outcome.reason)), ": ")

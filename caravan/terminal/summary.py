@@ -11,12 +11,12 @@ from rich.text import Text
 
 from caravan.planning.batches import batch_text
 from caravan.planning.command import command_variables
-from caravan.planning.delivery import size_text
 from caravan.planning.environments import requirement_files
 from caravan.planning.launchers import launch_words
 from caravan.planning.quiet import quieted
 from caravan.terminal.console import cell, console_on, draw, listing
-from caravan.terminal.text import duration, joined, money, one_line, span, words
+from caravan.terminal.text import joined, one_line, span, words
+from caravan.values.amounts import duration, money, size_text
 from caravan.values.errors import ClusterError
 from caravan.values.job import ClusterKind
 from caravan.values.plan import STANDING, Author, Provenance
@@ -296,7 +296,11 @@ _DATA: Final = {
 def _delivery(plan: TrainingPlan) -> list[tuple[str, str, str]]:
     """How code and data get to the job, and what of the code is not as it is committed."""
     code, data = plan.code, plan.data
-    known = [f"{code.files} files" if code.files else "", size_text(code.size_bytes), _short(code.ref or code.sha256)]
+    known = [
+        f"{code.files} files" if code.files else "",
+        _size(code.size_bytes),
+        _short(code.ref or code.sha256),
+    ]
     place = joined((code.location, f"directory {code.subdir}" if code.subdir else ""))
     rows = [("code", joined((_CODE[code.kind], place, *known)), _by(plan, "code"))]
     rows.append(("not committed", joined(code.uncommitted), ""))
@@ -306,8 +310,18 @@ def _delivery(plan: TrainingPlan) -> list[tuple[str, str, str]]:
     if data is None or data.kind is None:
         return [*rows, ("data", plan.dataset.path or "", _by(plan, "dataset.path"))]
     how = _DATA[data.kind].format(where=data.location, place=data.destination)
-    size = joined((f"{data.files} files" if data.files else "", size_text(data.size_bytes), _short(data.sha256)))
+    size = joined(
+        (
+            f"{data.files} files" if data.files else "",
+            _size(data.size_bytes),
+            _short(data.sha256),
+        )
+    )
     return [*rows, ("data", joined((data.local or plan.dataset.path or "", how, size)), _by(plan, "data"))]
+
+
+def _size(count: int | None) -> str:
+    return "" if count is None else size_text(count)
 
 
 def _short(digest: str | None) -> str:

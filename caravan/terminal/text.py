@@ -1,4 +1,4 @@
-"""Texts for a terminal: made harmless, shortened, and figures in words. Pure, standard library only.
+"""Texts for a terminal: made harmless, shortened, and values in words. Pure, standard library only.
 
 What a log, a repository or a cluster says may hold control characters; nothing of it reaches a terminal but through
 `clean` or `one_line`.
@@ -6,7 +6,6 @@ What a log, a repository or a cluster says may hold control characters; nothing 
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from typing import Any, Final
 
 # ECMA-48: control sequences (CSI), strings up to BEL or ST (OSC, DCS, SOS, PM, APC), then two-character escapes.
@@ -64,42 +63,12 @@ def words(value: Any) -> str:
     return one_line(value)
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds as `45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`; `not known` for None."""
-    if seconds is None:
-        return "not known"
-    if seconds < 90:
-        return f"{seconds:.1f} s" if 0 < seconds < 9.95 else f"{seconds:.0f} s"
-    whole = timedelta(seconds=round(seconds))
-    minutes = round(whole.total_seconds() / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes:02d} min"
-    days, hours = divmod(round(whole.total_seconds() / 3600), 24)
-    return f"{days} d {hours} h"
-
-
 def age(seconds: float) -> str:
     """Seconds in at most four characters: `45s`, `12m`, `3h`, `2d`, `400d`."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size or (seconds >= size and unit == "m"):
             return f"{int(seconds // size)}{unit}"
     return f"{max(0, int(seconds))}s"
-
-
-def money(usd: float | None) -> str:
-    """US dollars with cents; `not known` for None."""
-    return "not known" if usd is None else f"{usd:.2f} USD"
-
-
-def size(amount: Any) -> str:
-    """Bytes as `619 bytes`, `12.6 kB`, `539 MB`, `5.4 GB` (powers of 1000)."""
-    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if amount >= least * 0.9995:
-            return f"{amount / least:.3g} {unit}"
-    return f"{amount:.0f} bytes"
 
 
 def span(low: float, high: float, form: Callable[[float], str]) -> str:

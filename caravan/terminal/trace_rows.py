@@ -13,7 +13,8 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.text import Text
 
 from caravan.runs.timeline import State
-from caravan.terminal.text import duration, one_line, words
+from caravan.terminal.text import one_line, words
+from caravan.values.amounts import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -195,12 +196,7 @@ def _changed(step: Step) -> list[tuple[str, str, str]]:
 
 
 def took_words(seconds: float) -> str:
-    """Seconds as `<1 ms`, `12 ms`, `1.2 s`, `3 min 12 s`, then as `duration` says them."""
+    """Seconds as `<1 ms`, `12 ms`, `1.2 s`, then as `duration` says what was measured."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms" if seconds >= _MEASURABLE else "<1 ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    if seconds < 3599.5:
-        minutes, rest = divmod(round(seconds), 60)
-        return f"{minutes} min {rest:02d} s"
-    return duration(seconds)
+    return f"{seconds:.1f} s" if seconds < 59.95 else duration(seconds, exact=True)

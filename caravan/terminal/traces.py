@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from caravan.terminal.options import JsonOption, terminal_of, wiring_of
+from caravan.values.amounts import size_text
 from caravan.values.errors import UsageError
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _left_out(trace: Trace, line: Timeline) -> list[str]:
         notes.append(f"{trace.torn_lines} torn or damaged lines were left out.")
     if trace.unread_bytes:
         notes.append(
-            f"The last {trace.unread_bytes / 1e6:.1f} MB of the trace were not read: it is larger than any we write."
+            f"The last {size_text(trace.unread_bytes)} of the trace were not read: it is larger than any we write."
         )
     if line.left_out:
         notes.append(f"{line.left_out} details were not written, because the trace had come to its largest size.")

@@ -101,7 +101,7 @@ def train(
     )
     if prompt is not None and request.prompt != prompt.strip():
         terminal.err("The prompt held what is or looks like a secret: it is masked in all that is kept of it.")
-    from caravan.agent.driver import new_run  # after the checks, because it costs a second
+    from caravan.agent.beginning import new_run
     from caravan.terminal.driving import Driving, drive_run
 
     if goes is Goes.CLUSTER and not dry_run:

@@ -86,12 +86,13 @@ class Series:
     wrote is left out, and what the evaluation behind it wrote, and the marks.
 
     `heads`: those of the logs that the lines are from, where they begin in the midst of one. Without any, the first
-    head among the lines is it, and every later one is a program's own words.
+    head among the lines is it, and every later one is a program's own words. `last` is the last mark so far.
     """
 
     def __init__(self, heads: Iterable[str] = ()) -> None:
         self._heads = {head: 0 for head in heads if head}
         self._apart = False
+        self.last: Mark | None = None
 
     def of(self, lines: Iterable[str]) -> Iterator[str]:
         """Those of the next lines that belong to the training."""
@@ -117,5 +118,6 @@ class Series:
         if self._heads.get(head, mark.number) >= mark.number:
             return False
         self._heads[head] = mark.number
+        self.last = mark
         self._apart = mark.begins
         return True

@@ -25,6 +25,7 @@ _NO_JUDGE: Final = frozenset(
 _PARTS: Final = frozenset({"train", "training", "val", "valid", "validation", "eval", "evaluation", "test", "testing"})
 """Names of a part of the data alone: they say where something was measured, and not what."""
 _RATES: Final = ("/s", "per_second", "per_sec", "_time", "throughput", "runtime")
+_PER_SECOND: Final = re.compile(r"(?:_per_|/)s(?:ec(?:ond)?)?$")
 _HELD_OUT: Final = ("eval", "val", "test", "dev")
 
 _WORDS: Final = re.compile(r"[a-z]+\d?|[A-Z]+(?![a-z])\d?|[A-Z][a-z]+\d?|\d+")
@@ -63,6 +64,11 @@ def held_out(name: str) -> bool:
 def joined(before: str, name: str) -> str:
     """The name of a metric that is written in several words, as one in small letters: `train_loss` for `Train Loss`."""
     return "_".join([*_QUALIFIER.findall(before), name]).replace("-", "_").lower()
+
+
+def spelling(name: str) -> str:
+    """The name as one of several that mean the same quantity: `tokens/s` for `tokens_per_second` too."""
+    return _PER_SECOND.sub("/s", name.lower())
 
 
 def judging(metrics: Sequence[str]) -> tuple[str, ...]:

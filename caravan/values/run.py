@@ -172,6 +172,10 @@ class OutcomeKind(StrEnum):
     UNPROVEN = "unproven"  # it looks complete, but exit code, events and sentinel disagree
 
 
+IN_EVALUATION: Final = "while its model was evaluated: the training had ended well"
+"""How the reason of an outcome ends whose job was ended behind the training itself."""
+
+
 class Outcome(Value):
     """How a deployment ended, judged by task events, exit code and the sentinel together."""
 

@@ -144,3 +144,13 @@ def test_a_thinned_series_is_bounded_and_keeps_its_extremes(values: list[float],
     assert [at for at, _ in points] == sorted({at for at, _ in points})
     assert (min(kept), max(kept)) == (min(finite), max(finite)) if finite else not kept
     assert thinned.seen == len(values)
+
+
+def test_two_spellings_of_one_metric_are_one_curve(folder: DiskFolder, tmp_path: Path) -> None:
+    folder.append_log("a1b2c3d4e5", "train", "stdout", b"step 1 loss 3 tokens/s 10\nstep 2 loss 2 tokens/s 12\n")
+    rows = [{"step": n, "loss": 3.0 - n, "tokens_per_second": 10.0 + n, "eval_loss": 3.5} for n in (1, 2, 3)]
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    sink = OutputSink(kind="path", location=str(tmp_path / "outputs"))
+    (found,) = curves_of(folder, (), (placed(1, "a1b2c3d4e5"),), outputs=sink)
+    assert sorted(curve.name for curve in found.metrics) == ["eval_loss", "loss", "tokens_per_second"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from caravan.agent.driver import new_run
+from caravan.agent.beginning import new_run
 from caravan.planning.answers import parse_set
 from caravan.values.dialogue import Ask, AskKind, Reply
 from caravan.values.errors import ServiceError

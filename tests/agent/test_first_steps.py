@@ -85,7 +85,7 @@ def test_what_is_measured_replaces_the_estimate_and_is_told(tmp_path: Path) -> N
     assert (known.seconds.likely, known.cost_usd and known.cost_usd.likely) == (10800, pytest.approx(5.4))
     assert any("measured" in text for text in known.assumptions)
     (event,) = [e for e in world.store.events(record.id) if e.kind == "smoke"]
-    assert "10 steps; 1.2 s/step; peak 21.4 GiB; whole run about 3.0 h, 5.40 USD" in event.text
+    assert "10 steps; 1.2 s/step; peak 21.4 GiB; whole run about 3 h, 5.40 USD" in event.text
     assert any(note.startswith("First steps: 10 steps") for note in world.progress.notes)
 
 
@@ -125,7 +125,7 @@ def test_more_than_was_approved_is_asked_for_with_what_was_measured(tmp_path: Pa
     asked = world.drive(record)
     assert isinstance(asked, Ask)
     assert asked.kind is AskKind.APPROVAL
-    assert "10.0 h (18.00 USD)" in asked.text
+    assert "10 h (18.00 USD)" in asked.text
     state: RunState = world.state(record)
     (attempt,) = state.attempts
     assert attempt.diagnosis is not None

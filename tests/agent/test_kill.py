@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from caravan.agent.driver import new_run
+from caravan.agent.beginning import new_run
 from caravan.agent.graph import NODES
 from caravan.values.plan import Author, PlanChange
 from caravan.values.run import RunRequest

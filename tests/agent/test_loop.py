@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from caravan import TEMPLATES
+from caravan.agent.beginning import new_run
 from caravan.agent.context import Context, Limits
-from caravan.agent.driver import Driver, new_run, open_checkpoints
+from caravan.agent.driver import Driver, open_checkpoints
 from caravan.agent.rules import RuleReasoner
 from caravan.analysis import open_source
 from caravan.cluster.sentinel import read_sentinel

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from caravan.agent.driver import new_run
+from caravan.agent.beginning import new_run
 from caravan.agent.original_code import bring_code
 from caravan.agent.reopening import reopened
 from caravan.agent.reproducing import original_from

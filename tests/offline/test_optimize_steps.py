@@ -9,6 +9,7 @@ from caravan.agent.qwen.reasoner import ModelReasoner
 from caravan.agent.rules import RuleReasoner
 from caravan.offline.ledger import Ledger
 from caravan.offline.steps import OneBook, answered
+from caravan.values.errors import StateError
 from caravan.values.model import Message
 from caravan.values.optimization import LABEL, Ending
 from caravan.values.prices import Prices
@@ -154,6 +155,15 @@ def test_a_line_that_was_half_written_is_asked_again(bench: Bench) -> None:
     assert again.asked == 1
     assert again.steps == whole.steps
     assert path.read_bytes() == data
+
+
+def test_a_damaged_line_is_told_in_a_line(bench: Bench) -> None:
+    bench.made().run()
+    path = bench.folder / "replies.jsonl"
+    first, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([first, b'{"key": 1, "reply": {}}\n', *rest]))
+    with pytest.raises(StateError, match=r"Line 2 of .*replies.jsonl is damaged"):
+        bench.made()
 
 
 @pytest.mark.parametrize("optimizer", ["bootstrap", "miprov2", "gepa"])

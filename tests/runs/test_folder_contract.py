@@ -35,6 +35,14 @@ def folder(make: Make) -> RunFolder:
     return make("r-1")
 
 
+def test_a_damaged_archive_of_code_is_told_in_a_line(tmp_path: Path) -> None:
+    folder = DiskFolder(tmp_path, "r-1")
+    kept = Path(folder.save_code([("train.py", b"print(1)" * 500, 0o644)]).location)
+    kept.write_bytes(kept.read_bytes()[:30])
+    with pytest.raises(StateError, match=r"code.tar.gz is damaged"):
+        folder.save_code(())
+
+
 def test_nothing_is_made_before_something_is_written(folder: RunFolder) -> None:
     assert folder.path.name == "r-1"
     assert folder.log_files() == ()

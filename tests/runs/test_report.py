@@ -104,7 +104,7 @@ def test_each_part_of_a_run_is_told() -> None:
         "| `launch.nproc` | `1` | default |",
         "| GPU memory (each) | 3.2 GiB |",
         "The plan would get a GPU of type `some text`.",
-        "| Time | 1 min 40 s | 10 s | 1 h 6 min | not measured |",
+        "| Time | 1 min 40 s | 10 s | 1 h 07 min | not measured |",
         "| Cost | 1.00 USD | 0.00 USD | 2.00 USD | 1.25 USD | 20 % too little |",
         "- Outcome: some text, exit code 1, on `some text`",
         "**Cause:** `cuda_oom`: some text",

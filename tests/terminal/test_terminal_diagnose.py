@@ -101,11 +101,21 @@ def test_standard_input_and_a_directory_of_logs(log: Path, tmp_path: Path, monke
     assert document(tmp_path, str(tmp_path / "logs"))["class"] == "cuda_oom"
 
 
+def test_a_directory_of_many_logs_is_read_within_one_bound(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caravan.terminal.diagnose._LARGEST", 12_000)
+    (tmp_path / "logs").mkdir()
+    for rank in range(3):
+        (tmp_path / "logs" / f"rank{rank}.log").write_text("step done\n" * 5000 + (OOM if rank == 2 else ""))
+    assert document(tmp_path, str(tmp_path / "logs"))["class"] == "cuda_oom"
+
+
 def test_of_a_very_long_log_the_beginning_and_the_end_are_read(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("caravan.terminal.diagnose._LARGEST", 4000)
-    monkeypatch.setattr("caravan.terminal.diagnose._HEAD", 1000)
+    monkeypatch.setattr("caravan.terminal.diagnose._HEAD", 4)
     log.write_text("step done\n" * 5000 + OOM)
     assert document(tmp_path, str(log))["class"] == "cuda_oom"
 

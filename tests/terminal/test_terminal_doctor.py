@@ -129,6 +129,18 @@ def test_a_database_that_does_not_open_leaves_the_rest_to_be_checked(
     assert level_of(document, "address") == "ok"
 
 
+def test_what_was_not_foreseen_is_said_and_is_no_silence(wiring: FakeWiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise RuntimeError("no such column: runs.colour")
+
+    monkeypatch.setattr(wiring, "store", broken)
+    _, document = asked(wiring)
+    (found,) = [check for check in document["checks"] if check["name"] == "database"]
+    assert (found["level"], "RuntimeError" in found["text"]) == ("failure", True)
+    assert "no such column: runs.colour" in found["text"]
+    assert "No answer" not in found["text"]
+
+
 def test_memory_is_another_service(wiring: FakeWiring, monkeypatch: pytest.MonkeyPatch) -> None:
     def down() -> Any:
         raise ServiceError("Qdrant does not answer.", hint="Start it.")

@@ -68,7 +68,7 @@ def test_all_that_is_known_is_on_the_screen(size: tuple[int, int]) -> None:
     for wanted in ("attempt 2 of 3", "running on gpu-node-1", "10:00", "1.60 USD so far", "2.55", "step 49"):
         assert wanted in text, wanted
     if size[0] >= 80:
-        assert "1:50:00 left of 2 h 00 min" in text
+        assert "1:50:00 left of 2 h" in text
         assert "lowest 2.55" in text
         assert "a01 queued: group: memory (2 nodes)" in text
     assert any(row.startswith("  ! a warning") and row.endswith("…") for row in shown)

@@ -494,3 +494,13 @@ def test_ages_are_short() -> None:
     ):
         assert age(seconds) == said
     assert age(timedelta(days=999).total_seconds()) == "999d"
+
+
+def test_of_a_progress_bar_the_last_state_is_printed(wiring: FakeWiring) -> None:
+    made = record(wiring, status=RunStatus.SUCCEEDED)
+    deployed(wiring, made, 1, DeploymentState.FINISHED)
+    bar = b"".join(b"\r%d%%|##" % n for n in range(100))
+    wiring.folder(made.id).append_log(ALLOCS[0], "train", "stdout", b"begun\n" + bar + b"\rdone\nloss 1\n" + bar)
+    terminal = nobody()
+    assert run(wiring, ["logs", "abc"], terminal) == 0
+    assert printed(terminal)[0].splitlines() == ["begun", "done", "loss 1", "99%|##"]

@@ -151,7 +151,7 @@ def test_what_is_written_down_is_found_again(wiring: FakeWiring) -> None:
 
 
 def test_a_lesson_for_the_trainings_of_a_run(wiring: FakeWiring) -> None:
-    from caravan.agent.driver import new_run
+    from caravan.agent.beginning import new_run
 
     record = new_run(RunRequest(prompt="p", source="/repo"), wiring.clock.now())
     wiring.runs.create_run(record)

@@ -39,7 +39,7 @@ def test_files_at_a_path_come_whole_and_verified(wiring: FakeWiring, tmp_path: P
     to = tmp_path / "to"
     code, out, err = models(wiring, "pull", "chat", "--to", str(to))
     assert (code, err) == (0, "")
-    assert f"3 files, 0.0 MB, of chat@1 in {to}: every checksum agrees." in out
+    assert f"3 files, 10.3 kB, of chat@1 in {to}: every checksum agrees." in out
     assert f'PeftModel.from_pretrained(base, "{to}")' in out
     assert tree(to) == FILES  # nothing of ours is left beside them
     found = document(wiring, "pull", "chat@1", "--to", str(to))

@@ -10,8 +10,9 @@ from caravan.agent.state import RunState
 from caravan.runs.report.content import content
 from caravan.runs.report.markdown import as_markdown
 from caravan.runs.report.material import Material
+from caravan.terminal.endings import attempt_line
 from caravan.terminal.picture import Glyphs
-from caravan.terminal.results import Result, attempt_line, how_to_answer, print_line, result_lines
+from caravan.terminal.results import Result, how_to_answer, print_line, result_lines
 from caravan.terminal.show import attempt_block
 from caravan.terminal.streams import Terminal
 from caravan.terminal.summary import wrapped

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caravan.terminal.results import metrics_line
-from caravan.terminal.text import clean, duration, money, one_line, size, span, words
+from caravan.terminal.text import clean, one_line, span, words
+from caravan.values.amounts import money
 
 _FORBIDDEN_CATEGORIES = {"Cc", "Cs"}
 
@@ -48,37 +49,11 @@ def test_clean(text: str, shown: str) -> None:
     assert clean(text) == shown
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (None, "not known"),
-        (0, "0 s"),
-        (0.04, "0.0 s"),
-        (12.3, "12 s"),
-        (89.6, "90 s"),
-        (600, "10 min"),
-        (3599, "1 h 00 min"),
-        (3 * 3600 + 300, "3 h 05 min"),
-        (52 * 3600, "2 d 4 h"),
-    ],
-)
-def test_duration(seconds: float | None, shown: str) -> None:
-    assert duration(seconds) == shown
-
-
 def test_figures_and_values() -> None:
-    assert money(1.5) == "1.50 USD"
-    assert money(None) == "not known"
     assert span(1, 2, money) == "1.00 USD to 2.00 USD"
     assert span(1, 1.001, money) == "1.00 USD"
     assert words([1, "a", True, None]) == "1, a, yes, -"
     assert words({"lr": 0.0001}) == "lr=0.0001"
-
-
-def test_size() -> None:
-    assert [size(n) for n in (0, 999, 12_628, 999_900, 539_100_000, 5.4e9)] == [
-        *("0 bytes", "999 bytes", "12.6 kB", "1 MB", "539 MB", "5.4 GB"),
-    ]
 
 
 def test_metrics_that_tell_of_the_model_come_first_and_the_others_not() -> None:

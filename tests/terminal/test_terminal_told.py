@@ -1,6 +1,7 @@
 """What a person is told before they approve and at an end: nodes, who set what, one line per cause, the job file."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from caravan.values.failure import Diagnosis, FailureClass
 from caravan.values.job import META_SHA, ClusterFacts, ClusterKind
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
 from caravan.values.run import (
+    IN_EVALUATION,
     Attempt,
     Deployment,
     DeploymentState,
@@ -126,12 +128,42 @@ def test_the_document_has_all_that_is_asked_about(job: list[str], tmp_path: Path
     assert (told["question"]["envelope"]["cost_usd"], told["question"]["hcl_path"]) == (90, "/runs/a01.hcl")
 
 
-def ended(detail: str, *attempts: Attempt, status: RunStatus = RunStatus.ESCALATED) -> str:
+def ended(
+    detail: str,
+    *attempts: Attempt,
+    status: RunStatus = RunStatus.ESCALATED,
+    planned: TrainingPlan | None = None,
+) -> str:
     now = FakeClock().now()
     request = RunRequest(prompt="train", source="/repo")
     record = RunRecord(id="x", created_at=now, updated_at=now, status=status, request=request, detail=detail)
-    state = RunState(run_id="x", request=request, attempts=attempts)
+    state = RunState(run_id="x", request=request, attempts=attempts, plan=planned)
     return "\n".join(result_lines(Result(record, state, None, Path("/nowhere"), None)))
+
+
+def test_a_stop_is_told_as_ones_own_with_time_and_what_is_kept() -> None:
+    at = datetime(2026, 11, 23, 0, 40, tzinfo=UTC)
+    outcome = Outcome(kind=OutcomeKind.INTERRUPTED, reason="ended from outside (stop): by request", finished_at=at)
+    made = Attempt(number=1, job_id="a01", hcl_path="/h", plan_sha256="1", outcome=outcome)
+    told = ended("stopped by the user", made, status=RunStatus.STOPPED, planned=plan())
+    assert told.splitlines()[0] == "Run x: stopped by you at 2026-11-23 00:40 UTC"
+    assert "a01 stopped by you" in told
+    assert "interrupted" not in told
+    assert "ended from outside" not in told
+    assert "what it had written by then" in told
+    assert "`main.py reproduce x --anyway`" in told
+    elsewhere = ended("the node was lost", made, status=RunStatus.FAILED)
+    assert "interrupted; ended from outside (stop)" in elsewhere
+
+
+def test_a_stop_behind_the_training_says_that_the_training_ended_well() -> None:
+    outcome = Outcome(kind=OutcomeKind.INTERRUPTED, reason=f"ended from outside (stop) {IN_EVALUATION}")
+    made = Attempt(number=1, job_id="a01", hcl_path="/h", plan_sha256="1", outcome=outcome)
+    told = ended(f"stopped by the user {IN_EVALUATION}", made, status=RunStatus.STOPPED)
+    head, row, *_ = told.splitlines()
+    assert head.startswith("Run x: stopped by you at ")
+    assert head.endswith("UTC while its model was evaluated: the training had ended well")
+    assert row.endswith("a01 stopped by you while its model was evaluated: the training had ended well")
 
 
 def test_a_cause_is_told_once() -> None:

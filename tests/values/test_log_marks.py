@@ -103,3 +103,14 @@ def test_the_launch_script_makes_them_so() -> None:
     assert digested(rest[0]) == head_of(head)
     assert not any(token in line for token in rest[:4] for line in rest[4:])  # nothing of it is in the environment
     assert not any(line.startswith("mark") for line in rest[4:])
+
+
+def test_the_last_mark_says_in_which_phase_a_log_ends() -> None:
+    lines = told(before=["a"], steps=["b"], training=["c"], evaluation=["d"])
+    for count, mark in ((1, None), (3, Mark.STEPS_BEGIN), (len(lines) - 1, Mark.EVALUATION_BEGINS)):
+        series = Series()
+        assert list(series.of(lines[:count])) is not None
+        assert series.last is mark
+    forged = Series()
+    list(forged.of([HEAD, f"caravan: {Mark.EVALUATION_BEGINS} {SECRET}"]))
+    assert forged.last is None

@@ -46,9 +46,8 @@ def estimate(state: RunState, context: Context) -> Update:
     chosen = apply_changes(chosen, fill(chosen, facts, context.policies, gpu=first.gpu))
     chosen = apply_changes(chosen, smoke_changes(chosen, first, context.smoke))
     chosen = apply_changes(chosen, evaluation_changes(chosen))
-    known = estimate_of(chosen, state, context)
+    known = estimate_of(chosen, state, context).model_copy(update={"alternatives": table(choice)})
     known = with_evaluation(for_the_rest(known, left_of(state, chosen)), chosen)
-    known = known.model_copy(update={"alternatives": table(choice)})
     if chosen.digest() == plan.digest():
         return {"estimate": known}
     context.folder.save_plan(chosen)

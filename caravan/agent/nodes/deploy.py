@@ -7,23 +7,26 @@ from caravan.agent.deploying import deploy_once, follow, stopped_by_user, stored
 from caravan.agent.granting import has_begun
 from caravan.agent.lawful import denied, require_policies
 from caravan.agent.learning import keep_first_steps
-from caravan.agent.logs import log_tail
+from caravan.agent.logs import log_tail, task_logs
 from caravan.agent.money import reserve, seen_usd
 from caravan.agent.outputs import checkpoint_there
 from caravan.agent.resuming import reached, told_of, used_up
 from caravan.agent.sampling import near_its_memory, observations
 from caravan.agent.smoke import measured, with_first_steps
 from caravan.agent.state import RunState, Update, joined
+from caravan.agent.training_lines import by_log, ended_in_evaluation
 from caravan.agent.watching import Seen
 from caravan.diagnosis.evidence import evidence_of
 from caravan.diagnosis.sign import BUDGET_OVER
 from caravan.planning.budget import refusal
+from caravan.planning.evaluating import in_last_phase
 from caravan.values.base import Json
 from caravan.values.errors import ClusterError
 from caravan.values.estimate import Verdict
 from caravan.values.failure import Evidence, Stage
 from caravan.values.job import ClusterKind
 from caravan.values.run import (
+    IN_EVALUATION,
     Attempt,
     Deployment,
     Outcome,
@@ -125,6 +128,7 @@ def verify_deployment(state: RunState, context: Context) -> Update:
     if outcome is None:
         return {"lost": True, "lost_usd": ended.spent_usd - state.spent_usd}
     over = used_up(state.need_plan(), outcome)
+    told = _with_its_phase(outcome, state, context)
     written = checkpoint_there(state.need_plan(), context, outcome.alloc_id) if over else None
     attempt = Attempt(
         number=deployment.attempt,
@@ -133,7 +137,7 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         plan_sha256=deployment.plan_sha256,
         # What left nothing to go on from begins anew: that is one more attempt at the whole.
         counts=outcome.kind is not OutcomeKind.INTERRUPTED and (over == "" or written is False),
-        outcome=outcome,
+        outcome=told,
         uses=seen.uses,
         observed=() if outcome.succeeded else observations(seen.uses, state.need_plan(), outcome),
         resumed=told_of(state.run_id, deployment.attempt, context),
@@ -146,7 +150,8 @@ def verify_deployment(state: RunState, context: Context) -> Update:
     }
     update |= measured(state, deployment.attempt, seen.smoke)
     if stopped_by_user(state, context):
-        update |= {"status": RunStatus.STOPPED, "detail": "stopped by the user"}
+        behind = f" {IN_EVALUATION}" if told is not outcome else ""
+        update |= {"status": RunStatus.STOPPED, "detail": f"stopped by the user{behind}"}
     elif not outcome.succeeded:
         log = log_tail(context, outcome.alloc_id) if outcome.alloc_id else b""
         update["reached"] = 0.0 if written is False else reached(state, log)
@@ -154,6 +159,16 @@ def verify_deployment(state: RunState, context: Context) -> Update:
         evidence = _evidence(state, context, seen, outcome)
         update["failure"] = with_first_steps(evidence, seen.smoke, state.need_estimate().usd_per_hour)
     return update
+
+
+def _with_its_phase(outcome: Outcome, state: RunState, context: Context) -> Outcome:
+    """The outcome, whose reason says where it was the evaluation behind the training that did not end."""
+    if outcome.succeeded or not outcome.alloc_id or not in_last_phase(state.need_plan()):
+        return outcome
+    logs = by_log(task_logs(context, outcome.alloc_id, outcome.task))
+    if not any(ended_in_evaluation(parts) for parts in logs):
+        return outcome
+    return outcome.model_copy(update={"reason": f"{outcome.reason} {IN_EVALUATION}".lstrip()})
 
 
 def _announce(state: RunState, context: Context, deployment: Deployment) -> None:

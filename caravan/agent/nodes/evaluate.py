@@ -12,6 +12,7 @@ from caravan.agent.metrics import last_metrics
 from caravan.agent.outputs import look, place_of, told, unkept
 from caravan.agent.state import RunState, Update, joined
 from caravan.agent.troubled import keep_well
+from caravan.analysis.hazards import HazardKind
 from caravan.diagnosis.evidence import evidence_of
 from caravan.diagnosis.logtext import digest
 from caravan.gate.judging import objection
@@ -20,7 +21,7 @@ from caravan.planning.evaluation_place import asked_for, nothing_to_judge
 from caravan.values.evaluation import EvaluationResult, GateReport, GateVerdict
 from caravan.values.failure import Stage
 from caravan.values.plan import TrainingPlan
-from caravan.values.run import RunStatus
+from caravan.values.run import IN_EVALUATION, RunStatus
 
 
 def evaluate(state: RunState, context: Context) -> Update:
@@ -40,7 +41,7 @@ def evaluate(state: RunState, context: Context) -> Update:
     elif not lacking and done.result is None and not gate_report(state, context, None, log).failed:
         done = evaluate_apart(state, context)  # what the log speaks against already is not evaluated for money
     if stopped_by_user(state, context):
-        return {**done.update, "status": RunStatus.STOPPED, "detail": "stopped by the user before it was judged"}
+        return {**done.update, "status": RunStatus.STOPPED, "detail": f"stopped by the user {IN_EVALUATION}"}
     if done.again:
         return done.update
     report = gate_report(state, context, done.result, log, expected=not why)
@@ -65,10 +66,18 @@ def evaluate(state: RunState, context: Context) -> Update:
     warnings = (*warnings, *unjudged, *_look(report), *told(plan, context, seen, state.run_id))
     return {
         **update,
-        "warnings": joined(state.warnings, warnings),
+        "warnings": joined(_still_so(state, empty=seen.empty), warnings),
         "status": RunStatus.SUCCEEDED,
         "detail": detail,
     }
+
+
+def _still_so(state: RunState, *, empty: bool | None) -> tuple[str, ...]:
+    """The warnings so far, without what its outputs have shown to be wrong: that nothing would be saved."""
+    if empty is not False or state.profile is None:
+        return state.warnings
+    shown_wrong = {hazard.text for hazard in state.profile.hazards if hazard.kind == HazardKind.SAVES_NOTHING}
+    return tuple(text for text in state.warnings if text not in shown_wrong)
 
 
 def _told(result: EvaluationResult | None) -> bool:

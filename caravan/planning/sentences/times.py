@@ -10,6 +10,7 @@ from typing import Final
 
 from caravan.planning.sentences.common import B, E, Found, Said, Unused, bound, negated
 from caravan.planning.sentences.numerals import ARTICLES, NUMBER, RANGE, value_of
+from caravan.values.amounts import duration
 
 RUN, QUEUE = "limits.max_run_s", "limits.queue_s"
 _LONGEST: Final = 366 * 86400
@@ -187,15 +188,6 @@ def find_times(text: str, now: datetime | None) -> Iterator[Found]:
         )
 
 
-def in_words(seconds: float) -> str:
-    """A length of time for a person: `13 h 20 min`, `45 min`, `2 days`."""
-    minutes = max(1, round(seconds / 60))
-    days, rest = divmod(minutes, 1440)
-    hours, minutes = divmod(rest, 60)
-    parts = [(days, "day" if days == 1 else "days"), (hours, "h"), (minutes, "min")]
-    return " ".join(f"{n} {unit}" for n, unit in parts if n)
-
-
 def _duration(match: re.Match[str], text: str) -> Iterator[Found]:
     start, end = match.start(), match.end()
     seconds = _seconds(match)
@@ -241,7 +233,8 @@ def _deadline(
     if not 60 <= seconds <= _LONGEST:
         yield Unused(words, f"{until:%a %Y-%m-%d %H:%M} is no time that lies ahead", start, end)
         return
-    meant = f"until {until:%a %Y-%m-%d %H:%M}, which is {in_words(seconds)} from now, counted from the job's start"
+    left = duration(seconds, exact=True)
+    meant = f"until {until:%a %Y-%m-%d %H:%M}, which is {left} from now, counted from the job's start"
     yield Said(RUN, seconds, start, end, "most", meant)
 
 

@@ -9,7 +9,8 @@ from typing import Final
 from caravan.runs.report import attempts, forecast, judged, measured, outputs, understanding, usage
 from caravan.runs.report.blocks import Badge, Block, Bullets, Code, Document, Line, Section, Tone, changed
 from caravan.runs.report.material import Material
-from caravan.runs.report.words import number, span, text_of, time_of, usd
+from caravan.runs.report.words import number, text_of, time_of
+from caravan.values.amounts import duration, money
 from caravan.values.masking import mask
 from caravan.values.run import RunStatus
 
@@ -93,8 +94,8 @@ def _facts(material: Material) -> list[tuple[str, Line]]:
         facts.append(("Attempts", (str(counting),)))
     seconds = forecast.measured_seconds(material)
     if seconds is not None:
-        facts.append(("Training took", (span(seconds),)))
-    facts.append(("Cost", (usd(material.record.cost_usd),)))
+        facts.append(("Training took", (duration(seconds, exact=True),)))
+    facts.append(("Cost", (money(material.record.cost_usd),)))
     if name := _registered(material):
         facts.append(("Registered as", (Code(name),)))
     return facts

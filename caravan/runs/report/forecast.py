@@ -1,10 +1,12 @@
 """What was estimated beside what was measured: memory, time, cost, and the job's first steps."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from caravan.runs.report.blocks import Block, Bullets, Fold, Line, Paragraph, Table
 from caravan.runs.report.material import Material
-from caravan.runs.report.words import NOT_KNOWN, code, gib, off_by, span, text_of, usd
+from caravan.runs.report.words import NOT_KNOWN, code, gib, off_by, text_of
+from caravan.values.amounts import duration, money
 from caravan.values.estimate import Alternative, Estimate, Range
 from caravan.values.run import ENDED, Attempt, Outcome
 from caravan.values.samples import GIB_MB
@@ -47,10 +49,10 @@ def _rows(material: Material, estimate: Estimate) -> Iterator[tuple[Line, ...]]:
     yield _row("Host memory", mb, None, None, _host_peak(material), gib)
     time = estimate.formula_seconds or estimate.seconds
     took = measured_seconds(material)
-    yield _row("Time", *_three(time), took, span)
+    yield _row("Time", *_three(time), took, partial(duration, exact=True))
     cost = estimate.cost_usd
     spent = material.record.cost_usd if material.attempts and material.record.status in ENDED else None
-    yield _row("Cost", *_three(cost), spent, usd)
+    yield _row("Cost", *_three(cost), spent, money)
 
 
 def _three(found: Range | None) -> tuple[float | None, float | None, float | None]:
@@ -118,8 +120,8 @@ def _first_steps(estimate: Estimate) -> Iterator[Block]:
             smoke.peak_host_mb / GIB_MB if smoke.peak_host_mb is not None else None,
             gib,
         ),
-        _pair("A step", estimate.step_s, smoke.seconds_per_step, span),
-        _pair("The whole training", whole.high if whole else None, smoke.projected_s, span, most=True),
+        _pair("A step", estimate.step_s, smoke.seconds_per_step, duration),
+        _pair("The whole training", whole.high if whole else None, smoke.projected_s, duration, most=True),
     ]
     yield Paragraph((f"The job's first {smoke.steps} steps were measured before the rest began:",))
     yield Table(("What", "Estimated", "Measured"), tuple(rows), frozenset({1, 2}))
@@ -143,9 +145,9 @@ def _alternatives(found: tuple[Alternative, ...]) -> Table:
     for plan in found:
         chosen = " (chosen)" if plan.chosen else ""
         memory = f"{plan.gpu_memory_gib:.1f} to {plan.gpu_memory_high_gib:.1f} of {plan.gpu_total_gib:.1f} GiB"
-        time = span(plan.seconds) if plan.seconds is not None else ""
+        time = duration(plan.seconds) if plan.seconds is not None else ""
         time = time or (f"{1 / plan.speed:.2g} times" if plan.speed else "not known")
-        cost = usd(plan.cost_usd) if plan.cost_usd is not None else ""
+        cost = money(plan.cost_usd) if plan.cost_usd is not None else ""
         cost = cost or (f"{plan.cost_ratio:.2g} times" if plan.cost_ratio is not None else "not known")
         rows.append(((f"{text_of(plan.text)}{chosen}",), (memory,), (time,), (cost,), (text_of(plan.gives_up),)))
     return Table(("Plan", "GPU memory", "Time", "Cost", "Gives up"), tuple(rows), frozenset({1, 2, 3}))

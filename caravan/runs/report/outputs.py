@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from caravan.runs.report.attempts import passed_not
 from caravan.runs.report.blocks import Badge, Block, Code, Fold, Line, Listing, Paragraph, Table
 from caravan.runs.report.material import Material
-from caravan.runs.report.words import code, counted, size, text_of
+from caravan.runs.report.words import code, counted, text_of
+from caravan.values.amounts import size_text
 from caravan.values.registry import ModelVersion
 from caravan.values.run import RunStatus
 
@@ -60,10 +61,10 @@ def _model(model: ModelVersion) -> Iterator[Block]:
     if not files:
         yield Paragraph(("Its files could not be listed from here, so their checksums are not known.",))
         return
-    rows = tuple((code(file.path), (size(file.bytes),), code(file.sha256)) for file in files)
+    rows = tuple((code(file.path), (size_text(file.bytes),), code(file.sha256)) for file in files)
     head = ("File", "Size", "SHA-256")
     whole = sum(file.bytes for file in files)
-    yield Paragraph((f"{counted(len(files), 'file')}, {size(whole)}.",))
+    yield Paragraph((f"{counted(len(files), 'file')}, {size_text(whole)}.",))
     yield Table(head, rows[:_FILES], frozenset({1}))
     if rows[_FILES:]:
         more = f"{counted(len(rows) - _FILES, 'further file')}"

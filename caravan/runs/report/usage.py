@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from caravan.runs.report.blocks import Block, Code, Fold, Line, Link, Listing, Paragraph, Table
 from caravan.runs.report.material import Material
 from caravan.runs.report.understanding import answers_text
-from caravan.runs.report.words import block_of, code, text_of, time_of, usd, words
+from caravan.runs.report.words import block_of, code, text_of, time_of, words
 from caravan.values import model_usage
+from caravan.values.amounts import money
 from caravan.values.masking import mask_json
 from caravan.values.run import RunRecord, RunStatus
 
@@ -30,16 +31,16 @@ def cost(material: Material) -> Iterator[Block]:
     record, reserved = material.record, material.reserved_usd
     spent = model_usage.used(material.events)
     asked = spent.usd or 0.0
-    rows: list[tuple[Line, ...]] = [(("The cluster",), (usd(max(0.0, record.cost_usd - asked)),))]
+    rows: list[tuple[Line, ...]] = [(("The cluster",), (money(max(0.0, record.cost_usd - asked)),))]
     if spent.calls:
-        rows.append((("The language model",), (usd(asked) if spent.usd is not None else "not known",)))
-    rows.append((("In all",), (usd(record.cost_usd),)))
+        rows.append((("The language model",), (money(asked) if spent.usd is not None else "not known",)))
+    rows.append((("In all",), (money(record.cost_usd),)))
     if reserved is not None:
-        rows.append((("It might spend",), (usd(reserved),)))
+        rows.append((("It might spend",), (money(reserved),)))
     yield Table(("What", "Cost"), tuple(rows), frozenset({1}))
     price = material.estimate.usd_per_hour if material.estimate is not None else None
     if price is not None:
-        yield Paragraph((f"The price of the plan's place was {usd(price)} an hour.",))
+        yield Paragraph((f"The price of the plan's place was {money(price)} an hour.",))
     elif material.estimate is not None:
         yield Paragraph(("What an hour on this cluster costs is not known, so its time counts as nothing.",))
     told = model_usage.rows(material.events)
@@ -60,7 +61,7 @@ def _model_row(row: model_usage.Row) -> tuple[Line, ...]:
         (f"{use.calls}{failed}",),
         (f"{use.prompt_tokens} + {use.completion_tokens}",),
         (f"{use.seconds:.1f}",),
-        (usd(use.usd) if use.usd is not None else "not known",),
+        (money(use.usd) if use.usd is not None else "not known",),
     )
 
 

@@ -43,20 +43,6 @@ def time_of(value: datetime | None) -> str:
     return "" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def span(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds, the two largest that count."""
-    if 0 < seconds < 10:
-        return f"{seconds:.2g} s"
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def usd(amount: float) -> str:
-    """US dollars."""
-    return f"{amount:.2f} USD"
-
-
 def gib(amount: float) -> str:
     """GiB: what is small with more digits."""
     return f"{amount:.1f} GiB" if amount >= 1 else f"{amount:.2f} GiB"
@@ -65,14 +51,6 @@ def gib(amount: float) -> str:
 def number(value: float) -> str:
     """A figure with at most six digits that count."""
     return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.4g}"
-
-
-def size(count: int) -> str:
-    """Bytes, as MB and GB of powers of ten."""
-    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= step:
-            return f"{count / step:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def counted(count: int, what: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from caravan.agent.model.client import OpenAiModel
     from caravan.agent.qwen.reasoner import ModelReasoner
     from caravan.agent.rules import RuleReasoner
+    from caravan.agent.sheets import Sheet
     from caravan.agent.standing import Standing
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
@@ -428,8 +429,9 @@ class Application:
     def driver(self) -> Iterator[Driver]:
         """The driver, over the checkpoints."""
         from caravan.agent.driver import Driver, open_checkpoints
+        from caravan.terminal.sheet import sheet_of
 
-        with open_checkpoints(self._records / "checkpoints.db") as saver:
+        with open_checkpoints(self._records / "checkpoints.db", sheet_of) as saver:
             yield Driver(saver)
 
     def standing(self, run_id: str) -> Standing:
@@ -441,6 +443,12 @@ class Application:
             return found
         with self.driver() as driver:
             return Standing(driver.state(run_id), driver.open_question(run_id))
+
+    def sheet(self, run_id: str) -> Sheet | None:
+        """What is told of a run's state, as this very program stored it with the newest checkpoint."""
+        from caravan.agent.sheets import newest_sheet
+
+        return newest_sheet(self._records / "checkpoints.db", run_id)
 
     @contextmanager
     def context(self, record: RunRecord, progress: Progress) -> Iterator[Context]:

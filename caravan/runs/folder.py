@@ -25,13 +25,12 @@ from caravan.runs.logs import LogCopies
 from caravan.values.base import Json
 from caravan.values.errors import RunBusy, StateError, UsageError
 from caravan.values.masking import mask
-from caravan.values.plan import CodeSource
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
     from caravan.values.handover import Carried
-    from caravan.values.plan import TrainingPlan
+    from caravan.values.plan import CodeSource, TrainingPlan
     from caravan.values.reports import RunReport
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
@@ -149,6 +148,8 @@ class DiskFolder:
         An archive that is already there is kept, and `files` is not looked at. Raises UsageError for a path that
         leads outside or comes twice.
         """
+        from caravan.values.plan import CodeSource  # here, because who only looks at a run needs no plan
+
         path = self._path / "code.tar.gz"
         with state_errors(path):
             if not path.exists():

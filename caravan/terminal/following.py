@@ -13,7 +13,7 @@ from caravan.agent.metrics import metric_rows
 from caravan.agent.training_lines import head_in, log_of
 from caravan.terminal.lookup import LogOf, logs_of
 from caravan.terminal.oncluster import catch_up, station_of, works_there
-from caravan.terminal.results import how_it_ended
+from caravan.terminal.sheet import how_it_ended
 from caravan.terminal.text import joined, one_line
 from caravan.values.errors import ClusterError, RunBusy
 from caravan.values.log_marks import Series, plainly

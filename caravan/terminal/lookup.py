@@ -12,8 +12,11 @@ ALLOC_DIGITS: Final = 8
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from caravan.agent.state import RunState
     from caravan.terminal.results import Result
     from caravan.terminal.wiring import Wiring
+    from caravan.values.base import Json
+    from caravan.values.dialogue import Ask
     from caravan.values.record import RunRecord
     from caravan.values.reproduction import Reproduced
 
@@ -82,12 +85,30 @@ def trace_page(wiring: Wiring, trace: Path | None, run_id: str) -> str | None:
     return there.page(run_id) if there is not None else str(trace)
 
 
+def glance(wiring: Wiring, record: RunRecord) -> Result:
+    """What is told of a run now: without its state, where that is not needed for it."""
+    kept = wiring.sheet(record.id)
+    scene = [record.request.source, record.request.cluster]
+    if kept is None or kept.document["scene"] != scene or (kept.asks and record.status not in ENDED):
+        return look_up(wiring, record)
+    return _found(wiring, record, (None, None), kept.document)
+
+
 def look_up(wiring: Wiring, record: RunRecord) -> Result:
     """What is known of a run now."""
+    return _found(wiring, record, wiring.standing(record.id))
+
+
+def _found(
+    wiring: Wiring,
+    record: RunRecord,
+    standing: tuple[RunState | None, Ask | None],
+    kept: dict[str, Json] | None = None,
+) -> Result:
     from caravan.terminal.results import Result
     from caravan.values.model_usage import document as usage_document
 
-    state, question = wiring.standing(record.id)
+    state, question = standing
     # A run that was stopped while it waited keeps its question in the checkpoint; it asks no more.
     ask = None if record.status in ENDED else question
     trace = trace_file(wiring, record.id)
@@ -102,6 +123,7 @@ def look_up(wiring: Wiring, record: RunRecord) -> Result:
         reserved_usd=wiring.store().reserved_usd(record.id),
         used=usage_document(wiring.store().events(record.id)),
         reproduced=reproduced(wiring, record),
+        kept=kept,
     )
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from caravan.terminal.board import AXES, figure, is_number, nodes_of
 from caravan.terminal.sparkline import sparkline
 from caravan.terminal.text import duration, money, one_line, words
-from caravan.values.run import Phase
+from caravan.values.record import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

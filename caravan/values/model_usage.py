@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from caravan.values.base import Json
 from caravan.values.model import Usage
-from caravan.values.run import RunEvent
+from caravan.values.record import RunEvent
 
 CALL: Final = "model_call"
 """Kind of the events that tell a call."""

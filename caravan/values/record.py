@@ -106,6 +106,16 @@ class RunEvent(Value):
     data: dict[str, Json] = Field(default_factory=dict)
 
 
+class Phase(StrEnum):
+    """What a job is doing, for a person."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDED = "ended"
+    GONE = "gone"
+
+
 class DeploymentState(StrEnum):
     """How far a deployment is known to have come."""
 

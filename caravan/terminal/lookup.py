@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caravan.values.errors import UsageError
-from caravan.values.record import ENDED, EVALUATION_PLACED, Purpose
+from caravan.values.record import ENDED, EVALUATION_PLACED, MODEL_CALL, Purpose
 
 ALLOC_DIGITS: Final = 8
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from caravan.agent.state import RunState
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from caravan.terminal.wiring import Wiring
     from caravan.values.base import Json
     from caravan.values.dialogue import Ask
-    from caravan.values.record import RunRecord
+    from caravan.values.record import RunEvent, RunRecord
     from caravan.values.reproduction import Reproduced
 
 
@@ -88,8 +89,7 @@ def trace_page(wiring: Wiring, trace: Path | None, run_id: str) -> str | None:
 def glance(wiring: Wiring, record: RunRecord) -> Result:
     """What is told of a run now: without its state, where that is not needed for it."""
     kept = wiring.sheet(record.id)
-    scene = [record.request.source, record.request.cluster]
-    if kept is None or kept.document["scene"] != scene or (kept.asks and record.status not in ENDED):
+    if kept is None or (kept.asks and record.status not in ENDED):
         return look_up(wiring, record)
     return _found(wiring, record, (None, None), kept.document)
 
@@ -106,7 +106,6 @@ def _found(
     kept: dict[str, Json] | None = None,
 ) -> Result:
     from caravan.terminal.results import Result
-    from caravan.values.model_usage import document as usage_document
 
     state, question = standing
     # A run that was stopped while it waited keeps its question in the checkpoint; it asks no more.
@@ -121,10 +120,18 @@ def _found(
         trace_path=trace,
         cluster=record.request.cluster,
         reserved_usd=wiring.store().reserved_usd(record.id),
-        used=usage_document(wiring.store().events(record.id)),
+        used=_used(wiring.store().events(record.id)),
         reproduced=reproduced(wiring, record),
         kept=kept,
     )
+
+
+def _used(events: Sequence[RunEvent]) -> Json:
+    if all(event.kind != MODEL_CALL for event in events):
+        return None
+    from caravan.values.model_usage import document
+
+    return document(events)
 
 
 def reproduced(wiring: Wiring, record: RunRecord) -> Reproduced | None:

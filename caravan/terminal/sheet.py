@@ -8,7 +8,7 @@ events and the machine is not in it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.summary import Scene, estimate_rows, plan_rows, provenance_rows
 from caravan.terminal.text import duration, joined, one_line
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
     from caravan.values.evaluation import GateReport
     from caravan.values.run import Attempt, Outcome
 
+SCENE: Final = Scene("repository", "cluster")
+"""What stands for both in the plan's rows: where a run is may change without its state."""
+
 _STANDS = (CheckKind.BASE, CheckKind.TARGET)
 
 
 def sheet_of(state: RunState) -> dict[str, Json]:
     """What is told of a state; equal to what comes back when it was written as JSON and read."""
     plan, deployment, last = state.plan, state.deployment, state.attempts[-1] if state.attempts else None
-    scene = Scene(state.request.source, state.request.cluster)
     later = deployment is not None and last is not None and deployment.attempt > last.number
     deployed = deployment is not None and deployment.state is not DeploymentState.INTENDED
     return {
-        "scene": [scene.source, scene.cluster],
         "document": document_of(state),
         "attempts": [attempt_told(attempt) for attempt in state.attempts],
         "mended": last is None or deployment is None or (later and deployed),
@@ -47,7 +48,7 @@ def sheet_of(state: RunState) -> dict[str, Json]:
         "warnings": [one_line(text) for text in state.warnings],
         "outputs": one_line(joined((plan.outputs.kind, plan.outputs.location), ": ")) if plan else "",
         "patch": state.diagnosis.patch if state.diagnosis else "",
-        "plan": [list(row) for row in plan_rows(plan, scene)] if plan else None,
+        "plan": [list(row) for row in plan_rows(plan, SCENE)] if plan else None,
         "estimate": [list(row) for row in estimate_rows(state.estimate)] if state.estimate else None,
         "provenance": [list(row) for row in provenance_rows(plan)] if plan else None,
     }

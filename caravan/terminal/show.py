@@ -85,7 +85,7 @@ def _print_run(
             terminal.out(f"\n{what} {deployment.attempt}: {one_line(deployment.job_id)} {deployment.state.value}")
     pictures: list[tuple[str, RenderableType]] = []
     if sheet is not None and sheet["plan"] is not None:
-        pictures.append(("Plan", rows_table(sheet["plan"])))
+        pictures.append(("Plan", rows_table(_placed(sheet["plan"], result))))
         if sheet["estimate"] is not None:
             pictures.append(("Estimate", rows_table(sheet["estimate"])))
         table = listing("field", "value", "set by", "why")
@@ -101,6 +101,13 @@ def _print_run(
     for title, picture in pictures:
         terminal.out()
         draw(terminal.stdout, cell(title, "bold"), picture)
+
+
+def _placed(rows: list[list[str]], result: Result) -> list[list[str]]:
+    """The plan's rows with where its run is."""
+    places = {"repository": result.record.request.source, "cluster": result.cluster}
+    placed = [[name, places.get(name, value), by] for name, value, by in rows]
+    return [row for row in placed if row[1]]
 
 
 def attempt_block(attempt: dict[str, Json], width: int, glyphs: Glyphs, label: str = "repair") -> list[Text]:

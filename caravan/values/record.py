@@ -165,6 +165,9 @@ class Purpose(StrEnum):
     EVALUATE = "evaluate"  # of the model that the training of the same attempt left
 
 
+MODEL_CALL: Final = "model_call"
+"""Kind of the events that tell a call of a language model."""
+
 EVALUATION_PLACED: Final = "evaluation_placed"
 """Kind of the event that says to which node an evaluation's job came; a training's is `placed`."""
 

@@ -22,8 +22,8 @@ from pydantic import (
     field_validator,
 )
 
+from caravan.values.base_image import BaseImage
 from caravan.values.database import DatabaseAddress, parse_database_url
-from caravan.values.environment import BaseImage
 from caravan.values.errors import UsageError
 from caravan.values.masking import MASK, mask, secret_values
 from caravan.values.settings import SettingRow

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from caravan.agent.model.client import OpenAiModel
     from caravan.agent.qwen.reasoner import ModelReasoner
     from caravan.agent.rules import RuleReasoner
+    from caravan.agent.sheets import Sheet
     from caravan.agent.standing import Standing
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
@@ -122,10 +123,13 @@ class Application:
     @cached_property
     def _secrets(self) -> tuple[str, ...]:
         """What may be written nowhere: the settings' secrets, and those that profiles name."""
+        own = self._settings.secrets()
+        if not any(file.trusted for file in self._files.files):  # nothing that could hold a profile
+            return own
         from config import process_environment
         from profiles import profile_secrets
 
-        return (*self._settings.secrets(), *profile_secrets(self._profiles, process_environment()))
+        return (*own, *profile_secrets(self._profiles, process_environment()))
 
     @cached_property
     def home(self) -> Path:
@@ -428,8 +432,9 @@ class Application:
     def driver(self) -> Iterator[Driver]:
         """The driver, over the checkpoints."""
         from caravan.agent.driver import Driver, open_checkpoints
+        from caravan.terminal.sheet import sheet_of
 
-        with open_checkpoints(self._records / "checkpoints.db") as saver:
+        with open_checkpoints(self._records / "checkpoints.db", sheet_of) as saver:
             yield Driver(saver)
 
     def standing(self, run_id: str) -> Standing:
@@ -441,6 +446,12 @@ class Application:
             return found
         with self.driver() as driver:
             return Standing(driver.state(run_id), driver.open_question(run_id))
+
+    def sheet(self, run_id: str) -> Sheet | None:
+        """What is told of a run's state, as this very program stored it with the newest checkpoint."""
+        from caravan.agent.sheets import newest_sheet
+
+        return newest_sheet(self._records / "checkpoints.db", run_id)
 
     @contextmanager
     def context(self, record: RunRecord, progress: Progress) -> Iterator[Context]:
@@ -807,5 +818,19 @@ def _end(code: int) -> None:
     sys.exit(code)
 
 
+def _without_plugins() -> None:
+    """Spare each command what Pydantic does for plugins, of which we have none.
+
+    To find some it reads what every installed distribution says of itself, a third of what a quick command takes. A
+    Pydantic that keeps this elsewhere does it as before.
+    """
+    from types import ModuleType
+
+    loader = ModuleType("pydantic.plugin._loader")
+    vars(loader)["get_plugins"] = tuple
+    sys.modules.setdefault(loader.__name__, loader)
+
+
 if __name__ == "__main__":
+    _without_plugins()
     _end(main())

@@ -6,7 +6,8 @@
             to deploy and the registration, for example); then `resume`, and so on to its end
 `together`  so many runs at the same time over one state directory, one memory and one cluster
 `places`    a state directory whose disk is full for a while, or that can't be written; clocks that jump
-`store`     a store of a thousand runs: how long `runs` and `show` take beside `--help`
+`store`     a database of each older version, opened by this one; one of a newer version, which must be refused clearly;
+            and a store of a thousand runs: how long `runs` and `show` take beside `--help` (`bench/store.py`)
 
 Judged is what store, cluster, files and the training's own ledger say: each run at its end with its outputs, logs,
 events and report; each job registered and placed once, each training begun once; each second paid once. It prints what
@@ -22,10 +23,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench import store
 from bench.endurance_agents import load
 from bench.endurance_kills import Tried, kills, together
 from bench.endurance_places import JUMPS, full, jumps, read_only
-from bench.endurance_store import AIM_MS, fill, measure
+from bench.endurance_versions import newer, older
 from bench.endurance_world import World
 
 PARTS = ("kills", "together", "places", "store")
@@ -77,11 +79,13 @@ def _tried(world: World, options: argparse.Namespace) -> int:
     if "places" in options.only:
         found += _places(world, options)
     if "store" in options.only:
-        home = world.place / "homes" / "many"
-        figures = measure(home, fill(home, options.runs), options.times)
-        print(f"store: {options.runs} runs; milliseconds more than --help, medians of {options.times}")
-        for name, (cpu, wall) in figures.items():
-            print(f"  {name:12} {cpu:7.0f} of the processor  {wall:7.0f} on the wall (aim: at most {AIM_MS:.0f})")
+        home = world.place / "homes" / "versions"
+        tried = Tried()
+        versions = older(home, tried)
+        newer(home, tried)
+        found += _shown(f"versions: databases of {', '.join(versions)}, and a newer one", tried)
+        for line in store.lines(store.measure(["sqlite"], options.runs, options.times), options.runs):
+            print(line)
     return int(bool(found))
 
 

@@ -12,7 +12,6 @@ clock starts. The process says when it imported the third-party packages and whe
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench.product import ROOT, environment, own_cluster, told
 
 # Imports what the main job will import from third parties, then runs it and notes the moment of the registration.
 CHILD = """
@@ -48,21 +49,10 @@ print(json.dumps({{"code": code, "imports": imported - started, "total": registe
 def one_run() -> dict[str, float]:
     """Seconds of one run: total, imports, agent."""
     with tempfile.TemporaryDirectory() as home:
-        environment = {**os.environ, "CARAVAN_HOME": home}
-        command = [sys.executable, "main.py", "cluster"]
-        subprocess.run([*command, "up", "--json"], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
-        try:
-            code = CHILD.format(root=str(ROOT), repo=str(ROOT / "examples" / "numpy-lora"))
-            child = subprocess.run(
-                [sys.executable, "-c", code, repr(time.time())],
-                cwd=ROOT,
-                env=environment,
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-        finally:
-            subprocess.run([*command, "down"], cwd=ROOT, env=environment, check=False, stdout=subprocess.DEVNULL)
+        around = environment(home)
+        code = CHILD.format(root=str(ROOT), repo=str(ROOT / "examples" / "numpy-lora"))
+        with own_cluster(around):
+            child = told(["-c", code, repr(time.time())], around)
     found = json.loads(child.stderr.strip().splitlines()[-1])
     if found["code"] != 0:
         raise SystemExit(f"the run failed:\n{child.stderr}")

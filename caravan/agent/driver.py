@@ -24,6 +24,7 @@ from caravan.agent.ending import end_jobs
 from caravan.agent.graph import RECURSION_LIMIT, build_graph
 from caravan.agent.reopening import AS_NODE, REOPENED, TAKEN_UP, reopened
 from caravan.agent.scoring import scored
+from caravan.agent.sheet_saver import SheetOf, SheetSaver
 from caravan.agent.state import RunState
 from caravan.agent.undisturbed import UndisturbedSerializer
 from caravan.values.base import Value
@@ -49,8 +50,11 @@ def _serializer() -> JsonPlusSerializer:
 
 
 @contextmanager
-def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
-    """The checkpoint database at `path`, made on first use. Raises StateError when it can't be used."""
+def open_checkpoints(path: Path, sheet_of: SheetOf | None = None) -> Iterator[SqliteSaver]:
+    """The checkpoint database at `path`, made on first use. Raises StateError when it can't be used.
+
+    `sheet_of` makes of a state what is stored beside its checkpoint, for who only looks.
+    """
     try:
         path.touch(mode=0o600)
         journal = path.with_name(f"{path.name}-wal")
@@ -66,7 +70,7 @@ def open_checkpoints(path: Path) -> Iterator[SqliteSaver]:
             hint="Look at that path, or set CARAVAN_HOME to another directory.",
         ) from error
     try:
-        saver = SqliteSaver(connection, serde=_serializer())
+        saver = SheetSaver(connection, serde=_serializer(), sheet_of=sheet_of)
         saver.setup()
         yield saver
     except sqlite3.Error as error:

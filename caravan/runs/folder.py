@@ -18,22 +18,21 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from caravan.runs.archive import count_files, file_sha256, write_archive
 from caravan.runs.files import make_folder, publish, state_errors, temporary_beside, write_file
-from caravan.runs.logs import LogCopies
 from caravan.values.base import Json
 from caravan.values.errors import RunBusy, StateError, UsageError
 from caravan.values.masking import mask
-from caravan.values.plan import CodeSource
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+    from caravan.runs.logs import LogCopies
     from caravan.values.handover import Carried
-    from caravan.values.plan import TrainingPlan
+    from caravan.values.plan import CodeSource, TrainingPlan
     from caravan.values.reports import RunReport
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
@@ -66,9 +65,21 @@ class DiskFolder:
         self._run_id = run_id
         self._path = home / "runs" / run_id
         self._secrets = tuple(secrets)
-        self._logs = LogCopies(self._path / "logs", self._secrets, limit=max_log_mb * 1_000_000)
-        self._samples = LogCopies(self._path / "samples", self._secrets, limit=_SAMPLES_BYTES)
+        self._max_log_mb = max_log_mb
         self._lock: BaseFileLock | None = None
+
+    @cached_property
+    def _logs(self) -> LogCopies:
+        return self._copies("logs", limit=self._max_log_mb * 1_000_000)
+
+    @cached_property
+    def _samples(self) -> LogCopies:
+        return self._copies("samples", limit=_SAMPLES_BYTES)
+
+    def _copies(self, name: str, *, limit: int) -> LogCopies:
+        from caravan.runs.logs import LogCopies  # as archives, here: who only looks at a run has no use for them
+
+        return LogCopies(self._path / name, self._secrets, limit=limit)
 
     @property
     def path(self) -> Path:
@@ -151,6 +162,9 @@ class DiskFolder:
         An archive that is already there is kept, and `files` is not looked at. Raises UsageError for a path that
         leads outside or comes twice.
         """
+        from caravan.runs.archive import count_files, file_sha256, write_archive
+        from caravan.values.plan import CodeSource
+
         path = self._path / "code.tar.gz"
         with state_errors(path):
             if not path.exists():
@@ -166,6 +180,8 @@ class DiskFolder:
 
     def take_code(self, archive: Path, sha256: str) -> CodeSource:
         """Copy another run's archive of code to code.tar.gz. Raises StateError where its bytes are others by now."""
+        from caravan.runs.archive import file_sha256
+
         path = self._path / "code.tar.gz"
         with state_errors(path):
             make_folder(self._path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from caravan.terminal.sparkline import Series
 from caravan.terminal.text import joined, one_line
-from caravan.values.run import Phase
+from caravan.values.record import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from caravan.terminal.text import clean
+from caravan.terminal.text import clean, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from typing import TextIO
 
     from rich.console import RenderableType
@@ -69,6 +70,18 @@ def pairs(rows: list[tuple[str, str]], *, gap: int = 2) -> Table:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(Text(name), cell(value))
+    return table
+
+
+def rows_table(rows: Iterable[Sequence[str]]) -> Table:
+    """Names, values and who set them, without a heading."""
+    table = listing("", "", "")
+    table.show_header = False
+    table.columns[0].no_wrap = True
+    table.columns[0].style = "bold"
+    table.columns[0].min_width = 16
+    for name, value, by in rows:
+        table.add_row(Text(name), cell(one_line(value)), Text(by))
     return table
 
 

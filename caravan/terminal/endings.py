@@ -1,25 +1,25 @@
-"""How the attempts of a run ended, in words: by themselves, by the user's stop, and what was made of it. Pure."""
+"""How the attempts of a run ended, in words: by themselves, by the user's stop, and what was made of it. Pure.
+
+What is told of a run's record is told from its sheet, so that nothing here loads the values' classes.
+"""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from caravan.terminal.text import one_line, words
-from caravan.values.run import IN_EVALUATION, DeploymentState, OutcomeKind, RunStatus
+from caravan.values.record import RunStatus
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from caravan.values.base import Json
+    from caravan.values.record import RunRecord
+    from caravan.values.run import Attempt
 
-    from caravan.agent.state import RunState
-    from caravan.values.run import Attempt, RunRecord
 
-
-def repair_label(record: RunRecord, state: RunState) -> str:
+def repair_label(record: RunRecord, sheet: dict[str, Json]) -> str:
     """What the last attempt's repair has come to: `repair` once a job runs with it, else how far it came."""
-    deployment = state.deployment
-    if not state.attempts or deployment is None or record.status in (RunStatus.RUNNING, RunStatus.SUCCEEDED):
-        return "repair"
-    if deployment.attempt > state.attempts[-1].number and deployment.state is not DeploymentState.INTENDED:
+    if sheet["mended"] or record.status in (RunStatus.RUNNING, RunStatus.SUCCEEDED):
         return "repair"
     if record.status is RunStatus.WAITING:
         return "repair proposed, not approved yet"
@@ -43,37 +43,38 @@ def attempt_line(attempt: Attempt, label: str = "repair", *, cause: bool = True,
     return one_line("; ".join(p.rstrip(".;") for p in parts if p))
 
 
-def was_stopped(record: RunRecord, attempt: Attempt) -> bool:
-    """Whether it is the user's stop that ended this attempt, the run's last one."""
-    ended = attempt.outcome
-    return record.status is RunStatus.STOPPED and ended is not None and ended.kind is OutcomeKind.INTERRUPTED
+def was_stopped(record: RunRecord, attempt: dict[str, Json]) -> bool:
+    """Whether it is the user's stop that ended this attempt of the sheet, the run's last one."""
+    return record.status is RunStatus.STOPPED and attempt["stopped"] is not None
 
 
-def stopped_at(record: RunRecord, state: RunState | None) -> datetime | None:
+def stopped_at(record: RunRecord, sheet: dict[str, Json] | None) -> datetime | None:
     """When a run that the user stopped was over; None for any other."""
     if record.status is not RunStatus.STOPPED:
         return None
-    last = state.attempts[-1] if state and state.attempts else None
-    ended = last.outcome if last is not None and was_stopped(record, last) else None
-    return (ended.finished_at if ended is not None else None) or record.updated_at
+    last = sheet["attempts"][-1] if sheet is not None and sheet["attempts"] else None
+    if last is not None and was_stopped(record, last) and last["finished_at"]:
+        return datetime.fromisoformat(last["finished_at"])
+    return record.updated_at
 
 
-def stopped_rows(record: RunRecord, state: RunState) -> list[tuple[str, str]]:
-    """What is kept of a run that was stopped, and how to go on."""
+def stopped_rows(record: RunRecord, sheet: dict[str, Json]) -> list[tuple[str, str]]:
+    """What is kept of a run that was stopped, and how to go on; nothing of any other."""
+    if record.status is not RunStatus.STOPPED or sheet["sink"] is None:
+        return []
     rows = []
-    if state.attempts and state.plan is not None:
-        sink = state.plan.outputs
-        there = (
-            f"`main.py pull {record.id}` fetches it" if sink.kind == "allocation" else f"in {one_line(sink.location)}"
-        )
+    if sheet["attempts"]:
+        kind, location = sheet["sink"]
+        there = f"`main.py pull {record.id}` fetches it" if kind == "allocation" else f"in {location}"
         rows.append(("kept", f"what it had written by then, {there}; its log: `main.py logs {record.id}`"))
-    if state.plan is not None:
-        rows.append(("go on", f"`main.py reproduce {record.id} --anyway` makes it again, with the same code and plan"))
+    rows.append(("go on", f"`main.py reproduce {record.id} --anyway` makes it again, with the same code and plan"))
     return rows
 
 
 def how_it_ended(attempt: Attempt, *, stopped: bool = False) -> str:
     """The kind of its end; a training that ended well and whose result did not pass has not succeeded."""
+    from caravan.values.run import IN_EVALUATION
+
     if attempt.outcome is None:
         return "is not judged yet"
     if stopped:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caravan.values.errors import UsageError
-from caravan.values.record import ENDED, EVALUATION_PLACED, Purpose
+from caravan.values.record import ENDED, EVALUATION_PLACED, MODEL_CALL, Purpose
 
 ALLOC_DIGITS: Final = 8
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from caravan.agent.state import RunState
     from caravan.terminal.results import Result
     from caravan.terminal.wiring import Wiring
-    from caravan.values.record import RunRecord
+    from caravan.values.base import Json
+    from caravan.values.dialogue import Ask
+    from caravan.values.record import RunEvent, RunRecord
     from caravan.values.reproduction import Reproduced
 
 
@@ -82,12 +86,28 @@ def trace_page(wiring: Wiring, trace: Path | None, run_id: str) -> str | None:
     return there.page(run_id) if there is not None else str(trace)
 
 
+def glance(wiring: Wiring, record: RunRecord) -> Result:
+    """What is told of a run now: without its state, where that is not needed for it."""
+    kept = wiring.sheet(record.id)
+    if kept is None or (kept.asks and record.status not in ENDED):
+        return look_up(wiring, record)
+    return _found(wiring, record, (None, None), kept.document)
+
+
 def look_up(wiring: Wiring, record: RunRecord) -> Result:
     """What is known of a run now."""
-    from caravan.terminal.results import Result
-    from caravan.values.model_usage import document as usage_document
+    return _found(wiring, record, wiring.standing(record.id))
 
-    state, question = wiring.standing(record.id)
+
+def _found(
+    wiring: Wiring,
+    record: RunRecord,
+    standing: tuple[RunState | None, Ask | None],
+    kept: dict[str, Json] | None = None,
+) -> Result:
+    from caravan.terminal.results import Result
+
+    state, question = standing
     # A run that was stopped while it waited keeps its question in the checkpoint; it asks no more.
     ask = None if record.status in ENDED else question
     trace = trace_file(wiring, record.id)
@@ -100,9 +120,18 @@ def look_up(wiring: Wiring, record: RunRecord) -> Result:
         trace_path=trace,
         cluster=record.request.cluster,
         reserved_usd=wiring.store().reserved_usd(record.id),
-        used=usage_document(wiring.store().events(record.id)),
+        used=_used(wiring.store().events(record.id)),
         reproduced=reproduced(wiring, record),
+        kept=kept,
     )
+
+
+def _used(events: Sequence[RunEvent]) -> Json:
+    if all(event.kind != MODEL_CALL for event in events):
+        return None
+    from caravan.values.model_usage import document
+
+    return document(events)
 
 
 def reproduced(wiring: Wiring, record: RunRecord) -> Reproduced | None:

@@ -15,7 +15,7 @@ from caravan.terminal.board import AXES, figure, is_number, nodes_of
 from caravan.terminal.sparkline import sparkline
 from caravan.terminal.text import one_line, words
 from caravan.values.amounts import duration, money
-from caravan.values.run import Phase
+from caravan.values.record import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

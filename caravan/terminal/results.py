@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,23 +13,14 @@ from caravan.terminal.endings import attempt_line, changes_text, repair_label, s
 from caravan.terminal.text import joined, one_line, words
 from caravan.values.amounts import money
 from caravan.values.base import Json
-from caravan.values.dialogue import AskKind
-from caravan.values.evaluation import CheckKind, GateVerdict
-from caravan.values.model import Usage
-from caravan.values.model_usage import line as usage_line
-from caravan.values.reproduction import AGREEMENT_CODES
-from caravan.values.run import EXIT_CODES, RunStatus
-from caravan.values.samples import peaks_in_words
+from caravan.values.record import EXIT_CODES, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from caravan.agent.state import RunState
     from caravan.terminal.streams import Terminal
     from caravan.values.dialogue import Ask, Question
-    from caravan.values.evaluation import GateReport
+    from caravan.values.record import RunRecord
     from caravan.values.reproduction import Reproduced
-    from caravan.values.run import RunRecord
 
 REPORT: Final = "REPORT.md"
 PAGE: Final = "report.html"
@@ -40,6 +32,8 @@ _INDENT: Final = 13  # columns before the values
 @dataclass(frozen=True)
 class Result:
     """A run as it stands. `state` is None before its first checkpoint, `ask` when it waits for nothing.
+
+    `kept`: the state's sheet as it was stored with the checkpoint, in place of the state.
 
     `cluster` says in a line where it runs, `reserved_usd` what the whole run may spend beside others, `used` what it
     has used of language models, `reproduced` whether it came to what the run did that it repeats.
@@ -55,6 +49,16 @@ class Result:
     reserved_usd: float | None = None
     used: Json = None
     reproduced: Reproduced | None = None
+    kept: dict[str, Json] | None = None
+
+    @cached_property
+    def sheet(self) -> dict[str, Json] | None:
+        """What is told of the state; None before its first checkpoint."""
+        if self.kept is not None or self.state is None:
+            return self.kept
+        from caravan.terminal.sheet import sheet_of
+
+        return sheet_of(self.state)
 
     @property
     def report(self) -> Path | None:
@@ -74,13 +78,17 @@ class Result:
     def exit_code(self) -> int:
         """The command's exit code: that of the status, and of a reproduction whether it agrees."""
         code = EXIT_CODES[self.record.status]
-        return code if code or self.reproduced is None else AGREEMENT_CODES[self.reproduced.verdict]
+        if code or self.reproduced is None:
+            return code
+        from caravan.values.reproduction import AGREEMENT_CODES
+
+        return AGREEMENT_CODES[self.reproduced.verdict]
 
 
 def document(result: Result) -> dict[str, Json]:
     """The main job's document (a stable contract; further fields may be added)."""
-    record, state = result.record, result.state
-    plan = state.plan if state else None
+    record = result.record
+    told: dict[str, Json] = result.kept["document"] if result.kept is not None else _told(result.state)
     return {
         "run_id": record.id,
         "source": record.request.source,
@@ -88,24 +96,16 @@ def document(result: Result) -> dict[str, Json]:
         "status": record.status.value,
         "exit_code": result.exit_code,
         "detail": record.detail,
-        "attempts": [a.model_dump(mode="json") for a in state.attempts] if state else [],
-        "diagnosis": _unsolved(record, state),
-        "repairs": [r.model_dump(mode="json") for r in state.tried] if state else [],
-        "plan": plan.model_dump(mode="json") if plan else None,
-        "estimate": state.estimate.model_dump(mode="json") if state and state.estimate else None,
-        "outputs": plan.outputs.model_dump(mode="json") if plan else None,
-        "hcl_path": state.deployment.hcl_path if state and state.deployment else None,
-        "metrics": state.metrics if state else {},
-        "gate": state.gate.model_dump(mode="json") if state and state.gate else None,
-        "registered": (state.registered or None) if state else None,
-        "resources": _resources(state),
-        "warnings": list(state.warnings) if state else [],
-        "stopped_at": at.isoformat() if (at := stopped_at(record, state)) is not None else None,
+        "attempts": told["attempts"],
+        "diagnosis": told["diagnosis"] if record.status is not RunStatus.SUCCEEDED else None,
+        **{name: told[name] for name in ("repairs", "plan", "estimate", "outputs", "hcl_path", "metrics", "gate")},
+        **{name: told[name] for name in ("registered", "resources", "warnings")},
+        "stopped_at": at.isoformat() if (at := stopped_at(record, result.sheet)) is not None else None,
         "cost_usd": record.cost_usd,
         "reserved_usd": result.reserved_usd,
         "model": result.used,
         "user": record.user,
-        "budget": state.budget.model_dump(mode="json") if state and state.budget else None,
+        "budget": told["budget"],
         "report_path": str(result.report) if result.report else None,
         "report_html_path": str(result.page) if result.page else None,
         "trace_url": result.trace_url,
@@ -116,31 +116,10 @@ def document(result: Result) -> dict[str, Json]:
     }
 
 
-def _resources(state: RunState | None) -> Json:
-    """The most that the last attempt used, beside what was estimated; None: nothing was seen."""
-    last = state.attempts[-1] if state and state.attempts else None
-    if state is None or last is None or not last.uses:
-        return None
-    known, plan = state.estimate, state.plan
-    peaks = [use.gpu_peak_gib for use in last.uses if use.gpu_peak_gib is not None]
-    hosts = [use.host_peak_mb for use in last.uses if use.host_peak_mb is not None]
-    free = [use.disk_free_mb for use in last.uses if use.disk_free_mb is not None]
-    return {
-        "attempt": last.number,
-        "gpu_peak_gib": max(peaks, default=None),
-        "gpu_estimated_gib": (known.formula_gib or known.gpu_memory_gib) if known else None,
-        "host_peak_mb": max(hosts, default=None),
-        "host_allowed_mb": plan.resources.memory_mb if plan else None,
-        "disk_free_mb": min(free, default=None),
-        "observed": list(last.observed),
-    }
+def _told(state: RunState | None) -> dict[str, Json]:
+    from caravan.terminal.sheet import document_of
 
-
-def _unsolved(record: RunRecord, state: RunState | None) -> Json:
-    """The cause that ended the run or that a repair is asked about, also of a failure before anything was deployed."""
-    found = (state.diagnosis or state.answered) if state and record.status is not RunStatus.SUCCEEDED else None
-    cause: Json = found.model_dump(mode="json") if found else None
-    return cause
+    return document_of(state)
 
 
 def _question(ask: Ask) -> dict[str, Json]:
@@ -158,7 +137,7 @@ def show_result(terminal: Terminal, result: Result, *, as_json: bool) -> None:
         return
     head, *rest = result_lines(result)
     print_line(terminal, head)
-    if result.ask is not None and result.ask.kind is AskKind.APPROVAL:
+    if result.ask is not None:
         _show_asked(terminal, result, result.ask)
     for line in rest:
         print_line(terminal, line)
@@ -191,28 +170,25 @@ def print_line(terminal: Terminal, line: str) -> None:
 
 def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     """The result in a few lines; without the attempts where they are shown otherwise."""
-    record, state = result.record, result.state
+    record, sheet = result.record, result.sheet
     detail = record.detail.removeprefix(f"{record.status.value};").strip()
-    said = _NOTHING if _set_wrong(record, state) else record.status.value
-    if (at := stopped_at(record, state)) is not None:
+    said = _NOTHING if _set_wrong(record, sheet) else record.status.value
+    if (at := stopped_at(record, sheet)) is not None:
         said = f"stopped by you at {at:%Y-%m-%d %H:%M} UTC"
         said, detail = joined((said, detail.removeprefix(_STOPPED).strip()), " "), ""
     lines = [one_line(joined((f"Run {record.id}: {said}", detail), "; "))]
     if result.ask is not None:
-        return lines + _waiting(record.id, result.ask, state)
-    plan = state.plan if state else None
+        return lines + _waiting(record.id, result.ask, result.state)
     rows: list[tuple[str, str]] = []
-    if state is not None:
-        rows += _attempt_rows(record, state) if attempts else []
-        rows += [("metrics", metrics_line(state.metrics))]
-        rows += [("gate", gate_line(state.gate)), ("registered", state.registered)]
-        rows += _used_rows(state)
-        rows += [("warning", one_line(text)) for text in state.warnings]
-        rows += [("job file", _job_file(record, state))]
-    if state is not None and record.status is RunStatus.STOPPED:
-        rows += stopped_rows(record, state)
-    if plan is not None and record.status is RunStatus.SUCCEEDED:
-        rows.append(("outputs", one_line(joined((plan.outputs.kind, plan.outputs.location), ": "))))
+    if sheet is not None:
+        rows += _attempt_rows(record, result.state, sheet) if attempts and result.state else []
+        rows += [("metrics", sheet["metrics"]), ("gate", sheet["gate"]), ("registered", sheet["registered"])]
+        rows += [(name, text) for name, text in sheet["used"]]
+        rows += [("warning", text) for text in sheet["warnings"]]
+        rows += [("job file", _job_file(record, sheet))]
+        rows += stopped_rows(record, sheet)
+        if record.status is RunStatus.SUCCEEDED:
+            rows.append(("outputs", sheet["outputs"]))
     if record.cost_usd:
         rows.append(("cost", money(record.cost_usd)))
     rows.append(("model", model_line(result.used)))
@@ -220,19 +196,9 @@ def result_lines(result: Result, *, attempts: bool = True) -> list[str]:
     if result.reserved_usd and record.status is RunStatus.RUNNING:
         rows.append(("reserved", f"{money(result.reserved_usd)} for the whole run"))
     rows += [("report", str(result.report or "")), ("page", str(result.page or "")), ("trace", result.trace_url or "")]
-    patch = state.diagnosis.patch if state and state.diagnosis and record.status is not RunStatus.SUCCEEDED else ""
+    patch = sheet["patch"] if sheet is not None and record.status is not RunStatus.SUCCEEDED else ""
     told = [f"  {name:<10} {value}" for name, value in rows if value]
     return lines + told + ([f"  {'suggested':<10} not applied:", *_patch_lines(patch)] if patch else [])
-
-
-def metrics_line(metrics: Mapping[str, float]) -> str:
-    """What was logged last of the metrics that tell of the model, those over held-out data first; without speeds,
-    steps and rates of learning, unless nothing else was logged.
-    """
-    from caravan.values.metric_names import held_out, judging
-
-    first = sorted(judging(tuple(metrics)) or metrics, key=lambda name: not held_out(name))
-    return ", ".join(one_line(f"{name} {metrics[name]:.4g}") for name in first)
 
 
 def prompts_line(used: Json) -> str:
@@ -245,6 +211,9 @@ def model_line(used: Json) -> str:
     """What was used of language models, in a line; empty where none was asked."""
     if used is None:
         return ""
+    from caravan.values.model import Usage
+    from caravan.values.model_usage import line as usage_line
+
     known = {name: value for name, value in used.items() if name in Usage.model_fields}
     names = ", ".join(dict.fromkeys(str(step["model"]) for step in used["steps"]))
     return one_line(
@@ -257,58 +226,33 @@ def _patch_lines(patch: str) -> list[str]:
     return ["".join(c if c.isprintable() or c == "\t" else "?" for c in row) for row in patch.splitlines()]
 
 
-def _set_wrong(record: RunRecord, state: RunState | None) -> bool:
+def _set_wrong(record: RunRecord, sheet: dict[str, Json] | None) -> bool:
     """Whether it ended before anything was deployed, for what only a person can set otherwise."""
-    return record.status is RunStatus.ESCALATED and state is not None and not state.attempts
+    return record.status is RunStatus.ESCALATED and sheet is not None and not sheet["attempts"]
 
 
-def _attempt_rows(record: RunRecord, state: RunState) -> list[tuple[str, str]]:
-    last = state.attempts[-1].number if state.attempts else 0
-    label = repair_label(record, state)
+def _attempt_rows(record: RunRecord, state: RunState, sheet: dict[str, Json]) -> list[tuple[str, str]]:
+    last, label = state.attempts[-1].number if state.attempts else 0, repair_label(record, sheet)
     rows = []
     for attempt in state.attempts:
         told = attempt.diagnosis is not None and attempt.diagnosis.cause in record.detail  # in the line above
-        stopped = attempt.number == last and was_stopped(record, attempt)
+        stopped = attempt.number == last and was_stopped(record, sheet["attempts"][-1])
         line = attempt_line(attempt, label if attempt.number == last else "repair", cause=not told, stopped=stopped)
         rows.append((f"attempt {attempt.number}", line))
     return rows
 
 
-_STANDS = (CheckKind.BASE, CheckKind.TARGET)
-
-
-def gate_line(gate: GateReport | None) -> str:
-    """What the gate made of the model, with the checks that did not pass, else how it stands to its base and its
-    target; empty where there was none."""
-    if gate is None:
-        return ""
-    told = [check.text for check in gate.checks if check.verdict in (GateVerdict.FAIL, GateVerdict.LOOK)]
-    if gate.verdict is GateVerdict.PASS:
-        told = [check.text for check in gate.checks if check.kind in _STANDS and check.verdict is GateVerdict.PASS]
-    verdict = {GateVerdict.PASS: "passed", GateVerdict.FAIL: "failed"}.get(gate.verdict, "needs a look")
-    return one_line(joined((verdict, "; ".join(told)), ": "))
-
-
-def _used_rows(state: RunState) -> list[tuple[str, str]]:
-    """What the last attempt used at most, and what that says of its failure."""
-    last = state.attempts[-1] if state.attempts else None
-    if last is None:
-        return []
-    known = state.estimate
-    expected = (known.formula_gib or known.gpu_memory_gib) if known else None
-    used = [("used", peaks_in_words(use, expected)) for use in last.uses[:4]]
-    return used + [("seen", one_line(text)) for text in last.observed]
-
-
-def _job_file(record: RunRecord, state: RunState) -> str:
+def _job_file(record: RunRecord, sheet: dict[str, Json]) -> str:
     """The job file of the last deployed attempt; of a plan that nothing was deployed of, the one it would have."""
-    if state.attempts and repair_label(record, state) != "repair":
-        return state.attempts[-1].hcl_path
-    return (state.deployment.hcl_path or "") if state.deployment else ""
+    if sheet["attempts"] and repair_label(record, sheet) != "repair":
+        return str(sheet["attempts"][-1]["job_file"])
+    return str(sheet["job_file"])
 
 
 def how_to_answer(run_id: str, ask: Ask) -> str:
     """The command that goes on. `--yes` is named only where each question has a default."""
+    from caravan.values.dialogue import AskKind
+
     if ask.kind is not AskKind.QUESTIONS:
         another = ", or take another plan with --choose N" if ask.choices else ""
         return f"Answer with `main.py resume {run_id} --approve`, or with --reject{another}."
@@ -352,6 +296,7 @@ def _fits(question: Question, value: Json) -> bool:
 def _waiting(run_id: str, ask: Ask, state: RunState | None) -> list[str]:
     from caravan.terminal.dialogue import question_lines
     from caravan.terminal.summary import choice_rows, grant_rows
+    from caravan.values.dialogue import AskKind
 
     lines = []
     for number, question in enumerate(ask.questions, 1):
@@ -374,8 +319,9 @@ def _show_asked(terminal: Terminal, result: Result, ask: Ask) -> None:
     """What approving would start, as a person at the prompt sees it: what is sent where, what it needs and costs."""
     from caravan.terminal.console import draw
     from caravan.terminal.summary import Scene, estimate_table, plan_table
+    from caravan.values.dialogue import AskKind
 
-    if ask.plan is None:
+    if ask.kind is not AskKind.APPROVAL or ask.plan is None:
         return
     draw(terminal.stdout, plan_table(ask.plan, Scene(result.record.request.source, result.cluster)))
     if ask.estimate is not None:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from caravan.terminal.options import JsonOption, RunArgument, terminal_of, wiring_of
-from caravan.terminal.text import joined, one_line
-from caravan.values.amounts import duration
+from caravan.terminal.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
     from caravan.terminal.picture import Glyphs
     from caravan.terminal.results import Result
     from caravan.terminal.streams import Terminal
-    from caravan.values.run import Attempt, Deployment, Outcome, RunEvent
+    from caravan.values.base import Json
+    from caravan.values.record import Deployment, RunEvent
 
 _TIME = "%Y-%m-%d %H:%M"
 _EVIDENCE = 6  # lines of a diagnosis that are shown; the report has them all
@@ -27,7 +27,7 @@ _EVIDENCE = 6  # lines of a diagnosis that are shown; the report has them all
 
 def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> None:
     """Show one run: attempts with cause and repair, plan, estimate."""
-    from caravan.terminal.lookup import is_driven, look_up
+    from caravan.terminal.lookup import glance, is_driven
     from caravan.terminal.oncluster import station_of
     from caravan.terminal.results import document
     from caravan.values.record import RunStatus
@@ -35,7 +35,7 @@ def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> N
     wiring, terminal = wiring_of(ctx), terminal_of(ctx)
     store = wiring.store()
     record = store.run(run)
-    result = look_up(wiring, record)
+    result = glance(wiring, record)
     deployments, events = store.deployments(record.id), store.events(record.id)
     if as_json:
         terminal.document(
@@ -57,13 +57,13 @@ def show(ctx: typer.Context, run: RunArgument, as_json: JsonOption = False) -> N
 def _print_run(
     terminal: Terminal, result: Result, deployments: Sequence[Deployment], events: Sequence[RunEvent], *, agent: str
 ) -> None:
-    from caravan.terminal.console import cell, console_on, draw, listing
+    from caravan.terminal.console import cell, console_on, draw, listing, rows_table
     from caravan.terminal.endings import repair_label, was_stopped
     from caravan.terminal.picture import Glyphs
     from caravan.terminal.results import print_line, result_lines
-    from caravan.terminal.summary import Scene, estimate_table, plan_table, provenance_table
+    from caravan.values.record import Purpose
 
-    record, state = result.record, result.state
+    record, sheet = result.record, result.sheet
     console = console_on(terminal.stdout)
     width, glyphs = console.size.width, Glyphs(ascii_only=console.options.ascii_only)
     head, *rest = result_lines(result, attempts=False)
@@ -74,25 +74,26 @@ def _print_run(
         terminal.out(f"  agent      {one_line(agent)}")
     for line in rest:
         print_line(terminal, line)
-    attempts = state.attempts if state is not None else ()
-    for attempt in attempts:
+    attempts = sheet["attempts"] if sheet is not None else []
+    for number, attempt in enumerate(attempts, 1):
         terminal.out()
-        label = repair_label(record, state) if state is not None and attempt is attempts[-1] else "repair"
-        stopped = attempt is attempts[-1] and was_stopped(record, attempt)
+        label = repair_label(record, sheet) if sheet is not None and number == len(attempts) else "repair"
+        stopped = number == len(attempts) and was_stopped(record, attempt)
         draw(terminal.stdout, *attempt_block(attempt, width - 1, glyphs, label, stopped=stopped))
-    from caravan.values.run import Purpose
-
-    judged = {a.job_id for a in attempts}
+    judged = {attempt["job"] for attempt in attempts}
     for deployment in deployments:
         if deployment.job_id not in judged:
             what = "Evaluation of attempt" if deployment.purpose is Purpose.EVALUATE else "Attempt"
             terminal.out(f"\n{what} {deployment.attempt}: {one_line(deployment.job_id)} {deployment.state.value}")
     pictures: list[tuple[str, RenderableType]] = []
-    if state is not None and state.plan is not None:
-        pictures.append(("Plan", plan_table(state.plan, Scene(record.request.source, result.cluster))))
-        if state.estimate is not None:
-            pictures.append(("Estimate", estimate_table(state.estimate)))
-        pictures.append(("Who set what", provenance_table(state.plan)))
+    if sheet is not None and sheet["plan"] is not None:
+        pictures.append(("Plan", rows_table(_placed(sheet["plan"], result))))
+        if sheet["estimate"] is not None:
+            pictures.append(("Estimate", rows_table(sheet["estimate"])))
+        table = listing("field", "value", "set by", "why")
+        for path, value, author, why in sheet["provenance"]:
+            table.add_row(cell(path), cell(value), author, cell(why))
+        pictures.append(("Who set what", table))
     if events:
         table = listing("time", "event", "")
         for event in events:
@@ -104,10 +105,17 @@ def _print_run(
         draw(terminal.stdout, cell(title, "bold"), picture)
 
 
+def _placed(rows: list[list[str]], result: Result) -> list[list[str]]:
+    """The plan's rows with where its run is."""
+    places = {"repository": result.record.request.source, "cluster": result.cluster}
+    placed = [[name, places.get(name, value), by] for name, value, by in rows]
+    return [row for row in placed if row[1]]
+
+
 def attempt_block(
-    attempt: Attempt, width: int, glyphs: Glyphs, label: str = "repair", *, stopped: bool = False
+    attempt: dict[str, Json], width: int, glyphs: Glyphs, label: str = "repair", *, stopped: bool = False
 ) -> list[Text]:
-    """An attempt in rows: how it ended, the cause with its evidence, what memory had to say, the repair as a diff.
+    """An attempt of a sheet in rows: how it ended, the cause with its evidence, the repair as a diff.
 
     `label` says what became of the repair; `stopped`: the user ended it. Advice stands where there is none: what to
     do oneself.
@@ -116,39 +124,21 @@ def attempt_block(
 
     from caravan.terminal.picture import BAD, GOOD, NAME, diff_rows, marked
 
-    outcome, diagnosis, repair = attempt.outcome, attempt.diagnosis, attempt.repair
-    good = outcome is not None and outcome.succeeded and diagnosis is None
-    mark, style = (glyphs("✓", "+"), GOOD) if good else (glyphs("✗", "x"), BAD) if outcome else (glyphs("•", "*"), "")
-    uncounted = "" if attempt.counts else " (does not count)"
-    rows = marked(mark, Text(f"Attempt {attempt.number}: {one_line(attempt.job_id)}{uncounted}"), width, style=style)
+    ended, cause, repair = attempt["ended"], attempt["cause"], attempt["repair"]
+    mark, style = (glyphs("•", "*"), "") if ended is None else (glyphs("✗", "x"), BAD)
+    if attempt["good"]:
+        mark, style = glyphs("✓", "+"), GOOD
+    uncounted = "" if attempt["counts"] else " (does not count)"
+    rows = marked(mark, Text(f"Attempt {attempt['number']}: {attempt['job_id']}{uncounted}"), width, style=style)
     rows[0].stylize(NAME)
-    rows += (
-        marked(" ", _ended(attempt, outcome, stopped=stopped), width)
-        if outcome
-        else marked(" ", "not judged yet", width)
-    )
-    if diagnosis is not None:
-        sure = f" ({diagnosis.failure.value}, {diagnosis.confidence:.0%} sure, by {one_line(diagnosis.by)})"
-        cause = Text.assemble(("Cause: ", NAME), one_line(diagnosis.cause), sure)
-        rows += marked(" ", cause, width)
-        for line in diagnosis.lines[:_EVIDENCE]:
-            rows += marked(glyphs("│", "|"), one_line(line), width, indent=4)
-        if diagnosis.advice and repair is None:
-            rows += marked(" ", Text.assemble(("Advice: ", NAME), one_line(diagnosis.advice)), width)
+    rows += marked(" ", "not judged yet" if ended is None else attempt["stopped"] if stopped else ended, width)
+    if cause is not None:
+        rows += marked(" ", Text.assemble(("Cause: ", NAME), cause["text"], cause["sure"]), width)
+        for line in cause["lines"][:_EVIDENCE]:
+            rows += marked(glyphs("│", "|"), line, width, indent=4)
+        if cause["advice"] and repair is None:
+            rows += marked(" ", Text.assemble(("Advice: ", NAME), cause["advice"]), width)
     if repair is not None:
-        rows += marked(
-            " ", Text.assemble((f"{label.capitalize()}: ", NAME), one_line(repair.why or repair.kind)), width
-        )
-        rows += diff_rows(attempt.changed, width, glyphs)
+        rows += marked(" ", Text.assemble((f"{label.capitalize()}: ", NAME), repair), width)
+        rows += diff_rows(attempt["changed"], width, glyphs)
     return rows
-
-
-def _ended(attempt: Attempt, outcome: Outcome, *, stopped: bool) -> str:
-    from caravan.terminal.endings import how_it_ended
-
-    ran = ""
-    if outcome.started_at and outcome.finished_at:
-        ran = duration((outcome.finished_at - outcome.started_at).total_seconds(), exact=True)
-    where = joined((f"on {outcome.node_name}" if outcome.node_name else "", f"after {ran}" if ran else ""), " ")
-    how, comma, but = how_it_ended(attempt, stopped=stopped).partition(", ")
-    return joined((f"{joined((how, where), ' ')}{comma}{but}", "" if stopped else one_line(outcome.reason)), ": ")

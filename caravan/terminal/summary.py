@@ -14,7 +14,7 @@ from caravan.planning.command import command_variables
 from caravan.planning.environments import requirement_files
 from caravan.planning.launchers import launch_words
 from caravan.planning.quiet import quieted
-from caravan.terminal.console import cell, console_on, draw, listing
+from caravan.terminal.console import cell, console_on, draw, listing, rows_table
 from caravan.terminal.text import joined, one_line, span, words
 from caravan.values.amounts import duration, money, size_text
 from caravan.values.errors import ClusterError
@@ -78,7 +78,7 @@ def show_approval(terminal: Terminal, ask: Ask, scene: Scene) -> None:
     rows += [("warning", text) for text in ask.warnings]
     rows += choice_rows(ask.choices)
     rows.append(("job file", ask.hcl_path))
-    pictures.append(_table([(name, value, "") for name, value in rows if value]))
+    pictures.append(rows_table([(name, value, "") for name, value in rows if value]))
     draw(terminal.stderr, *pictures)
 
 
@@ -114,6 +114,11 @@ def wrapped(stream: TextIO, text: str) -> str:
 
 def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
     """The plan's important fields, each with who set it."""
+    return rows_table(plan_rows(plan, scene))
+
+
+def plan_rows(plan: TrainingPlan, scene: Scene) -> list[tuple[str, str, str]]:
+    """The same as rows: name, value, who set it."""
     each = " each" if plan.launch.nodes > 1 else ""
     rows = [
         ("repository", scene.source, ""),
@@ -140,7 +145,7 @@ def plan_table(plan: TrainingPlan, scene: Scene) -> Table:
         ("first steps", _first_steps(plan), _by(plan, "smoke.on")),
         ("time limit", duration(plan.limits.max_run_s) if plan.limits.max_run_s else "", _by(plan, "limits.max_run_s")),
     ]
-    return _table([row for row in rows if row[1]])
+    return [row for row in rows if row[1]]
 
 
 _GROUNDS: Final = ("time", "price:", "costs nothing")
@@ -151,6 +156,11 @@ _BARE: Final = re.compile("^time(?: isn't estimated)?: ")
 
 def estimate_table(estimate: Estimate) -> Table:
     """What the plan will need, what that rests on, and how sure it is."""
+    return rows_table(estimate_rows(estimate))
+
+
+def estimate_rows(estimate: Estimate) -> list[tuple[str, str, str]]:
+    """The same as rows: name, value, nothing."""
     time, cost = estimate.seconds, estimate.cost_usd
     grounds = [text for text in estimate.assumptions if text.startswith(_GROUNDS) or " USD a " in text]
     parts = words([f"{one_line(p.name)} {p.gib:.2f}" for p in estimate.breakdown]) if estimate.breakdown else ""
@@ -169,7 +179,7 @@ def estimate_table(estimate: Estimate) -> Table:
     rows += [("assumed", text) for text in others[:_ASSUMPTIONS]]
     if len(others) > _ASSUMPTIONS:
         rows.append(("", f"and {len(others) - _ASSUMPTIONS} more, see the report"))
-    return _table([(name, value, "") for name, value in rows if value])
+    return [(name, value, "") for name, value in rows if value]
 
 
 def alternatives_table(rows: Sequence[Alternative]) -> Table:
@@ -206,24 +216,10 @@ def command_line(plan: TrainingPlan) -> str:
     return " ".join((*variables, shlex.join(launch_words(plan))))
 
 
-def provenance_table(plan: TrainingPlan) -> Table:
-    """Every field whose author is known, with value and reason."""
-    table = listing("field", "value", "set by", "why")
-    for path in sorted(plan.provenance):
-        origin = plan.provenance[path]
-        table.add_row(cell(path), cell(words(plan.get(path))), plan.whose(path), cell(one_line(origin.why, 80)))
-    return table
-
-
-def _table(rows: Sequence[tuple[str, str, str]]) -> Table:
-    table = listing("", "", "")
-    table.show_header = False
-    table.columns[0].no_wrap = True
-    table.columns[0].style = "bold"
-    table.columns[0].min_width = 16
-    for name, value, by in rows:
-        table.add_row(Text(name), cell(one_line(value)), Text(by))
-    return table
+def provenance_rows(plan: TrainingPlan) -> list[tuple[str, str, str, str]]:
+    """Every field whose author is known, with value, author and reason."""
+    known = sorted(plan.provenance.items())
+    return [(path, words(plan.get(path)), plan.whose(path), one_line(said.why, 80)) for path, said in known]
 
 
 def _by(plan: TrainingPlan, path: str) -> str:

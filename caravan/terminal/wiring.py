@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from caravan.agent.context import Context
     from caravan.agent.driver import Driver
+    from caravan.agent.sheets import Sheet
     from caravan.agent.standing import Standing
     from caravan.agent.state import RunState
     from caravan.analysis.tree import SourceTree
@@ -252,6 +253,9 @@ class Wiring(Protocol):
 
     def standing(self, run_id: str) -> Standing:
         """Where a run stands, by its newest checkpoint; cheaper than the driver, for who only looks."""
+
+    def sheet(self, run_id: str) -> Sheet | None:
+        """What is told of the run's state, as it was stored with its newest checkpoint; None: none is of any use."""
 
     def context(self, record: RunRecord, progress: Progress) -> AbstractContextManager[Context]:
         """The ports of one run, closed at the end. The run's folder is locked meanwhile (raises RunBusy)."""

@@ -1,6 +1,6 @@
 """The images that jobs may start from where neither settings nor a profile name any."""
 
-from caravan.values.environment import BaseImage
+from caravan.values.base_image import BaseImage
 
 # Tags of the official repositories (pytorch/pytorch and python on docker's hub); versions as their tags and
 # Dockerfiles say them.

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from caravan.values.base import Json
 from caravan.values.model import Usage
-from caravan.values.run import RunEvent
+from caravan.values.record import MODEL_CALL, RunEvent
 
-CALL: Final = "model_call"
+CALL: Final = MODEL_CALL
 """Kind of the events that tell a call."""
 
 

@@ -106,6 +106,16 @@ class RunEvent(Value):
     data: dict[str, Json] = Field(default_factory=dict)
 
 
+class Phase(StrEnum):
+    """What a job is doing, for a person."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    ENDED = "ended"
+    GONE = "gone"
+
+
 class DeploymentState(StrEnum):
     """How far a deployment is known to have come."""
 
@@ -154,6 +164,9 @@ class Purpose(StrEnum):
     TRAIN = "train"
     EVALUATE = "evaluate"  # of the model that the training of the same attempt left
 
+
+MODEL_CALL: Final = "model_call"
+"""Kind of the events that tell a call of a language model."""
 
 EVALUATION_PLACED: Final = "evaluation_placed"
 """Kind of the event that says to which node an evaluation's job came; a training's is `placed`."""

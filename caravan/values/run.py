@@ -16,6 +16,7 @@ from caravan.values.record import EVALUATION_PLACED as EVALUATION_PLACED
 from caravan.values.record import EXIT_CODES as EXIT_CODES
 from caravan.values.record import Deployment as Deployment
 from caravan.values.record import DeploymentState as DeploymentState
+from caravan.values.record import Phase as Phase
 from caravan.values.record import Purpose as Purpose
 from caravan.values.record import Repeats as Repeats
 from caravan.values.record import RunEvent as RunEvent
@@ -71,16 +72,6 @@ class Allocation(Value):
     next_id: str | None = None
     job_version: int | None = Field(default=None, description="the job's version that it runs; None: not known")
     tasks: tuple[TaskState, ...] = ()
-
-
-class Phase(StrEnum):
-    """What a job is doing, for a person."""
-
-    QUEUED = "queued"
-    STARTING = "starting"
-    RUNNING = "running"
-    ENDED = "ended"
-    GONE = "gone"
 
 
 class Snapshot(Value):

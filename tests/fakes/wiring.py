@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from caravan.agent.sheets import Sheet
 from caravan.agent.standing import Standing
 from caravan.agent.state import RunState
 from caravan.ports import Memory, ModelHub, Progress, RunFolder
@@ -273,6 +274,9 @@ class FakeWiring:
 
     def standing(self, run_id: str) -> Standing:
         return Standing(self.scripted.state(run_id), self.scripted.open_question(run_id))
+
+    def sheet(self, run_id: str) -> Sheet | None:
+        return None
 
     @contextmanager
     def context(self, record: RunRecord, progress: Progress) -> Iterator[Any]:

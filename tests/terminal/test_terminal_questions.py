@@ -13,6 +13,7 @@ from caravan.runs.report.material import Material
 from caravan.terminal.endings import attempt_line
 from caravan.terminal.picture import Glyphs
 from caravan.terminal.results import Result, how_to_answer, print_line, result_lines
+from caravan.terminal.sheet import attempt_told
 from caravan.terminal.show import attempt_block
 from caravan.terminal.streams import Terminal
 from caravan.terminal.summary import wrapped
@@ -96,14 +97,14 @@ def test_a_training_that_diverged_has_not_succeeded() -> None:
     line = attempt_line(attempt())
     assert "succeeded" not in line
     assert "ended with exit code 0, but its result did not pass; cause: The training diverged" in line
-    block = "\n".join(row.plain for row in attempt_block(attempt(), 100, Glyphs(ascii_only=True)))
+    block = "\n".join(row.plain for row in attempt_block(attempt_told(attempt()), 100, Glyphs(ascii_only=True)))
     assert "succeeded" not in block
     assert "ended with exit code 0 on vm, but its result did not pass" in block
 
 
 def test_advice_is_for_an_attempt_without_a_repair() -> None:
     def shown(one: Attempt) -> str:
-        return "\n".join(row.plain for row in attempt_block(one, 100, Glyphs(ascii_only=True)))
+        return "\n".join(row.plain for row in attempt_block(attempt_told(one), 100, Glyphs(ascii_only=True)))
 
     assert "Advice" not in shown(attempt())
     assert "Advice: Lower the rate." in shown(attempt(repair=None, changed={}))

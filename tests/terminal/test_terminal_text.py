@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caravan.terminal.results import metrics_line
+from caravan.terminal.sheet import metrics_line
 from caravan.terminal.text import clean, one_line, span, words
 from caravan.values.amounts import money
 

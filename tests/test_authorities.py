@@ -24,6 +24,9 @@ TLS = Path(__file__).parent / "data" / "tls"
 def test_the_authority_of_the_environment_is_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str, trusted: bool
 ) -> None:
+    monkeypatch.setenv("CARAVAN_LOOK_UP", "1")
+    for other in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(other, raising=False)
     if name:
         monkeypatch.setenv(name, str(TLS / file))
     server = NomadHttp(lambda _: Answer({}, 404), certificate=str(TLS / "cert.pem"), key=str(TLS / "key.pem"))

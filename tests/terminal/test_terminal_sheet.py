@@ -20,7 +20,7 @@ from caravan.values.dialogue import Ask, Reply
 from caravan.values.evaluation import CheckKind, GateCheck, GateReport, GateVerdict
 from caravan.values.failure import Diagnosis, FailureClass
 from caravan.values.run import RunEvent, RunRecord, RunStatus
-from caravan.values.samples import ResourceUse
+from caravan.values.samples import DeviceUse, ResourceUse
 from tests.agent.test_loop import World
 from tests.fakes.cluster import Script
 from tests.fakes.wiring import FakeWiring, nobody, printed
@@ -125,7 +125,7 @@ def test_what_the_gate_and_the_samples_said_is_shown_alike(world: World) -> None
         GateCheck(kind=CheckKind.BASE, verdict=GateVerdict.PASS, text="3 % better than its base"),
         GateCheck(kind=CheckKind.TARGET, verdict=GateVerdict.FAIL, text="0.4 is below 0.5", value=0.4, limit=0.5),
     )
-    use = ResourceUse(gpu_peak_gib=3.25, host_peak_mb=900)
+    use = ResourceUse(gpus=(DeviceUse(n=0, total_mb=16384, peak_mb=3328, looks=2),), host_peak_mb=900)
     last = state.attempts[-1].model_copy(update={"uses": (use,), "observed": ("it used little",)})
     keep(
         world,

@@ -157,13 +157,14 @@ def test_a_line_that_was_half_written_is_asked_again(bench: Bench) -> None:
     assert path.read_bytes() == data
 
 
-def test_a_damaged_line_is_told_in_a_line(bench: Bench) -> None:
+@pytest.mark.parametrize("line", [b'{"key": "x"}', b"[]", b'{"key": "x", "reply": {"text": []}}', b"\xff{}", b'{"us'])
+def test_a_damaged_line_is_told_in_a_line(bench: Bench, line: bytes) -> None:
     bench.made().run()
     path = bench.folder / "replies.jsonl"
     first, *rest = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([first, b'{"key": 1, "reply": {}}\n', *rest]))
+    path.write_bytes(b"".join([first, line + b"\n", *rest]))
     with pytest.raises(StateError, match=r"Line 2 of .*replies.jsonl is damaged"):
-        bench.made()
+        bench.made().run()
 
 
 @pytest.mark.parametrize("optimizer", ["bootstrap", "miprov2", "gepa"])

@@ -112,8 +112,9 @@ def test_one_that_hangs_is_ended(tmp_path: Path) -> None:
 def test_an_interrupt_ends_what_asks(tmp_path: Path) -> None:
     """It is in a session of its own, so that the terminal's Ctrl-C does not end it."""
     fake, held = tmp_path / "bin" / "uv", tmp_path / "held"
+    fills = "head -c 300000 /dev/zero"  # more than a pipe holds: past it, somebody reads
     fake.parent.mkdir()
-    fake.write_text(f"#!/bin/sh\nexec 9>{held}\nkill -INT $PPID\nexec sleep 60\n")
+    fake.write_text(f"#!/bin/sh\nexec 9>{held}\n{fills}\nkill -INT $PPID\nexec sleep 60\n")
     fake.chmod(0o755)
     os.mkfifo(held)
     made = UvResolver({"PATH": f"{fake.parent}:/usr/bin:/bin"}, folder=tmp_path / "kept", timeout_s=50)

@@ -132,15 +132,16 @@ _NOTHING = RunRequest(prompt="p", source="s")
 
 
 class Spender(Quiet):
-    """Once the job logs its steps, somebody else spends what is left of the month."""
+    """Once the job logs its steps, on each of its nodes, somebody else spends what is left of the month."""
 
-    def __init__(self, usd: float) -> None:
+    def __init__(self, usd: float, nodes: int = 1) -> None:
         super().__init__()
-        self.usd, self.done = usd, threading.Event()
+        self.usd, self.nodes, self.done = usd, nodes, threading.Event()
+        self.heard: set[str] = set()
 
-    def snapshot(self, snapshot: Any) -> None:
-        running = [t for a in snapshot.allocations for t in a.tasks if t.state == "running"]
-        if snapshot.phase is Phase.RUNNING and running and not self.done.is_set():
+    def log(self, stream: str, lines: Any) -> None:
+        self.heard |= {line.partition("step ")[0] for line in lines if "step " in line}
+        if len(self.heard) >= self.nodes and not self.done.is_set():
             self.done.set()
             spend(self.usd)
 
@@ -157,7 +158,7 @@ def test_the_months_limit_ends_the_job_and_its_checkpoint_is_there(
     taken = sum(row.spent_usd for row in Application().store().spending())
     monkeypatch.setenv("CARAVAN_MONTHLY_USD", str(taken + 1000))
     record = start(repository, f"launch.nodes={nodes}")
-    drive(record, Spender(1000))
+    drive(record, Spender(1000, nodes))
     now = state(record)
     attempt = now.attempts[0]
     assert attempt.outcome.kind is OutcomeKind.EXPIRED, attempt.outcome

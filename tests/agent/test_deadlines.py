@@ -82,7 +82,7 @@ def test_a_template_that_waits_for_ever_is_found_and_told_in_its_own_words(tmp_p
     assert attempt.outcome.kind is OutcomeKind.STALLED
     assert attempt.diagnosis.failure is FailureClass.TEMPLATE_SECRET_UNAVAILABLE
     assert 600 < site.clock.monotonic() - began < 700  # it holds a node: no hour is waited for a secret
-    assert sum("For 5.1 min: " in note and "In 4.9 min it is stopped" in note for note in site.progress.notes) == 1
+    assert sum("For 5 min: " in note and "In 5 min it is stopped" in note for note in site.progress.notes) == 1
     assert site.ids(record) == ["a01"]
     assert site.cluster.snapshot(f"caravan-{record.id}-a01").stopped
     assert any(e.kind == "stalled" for e in site.store.events(record.id))

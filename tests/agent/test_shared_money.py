@@ -314,6 +314,6 @@ def test_over_the_soft_limit_cheaper_plans_stand_beside_yes_and_no(tmp_path: Pat
     assert isinstance(asked, Ask)
     (choice,) = asked.choices
     assert choice.cost_usd == pytest.approx(25.0, abs=0.01)
-    assert "12.5 h" in choice.text
+    assert "12 h 30 min" in choice.text
     assert [(c.path, c.value) for c in choice.changes] == [("limits.max_run_s", 45000)]
     assert world.state(record).plan.limits.max_run_s == 72000  # nothing is changed unasked

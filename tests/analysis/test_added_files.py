@@ -44,7 +44,7 @@ def test_the_digest_knows_what_was_added(tmp_path: Path) -> None:
 
 
 def test_the_limit_counts_what_was_added(tmp_path: Path) -> None:
-    with pytest.raises(RepositoryError, match="MB"):
+    with pytest.raises(RepositoryError, match="have 96 bytes together, more than 10 bytes"):
         opened(tmp_path, {"z.txt": "z"}).delivery(limit=10)
 
 

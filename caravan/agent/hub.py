@@ -47,20 +47,14 @@ def with_model_here(plan: TrainingPlan, profile: RepoProfile) -> RepoProfile:
     name = plan.model.id or ""
     if not name.startswith(("/", "~")) or any(c.file.startswith("/") for c in profile.model_configs):
         return profile
-    config = model_at(Path(name).expanduser()).config if _known_home(name) else None
+    try:
+        config = model_at(Path(name).expanduser()).config
+    except RuntimeError:  # the user of `~name` may be none of this machine
+        return profile
     if config is None:
         return profile
     found = ModelConfig(file=f"{name.rstrip('/')}/config.json", kind="config.json", values=slim_config(dict(config)))
     return profile.model_copy(update={"model_configs": (*profile.model_configs, found)})
-
-
-def _known_home(name: str) -> bool:
-    """Whether the path can be written out: the user of `~name` may be none of this machine."""
-    try:
-        Path(name).expanduser()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _here(name: str, profile: RepoProfile) -> bool:

@@ -154,7 +154,7 @@ def with_first_steps(evidence: Evidence, found: SmokeResult | None, usd_per_hour
     line = ""
     needed = needed_s(found)
     if found.verdict == "time" and needed is not None and found.projected_s is not None:
-        allowed = f"{duration(found.allowed_s)}" if found.allowed_s is not None else "less"
+        allowed = duration(found.allowed_s) if found.allowed_s is not None else "less"
         line = f"{SMOKE_TIME} ({needed} s): {_priced(found.projected_s * found.left, usd_per_hour)}; {allowed}"
     elif found.verdict == "memory" and found.allocated_gib is not None and found.gpu_total_gib is not None:
         line = f"{SMOKE_MEMORY}: {found.allocated_gib + found.extra_gib:.2f} GiB of {found.gpu_total_gib:.2f} GiB"

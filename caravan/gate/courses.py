@@ -55,6 +55,19 @@ def course(rows: Iterable[Mapping[str, float]], name: str) -> Course:
     return tuple(points)
 
 
+def of_the_training(rows: Sequence[Mapping[str, float]], name: str) -> Course:
+    """The course of a training's own figure, without what was told before its first step: another loop's, such as the
+    one that made the base model. Such rows name no step and no epoch, though most of the figure's later ones do.
+    """
+    places = [n for n, row in enumerate(rows) if math.isfinite(row.get(name, math.nan))]
+    named = [n for n in places if _names_its_place(rows[n])]
+    return course(rows[named[0] :] if len(named) > len(places) / 2 else rows, name)
+
+
+def _names_its_place(row: Mapping[str, float]) -> bool:
+    return any(math.isfinite(row.get(one, math.nan)) for one in (*STEPS, "epoch"))
+
+
 def _went_back(before: Point, now: Point) -> bool:
     """Whether a training that began again stands before the place: by epochs, else by steps. Steps that are counted
     anew in each epoch go back as well, and only to the first ones: they are no new beginning where epochs are told.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from caravan.gate.courses import Course, course
+from caravan.gate.courses import Course, course, of_the_training
 from caravan.gate.naming import Direction, counts, direction, find, is_loss, of_rewards, of_training
 from caravan.values.evaluation import CheckKind, EvaluationResult, GateCheck, GateVerdict, SideMetrics
 from caravan.values.metric_names import held_out
@@ -37,7 +37,7 @@ class Known:
     @cached_property
     def learning(self) -> tuple[str, Course]:
         """The training loss and how it went: of several that may be it the one with most values."""
-        courses = {name: course(self.rows, name) for name in self.logged if of_training(name)}
+        courses = {name: of_the_training(self.rows, name) for name in self.logged if of_training(name)}
         best = max(courses, key=lambda name: len(courses[name]), default="")
         return best, courses.get(best, ())
 

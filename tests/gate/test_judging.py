@@ -436,6 +436,15 @@ def test_a_training_that_went_on_is_not_held_against_its_first_value() -> None:
     assert one(gate(epochs(loss=[2.3, 60.0]), whole=False), CheckKind.LEARNT).verdict is UNKNOWN
 
 
+def test_a_loss_that_was_told_before_the_first_step_is_no_part_of_the_training() -> None:
+    rows = [{"loss": 1.98}, *({"step": 10.0 * n, "loss": 3.4 - 0.13 * n} for n in range(6))]
+    found = one(gate(rows), CheckKind.LEARNT)
+    assert (found.verdict, found.base) == (GateVerdict.PASS, 3.4), found.text
+    # A loop that names its place in its summaries alone began with its first value all the same.
+    summed = [*({"loss": 3.4 - 0.05 * n} for n in range(10)), {"epoch": 1.0, "loss": 2.9}, {"epoch": 2.0, "loss": 2.8}]
+    assert (one(gate(summed), CheckKind.LEARNT).base or 0) > 3
+
+
 def test_what_is_the_more_the_better_is_at_its_best_at_the_end() -> None:
     """Its last value stands beside its neighbours as a loss's does."""
     falling = [1.0, 0.9, 0.8, 0.85, 0.95, 1.0, 1.1, 1.2, 1.3, 1.4]

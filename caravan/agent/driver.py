@@ -165,6 +165,8 @@ class Driver:
         self._graph.update_state(_config(record.id), update, as_node=AS_NODE)
         told = ", ".join(f"{c.path}={c.value}" for c in changes) or "nothing is set otherwise"
         context.store.add_event(record.id, RunEvent(at=context.clock.now(), kind=REOPENED, text=told))
+        # What models cost was added when it ended, and is added when it ends again: jobs alone are counted in between.
+        context.store.update_run(record.id, cost_usd=state.spent_usd)
         context.store.reopen_run(record.id)
         return context.store.run(record.id)
 

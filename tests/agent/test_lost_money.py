@@ -1,14 +1,16 @@
-"""A job that vanishes while it runs was paid for: what it cost counts when another one is deployed in its place."""
+"""What was paid counts once: for a job that vanished while it ran, and for models of a run that is taken up again."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from caravan.agent.driver import Driver, open_checkpoints
 from caravan.values.dialogue import Ask, AskKind, Reply
+from caravan.values.record import MODEL_CALL, RunEvent
 from caravan.values.run import Phase, RunStatus, Snapshot
 from tests.agent.test_loop import GPU, HOUR, World, ended, gpu_world
-from tests.fakes.cluster import FakeCluster
+from tests.fakes.cluster import FakeCluster, Script
 
 
 class Vanishing(FakeCluster):
@@ -46,3 +48,18 @@ def test_what_a_vanished_job_has_cost_counts(world: World, *, approved: bool) ->
     assert end.status is (RunStatus.SUCCEEDED if approved else RunStatus.REJECTED)
     assert world.state(record).spent_usd >= 0.5
     assert world.store.run(record.id).cost_usd == world.state(record).spent_usd
+
+
+def test_what_models_cost_is_no_cost_of_the_job_of_a_run_that_is_taken_up_again(tmp_path: Path) -> None:
+    world = gpu_world(tmp_path, lambda job: Script(exit_code=7, stdout=b"odd\n"))
+    record = world.start(sets=(GPU, HOUR))
+    asked = RunEvent(at=world.clock.now(), kind=MODEL_CALL, data={"step": "diagnose", "model": "m", "usd": 0.7})
+    world.store.add_event(record.id, asked)
+    assert ended(world.drive(record)).status is RunStatus.ESCALATED
+    spent = world.state(record).spent_usd
+    assert world.store.run(record.id).cost_usd == pytest.approx(spent + 0.7)
+    with open_checkpoints(world.tmp / "checkpoints.db") as saver:
+        again = Driver(saver).reopen(world.store.run(record.id), world.context(record.id), ())
+    assert again.cost_usd == pytest.approx(spent)
+    assert ended(world.drive(record)).status is RunStatus.ESCALATED
+    assert world.store.run(record.id).cost_usd == pytest.approx(world.state(record).spent_usd + 0.7)

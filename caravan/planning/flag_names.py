@@ -150,10 +150,12 @@ def named(profile: RepoProfile, names: Iterable[str]) -> Iterator[ScriptOption]:
     """The profile's options under these names, the surest first; those under a name of their own before nested ones."""
     options = [o for o in profile.options if not _NOT_SET.search(o.help)]
     prefix = _prefix(options)
+    known = [(o, {plain(f).casefold() for f in (o.flag, *o.aliases)}) for o in options]
+    deep = [(o, last_name(o).casefold()) for o in options if "." in plain(o.flag)]
     for name in names:
-        whole = [o for o in options if any(plain(f).casefold() == name for f in (o.flag, *o.aliases))]
+        whole = [o for o, own in known if name in own]
         whole += [o for o in options if prefix and o.flag.casefold() == f"${prefix}_{name}"]
-        nested = [o for o in options if "." in plain(o.flag) and last_name(o).casefold() == name and o not in whole]
+        nested = [o for o, last in deep if last == name and o not in whole]
         near = sorted((o for o in nested if not _ASIDE.search(plain(o.flag))), key=lambda o: plain(o.flag).count("."))
         yield from whole
         yield from near

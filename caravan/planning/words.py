@@ -9,6 +9,7 @@ value (`--dtype bfloat16`). Pure text work.
 
 import json
 import re
+from functools import lru_cache
 from typing import Final
 
 from caravan.values.base import Json
@@ -32,6 +33,7 @@ def flag_text(value: Json) -> str:
     return str(value)
 
 
+@lru_cache(maxsize=4096)  # asked for the same options at each look at a plan
 def plain(flag: str) -> str:
     """An option's name alone, for comparing: `--x-y=`, `--x_y True|…` and `+x_y` are `x_y`; letters keep their case."""
     name = re.split(r"[ =|]", flag.lstrip("|"), maxsplit=1)[0]

@@ -90,6 +90,22 @@ def begins_late(points: Course) -> bool:
     return False
 
 
+def first_window(points: Course) -> float:
+    """How many times as many steps as the first value the later ones may be means of; 1.0 where nothing says so.
+
+    Programs that log every 50 steps log the first one as well: its value is of one batch, and noisier than means of 50.
+    An epoch of 0.0 among fractions is one that was rounded to hundredths.
+    """
+    for places, least in (([p.step for p in points], 0.0), ([p.epoch for p in points], 0.005)):
+        known = [place for place in places if place is not None]
+        ahead = [b - a for a, b in pairwise(known) if b > a]
+        if len(known) == len(points) and ahead:
+            usual = median(ahead)
+            first = known[0] or (least if usual < 1 else 0.0)
+            return max(1.0, usual / first) if first > 0 else 1.0
+    return 1.0
+
+
 def noise(values: Sequence[float]) -> float:
     """The standard deviation of the noise around a trend: from how far each value lies off the line between its
     neighbours (T. Gasser, L. Sroka, C. Jennen-Steinmetz, Biometrika 73, 1986), by the median of these, so that jumps

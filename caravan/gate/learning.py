@@ -6,7 +6,19 @@ from functools import partial
 from statistics import median
 from typing import Final
 
-from caravan.gate.courses import MEDIAN_COST, STEPS, Point, above, begins_late, course, noise, smooth, told
+from caravan.gate.courses import (
+    MEDIAN_COST,
+    STEPS,
+    Course,
+    Point,
+    above,
+    begins_late,
+    course,
+    first_window,
+    noise,
+    smooth,
+    told,
+)
 from caravan.gate.known import Known, check, finite
 from caravan.gate.naming import counts, essence, is_loss, measures, of_training
 from caravan.values.evaluation import CheckKind, GateCheck, GateVerdict
@@ -112,7 +124,7 @@ def _logged(known: Known) -> GateCheck:
         text = f"{name} is known from a later part of the training only: where it began is not known"
         return check(kind, GateVerdict.UNKNOWN, text, metric=name, value=points[-1].value)
     values = [point.value for point in points]
-    found = None if late else _never_below(name, values)
+    found = None if late else _never_below(name, points)
     if found is None and len(points) < _LEAST:
         text = f"{len(points)} values of {name or 'a training loss'} were logged: too few to judge by"
         return check(kind, GateVerdict.UNKNOWN, text, metric=name)
@@ -124,28 +136,31 @@ def _logged(known: Known) -> GateCheck:
     return found.model_copy(update={"verdict": GateVerdict.LOOK, "text": text})
 
 
-def _never_below(name: str, values: Sequence[float]) -> GateCheck | None:
+def _never_below(name: str, points: Course) -> GateCheck | None:
     """A loss whose every later value lies above its first: a rate that is far too high throws a model off within its
     first steps, and what follows may even fall again without ever coming back. None where that is not so.
 
     It diverged where its end lies above the first value by a fifth and by four standard errors; the noise is that of
     the logarithms, since a loss that blew up is noisy in proportion to itself. It also did where every later value is
-    above three times the first, or where the end is and too few values are known for their noise to be told. Of few
-    values a person looks at any that never got below the first.
+    above three times the first, or where the end is and too few values are known for their noise to be told. A person
+    looks at few values that never got below the first, and where only the noise of the first may explain it: it may be
+    of one batch where the later ones are means of many.
     """
+    values = [point.value for point in points]
     if len(values) < 2 or values[0] <= 0 or min(values[1:]) <= values[0]:
         return None
     first, later = values[0], values[1:]
     end = later[-max(1, len(later) // 3) :]
     level = median(end)
     told_of = partial(check, CheckKind.LEARNT, metric=name, value=level, base=first, limit=first)
-    error = noise([math.log(value) for value in later]) * math.sqrt(1 + MEDIAN_COST**2 / len(end))
+    spread, window = noise([math.log(value) for value in later]), first_window(points)
+    even, own = (spread * math.sqrt(times + MEDIAN_COST**2 / len(end)) for times in (1.0, window))
     rise = math.log(level / first)
-    known = len(values) >= _LEAST and rise > 2 * _SURE * error and level > (1 + _ROSE) * first
+    enough = len(values) >= _LEAST and level > (1 + _ROSE) * first
     far = min(later) > _FAR * first or (len(values) < _LEAST and level > _FAR * first)
-    if known or far:
+    if far or (enough and rise > 2 * _SURE * own):
         return told_of(GateVerdict.FAIL, f"{name} rose from {told(first)} to {told(level)}{_DIVERGED}")
-    if len(values) < _LEAST:
+    if len(values) < _LEAST or (enough and rise > 2 * _SURE * even):
         text = f"{name} went from {told(first)} to {told(values[-1])} and never got below where it began"
         return told_of(GateVerdict.LOOK, text)
     return None

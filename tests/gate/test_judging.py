@@ -432,6 +432,20 @@ def test_a_first_value_that_is_low_by_chance_is_no_divergence() -> None:
     assert one(gate(epochs(loss=noisy)), CheckKind.LEARNT).verdict is not FAIL
 
 
+@pytest.mark.parametrize("place", ["step", "epoch"])
+def test_a_first_value_of_one_batch_is_not_held_against_means_of_many(place: str) -> None:
+    """As transformers logs with `logging_first_step`: the first value is of one step, each later one the mean of 50."""
+    means = [1.12, 1.1, 1.105, 1.09, 1.095, 1.08, 1.085, 1.07, 1.075, 1.06]
+    steps = [1, *range(50, 550, 50)]
+    shown = [float(n) if place == "step" else round(n / 300, 2) for n in steps]
+    rows = [{place: at, "loss": loss} for at, loss in zip(shown, [0.85, *means], strict=True)]
+    assert one(gate(rows), CheckKind.LEARNT).verdict is LOOK
+    alike = [{place: float(n), "loss": loss} for n, loss in enumerate([0.85, *means], 1)]
+    assert one(gate(alike), CheckKind.LEARNT).verdict is FAIL
+    thrown_off = [{place: at, "loss": loss} for at, loss in zip(shown, [0.85, *(4 * x for x in means)], strict=True)]
+    assert one(gate(thrown_off), CheckKind.LEARNT).verdict is FAIL
+
+
 def test_a_training_that_went_on_is_not_held_against_its_first_value() -> None:
     assert one(gate(epochs(loss=[2.3, 60.0]), whole=False), CheckKind.LEARNT).verdict is UNKNOWN
 

@@ -142,6 +142,21 @@ def test_what_is_no_utf_8_no_json_no_row(tmp_path: Path) -> None:
         load(str(tmp_path / "e.jsonl.gz"))
     with refused("malformed", write(tmp_path / "f.xlsx", "")):
         load(str(tmp_path / "f.xlsx"))
+    damaged = gzip.compress(b"")[:10] + b"\x07" + bytes(20)  # a block of a type that there is not
+    (tmp_path / "g.jsonl.gz").write_bytes(damaged)
+    with refused("malformed", tmp_path / "g.jsonl.gz"):
+        load(str(tmp_path / "g.jsonl.gz"))
+
+
+def test_half_a_character_is_refused_where_it_stands(tmp_path: Path) -> None:
+    """As a text is that was cut within an emoji: no tokenizer takes it."""
+    load = part("shared.data").load
+    whole = '{"text": "\\ud83d\\ude00 smile"}\n'
+    assert load(str(write(tmp_path / "a.jsonl", whole))).rows[0].values == {"text": "\U0001f600 smile"}
+    with refused("malformed", write(tmp_path / "b.jsonl", whole + '{"messages": [{"content": "cut \\uD83D"}]}\n'), 2):
+        load(str(tmp_path / "b.jsonl"))
+    with refused("malformed", write(tmp_path / "c.json", '[{"text": "\\ude00"}]')):
+        load(str(tmp_path / "c.json"))
 
 
 def test_lists_lines_and_paragraphs(tmp_path: Path) -> None:

@@ -13,7 +13,11 @@ from shared.trainer import Whole
 
 
 class ClassTrainer(Reloading, Whole, Trainer):
-    """A Trainer whose loss weighs labels: cross-entropy, with smoothing, the mean over the samples of a step."""
+    """A Trainer whose loss weighs labels: cross-entropy, with smoothing, the mean over the samples of a step.
+
+    torch's own mean divides by the sum of a batch's weights: of a single sample nothing would be left of its weight, so
+    that a smaller micro-batch with as many more steps for an update would be another training.
+    """
 
     loss_is_scaled_for_ga = False
 
@@ -30,7 +34,8 @@ class ClassTrainer(Reloading, Whole, Trainer):
         outputs = model(**{name: value for name, value in inputs.items() if name != "labels"})
         logits = outputs.logits.float()
         weights = self._weights.to(logits.device) if self._weights is not None else None
-        loss = torch.nn.functional.cross_entropy(logits, labels, weight=weights, label_smoothing=self._smoothing)
+        told = {"weight": weights, "label_smoothing": self._smoothing, "reduction": "none"}
+        loss = torch.nn.functional.cross_entropy(logits, labels, **told).mean()
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def prediction_step(

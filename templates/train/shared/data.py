@@ -10,6 +10,7 @@ import io
 import json
 import random
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from shared.files import digest_files
 from shared.refusals import Refused
 
 HELD_OUT = frozenset(("test", "valid", "validation", "eval", "dev", "val", "holdout"))
+HALVED = "half a character, as where a text was cut within an emoji: take it out"
+_ESCAPED = re.compile(r"\\u[dD]")  # a surrogate may be written so, `\ud83d`
 HUB = re.compile(r"(?:hub:)?(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<split>[\w.-]+))?")
 
 
@@ -96,6 +99,8 @@ def _read(source: str, files: Sequence[Path]) -> Rows:
             raise Refused("missing", f"can't be read: {error.strerror or error}", path) from error
         except EOFError as error:
             raise Refused("malformed", "the compressed file ends too early", path) from error
+        except zlib.error as error:
+            raise Refused("malformed", "the compressed file is damaged", path) from error
     if not rows:
         raise Refused("empty", "there is no row in it", source)
     return Rows(source, rows, tuple(map(str, files)), digest_files(files))
@@ -122,6 +127,8 @@ def _jsonl(path: Path) -> Iterator[Row]:
             raise Refused("malformed", f"no JSON: {_told(error)}", path, number) from error
         if not isinstance(values, dict):
             raise Refused("malformed", "a row is no object with named columns", path, number)
+        if _ESCAPED.search(line) and _halved(values):
+            raise Refused("malformed", HALVED, path, number)
         yield Row(values, str(path), number)
 
 
@@ -139,10 +146,22 @@ def _json(path: Path) -> Iterator[Row]:
     if isinstance(document, dict):
         lists = [v for v in document.values() if isinstance(v, list)]
         document = lists[0] if len(lists) == 1 else [document]
+    escaped = _ESCAPED.search(text) is not None
     for number, values in enumerate(document if isinstance(document, list) else [], 1):
         if not isinstance(values, dict):
             raise Refused("malformed", f"row {number} is no object with named columns", path)
+        if escaped and _halved(values):
+            raise Refused("malformed", f"row {number}: {HALVED}", path)
         yield Row(values, str(path))
+
+
+def _halved(values: Any) -> bool:
+    """Whether there is half a surrogate pair in what was read, which no tokenizer takes."""
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _told(error: Exception) -> str:

@@ -221,6 +221,51 @@ def test_its_evaluation_is_of_what_its_training_held_out(
     assert found.canary is None
 
 
+@pytest.mark.parametrize("name", ["text-classification", "image-classification"])
+def test_the_trained_model_is_gone_when_its_base_is_loaded(
+    name: str, trainings: Trainings, whole: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "judge.py").write_text(
+        "import gc, runpy, sys\n"
+        "folder = sys.argv.pop(1)\n"
+        "sys.path.insert(0, folder)\n"
+        "import shared.judged_classes as parts\n"
+        "from transformers import PreTrainedModel\n"
+        "find = parts.base_classifier\n"
+        "def counted(*given):\n"
+        "    gc.collect()\n"
+        "    print('models', sum(isinstance(one, PreTrainedModel) for one in gc.get_objects()))\n"
+        "    return find(*given)\n"
+        "parts.base_classifier = counted\n"
+        "runpy.run_path(folder + '/evaluate.py', run_name='__main__')\n"
+    )
+    words = [trainings.rendered(name), "--model", whole(name) / "model"]
+    done = trainings.case(tmp_path, "judge.py", *words)
+    assert done["rc"] == 0, done["err"]
+    assert done["out"].splitlines()[0] == "models 0"
+
+
+def test_the_weight_of_a_label_does_not_depend_on_the_micro_batch(
+    trainings: Trainings, small: Path, tmp_path: Path
+) -> None:
+    """What runs out of memory goes on with a smaller one and as many more steps: it must be the same training."""
+    config = read(small / "bert" / "config.json")
+    shutil.copytree(small / "bert", tmp_path / "bert")
+    still = {**config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (tmp_path / "bert" / "config.json").write_text(json.dumps(still))
+    told = []
+    for micro, steps in ((8, 1), (1, 8)):
+        words = ["--model", tmp_path / "bert", "--data", small / "texts.jsonl", "--class-weights", "balanced"]
+        words += ["--micro-batch", micro, "--grad-accum", steps, "--max-steps", 3, "--eval-fraction", 0]
+        output = tmp_path / str(micro)
+        done = trainings.run("text-classification", "train.py", *words, "--output-dir", output)
+        assert done["rc"] == 0, done["err"]
+        told.append([(row["loss"], row["grad_norm"]) for row in lines(output)])
+    assert len(told[0]) == 3
+    for once, often in zip(*told, strict=True):
+        assert often == pytest.approx(once, rel=1e-3)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_broken_model_gives_one_answer_and_its_fixed_set_got_worse(
     name: str, trainings: Trainings, small: Path, whole: Callable[[str], Path], tmp_path: Path

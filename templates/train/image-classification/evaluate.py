@@ -53,7 +53,9 @@ def measure(args: Any, settings: Any) -> dict[str, Any]:
         return needed(rows, "label", LABEL, given)
 
     sets = Classes(args, settings, labels, source, column, lambda row: key_of_image(row, given))
-    return sets.judged(model, lambda: base_classifier(Auto, args, labels), logits)
+    trained = [model]
+    del model  # nothing else must hold it
+    return sets.judged(trained.pop, lambda: base_classifier(Auto, args, labels), logits)
 
 
 def main() -> int:

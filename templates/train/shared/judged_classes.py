@@ -74,8 +74,13 @@ class Classes:
         if "held_out" not in self.sets:
             note("nothing was held out: it is judged on what it learned from alone")
 
-    def judged(self, model: Any, base: Any, logits: Logits) -> dict[str, Any]:
-        """The parts of the result. `base` gives a classifier of the same labels to compare with, or None."""
+    def judged(self, tuned: Callable[[], Any], base: Callable[[], Any], logits: Logits) -> dict[str, Any]:
+        """The parts of the result. `base` gives a classifier of the same labels to compare with, or None.
+
+        `tuned` hands the trained model over for good: it is gone when the base is loaded, so that a GPU need not hold
+        both.
+        """
+        model = tuned()
         said = {name: logits(model, rows) for name, rows in self.sets.items()}
         del model
         free()

@@ -74,7 +74,9 @@ def main() -> int:
         return said(asked, tokenizer, samples, args.micro_batch)
 
     sets = Classes(args, settings, labels, source, lambda rows: needed(rows, "label", LABEL, given), key)
-    found = sets.judged(model, lambda: base_classifier(Auto, args, labels), logits)
+    trained = [model]
+    del model  # nothing else must hold it
+    found = sets.judged(trained.pop, lambda: base_classifier(Auto, args, labels), logits)
     return tell(args, result("text-classification", args, **found))
 
 

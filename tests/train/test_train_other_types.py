@@ -221,6 +221,23 @@ def test_its_evaluation_is_of_what_its_training_held_out(
     assert found.canary is None
 
 
+def test_an_encoder_is_judged_as_it_pools_however_it_is_named(
+    trainings: Trainings, small: Path, whole: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """A model without its training's run.json tells how it pools by itself; a job names it by CARAVAN_MODEL."""
+    model = shutil.copytree(whole("embeddings") / "model", tmp_path / "model")
+    pooling = read(model / "1_Pooling" / "config.json")
+    first = {**pooling, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    (model / "1_Pooling" / "config.json").write_text(json.dumps(first))
+    told = []
+    for how in ({"argv": ["--model", str(model)]}, {"environment": {"CARAVAN_MODEL": str(model)}}):
+        words = [*how.get("argv", ()), "--data", small / "pairs.csv"]
+        done = trainings.run("embeddings", "evaluate.py", *words, environment=how.get("environment", {}))
+        assert done["rc"] == 0, done["err"]
+        told.append(json.loads(done["out"].splitlines()[-1])["held_out"]["tuned"])
+    assert told[0] == told[1]
+
+
 @pytest.mark.parametrize("name", ["text-classification", "image-classification"])
 def test_the_trained_model_is_gone_when_its_base_is_loaded(
     name: str, trainings: Trainings, whole: Callable[[str], Path], tmp_path: Path

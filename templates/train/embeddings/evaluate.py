@@ -5,6 +5,7 @@ Without `--data` it is measured on what the training held out. Prints an `Evalua
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -118,7 +119,7 @@ def main() -> int:
     parser.add_argument("--anchor-prefix", default=None)
     parser.add_argument("--positive-prefix", default=None)
     args = parser.parse_args()
-    folder = Path(args.model or ".")
+    folder = Path(args.model or os.environ.get("CARAVAN_MODEL") or ".")
     pool = read_json(folder / "1_Pooling" / "config.json") or {}
     length = (read_json(folder / "sentence_bert_config.json") or {}).get("max_seq_length")
     own = {"pooling": "cls" if pool.get("pooling_mode_cls_token") else "mean", "max_len": length or 128}

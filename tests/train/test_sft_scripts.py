@@ -349,6 +349,21 @@ def test_no_room_and_no_permission_have_lines_of_their_own(tmp_path: Path) -> No
         files.usable_output(str(write(tmp_path / "file", "") / "out"))
 
 
+def test_the_room_for_an_adapter_is_counted_by_its_rank(tmp_path: Path) -> None:
+    """A twentieth of a large model would be far more than is written, and more than many disks have."""
+    header = json.dumps({"a.weight": {"dtype": "BF16", "shape": [3_000_000, 2_000_000], "data_offsets": [0, 0]}})
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    assert part("shared.models").parameters_on_disk(str(tmp_path)) == 6 * 10**12
+    assert part("shared.models").adapter_parameters(str(tmp_path), 16) == 16 * 5 * 10**6
+    check = part("shared.course").check_disk
+    args = argparse.Namespace(model=str(tmp_path), method="lora", lora_rank=1, save_total_limit=1)
+    check(args, tmp_path)
+    with refused("disk_full", tmp_path):
+        check(argparse.Namespace(**{**vars(args), "method": "full"}), tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"cut")
+    check(argparse.Namespace(**{**vars(args), "method": "full"}), tmp_path)
+
+
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     files = part("shared.files")
     target = tmp_path / "model"

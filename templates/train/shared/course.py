@@ -10,7 +10,7 @@ from typing import Any
 from shared.files import check_room, read_json, usable_output, write_json
 from shared.hardware import gpu_peak, is_main, precision
 from shared.metrics import MetricLog
-from shared.models import parameters_on_disk
+from shared.models import adapter_parameters, parameters_on_disk
 from shared.records import write_card, write_done, write_run
 from shared.refusals import STOPPED
 from shared.resume import check_same, chosen, set_aside
@@ -61,11 +61,13 @@ def check_disk(args: argparse.Namespace, output: Path) -> None:
     """Raise Refused where there is no room for weights and checkpoints, as far as the model's size is known.
 
     Weights in fp32 take 4 bytes each, Adam's two moments 8 more in each checkpoint; one more is there while the oldest
-    goes. An adapter with its head is taken as a twentieth of its model.
+    goes. An adapter is counted by its rank; a head beside it is little.
     """
-    count = parameters_on_disk(args.model) if Path(args.model).is_dir() else None
+    if not Path(args.model).is_dir():
+        return
+    full = args.method == "full"
+    count = parameters_on_disk(args.model) if full else adapter_parameters(args.model, args.lora_rank)
     if count is not None:
-        count = count if args.method == "full" else count // 20
         check_room(output, count * (4 + 12 * (args.save_total_limit + 1)), "what is written")
 
 

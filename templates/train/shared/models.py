@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import struct
 import warnings
@@ -88,20 +89,26 @@ def refused_model(error: Exception, args: argparse.Namespace) -> Exception:
 
 def parameters_on_disk(folder: str) -> int | None:
     """How many parameters the safetensors files of a folder hold, by their headers alone. None: that can't be told."""
+    shapes = _shapes(folder)
+    return sum(map(math.prod, shapes)) or None
+
+
+def adapter_parameters(folder: str, rank: int) -> int | None:
+    """How many an adapter of that rank has at most: for each matrix in the folder's files, inputs and outputs times
+    the rank (Hu et al. 2021, arXiv 2106.09685). None: that can't be told.
+    """
+    return sum(rank * sum(shape) for shape in _shapes(folder) if len(shape) == 2) or None
+
+
+def _shapes(folder: str) -> list[list[int]]:
+    """The shapes of the tensors in the safetensors files of a folder; none where one of the files is damaged."""
+    found = []
     try:
-        return _counted(folder) or None
+        for path in Path(folder).glob("*.safetensors"):
+            with path.open("rb") as stream:
+                length = struct.unpack("<Q", stream.read(8))[0]
+                header = json.loads(stream.read(length))
+            found += [list(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"]
     except (OSError, ValueError, KeyError, struct.error):  # what is damaged shows when it is loaded
-        return None
-
-
-def _counted(folder: str) -> int:
-    total = 0
-    for path in Path(folder).glob("*.safetensors"):
-        with path.open("rb") as stream:
-            length = struct.unpack("<Q", stream.read(8))[0]
-            for name, tensor in json.loads(stream.read(length)).items():
-                count = 1
-                for size in tensor["shape"] if name != "__metadata__" else ():
-                    count *= size
-                total += count if name != "__metadata__" else 0
-    return total
+        return []
+    return found

@@ -6,9 +6,11 @@ from posixpath import basename, dirname, join, normpath
 from typing import Final
 
 from caravan.analysis.documents import Documented
-from caravan.analysis.options import Parser
+from caravan.analysis.notebooks import parameters_of
+from caravan.analysis.options import Parser, read_parameters
 from caravan.analysis.program_options import ENDINGS, program_parser
 from caravan.analysis.prompt import words_of
+from caravan.analysis.python import read_module
 from caravan.analysis.settings import named_files
 from caravan.analysis.sources import Sources
 from caravan.analysis.vocabulary import HYPERPARAMETERS, plain
@@ -29,6 +31,8 @@ def entry_parser(
     if path.endswith(".py"):
         own = sources.deep_parser(path)
         return own if knows(own) >= _FEW else _of_subcommand(path, entry_point, sources, own)
+    if path.endswith(".ipynb") and (cell := parameters_of(sources.text(path) or "")):
+        return read_parameters(read_module(path, cell))
     started = (d.path for d in commands if d.command.where.file == path and d.path and d.path != path)
     for inner in list(dict.fromkeys(p for p in started if p.endswith((".py", *ENDINGS))))[:_MAX_TRIED]:
         found = program_parser(inner, sources) if inner.endswith(ENDINGS) else sources.deep_parser(inner)

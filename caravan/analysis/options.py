@@ -60,12 +60,21 @@ def read_overrides(module: Module, resolver: Resolver) -> Iterator[FoundOption]:
     """The module's own constants, where it runs a file that sets them from `--name=value` words of the command line."""
     if not any(c.name == "exec" and _overrides(module, resolver, c.node) for c in module.calls):
         return
+    yield from _constants(module, "--")
+
+
+def read_parameters(cell: Module) -> Parser | None:
+    """What the cell of a notebook that is tagged `parameters` sets: papermill takes each as `name value`."""
+    options = tuple(islice(_constants(cell, ""), MAX_OPTIONS))
+    return Parser("notebook", options) if options else None
+
+
+def _constants(module: Module, dashes: str) -> Iterator[FoundOption]:
     for name, statement in module.constants.items():
         value = value_of(statement.value, module)
         if isinstance(value, bool | int | float | str) and not name.startswith("_"):
             comment = module.at(statement.lineno).text.partition("#")[2].strip()
-            kind = type(value).__name__
-            yield make(module, statement, (f"--{name}",), default=value, type=kind, help=comment)
+            yield make(module, statement, (dashes + name,), default=value, type=type(value).__name__, help=comment)
 
 
 def _overrides(module: Module, resolver: Resolver, node: ast.Call) -> bool:

@@ -5,6 +5,7 @@ It may be done again whenever an answer has changed the plan; what a person has 
 
 from caravan.planning.batches import settled_batch
 from caravan.planning.config_keys import repository_values
+from caravan.planning.environment_plan import notebook_changes
 from caravan.planning.lengths import length_changes
 from caravan.planning.processes import documented_processes, process_changes, process_notes
 from caravan.planning.program import documented_start, names_entry
@@ -16,6 +17,7 @@ from caravan.values.repo import RepoProfile
 def with_derived(plan: TrainingPlan, profile: RepoProfile, prompt: str) -> TrainingPlan:
     """The plan with what its GPUs, batch, epochs and the sentence's wishes make of the rest."""
     documented = documented_start(profile)
+    plan = apply_changes(plan, notebook_changes(plan))
     plan = apply_changes(plan, process_changes(plan, profile, documented))
     if plan.set_by("command") in STANDING and profile.entry_point and not names_entry(plan.command, profile):
         return plan  # another program: nothing is known of its options

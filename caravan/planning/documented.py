@@ -6,6 +6,7 @@ text work; it knows no plan.
 
 import re
 import shlex
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from caravan.planning.words import is_value
@@ -142,10 +143,12 @@ def read_command(text: str, launcher: Launcher | None = None, *, foreign: bool =
     if not words:
         return None
     local_rank = words[1:3] == ["-m", "torch.distributed.launch"] and not {"--use_env", "--use-env"} & set(words)
+    typed = words
     told, words = _told_launcher(words)
     if told is None:
         told = launcher or Launcher.CLI
     args, nproc = ([], None) if told not in {*DISTRIBUTED, Launcher.PYTHON, Launcher.BASH} else _launcher_args(words)
+    args = _of_papermill(typed) if told is Launcher.NOTEBOOK else args
     if words and words[0].endswith((".py", ".sh", ".ipynb")):
         words[0] = re.sub(r"^(?:\$\{?\w+\}?|\.\.\.)/", "", words[0])  # ${REPO}/train.py: the code's own directory
     words = _without_wiring(words) if told is Launcher.CLI else words
@@ -244,6 +247,8 @@ def _told_launcher(words: list[str]) -> tuple[Launcher | None, list[str]]:
             return Launcher.TORCHRUN, words[3:]
         if words[1:3] == ["-m", "accelerate.commands.launch"]:
             return Launcher.ACCELERATE, words[3:]
+        if words[1:3] == ["-m", "papermill"]:
+            return Launcher.NOTEBOOK, _notebook(words[3:])
         return Launcher.PYTHON, words[1:]
     if first == "accelerate" and words[1:2] == ["launch"]:
         return Launcher.ACCELERATE, words[2:]
@@ -263,13 +268,26 @@ def _told_launcher(words: list[str]) -> tuple[Launcher | None, list[str]]:
 
 def _notebook(words: list[str]) -> list[str]:
     """A papermill command's notebook and its parameters as `name=value`."""
-    book, found, n = words[:1], list[str](), 1
+    book, found, n = [w for w in words if w.endswith(".ipynb")][:1] or words[:1], list[str](), 0
     while n < len(words):
         if words[n] in ("-p", "-r", "--parameters", "--parameters_raw") and n + 2 < len(words):
             found.append(f"{words[n + 1]}={words[n + 2]}")
             n += 2
         n += 1
     return [*book, *found]
+
+
+def _of_papermill(typed: list[str]) -> list[str]:
+    """papermill's own options that a job keeps: kernel and directory. Its kernel stands where it was started; that of
+    Jupyter's tools in the notebook's directory, which needs no word.
+    """
+    if "papermill" not in (typed[0].rsplit("/", 1)[-1], *typed[2:3]):
+        return []
+    long = {"-k": "--kernel", "--kernel": "--kernel", "--cwd": "--cwd"}
+    kept = {long[word]: value for word, value in pairwise(typed) if word in long}
+    if "/" in next((word for word in typed if word.endswith(".ipynb")), ""):
+        kept.setdefault("--cwd", ".")
+    return [word for pair in kept.items() for word in pair]
 
 
 def _launcher_args(words: list[str]) -> tuple[list[str], int | None]:

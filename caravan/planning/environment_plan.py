@@ -20,6 +20,7 @@ from caravan.values.plan import STANDING, Author, PlanChange, TrainingPlan
 from caravan.values.repo import Launcher, RepoProfile
 
 _SHOWN: Final = 6
+_FOR_NOTEBOOKS: Final = ("papermill", "ipykernel")
 _MOST_EXCLUDED: Final = 30
 
 
@@ -44,8 +45,6 @@ def setup_values(profile: RepoProfile, launcher: Launcher) -> dict[str, tuple[Js
         if files[1:]:
             found["setup.further_requirements"] = list(files[1:]), "installed together with the first"
     lines = list(_lines(environment))
-    if launcher is Launcher.NOTEBOOK and not any(requirement_name(x.line) == "papermill" for x in lines):
-        lines.append(Line("papermill", "starts the notebook"))
     if lines:
         found["setup.pip"] = [x.line for x in lines], "; ".join(f"{x.line}: {x.why}" for x in lines)
     return found
@@ -71,10 +70,20 @@ def _by_names(profile: RepoProfile, launcher: Launcher) -> dict[str, tuple[Json,
         found["setup.requirements"] = requirements, "the repository's requirements"
     packaged = any(f in ("pyproject.toml", "setup.py", "setup.cfg") for f in profile.dependency_files)
     pip = ["."] if packaged and (launcher is Launcher.CLI or requirements is None) else []
-    pip += ["papermill"] if launcher is Launcher.NOTEBOOK else []
     if pip:
         found["setup.pip"] = list(pip), "what the launcher needs"
     return found
+
+
+def notebook_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
+    """What runs a notebook is installed with it: papermill, and the kernel that it asks to run the cells."""
+    known = {requirement_name(line) for line in plan.setup.pip}
+    lines = [name for name in _FOR_NOTEBOOKS if name not in known]
+    if plan.launch.launcher is not Launcher.NOTEBOOK or not lines or plan.set_by("setup.pip") in STANDING:
+        return ()
+    before = plan.provenance["setup.pip"].why if "setup.pip" in plan.provenance else ""
+    why = "; ".join(filter(None, (before, f"{' and '.join(lines)}: run the notebook")))
+    return (PlanChange(path="setup.pip", value=[*plan.setup.pip, *lines], by=Author.REPOSITORY, why=why),)
 
 
 def base_image(

@@ -44,8 +44,7 @@ def launch_words(plan: TrainingPlan) -> tuple[str, ...]:
     if kind is Launcher.BASH:
         return ("bash", *launch.args, *words)
     if kind is Launcher.NOTEBOOK:
-        done = f"{output_dir(plan)}/{words[0].rsplit('/', 1)[-1]}"
-        return ("python", "-m", "papermill", words[0], done, *_papermill(words[1:]))
+        return ("python", "-m", "papermill", *_papermill(words, output_dir(plan), launch.args))
     return words
 
 
@@ -103,10 +102,16 @@ def _configured(args: tuple[str, ...]) -> bool:
     return any(a.startswith(("--config_file", "--use_fsdp", "--use_deepspeed", "--multi_gpu")) for a in args)
 
 
-def _papermill(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Notebook parameters: `name=value` becomes papermill's `-p name value`; its own options stay."""
-    found: list[str] = []
-    for word in words:
+def _papermill(words: tuple[str, ...], outputs: str, args: tuple[str, ...]) -> tuple[str, ...]:
+    """papermill's words. What the cells print goes to the log, line by line. The kernel is that of the environment,
+    whatever its author's was called, and stands in the notebook's directory, as it does in Jupyter. Parameters,
+    `name=value`, become `-p name value`; papermill's own options stay.
+    """
+    book, given = words[0], list(args)
+    for word in words[1:]:
         name, joined, value = word.partition("=")
-        found += ["-p", name, value] if joined and name.isidentifier() else [word]
-    return tuple(found)
+        given += ["-p", name, value] if joined and name.isidentifier() else [word]
+    folder, _, name = book.rpartition("/")
+    kernel = [] if {"-k", "--kernel"} & set(given) else ["-k", "python3"]
+    place = ["--cwd", folder] if folder and "--cwd" not in given else []
+    return (book, f"{outputs}/{name}", "--log-output", "--no-progress-bar", *kernel, *place, *given)

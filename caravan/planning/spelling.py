@@ -82,6 +82,8 @@ def switch(option: ScriptOption, style: str | None) -> str:
     if option.switch == "pair" or (style in _PAIRED and flag.startswith("--")):
         return f"{flag}|{denied(flag)}"
     if not flag.startswith("-"):
+        if style == "notebook":  # papermill knows these spellings alone
+            return f"{flag}=True|{flag}=False"
         return f"{flag} True|{flag} False" if style == "yacs" else f"{flag}=true|{flag}=false"
     joined = style in ("constants", "fire", "absl")
     if style in _TYPED or style in ("argparse", "click"):

@@ -5,7 +5,11 @@ import json
 import pytest
 
 from caravan.analysis import analyze
+from caravan.analysis.notebooks import parameters_of
 from caravan.planning.command import read_command
+from caravan.planning.flags import known_flags
+from caravan.planning.launchers import launch_words
+from caravan.values.plan import Author, Launch, PlanChange, TrainingPlan, apply_changes
 from caravan.values.repo import Launcher
 from tests.analysis.repositories import LOOP, opened, profile_of, script
 
@@ -261,6 +265,38 @@ def test_a_notebook_only(tmp_path):
     assert (profile.entry_point, profile.launcher) == ("play.ipynb", Launcher.NOTEBOOK)
     assert profile.framework == "pytorch"
     assert any("bad.ipynb" in n for n in profile.notes)
+
+
+def test_the_parameters_of_a_notebook_are_its_options(tmp_path):
+    tagged = {"tags": ["parameters"]}
+    cells = [
+        {"cell_type": "code", "source": "import torch\nother = 5"},
+        {
+            "cell_type": "code",
+            "metadata": tagged,
+            "source": ["epochs = 3  # passes\n", "use_lora = True\n", "_x = 1\n"],
+        },
+        {"cell_type": "code", "metadata": tagged, "source": "late = 1"},
+        {"cell_type": "code", "source": "loss.backward()\noptimizer.step()"},
+    ]
+    profile = profile_of(tmp_path, {"play.ipynb": json.dumps({"cells": cells})})
+    assert profile.cli_style == "notebook"
+    assert [(o.flag, o.default, o.type, o.help) for o in profile.options] == [
+        ("epochs", 3, "int", "passes"),
+        ("use_lora", True, "bool", ""),
+    ]
+    flags = known_flags(profile)
+    assert (flags["training.epochs:int"], flags["training.method=lora"]) == ("epochs", "use_lora=True|use_lora=False")
+    launch = Launch(launcher=Launcher.NOTEBOOK)
+    plan = TrainingPlan(goal="g", command=("play.ipynb",), launch=launch, flags=flags)
+    asked = apply_changes(plan, [PlanChange(path="training.epochs", value=5, by=Author.USER)])
+    assert launch_words(asked)[-3:] == ("-p", "epochs", "5")
+
+
+@pytest.mark.parametrize("about", [None, [], {"tags": "parameters"}, {"tags": [1]}, {"tags": None}])
+def test_tags_of_any_shape_are_read(about):
+    cell = {"cell_type": "code", "metadata": about, "source": "epochs = 3"}
+    assert not parameters_of(json.dumps({"cells": [cell, 3]}))
 
 
 def test_a_script_goes_before_a_notebook(tmp_path):

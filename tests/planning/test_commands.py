@@ -59,6 +59,10 @@ def test_activations_computed_anew_have_many_names(flag: str) -> None:
         ("./run.sh", "bash", (), ("./run.sh",), None),
         ("litgpt finetune m --out_dir o", "cli", (), ("litgpt", "finetune", "m", "--out_dir", "o"), None),
         ("papermill nb.ipynb out.ipynb", "notebook", (), ("nb.ipynb",), None),
+        ("papermill -k py3 nb.ipynb out.ipynb -p lr 1", "notebook", ("--kernel", "py3"), ("nb.ipynb", "lr=1"), None),
+        ("papermill a/nb.ipynb out.ipynb", "notebook", ("--cwd", "."), ("a/nb.ipynb",), None),
+        ("python -m papermill a/nb.ipynb o.ipynb --cwd a", "notebook", ("--cwd", "a"), ("a/nb.ipynb",), None),
+        ("jupyter nbconvert --execute a/nb.ipynb", "notebook", (), ("a/nb.ipynb",), None),
     ],
 )  # fmt: skip
 def test_documented_commands_are_taken_apart(
@@ -171,8 +175,12 @@ def test_launchers(launch: Launch, wanted: str) -> None:
 
 def test_a_notebook_is_run_into_the_outputs() -> None:
     plan = bare_plan("nb/train.ipynb", "lr=0.1", launch=Launch(launcher=Launcher.NOTEBOOK))
-    done = f"{OUTPUTS.location}/train.ipynb"
-    assert launch_words(plan) == ("python", "-m", "papermill", "nb/train.ipynb", done, "-p", "lr", "0.1")
+    words = launch_words(plan)
+    assert words[:5] == ("python", "-m", "papermill", "nb/train.ipynb", f"{OUTPUTS.location}/train.ipynb")
+    assert "--log-output" in words  # else nothing that its cells print is in the log
+    assert " ".join(words[-7:]) == "-k python3 --cwd nb -p lr 0.1"
+    own = Launch(launcher=Launcher.NOTEBOOK, args=("--kernel", "ir", "--cwd", "."))
+    assert " ".join(launch_words(bare_plan("nb/train.ipynb", launch=own))[-4:]) == "--kernel ir --cwd ."
 
 
 def test_places_for_outputs() -> None:

@@ -12,10 +12,12 @@ from caravan.planning.base_images import choose_image, newest_python
 from caravan.planning.cluster_fit import driver_constraints, takers
 from caravan.planning.conflicts import conflicts, satisfiable
 from caravan.planning.cuda import OLDEST_DRIVER, TOOLKIT_DRIVER, TORCH, cuda_need, newest_torch_for
+from caravan.planning.derived import with_derived
 from caravan.planning.draft import draft_plan
 from caravan.planning.environment_plan import environment_warnings
 from caravan.planning.environments import environment_words
 from caravan.planning.jobspec import to_job_spec
+from caravan.values.distributions import requirement_name
 from caravan.values.environment import (
     BaseImage,
     CudaSign,
@@ -28,7 +30,7 @@ from caravan.values.environment import (
 )
 from caravan.values.job import ClusterFacts, NodeFacts
 from caravan.values.places import SourceLine
-from caravan.values.plan import Author, TrainingPlan
+from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
 from tests.planning.scenes import ARCHIVE, OUTPUTS, TEMPLATES, llm_profile, node, nomad, request
 
 A100, T4 = ("NVIDIA A100-SXM4-80GB", 81920, 1), ("Tesla T4", 15360, 1)
@@ -83,6 +85,28 @@ def test_files_packages_and_what_is_missing_with_their_reasons() -> None:
     assert "README.md:9" in why
     assert "train.py:3 imports yaml" in why
     assert environment_words(plan)[:2] == ("--file=requirements.txt", "--file=requirements-train.txt")
+
+
+@pytest.mark.parametrize(
+    "environment", [None, env("torch==2.6.0"), env(pip=(Wanted(line="papermill>=2", where=at(9)),))]
+)
+def test_what_runs_a_notebook_is_installed_with_it_whoever_named_it(environment: RepoEnvironment | None) -> None:
+    profile = llm_profile(environment=environment, entry_point=None, launch_command=None, launcher="none")
+    named = (
+        PlanChange(path="command", value=["a.ipynb"], by=Author.USER),
+        PlanChange(path="launch.launcher", value="notebook", by=Author.USER),
+    )
+    facts = nomad(gpu_node("a", "570.86.15"))
+    drafted = draft_plan(profile, request(), facts, code=ARCHIVE, outputs=OUTPUTS, image=None, images=IMAGES)
+    plan = with_derived(apply_changes(drafted, named), profile, "")  # as an answer
+    assert {requirement_name(line) for line in plan.setup.pip} == {"papermill", "ipykernel"}
+    own = request(
+        sets=(
+            *named,
+            PlanChange(path="setup.pip", value=["x"], by=Author.USER),
+        )
+    )
+    assert draft_plan(profile, own, facts, code=ARCHIVE, outputs=OUTPUTS, image=None, images=IMAGES).setup.pip == ("x",)
 
 
 def test_an_unknown_import_is_told_and_not_guessed() -> None:

@@ -15,7 +15,7 @@ from caravan.diagnosis.sign import NOT_ENDED
 from caravan.planning.resume import done_share, goes_on, incompatible
 from caravan.values.base import Json, Value
 from caravan.values.errors import ClusterError
-from caravan.values.estimate import Alternative, Estimate, Range
+from caravan.values.estimate import Estimate
 from caravan.values.masking import mask
 from caravan.values.plan import TrainingPlan
 from caravan.values.run import Deployment, Outcome, OutcomeKind, Phase, RunEvent, Snapshot
@@ -139,23 +139,12 @@ def for_the_rest(estimate: Estimate, left: float) -> Estimate:
     told = f"{1 - left:.0%} of the training is in its last checkpoint: time and cost are of the rest"
     return estimate.model_copy(
         update={
-            "seconds": _part(estimate.seconds, left),
-            "cost_usd": _part(estimate.cost_usd, left),
+            "seconds": estimate.seconds.times(left) if estimate.seconds is not None else None,
+            "cost_usd": estimate.cost_usd.times(left) if estimate.cost_usd is not None else None,
             "assumptions": (told, *estimate.assumptions),
-            "alternatives": tuple(_rest_of(row, left) for row in estimate.alternatives),
+            "alternatives": tuple(row.part(left) for row in estimate.alternatives),
         }
     )
-
-
-def _rest_of(row: Alternative, share: float) -> Alternative:
-    """A plan of the table, of which that share is left; it takes up the same checkpoint."""
-    seconds = None if row.seconds is None else row.seconds * share
-    cost = None if row.cost_usd is None else row.cost_usd * share
-    return row.model_copy(update={"seconds": seconds, "cost_usd": cost})
-
-
-def _part(whole: Range | None, share: float) -> Range | None:
-    return None if whole is None else Range(low=whole.low * share, likely=whole.likely * share, high=whole.high * share)
 
 
 def used_up(plan: TrainingPlan, outcome: Outcome | None) -> str:

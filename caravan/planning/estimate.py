@@ -315,5 +315,4 @@ def _cost(seconds: Range | None, per_hour: float | None) -> Range | None:
         return None
     if seconds is None:
         return Range(low=0, likely=0, high=0)
-    low, likely, high = (per_hour * s / 3600 for s in (seconds.low, seconds.likely, seconds.high))
-    return Range(low=low, likely=likely, high=high)
+    return seconds.times(per_hour / 3600)

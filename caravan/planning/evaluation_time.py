@@ -9,7 +9,7 @@ from typing import Final
 
 from caravan.planning.evaluation_job import evaluation_estimate
 from caravan.planning.evaluation_place import apart
-from caravan.values.estimate import Alternative, Estimate, Range
+from caravan.values.estimate import Estimate, Range
 from caravan.values.plan import TrainingPlan
 
 _FORWARD: Final = 1 / 3
@@ -53,7 +53,7 @@ def with_evaluation(estimate: Estimate, plan: TrainingPlan) -> Estimate:
     known = estimate.model_copy(update={"evaluation_s": taken})
     own = evaluation_estimate(plan, known) if apart(plan) else None
     rate = own.usd_per_hour if own is not None else estimate.usd_per_hour
-    money = None if rate is None else _times(taken, rate / 3600)
+    money = None if rate is None else taken.times(rate / 3600)
     where = "a job of its own" if own is not None else "the job's last phase"
     told = f"time: evaluation about {taken.likely / 60:.0f} min, at most {taken.high / 60:.0f}, as {where}"
     if estimate.seconds is None:
@@ -63,23 +63,10 @@ def with_evaluation(estimate: Estimate, plan: TrainingPlan) -> Estimate:
             "seconds": _sum(estimate.seconds, taken),
             "cost_usd": _sum(estimate.cost_usd, money),
             "assumptions": (*estimate.assumptions, told),
-            "alternatives": tuple(_more(row, taken, money) for row in estimate.alternatives),
+            "alternatives": tuple(row.plus(taken, money) for row in estimate.alternatives),
         }
     )
 
 
-def _more(row: Alternative, taken: Range, money: Range | None) -> Alternative:
-    """A plan of the table with what is done behind the training: its likely time and cost are of the whole, too."""
-    seconds = None if row.seconds is None else row.seconds + taken.likely
-    cost = row.cost_usd if row.cost_usd is None or money is None else row.cost_usd + money.likely
-    return row.model_copy(update={"seconds": seconds, "cost_usd": cost})
-
-
 def _sum(one: Range | None, other: Range | None) -> Range | None:
-    if one is None or other is None:
-        return one
-    return Range(low=one.low + other.low, likely=one.likely + other.likely, high=one.high + other.high)
-
-
-def _times(one: Range, factor: float) -> Range:
-    return Range(low=one.low * factor, likely=one.likely * factor, high=one.high * factor)
+    return one if one is None or other is None else one.plus(other)

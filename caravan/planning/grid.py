@@ -285,10 +285,7 @@ def _point(ground: Ground, offer: GpuOffer, size: float, need: _Need) -> Point:
     time = run_time(trial, ground.shape, need.setting, kind, ground.data)
     rate = None if price is None else price * trial.resources.gpus * trial.launch.nodes / 3600
     update = None if rate is None or time.step_s is None else time.step_s.likely * rate
-    cost = None
-    if rate is not None and time.seconds is not None:
-        whole = time.seconds
-        cost = Range(low=whole.low * rate, likely=whole.likely * rate, high=whole.high * rate)
+    cost = None if rate is None or time.seconds is None else time.seconds.times(rate)
     return Point(offer, need.values, trial, need.gib, need.high, size, time, cost, update)
 
 

@@ -263,7 +263,7 @@ def _cost(seconds: Range | None, offer: Offer, gpus: int) -> Range | None:
     if seconds is None or offer.usd_per_hour is None:
         return None
     rate = offer.usd_per_hour * gpus / 3600
-    return Range(low=seconds.low * rate, likely=seconds.likely * rate, high=seconds.high * rate)
+    return seconds.times(rate)
 
 
 def _likely(found: Range, say: Callable[[float], str]) -> str:

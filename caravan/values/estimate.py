@@ -41,6 +41,14 @@ class Range(Value):
     likely: float = Field(ge=0)
     high: float = Field(ge=0)
 
+    def plus(self, other: "Range") -> "Range":
+        """Both together, of one unit."""
+        return Range(low=self.low + other.low, likely=self.likely + other.likely, high=self.high + other.high)
+
+    def times(self, factor: float) -> "Range":
+        """Each figure times a factor of at least 0: a part of it, or what it costs at a rate."""
+        return Range(low=self.low * factor, likely=self.likely * factor, high=self.high * factor)
+
 
 class Alternative(Value):
     """A plan that fits the cluster, beside others: what it needs, costs and gives up. None: not known.
@@ -71,6 +79,23 @@ class Alternative(Value):
             hourly += f", {self.cost_ratio:.2g} times the cost"
         faster = f"{self.speed:.2g} times as fast" if self.speed is not None and self.speed > 1.05 else ""
         return "; ".join(part for part in (self.text, cost, hourly, faster, self.gives_up) if part)
+
+    def part(self, share: float) -> "Alternative":
+        """Of a training of which that share is left."""
+        return self._taking(
+            None if self.seconds is None else self.seconds * share,
+            None if self.cost_usd is None else self.cost_usd * share,
+        )
+
+    def plus(self, taken: Range, money: Range | None) -> "Alternative":
+        """With what is done behind the training, whose cost may not be known: time and cost are of the whole, too."""
+        return self._taking(
+            None if self.seconds is None else self.seconds + taken.likely,
+            self.cost_usd if self.cost_usd is None or money is None else self.cost_usd + money.likely,
+        )
+
+    def _taking(self, seconds: float | None, cost_usd: float | None) -> "Alternative":
+        return self.model_copy(update={"seconds": seconds, "cost_usd": cost_usd})
 
 
 class Estimate(Value):

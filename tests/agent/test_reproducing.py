@@ -75,6 +75,20 @@ def test_the_plan_and_the_code_stand_though_the_repository_is_gone(world: World)
     assert after == before, "the original is never changed"
 
 
+def test_time_and_money_are_those_of_the_evaluation_as_well(world: World) -> None:
+    measured = (
+        PlanChange(path="evaluation.command", value=["judge"], by=Author.USER),
+        PlanChange(path="evaluation.where", value="phase", by=Author.USER),
+    )
+    record = world.start(sets=measured)
+    ended(world.drive(record))
+    repeat = again(world, record)
+    ended(world.drive(repeat))
+    one, other = world.state(record).need_estimate(), world.state(repeat).need_estimate()
+    assert one.evaluation_s is not None
+    assert other.evaluation_s == one.evaluation_s
+
+
 def test_it_goes_on_where_the_original_was_deleted_meanwhile(world: World) -> None:
     record = world.start()
     ended(world.drive(record))

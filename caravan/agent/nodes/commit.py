@@ -28,7 +28,7 @@ def estimate(state: RunState, context: Context) -> Update:
     plan, facts = state.need_plan(), context.facts()
     first = estimate_of(plan, state, context, as_seen=False)
     if state.request.reproduces is not None:  # its plan stands, whatever would be cheaper or safer now
-        return {"estimate": for_the_rest(first, left_of(state, plan))}
+        return {"estimate": with_evaluation(for_the_rest(first, left_of(state, plan)), plan)}
     # Never less than the formula says: it is a choice of the GPU.
     more = max(state.memory_beyond, first.learned_ratio or 1.0)
     allowed = within(facts, context.policies)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from posixpath import basename, normpath
 from typing import Final
 
-from caravan.analysis import training
 from caravan.analysis.data_calls import data_calls
 from caravan.analysis.entry import UNFILLED, Entry, last
 from caravan.analysis.findings import Found, Module
+from caravan.analysis.loaded import loads
 from caravan.analysis.models import mentioned
 from caravan.analysis.subjects import data_names, own_data, shared, short, tokens
 from caravan.values.base import Json
@@ -37,7 +37,11 @@ _NOT_OF_DATA: Final = frozenset(
     {"tokenizer", "checkpointer", "checkpoint", "checkpoints", "model", "teacher", "encoder"}
 )
 _FILE: Final = re.compile(r"(?i)\.(?:jsonl?|csv|tsv|txt|parquet|arrow|bin|npy|npz|h5|zip|gz|tar|pkl)$")
-_SETTING: Final = re.compile(r"(?i)config|requirements|license|version|vocab|package|readme")
+_NOT_TRAINED_ON: Final = re.compile(
+    r"(?i)(?:^|[/_.-])(?:val|valid|validation|test|tests|eval|dev|out|outputs?|results?|logs?|pred\w*|metrics?|https?:)"
+    r"(?:[/_.-]|$)"
+)
+_SETTING: Final = re.compile(r"(?i)config|conf\.|settings|hparams|requirements|license|version|vocab|package|readme")
 _NO_DATA: Final = re.compile(
     r"(?i)^(?:none|null|true|false|auto|train|test|validation|custom|dummy|json|-?\d[\d.e-]*|)$"
 )
@@ -70,7 +74,8 @@ def dataset(entry: Entry, model: str | None = None) -> Found:
 
 def _is_data(path: str, entry: Entry) -> bool:
     """Whether a file that the code opens is data of the repository."""
-    return normpath(path) in entry.paths and bool(_FILE.search(path)) and not _SETTING.search(path)
+    file = normpath(path)
+    return file in entry.paths - entry.configs.keys() and bool(_FILE.search(path)) and not _SETTING.search(path)
 
 
 def _played(entry: Entry, found: list[Found]) -> Found | None:
@@ -102,11 +107,19 @@ def _candidates(entry: Entry) -> Iterator[Found]:
     for module in (*entry.modules, *_targets(entry)):
         for name, where in data_calls(module):
             yield Found(name, 0.6, (where,))
-    for kind, sure in (("dataset", 0.6), ("file", 0.5)):
-        for module in entry.modules:
-            for k, text, where in training.loads(module):
-                if k == kind and (kind == "dataset" or _is_data(text, entry)):
-                    yield Found(text, sure, (where,))
+    yield from _loaded(entry)
+
+
+def _loaded(entry: Entry) -> Iterator[Found]:
+    """What the code loads: data sets, then files of the repository, then tables that it does not hold."""
+    found = [(module, row) for module in entry.modules for row in loads(entry, module)]
+    for kinds, sure in ((("dataset",), 0.6), (("file", "table"), 0.5)):
+        for _, (kind, text, where) in found:
+            if kind in kinds and (kind == "dataset" or _is_data(text, entry)):
+                yield Found(text, sure, (where,))
+    for module, (kind, text, where) in found:
+        if kind == "table" and module in entry.modules[:1] and not _NOT_TRAINED_ON.search(text):
+            yield Found(text, 0.45, (where,))
 
 
 def _made(entry: Entry) -> Iterator[Found]:

@@ -6,7 +6,7 @@ Order of trust: what the documented command gives, what its configurations say, 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from caravan.analysis.configs import pick
 from caravan.analysis.documents import Documented
@@ -36,6 +36,8 @@ class Entry:
     cwd: str = "."
     commands: Sequence[Documented] = ()
     sources: Sources | None = field(default=None, repr=False, compare=False)
+    loaded: dict[str, tuple[Any, ...]] = field(default_factory=dict, repr=False, compare=False)
+    """What `loaded.py` found in a module, kept for who asks next."""
 
     def option(self, *names: str) -> FoundOption | None:
         """The option with the first of these names that the parser has; a dotted option counts by its last part."""

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from posixpath import basename
 from typing import Final
 
-from caravan.analysis import training
 from caravan.analysis.entry import UNFILLED, Entry
 from caravan.analysis.findings import Found
+from caravan.analysis.loaded import loads
 from caravan.analysis.subjects import (
     closeness,
     data_names,
@@ -108,7 +108,7 @@ def _candidates(entry: Entry) -> Iterator[Found]:
             yield Found(_told(found), found.confidence - 0.1, found.evidence)
     near = entry.modules[:1]
     for module in entry.modules:
-        for kind, value, where in training.loads(module):
+        for kind, value, where in loads(entry, module):
             if kind == "model" and _is_model(Found(value), entry, bare=True):
                 sure = 0.6 if module in near or bare else 0.4
                 if sure > 0.5 or entry.launcher.value == "notebook":

@@ -72,10 +72,10 @@ def _imports(found: dict[type[ast.AST], list[Any]]) -> Iterator[Import]:
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.Assign | ast.AnnAssign]:
-    """Assignments at the top of the module (also below `if` and the main guard); the first one of a name counts."""
+    """Assignments at the top of the module (also below `if`, `with`, `try`); the first one of a name counts."""
     constants: dict[str, ast.Assign | ast.AnnAssign] = {}
     body = list(tree.body)
-    body += [inner for s in tree.body if isinstance(s, ast.If) for inner in s.body]
+    body += [inner for s in tree.body if isinstance(s, ast.If | ast.With | ast.Try) for inner in s.body]
     for statement in body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             constants.setdefault(statement.targets[0].id, statement)

@@ -130,28 +130,6 @@ def adapters(module: Module) -> Iterator[Finding]:
             yield "lora", module.at(function.lineno)
 
 
-def loads(module: Module) -> Iterator[tuple[str, str, SourceLine]]:
-    """(`model` or `dataset`, id or path, where) for literals given to `from_pretrained`, `load_dataset` and `open`."""
-    for call in module.calls:
-        first = call.node.args[0] if call.node.args else None
-        if call.last == "from_pretrained":
-            owner = call.name.split(".")[-2] if "." in call.name else ""
-            value = text_of(first or keyword(call.node, "pretrained_model_name_or_path"), module)
-            if value and not re.search(r"Tokenizer|Processor|Config|Scheduler", owner):
-                yield "model", value, module.at(call.line)
-        elif call.last in ("load_dataset", "load_dataset_builder"):
-            value = text_of(first or keyword(call.node, "path"), module)
-            if value in ("json", "csv", "text", "parquet", "imagefolder"):
-                value = text_of(keyword(call.node, "data_files", "data_dir"), module)
-            if value:
-                yield "dataset", value, module.at(call.line)
-        elif call.last in ("open", "read_csv", "read_parquet", "read_json", "loadtxt", "fromfile", "memmap"):
-            value = text_of(first, module)
-            mode = text_of(call.node.args[1], module) if call.last == "open" and len(call.node.args) > 1 else "r"
-            if value and (mode or "r").startswith("r"):
-                yield "file", value, module.at(call.line)
-
-
 def metrics(module: Module) -> Iterator[Finding]:
     """Names of metrics that the module logs: keys of logged dicts, names given to trackers, words in printed lines."""
     for call in module.calls:

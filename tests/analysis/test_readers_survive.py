@@ -4,11 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caravan.analysis import configs, dependencies, makefile, markdown, notebooks, prompt, shell
+from caravan.analysis.entry import Entry
 from caravan.analysis.hazards import module_hazards
+from caravan.analysis.loaded import loads
 from caravan.analysis.options import read_options
 from caravan.analysis.python import read_module, value_of
 from caravan.analysis.sources import Sources
-from caravan.analysis.training import adapters, environment_names, loads, metrics, training_signs
+from caravan.analysis.training import adapters, environment_names, metrics, training_signs
+from caravan.values.repo import Launcher
 
 PIECES = st.sampled_from(
     [
@@ -72,6 +75,50 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.text(max_size=300), st.lists(PIECES, max_size=25).map("".join))
 
 
+FOLLOWED = st.sampled_from(
+    [
+        *(
+            "a = b",
+            "b = a",
+            "a = a or b",
+            "class A(A):\n    b: A = field(default_factory=A)",
+            "a = A(a=b)",
+            "b = [a][0]",
+        ),
+        *(
+            "def f(a=b):\n    a = f(a)\n    return a",
+            "b = f(b)",
+            "a = json.load(open('x.json'))",
+            "b = a['b'].get(b, a)",
+        ),
+        *("AutoModel.from_pretrained(a.b.b)", "YOLO(f(f(a)))", "load_dataset(f'{a}/{b}')", "pd.read_csv(A.b / 'c')"),
+        "class C:\n    def __init__(self, a):\n        self.a = self.b\n        self.b = self.a\n        YOLO(self.a)",
+        *("from x import a", "from x import *", "import x", "YOLO(x.a)", "C(a)", "C(C(b).a)", "YOLO(C(1).b)"),
+    ]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(FOLLOWED, max_size=12).map("\n".join))
+def test_code_that_leads_in_circles_is_followed_to_an_end(text):
+    sources = Sources(["x.py", "x.json"], {"x.py": text, "x.json": '{"b": {"b": ["org/model"]}}'}.get)
+    assert all(row.value for row in loads(_entry(sources, "x.py"), sources.module("x.py")))
+
+
+def _entry(sources, path):
+    return Entry(
+        launcher=Launcher.PYTHON,
+        modules=(sources.module(path),),
+        options=(),
+        documented=None,
+        configs={},
+        packages=frozenset(),
+        wishes=prompt.read_prompt(""),
+        paths=sources.paths,
+        sources=sources,
+    )
+
+
 @settings(max_examples=80, deadline=None)
 @given(TEXTS)
 def test_python_never_raises(text):
@@ -80,8 +127,9 @@ def test_python_never_raises(text):
     assert sources.module("x.py") == module or module.error is None
     assert bool(sources.notes) == (module.error is not None)
     read_options(module)
-    list(loads(module)), list(metrics(module)), list(environment_names(module)), list(module_hazards(module))
+    list(metrics(module)), list(environment_names(module)), list(module_hazards(module))
     training_signs(module), list(adapters(module))
+    assert all(row.value for row in loads(_entry(sources, "x.py"), sources.module("x.py")))
     for constant in module.constants.values():
         value_of(constant.value, module)
 

@@ -34,7 +34,8 @@ _EVENTS: Final = 30
 _ANSWER: Final = 800  # characters of what a cluster answered
 _ANSWERS: Final = 10  # lines of it
 _PRINTED: Final = 262_144  # bytes: what a cluster prints of a job is shorter, what is longer is a log
-_TIME: Final = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S{0,40}+"
+# As Nomad prints it, and as it did before 0.10.
+_TIME: Final = r"(?:\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S{0,40}+|\d\d/\d\d/\d\d \d\d:\d\d:\d\d [A-Z]{3,4})"
 _EVENT: Final = re.compile(
     rf"^[ \t]*+(?P<at>{_TIME})[ \t]{{2,}}(?P<type>[A-Z][\w -]{{0,40}}?)[ \t]{{2,}}(?P<text>\S.*)$", re.MULTILINE
 )

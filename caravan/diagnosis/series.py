@@ -15,7 +15,7 @@ from caravan.values.metric_names import QUALIFIED, joined
 _NUMBER: Final = r"[-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf(?:inity)?)"
 # What follows the word: `loss=1.2`, `loss': nan`, `loss: 2.1E+00`, `loss/train 8.1`, `loss: tensor(nan, ...)`.
 _VALUE: Final = re.compile(
-    rf"(?P<rest>(?:es)?(?:[/_][\w/]{{0,60}})?)[\"']?\s{{0,40}}+[=:]?\s{{0,40}}+(?:tensor\()?(?P<value>{_NUMBER})(?![\w/%]|\s{{0,9}}->)"
+    rf"(?P<rest>(?:es)?(?:[/_][\w/]{{0,60}})?)[\"']?\s{{0,40}}+[=:]?\s{{0,40}}+(?:tensor\(|[\"'])?(?P<value>{_NUMBER})(?![\w/%]|\s{{0,9}}->)"
 )
 _WORD: Final = "loss"
 _LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_./-")

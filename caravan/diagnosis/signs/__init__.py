@@ -101,6 +101,7 @@ from caravan.diagnosis.signs.hub import HUB_SIGNS
 from caravan.diagnosis.signs.images import IMAGE_SIGNS
 from caravan.diagnosis.signs.interruptions import INTERRUPTION_SIGNS
 from caravan.diagnosis.signs.kernels import KERNEL_SIGNS
+from caravan.diagnosis.signs.launch import LAUNCH_SIGNS
 from caravan.diagnosis.signs.memory import MEMORY_SIGNS
 from caravan.diagnosis.signs.network import NETWORK_SIGNS
 from caravan.diagnosis.signs.numbers import NUMBER_SIGNS
@@ -111,6 +112,7 @@ from caravan.diagnosis.signs.scripts import SCRIPT_SIGNS
 from caravan.diagnosis.signs.stalls import STALL_SIGNS
 from caravan.diagnosis.signs.start import START_SIGNS
 from caravan.diagnosis.signs.storage import STORAGE_SIGNS
+from caravan.diagnosis.signs.stores import STORE_SIGNS
 from caravan.diagnosis.signs.supply import SUPPLY_SIGNS
 from caravan.diagnosis.signs.tracking import TRACKING_SIGNS
 from caravan.diagnosis.signs.training import TRAINING_SIGNS
@@ -126,6 +128,7 @@ SIGNS: Final[tuple[Sign, ...]] = (
     *IMAGE_SIGNS,
     *CONTAINER_SIGNS,
     *SUPPLY_SIGNS,
+    *STORE_SIGNS,
     *START_SIGNS,
     *SCRIPT_SIGNS,
     *MEMORY_SIGNS,
@@ -144,6 +147,7 @@ SIGNS: Final[tuple[Sign, ...]] = (
     *GPU_NODE_SIGNS,
     *KERNEL_SIGNS,
     *DISTRIBUTED_SIGNS,
+    *LAUNCH_SIGNS,
     *TRAINING_SIGNS,
     *CHECKPOINT_SIGNS,
     *PROCESS_SIGNS,

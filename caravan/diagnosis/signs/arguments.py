@@ -76,6 +76,24 @@ ARGUMENT_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # The launcher hands its own option to a script that does not take it: the script wants another launcher.
     row(r"error: unrecognized arguments: --local[-_]rank\b", _LOG, _F.LAUNCHER_MISCONFIGURED, 0.9, _ARGS),
+    # clap's, of programs in Rust.
+    row(
+        r"^error: (?:unexpected argument '(?P<option>-[^' =]+)[^']*' found"
+        r"|Found argument '(?P<option2>-[^' =]+)[^']*' which wasn't expected)",
+        _LOG,
+        _ARGS,
+        0.93,
+        kind="unknown",
+    ),
+    row(
+        r"^error: invalid value '(?P<value>[^']*)' for '(?P<option>-[^' =]+)|^error: a value is required for "
+        r"'(?P<option2>-[^' =]+)",
+        _LOG,
+        _ARGS,
+        0.93,
+        kind="value",
+    ),
+    row(r"^error: the following required arguments were not provided", _LOG, _ARGS, 0.93, kind="missing"),
     # transformers' parser.
     row(r"not used by the HfArgumentParser: (?P<option>.+)", _LOG, _ARGS, 0.97, kind="unknown", style="hf"),
     # click and typer.

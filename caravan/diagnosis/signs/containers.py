@@ -43,7 +43,8 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(
         r"\bnvidia-container-(?:runtime-hook|toolkit|runtime|cli)\\?\"?: (?:executable file not found|no such file)"
-        r"|unresolvable CDI devices|[Ff]ailed to inject CDI|CDI device injection failed"
+        r"|unresolvable CDI devices|[Ff]ailed to inject (?:CDI|devices)"
+        r"|CDI device injection failed|stat CDI host device"
         r"|\bCDI --device list option .*not set|\bfailed to (?:discover|get) .*\bCDI\b",
         _SAID,
         _NODE,
@@ -159,7 +160,7 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(
         r"(?:userland proxy|rootlessport|slirp4netns|bind host port|programming external connectivity|failed to bind"
-        r"|starting container|cannot expose port)"
+        r"|starting container|cannot expose port|cannot listen on the \w+ port)"
         r"\b.*?:(?P<port>\d+)[:/ ].*address already in use",
         _SAID,
         _F.PORT_CONFLICT,
@@ -189,7 +190,17 @@ CONTAINER_SIGNS: Final[tuple[Sign, ...]] = (
         driver="docker",
     ),
     row(
-        r"\bfailed to (?:dispense|find) (?:driver|plugin)\b[ :\"]*(?P<driver>\w*)"
+        r"\bdial unix \S*/(?P<driver>podman|containerd|crio)\S*\.sock: ",
+        _SAID,
+        _DRIVER,
+        0.92,
+        _F.IMAGE_PULL_TRANSIENT,
+        _F.REGISTRY_AUTH_DENIED,
+        _F.OUTPUT_PERMISSION_DENIED,
+    ),
+    row(
+        # A network plugin that a node lacks is none of these: its message names the folders that were looked into.
+        r"\bfailed to (?:dispense|find) (?:driver|plugin)\b(?!.{0,60} in path \[)[ :\"]*(?P<driver>\w*)"
         r"|\b[Dd]river plugin \"?(?P<driver4>[\w-]+)\"? (?:is )?not"
         r"|\b(?:unknown|unsupported) (?:task )?driver[ :\"]+(?P<driver2>\w+)"
         r"|\bdriver \"?(?P<driver3>[\w-]+)\"? (?:is )?(?:not found|not enabled|disabled|unhealthy)"

@@ -186,6 +186,7 @@ DATASET_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(
         r"\bUndefined dataset (?P<value>\S+) in\b|\b(?i:dataset|split|subset)\b.{0,60}\b(?:is|was|became) empty\b"
+        r"|\bCannot find valid samples\b"
         r"|\b(?i:no (?:training )?(?:examples|samples|rows|records|conversations|pairs)\b.{0,40}\b(?:left"
         r"|remain\w*|after))"
         r"|\bNo valid labels\b|\bimages may be unlabelled\b|\bis not valid (?i:jsonl?|csv|parquet|yaml|xml)\b"

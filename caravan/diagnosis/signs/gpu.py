@@ -23,7 +23,14 @@ _RAISED: Final = r"^(?:[\w.]+\.)?(?:\w*Error|\w*Exception|SystemExit): "
 GPU_SIGNS: Final[tuple[Sign, ...]] = (
     # No GPU is seen.
     row(r"\bFound no NVIDIA driver on your system\b", _LOG, _NONE, 0.95, kind="driver"),
-    row(r"\bNo CUDA GPUs are available\b|\bno CUDA-capable device is detected\b", _LOG, _NONE, 0.93, kind="device"),
+    row(
+        r"\bNo (?:CUDA|HIP|XPU) GPUs are available\b|\bno (?:CUDA|ROCm)-capable device is detected\b"
+        r"|\bcannot find any torch accelerator\b",
+        _LOG,
+        _NONE,
+        0.93,
+        kind="device",
+    ),
     row(r"\bcudaErrorNoDevice\b|\bCUDA_ERROR_NO_DEVICE\b", _LOG, _NONE, 0.85, kind="device"),
     row(r"\bno GPUs found!|\bProcessGroupNCCL is only supported with GPUs\b", _LOG, _NONE, 0.95, kind="device"),
     row(r"CUDA device but torch\.cuda\.is_available\(\) is False", _LOG, _NONE, 0.93, kind="device"),
@@ -197,6 +204,19 @@ GPU_SIGNS: Final[tuple[Sign, ...]] = (
         _LOG,
         _BUILD,
         0.95,
+        _F.NCCL_ERROR,
+        kind="capability",
+    ),
+    row(
+        # What ROCm says of it, and CUDA of a library beside PyTorch.
+        r"\bhipErrorNoBinaryForGpu\b|\bUnable to find code object for all current devices\b"
+        r"|\b(?:CUDA|HIP) error: invalid device function\b|\b(?:cuda|hip)ErrorInvalidDeviceFunction\b"
+        r"|\bCannot read \S*TensileLibrary\w*\.dat\b",
+        _LOG,
+        _BUILD,
+        0.93,
+        _F.PROCESS_CRASH_NATIVE,
+        _F.USER_CODE_BUG,
         _F.NCCL_ERROR,
         kind="capability",
     ),

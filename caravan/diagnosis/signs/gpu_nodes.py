@@ -48,6 +48,27 @@ GPU_NODE_SIGNS: Final[tuple[Sign, ...]] = (
         mild=True,
         kind="bus",
     ),
+    # The driver does not get its card to work; AMD's says so in its own words.
+    row(
+        r"\bNVRM: .*(?:RmInitAdapter failed|rm_init_adapter failed|Cannot attach gpu)"
+        r"|\bNVRM: The NVIDIA probe routine failed|\berror calling nvml\.Init\b",
+        _LOG,
+        _NODE,
+        0.93,
+        *_FOLLOWS,
+        mild=True,
+        kind="uninitialised",
+    ),
+    row(
+        r"\bamdgpu: .*(?:GPU reset(?:\(\d+\))? failed|\bring \S+ timeout|GPU Recovery Failed|hw init failed"
+        r"|uncorrectable hardware errors? detected|failed to init hardware)",
+        _LOG,
+        _NODE,
+        0.93,
+        *_FOLLOWS,
+        mild=True,
+        kind="bus",
+    ),
     row(
         r"(?i:driver/library version mismatch)|\bdoes not match DSO version\b|NVML_ERROR_LIB_RM_VERSION_MISMATCH",
         (Origin.EVENT, _LOG),

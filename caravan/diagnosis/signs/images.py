@@ -65,6 +65,9 @@ IMAGE_SIGNS: Final[tuple[Sign, ...]] = (
     row(rf"(?:failed to solve|load metadata for)[^|]{{0,80}}: (?P<image>{_NAME}): not found", _SAID, _NONE, 0.95),
     row(rf"short-name \"(?P<image>{_NAME})\" did not resolve", _SAID, _NONE, 0.9),
     row(r"could not open image (?P<image>\S+): .*no such file", _SAID, _NONE, 0.85),
+    # Only on the node itself, and what enroot says of the registry's answer.
+    row(rf"\bimage (?P<image>{_NAME}) not found in local storage\b", _SAID, _NONE, 0.95),
+    row(r"/v2/(?P<image>[\w./-]{1,200}?)/(?:manifests|blobs)/\S+ returned error code: 404\b", _SAID, _NONE, 0.95),
     row(r"invalid reference format|\brepository name must be lowercase", _SAID, _NONE, 0.75),
     row(r"unable to open image archive: |\bthe image does not exist: ", _SAID, _NONE, 0.85),
     # A registry that tells nobody whether a private repository exists says "denied" for both.

@@ -106,9 +106,10 @@ INTERRUPTION_SIGNS: Final[tuple[Sign, ...]] = (
     # A deployment's time.
     row(
         r"\bFailed due to progress deadline\b|\bprogress deadline (?:reached|exceeded)",
-        _SAID,
+        (*_SAID, Origin.VALIDATION),
         _DEADLINE,
         0.93,
+        _F.JOBSPEC_INVALID,
         kind="deadline",
     ),
     row(

@@ -114,6 +114,7 @@ NETWORK_SIGNS: Final[tuple[Sign, ...]] = (
     row(
         r"\b[Cc]ould not resolve(?: host| proxy)?:? '?(?P<host>[\w.-]+)"
         r"|\bdns error: failed to lookup address|\bunable to resolve host address"
+        r"|\bFailed to resolve '(?P<host2>[\w.-]+)' \(\[Errno -\d\]"
         r"|\burlopen error \[Errno -\d\]|\bgetaddrinfo (?:failed|ENOTFOUND|EAI_AGAIN)",
         _LOG,
         _NET,
@@ -210,7 +211,8 @@ NETWORK_SIGNS: Final[tuple[Sign, ...]] = (
         kind="timeout",
     ),
     row(
-        r"\bRun initialization has timed out after|\bCommError: .*(?:timed out|Network error|connection)",
+        r"\bRun initialization has timed out after|\bCould not connect to server after multiple tries\b"
+        r"|\bCommError: .*(?:timed out|Network error|connection)",
         _LOG,
         _NET,
         0.8,

@@ -87,9 +87,10 @@ PROCESS_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(r"was compiled to use \w+ instructions, but these aren't available", _LOG, _CRASH, 0.95, signal="SIGILL"),
     row(
-        r"\bCUDA error: (?:an illegal memory access was encountered|misaligned address|unspecified launch failure"
+        r"\b(?:CUDA|HIP) error: (?:an illegal memory access was encountered|misaligned address"
+        r"|unspecified launch failure"
         r"|an illegal instruction was encountered)|\bCUDA_ERROR_(?:ILLEGAL_ADDRESS|LAUNCH_FAILED"
-        r"|MISALIGNED_ADDRESS)\b",
+        r"|MISALIGNED_ADDRESS)\b|\bMemory access fault by GPU\b|\bHSA_STATUS_ERROR_EXCEPTION\b",
         _LOG,
         _CRASH,
         0.7,

@@ -177,7 +177,8 @@ REQUEST_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(
         r"\bError (?:parsing|getting) job(?: struct|file)? "
-        r"|\bTask (?:group )?\S+ validation failed: |\bfailed to parse config: |^Failed Validation: "
+        r"|\bTask (?:group )?\S+ validation failed: |\bfailed to (?:parse config|decode driver config): "
+        r"|^Failed Validation: "
         r"|\bError submitting job:.*(?:\b1 error|\d errors) occurred|\bPort \"[^\"]+\" not found, check network block"
         r"|\bimage name required for docker driver|\bTrying to map ports but no network interface is available"
         r"|'port_map' cannot map group network ports|\brequires Nomad Enterprise\b",

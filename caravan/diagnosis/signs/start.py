@@ -51,6 +51,16 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
         _F.MISSING_PYTHON_PACKAGE,
         kind="module",
     ),
+    row(
+        rf"\bexecve\(\): {_PROGRAM}: (?:No such file or directory|Permission denied)"
+        rf"|\bunable to spawn process [\"'`]{_PROGRAM.replace('<program>', '<program2>')}[\"'`]: No such file",
+        _SAID,
+        _START,
+        0.93,
+        _F.DATA_PATH_MISSING,
+        _F.OUTPUT_PERMISSION_DENIED,
+        kind="program",
+    ),
     # The package was found, and code of the repository's own wants of it what it does not have.
     row(
         part_missing(f"{LIBRARIES}|{NAMESPACES}", f"{OWN_FOLDERS}|data|tests?"),

@@ -18,7 +18,7 @@ _LIBRARY: Final = r"/(?:transformers|trl|peft|accelerate|deepspeed|lightning|pyt
 
 INDEX_SIGNS: Final[tuple[Sign, ...]] = (
     row(
-        r"Assertion `(?:srcIndex < srcSelectDimSize|.{0,40}\b(?:idx|ind|index)\w* ?[<>]=.{0,60})",
+        r"[Aa]ssertion `(?:srcIndex < srcSelectDimSize|.{0,40}\b(?:idx|ind|index)\w* ?[<>]=.{0,60})",
         _LOG,
         _INDEX,
         0.95,

@@ -90,7 +90,7 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
         r" in '?(?P<want>[^']+)"
         r"|\b[Rr]equires-?[Pp]ython\b.{0,60}(?:not (?:satisf|compatible|support)|incompatible)"
         r"|\bis not a supported wheel (?:on|for) this platform"
-        r"|\bPackagesNotFoundError\b|\b[Nn]o wheels? (?:with a matching|for|are available)"
+        r"|\bPackagesNotFoundError\b|\bResolvePackageNotFound\b|\b[Nn]o wheels? (?:with a matching|for|are available)"
         r"|\bhas no wheels with a matching|\bdoesn't have a (?:source distribution|wheel)"
         r"|\bno (?:source distribution|wheel) for the current platform",
         _LOG,
@@ -319,6 +319,26 @@ VERSION_SIGNS: Final[tuple[Sign, ...]] = (
         0.6,
         _F.USER_CODE_BUG,
         kind="abi",
+    ),
+    # JAX and its plugin, and xFormers of another torch than the one that is there.
+    row(
+        r"\bMismatched PJRT plugin PJRT API version",
+        _LOG,
+        _FIT,
+        0.95,
+        *_CODE,
+        _F.CUDA_DEVICE_UNAVAILABLE,
+        kind="abi",
+        package="jaxlib",
+    ),
+    row(
+        r"\bNo operator found for `memory_efficient_attention_\w+` with inputs",
+        _LOG,
+        _FIT,
+        0.8,
+        *_CODE,
+        kind="abi",
+        package="xformers",
     ),
     row(
         r"\bDescriptors cannot(?: not)? be created directly|\bPydanticImportError\b"

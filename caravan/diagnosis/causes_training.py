@@ -338,6 +338,11 @@ TRAINING_CAUSES: Final[dict[FailureClass, Entry]] = {
         "The training code must be changed: no change of the job mends it.",
         (),
         (
+            said(
+                "The program asks a question at {file}, line {line}, and in a job nobody is there to answer it.",
+                exception="EOFError",
+            ),
+            said("The program asks a question, and in a job nobody is there to answer it.", exception="EOFError"),
             said("The training code raises {exception} at {file}, line {line}."),
             said("The training code raises {exception}: {message}."),
         ),

@@ -231,6 +231,8 @@ def _changed(case: Case) -> str:
 
 def _bug(case: Case) -> str:
     place, line = case.detail("file"), case.detail("line")
+    if case.detail("exception") == "EOFError":
+        return _ASKS  # the cause names the line
     if not place:
         return ""
     own = [f for f in case.looks.files(posixpath.basename(place)) if place == f or place.endswith(f"/{f}")]
@@ -240,6 +242,12 @@ def _bug(case: Case) -> str:
     return (
         f"The error is in the code at {at}{inside}: it must be changed in the repository; no change of the job helps."
     )
+
+
+_ASKS: Final = (
+    "Answer it by an option of the program where it has one (as --yes or --force), else leave the question out in the "
+    "repository: a job has no terminal."
+)
 
 
 def _ids(case: Case) -> str:

@@ -154,7 +154,7 @@ _BUG: Final = re.compile(
     r"\s*(?P<exception>(?:[\w.]+\.)?(?:Type|Attribute|Name|UnboundLocal|Key|Index|Value|Assertion|Runtime"
     r"|NotImplemented"
     r"|ZeroDivision|Syntax|Indentation|Tab|Recursion|StopIteration|Import|Pickling|Overflow|Lookup|Arithmetic|Einops"
-    r"|Unsupported|Unicode\w+)(?:Error)?|Exception)(?::|$)"
+    r"|Unsupported|Unicode\w+)(?:Error)?|Exception|EOFError(?=: EOF when reading a line))(?::|$)"
 )
 _ECHOED: Final = re.compile(
     r"nccl|NCCL|c10d|gloo|ProcessGroup|DistBackend|monitoredBarrier|Timed out waiting|wait timeout"

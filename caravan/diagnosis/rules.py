@@ -155,7 +155,7 @@ def _impossible(evidence: Evidence) -> Diagnosis:
         failure=FailureClass.JOBSPEC_INVALID,
         confidence=1.0,
         cause=evidence.message or "The plan can't become a job.",
-        advice="Nothing was deployed. Start again with what it names, by --set or in the repository.",
+        advice="Nothing was deployed. What it names is mended by --set or in the repository.",
         fingerprint=fingerprint(FailureClass.JOBSPEC_INVALID, (evidence.message,)),
     )
 

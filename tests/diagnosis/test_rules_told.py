@@ -47,6 +47,26 @@ def test_what_a_healthy_line_counts_is_no_cause(line: str) -> None:
     assert diagnose(evidence_of(Stage.VERIFY, outcome=failed(log), log=log), plan(), ()).failure is F.USER_CODE_BUG
 
 
+def test_a_plan_that_can_be_no_job_is_told_without_the_command_that_follows() -> None:
+    """The agent says itself how it is started again, behind the advice."""
+    found = diagnose(evidence_of(Stage.VALIDATE, message="The volume data is not there."), plan(), ())
+    assert found.failure is F.JOBSPEC_INVALID
+    assert "tart again" not in found.advice
+
+
+def test_a_question_that_nobody_can_answer_is_told_with_its_line() -> None:
+    trace = 'Traceback (most recent call last):\n  File "local/code/train.py", line 7, in confirm\n    input("Go? ")\n'
+    log = f"{trace}EOFError: EOF when reading a line\n".encode()
+    found = diagnose(evidence_of(Stage.VERIFY, outcome=failed(log), log=log), plan(), ())
+    assert found.failure is F.USER_CODE_BUG
+    assert found.cause.startswith("The program asks a question at train.py, line 7")
+    told = handover(case(F.USER_CODE_BUG, plan(), details={"exception": "EOFError", "file": "train.py", "line": "7"}))
+    assert "option of the program" in told
+    # What a truncated file says in the same exception is no question.
+    torn = f"{trace}EOFError: Ran out of input\n".encode()
+    assert "question" not in diagnose(evidence_of(Stage.VERIFY, outcome=failed(torn), log=torn), plan(), ()).cause
+
+
 def test_a_divergence_is_told_with_the_rate_that_was_used() -> None:
     first = handover(case(F.NUMERIC_DIVERGENCE, plan({"training.lr": 0.5})))
     assert "with a learning rate of 0.5" in first

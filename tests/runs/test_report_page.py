@@ -17,6 +17,7 @@ from caravan.runs.report.content import content
 from caravan.runs.report.drawing import HEIGHT, WIDTH, draw, tick_text
 from caravan.runs.report.material import Material
 from caravan.runs.report.page import as_page
+from caravan.runs.report.words import text_of
 from caravan.values.curves import AttemptCurves, Curve
 from caravan.values.delivery import holds_credentials
 from caravan.values.evaluation import CheckKind, GateCheck, GateReport, GateVerdict, Generation
@@ -86,6 +87,22 @@ class Seen(HTMLParser):
 
     def skeleton(self) -> list[str]:
         return [tag for tag, _ in self.elements]
+
+
+def test_a_place_in_a_file_is_not_broken_across_lines() -> None:
+    codes = [attributes.get("class") for tag, attributes in Seen(page("train.py:67")).elements if tag == "code"]
+    assert "short" in codes
+    long = "src/training/finetune/with_lora.py:1067"
+    said = page(long)
+    assert f"<code>{long}</code>" in said
+    assert f'<code class="short">{long}' not in said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(60.0, "60"), (0.5, "0.5"), (True, "true"), (1e300, "1e+300"), (-0.0, "0")]
+)
+def test_a_whole_number_is_told_without_a_fraction(value: float, said: str) -> None:
+    assert text_of(value) == said
 
 
 @pytest.mark.parametrize("text", HOSTILE)

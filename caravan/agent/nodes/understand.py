@@ -63,7 +63,8 @@ def analyze_codebase(state: RunState, context: Context) -> Update:
         better = context.reasoner.refine_profile(profile, request.prompt, context.toolbox(tree))
         profile = about_its_entry(profile, better, lambda entry: analyze(tree, request.prompt, entry=entry))
     by = (told(choice, profile) if choice else f"trains with {profile.entry_point}") if profile.entry_point else ""
-    context.progress.note(f"{profile.files} files read; {by or 'no training entry point found'}")
+    read = f"{profile.files} {'file' if profile.files == 1 else 'files'} read"
+    context.progress.note(f"{read}; {by or 'no training entry point found'}")
     warnings = tuple(h.text for h in profile.hazards)
     known = known_by(tree, profile, identities(state.model_copy(update={"profile": profile})))
     return {

@@ -109,4 +109,6 @@ PROCESS_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     # Where nothing else explains it.
     row(own_fault, _LOG, _BUG, 0.55, _F.NCCL_TIMEOUT, _F.NCCL_ERROR, _F.INTERRUPTED_EXTERNALLY),
+    # `input()` without a terminal, where no frame of the repository's own stands above it.
+    row(r"^EOFError: EOF when reading a line", _LOG, _BUG, 0.5, *_HEARD, exception="EOFError"),
 )

@@ -12,7 +12,9 @@ NOT_KNOWN: Final[Line] = ("not known",)
 
 
 def text_of(value: Json, longest: int = _LONGEST) -> str:
-    """A value on one line."""
+    """A value on one line; a whole number without its `.0`."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
     text = (
         value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
     )

@@ -1,6 +1,7 @@
 """Python tracebacks out of a log's lines: frames, exception, chains; ranks that write between each other told apart.
 
-Knows the form of tracebacks and who only reports that another process failed; bounded however long the log is.
+Knows the forms of tracebacks (Python's own; those of notebooks and of rich, whose frames are told on as Python's) and
+who only reports that another process failed; bounded however long the log is.
 """
 
 import re
@@ -28,7 +29,7 @@ _IN: Final = '", line '
 # These say only that a worker failed, or that it was told to stop; the worker's own traceback says why.
 _WRAPPERS: Final = re.compile(
     r"^(?:[\w.]*\.)?(?:ChildFailedError|CalledProcessError|ProcessRaisedException|SignalException|KeyboardInterrupt"
-    r"|SystemExit|BrokenPipeError)\b"
+    r"|SystemExit|BrokenPipeError|PapermillExecutionError|CellExecutionError)\b"
 )
 # These are what others hear of a process that ended by its own fault.
 _ECHOES: Final = re.compile(
@@ -41,6 +42,18 @@ _INSTALLED: Final = re.compile(
     r"(?:site|dist)-packages/|/lib(?:64)?/python\d|^<|/bin/[^/]+$|\.cache/huggingface/|[/\\]importlib[/\\]|/runpy\.py$"
 )
 _NUMBERS: Final = re.compile(r"\d+")
+# As rich draws them, in a box; what was raised stands below it.
+_BOX: Final = re.compile(r"^[╭┌+][─-]+ Traceback \(most recent call last\) [─-]+[╮┐+]$")
+_BOXED: Final = re.compile(r"^[│|] ?(?P<text>.*?) *[│|]?$")
+_BOXED_PLACE: Final = re.compile(r"^(?P<file>/\S+?):(?P<line>\d+)(?: in(?: (?P<function>\S+))?)?$")
+_BOXED_ARROW: Final = re.compile(r"^[❱>] *\d+ (?P<source>.*)")
+# As IPython writes them: `KeyError   Traceback (most recent call last)`, `Cell In[3], line 7`, `File x.py:7, in f(a)`.
+_CELLS: Final = re.compile(r"^(?P<name>[A-Z]\w*) +Traceback \(most recent call last\)$")
+_PLACE: Final = re.compile(
+    r"^(?:(?P<cell>(?:Cell|Input) In ?\[\d+\]|<ipython-input-\d+-\w+>)|File (?P<file>[^\s:]+):(?P<at>\d+)"
+    r"|(?P<old>/\S+\.py))(?:, line (?P<line>\d+)|,? in (?P<function>[^\s(]+).*|$)"
+)
+_ARROW: Final = re.compile(r"^-+> ?(?P<line>\d+)(?P<source>.*)")
 
 
 def own_frame(line: str) -> re.Match[str] | None:
@@ -57,6 +70,9 @@ class Traceback:
     message: list[str] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
     implied: bool = False  # no header stood above it
+    boxed: bool = False  # it is in rich's form, and its box is not over
+    raises: str = ""  # in a notebook's form: what is raised, by its last name
+    place: tuple[str, str, str] | None = None  # in these forms: file, line and function of a frame whose source follows
 
     @property
     def ended(self) -> bool:
@@ -77,6 +93,40 @@ class Traceback:
             self.own.append(line)
         elif len(self.own) == 1:
             self.own.append("")
+
+    def add_of_cells(self, line: str, text: str) -> None:
+        """Take a line above or of the exception, in a notebook's form."""
+        arrow, place = _ARROW.match(text), _PLACE.match(text)
+        if place is not None:
+            self._told()
+            where = place["cell"] or place["file"] or place["old"]
+            self.place = (where, place["at"] or place["line"] or "", place["function"] or "<module>")
+        elif arrow is not None and self.place is not None:
+            self.place = (self.place[0], arrow["line"], self.place[2])
+            self._told(arrow["source"].strip())
+        elif not line[:1].isspace() and re.match(rf"(?:[\w.]+\.)?{self.raises}(?::|$)", text):
+            self._told()
+            self.message.append(line)
+
+    def add_of_box(self, text: str) -> None:
+        """Take a line of the box that rich draws."""
+        if text[:1] in "╰└":
+            self.boxed = False
+            self._told()
+            return
+        inner = boxed["text"].strip() if (boxed := _BOXED.match(text)) else ""
+        if place := _BOXED_PLACE.match(inner):
+            self._told()
+            self.place = (place["file"], place["line"], place["function"] or "<module>")
+        elif arrow := _BOXED_ARROW.match(inner):
+            self._told(arrow["source"].strip("│ "))
+
+    def _told(self, source: str = "") -> None:
+        if self.place is not None and self.place[1]:
+            self.add(f'  File "{self.place[0]}", line {self.place[1]}, in {self.place[2]}')
+            if source:
+                self.add(f"    {source}")
+        self.place = None
 
     def is_wrapper(self) -> bool:
         """Whether it only reports another process's failure."""
@@ -132,13 +182,17 @@ class Tracebacks:
     def read(self, writer: str, line: str, number: int, at: int) -> None:
         """Take the line of that number; `at` is the caller's count of what shows that the training goes on."""
         stream = self._streams.get(writer)
-        told = HEADER in line or (stream is not None and (stream.open is not None or line.endswith(_CHAIN_ENDS)))
+        told = HEADER[:-1] in line or (stream is not None and (stream.open is not None or line.endswith(_CHAIN_ENDS)))
         if not told and not (_IN in line and _FRAME.match(line)):
             return  # nearly every line
         stream = stream or self._stream(writer)
         text = line.strip()
         if text.startswith(HEADER):
             self._begin(stream)
+        elif begun := _CELLS.match(text):
+            self._begin(stream).raises = begun["name"]
+        elif _BOX.match(text):
+            self._begin(stream).boxed = True
         elif text in _CHAINED:
             stream.joins = True
             stream.open = None
@@ -163,20 +217,25 @@ class Tracebacks:
             writer = ""
         return self._streams.setdefault(writer, _Stream(writer=writer))
 
-    def _begin(self, stream: _Stream, *, implied: bool = False) -> None:
+    def _begin(self, stream: _Stream, *, implied: bool = False) -> Traceback:
         if not stream.joins:
             self._keep(stream)
         stream.joins = False
-        stream.open = Traceback(implied=implied)
-        stream.current.append(stream.open)
+        stream.open = begun = Traceback(implied=implied)
+        stream.current.append(begun)
         if len(stream.current) > _CHAIN:  # the root and the latest tell it; handlers may recurse for ever
             del stream.current[1]
+        return begun
 
     def _go_on(self, stream: _Stream, line: str, text: str) -> None:
         here = stream.open
         if here is None:
             return
-        if not here.ended and (line[:1].isspace() or not text):
+        if here.boxed:
+            here.add_of_box(text)
+        elif here.raises and not here.ended:
+            here.add_of_cells(line, text)
+        elif not here.ended and (line[:1].isspace() or not text):
             if text:
                 here.add(line)
         elif not here.ended and here.implied and not _RAISED.match(text):

@@ -25,7 +25,7 @@ STRONG: Final = (
     *("train_data_file", "dataset_names", "datasets", "train_dataset", "train_files", "data_root"),
     *("dataset_dir", "mixture_or_task_name", "task_name", "train_dir", "prompt_data", "train_ds", "train"),
     *("image_folder", "data_name", "data_dir", "input_file", "data", "input_data", "i", "path", "root"),
-    *("data_set", "env_id", "task", "corpus"),
+    *("data_set", "env_id", "task", "corpus", "train_datasets", "path_or_dataset_id", "task_list", "tasks"),
 )
 _LISTED: Final = re.compile(
     r"(?i)(?:^|\.)(?:train_?)?data(?:sets?|_?mixture|_?mixer)?(?:\.\w+)*\.(?:id|path|name|repo_id|dataset_name|hf_path)$"

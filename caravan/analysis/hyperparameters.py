@@ -88,6 +88,8 @@ _ASIDE: Final = re.compile(
     r"(?:^|[_.-])(?:eval|evaluation|val|valid|validation|test|infer|inference|predict|generation|sampling|sample|dev|ref"
     r"|reference|reward|critic|teacher|export|benchmark)(?:[_.-]|$)"
 )
+_COUNTED: Final = frozenset({"batch_size", "gradient_accumulation", "epochs", "seq_len"})
+"""What is a number: an option whose default is a word (`--accumulate best`) is another thing."""
 _NEAR: Final = frozenset(
     {"train", "training", "trainer", "optim", "optimizer", "solver", "data", "model", "training_args", "adam", "config"}
 )
@@ -142,7 +144,10 @@ def _fit(key: str, found: FoundOption, used: Mapping[str, int]) -> _Fit:
         score = 0.45 * any(_ends_so(key, name) for name in names)
     if score == 0 and signs.help.search(said) and not any(signs.not_name.search(n) for n in names):
         score = 0.45
-    if score == 0 or _is_switch(found):
+    words = (
+        key in _COUNTED and isinstance(found.option.default, str) and not re.search(r"\d|\$|^$", found.option.default)
+    )
+    if score == 0 or _is_switch(found) or words:
         return _Fit(0.0, found)
     if _ASIDE.search(plain(found.option.flag).lower()):
         score -= 0.7

@@ -47,6 +47,8 @@ _QUITS: Final = re.compile(
     r"|(?:sampl|evaluat|predict|test)\w* only)"
 )
 """What the help of a switch says that makes the program do something else than to train."""
+_TAKES_UP: Final = re.compile(r"(?i)\bresum|\bcontinu|\bcheckpoint|\bgo(?:es)? on\b")
+"""How a request asks to take up an earlier run."""
 _CONFIG: Final = re.compile(r"\.(?:py|ya?ml|json|toml|cfg|gin|ini)$")
 _BENCHMARK: Final = re.compile(r"(?i)benchmark|profil")
 _TRANSLATED: Final = re.compile(
@@ -83,10 +85,17 @@ def best_command(candidate: Candidate, sources: Sources, wishes: Wishes) -> Docu
         points += _abbreviated(d, wishes.words) - 4.0 * _quits(sources, candidate.python, d)
         if wishes.model_name and _letters(wishes.model_name) in _letters(d.command.text):
             points += 2
-        return points
+        points += 2 * bool(wishes.dataset and basename(wishes.dataset.rstrip("/")) in d.command.text)
+        return points - 1.5 * (_goes_on(d) and not _TAKES_UP.search(wishes.text))
 
     best = max(range(len(used)), key=fit, default=None)
     return None if best is None else used[best]
+
+
+def _goes_on(d: Documented) -> bool:
+    """Whether the command takes up an earlier run's checkpoint."""
+    value = d.command.value("resume_from_checkpoint", "resume", "resume_from", "resume_path", "resume_ckpt")
+    return value is not None and not re.fullmatch(r"(?i)|none|null|false|auto|-.*", value)
 
 
 def _letters(text: str) -> str:

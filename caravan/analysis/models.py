@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from posixpath import basename
 from typing import Final
 
+from caravan.analysis.configs import ENDINGS
 from caravan.analysis.entry import UNFILLED, Entry
 from caravan.analysis.findings import Found
 from caravan.analysis.loaded import loads
+from caravan.analysis.siblings import starts_from, stem
 from caravan.analysis.subjects import (
     closeness,
     data_names,
     from_nothing,
+    is_trained,
     looks_like_model,
     means,
     model_names,
@@ -49,6 +52,7 @@ _DIFFUSION: Final = "stable[-_. ,]{0,2}v?diffusion"
 _EXTRA: Final = frozenset(("hf", "ckpt", "safetensors", "pth", "pt", "full", "ema", "emaonly", "pruned"))
 _MODEL_FILE: Final = re.compile(r"(?<![\w/])((?:\.{0,2}/)?[\w./-]*\w\.(?:pt|pth|ckpt|safetensors|h5|npz|pkl))(?!\w)")
 _ENDING: Final = r"(?i)\.(?:zip|tar|tgz|gz|md|py|sh|png|jpg|html?|log)$|\.tar\.gz$"
+_MAX_CALLED: Final = 50
 _MAX_SEARCHED: Final = 4_000_000
 
 
@@ -90,11 +94,31 @@ def _named(entry: Entry, name: str, found: list[Found]) -> Found | None:
     if fits:
         return max(fits, key=lambda f: (f.confidence, closeness(name, short(str(f.value)))))
     goes_on = tunes(entry.sentence) or rewards(entry.sentence) or bool(start_of_repeated(entry.sentence))
+    goes_on |= bool(found) and is_trained(name)  # another model is what the run would start from
     if not goes_on or repeats(entry.sentence):
         return None
     if len(tokens(name)) < 2 and found:
         return None
-    return mentioned(entry, name) or Found(re.sub(r"\s+", "-", name), 0.7)
+    told = mentioned(entry, name)
+    if told and _HUB_ID.fullmatch(str(told.value)):
+        return told
+    if name.islower() and told and str(told.value).lower() == name:  # `roberta-base`, which prose calls RoBERTa-base
+        told = Found(name, told.confidence, told.evidence)
+    return _called_after(entry, name) or told or Found(re.sub(r"\s+", "-", name), 0.7)
+
+
+def _called_after(entry: Entry, name: str) -> Found | None:
+    """The one model that the configurations which are called after the named one start from."""
+    sources = entry.sources
+    if sources is None:
+        return None
+    said: dict[str, str] = {}
+    for path in sorted(p for p in sources.paths if p.endswith(ENDINGS) and means(name, stem(p)))[:_MAX_CALLED]:
+        model = starts_from(path, sources)
+        if model and means(name, model):
+            said.setdefault(model, path)
+    found = [Found(model, 0.75, (SourceLine(file=path, line=0),)) for model, path in said.items()]
+    return found[0] if len(found) == 1 else None
 
 
 def _candidates(entry: Entry) -> Iterator[Found]:

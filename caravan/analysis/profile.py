@@ -39,6 +39,7 @@ from caravan.analysis.rank import candidates
 from caravan.analysis.scripts import entry_folder, entry_modules
 from caravan.analysis.settings import named_files, read_settings
 from caravan.analysis.shell_options import HANDED_ON, set_whatever, shell_options
+from caravan.analysis.siblings import for_named_model
 from caravan.analysis.sources import Sources
 from caravan.analysis.tree import FileEntry
 from caravan.analysis.vocabulary import ASIDE, TRAIN_NAME
@@ -139,7 +140,7 @@ def _entry(
     commands: Sequence[Documented],
 ) -> dict[str, Json]:
     """All fields that depend on the chosen entry."""
-    used = best_command(best, sources, wishes)
+    used = for_named_model(best_command(best, sources, wishes), sources, wishes)
     best.launcher = used.command.launcher if used else best.launcher
     best.tool = used.command.tool if used else best.tool
     parser = entry_parser(best.path, best.entry_point, sources, commands)

@@ -19,6 +19,7 @@ _VARIABLE: Final = re.compile(r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?[-=]([^{}]*))?\}|\
 _WHOLE: Final = re.compile(r"^\$(?:\{\w+(?:\[[@*]\])?(?::?[-=][^{}]*)?\}|\w+)$")
 _PART: Final = re.compile(r"""([;&|]+)|((?:[^ \t\r\n'"\\;&|]|'[^']*'|"[^"\\]*")+)|[ \t\r\n]+""")
 _QUOTED: Final = re.compile(r"""'([^']*)'|"([^"]*)\"""")
+_FUNCTION: Final = re.compile(r"(?m)^[ \t]*(?:function[ \t]+(?=\w)|(?=[\w-]+[ \t]*\(\)))([A-Za-z_][\w-]*)")
 _HANDED_ON: Final = re.compile(r"\$(?:[@*]|\{[@*](?::[^{}]*)?\})")
 """The arguments of a script that it hands on: none, where its command is taken over."""
 _SEVERAL: Final = re.compile(r"^-|\s--?[A-Za-z]|^(?:python|torchrun|accelerate|deepspeed|mpirun|srun)\b|^[\w./]+\s+-")
@@ -48,10 +49,11 @@ def read_commands(
     state = _State(cwd)
     found: list[Command] = []
     asked = scheduler_header(text)
+    functions = frozenset(_FUNCTION.findall(text)) if "()" in text or "function " in text else frozenset()
     for number, line in logical_lines(text, first_line):
         for words in _simple_commands(line):
             command = _command(words, state)
-            if command:
+            if command and command[0].target.split(" ")[0] not in functions:
                 what, environment = command
                 before = [f"{k}={shlex.quote(v)}" for k, v in environment.items()]
                 found.append(

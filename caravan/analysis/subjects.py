@@ -182,6 +182,11 @@ def start_of_repeated(sentence: str) -> str | None:
     return None
 
 
+def is_trained(name: str) -> bool:
+    """Whether a name is that of trained weights (`roberta-base`, `Qwen2.5-7B`), and not of an architecture alone."""
+    return bool(_TRAINED.search(name))
+
+
 def looks_like_model(name: str) -> bool:
     """Whether a bare name is one of the trade's models (`bert-base-uncased`, `yolov5s.pt`, `gpt2-xl`)."""
     found = _FAMILY.match(name)

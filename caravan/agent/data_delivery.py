@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from caravan.agent.context import Context
+from caravan.agent.data_places import named_path
 from caravan.analysis.deny import is_denied
 from caravan.analysis.tree import SourceTree
 from caravan.planning.delivery import (
@@ -174,7 +175,7 @@ def _local(plan: TrainingPlan, tree: SourceTree) -> tuple[Path | None, str]:
     if not asked:
         return None, ""  # what a repository names outside of itself is not fetched from this machine
     try:
-        path = Path(text).expanduser()
+        path = named_path(text, None if tree.cloned else tree.root / (plan.workdir or "."))
         there = path.exists()
     except (OSError, RuntimeError):
         return None, ""

@@ -20,6 +20,19 @@ _MOST_CONFIG: Final = 8 << 20
 _MOST_TOKENIZER: Final = 100 << 20
 
 
+def named_path(text: str, root: Path | None) -> Path:
+    """Where a path that a person names lies on this machine: as the working directory sees it; one that climbs (`../x`)
+    and leads nowhere from there is taken as the repository in `root` sees it, where that leads somewhere.
+
+    Raises OSError and RuntimeError (`~nobody/x`).
+    """
+    path = Path(text).expanduser()
+    if root is None or not text.startswith("../") or path.exists():
+        return path
+    beside = root / text
+    return beside if beside.exists() else path
+
+
 def place_at(path: Path, name: str = "") -> Place:
     """The data at a path, called `name` for a person. What is not there, or may not be read, is told in the place."""
     name = name or str(path)

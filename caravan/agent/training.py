@@ -293,7 +293,7 @@ def scene_of(
         models=here | {str(said)} if said else here,
         data=str(data) if data else None,
     )
-    return beyond_the_tree(scene), made, shown
+    return beyond_the_tree(scene, None if tree.cloned else tree.root), made, shown
 
 
 def _set_to(path: str, request: RunRequest) -> Json:

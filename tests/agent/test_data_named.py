@@ -10,11 +10,13 @@ import pytest
 
 from caravan.agent.data_delivery import lies_here, not_sent, with_data
 from caravan.agent.delivery import needed_but_left_out
+from caravan.agent.named_places import beyond_the_tree
 from caravan.analysis import open_source
 from caravan.analysis.deny import is_denied
 from caravan.analysis.tree import SourceTree
 from caravan.planning.delivery import data_problems
 from caravan.runs.courier import StoreCourier
+from caravan.training.choosing import Scene
 from caravan.values.delivery import Depot, Shipping
 from caravan.values.errors import UsageError
 from caravan.values.plan import Author, PlanChange, TrainingPlan, apply_changes
@@ -166,3 +168,25 @@ def test_too_much_is_refused(place: Place) -> None:
         file.truncate(2_000_000_000)
     with pytest.raises(UsageError, match="more than 1 GB"):
         place.plan("data", Author.REPOSITORY, most=1)
+
+
+def test_a_path_that_climbs_is_looked_for_beside_the_repository_too(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = place.folder / "other" / "cwd"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    beside = place.folder / "rows.jsonl"
+    beside.write_text('{"prompt": "a", "completion": "b"}\n')
+    found = place.plan("../rows.jsonl", Author.USER, shared=True)
+    assert found.data is not None
+    assert found.data.local == str(beside.resolve())
+    scene = beyond_the_tree(Scene("Fine-tune it on ../rows.jsonl"), place.root)
+    assert [seen.path for seen in scene.seen] == ["../rows.jsonl"]
+    # What the working directory has comes first, and what a repository names by itself is not looked for.
+    nearer = elsewhere.parent / "rows.jsonl"
+    nearer.write_text("{}\n")
+    taken = place.plan("../rows.jsonl", Author.USER, shared=True).data
+    assert taken is not None
+    assert taken.local == str(nearer.resolve())
+    assert place.plan("../rows.jsonl", Author.REPOSITORY, shared=True).data is None

@@ -57,11 +57,21 @@ def course(rows: Iterable[Mapping[str, float]], name: str) -> Course:
 
 def of_the_training(rows: Sequence[Mapping[str, float]], name: str) -> Course:
     """The course of a training's own figure, without what was told before its first step: another loop's, such as the
-    one that made the base model. Such rows name no step and no epoch, though most of the figure's later ones do.
+    one that made the base model. Such rows name no step and no epoch, though most of the figure's later ones do; or
+    they count steps of their own, and once, before most of the values, the count begins anew.
     """
     places = [n for n, row in enumerate(rows) if math.isfinite(row.get(name, math.nan))]
     named = [n for n in places if _names_its_place(rows[n])]
-    return course(rows[named[0] :] if len(named) > len(places) / 2 else rows, name)
+    points = course(rows[named[0] :] if len(named) > len(places) / 2 else rows, name)
+    anew = [n for n, (a, b) in enumerate(pairwise(points), 1) if (b.step or 0) < (a.step or 0) and b.epoch is None]
+    if len(anew) == 1 and anew[0] <= len(points) / _FEW and not begins_late(points[anew[0] :]):
+        return points[anew[0] :]
+    return points
+
+
+_FEW: Final = 4
+"""Values before the steps begin anew are another loop's where they are at most one in so many: of epochs that count
+their steps anew, the first is no shorter than those that follow."""
 
 
 def _names_its_place(row: Mapping[str, float]) -> bool:

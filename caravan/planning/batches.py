@@ -51,7 +51,9 @@ def batch_text(plan: TrainingPlan) -> str:
         return "" if whole is None else str(whole)
     count = processes(plan)
     if training.micro_batch * (training.grad_accum or 1) * count == whole:
-        return f"{whole} = {training.micro_batch} a GPU x {training.grad_accum or 1} accumulated x {count} processes"
+        unit = "process" if plan.resources.gpus == 0 else "GPU"
+        many = "1 process" if count == 1 else f"{count} processes"
+        return f"{whole} = {training.micro_batch} a {unit} x {training.grad_accum or 1} accumulated x {many}"
     return f"{whole}, {training.micro_batch} a GPU at a time on {count}"
 
 

@@ -200,7 +200,9 @@ def run(wiring: Wiring, argv: Sequence[str], terminal: Terminal | None = None) -
         # The library quotes its own parser where a choice is none: `Value error, ` says nothing to a person.
         said = error.format_message().replace("Value error, ", "").rstrip(".")
         message = _masked(wiring, one_line(said if said.endswith("?") else f"{said}."))
-        return _fail(terminal, message, f"See `{PROGRAM} --help`.", error.exit_code, as_json=as_json)
+        where = getattr(error, "ctx", None)  # the command that was meant, as far as it was understood
+        help_page = f"{where.command_path if where is not None else PROGRAM} --help"
+        return _fail(terminal, message, f"See `{help_page}`.", error.exit_code, as_json=as_json)
     except CaravanError as error:
         if debug:
             _traceback(wiring, terminal, error)

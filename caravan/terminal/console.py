@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Literal, cast
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from rich.console import RenderableType
+    from rich.table import Column
 
 _PLAIN_WIDTH = 120  # columns where no terminal says its width
+_GAP = 2  # blanks between the columns of a table
 
 
 class OurConsole(Console):
@@ -85,9 +88,30 @@ def rows_table(rows: Iterable[Sequence[str]]) -> Table:
     return table
 
 
+def without(table: Table, width: int, *spare: str) -> Table:
+    """The table without as many of the `spare` columns, by their headings and in this order, as make it fit in `width`
+    columns of a terminal: a figure that is cut reads as another one.
+    """
+    kept = list(table.columns)
+    for name in spare:
+        if sum(map(_wide, kept)) - _GAP <= width:
+            break
+        kept = [column for column in kept if column.header != name]
+    fitting = listing(*(str(column.header) for column in kept))
+    for made, column in zip(fitting.columns, kept, strict=True):
+        made.justify, made.no_wrap = column.justify, column.no_wrap
+    for cells in zip(*(column.cells for column in kept), strict=True):
+        fitting.add_row(*cells)
+    return fitting
+
+
+def _wide(column: Column) -> int:
+    return max(cell_len(str(one)) for one in (column.header, *column.cells)) + _GAP
+
+
 def listing(*columns: str) -> Table:
     """An empty table with a heading line and no frame."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     for column in columns:
         table.add_column(column, overflow="fold")
     return table

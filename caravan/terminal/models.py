@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from caravan.values.registry import ModelStage, ModelVersion, StageMove
 
 _ALL = 100_000  # models that are looked through
+_WIDE = 100  # columns from which on a file, its bytes and its checksum stand on one line
 
 
 def list_models(
@@ -100,7 +101,7 @@ def _row(wiring: Wiring, model: ModelVersion, metric: str | None) -> dict[str, J
 
 
 def _print_list(wiring: Wiring, terminal: Terminal, models: Sequence[ModelVersion], metric: str | None) -> None:
-    from caravan.terminal.console import cell, draw, listing
+    from caravan.terminal.console import cell, console_on, draw, listing, without
     from caravan.values.model_metrics import shown
 
     table = listing("model", "stage", "gate", "metric", "value", "its base", "trained from", "run", "age")
@@ -124,7 +125,8 @@ def _print_list(wiring: Wiring, terminal: Terminal, models: Sequence[ModelVersio
         column.no_wrap = column.header != "trained from"
     for number in (4, 5, 8):
         table.columns[number].justify = "right"
-    draw(terminal.stdout, table)
+    width = console_on(terminal.stdout).size.width
+    draw(terminal.stdout, without(table, width, "age", "trained from", "its base", "gate", "run", "metric"))
 
 
 def show(ctx: typer.Context, ref: RefArgument, as_json: JsonOption = False) -> None:
@@ -203,7 +205,7 @@ def _print_model(terminal: Terminal, model: ModelVersion, moves: Sequence[StageM
 
 
 def _print_files(terminal: Terminal, model: ModelVersion) -> None:
-    from caravan.terminal.console import cell, draw, listing
+    from caravan.terminal.console import cell, console_on, draw, listing
 
     if not model.files.files:
         return
@@ -212,7 +214,9 @@ def _print_files(terminal: Terminal, model: ModelVersion) -> None:
     for file in model.files.files:
         table.add_row(cell(one_line(file.path)), str(file.bytes), file.sha256)
     table.columns[1].justify = "right"
-    table.columns[2].no_wrap = True
+    narrow = console_on(terminal.stdout).size.width < _WIDE
+    for column in table.columns[1:]:
+        column.no_wrap = not narrow  # a checksum that is not cut can still be compared
     draw(terminal.stdout, table)
 
 

@@ -115,7 +115,7 @@ def _row(record: RunRecord, driven: bool) -> dict[str, Json]:
 def _print_runs(wiring: Wiring, terminal: Terminal, records: Sequence[tuple[RunRecord, bool]]) -> None:
     from rich.cells import cell_len
 
-    from caravan.terminal.console import cell, console_on, draw, listing
+    from caravan.terminal.console import cell, console_on, draw, listing, without
 
     now = wiring.clock.now()
     names = ("run", "status", "try", "age", "took", "USD", "repository")
@@ -131,7 +131,7 @@ def _print_runs(wiring: Wiring, terminal: Terminal, records: Sequence[tuple[RunR
         column.no_wrap = True
     for number in (2, 3, 4, 5):
         table.columns[number].justify = "right"
-    draw(terminal.stdout, table)
+    draw(terminal.stdout, without(table, console_on(terminal.stdout).size.width, "prompt", "repository", "try", "age"))
 
 
 def _cells(wiring: Wiring, record: RunRecord, driven: bool, now: datetime) -> tuple[str, ...]:

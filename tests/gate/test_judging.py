@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from caravan.gate.courses import of_the_training
 from caravan.gate.judging import judge, objection
 from caravan.gate.naming import counts
 from caravan.values.evaluation import (
@@ -454,6 +455,16 @@ def test_a_loss_that_was_told_before_the_first_step_is_no_part_of_the_training()
     rows = [{"loss": 1.98}, *({"step": 10.0 * n, "loss": 3.4 - 0.13 * n} for n in range(6))]
     found = one(gate(rows), CheckKind.LEARNT)
     assert (found.verdict, found.base) == (GateVerdict.PASS, 3.4), found.text
+    # So it is where that loop counts steps of its own: examples/numpy-lora makes its base model in 600 steps.
+    before = [{"step": 200.0 * n, "loss": 2.2 - 0.1 * n} for n in range(1, 4)]
+    counted = [*before, *({"step": 10.0 * n + 1, "loss": 3.4 - 0.05 * n} for n in range(20))]
+    found = one(gate(counted), CheckKind.LEARNT)
+    assert (found.verdict, (found.base or 0) > 3.3) == (GateVerdict.PASS, True), found.text
+    # Two epochs that count their steps anew are one training, and so is one that went on from a checkpoint.
+    twice = [{"step": 10.0 * n + 1, "loss": 3.4 - 0.05 * m} for m, n in enumerate([*range(15), *range(15)])]
+    assert len(of_the_training(twice, "loss")) == 30
+    resumed = [{"step": 10.0 * n, "loss": 3.4 - 0.05 * m} for m, n in enumerate([*range(5), *range(3, 30)])]
+    assert len(of_the_training(resumed, "loss")) == 32
     # A loop that names its place in its summaries alone began with its first value all the same.
     summed = [*({"loss": 3.4 - 0.05 * n} for n in range(10)), {"epoch": 1.0, "loss": 2.9}, {"epoch": 2.0, "loss": 2.8}]
     assert (one(gate(summed), CheckKind.LEARNT).base or 0) > 3

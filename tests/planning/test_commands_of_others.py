@@ -138,6 +138,8 @@ def test_an_update_is_what_was_asked_for() -> None:
     plan = planned(found, training__global_batch=64, resources__gpus=2)
     assert (effective_batch(plan), processes(plan), unpassed(plan)) == (64, 2, ())
     assert batch_text(plan) == "64 = 4 a GPU x 8 accumulated x 2 processes"
+    alone = planned(profile("python train.py --per_device_train_batch_size 4"), resources__gpus=0)
+    assert batch_text(alone) == "4 = 4 a process x 1 accumulated x 1 process"
     odd = planned(found, training__global_batch=10, resources__gpus=4)
     assert effective_batch(odd) == 8
     assert "nearest" in odd.provenance["training.micro_batch"].why

@@ -101,6 +101,17 @@ ONE_OF_SEVERAL = {
 }
 
 
+def test_wrong_use_leads_to_the_help_of_the_command_that_was_meant(wiring: FakeWiring) -> None:
+    for words, page in (
+        (["models", "export", "x"], "main.py models export --help"),
+        (["runs", "--nonsense"], "main.py runs --help"),
+        (["nonsense"], "main.py --help"),
+    ):
+        terminal = nobody()
+        assert run(wiring, words, terminal) == 2
+        assert f"See `{page}`." in printed(terminal)[1]
+
+
 def test_an_option_of_one_name_takes_one_kind_of_value_everywhere() -> None:
     kinds: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name, command in EVERY.items():

@@ -85,10 +85,21 @@ def _forecast(state: RunState, told: Mapping[str, Json]) -> Forecast:
         memory_gib=_number(told.get("predicted_memory")) or memory or None,
         measured_gib=_number(told.get("measured_memory")),
         seconds=seconds.likely if seconds else None,
-        measured_s=_number(told.get("measured_time")),
+        measured_s=_took(state),
         usd=known.cost_usd.likely if known and known.cost_usd else None,
         measured_usd=state.spent_usd if state.attempts else None,
     )
+
+
+def _took(state: RunState) -> float | None:
+    """Seconds of a training that came through in one go, whether or not its time was estimated."""
+    last = state.attempts[-1] if state.attempts else None
+    outcome = last.outcome if last is not None else None
+    if last is None or outcome is None or not outcome.succeeded or last.resumed:
+        return None
+    if outcome.started_at is None or outcome.finished_at is None:
+        return None
+    return max(0.0, (outcome.finished_at - outcome.started_at).total_seconds())
 
 
 def _number(value: Json) -> float | None:

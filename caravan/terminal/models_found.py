@@ -130,10 +130,14 @@ def place_of(wiring: Wiring, terminal: Terminal, model: ModelVersion, ways: Ways
     if address.kind == "volume":
         return _volume(wiring, terminal, model, address, record, ways)
     if address.kind == "path" and not Path(address.path).is_dir():
-        raise UsageError(_nowhere(wiring, model, address, record, given), hint=_ELSEWHERE)
+        gone = given is None and Path(address.path).is_relative_to(wiring.folder(model.run_id).path)
+        raise UsageError(_nowhere(wiring, model, address, record, given), hint=_GONE if gone else _ELSEWHERE)
     return Found(place_here(address, model, inside=wiring.folder(model.run_id).path))
 
 
+_GONE: Final = (
+    "If they were pulled or exported before, name that folder or URL with --from: every checksum is compared."
+)
 _ELSEWHERE: Final = "Copy them, and name the folder or URL with --from: every checksum is compared."
 
 

@@ -173,6 +173,10 @@ def test_what_a_run_came_to_is_stored(tmp_path: Path) -> None:
     assert result.family == family_of(state.plan)
     assert result.plan_sha256 == state.attempts[-1].plan_sha256
     assert (result.seed, result.attempts, result.metrics) == (3, 1, state.gate.metrics)
+    ran = state.attempts[-1].outcome
+    assert ran is not None
+    took = (ran.finished_at - ran.started_at).total_seconds() if ran.started_at and ran.finished_at else None
+    assert result.forecast.measured_s == took  # nothing was estimated of its time
     assert result.code.sha256 == state.plan.code.sha256
 
 
@@ -189,6 +193,7 @@ def test_a_failed_run_has_a_result_without_a_gate(tmp_path: Path) -> None:
     stored = world.result_of(record)
     assert stored.status is result.status
     assert stored.gate is None
+    assert stored.forecast.measured_s is None  # when it failed is not how long it takes
 
 
 def test_a_registered_models_files_are_those_of_the_value(tmp_path: Path) -> None:

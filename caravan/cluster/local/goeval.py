@@ -5,10 +5,10 @@ from inspect import Parameter, signature
 from typing import Any, Final
 
 from caravan.cluster.local.gonodes import Chain, Command, Node, Pipe, Word, Wrong
+from caravan.cluster.local.goprint import shown, type_name
 
 Function = Callable[..., Any]
 _MOST_STEPS: Final = 1_000_000
-_GO_TYPES: Final = {str: "string", int: "int", float: "float64", bool: "bool", list: "[]interface {}"}
 
 
 class CallFailed(Exception):
@@ -101,6 +101,8 @@ class Run:
                 return self._lazily(first.name, rest, last, dot, scopes)
             given = [*(self._operand(o, dot, scopes) for o in rest), *last]
             return self._function(first, given, command)
+        if first is None:
+            raise Wrong("nil is not a command", at=command.at, said=command.said)
         if rest or last:
             told = f"can't give argument to non-function {command.said.split()[0]}"
             raise Wrong(told, at=command.at, said=command.said.split()[0])
@@ -164,25 +166,9 @@ class Run:
             if self._strict:
                 raise Wrong(f'nil data; no entry for key "{name}"', at=chain.at, said=chain.said)
             return None
-        kind = _GO_TYPES.get(type(value), type(value).__name__)
-        raise Wrong(f"can't evaluate field {name} in type {kind}", at=chain.at, said=chain.said)
+        raise Wrong(f"can't evaluate field {name} in type {type_name(value)}", at=chain.at, said=chain.said)
 
 
 def truth(value: Any) -> bool:
     """Whether Go's `if` takes the value as true."""
     return bool(value)
-
-
-def shown(value: Any) -> str:
-    """A value as Go prints it."""
-    if value is None:
-        return "<no value>"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return "[" + " ".join(shown(v) for v in value) + "]"
-    if isinstance(value, Mapping):
-        return "map[" + " ".join(f"{k}:{shown(value[k])}" for k in sorted(value)) + "]"
-    if isinstance(value, float) and value == int(value):
-        return str(int(value))
-    return str(value)

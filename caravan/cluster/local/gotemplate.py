@@ -4,20 +4,21 @@ Actions: pipelines, variables, `if`, `with`, `range` (with `else`, `break`, `con
 Not here: `define`, `template`, `block`. Errors are worded as Go words them, without what stands before them.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from caravan.cluster.local.goeval import Function, Run, shown
+from caravan.cluster.local.goeval import Function, Run
 from caravan.cluster.local.gonodes import Chain, Command, Node, Pipe, Word, Wrong
+from caravan.cluster.local.goprint import shown
 
 __all__ = ["Template", "Wrong", "shown"]
 
 _TOKEN: Final = re.compile(
-    r"""(?P<space>\s+) | (?P<string>"(?:[^"\\\n]|\\.)*") | (?P<raw>`[^`]*`) | (?P<number>[-+]?\d+(?:\.\d+)?)
+    r"""(?P<space>\s+) | (?P<string>"(?:[^"\\\n]|\\.)*") | (?P<raw>`[^`]*`)
+    | (?P<number>[-+]?(?:0[xX][0-9a-fA-F_]+|0[bB][01_]+|0[oO][0-7_]+|(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?))
     | (?P<declare>:=) | (?P<mark>[|(),=]) | (?P<var>\$\w*) | (?P<field>\.\w+) | (?P<dot>\.) | (?P<word>\w+)
-    | (?P<char>'(?:[^'\\]|\\.)') | (?P<bad>.)""",
+    | (?P<char>'(?:[^'\\]|\\[^']+|\\')') | (?P<bad>.)""",
     re.VERBOSE | re.DOTALL,
 )
 _ENDS: Final = ("end", "else")
@@ -31,6 +32,7 @@ class Template:
         self._text = text
         self._items = list(_items(text, left or "{{", right or "}}"))
         self._at = 0
+        self._ranges = 0  # how many of them are around what is read
         self._nodes, ended = self._list()
         if ended:
             raise Wrong(f"template: :{ended.line}: unexpected {{{{{ended.text}}}}}", parsing=True)
@@ -50,10 +52,12 @@ class Template:
             if word in ("if", "with", "range"):
                 nodes.append(self._block(word, item.text[len(word) :], item.line, item.at + len(word)))
             elif word in ("break", "continue"):
+                if not self._ranges:
+                    raise Wrong(f"template: :{item.line}: {{{{{word}}}}} outside {{{{range}}}}", parsing=True)
                 nodes.append(Node(word, line=item.line))
             elif word in ("define", "template", "block"):
                 raise Wrong(f"template: :{item.line}: {word} is not available here", parsing=True)
-            elif item.text:
+            else:
                 nodes.append(Node("pipe", pipe=self._pipe(item.text, item.line, item.at), line=item.line))
         return nodes, None
 
@@ -61,7 +65,9 @@ class Template:
         if not rest.strip():
             raise Wrong(f"template: :{line}: missing value for {kind}", parsing=True)
         node = Node(kind, pipe=self._pipe(rest, line, at), line=line)
+        self._ranges += kind == "range"
         node.body, ended = self._list()
+        self._ranges -= kind == "range"
         while ended is not None and ended.text != "end":
             more = ended.text.removeprefix("else").lstrip()
             if more:
@@ -139,9 +145,9 @@ def _closing(text: str, at: int, right: str) -> int:
             return at
         char = text[at]
         if quote:
-            at += 1 if char == "\\" and quote == '"' else 0
+            at += 1 if char == "\\" and quote != "`" else 0
             quote = "" if char == quote else quote
-        elif char in '"`':
+        elif char in "\"`'":
             quote = char
         at += 1
     return -1
@@ -201,13 +207,13 @@ class _Reader:
         kind, text, start = self.left.pop(0)
         at = self._at + start
         if kind == "string":
-            return _unquoted(text)
+            return _unquoted(text, self.line)
         if kind == "raw":
             return text[1:-1]
         if kind == "char":
-            return ord(_unquoted('"' + text[1:-1] + '"'))
+            return ord(_unquoted(text, self.line)[0])
         if kind == "number":
-            return float(text) if "." in text else int(text)
+            return _number(text, self.line)
         if kind == "word":
             if text in ("true", "false", "nil"):
                 return {"true": True, "false": False, "nil": None}[text]
@@ -241,8 +247,37 @@ class _Reader:
         return found
 
 
-def _unquoted(text: str) -> str:
+def _number(text: str, line: int) -> int | float:
+    """A number as Go writes it: digits may be parted by `_`, a point or an exponent makes it a float."""
+    plain = text.replace("_", "")
     try:
-        return str(json.loads(text, strict=False))
+        if re.match(r"[-+]?0[xXbBoO]", plain):
+            return int(plain, 0)
+        if re.search(r"[.eE]", plain):
+            return float(plain)
+        return int(plain, 8 if re.match(r"[-+]?0\d", plain) else 10)
     except ValueError:
-        return re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m[1], m[1]), text[1:-1])
+        raise Wrong(f'template: :{line}: bad number syntax: "{text}"', parsing=True) from None
+
+
+_ESCAPE: Final = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))", re.DOTALL)
+_PLAIN: Final = {
+    **{"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"},
+    **{"\\": "\\", "'": "'", '"': '"'},
+}
+
+
+def _unquoted(text: str, line: int) -> str:
+    """What stands between quotes, as Go reads its escapes."""
+
+    def one(found: re.Match[str]) -> str:
+        if found[5] is not None:
+            if found[5] not in _PLAIN:
+                raise Wrong(f"template: :{line}: invalid syntax", parsing=True)
+            return _PLAIN[found[5]]
+        code = int(found[4], 8) if found[4] else int(found[1] or found[2] or found[3], 16)
+        if code > 0x10FFFF or 0xD800 <= code < 0xE000:
+            raise Wrong(f"template: :{line}: invalid syntax", parsing=True)
+        return chr(code)
+
+    return _ESCAPE.sub(one, text[1:-1])

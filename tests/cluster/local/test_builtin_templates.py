@@ -1,6 +1,10 @@
 """What is wrong with a template, in the words of Go's template language and Nomad's client."""
 
+import contextlib
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from caravan.cluster.local.envfiles import BadEnv, parse_env
 from caravan.cluster.local.templates import TemplateRefused, TemplateWaits, render
@@ -97,3 +101,99 @@ def test_escapes_of_an_environment() -> None:
         "B": "x y",
         "C": "#",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        (
+            '{{ parseFloat "inf" }} {{ parseFloat "1000000" }} {{ parseFloat "0.00001" }} {{ parseFloat "2.50" }}',
+            "+Inf 1e+06 1e-05 2.5",
+        ),
+        (
+            '{{ with parseJSON "{\\"n\\":12,\\"m\\":1000000}" }}{{ .n }} {{ .m }} {{ toJSON . }}{{ end }}',
+            '12 1e+06 {"m":1000000,"n":12}',
+        ),
+        ('{{ parseJSON "{\\"b\\":[1,\\"<\\"]}" | toJSONPretty }}', '{\n  "b": [\n    1,\n    "\\u003c"\n  ]\n}'),
+        ('{{ print "a" "b" }} {{ print 1 2 "a" 3 }} {{ println "a" 1 }}', "ab 1 2a3 a 1\n"),
+        ('{{ printf "%x %t %q %c %T %d%%" "hi" true "ü" 65 5 7 }}', '6869 true "ü" A int 7%'),
+        (
+            '{{ printf "%d|%s|%z" "x" 5 1 }} {{ printf "%s" "a" "b" }} {{ printf "%s %s" "a" }}',
+            "%!d(string=x)|%!s(int=5)|%!z(int=1) a%!(EXTRA string=b) a %!s(MISSING)",
+        ),
+        (
+            '{{ printf "%05d|%-4s|%4s|%.2f|%+d|%q" 5 "a" "b" 1.5 5 (split "," "a,b") }}',
+            '00005|a   |   b|1.50|+5|["a" "b"]',
+        ),
+        ('{{ len "äb" }} {{ split "" "abc" }} {{ split "," "" | len }}', "3 [a b c] 0"),
+        ("{{ divide -2 7 }} {{ divide 2 -7 }} {{ modulo 3 -7 }}", "-3 -3 -1"),
+        ("{{ \"it's o'neill HERE a-b 2z\" | toTitle }}", "It's O'neill HERE A-B 2Z"),
+        (
+            '{{ "foobar" | regexReplaceAll "(o)(b)" "$2-${1}$9$$" }} {{ "foo" | regexReplaceAll "o" "\\\\1" }}',
+            "fob-o$ar f\\1\\1",
+        ),
+        ('{{ "foobar" | regexReplaceAll "(o)" "$1x" }}', "fbar"),
+        ("{{ \"tab\\t\\x41\\u00e4\\101\" }} {{ '\"' }} {{ 'a' }}", "tab\tAäA 34 97"),
+        ("{{ 0x1F }} {{ 1e3 }} {{ 1_000 }} {{ 0b11 }} {{ .5 }} {{ 010 }}", "31 1000 1000 3 0.5 8"),
+        ("{{ range loop 5 }}{{ if eq . 3 }}{{ break }}{{ end }}{{ . }}{{ end }}", "012"),
+    ],
+)
+def test_values_are_printed_as_go_prints_them(text: str, made: str) -> None:
+    """What consul-template 0.41.0 made of the same texts with Go 1.26."""
+    assert render(text, {}) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{{ "a" | regexReplaceAll "(" "x" }}', "error parsing regexp: missing "),
+        ('{{ eq 1 "1" }}', "incompatible types for comparison: int and string"),
+        ("{{ eq 1 1.0 }}", "incompatible types for comparison: int and float64"),
+        ('{{ parseUint "-4" }}', 'strconv.ParseUint: parsing "-4": invalid syntax'),
+        ('{{ parseInt "99999999999999999999" }}', "value out of range"),
+        ('{{ index (split "," "a,b") -1 }}', "index out of range: -1"),
+        ("{{ break }}", "{{break}} outside {{range}}"),
+        ("{{ range loop 1 }}{{ else }}{{ continue }}{{ end }}", "{{continue}} outside {{range}}"),
+        ("{{ }}", "missing value for command"),
+        ("{{ nil }}", "nil is not a command"),
+    ],
+)
+def test_what_go_refuses_is_refused(text: str, said: str) -> None:
+    with pytest.raises(TemplateRefused) as refused:
+        render(text, {})
+    assert said in str(refused.value)
+
+
+PARTS = [
+    *(
+        '"a"',
+        "1",
+        "-2.5",
+        "true",
+        "nil",
+        ".",
+        ".a",
+        "$",
+        "$x",
+        "(",
+        ")",
+        "|",
+        ",",
+        ":=",
+        "=",
+        "'c'",
+        "`r`",
+        "'",
+        '"',
+        "/*",
+    ),
+    *("if", "with", "range", "else", "end", "break", "print", "printf", "index", "len", "eq", "lt", "divide", "loop"),
+    *("parseJSON", "parseFloat", "parseInt", "regexReplaceAll", "split", "join", "toJSON", "toTitle", "indent", "env"),
+    *('"{"', '"("', '"inf"', '"%d%z%"', '"[1,{}]"', '"$9"', "{{", "}}", "{{-", "-}}", "text"),
+]
+
+
+@given(words=st.lists(st.sampled_from(PARTS), max_size=12))
+def test_any_template_is_rendered_or_refused(words: list[str]) -> None:
+    with contextlib.suppress(TemplateRefused, TemplateWaits):
+        render("{{ " + " ".join(words) + " }}", {"A": "b"}, items_of=lambda _: ITEMS)

@@ -34,7 +34,10 @@ _WRITER: Final = re.compile(
     r"\[(?:rank|default|worker|trainer)[-_ ]?\d+\]:?\s?|\([^()\n]{1,60}pid=\d+[^()\n]{0,60}\)\s?"
     r"|\[\d+,\d+\]<std(?:err|out)>:?\s?|(?:node|worker|rank|gpu)[-_]?\d+(?::\s|\s*\|\s)"
     r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)\s(?:std(?:err|out) [FP] )?"
+    r"|\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)\]\s|\[pod/[\w./-]{1,200}\]\s"
 )
+# Compose's: a container's name with its number, and a bar.
+_COMPOSED: Final = re.compile(r"[A-Za-z][\w.-]{0,60}[-_]\d{1,3}\s{1,30}\|\s")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\S+|\d\d:\d\d:\d\d(?:[.,]\d+)?")  # differs from line to line
 # What may stand before a traceback's header on every line of its writer.
 _PREFIX: Final = re.compile(r"[\[(]?[\w.@-]{1,40}(?:[ ,/:][\w.@-]{1,40}){0,4}[\])]?\s?[:|>]\s{0,2}\Z")
@@ -89,8 +92,8 @@ def digest(log: bytes, secrets: Iterable[str] = (), telling: Callable[[str], boo
     troubles = _Ends(_TROUBLES)
     reader = _Reader()
     for number, writer, line, trouble in reader.lines(log):
-        tracebacks.read(writer, line, number, series.seen)
-        if not line or line.isspace():
+        ignored = tracebacks.read(writer, line, number, series.seen)
+        if ignored or not line or line.isspace():
             continue
         tail.append((number, line))
         small = line.lower() if "oss" in line or "OSS" in line else ""
@@ -103,7 +106,7 @@ def digest(log: bytes, secrets: Iterable[str] = (), telling: Callable[[str], boo
         return tuple(_kept(line, known) for line in lines)
 
     alive = series.seen - _GOES_ON  # what came before this many losses were logged did not end the training
-    chains = [chain for chain in tracebacks.chains() if chain.at > alive]
+    chains = [chain for chain in tracebacks.chains() if chain.at > alive and not chain.is_ignored()]
     best = _root(chains)
     others = [c for c in chains if c is not best]
     named = troubles.lines(alive)
@@ -254,6 +257,8 @@ def _without_bars(line: str) -> tuple[str, str]:
 def _writer(line: str, learnt: Iterable[re.Pattern[str]]) -> tuple[str, str]:
     """A line's prefix, as a name for who wrote it, and the line without it."""
     match = _WRITER.match(line) if line[:1] in _STARTS else None
+    if match is None and " | " in line[:_COMPOSE]:
+        match = _COMPOSED.match(line)
     if match is None:
         match = next((found for prefix in learnt if (found := prefix.match(line))), None)
     if match is None:
@@ -266,6 +271,7 @@ def _learnt(before: str) -> re.Pattern[str]:
     return re.compile(r"\d+".join(re.escape(part) for part in _NUMBERS.split(before)))
 
 
+_COMPOSE: Final = 96  # characters in which a container's name and its bar stand
 _STARTS: Final = frozenset("[(0123456789nwrg")
 
 

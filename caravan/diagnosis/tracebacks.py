@@ -25,6 +25,8 @@ _EXCEPTION: Final = re.compile(r"^[A-Za-z_][\w.]*(?::|$)")
 _RAISED: Final = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Warning|OutOfMemory\w*)\b(?::|$)"
 )
+_IGNORED: Final = "Exception ignored "  # Python's words above what a program did not hear of
+_STOPPED: Final = re.compile(r"KeyboardInterrupt|SystemExit")  # somebody ended it there, ignored or not
 _IN: Final = '", line '
 # These say only that a worker failed, or that it was told to stop; the worker's own traceback says why.
 _WRAPPERS: Final = re.compile(
@@ -70,6 +72,7 @@ class Traceback:
     message: list[str] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
     implied: bool = False  # no header stood above it
+    ignored: bool = False  # raised where nobody could hear of it: the program went on
     boxed: bool = False  # it is in rich's form, and its box is not over
     raises: str = ""  # in a notebook's form: what is raised, by its last name
     place: tuple[str, str, str] | None = None  # in these forms: file, line and function of a frame whose source follows
@@ -154,6 +157,11 @@ class Chain:
         """Whether all of it only reports another process's failure."""
         return all(part.is_wrapper() for part in self.parts)
 
+    def is_ignored(self) -> bool:
+        """Whether Python itself ignored it, and it does not say that somebody ended the program there."""
+        last = self.parts[-1]
+        return last.ignored and not any(_STOPPED.match(line) for line in last.message[:1])
+
     def shape(self) -> str:
         """What the same failure in another rank has too."""
         return _NUMBERS.sub("0", " ".join(part.message[0] for part in self.parts if part.message))
@@ -168,6 +176,7 @@ class _Stream:
     number: int = 0
     at: int = 0
     joins: bool = False
+    ignores: bool = False
     writer: str = ""
 
 
@@ -179,12 +188,20 @@ class Tracebacks:
         self._first: dict[str, Chain] = {}
         self._last: dict[str, Chain] = {}
 
-    def read(self, writer: str, line: str, number: int, at: int) -> None:
-        """Take the line of that number; `at` is the caller's count of what shows that the training goes on."""
+    def read(self, writer: str, line: str, number: int, at: int) -> bool:
+        """Take the line of that number; `at` is the caller's count of what shows that the training goes on.
+
+        Returned is whether it belongs to an exception that Python itself ignored, which ends nothing.
+        """
+        if line.startswith(_IGNORED):
+            self._stream(writer).ignores = True
+            return False
         stream = self._streams.get(writer)
+        if stream is not None and stream.ignores and HEADER not in line:
+            stream.ignores = False  # what it ignored had no traceback: the next one is another's
         told = HEADER[:-1] in line or (stream is not None and (stream.open is not None or line.endswith(_CHAIN_ENDS)))
         if not told and not (_IN in line and _FRAME.match(line)):
-            return  # nearly every line
+            return False  # nearly every line
         stream = stream or self._stream(writer)
         text = line.strip()
         if text.startswith(HEADER):
@@ -202,8 +219,10 @@ class Tracebacks:
             self._begin(stream, implied=True)
             self._go_on(stream, line, text)
         else:
-            return
+            return False
         stream.number, stream.at = number, at
+        here = stream.open
+        return here is not None and here.ignored and here.message in ([], [line]) and not _STOPPED.match(line)
 
     def chains(self) -> list[Chain]:
         """The chains that were kept, in the order in which they ended."""
@@ -218,10 +237,11 @@ class Tracebacks:
         return self._streams.setdefault(writer, _Stream(writer=writer))
 
     def _begin(self, stream: _Stream, *, implied: bool = False) -> Traceback:
+        ignored = stream.ignores or (stream.joins and any(part.ignored for part in stream.current[-1:]))
         if not stream.joins:
             self._keep(stream)
-        stream.joins = False
-        stream.open = begun = Traceback(implied=implied)
+        stream.joins = stream.ignores = False
+        stream.open = begun = Traceback(implied=implied, ignored=ignored and not implied)
         stream.current.append(begun)
         if len(stream.current) > _CHAIN:  # the root and the latest tell it; handlers may recurse for ever
             del stream.current[1]

@@ -136,6 +136,15 @@ ARGUMENT_SIGNS: Final[tuple[Sign, ...]] = (
         kind="unknown",
         style="hydra",
     ),
+    row(
+        r"\bYou must specify '(?P<option>[\w./@-]+)', e\.g[.,]",
+        _LOG,
+        _ARGS,
+        0.93,
+        _F.USER_CODE_BUG,
+        kind="missing",
+        style="hydra",
+    ),
     row(no_such_group_option, _LOG, _ARGS, 0.9, kind="choice", style="hydra"),
     # The code reads what no argument gave: it can be added (`+key=value`).
     row(

@@ -13,6 +13,16 @@ _BUG: Final = _F.USER_CODE_BUG
 _WEIGHTS: Final = r"(?:pt|pth|ckpt|safetensors|bin|pkl|h5|tar|msgpack|distcp)"
 
 CHECKPOINT_SIGNS: Final[tuple[Sign, ...]] = (
+    # An optimiser's restored state of another shape than its parameters.
+    row(
+        r"\bThe size of tensor a \(\d+\) must match the size of tensor b \(\d+\)",
+        _LOG,
+        _CKPT,
+        0.85,
+        _BUG,
+        above=r"\b(?:exp_avg\w*|momentum_buffer)\b|_single_tensor_adam|_multi_tensor_adam",
+        kind="shape",
+    ),
     row(
         r"Error\(s\) in loading state_dict for|\bsize mismatch for \S+: copying a param"
         r"|[Mm]issing key in checkpoint state_dict",

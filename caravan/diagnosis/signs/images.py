@@ -68,6 +68,7 @@ IMAGE_SIGNS: Final[tuple[Sign, ...]] = (
     # Only on the node itself, and what enroot says of the registry's answer.
     row(rf"\bimage (?P<image>{_NAME}) not found in local storage\b", _SAID, _NONE, 0.95),
     row(r"/v2/(?P<image>[\w./-]{1,200}?)/(?:manifests|blobs)/\S+ returned error code: 404\b", _SAID, _NONE, 0.95),
+    row(r"(?i:\bfailed to create container: no such image\b)", _SAID, _NONE, 0.9),
     row(r"invalid reference format|\brepository name must be lowercase", _SAID, _NONE, 0.75),
     row(r"unable to open image archive: |\bthe image does not exist: ", _SAID, _NONE, 0.85),
     # A registry that tells nobody whether a private repository exists says "denied" for both.
@@ -123,6 +124,7 @@ IMAGE_SIGNS: Final[tuple[Sign, ...]] = (
     row(rf"{_ASKING}.*{_CUT}", _SAID, _LATER, 0.95, _NONE, _F.NETWORK_UNREACHABLE, kind="network"),
     row(
         r"error pulling image configuration: |filesystem layer verification failed|download failed after attempts="
+        r"|[Dd]ownload failed after \d+ attempts"
         r"|failed to (?:register|extract) layer|layer does not exist|[Pp]ull timed out|image pull (?:was )?cancell?ed",
         _SAID,
         _LATER,

@@ -123,7 +123,15 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
     ),
     row(r"\bcommand (?:contains extra white space|empty): \"(?P<program>[^\"]+)", _SAID, _START, 0.95, kind="program"),
     row(rf"^(?:/usr/bin/)?env: can't execute '{_PROGRAM}'", _LOG, _START, 0.95, kind="program"),
-    row(rf"(?:{_SHELL}|^\S+: line \d+: ){_SCRIPT}: Permission denied\s*$", _LOG, _START, 0.92, kind="permission"),
+    # What a node's own scripts may not write, and what no program lies in, are no command of the job's.
+    row(
+        rf"^(?!/etc/)(?:{_SHELL.removeprefix('^')}|\S+: line \d+: )(?!/(?:run|proc|sys|dev)/){_SCRIPT}"
+        r": Permission denied\s*$",
+        _LOG,
+        _START,
+        0.92,
+        kind="permission",
+    ),
     row(
         r": cd: (?:can't cd to )?(?P<path>[^\s:]+)(?:: No such file or directory)?\s*$",
         _LOG,

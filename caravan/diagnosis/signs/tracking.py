@@ -33,7 +33,8 @@ TRACKING_SIGNS: Final[tuple[Sign, ...]] = (
         kind="key",
     ),
     row(
-        r"\bwandb: ERROR .*(?:permission denied|\b40[34]\b|not found)"
+        r"\bwandb: ERROR .*(?:permission denied|\b40[34]\b|not found"
+        r"|do not have permission to access)"
         r"|\bCommError: .*(?:\bError 40[34]\b|permission|not found|denied)"
         r"|\bentity \S+ not found during upsertBucket|\bupsertBucket\b.*(?:permission denied|\b40[34]\b)",
         _LOG,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from caravan.diagnosis.logtext import LINE_LIMIT, digest
+from caravan.diagnosis.logtext import LINE_LIMIT, digest, shortened
 from caravan.diagnosis.sign import BUDGET_OVER, JOB_CHANGED, STOPPED_BY_REQUEST
 from caravan.diagnosis.signs import telling
 from caravan.values.escapes import without_escapes
@@ -38,7 +38,8 @@ def evidence_of(
     """
 
     def safe(text: str, limit: int = LINE_LIMIT) -> str:
-        return " ".join(mask(without_escapes(text), secrets).split())[:limit]
+        whole = " ".join(mask(without_escapes(text), secrets).split())
+        return shortened(whole) if limit == LINE_LIMIT else whole[:limit]
 
     allocation = _allocation(snapshot, outcome)
     failures = _failures(check, snapshot, outcome)

@@ -275,6 +275,17 @@ _COMPOSE: Final = 96  # characters in which a container's name and its bar stand
 _STARTS: Final = frozenset("[(0123456789nwrg")
 
 
+def shortened(line: str) -> str:
+    """At most `LINE_LIMIT` characters of a line: its beginning; of a container runtime's also its end.
+
+    Runtimes tell what they heard from each other in one line, each in the words of the one before: the cause is last.
+    """
+    if len(line) <= LINE_LIMIT:
+        return line
+    if "OCI runtime" in line and "nvidia-container-" in line:
+        return f"{line[: LINE_LIMIT // 2]}…{line[1 - LINE_LIMIT // 2 :]}"
+    return line[: LINE_LIMIT - 1] + "…"
+
+
 def _kept(line: str, known: tuple[str, ...]) -> str:
-    line = mask(line, known)
-    return line if len(line) <= LINE_LIMIT else line[: LINE_LIMIT - 1] + "…"
+    return shortened(mask(line, known))

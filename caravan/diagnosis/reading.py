@@ -12,6 +12,7 @@ from typing import Final
 
 from caravan.diagnosis.evidence import evidence_of
 from caravan.diagnosis.logscan import TROUBLE
+from caravan.diagnosis.logtext import shortened
 from caravan.values.base import Json
 from caravan.values.escapes import without_escapes
 from caravan.values.failure import Evidence, Stage
@@ -104,7 +105,7 @@ def kind_of(text: str) -> TextKind:
 
 def events(text: str) -> Iterator[str]:
     """The rows of `nomad alloc status` as event lines, the oldest first whichever way they are printed."""
-    rows = [(m["at"], f"{m['type']}: {m['text'].strip()}"[:_EVENT_LIMIT]) for m in _EVENT.finditer(text)]
+    rows = [(m["at"], shortened(f"{m['type']}: {m['text'].strip()}")) for m in _EVENT.finditer(text)]
     if rows and rows[0][0] > rows[-1][0]:
         rows.reverse()
     return (line for _, line in rows)

@@ -143,10 +143,20 @@ START_SIGNS: Final[tuple[Sign, ...]] = (
     # Container runtimes and Nomad's drivers.
     row(r"chdir to cwd \(\"(?P<path>[^\"]+)\"\)", _SAID, _START, 0.95, kind="workdir"),
     row(
-        r"\bexec: \"(?P<path>[^\"]+)\": (?:is a directory: )?permission denied", _SAID, _START, 0.95, kind="permission"
+        r"\bexec: \\{0,7}\"(?P<path>[^\"\\]+)\\{0,7}\": (?:is a directory: )?permission denied",
+        _SAID,
+        _START,
+        0.95,
+        kind="permission",
     ),
-    row(r"\bexec: \"(?P<path>[^\"]+)\": stat [^:]+: no such file", _SAID, _START, 0.95, kind="script"),
-    row(rf"\bexec: \"{_NOT_OURS}(?P<program>[^\"]+)\": executable file not found", _SAID, _START, 0.97, kind="program"),
+    row(r"\bexec: \\{0,7}\"(?P<path>[^\"\\]+)\\{0,7}\": stat [^:]+: no such file", _SAID, _START, 0.95, kind="script"),
+    row(
+        rf"\bexec: \\{{0,7}}\"{_NOT_OURS}(?P<program>[^\"\\]+)\\{{0,7}}\": executable file not found",
+        _SAID,
+        _START,
+        0.97,
+        kind="program",
+    ),
     row(r"executable file `(?P<program>[^`]+)` not found", _SAID, _START, 0.97, kind="program"),
     row(r"\bexec (?P<program>/\S+?): no such file or directory", _SAID, _START, 0.92, kind="program"),
     row(r"\bbinary \"(?P<program>[^\"]+)\" could not be found", _SAID, _START, 0.97, kind="program"),

@@ -41,6 +41,8 @@ _NOT_TRAINING: Final = re.compile(
     r"|--(?:sampl|generat|infer|predict)\w*[-_]only|--only[-_](?:sampl|generat|infer|predict|eval|test)\w*"
     r"|--(?:generate|infer|inference|predict)(?=\s+-|\s*$))(?=\s|$)"
 )
+_STAGES_AFTER: Final = frozenset({"__do_eval", "__do_predict", "__do_test"})
+"""Switches of programs that train with `--do_train`, and without it only evaluate."""
 _QUITS: Final = re.compile(
     r"(?i)\b(?:do(?:n['’]?t| not) train|without training|instead of training|no training|skips? (?:the )?training"
     r"|and (?:then )?(?:quit|exit)|only (?:sampl|evaluat|generat|infer|predict|test)"
@@ -127,7 +129,8 @@ def _configs(d: Documented) -> str:
 def _purpose(d: Documented) -> float:
     """Against a command that only shows help or evaluates, or hands another script over; for one in plain view."""
     points = 0.0
-    if _NOT_TRAINING.search(" ".join(d.command.args)):
+    words = {w.partition("=")[0].replace("-", "_") for w in d.command.args}
+    if _NOT_TRAINING.search(" ".join(d.command.args)) or (words & _STAGES_AFTER and "__do_train" not in words):
         points -= 3.0
     inner = next((a for a in d.command.args[:3] if a.endswith(".py")), None)
     if inner and OTHER_NAME.match(basename(inner)):

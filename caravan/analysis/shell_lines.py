@@ -33,6 +33,9 @@ class Line(NamedTuple):
     text: str
 
 
+_GOES_ON: Final = re.compile(r"\s+--[a-zA-Z][\w-]*(?:[ =]|$)")
+
+
 def logical_lines(text: str, first: int) -> Iterator[Line]:
     """The lines with continuations joined and prompts taken off; comments and empty lines are left out.
 
@@ -48,8 +51,9 @@ def logical_lines(text: str, first: int) -> Iterator[Line]:
             start, line = first + i - 1, _PROMPT.sub("", line)
         if not held and line.lstrip().startswith("#"):
             continue  # a comment ends with its line, whatever stands at its end
-        if line.endswith("\\") and len(held) < MAX_COMMAND:
-            held += line[:-1] + " "
+        forgotten = held and i < len(lines) and _GOES_ON.match(lines[i])  # the backslash, as documents do
+        if (line.endswith("\\") or forgotten) and len(held) < MAX_COMMAND:
+            held += line.removesuffix("\\") + " "
             continue
         whole, held = held + line, ""
         if not whole.strip() or whole.lstrip().startswith("#"):

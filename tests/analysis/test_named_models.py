@@ -108,3 +108,27 @@ def test_an_option_of_a_word_counts_nothing(tmp_path: Path) -> None:
     )
     found = profile_of(tmp_path, {"train.py": text}).key_hyperparameters
     assert (found["gradient_accumulation"].flag, found["epochs"].flag) == (None, "--epochs")
+
+
+def test_a_command_that_only_predicts_is_not_how_the_model_is_trained(tmp_path: Path) -> None:
+    text = (
+        "import argparse, torch\np = argparse.ArgumentParser()\np.add_argument('--do_train', action='store_true')\n"
+        "p.add_argument('--do_predict', action='store_true')\np.add_argument('--train_file')\n"
+        "p.add_argument('--test_file')\np.parse_args()\nloss.backward()\noptimizer.step()\n"
+    )
+    files = {
+        "lora/main.py": text,
+        "lora/evaluate_lora.sh": "python main.py --do_predict --test_file ../rows/test.jsonl --lora_checkpoint out\n",
+        "lora/train_lora.sh": "python main.py --do_train --do_predict --train_file ../rows/mine.jsonl\n",
+    }
+    profile = profile_of(tmp_path, files, "LoRA fine-tuning")
+    assert (profile.launch_command or "").startswith("python main.py --do_train")
+    assert profile.dataset == "../rows/mine.jsonl"
+
+
+def test_an_option_below_a_forgotten_backslash_belongs_to_the_command(tmp_path: Path) -> None:
+    block = "```bash\ntorchrun --nproc_per_node=8 train.py \\\n    --data a.json\n    --deepspeed ds.json\n```\n"
+    text = "import torch, deepspeed\nloss.backward()\noptimizer.step()\n"
+    profile = profile_of(tmp_path, {"train.py": text, "README.md": block})
+    assert profile.launch_command == "torchrun --nproc_per_node=8 train.py --data a.json --deepspeed ds.json"
+    assert profile.distributed == "deepspeed"

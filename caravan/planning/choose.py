@@ -130,14 +130,14 @@ def _types(plan: TrainingPlan, best: Point, fitting: tuple[Point, ...], which: s
     price = best.offer.usd_per_hour
     prefer = list(dict.fromkeys((best.offer.model, *(p.offer.model for p in fitting))))
     same = price is not None and all(p.offer.usd_per_hour == price for p in fitting)
-    changes = []
-    if offered > 1 and not (same and len(prefer) > 1):
+    changes, demanded = [], offered > 1 and not (same and len(prefer) > 1)
+    if demanded:
         run = "run" if best.cost is not None or best.update_usd is not None else "hour"
         why = f"the cheapest {run} of {offered} types {which}"
         changes += _differing(plan, MODEL, best.offer.model, why)
     elif plan.set_by(MODEL) is Author.ESTIMATE:
         changes += _differing(plan, MODEL, None, f"all types {which} cost the same")
-    wanted: list[Json] = list[Json](prefer) if len(prefer) > 1 else []
+    wanted: list[Json] = list[Json](prefer) if len(prefer) > 1 and not demanded else []
     return [*changes, *_differing(plan, "resources.gpu_prefer", wanted, f"the types {which}, the cheapest first")]
 
 

@@ -315,4 +315,4 @@ def _cost(seconds: Range | None, per_hour: float | None) -> Range | None:
         return None
     if seconds is None:
         return Range(low=0, likely=0, high=0)
-    return seconds.times(per_hour / 3600)
+    return seconds.priced(per_hour)

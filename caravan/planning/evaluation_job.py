@@ -82,7 +82,7 @@ def evaluation_estimate(plan: TrainingPlan, estimate: Estimate) -> Estimate:
     share = gpus / (had * plan.launch.nodes) if had else 1 / plan.launch.nodes
     rate = None if estimate.usd_per_hour is None else estimate.usd_per_hour * share
     seconds = estimate.evaluation_s
-    cost = None if rate is None or seconds is None else seconds.times(rate / 3600)
+    cost = None if rate is None or seconds is None else seconds.priced(rate)
     return estimate.model_copy(update={"usd_per_hour": rate, "seconds": seconds, "cost_usd": cost})
 
 

@@ -53,7 +53,7 @@ def with_evaluation(estimate: Estimate, plan: TrainingPlan) -> Estimate:
     known = estimate.model_copy(update={"evaluation_s": taken})
     own = evaluation_estimate(plan, known) if apart(plan) else None
     rate = own.usd_per_hour if own is not None else estimate.usd_per_hour
-    money = None if rate is None else taken.times(rate / 3600)
+    money = None if rate is None else taken.priced(rate)
     where = "a job of its own" if own is not None else "the job's last phase"
     told = f"time: evaluation about {taken.likely / 60:.0f} min, at most {taken.high / 60:.0f}, as {where}"
     if estimate.seconds is None:

@@ -283,9 +283,9 @@ def _need(ground: Ground, values: Mapping[str, Json]) -> _Need:
 def _point(ground: Ground, offer: GpuOffer, size: float, need: _Need) -> Point:
     trial, kind, price = need.plan, gpu_like(offer.model), offer.usd_per_hour
     time = run_time(trial, ground.shape, need.setting, kind, ground.data)
-    rate = None if price is None else price * trial.resources.gpus * trial.launch.nodes / 3600
-    update = None if rate is None or time.step_s is None else time.step_s.likely * rate
-    cost = None if rate is None or time.seconds is None else time.seconds.times(rate)
+    hourly = None if price is None else price * trial.resources.gpus * trial.launch.nodes
+    update = None if hourly is None or time.step_s is None else time.step_s.likely * hourly / 3600
+    cost = None if hourly is None or time.seconds is None else time.seconds.priced(hourly)
     return Point(offer, need.values, trial, need.gib, need.high, size, time, cost, update)
 
 

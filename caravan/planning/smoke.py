@@ -241,8 +241,7 @@ def by_measurement(formula: Estimate, smoke: SmokeResult, *, max_run_s: int | No
         seconds = Range(low=whole * 0.9, likely=whole, high=high)
         update["seconds"] = seconds
         if formula.usd_per_hour is not None:
-            rate = formula.usd_per_hour / 3600
-            update["cost_usd"] = seconds.times(rate)
+            update["cost_usd"] = seconds.priced(formula.usd_per_hour)
         speed = f"{smoke.seconds_per_step:.3g} s" if smoke.seconds_per_step is not None else "their time"
         notes.append(
             f"time: measured, {speed} a step and {smoke.total_steps} steps; what GPUs tell each other is not in it"

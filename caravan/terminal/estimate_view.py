@@ -262,8 +262,7 @@ def _setting(setting: Setting) -> dict[str, Json]:
 def _cost(seconds: Range | None, offer: Offer, gpus: int) -> Range | None:
     if seconds is None or offer.usd_per_hour is None:
         return None
-    rate = offer.usd_per_hour * gpus / 3600
-    return seconds.times(rate)
+    return seconds.priced(offer.usd_per_hour * gpus)
 
 
 def _likely(found: Range, say: Callable[[float], str]) -> str:

@@ -46,8 +46,15 @@ class Range(Value):
         return Range(low=self.low + other.low, likely=self.likely + other.likely, high=self.high + other.high)
 
     def times(self, factor: float) -> "Range":
-        """Each figure times a factor of at least 0: a part of it, or what it costs at a rate."""
+        """Each figure times a factor of at least 0: a part of it."""
         return Range(low=self.low * factor, likely=self.likely * factor, high=self.high * factor)
+
+    def priced(self, per_hour: float) -> "Range":
+        """What so many seconds cost at that price, to a billionth: a time that was bounded by a sum costs no more than
+        it, where the last bit of a float would say so.
+        """
+        low, likely, high = (round(per_hour * s / 3600, 9) for s in (self.low, self.likely, self.high))
+        return Range(low=low, likely=likely, high=high)
 
 
 class Alternative(Value):

@@ -1,6 +1,8 @@
 """Ranges and the rows of the plan table: sums, parts, and what stays unknown."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from caravan.values.estimate import Alternative, Range
 
@@ -10,7 +12,15 @@ HOUR = Range(low=1800, likely=3600, high=7200)
 
 def test_a_range_is_added_and_multiplied_figure_by_figure() -> None:
     assert HOUR.plus(Range(low=1, likely=2, high=3)) == Range(low=1801, likely=3602, high=7203)
-    assert HOUR.times(2.0 / 3600) == Range(low=1, likely=2, high=4)
+    assert HOUR.times(0.5) == Range(low=900, likely=1800, high=3600)
+    assert HOUR.priced(2.0) == Range(low=1, likely=2, high=4)
+
+
+@given(st.integers(1, 100_000), st.integers(1, 50_000))
+def test_a_time_that_a_sum_bounds_costs_no_more_than_it(cents: int, mills: int) -> None:
+    usd, per_hour = cents / 100, mills / 1000
+    seconds = int(usd / per_hour * 3600)
+    assert Range(low=0, likely=0, high=seconds).priced(per_hour).high <= usd
 
 
 def test_what_is_not_known_of_a_row_stays_unknown() -> None:

@@ -59,13 +59,17 @@ def arguments(function: Functions) -> list[ast.arg]:
     return [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
 
 
-def parameters(function: Functions) -> dict[str, ast.expr | None]:
-    """Parameter → its default."""
+def with_defaults(function: Functions) -> Iterator[tuple[ast.arg, ast.expr | None]]:
+    """A function's parameters with their default expressions."""
     spec = function.args
     positional = [*spec.posonlyargs, *spec.args]
-    defaults = [None] * (len(positional) - len(spec.defaults)) + list(spec.defaults)
-    found: dict[str, ast.expr | None] = {a.arg: d for a, d in zip(positional, defaults, strict=True)}
-    return found | {a.arg: d for a, d in zip(spec.kwonlyargs, spec.kw_defaults, strict=True)}
+    yield from zip(positional, [*[None] * (len(positional) - len(spec.defaults)), *spec.defaults], strict=True)
+    yield from zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
+
+
+def parameters(function: Functions) -> dict[str, ast.expr | None]:
+    """Parameter → its default."""
+    return {argument.arg: default for argument, default in with_defaults(function)}
 
 
 def bound(function: Functions, call: ast.Call) -> dict[str, ast.expr]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+from caravan.analysis.bindings import last_line
 from caravan.analysis.class_options import Fields, Spelling
 from caravan.analysis.findings import Call, FoundOption, Module
 from caravan.analysis.option_parts import make, parameters
@@ -196,7 +197,7 @@ def _helper(module: Module, function: Functions) -> _Helper | None:
     """The function as one that hands on a name, or None."""
     names = [a.arg for a, _ in parameters(function)]
     for read in _plain(module):
-        inside = function.lineno <= read.node.lineno <= (function.end_lineno or function.lineno)
+        inside = function.lineno <= read.node.lineno <= last_line(function)
         if not inside or not isinstance(read.name, ast.Name) or read.name.id not in names:
             continue
         default = read.default.id if isinstance(read.default, ast.Name) else ""

@@ -8,9 +8,10 @@ import ast
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from caravan.analysis.bindings import arguments
 from caravan.analysis.findings import Module
 from caravan.analysis.python import dotted
-from caravan.analysis.resolve import Functions, Resolver
+from caravan.analysis.resolve import Resolver
 from caravan.analysis.walking import walk
 
 _MAX_BASES: Final = 4
@@ -73,14 +74,10 @@ def _parses(module: Module, resolver: Resolver, name: str, makes_parser: Callabl
     found = resolver.function_of(module, name)
     if found is None:
         return False
-    parameters = _parameters(found[1])
+    parameters = {a.arg for a in arguments(found[1])}
     for node in walk(found[1]):
         if isinstance(node, ast.Call) and makes_parser(dotted(node.func)):
             given = {n.id for a in node.args for n in walk(a) if isinstance(n, ast.Name)}
             if given & parameters:
                 return True
     return False
-
-
-def _parameters(function: Functions) -> set[str]:
-    return {a.arg for a in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)}

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from caravan.analysis.bindings import with_defaults
 from caravan.analysis.findings import FoundOption, Module
 from caravan.analysis.python import dotted, value_of
 from caravan.analysis.resolve import Functions
@@ -93,12 +94,9 @@ def class_at(module: Module, node: ast.AST) -> str:
 
 def parameters(function: Functions) -> Iterator[tuple[ast.arg, ast.expr | None]]:
     """A function's parameters that an option can set, with their default expressions."""
-    positional = [*function.args.posonlyargs, *function.args.args]
-    missing = len(positional) - len(function.args.defaults)
-    for i, argument in enumerate(positional):
-        if argument.arg not in ("self", "cls", "ctx"):
-            yield argument, function.args.defaults[i - missing] if i >= missing else None
-    yield from zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    for argument, default in with_defaults(function):
+        if argument in function.args.kwonlyargs or argument.arg not in ("self", "cls", "ctx"):
+            yield argument, default
 
 
 def decorators(module: Module, *names: str) -> Iterator[tuple[Functions, ast.Call]]:

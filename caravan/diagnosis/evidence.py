@@ -37,9 +37,8 @@ def evidence_of(
     Secrets are masked by shape and, with `secrets`, by value. Never raises on any content.
     """
 
-    def safe(text: str, limit: int = LINE_LIMIT) -> str:
-        whole = " ".join(mask(without_escapes(text), secrets).split())
-        return shortened(whole) if limit == LINE_LIMIT else whole[:limit]
+    def safe(text: str) -> str:
+        return " ".join(mask(without_escapes(text), secrets).split())
 
     allocation = _allocation(snapshot, outcome)
     failures = _failures(check, snapshot, outcome)
@@ -47,15 +46,15 @@ def evidence_of(
     reason = message or (outcome.reason if outcome is not None else "")
     return Evidence(
         stage=stage,
-        message=safe(reason or next(iter(errors), ""), _MESSAGE),
+        message=safe(reason or next(iter(errors), ""))[:_MESSAGE],
         exit_code=outcome.exit_code if outcome is not None else None,
         signal=outcome.signal if outcome is not None else None,
         oom_killed=outcome.oom_killed if outcome is not None else False,
         memory_told=memory_told and outcome is not None,
         interrupted=outcome is not None and outcome.kind in _FROM_OUTSIDE,
-        events=tuple(safe(line) for line in _events(allocation, snapshot, outcome))[-_EVENTS:],
+        events=tuple(shortened(safe(line)) for line in _events(allocation, snapshot, outcome))[-_EVENTS:],
         log_lines=digest(log, secrets, telling).decisive(),
-        validation_errors=tuple(safe(error, _MESSAGE) for error in errors[:_ERRORS]),
+        validation_errors=tuple(safe(error)[:_MESSAGE] for error in errors[:_ERRORS]),
         placement_failures=tuple(_masked(failure, secrets) for failure in failures[:_ERRORS]),
         node_name=(outcome.node_name if outcome is not None else "") or (allocation.node_name if allocation else ""),
         driver=driver,

@@ -78,12 +78,18 @@ def _by_names(profile: RepoProfile, launcher: Launcher) -> dict[str, tuple[Json,
 def notebook_changes(plan: TrainingPlan) -> tuple[PlanChange, ...]:
     """What runs a notebook is installed with it: papermill, and the kernel that it asks to run the cells."""
     known = {requirement_name(line) for line in plan.setup.pip}
-    lines = [name for name in _FOR_NOTEBOOKS if name not in known]
-    if plan.launch.launcher is not Launcher.NOTEBOOK or not lines or plan.set_by("setup.pip") in STANDING:
+    lines = [Line(name, "runs the notebook") for name in _FOR_NOTEBOOKS if name not in known]
+    return _installed_too(plan, lines) if plan.launch.launcher is Launcher.NOTEBOOK else ()
+
+
+def _installed_too(plan: TrainingPlan, lines: Sequence[Line]) -> tuple[PlanChange, ...]:
+    """What pip installs with these lines beside the plan's, and their reasons; none where a person has named it all."""
+    if not lines or plan.set_by("setup.pip") in STANDING:
         return ()
     before = plan.provenance["setup.pip"].why if "setup.pip" in plan.provenance else ""
-    why = "; ".join(filter(None, (before, f"{' and '.join(lines)}: run the notebook")))
-    return (PlanChange(path="setup.pip", value=[*plan.setup.pip, *lines], by=Author.REPOSITORY, why=why),)
+    why = "; ".join(filter(None, (before, *(f"{x.line}: {x.why}" for x in lines))))
+    value = [*plan.setup.pip, *(x.line for x in lines)]
+    return (PlanChange(path="setup.pip", value=value, by=Author.REPOSITORY, why=why),)
 
 
 def base_image(
@@ -135,12 +141,7 @@ def environment_changes(
         found.append(PlanChange(path="setup.apt", value=list(apt), by=Author.REPOSITORY, why=why[:800]))
     need = cuda_need(environment, known.torch if known else None) if plan.resources.gpus else None
     repairs = list(_repairs(plan, environment, facts, need, known))
-    lines = [x for x in repairs if x.line not in plan.setup.pip]
-    if lines and plan.set_by("setup.pip") not in STANDING:
-        before = plan.provenance["setup.pip"].why if "setup.pip" in plan.provenance else ""
-        why = "; ".join(filter(None, (before, *(f"{x.line}: {x.why}" for x in lines))))
-        value = [*plan.setup.pip, *(x.line for x in lines)]
-        found.append(PlanChange(path="setup.pip", value=value, by=Author.REPOSITORY, why=why))
+    found += _installed_too(plan, [x for x in repairs if x.line not in plan.setup.pip])
     driver = _oldest(plan, facts, need, repaired=any(x.line.startswith("torch<") for x in repairs))
     if driver and need and not plan.resources.gpu_driver:
         found.append(PlanChange(path="resources.gpu_driver", value=driver, by=Author.REPOSITORY, why=need.why))

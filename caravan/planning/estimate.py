@@ -304,8 +304,7 @@ def _run_time(
     found = run_time(plan, shape, setting, gpu, dataset_size(plan, profile))
     if found.seconds is not None and found.step_s is not None and found.steps and slower != 1:
         more = 1 + found.steps * found.step_s.likely * (slower - 1) / found.seconds.likely
-        told = {name: getattr(found.seconds, name) * more for name in ("low", "likely", "high")}
-        found = found._replace(seconds=Range(**told))
+        found = found._replace(seconds=found.seconds.times(more))
     return bounded(found, plan.limits.max_run_s)
 
 
